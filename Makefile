@@ -1,0 +1,43 @@
+# `make demo` and `make test` do everything on a fresh machine: each makes .venv where there is none.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.kdzoo-installed
+
+.PHONY: help demo test large benchmark clean
+
+help:
+	@echo "make demo       teach a small network, convert it, print the table; two minutes once installed"
+	@echo "make test       the whole suite: lint, TensorFlow, JAX"
+	@echo "make large      the tests that take minutes or need a prepared data set"
+	@echo "make benchmark  one distillation step against its peers, images/s and memory"
+	@echo "make clean      remove what builds and tests leave; .venv and runs/ stay"
+	@echo "PYTHON=python3.12 make ...  chooses the Python that .venv is made with (3.11 or newer)"
+
+demo: $(INSTALLED)
+	@$(BIN)/kdzoo demo
+
+test: $(INSTALLED)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@echo "Backend: TensorFlow"
+	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet
+	@echo "Backend: JAX"
+	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet
+
+large: $(INSTALLED)
+	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large
+
+benchmark: $(INSTALLED)
+	@$(BIN)/python tests/benchmarks/distiller_step.py
+
+clean:
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@find kdzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Again only when the dependencies may have changed: the package itself is installed editable.
+$(INSTALLED): setup.cfg pyproject.toml
+	@echo "Installing kdzoo into .venv (once; some minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,jax,report]'
+	@touch $@

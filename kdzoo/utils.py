@@ -1,0 +1,71 @@
+"""Small tools that every part of kdzoo may use: names, and files that are never half written."""
+
+import contextlib
+import difflib
+import os
+import pathlib
+import shutil
+import tempfile
+
+
+def unknown_name(kind, name, known):
+    """Returns the error for a name that is not known, with the nearest one that is.
+
+    Args:
+        kind: What the name stands for, e.g. `"model"`.
+        name: The name that was asked for.
+        known: Iterable of the names there are.
+
+    Returns:
+        A `ValueError`, to be raised by the caller.
+
+    Example:
+
+    >>> unknown_name("model", "separable_05", ["mlp_800", "separable_050"])
+    ValueError("Unknown model: 'separable_05'. Did you mean 'separable_050'?")
+    """
+    known = sorted(known)
+    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    remedy = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose from: {', '.join(known)}."
+    return ValueError(f"Unknown {kind}: {name!r}. {remedy}")
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Yields a temporary path that replaces `path` if the block succeeds, and vanishes if it fails.
+
+    The temporary file or directory lies beside `path`, so that the replacement is one rename: a
+    reader, or a process that is killed, finds the old content or the new, never a part. A directory
+    replaces only a missing or an empty directory, because the file system renames no other way.
+
+    Args:
+        path: Where the finished file or directory goes. Its parent directory is made if missing.
+
+    Yields:
+        A `pathlib.Path` with the suffix of `path`, which does not exist yet.
+
+    Example:
+
+    ```python
+    with atomic_path("model.tflite") as temporary:
+        temporary.write_bytes(content)
+    ```
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    room = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        temporary = room / f"new{''.join(path.suffixes)}"
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _flush(path):
+    """Writes a file, or every file of a directory, through to the disk."""
+    for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if each.is_file():
+            with open(each, "rb+") as file:
+                os.fsync(file.fileno())

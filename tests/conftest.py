@@ -1,0 +1,32 @@
+"""What every test finds: Keras as a fresh process has it, the same seed, and one backend."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Before TensorFlow is imported anywhere.
+
+import keras
+import pytest
+
+
+def pytest_report_header():
+    return f"keras {keras.version()}, backend: {keras.backend.backend()}"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the tests that need TensorFlow where another backend runs."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    left_out = [item for item in items if item.get_closest_marker("tensorflow")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Gives each test float32, empty name counters and the same seed, whatever ran before it."""
+    keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
