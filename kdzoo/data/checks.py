@@ -1,0 +1,101 @@
+"""What images and labels must be before anything is trained on them."""
+
+import numpy as np
+
+
+def check_images(images, name="images"):
+    """Returns images as kdzoo keeps them, or says what is wrong with them.
+
+    Args:
+        images: Array (n, height, width, channels), or (n, height, width) for grey images. Either
+            uint8 in [0, 255] or floating point in [0, 1].
+        name: What the caller calls the array; it appears in the error.
+
+    Returns:
+        Array (n, height, width, channels), uint8 or float32.
+
+    Raises:
+        ValueError: There are no images, or their rank, type or range is another, or one holds NaN.
+
+    Example:
+
+    >>> check_images(np.zeros((2, 8, 8), "uint8")).shape
+    (2, 8, 8, 1)
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        raise ValueError(
+            f"Expected images of shape (n, height, width, channels). Received: {name} of shape "
+            f"{images.shape}."
+        )
+    if images.size == 0:
+        raise ValueError(
+            f"Expected at least one image; check how the data were selected. Received: {name} of "
+            f"shape {images.shape}."
+        )
+    if images.dtype == np.uint8:
+        return images
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(
+            "Expected images of type uint8 or float32; convert them with "
+            f"`images.astype('uint8')`. Received: {name} of type {images.dtype}."
+        )
+    low, high = float(images.min()), float(images.max())
+    if np.isnan(low) or np.isnan(high):
+        count = int(np.isnan(images).any(axis=(1, 2, 3)).sum())
+        raise ValueError(
+            "Expected images of finite numbers; remove or repair those that hold NaN. Received: "
+            f"{name} with NaN in {count} of {len(images)} images."
+        )
+    if low < 0 or high > 1:
+        raise ValueError(
+            "Expected images in [0, 1]; divide pixels in [0, 255] by 255 or pass them as uint8. "
+            f"Received: {name} in [{low:g}, {high:g}]."
+        )
+    return images.astype(np.float32, copy=False)
+
+
+def check_labels(labels, classes=None, count=None, name="labels"):
+    """Returns labels as kdzoo keeps them, or says what is wrong with them.
+
+    Args:
+        labels: Integer classes, shape (n,) or (n, 1).
+        classes: Number of classes; every label must be below it. None: not checked.
+        count: Number of images that they belong to. None: not checked.
+        name: What the caller calls the array; it appears in the error.
+
+    Returns:
+        int32 array (n,).
+
+    Raises:
+        ValueError: The labels are not integers, not one for each image, or out of range.
+
+    Example:
+
+    >>> check_labels([[3], [1]], classes=10)
+    array([3, 1], dtype=int32)
+    """
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            "Expected labels as integers of shape (n,); turn one-hot rows into integers with "
+            f"`labels.argmax(-1)`. Received: {name} of type {labels.dtype} and shape "
+            f"{labels.shape}."
+        )
+    if count is not None and len(labels) != count:
+        raise ValueError(
+            f"Expected one label for each of {count} images; check that both arrays were cut "
+            f"alike. Received: {name} of shape {labels.shape}."
+        )
+    if labels.size:
+        high = np.iinfo(np.int32).max if classes is None else classes - 1
+        if labels.min() < 0 or labels.max() > high:
+            raise ValueError(
+                f"Expected labels in [0, {high}]; number the classes from 0 or set `classes`. "
+                f"Received: {name} in [{labels.min()}, {labels.max()}]."
+            )
+    return labels.astype(np.int32)

@@ -1,0 +1,204 @@
+"""Data sets as a directory of .npy files, which any machine with NumPy can read."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from kdzoo import utils
+from kdzoo.data import checks, dataset
+
+METADATA = "dataset.json"
+_FORMAT = 1
+
+
+def is_exported(directory):
+    """Returns whether `directory` holds a data set that `write` wrote."""
+    return (pathlib.Path(directory) / METADATA).is_file()
+
+
+def name_of(directory):
+    """Returns the name of the data set that `directory` holds."""
+    return _read_metadata(pathlib.Path(directory))["name"]
+
+
+def check_empty(directory):
+    """Raises `FileExistsError` when there is something in `directory` already."""
+    directory = pathlib.Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(
+            "Expected a new or an empty directory; remove this one first or choose another. "
+            f"Received: directory={str(directory)!r}"
+        )
+
+
+def write(data, directory):
+    """Writes a `Dataset` as .npy files, all or nothing.
+
+    The directory gets `dataset.json`, `train_images.npy` (uint8, validation examples included),
+    `train_labels.npy` (int32), the same for `test` and for validation images of their own, or
+    `validation_indices.npy`, which says which of the training images are for validation.
+
+    Args:
+        data: The `Dataset`.
+        directory: Where to write, a directory that does not exist or is empty.
+
+    Returns:
+        The directory, a `pathlib.Path`.
+
+    Raises:
+        FileExistsError: The directory is not empty.
+        ValueError: The images are not uint8.
+    """
+    check_empty(directory)
+    directory = pathlib.Path(directory)
+    arrays = _arrays_of(data)
+    metadata = {
+        "format": _FORMAT,
+        "name": data.name,
+        "class_names": list(data.class_names),
+        "scale": data.train.scale,
+        "arrays": {name: list(array.shape) for name, array in arrays.items()},
+    }
+    with utils.atomic_path(directory) as temporary:
+        temporary.mkdir()
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    return directory
+
+
+def read(directory, validation=None):
+    """Reads a data set that `write` wrote.
+
+    Args:
+        directory: Directory that holds `dataset.json`.
+        validation: Fraction of the training images to hold out. None: as it was when it was
+            written.
+
+    Returns:
+        The `Dataset`.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged, or not what `write` writes.
+    """
+    directory = pathlib.Path(directory)
+    metadata = _read_metadata(directory)
+    arrays = {
+        name: _read_array(directory, name, shape) for name, shape in metadata["arrays"].items()
+    }
+    name, scale, class_names = metadata["name"], metadata["scale"], tuple(metadata["class_names"])
+    splits = {}
+    for part in ("train", "validation", "test"):
+        if f"{part}_images" in arrays:
+            images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+            _check(directory, part, images, labels, len(class_names), scale)
+            splits[part] = dataset.Split(images, labels, scale, None, name)
+    train, held_out = splits["train"], splits.get("validation")
+    if "validation_indices" in arrays:
+        chosen = arrays["validation_indices"]
+        if chosen.min() < 0 or chosen.max() >= len(train):
+            raise _damaged(directory / "validation_indices.npy", "an index is out of range")
+        held_out = train.subset(chosen)
+        if validation is None:
+            train = train.subset(np.setdiff1d(np.arange(len(train)), chosen))
+    if validation is not None:
+        train, held_out = dataset.hold_out(train, validation)
+    return dataset.Dataset(name, class_names, train, held_out, splits.get("test"))
+
+
+def _arrays_of(data):
+    """Returns the arrays to write, by file name without suffix."""
+    train, held_out = data.train, data.validation
+    arrays = {}
+    if held_out is not None and held_out.images is train.images:
+        used = np.union1d(_indices(train), _indices(held_out))
+        whole = dataset.Split(train.images, train.labels, train.scale, used, train.name)
+        arrays["train_images"], arrays["train_labels"] = whole.examples(np.arange(len(whole)))
+        arrays["validation_indices"] = np.searchsorted(used, _indices(held_out))
+        held_out = None
+    for part, split in (("train", train), ("validation", held_out), ("test", data.test)):
+        if split is not None and f"{part}_images" not in arrays:
+            arrays[f"{part}_images"], arrays[f"{part}_labels"] = split.examples(
+                np.arange(len(split))
+            )
+    for name, array in arrays.items():
+        if name.endswith("_images") and array.dtype != np.uint8:
+            raise ValueError(
+                "Expected uint8 images to export; convert them with `(images * "
+                f"255).round().astype('uint8')`. Received: {name} of type {array.dtype}."
+            )
+    return arrays
+
+
+def _indices(split):
+    return np.arange(len(split)) if split.indices is None else split.indices
+
+
+def _read_metadata(directory):
+    path = directory / METADATA
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            "Expected a directory that `kdzoo data export NAME DIR` wrote, with a file "
+            f"{METADATA!r}. Received: directory={str(directory)!r}"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
+        raise _damaged(path, f"it is not of format {_FORMAT}")
+    required = {"name": str, "class_names": list, "scale": int, "arrays": dict}
+    for key, kind in required.items():
+        if not isinstance(metadata.get(key), kind):
+            raise _damaged(path, f"it has no {key!r}")
+    names = {"train_images", "train_labels", "test_images", "test_labels"}
+    optional = {"validation_images", "validation_labels", "validation_indices"}
+    present = set(metadata["arrays"])
+    pairs = all(
+        (f"{part}_images" in present) == (f"{part}_labels" in present)
+        for part in ("test", "validation")
+    )
+    if not {"train_images", "train_labels"} <= present <= names | optional or not pairs:
+        raise _damaged(path, f"it lists the arrays {sorted(present)}")
+    return metadata
+
+
+def _read_array(directory, name, shape):
+    path = directory / f"{name}.npy"
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"Expected {path.name!r} in {str(directory)!r}, because {METADATA!r} lists it; write "
+            "the directory again with `kdzoo data export NAME DIR`."
+        ) from None
+    except (ValueError, OSError, EOFError) as error:
+        raise _damaged(path, error) from error
+    kind, words = (np.uint8, "uint8") if name.endswith("_images") else (np.integer, "integers")
+    if not np.issubdtype(array.dtype, kind):
+        raise _damaged(path, f"it holds {array.dtype} instead of {words}")
+    if list(array.shape) != list(shape):
+        raise _damaged(path, f"its shape is {array.shape} instead of {tuple(shape)}")
+    return array
+
+
+def _check(directory, part, images, labels, classes, scale):
+    """Raises when the arrays of one split do not belong together."""
+    try:
+        checks.check_images(images)
+        checks.check_labels(labels, classes, len(images))
+    except ValueError as error:
+        raise _damaged(directory / f"{part}_images.npy", error) from error
+    if images.max() > scale:
+        raise _damaged(directory / f"{part}_images.npy", f"a pixel is above {scale}")
+
+
+def _damaged(path, reason):
+    reason = str(reason).split(". ")[0].rstrip(".").replace(os.linesep, " ")
+    return ValueError(
+        f"The file {str(path)!r} is damaged or was not written by kdzoo ({reason}); write the "
+        "directory again with `kdzoo data export NAME DIR`."
+    )

@@ -1,0 +1,116 @@
+"""Where data sets come from: by name, from a directory, or from scikit-learn."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from kdzoo.data import dataset, npy, randomness
+
+_DIGITS_TEST = 797
+_DIGITS_SEED = 1998
+
+
+def load(name, data_dir=None, validation=None):
+    """Loads a data set: by name, or from a directory that `export` wrote.
+
+    "digits" are scikit-learn's 1797 handwritten digits, 8x8 grey; they come with the package and
+    need neither network nor TensorFlow. Of these 797, every digit in proportion, are for testing
+    and 1000 for training and validation, always the same. Any other name is first looked for as an
+    export, in `data_dir` and `data_dir/name`, and then as a prepared tfds data set; if it is
+    neither, tfds downloads and prepares it.
+
+    Test images are never used for validation. Where a data set has no validation split of its own
+    beside its test split, a tenth of the training images is held out, each class in proportion, by
+    a rule that depends on nothing but the order of the data set.
+
+    Args:
+        name: "digits", the name of a tfds image classification set ("mnist", "fashion_mnist",
+            "cifar10", "cifar100", "svhn_cropped", …), or the path of a directory that `export`
+            wrote.
+        data_dir: Where data sets are kept. None: the environment variable TFDS_DATA_DIR, or else
+            the place that tfds chooses.
+        validation: Fraction of the training images to hold out, 0 for none. None: a tenth, or what
+            the data set itself provides.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ImportError: It must be read by tfds, and TensorFlow is not installed.
+        FileNotFoundError: It is not prepared and cannot be downloaded, or a file of an export is
+            missing.
+        ValueError: There is no such data set, it is no image classification set, or it is damaged.
+
+    Example:
+
+    >>> data = load("digits")
+    >>> data.input_shape, data.classes, len(data.train), len(data.validation), len(data.test)
+    ((8, 8, 1), 10, 900, 100, 797)
+    """
+    if isinstance(name, os.PathLike) or (isinstance(name, str) and npy.is_exported(name)):
+        return npy.read(name, validation)
+    if not isinstance(name, str) or not name:
+        raise ValueError(
+            "Expected the name of a data set, e.g. 'digits', or a directory. Received: "
+            f"name={name!r}"
+        )
+    if name == "digits":
+        return _digits(validation)
+    if data_dir is None:
+        data_dir = os.environ.get("TFDS_DATA_DIR") or None
+    if data_dir is not None:
+        data_dir = pathlib.Path(data_dir).expanduser()
+        for directory in (data_dir, data_dir / name):
+            if npy.is_exported(directory) and npy.name_of(directory) == name:
+                return npy.read(directory, validation)
+    if pathlib.Path(name).is_absolute() or name.startswith((".", "~")):
+        return npy.read(pathlib.Path(name).expanduser(), validation)
+    from kdzoo.data import tfds
+
+    return tfds.load(name, data_dir, validation)
+
+
+def export(data, directory, data_dir=None):
+    """Writes a data set as .npy files that `load(directory)` reads without TensorFlow.
+
+    Args:
+        data: A `Dataset` of uint8 images, or the name of one as in `load`.
+        directory: Where to write, a directory that does not exist or is empty. It appears complete
+            or not at all.
+        data_dir: Where data sets are kept, as in `load`.
+
+    Returns:
+        The directory, a `pathlib.Path`.
+
+    Raises:
+        FileExistsError: The directory is not empty.
+        ValueError: The images are not uint8.
+
+    Example:
+
+    ```python
+    kdzoo.data.export("cifar10", "exported/cifar10")
+    data = kdzoo.data.load("exported/cifar10")
+    ```
+    """
+    npy.check_empty(directory)
+    if not isinstance(data, dataset.Dataset):
+        data = load(data, data_dir)
+    return npy.write(data, directory)
+
+
+def _digits(validation):
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
+    labels = labels.astype(np.int32)
+    chosen = randomness.stratified_choice(labels, _DIGITS_TEST, _DIGITS_SEED)
+    rest = np.setdiff1d(np.arange(len(labels)), chosen)
+    train, test = (
+        dataset.Split(images[indices], labels[indices], 16, None, "digits")
+        for indices in (rest, chosen)
+    )
+    train, held_out = dataset.hold_out(train, validation)
+    return dataset.Dataset("digits", tuple("0123456789"), train, held_out, test)

@@ -1,0 +1,175 @@
+"""Image classification sets from TensorFlow Datasets."""
+
+import contextlib
+import logging
+import os
+
+import keras
+import numpy as np
+
+from kdzoo import utils
+from kdzoo.data import checks, dataset
+
+
+def load(name, data_dir=None, validation=None):
+    """Reads a data set that tfds has prepared, or prepares it first.
+
+    Training images come from the split `train`, test images from `test`; where there is no `test`,
+    from `validation`, because then the labels of the test images are kept secret. Where there are
+    both, and `validation` is None, the set's own `validation` split serves.
+
+    Args:
+        name: Name of the data set for `tfds.builder`, e.g. "cifar10".
+        data_dir: Where data sets are prepared. None: the place that tfds chooses.
+        validation: Fraction of the training images to hold out. None: a tenth.
+
+    Returns:
+        The `Dataset`.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+        FileNotFoundError: The data set is not prepared and cannot be downloaded.
+        ValueError: tfds knows no such data set, or it does not consist of images of one size with a
+            label.
+    """
+    tfds = _import_tfds(name)
+    builder = _builder(tfds, name, data_dir)
+    _check_features(tfds, name, builder)
+    if not builder.is_prepared():
+        _prepare(name, builder)
+    _check_splits(name, builder)
+    label = builder.info.features["label"]
+    class_names = tuple(label.names) if label.names else tuple(map(str, range(label.num_classes)))
+    available = builder.info.splits
+    test = "test" if "test" in available else "validation"
+    train = _read(tfds, name, builder, "train", len(class_names))
+    if validation is None and test == "test" and "validation" in available:
+        held_out = _read(tfds, name, builder, "validation", len(class_names))
+    else:
+        train, held_out = dataset.hold_out(train, validation)
+    test = _read(tfds, name, builder, test, len(class_names))
+    return dataset.Dataset(name, class_names, train, held_out, test)
+
+
+def _import_tfds(name):
+    try:
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            f"Reading the data set {name!r} from tfds needs TensorFlow and tensorflow-datasets, "
+            f"which cannot be imported here ({error}); run `kdzoo data export {name} DIR` where "
+            "they are installed and load DIR here."
+        ) from error
+    if keras.config.backend() != "tensorflow":
+        # TensorFlow only reads files here; it must not take the accelerator's memory.
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_visible_devices([], "GPU")
+    return tfds
+
+
+def _builder(tfds, name, data_dir):
+    with _quiet():
+        try:
+            return tfds.builder(name, data_dir=data_dir)
+        except tfds.core.DatasetNotFoundError:
+            known = [*tfds.list_builders(with_community_datasets=False), "digits"]
+            raise utils.unknown_name("data set", name, known) from None
+        except (ValueError, TypeError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise ValueError(
+                "Expected the name of a data set as tfds spells it, e.g. 'cifar10' "
+                f"({first_line}). Received: name={name!r}"
+            ) from error
+
+
+def _check_features(tfds, name, builder):
+    """Raises unless there is an image of fixed size and a label in every example."""
+    features = builder.info.features
+    named = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    if not isinstance(named.get("image"), tfds.features.Image) or not isinstance(
+        named.get("label"), tfds.features.ClassLabel
+    ):
+        raise ValueError(
+            "Expected an image classification set with the features 'image' and 'label'; for "
+            "others, make the arrays yourself and use `kdzoo.data.from_arrays`. Received: "
+            f"name={name!r} with the features {sorted(named)}"
+        )
+    shape = named["image"].shape
+    if None in shape:
+        raise ValueError(
+            "Expected images of one size; resize them yourself and use `kdzoo.data.from_arrays`. "
+            f"Received: name={name!r} with images of shape {tuple(shape)}"
+        )
+
+
+def _prepare(name, builder):
+    where = str(builder.data_dir)
+    try:
+        with _quiet(), _few_retries():
+            builder.download_and_prepare()
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:120]
+        root = os.path.dirname(os.path.dirname(where))
+        raise FileNotFoundError(
+            f"The data set {name!r} is not prepared in {where!r} and could not be downloaded "
+            f"({type(error).__name__}: {reason}); prepare it with `tfds build {name} "
+            f"--data_dir={root}` where there is a network, or set `data_dir` or TFDS_DATA_DIR to "
+            "where it is prepared."
+        ) from error
+
+
+def _check_splits(name, builder):
+    available = builder.info.splits
+    if "train" not in available or not {"test", "validation"} & set(available):
+        raise ValueError(
+            "Expected a data set with a split 'train' and a split 'test' or 'validation'; for "
+            f"others, use `kdzoo.data.from_arrays`. Received: name={name!r} with the splits "
+            f"{sorted(available)}"
+        )
+
+
+def _read(tfds, name, builder, part, classes):
+    """Reads one split into memory, in the order of its files."""
+    # One file after the other, so that the order, on which the validation split depends, is fixed.
+    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    examples = builder.as_dataset(split=part, shuffle_files=False, read_config=config)
+    examples = examples.map(lambda example: (example["image"], example["label"])).batch(1000)
+    chunks = [(images.numpy(), labels.numpy()) for images, labels in examples]
+    if not chunks:
+        raise ValueError(
+            f"Expected images in every split; prepare the data set again. Received: name={name!r} "
+            f"with no images in the split {part!r}"
+        )
+    images, labels = (np.concatenate(arrays) for arrays in zip(*chunks, strict=True))
+    images = checks.check_images(images, f"{name} {part} images")
+    labels = checks.check_labels(labels, classes, len(images), f"{name} {part} labels")
+    scale = 255 if images.dtype == np.uint8 else 1
+    return dataset.Split(images, labels, scale, None, name)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps what tfds and urllib3 log about missing files out of the one clear error."""
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _few_retries():
+    """Gives up a download without network after seconds, where tfds takes minutes."""
+    from tensorflow_datasets.core.download import downloader
+
+    usual = getattr(downloader, "MAX_RETRIES", None)
+    try:
+        downloader.MAX_RETRIES = 3
+        yield
+    finally:
+        downloader.MAX_RETRIES = usual

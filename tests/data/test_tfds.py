@@ -1,0 +1,149 @@
+"""tfds data sets: one that is written here, and none that needs the network."""
+
+import numpy as np
+import pytest
+
+import kdzoo.data
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    # tfds and what it imports, not kdzoo.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SIZES = {"train": 40, "validation": 10, "test": 20}
+
+
+def examples(part, size):
+    for index in range(size):
+        image = np.full((6, 5, 3), (index * 3 + len(part)) % 256, "uint8")
+        yield {"image": image, "label": index % 4}
+
+
+def store(directory, parts, name="tiny", features=None):
+    """Writes a prepared tfds data set."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = features or tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(6, 5, 3)),
+            "label": tfds.features.ClassLabel(names=["a", "b", "c", "d"]),
+        }
+    )
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version="1.0.0",
+        data_dir=directory,
+        features=features,
+        split_datasets={part: list(enumerate(examples(part, SIZES[part]))) for part in parts},
+        disable_shuffling=True,
+    )
+
+
+def test_prepared_set(tmp_path, monkeypatch):
+    store(tmp_path, ["train", "test"])
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    for data_dir in (tmp_path, None):
+        data = kdzoo.data.load("tiny", data_dir)
+        assert (data.name, data.class_names) == ("tiny", ("a", "b", "c", "d"))
+        assert data.input_shape == (6, 5, 3)
+        assert [len(s) for s in (data.train, data.validation, data.test)] == [36, 4, 20]
+        images, labels = data.test.arrays()
+        stored = list(examples("test", 20))
+        np.testing.assert_array_equal(labels, [each["label"] for each in stored])
+        expected = np.array([each["image"] for each in stored]).astype("float32") / 255
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_exported_set_is_the_same(tmp_path):
+    store(tmp_path / "tfds", ["train", "test"])
+    kdzoo.data.export("tiny", tmp_path / "npy", data_dir=tmp_path / "tfds")
+    first = kdzoo.data.load("tiny", tmp_path / "tfds")
+    second = kdzoo.data.load(tmp_path / "npy")
+    for part in ("train", "validation", "test"):
+        for ours, theirs in zip(
+            getattr(first, part).arrays(), getattr(second, part).arrays(), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_own_validation_split(tmp_path):
+    store(tmp_path, ["train", "validation", "test"])
+    data = kdzoo.data.load("tiny", tmp_path)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [40, 10, 20]
+    data = kdzoo.data.load("tiny", tmp_path, validation=0.5)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [20, 20, 20]
+
+
+def test_validation_split_tests_where_there_is_no_test(tmp_path):
+    store(tmp_path, ["train", "validation"])
+    data = kdzoo.data.load("tiny", tmp_path)
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [36, 4, 10]
+
+
+def test_no_test_split_is_refused(tmp_path):
+    store(tmp_path, ["train"])
+    with pytest.raises(ValueError, match=r"'test' or 'validation'.*the splits \['train'\]"):
+        kdzoo.data.load("tiny", tmp_path)
+
+
+def test_images_of_several_sizes_are_refused(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(num_classes=4),
+        }
+    )
+    store(tmp_path, ["train", "test"], features=features)
+    with pytest.raises(ValueError, match="Expected images of one size"):
+        kdzoo.data.load("tiny", tmp_path)
+
+
+def test_unknown_name_suggests_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match=r"'fashion_mnits'\. Did you mean 'fashion_mnist'\?"):
+        kdzoo.data.load("fashion_mnits", tmp_path)
+    with pytest.raises(ValueError, match=r"Did you mean 'digits'\?"):
+        kdzoo.data.load("digitss", tmp_path)
+
+
+def test_a_set_without_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"features 'image' and 'label'.*name='imdb_reviews'"):
+        kdzoo.data.load("imdb_reviews", tmp_path)
+
+
+def test_neither_prepared_nor_downloadable(tmp_path, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def no_network(*_, **__):
+        raise ConnectionError("no route to host\nand more")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", no_network)
+    with pytest.raises(FileNotFoundError) as caught:
+        kdzoo.data.load("svhn_cropped", tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"not prepared in '{tmp_path}/svhn_cropped/" in message
+    assert "ConnectionError: no route to host" in message
+    assert f"tfds build svhn_cropped --data_dir={tmp_path}" in message
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "sizes"),
+    [
+        ("mnist", (28, 28, 1), 10, (54000, 6000, 10000)),
+        ("fashion_mnist", (28, 28, 1), 10, (54000, 6000, 10000)),
+        ("cifar10", (32, 32, 3), 10, (45000, 5000, 10000)),
+        ("cifar100", (32, 32, 3), 100, (45000, 5000, 10000)),
+    ],
+)
+def test_real_sets(name, shape, classes, sizes):
+    data = kdzoo.data.load(name)
+    assert (data.input_shape, data.classes) == (shape, classes)
+    assert tuple(len(s) for s in (data.train, data.validation, data.test)) == sizes
+    counts = np.bincount(data.validation.arrays()[1], minlength=classes)
+    shares = np.bincount(data.train.arrays()[1], minlength=classes) / 9
+    assert np.abs(counts - shares).max() < 1.2
