@@ -1,0 +1,116 @@
+"""The loss objects of `keras.distillation`, made to serve in kdzoo's Distiller."""
+
+import warnings
+
+import keras
+from keras import ops
+
+from kdzoo.losses.base import DistillationLoss, mean_over_positions
+
+_EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class KerasDistillation(DistillationLoss):
+    """Wraps a loss object of `keras.distillation`; `Distiller` does this by itself.
+
+    The wrapped object keeps its value. What is new is one value per sample, so that sample
+    weights count. A subclass with a `compute_loss` of its own gives one number for the whole
+    batch, which is then every sample's value: sample weights scale it as a whole.
+
+    Args:
+        loss: A `keras.distillation.DistillationLoss`.
+        name: Name of the loss. Defaults to that of the wrapped class in snake case.
+
+    Raises:
+        ValueError: If `loss` is no `keras.distillation.DistillationLoss`.
+
+    Warns:
+        UserWarning: If `loss` applies a loss of probabilities to logits, as
+            `LogitsDistillation`'s default does.
+    """
+
+    takes_structures = True
+
+    def __init__(self, loss, name=None):
+        if not isinstance(loss, keras.distillation.DistillationLoss):
+            raise ValueError(
+                "Expected a loss of `kdzoo.losses` or of `keras.distillation`. "
+                f"Received: {loss!r} of type {type(loss).__name__}"
+            )
+        layers = [getattr(loss, f"{side}_layer_name", None) for side in ("teacher", "student")]
+        # keras.distillation taps either both models or neither.
+        layers = layers if layers[0] is not None else [None, None]
+        super().__init__(*layers, name=name or type(loss).__name__)
+        self.loss = loss
+        _warn_if_not_on_probabilities(loss)
+
+    @property
+    def expects_logits(self):
+        return isinstance(self.loss, keras.distillation.LogitsDistillation)
+
+    def call(self, teacher, student, labels=None):
+        self.loss.validate_outputs(teacher, student)
+        per_sample = _per_sample_values(self.loss, teacher, student)
+        if per_sample is None:
+            value = self.loss.compute_loss(teacher, student)
+            if len(value.shape):
+                raise ValueError(
+                    f"Expected `{type(self.loss).__name__}.compute_loss` to return one number. "
+                    f"Received: shape {tuple(value.shape)}; average it."
+                )
+            batch = ops.shape(keras.tree.flatten(student)[0])[0]
+            per_sample = ops.broadcast_to(value, (batch,))
+        return per_sample
+
+    def compute_output_shape(self, teacher_shape, student_shape=None, labels_shape=None):
+        return (keras.tree.flatten(teacher_shape)[0],)
+
+    def get_config(self):
+        return {"name": self.name, "loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["loss"]), config["name"])
+
+
+def _per_sample_values(loss, teacher, student):
+    """The values that the loss would average, `(batch,)`; `None` if they cannot be had."""
+    base = keras.distillation
+    parts = keras.tree.flatten(loss.loss) if hasattr(loss, "loss") else []
+    known = (base.LogitsDistillation.compute_loss, base.FeatureDistillation.compute_loss)
+    averaged = all(
+        getattr(p, "reduction", "mean") in ("sum_over_batch_size", "mean") for p in parts
+    )
+    if type(loss).compute_loss not in known or not averaged:
+        return None
+    temperature = getattr(loss, "temperature", 1.0)
+
+    def part_values(part, teacher, student):
+        teacher, student = teacher / temperature, student / temperature
+        if isinstance(part, keras.losses.KLDivergence) and hasattr(loss, "temperature"):
+            teacher, student = ops.softmax(teacher), ops.softmax(student)
+            return temperature**2 * mean_over_positions(part.call(teacher, student))
+        compute = part.call if isinstance(part, keras.losses.Loss) else part
+        return mean_over_positions(compute(teacher, student))
+
+    leaves = zip(parts, keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
+    values = [part_values(*leaf) for leaf in leaves if leaf[0] is not None]
+    return sum(values[1:], values[0])
+
+
+def _warn_if_not_on_probabilities(loss):
+    """Points out the parts of a `LogitsDistillation` that need probabilities and get logits."""
+    if not isinstance(loss, keras.distillation.LogitsDistillation):
+        return
+    for part in keras.tree.flatten(loss.loss):
+        name = getattr(part, "name", None) or getattr(part, "__name__", "")
+        if name in _EXPECT_PROBABILITIES and not isinstance(part, keras.losses.KLDivergence):
+            warnings.warn(
+                f"`keras.distillation.LogitsDistillation` applies `{name}`, which is defined on "
+                "probabilities, to raw logits (its default does so too): the value is not the "
+                "distillation loss. Use `kdzoo.losses.SoftTargets(temperature="
+                f"{loss.temperature})` or pass `loss=keras.losses.KLDivergence()`.",
+                stacklevel=4,
+            )
+            return

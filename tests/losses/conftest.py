@@ -1,0 +1,43 @@
+import keras
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def gradient_of():
+    """Returns a function that differentiates the sum of a loss by its argument, on any backend."""
+
+    def gradient(function, value):
+        value = np.asarray(value, "float32")
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return np.asarray(jax.grad(lambda x: function(x).sum())(value))
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            value = tf.convert_to_tensor(value)
+            with tf.GradientTape() as tape:
+                tape.watch(value)
+                total = tf.reduce_sum(function(value))
+            return tape.gradient(total, value).numpy()
+        raise NotImplementedError(keras.backend.backend())
+
+    return gradient
+
+
+@pytest.fixture
+def finite_differences():
+    """Returns a function that differentiates the sum of a NumPy loss by central differences."""
+
+    def gradient(function, value, step=1e-5):
+        value = np.asarray(value, "float64")
+        result = np.zeros_like(value)
+        for index in np.ndindex(*value.shape):
+            shift = np.zeros_like(value)
+            shift[index] = step
+            upper, lower = function(value + shift).sum(), function(value - shift).sum()
+            result[index] = (upper - lower) / (2 * step)
+        return result
+
+    return gradient

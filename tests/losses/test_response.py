@@ -1,0 +1,227 @@
+"""Response losses against their formulas in NumPy, float64, written from the papers."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kdzoo import losses
+
+TEACHER = np.array([[1.0, 2.0, 5.0]])
+STUDENT = np.array([[0.5, 2.5, 0.0]])
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def kl(p, q):
+    return (p * (np.log(p) - np.log(q))).sum(-1)
+
+
+def numpy_soft_targets(teacher, student, temperature):
+    return temperature**2 * kl(softmax(teacher / temperature), softmax(student / temperature))
+
+
+def numpy_decoupled(teacher, student, labels, alpha, beta, temperature):
+    """Equation 7 of the paper, from probabilities, one sample at a time."""
+    values = []
+    for t, s, label in zip(teacher, student, labels, strict=True):
+        p, q = softmax(t / temperature), softmax(s / temperature)
+        b_p = np.array([p[label], 1 - p[label]])
+        b_q = np.array([q[label], 1 - q[label]])
+        rest = np.arange(len(p)) != label
+        hat_p, hat_q = p[rest] / p[rest].sum(), q[rest] / q[rest].sum()
+        values.append(temperature**2 * (alpha * kl(b_p, b_q) + beta * kl(hat_p, hat_q)))
+    return np.array(values)
+
+
+NUMPY_REGRESSION = {
+    "logits": lambda t, s: 0.5 * ((t - s) ** 2).sum(-1),
+    "probabilities": lambda t, s: 0.5 * ((softmax(t) - softmax(s)) ** 2).sum(-1),
+    "kl": lambda t, s: kl(softmax(t), softmax(s)),
+}
+
+LABELS = np.array([0, 3, 2, 4, 1, 1])
+
+# name: (ours, NumPy's), both of (teacher, student).
+CASES = {
+    **{
+        f"soft_targets_T{temperature}": (
+            lambda t, s, T=temperature: losses.soft_targets(t, s, T),
+            lambda t, s, T=temperature: numpy_soft_targets(t, s, T),
+        )
+        for temperature in (1.0, 4.0, 20.0)
+    },
+    **{
+        f"regression_{target}": (
+            lambda t, s, target=target: losses.logit_regression(t, s, target),
+            function,
+        )
+        for target, function in NUMPY_REGRESSION.items()
+    },
+    "decoupled": (
+        lambda t, s: losses.decoupled_soft_targets(t, s, LABELS, 1.0, 8.0, 4.0),
+        lambda t, s: numpy_decoupled(t, s, LABELS, 1.0, 8.0, 4.0),
+    ),
+}
+
+
+@pytest.fixture
+def logits():
+    rng = np.random.default_rng(7)
+    return 3 * rng.normal(size=(6, 5)), 3 * rng.normal(size=(6, 5))
+
+
+def test_soft_targets_equal_the_number_computed_by_hand():
+    value = losses.soft_targets(TEACHER, STUDENT, 3.0)
+    # Σ p (log p - log q) of the two softmaxes at T=3, times 9, computed with 30 digits.
+    np.testing.assert_allclose(ops.convert_to_numpy(value), [3.194177], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_equal_the_formula(case, logits):
+    ours, formula = CASES[case]
+    value = ops.convert_to_numpy(ours(*logits))
+    assert value.shape == (6,)
+    assert value.dtype == "float32"
+    np.testing.assert_allclose(value, formula(*logits), rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_equal_finite_differences(case, logits, gradient_of, finite_differences):
+    ours, formula = CASES[case]
+    teacher, student = logits
+    expected = finite_differences(lambda s: formula(teacher, s), student)
+    actual = gradient_of(lambda s: ours(teacher, s), student)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_minimum_is_zero_at_equality(case, logits, gradient_of):
+    ours, _ = CASES[case]
+    teacher, student = logits
+    np.testing.assert_allclose(ops.convert_to_numpy(ours(teacher, teacher)), 0.0, atol=1e-5)
+    np.testing.assert_allclose(gradient_of(lambda s: ours(teacher, s), teacher), 0.0, atol=1e-4)
+    assert (ops.convert_to_numpy(ours(teacher, student)) > 0).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_extreme_logits_stay_finite(case, gradient_of):
+    ours, _ = CASES[case]
+    signs = np.where(np.random.default_rng(3).random((2, 6, 5)) < 0.5, -1e4, 1e4)
+    assert np.isfinite(ops.convert_to_numpy(ours(*signs))).all()
+    assert np.isfinite(gradient_of(lambda s: ours(signs[0], s), signs[1])).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", CASES)
+def test_half_precision_logits_are_computed_in_float32(case, dtype, logits):
+    ours, formula = CASES[case]
+    halves = [ops.cast(each, dtype) for each in logits]
+    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    value = ours(*halves)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(value), formula(*rounded), rtol=1e-4)
+
+
+def test_positions_of_a_sample_are_averaged(logits):
+    grid = [each.reshape(2, 3, 5) for each in logits]
+    expected = numpy_soft_targets(*logits, 2.0).reshape(2, 3).mean(1)
+    value = losses.soft_targets(*grid, 2.0)
+    np.testing.assert_allclose(ops.convert_to_numpy(value), expected, rtol=1e-5)
+
+
+def test_decoupled_weights_recover_plain_soft_targets(logits):
+    # The paper's equation 5: KD = TCKD + (1 - p_label of the teacher) NCKD, sample by sample.
+    teacher, student = logits
+    temperature = 4.0
+    rest = 1 - softmax(teacher / temperature)[np.arange(6), LABELS]
+    parts = [
+        ops.convert_to_numpy(
+            losses.decoupled_soft_targets(teacher, student, LABELS, *weights, temperature)
+        )
+        for weights in ((1.0, 0.0), (0.0, 1.0))
+    ]
+    expected = numpy_soft_targets(teacher, student, temperature)
+    np.testing.assert_allclose(parts[0] + rest * parts[1], expected, rtol=1e-4)
+
+
+def test_decoupled_takes_every_form_of_labels(logits):
+    expected = ops.convert_to_numpy(losses.decoupled_soft_targets(*logits, LABELS))
+    for labels in (LABELS[:, None], np.eye(5)[LABELS], LABELS.astype("float32")):
+        value = losses.decoupled_soft_targets(*logits, labels)
+        np.testing.assert_allclose(ops.convert_to_numpy(value), expected, rtol=1e-6)
+
+
+def test_normalized_regression_divides_by_the_teachers_deviation(logits):
+    teacher, student = logits
+    mean, std = losses.logit_statistics(teacher)
+    np.testing.assert_allclose(mean, teacher.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(std, teacher.std(0), rtol=1e-6)
+    loss = losses.LogitRegression(mean=mean, std=std)
+    normalized = [(each - teacher.mean(0)) / teacher.std(0) for each in logits]
+    expected = NUMPY_REGRESSION["logits"](*normalized)
+    np.testing.assert_allclose(ops.convert_to_numpy(loss(teacher, student)), expected, rtol=1e-5)
+
+
+def test_constant_logits_cannot_be_normalized():
+    with pytest.raises(ValueError, match=r"classes \[1\].*unnormalized"):
+        losses.logit_statistics(np.array([[1.0, 2.0], [3.0, 2.0]]))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.SoftTargets(2.5, teacher_layer="a", student_layer="b/c", name="mine"),
+        losses.LogitRegression("probabilities"),
+        losses.LogitRegression(mean=[0.0, 1.0], std=[1.0, 2.0]),
+        losses.DecoupledSoftTargets(2.0, 3.0, 5.0),
+    ],
+    ids=lambda loss: loss.name,
+)
+def test_configs_round_trip_through_json(loss):
+    saved = json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
+    copy = keras.saving.deserialize_keras_object(saved)
+    assert type(copy) is type(loss)
+    assert copy.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf"), "4", None, True])
+def test_wrong_temperatures_are_refused(temperature):
+    for make in (losses.SoftTargets, lambda T: losses.DecoupledSoftTargets(temperature=T)):
+        with pytest.raises(ValueError, match=r"Expected `temperature`.*Received: temperature="):
+            make(temperature)
+
+
+def test_unequal_classes_are_refused():
+    with pytest.raises(ValueError, match=r"teacher \(2, 10\), student \(2, 9\); build the student"):
+        losses.soft_targets(np.zeros((2, 10)), np.zeros((2, 9)))
+
+
+def test_decoupled_without_labels_is_refused():
+    with pytest.raises(ValueError, match="use `SoftTargets` on unlabelled data"):
+        losses.decoupled_soft_targets(TEACHER, STUDENT, None)
+
+
+def test_unknown_regression_targets_suggest_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean 'logits'"):
+        losses.LogitRegression("logit")
+    with pytest.raises(ValueError, match="Did you mean 'probabilities'"):
+        losses.logit_regression(TEACHER, STUDENT, "probability")
+
+
+def test_deviations_must_be_positive():
+    with pytest.raises(ValueError, match="Expected `std` to be above 0"):
+        losses.LogitRegression(std=[1.0, 0.0])
+
+
+def test_a_loss_must_implement_call():
+    class Nothing(losses.DistillationLoss):
+        pass
+
+    with pytest.raises(TypeError, match="Expected `Nothing` to implement"):
+        Nothing().call(None, None)
