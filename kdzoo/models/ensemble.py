@@ -1,0 +1,82 @@
+"""Several models answering as one."""
+
+import keras
+from keras import ops
+
+from kdzoo.models.logits import final_activation
+from kdzoo.utils import unknown_name
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class Ensemble(keras.Model):
+    """The average of several classifiers, as a teacher or as a model of its own.
+
+    Args:
+        members: At least one built `keras.Model`, all giving logits of the same classes.
+        average: `"logits"` for the mean of the logits (the members' geometric mean, up to a
+            constant), or `"probabilities"` for the logarithm of the mean of the softmaxes (their
+            arithmetic mean), which is a valid set of logits.
+        name: Name of the model.
+
+    Returns:
+        When called on inputs `(batch, ...)`, logits `(batch, classes)` in float32.
+
+    Raises:
+        ValueError: If there is no member, one is not a `keras.Model` or ends in a softmax, the
+            class counts differ, or `average` is unknown.
+
+    Example:
+
+    ```python
+    teacher = kdzoo.Ensemble([net_1, net_2, net_3], average="probabilities")
+    distiller = kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(4.0))
+    ```
+
+    Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531: "an arithmetic or geometric mean of
+    their individual predictive distributions".
+    """
+
+    AVERAGES = ("logits", "probabilities")
+
+    def __init__(self, members, average="logits", name="ensemble"):
+        super().__init__(name=name, autocast=False)
+        members = list(members)
+        if average not in self.AVERAGES:
+            raise unknown_name("average", average, self.AVERAGES)
+        if not members or not all(isinstance(member, keras.Model) for member in members):
+            raise ValueError(
+                f"Expected a list of one or more `keras.Model`. Received: members={members}"
+            )
+        for member in members:
+            if activation := final_activation(member):
+                raise ValueError(
+                    f"Expected members that give logits. Received: {member.name!r}, which ends in "
+                    f"a {activation}; pass `kdzoo.as_logits(member)`."
+                )
+        classes = {m.output_shape[-1] for m in members if getattr(m, "inputs", None)}
+        if len(classes) > 1:
+            raise ValueError(
+                f"Expected members of the same classes. Received: {sorted(classes)} classes."
+            )
+        self.members = members
+        self.average = average
+        self.built = all(member.built for member in members)
+
+    def call(self, inputs, training=None):
+        answers = [ops.cast(m(inputs, training=training), "float32") for m in self.members]
+        if self.average == "logits":
+            return ops.mean(ops.stack(answers), axis=0)
+        log_probs = ops.stack([ops.log_softmax(answer, axis=-1) for answer in answers])
+        return ops.logsumexp(log_probs, axis=0) - ops.log(float(len(answers)))
+
+    def compute_output_shape(self, input_shape):
+        return self.members[0].compute_output_shape(input_shape)
+
+    def get_config(self):
+        members = [keras.saving.serialize_keras_object(member) for member in self.members]
+        return {"name": self.name, "average": self.average, "members": members}
+
+    @classmethod
+    def from_config(cls, config):
+        members = [keras.saving.deserialize_keras_object(member) for member in config["members"]]
+        return cls(**{**config, "members": members})

@@ -1,0 +1,102 @@
+"""Models that end in probabilities, and the same models ending in logits."""
+
+import keras
+
+_STRIPPED = ("softmax", "sigmoid")
+
+
+def final_activation(model):
+    """Names the activation that turns a model's logits into probabilities.
+
+    Args:
+        model: A `keras.Model`.
+
+    Returns:
+        `"softmax"` or `"sigmoid"` if an output of the model is one; `None` if no output is, or
+        the model is subclassed and cannot be looked into.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        return _activation(model.layers[-1])
+    for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []):
+        if name := _activation(tensor._keras_history.operation):
+            return name
+    return None
+
+
+def as_logits(model):
+    """Returns a copy of a classifier that gives logits instead of probabilities, weights kept.
+
+    A softmax or sigmoid at the end becomes the identity, be it the activation of the last layer, a
+    layer of its own or inside a nested model; everything else stays. The copy shares no weights
+    with the original, which is not changed.
+
+    Args:
+        model: A functional or Sequential `keras.Model`.
+
+    Returns:
+        A new `keras.Model`, or `model` itself if it ends in neither.
+
+    Raises:
+        ValueError: If the model is subclassed, or ends in the function `keras.ops.softmax` or
+            `keras.ops.sigmoid`, or uses its last layer in another place as well.
+
+    Example:
+
+    ```python
+    teacher = kdzoo.as_logits(keras.applications.MobileNetV2())
+    ```
+    """
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "Expected a functional or Sequential model. Received: "
+            f"{model!r} of type {type(model).__name__}; give its last layer `activation=None`."
+        )
+    if final_activation(model) is None:
+        return model
+    last = {id(operation) for operation in _final_operations(model)}
+
+    def without_activation(layer):
+        if id(layer) not in last:
+            return layer.__class__.from_config(layer.get_config())
+        if isinstance(layer, keras.Model):
+            return as_logits(layer)
+        if isinstance(layer, keras.layers.Softmax):
+            return keras.layers.Activation("linear", name=layer.name, dtype=layer.dtype_policy)
+        return layer.__class__.from_config({**layer.get_config(), "activation": "linear"})
+
+    for operation in _final_operations(model):
+        _check_strippable(operation)
+    copy = keras.models.clone_model(model, clone_function=without_activation)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _final_operations(model):
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1]]
+    outputs = keras.tree.flatten(model.outputs)
+    operations = [tensor._keras_history.operation for tensor in outputs]
+    return [operation for operation in operations if _activation(operation)]
+
+
+def _activation(operation):
+    """The name of the probability-giving activation that an operation ends in, or `None`."""
+    if isinstance(operation, keras.Model):
+        return final_activation(operation)
+    activation = getattr(operation, "activation", None)
+    name = getattr(activation, "__name__", type(operation).__name__.lower())
+    return name if name in _STRIPPED else None
+
+
+def _check_strippable(operation):
+    if not isinstance(operation, keras.layers.Layer):
+        name = type(operation).__name__.lower()
+        raise ValueError(
+            f"Expected the model to end in a layer. Received: the function `keras.ops.{name}`; "
+            "make the model without it: `keras.Model(model.inputs, logits)`."
+        )
+    if len(operation._inbound_nodes) > 1:
+        raise ValueError(
+            f"Expected the last layer, {operation.name!r}, to be used once. Received: "
+            f"{len(operation._inbound_nodes)} uses; build the model with a separate last layer."
+        )

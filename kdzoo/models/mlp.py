@@ -1,0 +1,71 @@
+"""Fully connected networks: Hinton's teacher and students on MNIST."""
+
+import math
+
+import keras
+from keras import layers
+
+from kdzoo.models import blocks
+
+
+def mlp(
+    hidden=(1200, 1200),
+    classes=10,
+    input_shape=(28, 28, 1),
+    dropout=0.0,
+    input_dropout=0.0,
+    name=None,
+):
+    """Builds a fully connected network with ReLU hidden layers.
+
+    Layers to tap: `stage1` … `stageN` (the hidden layers, after ReLU), `features` (the last of
+    them under another name, before dropout) and `logits`. Weight decay is left to the optimizer.
+
+    Args:
+        hidden: Units of each hidden layer, at least one layer, each at least 1.
+        classes: Number of classes, at least 2.
+        input_shape: (height, width, channels) of one image.
+        dropout: Rate of dropout after each hidden layer, in [0, 1).
+        input_dropout: Rate of dropout on the pixels, in [0, 1).
+        name: Name of the model; `"mlp_"` and the hidden units when None.
+
+    Returns:
+        A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
+        to float32 logits (batch, classes).
+
+    Raises:
+        ValueError: If an argument is outside its range.
+
+    Example:
+
+    >>> model = mlp(hidden=(800, 800), dropout=0.5, input_dropout=0.2)
+    >>> model.count_params() == 784 * 800 + 800 + 800 * 800 + 800 + 800 * 10 + 10
+    True
+
+    Reference:
+        Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network",
+        arXiv:1503.02531, section 3: a teacher of two layers of 1200 units, students of 800.
+    """
+    if not isinstance(hidden, list | tuple) or not hidden or not all(map(blocks.is_count, hidden)):
+        raise ValueError(
+            "Expected hidden to hold the units of at least one layer, positive integers. "
+            f"Received: hidden={hidden!r}"
+        )
+    blocks.check_classes(classes)
+    blocks.check_rate("dropout", dropout)
+    blocks.check_rate("input_dropout", input_dropout)
+    shape = blocks.check_image_shape(input_shape, least=1)
+    inputs = keras.Input(shape, name="image")
+    x = layers.Reshape((math.prod(shape),), name="flatten")(inputs)
+    if input_dropout:
+        x = layers.Dropout(input_dropout, name="input_dropout")(x)
+    for stage, units in enumerate(hidden, start=1):
+        x = layers.Dense(
+            units, activation="relu", kernel_initializer="he_normal", name=f"stage{stage}"
+        )(x)
+        if stage == len(hidden):
+            x = layers.Activation("linear", name="features")(x)
+        if dropout:
+            x = layers.Dropout(dropout, name=f"stage{stage}_dropout")(x)
+    outputs = blocks.logits(classes)(x)
+    return keras.Model(inputs, outputs, name=name or "_".join(["mlp", *map(str, hidden)]))

@@ -1,0 +1,198 @@
+"""Names of architectures, and the builders they stand for, imported when one is built."""
+
+import dataclasses
+import importlib
+
+from kdzoo.utils import unknown_name
+
+MOBILENETS = "Howard et al. 2017, arXiv:1704.04861"
+WIDE_RESNETS = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
+DISTILLATION = "Hinton, Vinyals & Dean 2015, arXiv:1503.02531"
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A named architecture: what `create` builds, and what a list says about it.
+
+    Attributes:
+        name: The name it is asked for by, which the built model bears too.
+        builder: `"package.module:function"`, imported when first built, or the function itself. It
+            takes `classes`, `input_shape` and `name` besides the names in `arguments`.
+        arguments: What the builder is called with, e.g. `{"depth": 16, "width": 2}`.
+        description: One line on what it is and what it is for.
+        paper: Authors, year and arXiv number.
+    """
+
+    name: str
+    builder: object
+    arguments: dict
+    description: str
+    paper: str = ""
+
+    @property
+    def family(self):
+        """The name of the builder, e.g. `"wide_resnet"`."""
+        if isinstance(self.builder, str):
+            return self.builder.partition(":")[2]
+        return self.builder.__name__
+
+    def load_builder(self):
+        """Returns the builder, importing it if need be."""
+        if not isinstance(self.builder, str):
+            return self.builder
+        module, _, function = self.builder.partition(":")
+        return getattr(importlib.import_module(module), function)
+
+
+_ARCHITECTURES = {}
+
+
+def register(name, builder, arguments=None, description="", paper=""):
+    """Adds a name to the zoo, for `list_models` and `create`.
+
+    Args:
+        name: A new name, e.g. `"my_net_050"`.
+        builder: `"package.module:function"` or a function that returns a `keras.Model` ending in
+            logits and takes `classes`, `input_shape` and `name`.
+        arguments: Further arguments for the builder, which `create` can override.
+        description: One line on what it is and what it is for.
+        paper: Authors, year and arXiv number.
+
+    Returns:
+        The new `Architecture`.
+
+    Raises:
+        ValueError: If the name is taken, or the builder is neither.
+
+    Example:
+
+    ```python
+    kdzoo.zoo.register("tiny_050", "my_package.models:tiny", {"width": 0.5}, "My own student.")
+    kdzoo.create("tiny_050", classes=7)
+    ```
+    """
+    if name in _ARCHITECTURES:
+        raise ValueError(
+            f"Expected a new name, as registering never replaces a model. Received: name={name!r}"
+        )
+    is_path = isinstance(builder, str) and all(builder.partition(":"))
+    if not is_path and not hasattr(builder, "__name__"):
+        raise ValueError(
+            "Expected builder to be a function or its path as 'package.module:function'. "
+            f"Received: builder={builder!r}"
+        )
+    architecture = Architecture(name, builder, dict(arguments or {}), description, paper)
+    _ARCHITECTURES[name] = architecture
+    return architecture
+
+
+def list_models(family=None):
+    """Returns the names `create` knows, family by family, small before large.
+
+    Args:
+        family: Only this family, e.g. `"separable"`; all when None.
+
+    Returns:
+        A list of names.
+
+    Raises:
+        ValueError: If there is no such family; the nearest is suggested.
+
+    Example:
+
+    >>> list_models("separable")
+    ['separable_025', 'separable_050', 'separable_075', 'separable_100']
+    """
+    families = {each.family for each in _ARCHITECTURES.values()}
+    if family is not None and family not in families:
+        raise unknown_name("family", family, families)
+    return [
+        name for name, each in _ARCHITECTURES.items() if family is None or each.family == family
+    ]
+
+
+def architecture(name):
+    """Returns the `Architecture` of this name.
+
+    Args:
+        name: A name in `list_models()`.
+
+    Returns:
+        Its `Architecture`.
+
+    Raises:
+        ValueError: If there is no such model; the nearest is suggested.
+    """
+    if name not in _ARCHITECTURES:
+        raise unknown_name("model", name, _ARCHITECTURES)
+    return _ARCHITECTURES[name]
+
+
+def create(name, classes=10, input_shape=None, **overrides):
+    """Builds the model of this name, with fresh weights.
+
+    Args:
+        name: A name in `list_models()`.
+        classes: Number of classes, at least 2.
+        input_shape: (height, width, channels) of one image; the family's own default when None,
+            (32, 32, 3) or (28, 28, 1).
+        **overrides: Arguments of the builder to replace or add, e.g. `dropout=0.3`.
+
+    Returns:
+        A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
+        to float32 logits (batch, classes), which is called `name` too.
+
+    Raises:
+        ValueError: If there is no such model, or an argument is outside its range.
+        TypeError: If the builder has no such argument.
+
+    Example:
+
+    >>> create("separable_050", classes=100).output_shape
+    (None, 100)
+    """
+    chosen = architecture(name)
+    arguments = {**chosen.arguments, **overrides, "classes": classes, "name": name}
+    if input_shape is not None:
+        arguments["input_shape"] = input_shape
+    return chosen.load_builder()(**arguments)
+
+
+def _register_own():
+    for hundredths, use in (
+        (25, "the smallest student"),
+        (50, "the usual student"),
+        (75, "a larger student"),
+        (100, "the largest student"),
+    ):
+        register(
+            f"separable_{hundredths:03d}",
+            "kdzoo.models.separable:separable",
+            {"width": hundredths / 100},
+            f"Depthwise-separable network of width {hundredths / 100}, {use}.",
+            MOBILENETS,
+        )
+    for depth, width in ((16, 1), (16, 2), (16, 4), (40, 1), (40, 2)):
+        register(
+            f"wide_resnet_{depth}_{width}",
+            "kdzoo.models.wide_resnet:wide_resnet",
+            {"depth": depth, "width": width},
+            f"Wide residual network WRN-{depth}-{width}.",
+            WIDE_RESNETS,
+        )
+    for units, layers, use in (
+        (64, 2, "a student for 8x8 digits"),
+        (128, 2, "a student for 8x8 digits"),
+        (800, 2, "the paper's student on MNIST"),
+        (1200, 2, "the paper's teacher on MNIST"),
+    ):
+        register(
+            f"mlp_{layers}x{units}",
+            "kdzoo.models.mlp:mlp",
+            {"hidden": (units,) * layers},
+            f"Fully connected, {layers} hidden layers of {units} units, {use}.",
+            DISTILLATION,
+        )
+
+
+_register_own()

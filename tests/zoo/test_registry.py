@@ -1,0 +1,132 @@
+"""Names and what they stand for: listed without Keras, never overwritten, errors that help."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from kdzoo import zoo
+from kdzoo.zoo import registry
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    """A copy of the registry, so that what a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_ARCHITECTURES", dict(registry._ARCHITECTURES))
+
+
+def tiny(classes, input_shape=(8, 8, 1), units=4, name=None):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Dense(units)(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
+
+
+def test_list_models_by_family():
+    assert zoo.list_models("separable") == [
+        "separable_025",
+        "separable_050",
+        "separable_075",
+        "separable_100",
+    ]
+    assert zoo.list_models("wide_resnet") == [
+        "wide_resnet_16_1",
+        "wide_resnet_16_2",
+        "wide_resnet_16_4",
+        "wide_resnet_40_1",
+        "wide_resnet_40_2",
+    ]
+    assert {"mlp_2x128", "mlp_2x800", "mlp_2x1200"} <= set(zoo.list_models("mlp"))
+    families = ("separable", "wide_resnet", "mlp")
+    assert zoo.list_models() == [name for each in families for name in zoo.list_models(each)]
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_every_row_is_complete(name):
+    row = zoo.architecture(name)
+    assert row.name == name
+    assert name.startswith(row.family)
+    assert re.fullmatch(r"[^\n]{10,100}\.", row.description)
+    assert re.search(r"\d{4}, arXiv:\d{4}\.\d{5}$", row.paper)
+    assert callable(row.load_builder())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.name = "other"
+
+
+def test_create_passes_everything_on():
+    model = zoo.create("separable_025", classes=7, input_shape=(28, 28, 1), dropout=0.3)
+    assert model.name == "separable_025"
+    assert model.input_shape == (None, 28, 28, 1)
+    assert model.output_shape == (None, 7)
+    assert model.get_layer("dropout").rate == 0.3
+
+
+def test_create_with_family_defaults():
+    assert zoo.create("mlp_2x64").input_shape == (None, 28, 28, 1)
+    assert zoo.create("separable_025").input_shape == (None, 32, 32, 3)
+
+
+def test_unknown_names_suggest_the_nearest():
+    with pytest.raises(
+        ValueError, match=r"Unknown model: 'separable_50'. Did you mean 'separable_050'"
+    ):
+        zoo.create("separable_50")
+    with pytest.raises(ValueError, match=r"Unknown family: 'seperable'. Did you mean 'separable'"):
+        zoo.list_models("seperable")
+    with pytest.raises(ValueError, match=r"Unknown model: 'zzz'. Choose from: mlp_2x"):
+        zoo.architecture("zzz")
+
+
+def test_unknown_arguments_are_refused():
+    with pytest.raises(TypeError, match="widht"):
+        zoo.create("separable_050", widht=0.3)
+
+
+def test_register_a_function(own_registry):
+    zoo.register("tiny_8", tiny, {"units": 8}, "A test.")
+    assert zoo.list_models("tiny") == ["tiny_8"]
+    model = zoo.create("tiny_8", classes=3)
+    assert (model.name, model.output_shape) == ("tiny_8", (None, 3))
+    assert zoo.create("tiny_8", units=2).layers[-2].units == 2
+
+
+def test_register_a_path(own_registry):
+    zoo.register("mlp_3x32", "kdzoo.models.mlp:mlp", {"hidden": (32, 32, 32)})
+    assert zoo.create("mlp_3x32").get_layer("stage3").units == 32
+
+
+def test_register_never_overwrites(own_registry):
+    with pytest.raises(
+        ValueError, match=r"never replaces a model\. Received: name='separable_050'"
+    ):
+        zoo.register("separable_050", tiny)
+    assert zoo.architecture("separable_050").family == "separable"
+
+
+@pytest.mark.parametrize("builder", [None, "kdzoo.models.mlp", ":mlp", "kdzoo.models.mlp:", 3])
+def test_register_refuses_other_builders(own_registry, builder):
+    with pytest.raises(ValueError, match="Expected builder to be a function or its path"):
+        zoo.register("odd", builder)
+    assert "odd" not in zoo.list_models()
+
+
+def test_a_row_cannot_be_changed_through_the_arguments_it_was_given(own_registry):
+    arguments = {"units": 8}
+    zoo.register("tiny_8", tiny, arguments)
+    arguments["units"] = 16
+    assert zoo.create("tiny_8").layers[-2].units == 8
+
+
+def test_listing_needs_neither_keras_nor_tensorflow():
+    script = """
+import sys
+sys.argv[0] = "/usr/bin/kdzoo"  # As the command line does.
+from kdzoo import zoo
+print(len(zoo.list_models()), "keras" in sys.modules, "tensorflow" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [str(len(zoo.list_models())), "False", "False"], done.stderr
