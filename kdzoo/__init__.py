@@ -1,0 +1,44 @@
+"""Knowledge distillation and compression for Keras 3, up to the `.tflite` on a phone."""
+
+import os as _os
+import sys as _sys
+
+from kdzoo.version import __version__
+
+_HOME = {
+    "Distiller": "kdzoo.distiller",
+    "Ensemble": "kdzoo.models.ensemble",
+    "as_logits": "kdzoo.models.logits",
+    "create": "kdzoo.zoo.registry",
+    "fuse_batch_normalization": "kdzoo.acceleration",
+    "list_models": "kdzoo.zoo.registry",
+    "unfuse_batch_normalization": "kdzoo.acceleration",
+}
+_ROOMS = ("acceleration", "callbacks", "data", "evaluation", "export", "losses", "models", "zoo")
+
+__all__ = [*_HOME, *_ROOMS, "__version__"]
+
+
+def __getattr__(name):
+    import importlib
+
+    if name in _ROOMS:
+        return importlib.import_module(f"kdzoo.{name}")
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    from kdzoo.utils import unknown_name
+
+    raise AttributeError(str(unknown_name("attribute of kdzoo", name, __all__)))
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
+# The command line answers `--help` and `list` without Keras. Everywhere else the classes are there
+# from the start, because Keras finds them by their registered names when it loads a file.
+if _os.path.basename(_sys.argv[0] if _sys.argv else "") not in ("kdzoo", "kdzoo.exe"):
+    from kdzoo import distiller, losses  # noqa: F401
+    from kdzoo.models import ensemble  # noqa: F401

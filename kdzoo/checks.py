@@ -1,0 +1,160 @@
+"""What a Distiller asks of its models and losses before it trains, each with its remedy."""
+
+import numbers
+import warnings
+
+import keras
+
+from kdzoo.losses import DistillationLoss, KerasDistillation
+from kdzoo.models.logits import final_activation
+from kdzoo.taps import find_layer, tapped_shapes
+
+
+def is_model(role, model):
+    """Raises unless `model` is a `keras.Model`."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected `{role}` to be a `keras.Model`. Received: {role}={model!r} of type "
+            f"{type(model).__name__}"
+        )
+
+
+def share(student_loss_weight):
+    """Returns the weight as a float, or raises unless it is a number between 0 and 1."""
+    number = isinstance(student_loss_weight, numbers.Real)
+    if not number or not 0.0 <= student_loss_weight <= 1.0:
+        raise ValueError(
+            "Expected `student_loss_weight` to be a number between 0 (teacher only) and 1 (labels "
+            f"only). Received: student_loss_weight={student_loss_weight!r}"
+        )
+    return float(student_loss_weight)
+
+
+def as_losses(losses):
+    """Returns a list of `DistillationLoss`, with those of `keras.distillation` wrapped."""
+    losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    if not losses or None in losses:
+        raise ValueError(
+            "Expected at least one distillation loss, such as `kdzoo.losses.SoftTargets(4.0)`. "
+            f"Received: distillation_losses={losses}"
+        )
+    return [
+        each if isinstance(each, DistillationLoss) else KerasDistillation(each) for each in losses
+    ]
+
+
+def weights(loss_weights, losses):
+    """Returns one finite weight for each loss."""
+    if loss_weights is None:
+        return [1.0] * len(losses)
+    given = list(loss_weights) if isinstance(loss_weights, (list, tuple)) else [loss_weights]
+    numbers_only = all(
+        isinstance(weight, numbers.Real) and 0 <= weight < float("inf") for weight in given
+    )
+    if len(given) != len(losses) or not numbers_only:
+        raise ValueError(
+            f"Expected `distillation_loss_weights` to hold {len(losses)} numbers of at least 0, "
+            f"one for each loss. Received: distillation_loss_weights={loss_weights}"
+        )
+    return [float(weight) for weight in given]
+
+
+def teacher(model, student, transform):
+    """Raises unless the teacher is a trained model that can take what the student takes."""
+    if model is None:
+        return
+    is_model("teacher", model)
+    if model is student:
+        raise ValueError(
+            "Expected two models. Received: the same object as teacher and student; make the "
+            "student with `keras.models.clone_model`."
+        )
+    if not model.built:
+        raise ValueError(
+            f"Expected a trained teacher. Received: {model.name!r}, which has no weights yet; call "
+            "it on a batch and load its weights first."
+        )
+    if transform is None:
+        _same_inputs(model, student)
+
+
+def _same_inputs(model, student):
+    """Raises if both models are graphs and their inputs do not fit each other."""
+    ours, theirs = getattr(student, "inputs", None), getattr(model, "inputs", None)
+    if not ours or not theirs:
+        return
+
+    def fit(one, other):
+        return len(one) == len(other) and all(
+            a is None or b is None or a == b for a, b in zip(one[1:], other[1:], strict=True)
+        )
+
+    pairs = zip(ours, theirs, strict=False)
+    if len(ours) != len(theirs) or not all(fit(a.shape, b.shape) for a, b in pairs):
+        raise ValueError(
+            "Expected teacher and student to take the same inputs. Received: teacher "
+            f"{[tuple(t.shape) for t in theirs]}, student {[tuple(t.shape) for t in ours]}; pass "
+            "`teacher_transform=`, a function from the student's inputs to the teacher's."
+        )
+
+
+def outputs(model, student, losses):
+    """Raises if a loss cannot be computed on what the models give."""
+    for loss in losses:
+        for role, each, path in (
+            ("teacher", model, loss.teacher_layer),
+            ("student", student, loss.student_layer),
+        ):
+            if each is None:
+                continue
+            if path is not None:
+                find_layer(each, path)
+            elif loss.expects_logits:
+                _ends_in_logits(role, each)
+        if model is not None and loss.expects_logits:
+            _same_classes(
+                tapped_shapes(model, loss.teacher_layer), tapped_shapes(student, loss.student_layer)
+            )
+
+
+def _ends_in_logits(role, model):
+    activation = final_activation(model)
+    if activation:
+        raise ValueError(
+            f"Expected the {role} to give logits. Received: {model.name!r}, which ends in a "
+            f"{activation}; pass `kdzoo.as_logits({role})`, which strips it."
+        )
+
+
+def _same_classes(of_teacher, of_student):
+    if of_teacher is None or of_student is None:
+        return
+    if [shape[-1] for shape in of_teacher] != [shape[-1] for shape in of_student]:
+        raise ValueError(
+            "Expected teacher and student to have the same classes. Received: teacher outputs "
+            f"{of_teacher}, student outputs {of_student}; build the student with the teacher's "
+            "number of classes."
+        )
+
+
+def warn_unless_on_logits(loss, student):
+    """Warns if a cross-entropy that expects probabilities is given to a student of logits."""
+    if final_activation(student) is not None or not getattr(student, "inputs", None):
+        return
+    for each in keras.tree.flatten(loss):
+        name = each if isinstance(each, str) else getattr(each, "name", "")
+        expects_probabilities = isinstance(each, str) or not _from_logits(each)
+        if "crossentropy" in str(name) and expects_probabilities:
+            warnings.warn(
+                f"The loss {name!r} expects probabilities, but {student.name!r} gives logits: the "
+                "value is not the cross-entropy. Pass the loss as an object with "
+                "`from_logits=True`, such as "
+                "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`.",
+                stacklevel=3,
+            )
+            return
+
+
+def _from_logits(loss):
+    """Whether a Keras loss object was made with `from_logits=True`."""
+    return getattr(loss, "get_config", dict)().get("from_logits", True)

@@ -1,0 +1,417 @@
+"""The Distiller: one teacher pass, one student pass, soft and hard losses mixed."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from kdzoo import acceleration, checks, taps
+from kdzoo.callbacks import StopAtNonFiniteLoss
+from kdzoo.losses.base import mean_over_positions
+
+_OUTPUT = "logits"
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class Distiller(keras.Model):
+    """Trains a student with a teacher: `compile`, `fit`, and take `distiller.student`.
+
+    The loss is
+
+        student_loss_weight · student_loss
+        + (1 − student_loss_weight) · Σᵢ distillation_loss_weights[i] · distillation_losses[i]
+        + the student's own regularizers
+
+    A drop-in for `keras.distillation.Distiller`: same arguments, same meaning of the weights. The
+    teacher is asked once a step, in inference mode and outside the gradient; it is not changed,
+    not frozen, not saved with the distiller, and not run in validation. The student runs forward
+    once a step, taps included. `sample_weight` and `class_weight` weigh every loss.
+
+    In the logs, `loss` is the sum above, `student_loss` and `distillation_loss` are its two parts
+    before mixing, and with several losses there is `<name>_loss` for each, before its weight.
+    `evaluate` and `val_loss` show the student's own loss.
+
+    Args:
+        teacher: A trained `keras.Model` that gives logits, `kdzoo.Ensemble([...])`, or `None` when
+            the data carry the teacher's answers: `(x, {"label": y, "teacher": logits})`, where
+            `"teacher"` is `{"logits": ..., "<layer>": ...}` if a loss taps a layer. Such data
+            need no `label` if nothing asks for it; `class_weight` does not reach them (Keras
+            takes it with plain labels only).
+        student: The `keras.Model` to train, which gives logits. Subclassed models serve where no
+            layer is tapped.
+        distillation_losses: A loss of `kdzoo.losses` or of `keras.distillation`, or a list. For
+            models of several outputs a loss is summed over the pairs of outputs.
+        distillation_loss_weights: A weight for each loss; `None` for 1 each.
+        student_loss_weight: Between 0 (the teacher only) and 1 (labels only).
+        teacher_transform: Function from the student's inputs to the teacher's, for a teacher of
+            another image size, dtype or preprocessing. Runs inside the training step.
+        fuse_batch_norm: Whether the two forward passes use TensorFlow's fused batch
+            normalization, which is equal to about 1e-5 and about twice as fast
+            (`kdzoo.fuse_batch_normalization`). The models themselves are left as they are.
+        name: Name of the distiller.
+
+    Raises:
+        ValueError: If a model ends in a softmax or sigmoid where logits are needed, class counts
+            or input shapes differ, a tapped layer does not exist, or a weight is out of range.
+
+    Example:
+
+    ```python
+    distiller = kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(4.0))
+    distiller.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    distiller.fit(x_train, y_train, epochs=10, validation_data=(x_val, y_val))
+    distiller.student.save("student.keras")
+    ```
+
+    A distiller that is loaded from a `.keras` file predicts and evaluates at once; set
+    `distiller.teacher` to go on training.
+
+    Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.
+    """
+
+    def __init__(
+        self,
+        teacher,
+        student,
+        distillation_losses,
+        distillation_loss_weights=None,
+        student_loss_weight=0.5,
+        teacher_transform=None,
+        fuse_batch_norm=True,
+        name="distiller",
+    ):
+        checks.is_model("student", student)
+        # The models cast for themselves; the policy here only decides on loss scaling.
+        super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
+        self.student = student
+        self.student_loss_weight = checks.share(student_loss_weight)
+        self.distillation_losses = checks.as_losses(distillation_losses)
+        self.distillation_loss_weights = checks.weights(
+            distillation_loss_weights, self.distillation_losses
+        )
+        self.fuse_batch_norm = bool(fuse_batch_norm)
+        self.teacher_transform = teacher_transform
+        self.teacher = teacher
+        self._student_taps = _paths(self.distillation_losses, "student")
+        self._loss_trackers = _make_trackers(self.distillation_losses)
+        self._validating = False
+        self.built = student.built
+
+    @property
+    def teacher(self):
+        """The model that is asked, or `None`. Set it to train with another one."""
+        return self._teacher_reference.model
+
+    @teacher.setter
+    def teacher(self, teacher):
+        checks.teacher(teacher, self.student, self.teacher_transform)
+        checks.outputs(teacher, self.student, self.distillation_losses)
+        self._teacher_reference = _Untracked(teacher)
+        self._teacher_taps = _paths(self.distillation_losses, "teacher")
+        taps.build_losses(self.distillation_losses, teacher, self.student)
+        self.train_function = None
+
+    def __setattr__(self, name, value):
+        # Keras tracks the models that are assigned to it; the teacher is not to be trained.
+        object.__setattr__(self, name, value) if name == "teacher" else super().__setattr__(
+            name, value
+        )
+
+    def __dir__(self):
+        # Keras saves whatever `dir` lists; a checkpoint is not to carry the teacher.
+        return [name for name in super().__dir__() if name != "teacher"]
+
+    @property
+    def output_names(self):
+        """The student's output names, so that `compile(loss={...})` may use them."""
+        return getattr(self.student, "output_names", None)
+
+    @property
+    def non_trainable_variables(self):
+        """The distiller's own, then the teacher's: on JAX they are part of the step's state."""
+        own = super().non_trainable_variables
+        if self.teacher is None:
+            return own
+        known = {id(variable) for variable in [*own, *self.trainable_variables]}
+        return own + [v for v in self.teacher.variables if id(v) not in known]
+
+    def compile(self, optimizer="adam", loss=None, **kwargs):
+        """Configures training as `keras.Model.compile` does.
+
+        Args:
+            optimizer: As in Keras.
+            loss: The student's loss on the labels, as in Keras. `None` trains on the teacher
+                alone and requires `student_loss_weight=0`.
+            **kwargs: As in Keras: `metrics`, `loss_weights`, `jit_compile`, …
+
+        Raises:
+            ValueError: If there is no loss and `student_loss_weight` is above 0.
+
+        Warns:
+            UserWarning: If the loss expects probabilities and the student gives logits.
+        """
+        if loss is None and self.student_loss_weight > 0:
+            raise ValueError(
+                "Expected `loss`, the student's loss on the labels. Received: loss=None with "
+                f"student_loss_weight={self.student_loss_weight}; pass a loss, or "
+                "`student_loss_weight=0` to learn from the teacher alone."
+            )
+        checks.warn_unless_on_logits(loss, self.student)
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Trains the student; arguments and result are those of `keras.Model.fit`.
+
+        Raises:
+            ValueError: If the data are empty, or the loss becomes NaN or infinite.
+        """
+        if x is not None and hasattr(x, "__len__") and len(x) == 0:
+            raise ValueError("Expected data to train on. Received: an empty data set.")
+        callbacks = kwargs.pop("callbacks", None)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(StopAtNonFiniteLoss())
+        else:
+            callbacks = [*keras.tree.flatten(callbacks or []), StopAtNonFiniteLoss()]
+        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+
+    def call(self, inputs, training=None):
+        """Returns the student's outputs; while training with taps, `{"logits": ..., path: ...}`."""
+        with self._fused(self.student):
+            if not (training and self._student_taps):
+                return self.student(inputs, training=training)
+            with taps.tapping(self.student, self._student_taps) as tapped:
+                outputs = self.student(inputs, training=training)
+        return {**tapped, _OUTPUT: outputs}
+
+    def train_step(self, *args):
+        # (data,), and on JAX (state, data).
+        *state, data = args
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self.teacher is not None:
+            with self._state_scope(*state):
+                y = {"label": y, "teacher": self._ask_teacher(x)}
+        return super().train_step(*state, (x, y, sample_weight))
+
+    def test_step(self, *args):
+        self._validating = True
+        try:
+            return super().test_step(*args)
+        finally:
+            self._validating = False
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        label, answer = _split_targets(y)
+        outputs, tapped = self._split_predictions(y_pred)
+        regularizers = [ops.sum(ops.cast(loss, "float32")) for loss in self.losses]
+        if not training:
+            student_loss = self._student_loss(label, outputs, sample_weight)
+            return sum([student_loss, *regularizers], ops.zeros(()))
+        parts = []
+        share = self.student_loss_weight
+        if share > 0 or (label is not None and self._compile_loss is not None):
+            student_loss = self._student_loss(label, outputs, sample_weight)
+            self._track("student_loss", student_loss, outputs)
+            parts += [share * student_loss] if share > 0 else []
+        if share < 1:
+            soft_loss = self._distillation_loss(label, answer, outputs, tapped, sample_weight)
+            self._track("distillation_loss", soft_loss, outputs)
+            parts.append((1 - share) * soft_loss)
+        return sum([*parts[1:], *regularizers], parts[0])
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        label, _ = _split_targets(y)
+        outputs, _ = self._split_predictions(y_pred)
+        logs = super().compute_metrics(x, label, outputs, sample_weight)
+        if self._validating:
+            logs = {name: value for name, value in logs.items() if name not in self._loss_trackers}
+        return logs
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "student": keras.saving.serialize_keras_object(self.student),
+            "distillation_losses": [
+                keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses
+            ],
+            "distillation_loss_weights": self.distillation_loss_weights,
+            "student_loss_weight": self.student_loss_weight,
+            "fuse_batch_norm": self.fuse_batch_norm,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        restore = keras.saving.deserialize_keras_object
+        config["student"] = restore(config["student"])
+        config["distillation_losses"] = [restore(each) for each in config["distillation_losses"]]
+        return cls(teacher=None, **config)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def _fused(self, model):
+        """Context in which the model's batch normalizations run fused, if they are to."""
+        layers = acceleration.fusible_layers(model) if self.fuse_batch_norm else []
+        return acceleration.fused(layers)
+
+    def _state_scope(self, *state):
+        """On JAX, the context in which the variables have the values that the step was given."""
+        if not state:
+            return contextlib.nullcontext()
+        trainable, non_trainable = state[0][:2]
+        mapping = [
+            *zip(self.trainable_variables, trainable, strict=True),
+            *zip(self.non_trainable_variables, non_trainable, strict=True),
+        ]
+        return keras.StatelessScope(state_mapping=mapping)
+
+    def _ask_teacher(self, x):
+        """The teacher's outputs, or a dictionary of them and its taps if there are taps."""
+        if self.teacher_transform is not None:
+            x = self.teacher_transform(x)
+        with self._fused(self.teacher), taps.tapping(self.teacher, self._teacher_taps) as tapped:
+            answer = self.teacher(x, training=False)
+        if self._teacher_taps:
+            answer = {**tapped, _OUTPUT: answer}
+        return keras.tree.map_structure(ops.stop_gradient, answer)
+
+    def _split_predictions(self, y_pred):
+        """The student's outputs and its taps, from what `call` returned."""
+        if isinstance(y_pred, dict) and self._student_taps:
+            expected = {_OUTPUT, *self._student_taps}
+            if set(y_pred) == expected:
+                return y_pred[_OUTPUT], y_pred
+        return y_pred, {}
+
+    def _student_loss(self, label, outputs, sample_weight):
+        if self._compile_loss is None:
+            return ops.zeros(())
+        if label is None:
+            raise ValueError(
+                "Expected labels for the student's loss. Received: data without labels; pass "
+                "`(x, y)`, or train on the teacher alone with `student_loss_weight=0` and "
+                "`loss=None`."
+            )
+        return self._compile_loss(label, outputs, sample_weight)
+
+    def _distillation_loss(self, label, answer, outputs, tapped, sample_weight):
+        """The weighted sum of the distillation losses, each tracked where there are several."""
+        if answer is None:
+            raise ValueError(
+                "Expected a teacher. Received: teacher=None and data without the teacher's "
+                "answers; set `distiller.teacher` or pass `(x, {'label': y, 'teacher': logits})`."
+            )
+        total = 0.0
+        pairs = zip(self.distillation_losses, self.distillation_loss_weights, strict=True)
+        for (loss, weight), name in zip(
+            pairs, _tracker_names(self.distillation_losses), strict=True
+        ):
+            teacher = _pick(answer, loss.teacher_layer, self._teacher_taps)
+            student = outputs if loss.student_layer is None else tapped[loss.student_layer]
+            value = _reduce(loss, teacher, student, label, sample_weight)
+            self._track(name, value, outputs)
+            total = total + weight * value
+        return total
+
+    def _track(self, name, value, outputs):
+        if name in self._loss_trackers:
+            batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
+            self._loss_trackers[name].update_state(value * _replicas(), sample_weight=batch)
+
+
+class _Untracked:
+    """Holds a model out of Keras's sight: neither trained, nor counted, nor saved."""
+
+    def __init__(self, model):
+        self.model = model
+
+
+class _MeanOfSamples(keras.losses.Loss):
+    """Keras's own weighting and averaging, applied to losses that are already per sample."""
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
+_mean_of_samples = _MeanOfSamples(name="mean_of_samples", dtype="float32")
+
+
+def _reduce(loss, teacher, student, label, sample_weight):
+    """The mean over the batch of one distillation loss, summed over outputs, samples weighted."""
+    flatten = keras.tree.flatten
+    if loss.takes_structures or not keras.tree.is_nested(student):
+        rows = [(teacher, student, label, _one_weight(sample_weight))]
+    else:
+        students = flatten(student)
+        labels, weights = flatten(label), flatten(sample_weight)
+        labels = labels if len(labels) == len(students) else [None] * len(students)
+        weights = weights if len(weights) == len(students) else weights[:1] * len(students)
+        rows = zip(flatten(teacher), students, labels, weights, strict=True)
+    total = 0.0
+    for teacher_part, student_part, labels_part, weight in rows:
+        values = loss(teacher_part, student_part, labels=labels_part)
+        if weight is not None:
+            weight = mean_over_positions(ops.cast(weight, "float32"))
+        total = total + _mean_of_samples(values, values, weight)
+    return total
+
+
+def _one_weight(sample_weight):
+    """One weight per sample from weights that may be given for each output."""
+    given = [weight for weight in keras.tree.flatten(sample_weight) if weight is not None]
+    if not given:
+        return None
+    return sum(mean_over_positions(ops.cast(weight, "float32")) for weight in given) / len(given)
+
+
+def _pick(answer, layer, layers):
+    """What a loss takes of the teacher's answer: a tap, or the outputs."""
+    if not layers:
+        return answer
+    key = _OUTPUT if layer is None else layer
+    if not isinstance(answer, dict) or key not in answer:
+        raise ValueError(
+            f"Expected the teacher's answer to be a dictionary with {key!r}, which a loss taps. "
+            f"Received: {sorted(answer) if isinstance(answer, dict) else 'a tensor'}"
+        )
+    return answer[key]
+
+
+def _split_targets(y):
+    """Labels and the teacher's answer, from plain labels or `{"label": ..., "teacher": ...}`."""
+    if isinstance(y, dict) and "teacher" in y and set(y) <= {"label", "teacher"}:
+        return y.get("label"), y["teacher"]
+    return y, None
+
+
+def _replicas():
+    """Number of replicas among which Keras has divided the loss."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _paths(losses, side):
+    """The layers that the losses tap in the teacher or in the student, each once."""
+    return list(dict.fromkeys(p for loss in losses if (p := getattr(loss, f"{side}_layer"))))
+
+
+def _tracker_names(losses):
+    """`<name>_loss` for each loss, numbered where names repeat."""
+    names = []
+    for loss in losses:
+        name, number = f"{loss.name}_loss", 2
+        while name in names:
+            name, number = f"{loss.name}_{number}_loss", number + 1
+        names.append(name)
+    return names
+
+
+def _make_trackers(losses):
+    names = ["student_loss", "distillation_loss"]
+    names += _tracker_names(losses) if len(losses) > 1 else []
+    return {name: keras.metrics.Mean(name=name) for name in names}

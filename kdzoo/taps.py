@@ -1,0 +1,112 @@
+"""Taps: the outputs of inner layers, taken from the one forward pass that is made anyway."""
+
+import contextlib
+
+import keras
+
+from kdzoo.utils import unknown_name
+
+
+def find_layer(model, path):
+    """Returns the layer that a path names.
+
+    Args:
+        model: A `keras.Model`.
+        path: Name of a layer, or names joined by `/` that lead through nested models, such as
+            `"backbone/stage2"`.
+
+    Returns:
+        The `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If there is no such layer (the nearest name is suggested), or the model is
+            subclassed and has no named layers to tap.
+    """
+    layer = model
+    walked = []
+    for name in path.split("/"):
+        names = {inner.name: inner for inner in getattr(layer, "layers", ())}
+        if name not in names:
+            where = "/".join([model.name, *walked])
+            raise unknown_name(f"layer of {where!r}", name, names)
+        layer = names[name]
+        walked.append(name)
+    return layer
+
+
+def tapped_shapes(model, path):
+    """Returns the static shapes of what a tap gives, or `None` where the model is not a graph.
+
+    Args:
+        model: A `keras.Model`.
+        path: Path of a layer, or `None` for the model's own outputs.
+
+    Returns:
+        A list with one shape for each tensor.
+    """
+    try:
+        output = (model if path is None else find_layer(model, path)).output
+    except (AttributeError, ValueError):
+        return None
+    return [tuple(tensor.shape) for tensor in keras.tree.flatten(output)]
+
+
+def build_losses(losses, teacher, student):
+    """Makes the losses' own weights, where the models are graphs and so the shapes are known.
+
+    Args:
+        losses: List of `DistillationLoss`.
+        teacher: A `keras.Model` or `None`.
+        student: A `keras.Model`.
+    """
+    for loss in losses:
+        theirs = None if teacher is None else tapped_shapes(teacher, loss.teacher_layer)
+        ours = tapped_shapes(student, loss.student_layer)
+        if not loss.built and theirs and ours:
+            loss.build(theirs[0], ours[0])
+
+
+@contextlib.contextmanager
+def tapping(model, paths):
+    """Records what the layers give while the block calls the model.
+
+    Nothing of the model is rebuilt: for the time of the block each tapped layer reports its
+    output. The layer must run exactly once in the block.
+
+    Args:
+        model: A `keras.Model`.
+        paths: Paths of layers.
+
+    Yields:
+        A dictionary that holds path -> output when the block ends.
+
+    Raises:
+        ValueError: If a path is unknown, or a tapped layer ran more than once or not at all.
+    """
+    taps, runs = {}, dict.fromkeys(paths, 0)
+    layers = {path: find_layer(model, path) for path in paths}
+    found = {path: vars(layer).get("call") for path, layer in layers.items()}
+
+    def reporting(path, call):
+        def reporting_call(*args, **kwargs):
+            taps[path] = call(*args, **kwargs)
+            runs[path] += 1
+            return taps[path]
+
+        return reporting_call
+
+    try:
+        for path, layer in layers.items():
+            vars(layer)["call"] = reporting(path, layer.call)
+        yield taps
+    finally:
+        for path, layer in reversed(layers.items()):
+            vars(layer).pop("call", None)
+            if found[path] is not None:
+                vars(layer)["call"] = found[path]
+    for path, count in runs.items():
+        if count != 1:
+            raise ValueError(
+                f"Expected the tapped layer {path!r} of {model.name!r} to run once in a forward "
+                f"pass. Received: {count} runs; tap a layer that is not shared."
+            )

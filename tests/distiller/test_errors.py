@@ -1,0 +1,140 @@
+"""Bad input: one sentence, with the remedy, before anything is lost."""
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.losses import SoftTargets
+
+
+def test_unequal_class_counts(make_net):
+    with pytest.raises(ValueError, match=r"same classes.*teacher's number of classes"):
+        kdzoo.Distiller(make_net(8, classes=10), make_net(4, classes=9), SoftTargets(3.0))
+
+
+@pytest.mark.parametrize("side", ["teacher", "student"])
+def test_unknown_taps(make_net, side):
+    loss = SoftTargets(3.0, **{f"{side}_layer": "logit"})
+    with pytest.raises(ValueError, match=r"Unknown layer of .*'logit'. Did you mean 'logits'"):
+        kdzoo.Distiller(make_net(8), make_net(4), loss)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("side", ["teacher", "student"])
+def test_models_that_end_in_probabilities(make_net, side, activation):
+    nets = {"teacher": make_net(8), "student": make_net(4)}
+    nets[side] = make_net(8, activation=activation)
+    with pytest.raises(ValueError, match=rf"ends in a {activation}; pass `kdzoo.as_logits\({side}"):
+        kdzoo.Distiller(**nets, distillation_losses=SoftTargets(3.0))
+    nets[side] = kdzoo.as_logits(nets[side])
+    assert kdzoo.Distiller(**nets, distillation_losses=SoftTargets(3.0)).student is nets["student"]
+
+
+def test_missing_loss(make_net):
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    with pytest.raises(ValueError, match=r"Expected `loss`.*student_loss_weight=0"):
+        distiller.compile("sgd")
+
+
+def test_a_loss_of_probabilities_on_logits_is_pointed_out(make_net):
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    for loss in (
+        "sparse_categorical_crossentropy",
+        keras.losses.SparseCategoricalCrossentropy(),
+    ):
+        with pytest.warns(UserWarning, match="from_logits=True"):
+            distiller.compile("sgd", loss)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, "0.5", None, float("nan")])
+def test_student_loss_weight_out_of_range(make_net, weight):
+    with pytest.raises(ValueError, match=r"between 0 .* and 1"):
+        kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0), student_loss_weight=weight)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, "2"], [1.0, float("nan")]])
+def test_distillation_loss_weights(make_net, weights):
+    losses = [SoftTargets(3.0), SoftTargets(4.0)]
+    with pytest.raises(ValueError, match="2 numbers of at least 0"):
+        kdzoo.Distiller(make_net(8), make_net(4), losses, weights)
+
+
+@pytest.mark.parametrize("losses", [None, [], [None]])
+def test_no_distillation_loss(make_net, losses):
+    with pytest.raises(ValueError, match="at least one distillation loss"):
+        kdzoo.Distiller(make_net(8), make_net(4), losses)
+
+
+def test_models_that_are_none(make_net):
+    with pytest.raises(ValueError, match=r"Expected `teacher` to be a `keras.Model`"):
+        kdzoo.Distiller("resnet", make_net(4), SoftTargets(3.0))
+    with pytest.raises(ValueError, match=r"Expected `student` to be a `keras.Model`"):
+        kdzoo.Distiller(make_net(4), None, SoftTargets(3.0))
+
+
+def test_one_model_as_both(make_net):
+    net = make_net(4)
+    with pytest.raises(ValueError, match="clone_model"):
+        kdzoo.Distiller(net, net, SoftTargets(3.0))
+
+
+def test_an_untrained_subclassed_teacher(make_net):
+    class Unbuilt(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match="no weights yet"):
+        kdzoo.Distiller(Unbuilt(), make_net(4), SoftTargets(3.0))
+
+
+def test_other_inputs_need_a_transform(make_net):
+    inputs = keras.Input((8, 8, 2))
+    teacher = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    with pytest.raises(ValueError, match="teacher_transform="):
+        kdzoo.Distiller(teacher, make_net(4), SoftTargets(3.0))
+
+
+def test_an_empty_data_set(make_net, cross_entropy):
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match="an empty data set"):
+        distiller.fit(np.zeros((0, 6, 6, 2)), np.zeros((0,)), verbose=0)
+
+
+def test_nan_in_a_batch(make_net, data, cross_entropy):
+    x, y, _ = data
+    x = x.copy()
+    x[13, 0, 0, 0] = np.nan
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match=r"finite loss. Received: loss=nan in epoch 1, step 2"):
+        distiller.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+
+
+def test_labels_that_are_missing(make_net, data, cross_entropy):
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match="Expected labels for the student's loss"):
+        distiller.fit(data[0], verbose=0)
+
+
+def test_a_teacher_that_is_missing(make_net, data, cross_entropy):
+    distiller = kdzoo.Distiller(None, make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match=r"set `distiller.teacher`"):
+        distiller.fit(*data[:2], verbose=0)
+
+
+def test_answers_without_a_tap(make_net, data, cross_entropy):
+    x, y, _ = data
+    loss = SoftTargets(3.0, teacher_layer="aux")
+    distiller = kdzoo.Distiller(None, make_net(4), loss)
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match="dictionary with 'aux'"):
+        distiller.fit(x, {"label": y, "teacher": np.zeros((24, 3))}, verbose=0)
+
+
+def test_misspelt_public_names_suggest_the_nearest():
+    with pytest.raises(AttributeError, match="Did you mean 'Distiller'"):
+        kdzoo.Distiler  # noqa: B018
