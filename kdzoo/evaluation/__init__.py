@@ -1,0 +1,19 @@
+"""How good, how large, how fast: what a model costs and what it is worth."""
+
+from kdzoo.evaluation.accuracy import accuracy
+from kdzoo.evaluation.complexity import count_macs, count_parameters, file_bytes, gzipped_bytes
+from kdzoo.evaluation.fidelity import Fidelity, agreement, fidelity
+from kdzoo.evaluation.latency import Latency, latency
+
+__all__ = [
+    "Fidelity",
+    "Latency",
+    "accuracy",
+    "agreement",
+    "count_macs",
+    "count_parameters",
+    "fidelity",
+    "file_bytes",
+    "gzipped_bytes",
+    "latency",
+]

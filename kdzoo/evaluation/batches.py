@@ -1,0 +1,149 @@
+"""Data in batches and models as functions, checked, for every measure that looks at predictions."""
+
+import numpy as np
+
+
+def labelled_batches(x, y=None, batch_size=128):
+    """Yields `(x, y)` batches of arrays or of a dataset.
+
+    Args:
+        x: Array `(samples, ...)`, a list or dict of such arrays, or, when `y` is None, an iterable
+            of batches `(x, y, ...)`: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator,
+            or one tuple `(x, y)` of arrays.
+        y: Array of labels, or None.
+        batch_size: Samples in a batch of arrays; a dataset keeps its own.
+
+    Yields:
+        Tuples `(x, y)`; `y` is None where an element has no labels.
+
+    Raises:
+        ValueError: If `x` and `y` differ in length, or there is no sample.
+    """
+    if y is None and isinstance(x, tuple):
+        x, y = x[0], x[1]
+    count = 0
+    elements = _slices(x, y, batch_size) if _is_arrays(x) else _elements(x)
+    for part, labels in elements:
+        count += _length(part)
+        yield part, labels
+    if not count:
+        raise ValueError("Expected at least one sample. Received: empty data.")
+
+
+def predictor(model, check_images=True):
+    """Returns a function from a batch to a float array of outputs `(samples, classes)`.
+
+    Args:
+        model: A Keras model on any backend, or any object with `predict(x)`.
+        check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
+            `Normalization` layer.
+
+    Returns:
+        A function `x -> array`, which raises `ValueError` if inputs or outputs are NaN or infinite,
+        or inputs look like raw pixels.
+
+    Raises:
+        ValueError: If `model` can do neither.
+    """
+    predict = getattr(model, "predict_on_batch", None) or getattr(model, "predict", None)
+    if predict is None:
+        raise ValueError(
+            "Expected a Keras model or an object with predict(x), such as "
+            f"kdzoo.export.LiteRTModel(path). Received: {type(model).__name__}."
+        )
+    refuse_pixels = check_images and not _rescales(model)
+
+    def outputs_of(x):
+        for array in _leaves(x):
+            _check_inputs(np.asarray(array), refuse_pixels)
+        outputs = predict(x)
+        if isinstance(outputs, (dict, list, tuple)):
+            raise ValueError(
+                "Expected a model with one output. "
+                f"Received: {len(outputs)} outputs: make a model of the one to be measured."
+            )
+        outputs = np.asarray(outputs, "float32")
+        if not np.all(np.isfinite(outputs)):
+            raise ValueError(
+                "Expected finite outputs. Received: NaN or infinite values from "
+                f"{type(model).__name__}: look for NaN in its weights."
+            )
+        return outputs
+
+    return outputs_of
+
+
+def _check_inputs(array, refuse_pixels):
+    """Raises if a batch has values that are not finite, or looks like images in [0, 255]."""
+    if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+        raise ValueError(
+            "Expected finite inputs. Received: a batch with NaN or infinite values: remove or "
+            "repair those samples."
+        )
+    # Normalized images reach about 3; a batch of raw pixels passes 32.
+    four = refuse_pixels and array.ndim == 4 and array.size > 0
+    if four and array.min() >= 0 and 32 < array.max() <= 255:
+        raise ValueError(
+            f"Expected images in [0, 1]. Received: values up to {array.max():g}: divide the images "
+            "by 255, or pass check_images=False if the model takes raw pixels."
+        )
+
+
+def _rescales(model):
+    """Whether a Keras model has a layer that brings raw pixels to its own range."""
+    layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else ()
+    return any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in layers)
+
+
+def _is_arrays(x):
+    """Whether `x` is an array, or a list or dict of arrays, rather than a dataset."""
+    if isinstance(x, (list, dict)):
+        leaves = list(_leaves(x))
+        return bool(leaves) and all(hasattr(each, "__array__") for each in leaves)
+    return hasattr(x, "__array__") and hasattr(x, "shape")
+
+
+def _leaves(x):
+    """Yields the arrays of a batch."""
+    if isinstance(x, dict):
+        yield from x.values()
+    elif isinstance(x, (list, tuple)):
+        yield from x
+    else:
+        yield x
+
+
+def _length(x):
+    return len(next(iter(_leaves(x))))
+
+
+def _slices(x, y, batch_size):
+    """Yields the arrays `batch_size` samples at a time."""
+    count = _length(x)
+    lengths = [len(each) for each in _leaves(x)] + ([] if y is None else [len(y)])
+    if set(lengths) != {count}:
+        raise ValueError(f"Expected as many labels as samples. Received: lengths={lengths}.")
+    for start in range(0, count, batch_size):
+        rows = slice(start, start + batch_size)
+        if isinstance(x, dict):
+            part = {name: each[rows] for name, each in x.items()}
+        else:
+            part = [each[rows] for each in x] if isinstance(x, list) else x[rows]
+        yield part, None if y is None else y[rows]
+
+
+def _elements(data):
+    """Yields `(x, y)` for each element of a dataset, as NumPy where it holds tensors."""
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str):
+        elements = (data[index] for index in range(len(data)))
+    elif hasattr(data, "__iter__") and not isinstance(data, (str, bytes)):
+        elements = data
+    else:
+        raise ValueError(
+            f"Expected arrays or a dataset of (x, y). Received: data of type {type(data).__name__}."
+        )
+    for element in elements:
+        if isinstance(element, tuple):
+            yield element[0], element[1] if len(element) > 1 else None
+        else:
+            yield element, None

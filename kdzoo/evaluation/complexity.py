@@ -1,0 +1,255 @@
+"""What a model costs: parameters, multiply-accumulates, bytes on disk.
+
+MACs are counted where the forward pass runs: one example of zeros goes through the model, and every
+layer that multiplies notes its shapes. So a shared layer counts as often as it runs, nested and
+subclassed models count like flat ones, and nothing depends on how the graph was drawn.
+"""
+
+import contextlib
+import functools
+import gzip
+import math
+import pathlib
+import warnings
+
+import numpy as np
+
+
+def count_parameters(model):
+    """Returns the number of a Keras model's weights, trainable or not.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        An int; a weight that two layers share counts once.
+
+    Raises:
+        ValueError: If the model is not built.
+    """
+    _check_built(model)
+    return int(model.count_params())
+
+
+def count_macs(model, input_shape=None):
+    """Returns the multiply-accumulates of one forward pass of one example.
+
+    One MAC is one multiplication with its addition; papers call it a "mult-add". Convolutions and
+    dense layers count, as in those papers; biases, normalization, activations, pooling and
+    embeddings do not. A transposed convolution counts the products it makes, those later cropped
+    included.
+
+    Args:
+        model: A built Keras model on any backend.
+        input_shape: Shape without the batch, e.g. `(32, 32, 3)`, for a model with one input; by
+            default the shape that the model was built with.
+
+    Returns:
+        An int.
+
+    Raises:
+        ValueError: If the model is not built, or a dimension is not known.
+
+    Warns:
+        UserWarning: If layers with weights are not known here; they count as 0 and are named.
+
+    Example:
+
+    ```python
+    macs = kdzoo.evaluation.count_macs(keras.applications.MobileNet(weights=None))  # 568.7 million
+    ```
+
+    Reference: Howard et al., "MobileNets", 2017, arXiv:1704.04861, equations 2 to 5 and table 4.
+    """
+    _check_built(model)
+    calls, unknown = [], []
+    with _recording(model, calls, unknown):
+        _run(model, _zeros(model, input_shape))
+    if unknown:
+        names = ", ".join(sorted({f"{layer.name} ({type(layer).__name__})" for layer in unknown}))
+        warnings.warn(f"count_macs counts these layers as 0 MACs: {names}.", stacklevel=2)
+    return sum(calls)
+
+
+def file_bytes(path):
+    """Returns the size of the file at `path` in bytes.
+
+    Raises:
+        FileNotFoundError: If there is no file at `path`.
+    """
+    return len(_content(path))
+
+
+def gzipped_bytes(path):
+    """Returns the size in bytes of the file at `path` after gzip at its highest level.
+
+    It shows what pruned and clustered weights save where a file is shipped compressed.
+
+    Raises:
+        FileNotFoundError: If there is no file at `path`.
+    """
+    return len(gzip.compress(_content(path), compresslevel=9, mtime=0))
+
+
+def _content(path):
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file. Received: path={str(path)!r}, not a file.")
+    return path.read_bytes()
+
+
+def _check_built(model):
+    if not getattr(model, "built", False):
+        raise ValueError(
+            "Expected a built Keras model. "
+            f"Received: {getattr(model, 'name', model)!r}: call it once on real data."
+        )
+
+
+def _positions(tensor_shape, channels):
+    """Returns the number of places at which a layer is applied, for either data format."""
+    return math.prod(tensor_shape[1:]) // channels
+
+
+def _conv(layer, inputs, outputs):
+    """Every output position takes each of the kernel's products; a group sees its own channels."""
+    return _positions(outputs, layer.filters) * math.prod(layer.kernel.shape)
+
+
+def _depthwise(layer, inputs, outputs):
+    """Every output value takes one product for each place of the window."""
+    return math.prod(outputs[1:]) * math.prod(layer.kernel_size)
+
+
+def _separable(layer, inputs, outputs):
+    """A depthwise and a pointwise convolution at the same output positions."""
+    products = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+    return _positions(outputs, layer.filters) * products
+
+
+def _transposed(layer, inputs, outputs):
+    """Every input position spreads through each of the kernel's products."""
+    return _positions(inputs, layer.kernel.shape[-1]) * math.prod(layer.kernel.shape)
+
+
+def _dense(layer, inputs, outputs):
+    """Every vector along the last axis meets the whole matrix."""
+    return _positions(outputs, layer.units) * math.prod(layer.kernel.shape)
+
+
+_RULES = {
+    "BaseConv": _conv,
+    "BaseDepthwiseConv": _depthwise,
+    "BaseSeparableConv": _separable,
+    "BaseConvTranspose": _transposed,
+    "Dense": _dense,
+}
+
+# Layers whose weights scale, shift or are looked up: no MACs by convention.
+_FREE = {
+    "BatchNormalization",
+    "Embedding",
+    "GroupNormalization",
+    "LayerNormalization",
+    "Normalization",
+    "PReLU",
+    "RMSNormalization",
+    "SpectralNormalization",
+    "UnitNormalization",
+}
+
+
+def _kind(layer, names):
+    """Returns the first class name of `layer`, its own or inherited, that is in `names`."""
+    return next((each.__name__ for each in type(layer).__mro__ if each.__name__ in names), None)
+
+
+@contextlib.contextmanager
+def _recording(model, calls, unknown):
+    """Lets each layer that multiplies append its MACs to `calls`, and each unknown one itself."""
+    changed = []
+    for layer in {id(each): each for each in _leaves(model)}.values():
+        rule = _RULES.get(_kind(layer, _RULES))
+        for method in ("call", "quantized_call"):
+            own = vars(layer).get(method)
+            changed.append((layer, method, own))
+            vars(layer)[method] = _noting(layer, getattr(layer, method), rule, calls, unknown)
+    try:
+        yield
+    finally:
+        for layer, method, own in changed:
+            if own is None:
+                del vars(layer)[method]
+            else:
+                vars(layer)[method] = own
+
+
+def _leaves(layer):
+    """Yields the layers to watch: those with a rule, and those with weights but without one."""
+    if _kind(layer, _RULES):
+        yield layer
+        return
+    parts = list(layer._flatten_layers(recursive=False, include_self=False))
+    own = {id(each) for each in layer.weights} - {id(w) for part in parts for w in part.weights}
+    opaque = hasattr(layer, "cell") or type(layer).__name__ in ("TimeDistributed", "Bidirectional")
+    if (own or (opaque and layer.weights)) and not _kind(layer, _FREE):
+        yield layer
+    for part in () if opaque else parts:
+        yield from _leaves(part)
+
+
+def _noting(layer, call, rule, calls, unknown):
+    """Returns `call`, noting what it costs."""
+
+    @functools.wraps(call)
+    def noted(*args, **kwargs):
+        outputs = call(*args, **kwargs)
+        if rule is None:
+            unknown.append(layer)
+        else:
+            calls.append(int(rule(layer, tuple(args[0].shape), tuple(outputs.shape))))
+        return outputs
+
+    return noted
+
+
+def _run(model, inputs):
+    """Runs the model once; JAX, which would compile each operation, follows the shapes alone."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.eval_shape(functools.partial(model, training=False), inputs)
+    else:
+        model(inputs, training=False)
+
+
+def _zeros(model, input_shape):
+    """Returns one example of zeros in the structure of the model's inputs."""
+    import keras
+
+    tensors = getattr(model, "inputs", None)
+    if input_shape is not None:
+        dtype = tensors[0].dtype if tensors else "float32"
+        return keras.ops.zeros((1, *input_shape), dtype)
+    if tensors:
+        structure = tensors[0] if isinstance(model, keras.Sequential) else model.input
+        return keras.tree.map_structure(_zeros_like, structure)
+    return _zeros_of_shape((model.get_build_config() or {}).get("input_shape"), "float32")
+
+
+def _zeros_like(tensor):
+    return _zeros_of_shape(tensor.shape, tensor.dtype)
+
+
+def _zeros_of_shape(shape, dtype):
+    """Returns zeros of `shape` with a batch of one."""
+    import keras
+
+    if shape is None or not all(isinstance(size, int) for size in shape[1:]):
+        raise ValueError(
+            "Expected a model of known input shape. "
+            f"Received: {shape}: pass `input_shape`, e.g. (32, 32, 3)."
+        )
+    return keras.ops.convert_to_tensor(np.zeros((1, *shape[1:])), dtype=dtype)

@@ -1,0 +1,103 @@
+"""How closely a student repeats its teacher, right or wrong."""
+
+import dataclasses
+
+import numpy as np
+
+from kdzoo.evaluation.accuracy import decisions
+from kdzoo.evaluation.batches import labelled_batches, predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """How two models agree on the same samples.
+
+    Attributes:
+        agreement: Share of samples, in [0, 1], with the same largest output.
+        kl_divergence: Mean KL(teacher || student) of the softened outputs, in nats.
+        samples: The number of samples.
+    """
+
+    agreement: float
+    kl_divergence: float
+    samples: int
+
+
+def fidelity(teacher, student, data, *, temperature=1.0, batch_size=128, check_images=True):
+    """Compares the outputs of a student with those of its teacher.
+
+    agreement = mean of [argmax t = argmax s]; kl = mean of Σ_c p_c (log p_c - log q_c), where
+    p = softmax(t / temperature) and q = softmax(s / temperature) are computed in float64.
+
+    Args:
+        teacher: A Keras model, or any object with `predict(x)`, that returns logits
+            `(samples, classes)`.
+        student: Another, of the same classes.
+        data: Array `(samples, ...)`, or a dataset of batches `x` or `(x, y)`; labels are not used.
+        temperature: Positive number that softens both outputs for the divergence.
+        batch_size: Samples in one step when `data` is an array.
+        check_images: Whether images in [0, 255] are refused, unless both models rescale them.
+
+    Returns:
+        A `Fidelity`.
+
+    Raises:
+        ValueError: If there is no sample, the classes differ, inputs or outputs are NaN, or images
+            are in [0, 255].
+
+    Example:
+
+    ```python
+    print(kdzoo.evaluation.fidelity(teacher, student, test_images).agreement)
+    ```
+
+    Reference: Stanton et al., "Does Knowledge Distillation Really Work?", 2021, arXiv:2106.05945,
+    equations 3 and 4. With one output, agreement is that of the logits' signs and the divergence is
+    between two Bernoulli distributions.
+    """
+    if not temperature > 0:
+        raise ValueError(f"Expected temperature > 0. Received: temperature={temperature}")
+    teach, learn = predictor(teacher, check_images), predictor(student, check_images)
+    same = divergence = total = 0
+    for inputs, _ in labelled_batches(data, batch_size=batch_size):
+        teacher_logits, student_logits = teach(inputs), learn(inputs)
+        if teacher_logits.shape != student_logits.shape:
+            raise ValueError(
+                "Expected teacher and student with the same classes. Received: outputs of shape "
+                f"{teacher_logits.shape} and {student_logits.shape}."
+            )
+        same += int(np.sum(decisions(teacher_logits) == decisions(student_logits)))
+        log_p = _log_probs(teacher_logits, temperature)
+        log_q = _log_probs(student_logits, temperature)
+        divergence += float(np.sum(np.exp(log_p) * (log_p - log_q)))
+        total += len(teacher_logits)
+    return Fidelity(agreement=same / total, kl_divergence=divergence / total, samples=total)
+
+
+def agreement(teacher, student, data, *, batch_size=128, check_images=True):
+    """Returns the share of samples, in [0, 1], on which both models have the same largest output.
+
+    Args:
+        teacher: As in `fidelity`.
+        student: As in `fidelity`.
+        data: As in `fidelity`.
+        batch_size: As in `fidelity`.
+        check_images: As in `fidelity`.
+
+    Returns:
+        A float in [0, 1].
+
+    Raises:
+        ValueError: As `fidelity`.
+    """
+    found = fidelity(teacher, student, data, batch_size=batch_size, check_images=check_images)
+    return found.agreement
+
+
+def _log_probs(logits, temperature):
+    """Returns log-softmax of logits / temperature in float64; one logit becomes two."""
+    scaled = logits.astype("float64") / temperature
+    if scaled.shape[-1] == 1:
+        scaled = np.concatenate([np.zeros_like(scaled), scaled], axis=-1)
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    return scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))

@@ -1,0 +1,142 @@
+"""How long one run of a LiteRT file takes on this machine."""
+
+import dataclasses
+import os
+import pathlib
+import platform
+import time
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """The time of one run of a file: one batch of the file's own size, usually one image.
+
+    Attributes:
+        median_ms: Median in milliseconds.
+        q1_ms: First quartile; a quarter of the runs was faster.
+        q3_ms: Third quartile; a quarter of the runs was slower.
+        threads: Threads of the interpreter.
+        runs: Timed runs.
+        batch_size: Examples in one run.
+        machine: The processor's name.
+    """
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    threads: int
+    runs: int
+    batch_size: int
+    machine: str
+
+    @property
+    def iqr_ms(self):
+        """The interquartile range, q3 - q1, in milliseconds."""
+        return self.q3_ms - self.q1_ms
+
+    def __str__(self):
+        """Returns one line with the median, the quartiles, and what they were measured on."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return (
+            f"{self.median_ms:.3g} ms (quartiles {self.q1_ms:.3g} to {self.q3_ms:.3g}, "
+            f"{self.runs} runs, batch {self.batch_size}, {threads}, {self.machine})"
+        )
+
+
+def latency(model, threads=1, *, runs=100, warmup=10):
+    """Times a LiteRT file in the LiteRT interpreter.
+
+    A run is the interpreter's `invoke` on random inputs: neither loading nor copying counts. The
+    median and the quartiles are reported because other work on a machine makes single runs slow and
+    none fast. A phone is another machine: measure there before you promise.
+
+    Args:
+        model: Path of a `.tflite` file, or an object with such a `path`, e.g. a
+            `kdzoo.export.LiteRTModel`; the file is opened anew with `threads`.
+        threads: Threads of the interpreter, 1 or more.
+        runs: Timed runs, 1 or more.
+        warmup: Runs before the first timed one.
+
+    Returns:
+        A `Latency`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a number is out of range, or the file is not a LiteRT model.
+
+    Example:
+
+    ```python
+    print(kdzoo.evaluation.latency("student.tflite", threads=4))
+    ```
+    """
+    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(
+                f"Expected {name} to be an integer >= {least}. Received: {name}={value}"
+            )
+    interpreter = _open(pathlib.Path(getattr(model, "path", model)), threads)
+    details = interpreter.get_input_details()
+    for detail in details:
+        interpreter.set_tensor(detail["index"], _random_input(detail))
+    for _ in range(warmup):
+        interpreter.invoke()
+    times = np.empty(runs)
+    for run in range(runs):
+        start = time.perf_counter()
+        interpreter.invoke()
+        times[run] = time.perf_counter() - start
+    q1, median, q3 = (float(each) for each in np.percentile(times * 1000, [25, 50, 75]))
+    return Latency(
+        median_ms=median,
+        q1_ms=q1,
+        q3_ms=q3,
+        threads=threads,
+        runs=runs,
+        batch_size=int(details[0]["shape"][0]),
+        machine=machine_name(),
+    )
+
+
+def machine_name():
+    """Returns the name of this machine's processor, e.g. `"Apple M2"` or `"aarch64"`."""
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "Hardware") and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine() or os.name
+
+
+def _open(path, threads):
+    """Returns an interpreter of the file with its tensors allocated."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
+        )
+    try:
+        interpreter = Interpreter(str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected a LiteRT file of built-in operators. Received: path={str(path)!r}, which "
+            f"the interpreter refused: {str(error).splitlines()[0]}"
+        ) from error
+    return interpreter
+
+
+def _random_input(detail):
+    """Returns reproducible values for one input: floats in [0, 1), integers of the whole range."""
+    generator = np.random.default_rng(0)
+    dtype = np.dtype(detail["dtype"])
+    if dtype.kind == "f":
+        return generator.random(detail["shape"], "float32").astype(dtype)
+    if dtype in (np.int8, np.uint8):
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max + 1, detail["shape"]).astype(dtype)
+    return np.zeros(detail["shape"], dtype)  # indices, for which only 0 is sure to exist

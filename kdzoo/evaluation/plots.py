@@ -1,0 +1,79 @@
+"""Pictures of a training. Needs matplotlib, which is imported when one is drawn."""
+
+import numpy as np
+
+from kdzoo.utils import atomic_path
+
+# Distinguishable in print and by colour-blind readers (Okabe & Ito).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+
+
+def training_curves(histories, path, title=None):
+    """Draws how accuracy and loss on the validation images went, epoch by epoch.
+
+    Args:
+        histories: Dictionary from the name of a curve to a list of histories, one for each seed; a
+            history is a dictionary of lists, as `fit(...).history`, with `val_accuracy` and
+            `val_loss`. The line is the mean over the seeds, the band goes from the least to the
+            most.
+        path: The file to write, replaced in one step; its suffix says the format (`.png`, `.svg`).
+        title: What stands above the picture.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If a history lacks `val_accuracy` or `val_loss`, or there is none.
+
+    Example:
+
+    ```python
+    training_curves({"alone": [history.history]}, "curves.png")
+    ```
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
+        ) from error
+    _check(histories)
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    error_axes, loss_axes = figure.subplots(1, 2)
+    for (name, runs), colour in zip(histories.items(), _COLOURS * len(histories), strict=False):
+        errors = [100 * (1 - np.asarray(run["val_accuracy"])) for run in runs]
+        _draw(error_axes, errors, name, colour)
+        _draw(loss_axes, [np.asarray(run["val_loss"]) for run in runs], name, colour)
+    error_axes.set_ylabel("error on validation images (%)")
+    loss_axes.set_ylabel("loss on validation images (nats)")
+    loss_axes.set_yscale("log")
+    error_axes.set_ylim(bottom=0)
+    for axes in (error_axes, loss_axes):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    error_axes.legend(frameon=False)
+    if title:
+        figure.suptitle(title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _check(histories):
+    runs = [run for each in histories.values() for run in each]
+    if not runs or not all({"val_accuracy", "val_loss"} <= run.keys() for run in runs):
+        raise ValueError(
+            "Expected histories with 'val_accuracy' and 'val_loss'. Received: "
+            f"{[sorted(run) for run in runs]}; compile with metrics=['accuracy'] and pass "
+            "validation_data to `fit`."
+        )
+
+
+def _draw(axes, runs, name, colour):
+    """Draws the mean of curves of one length, and the range between them."""
+    length = min(map(len, runs))
+    runs = np.stack([run[:length] for run in runs])
+    epochs = np.arange(1, length + 1)
+    axes.plot(epochs, runs.mean(axis=0), color=colour, label=name)
+    if len(runs) > 1:
+        axes.fill_between(
+            epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.2, linewidth=0
+        )

@@ -1,0 +1,140 @@
+"""The conversion itself: a Keras model of fixed shapes in, the bytes of a LiteRT file out."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import warnings
+
+from kdzoo.export.signature import as_structure, named_outputs
+from kdzoo.utils import unknown_name
+
+QUANTIZE = ("float16", "dynamic", "int8")
+
+# What the converter and the interpreter say in passing; anything else goes on to standard error.
+_CHATTER = re.compile(
+    rb"[IW]\d{4} |INFO: |fully_quantize: |To enable the following instructions|"
+    rb"WARNING: All log messages before absl"
+)
+
+
+def check_quantize(quantize):
+    """Raises `ValueError` unless `quantize` is None or one of `QUANTIZE`."""
+    if quantize is not None and quantize not in QUANTIZE:
+        raise unknown_name("quantize", quantize, QUANTIZE)
+
+
+def convert(model, specs, quantize=None, calibration=None):
+    """Converts a Keras model to a LiteRT flatbuffer of built-in operators.
+
+    The model is traced with `training=False` and a fixed batch, saved, and converted; nothing is
+    left on the model, and custom or TensorFlow ("Flex") operators are never allowed.
+
+    Args:
+        model: A built Keras model on the TensorFlow backend.
+        specs: The `InputSpec` of each input, batch included.
+        quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
+        calibration: For `"int8"`, one array for each input, each `(samples, ...)`.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: If the converter refuses the model.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as saved, quiet():
+        try:
+            _save(model, specs, saved)
+            converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+            _configure(converter, specs, quantize, calibration)
+            return converter.convert()
+        except Exception as error:
+            raise ValueError(
+                "Expected a model that LiteRT's built-in operators can express. "
+                f"Received: model={model.name!r}, which the converter refused: {_reason(error)} "
+                "Replace that operation, or leave it out of the exported model."
+            ) from error
+
+
+def _save(model, specs, directory):
+    """Writes the model as a SavedModel whose one endpoint has fixed shapes and readable names."""
+    import tensorflow as tf
+
+    def serve(*tensors):
+        return named_outputs(model, model(as_structure(model, list(tensors)), training=False))
+
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in specs]
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=signature, autograph=False)
+    module.weights = [each.value for each in model.variables]
+    tf.saved_model.save(module, directory, signatures=module.serve)
+
+
+def _configure(converter, specs, quantize, calibration):
+    """Sets the converter's options for one way of quantizing."""
+    import tensorflow as tf
+
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.allow_custom_ops = False
+    if quantize is None:
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantize == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        converter.representative_dataset = lambda: calibration_runs(specs, calibration)
+
+
+def calibration_runs(specs, calibration):
+    """Yields `{input name: array of the fixed batch}`; an unfinished last batch is left out."""
+    batch_size = specs[0].shape[0]
+    for start in range(0, len(calibration[0]) - batch_size + 1, batch_size):
+        yield {
+            spec.name: array[start : start + batch_size]
+            for spec, array in zip(specs, calibration, strict=True)
+        }
+
+
+def _reason(error):
+    """Returns the line of a converter's long message that says what is wrong."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    for pattern in (r"Flex ops: .*", r"Custom ops: .*", r"'tf\.\w+' op .*", r"error: .*"):
+        found = re.search(pattern, text)
+        if found:
+            return found.group().strip().rstrip(".")[:300] + "."
+    return text.splitlines()[0].rstrip(".")[:300] + "."
+
+
+@contextlib.contextmanager
+def quiet():
+    """Holds back standard error inside the block and hands on, after it, all but known chatter.
+
+    The converter and the interpreter write from C++, past Python's logging, so the file descriptor
+    itself is held. A block that fails is handed on in the same way: its exception tells the reason.
+    """
+    with warnings.catch_warnings(), tempfile.TemporaryFile() as held:
+        warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+        sys.stderr.flush()
+        try:
+            descriptor = os.dup(2)
+        except OSError:  # a process without standard error
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
+            held.seek(0)
+            for line in held:
+                if not _CHATTER.match(line):
+                    os.write(2, line)

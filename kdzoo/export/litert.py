@@ -1,0 +1,227 @@
+"""From a Keras model to a verified LiteRT file in one call."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+from kdzoo.export.convert import check_quantize, convert
+from kdzoo.export.metadata import append_labels, check_labels
+from kdzoo.export.runner import LiteRTModel, TensorInfo
+from kdzoo.export.samples import collect_samples, random_samples
+from kdzoo.export.signature import (
+    as_structure,
+    check_exportable,
+    computing_in_float32,
+    input_specs,
+    named_outputs,
+)
+from kdzoo.utils import atomic_path
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how it was found to agree with Keras.
+
+    Attributes:
+        path: The file.
+        bytes: Its size on disk.
+        quantize: None, `"float16"`, `"dynamic"` or `"int8"`, as asked for.
+        samples: The number of samples that Keras and the file were compared on.
+        verified_on: `"representative_data"`, or `"random samples"` uniform in [0, 1).
+        max_abs_difference: Largest difference of any output from Keras, over all samples.
+        argmax_agreement: Share of samples, in [0, 1], with the same largest output.
+        inputs: Tuple of `TensorInfo`; for int8 with scale and zero point.
+        outputs: Tuple of `TensorInfo`.
+    """
+
+    path: pathlib.Path
+    bytes: int
+    quantize: str | None
+    samples: int
+    verified_on: str
+    max_abs_difference: float
+    argmax_agreement: float
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+def to_litert(
+    model,
+    path,
+    quantize=None,
+    representative_data=None,
+    labels=None,
+    *,
+    batch_size=1,
+    samples=128,
+    tolerance=1e-4,
+    min_agreement=0.9,
+    check_images=True,
+):
+    """Writes a Keras model as a LiteRT file, after the file has been found to agree with Keras.
+
+    The file holds built-in operators only, takes a fixed batch, and runs in the LiteRT interpreter
+    before it reaches `path`: a model that cannot be converted, or disagrees, raises and leaves what
+    was at `path` as it was. Half-precision models (`mixed_bfloat16`) are exported, and compared, in
+    float32.
+
+    Args:
+        model: A built Keras model; of a `Distiller`, pass `distiller.student`.
+        path: Where the file goes, usually `*.tflite`. An existing file is replaced in one step.
+        quantize: None for float32; `"float16"` weights (half the bytes); `"dynamic"`, int8 weights
+            with activations quantized as they come (a quarter); or `"int8"`, integers
+            throughout, inputs and outputs included, which integer accelerators need.
+        representative_data: Real samples, to calibrate int8 and to verify: an array
+            `(samples, ...)`, or a dataset of `x` or `(x, y)`. Needed for int8; otherwise
+            verification falls back on reproducible random samples in [0, 1), and the report
+            says so.
+        labels: List of class names, which go into the file as `labels.txt` and `metadata.json`.
+        batch_size: Examples in one run of the file.
+        samples: How many samples of `representative_data` calibrate and verify.
+        tolerance: Largest difference from Keras that a float32 file may show.
+        min_agreement: Smallest share of samples, in [0, 1], on which a float16, dynamic or int8
+            file must have the same argmax as Keras. The default refuses broken files and passes the
+            loss of a point or two that int8 costs; the report has the measured share.
+        check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
+            `Normalization` layer.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        ValueError: If an argument is wrong or the model cannot be converted.
+        RuntimeError: If the file disagrees with Keras, or the backend is not TensorFlow.
+
+    Example:
+
+    ```python
+    report = kdzoo.export.to_litert(
+        distiller.student, "student.tflite", quantize="int8", representative_data=train_images
+    )
+    print(report.bytes, report.argmax_agreement)
+    ```
+    """
+    check_quantize(quantize)
+    check_exportable(model)
+    _check_numbers(batch_size, samples, path)
+    specs = input_specs(model, batch_size)
+    if representative_data is not None:
+        data = collect_samples(representative_data, model, specs, samples, check_images)
+    else:
+        data = random_samples(specs, samples)
+    _check_calibration(quantize, representative_data, len(data[0]), batch_size)
+    with computing_in_float32(model):
+        expected = _keras_outputs(model, data)
+        check_labels(labels, next(iter(expected.values())).shape[-1])
+        content = convert(model, specs, quantize, data)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+        if labels is not None:
+            append_labels(temporary, labels, quantize=quantize or "float32")
+        runner = LiteRTModel(temporary)
+        difference, agreement = _compare(runner, data, specs, expected)
+        _check_agreement(quantize, difference, agreement, tolerance, min_agreement)
+        size = temporary.stat().st_size
+    return ExportReport(
+        path=pathlib.Path(path),
+        bytes=size,
+        quantize=quantize,
+        samples=len(data[0]),
+        verified_on="random samples" if representative_data is None else "representative_data",
+        max_abs_difference=difference,
+        argmax_agreement=agreement,
+        inputs=runner.inputs,
+        outputs=runner.outputs,
+    )
+
+
+def _check_numbers(batch_size, samples, path):
+    """Raises unless the counts are positive and `path` can be a file."""
+    for name, value in (("batch_size", batch_size), ("samples", samples)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"Expected {name} to be a positive integer. Received: {name}={value}")
+    if pathlib.Path(path).is_dir():
+        raise ValueError(f"Expected the path of a file. Received: path={str(path)!r}, a directory.")
+
+
+def _check_calibration(quantize, representative_data, count, batch_size):
+    """Raises unless int8 has data to calibrate with."""
+    if quantize != "int8":
+        return
+    if representative_data is None:
+        raise ValueError(
+            "Expected representative_data for quantize='int8', which calibrates the ranges of the "
+            "activations. Received: representative_data=None. Pass about a hundred training images."
+        )
+    if count < batch_size:
+        raise ValueError(
+            f"Expected at least batch_size={batch_size} samples to calibrate int8. "
+            f"Received: {count} samples."
+        )
+
+
+def _keras_outputs(model, data):
+    """Returns what Keras gives for `data`: a dict of arrays by output name, computed on the CPU.
+
+    Accelerators multiply float32 with fewer bits unless told otherwise; the CPU does not.
+    """
+    parts = []
+    with keras.device("cpu:0"):
+        for start in range(0, len(data[0]), 32):
+            flat = [keras.ops.convert_to_tensor(each[start : start + 32]) for each in data]
+            outputs = named_outputs(model, model(as_structure(model, flat), training=False))
+            parts.append({name: np.asarray(value, "float32") for name, value in outputs.items()})
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    for name, array in joined.items():
+        if not np.all(np.isfinite(array)):
+            raise ValueError(
+                f"Expected a model with finite outputs. Received: model={model.name!r}, whose "
+                f"output {name!r} is NaN or infinite on the samples: look for NaN in its weights."
+            )
+    return joined
+
+
+def _compare(runner, data, specs, expected):
+    """Returns the largest difference and the share of equal argmax, over outputs and samples."""
+    received = runner.predict({spec.name: each for spec, each in zip(specs, data, strict=True)})
+    if not isinstance(received, dict):
+        received = {next(iter(expected)): received}
+    differences, agreements = [], []
+    for name, array in expected.items():
+        if received[name].shape != array.shape:
+            return float("nan"), 0.0
+        differences.append(np.max(np.abs(received[name] - array)))
+        agreements.append(np.mean(_decision(received[name]) == _decision(array)))
+    return float(np.max(differences)), float(np.min(agreements))
+
+
+def _decision(outputs):
+    """Returns the argmax over the last axis; for a single logit, its sign."""
+    if outputs.shape[-1] == 1:
+        return outputs[..., 0] > 0
+    return np.argmax(outputs, axis=-1)
+
+
+def _check_agreement(quantize, difference, agreement, tolerance, min_agreement):
+    """Raises unless the file agrees with Keras as closely as its kind must."""
+    if not np.isfinite(difference):
+        raise RuntimeError(
+            "Expected a file that gives Keras's outputs. Received: NaN, infinite or misshapen "
+            f"outputs with quantize={quantize!r}: look for values that overflow float16 or int8, "
+            "or export with quantize=None."
+        )
+    if quantize is None and difference > tolerance:
+        raise RuntimeError(
+            f"Expected outputs within tolerance={tolerance:g} of Keras. Received: a largest "
+            f"difference of {difference:.3g}: look for an operation that is random or depends on "
+            "the batch, or raise `tolerance` if the outputs themselves are in the hundreds."
+        )
+    if quantize is not None and agreement < min_agreement:
+        raise RuntimeError(
+            f"Expected Keras's argmax on a share of at least min_agreement={min_agreement:g} of "
+            f"the samples. Received: {agreement:.3g} with quantize={quantize!r}: pass "
+            "representative_data like what the model will see, quantize less, or lower "
+            "`min_agreement`."
+        )

@@ -1,0 +1,69 @@
+"""Class names inside a LiteRT file: `labels.txt` and `metadata.json`, zipped onto the flatbuffer.
+
+A LiteRT file may be followed by a zip archive of associated files. An interpreter reads the
+flatbuffer at the front, a zip reader the archive at the end, and Android's and other readers find
+`labels.txt` there. The entries are stored, not deflated, because readers map them into memory.
+
+Reference: https://ai.google.dev/edge/litert/models/metadata, "Pack the associated files".
+"""
+
+import json
+import zipfile
+
+LABELS = "labels.txt"
+METADATA = "metadata.json"
+
+
+def check_labels(labels, classes):
+    """Raises unless `labels` names every class once.
+
+    Args:
+        labels: List of class names, or None.
+        classes: The number of classes that the model tells apart.
+
+    Raises:
+        ValueError: If there are more or fewer labels than classes, or one cannot be a line of text.
+    """
+    if labels is None:
+        return
+    if isinstance(labels, str) or not all(isinstance(each, str) for each in labels):
+        raise ValueError(f"Expected labels to be a list of class names. Received: labels={labels}")
+    if any(each.splitlines() != [each] for each in labels):
+        raise ValueError(
+            "Expected each label to be one line of text that is not empty. "
+            f"Received: labels={labels}"
+        )
+    if len(labels) != classes:
+        raise ValueError(
+            f"Expected one label for each of the model's {classes} outputs. "
+            f"Received: {len(labels)} labels."
+        )
+
+
+def append_labels(path, labels, **properties):
+    """Zips `labels.txt` and `metadata.json` onto the LiteRT file at `path`.
+
+    Equal arguments make equal bytes: the entries carry no date.
+
+    Args:
+        path: A LiteRT file, which is changed in place.
+        labels: List of class names, in the order of the model's outputs.
+        **properties: JSON values that `metadata.json` holds beside the labels.
+    """
+    files = {
+        METADATA: json.dumps({"labels": list(labels), **properties}, indent=2, ensure_ascii=False),
+        LABELS: "".join(f"{each}\n" for each in labels),
+    }
+    with zipfile.ZipFile(path, mode="a", compression=zipfile.ZIP_STORED) as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), text)
+
+
+def read_labels(path):
+    """Returns the class names zipped onto the LiteRT file at `path`, or None if there are none."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        if LABELS not in archive.namelist():
+            return None
+        return archive.read(LABELS).decode("utf-8").splitlines()

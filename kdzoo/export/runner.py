@@ -1,0 +1,194 @@
+"""LiteRT files that predict like Keras models: arrays in, float arrays out."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from kdzoo.export.convert import quiet
+from kdzoo.export.metadata import read_labels
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a LiteRT file.
+
+    Attributes:
+        name: Its name in the file's signature.
+        shape: Its shape, batch included.
+        dtype: NumPy name of its type, e.g. `"float32"` or `"int8"`.
+        scale: For quantized tensors, real value = scale * (integer - zero_point); otherwise None.
+        zero_point: The integer that stands for 0.0; None if not quantized.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+    def quantize(self, array):
+        """Returns real values as this tensor's integers, or as they are if it is not quantized."""
+        if self.scale is None:
+            return array.astype(self.dtype, copy=False)
+        limits = np.iinfo(self.dtype)
+        integers = np.rint(array / np.float32(self.scale)) + self.zero_point
+        return np.clip(integers, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, array):
+        """Returns this tensor's integers as float32 values, or as they are if not quantized."""
+        if self.scale is None:
+            return array
+        return (array.astype("float32") - self.zero_point) * np.float32(self.scale)
+
+
+class LiteRTModel:
+    """Runs a LiteRT file with the `ai_edge_litert` interpreter.
+
+    Example:
+
+    ```python
+    model = kdzoo.export.LiteRTModel("student.tflite")
+    logits = model.predict(images)  # float32 (samples, classes), whatever the file computes in
+    ```
+
+    Args:
+        path: A `.tflite` file.
+        threads: Threads of the interpreter; None leaves the choice to LiteRT.
+
+    Attributes:
+        path: The file, a `pathlib.Path`.
+        threads: As given.
+        inputs: Tuple of `TensorInfo`, in the order of the file.
+        outputs: Tuple of `TensorInfo`, by name.
+        labels: List of the class names in the file, or None.
+        batch_size: Examples in one run.
+
+    Raises:
+        FileNotFoundError: If there is no file at `path`.
+        ValueError: If the file is not a LiteRT model.
+    """
+
+    def __init__(self, path, threads=None):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.path = pathlib.Path(path)
+        self.threads = threads
+        if not self.path.is_file():
+            raise FileNotFoundError(
+                f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
+            )
+        try:
+            with quiet():
+                self._interpreter = Interpreter(str(self.path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"Expected a LiteRT file of built-in operators. Received: path={str(path)!r}, "
+                f"which the interpreter refused: {str(error).splitlines()[0]}"
+            ) from error
+        self._read_signature()
+        self.labels = read_labels(self.path)
+        self.batch_size = self.inputs[0].shape[0] if self.inputs[0].shape else 1
+
+    def _read_signature(self):
+        """Sets `inputs` and `outputs`, and where the interpreter keeps them."""
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        input_names = {each["index"]: each["name"] for each in inputs}
+        output_names = {each["index"]: each["name"] for each in outputs}
+        if len(self._interpreter.get_signature_list()) == 1:
+            runner = self._interpreter.get_signature_runner()
+            for name, each in runner.get_input_details().items():
+                input_names[each["index"]] = name
+            for name, each in runner.get_output_details().items():
+                output_names[each["index"]] = name
+        outputs = sorted(outputs, key=lambda each: output_names[each["index"]])
+        self.inputs = tuple(_info(each, input_names[each["index"]]) for each in inputs)
+        self.outputs = tuple(_info(each, output_names[each["index"]]) for each in outputs)
+        self._input_indices = [each["index"] for each in inputs]
+        self._output_indices = [each["index"] for each in outputs]
+
+    def predict(self, x):
+        """Runs the file on a batch of any size.
+
+        Args:
+            x: Array `(samples, ...)` of real values, as the Keras model takes them; for several
+                inputs a list in the order of `inputs`, or a dict by name.
+
+        Returns:
+            Array `(samples, ...)`, float32 where the file is quantized; a dict of arrays by name
+            if the file has several outputs.
+
+        Raises:
+            ValueError: If shapes do not fit, there is no sample, or values lie far outside what a
+                quantized input can hold (raw pixels for a file that takes [0, 1]).
+        """
+        arrays = self._by_input(x)
+        count = len(arrays[0])
+        for info, array in zip(self.inputs, arrays, strict=True):
+            _check(info, array, count)
+        results = [self._run(arrays, start) for start in range(0, count, self.batch_size)]
+        joined = [np.concatenate(each)[:count] for each in zip(*results, strict=True)]
+        if len(joined) == 1:
+            return joined[0]
+        return {info.name: array for info, array in zip(self.outputs, joined, strict=True)}
+
+    def _by_input(self, x):
+        """Returns `x` as a list of arrays in the order of `inputs`."""
+        names = [info.name for info in self.inputs]
+        if isinstance(x, dict):
+            if set(x) != set(names):
+                raise ValueError(f"Expected inputs named {names}. Received: {sorted(x)}.")
+            return [np.asarray(x[name]) for name in names]
+        if len(names) == 1:
+            return [np.asarray(x)]
+        if not isinstance(x, (list, tuple)) or len(x) != len(names):
+            raise ValueError(f"Expected one array for each of the inputs {names}.")
+        return [np.asarray(each) for each in x]
+
+    def _run(self, arrays, start):
+        """Runs one batch that begins at `start`; a short one is filled up by its last sample."""
+        for info, index, array in zip(self.inputs, self._input_indices, arrays, strict=True):
+            part = array[start : start + self.batch_size]
+            missing = self.batch_size - len(part)
+            if missing:
+                part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+            self._interpreter.set_tensor(index, info.quantize(part))
+        self._interpreter.invoke()
+        return [
+            info.dequantize(self._interpreter.get_tensor(index))
+            for info, index in zip(self.outputs, self._output_indices, strict=True)
+        ]
+
+
+def _info(detail, name):
+    """Returns the `TensorInfo` of one of the interpreter's tensors."""
+    scale, zero_point = detail["quantization"]
+    quantized = scale != 0.0
+    return TensorInfo(
+        name=name,
+        shape=tuple(int(size) for size in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]).name,
+        scale=float(scale) if quantized else None,
+        zero_point=int(zero_point) if quantized else None,
+    )
+
+
+def _check(info, array, count):
+    """Raises unless `array` fits the input: shape, number of samples, range."""
+    if array.shape[1:] != info.shape[1:] or array.ndim != len(info.shape) or len(array) != count:
+        expected = ", ".join(map(str, ("samples", *info.shape[1:])))
+        raise ValueError(
+            f"Expected an array of shape ({expected}) for input {info.name!r}. "
+            f"Received: shape={array.shape}."
+        )
+    if not count:
+        raise ValueError(f"Expected at least one sample. Received: shape={array.shape}.")
+    if info.scale is not None:
+        highest = info.scale * (np.iinfo(info.dtype).max - info.zero_point)
+        if array.max() > 32 * highest:
+            raise ValueError(
+                f"Expected values up to about {highest:.3g} for input {info.name!r}. "
+                f"Received: values up to {array.max():g}: divide images in [0, 255] by 255."
+            )

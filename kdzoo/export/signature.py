@@ -1,0 +1,166 @@
+"""What a Keras model takes and gives, as fixed shapes and names a phone can rely on."""
+
+import contextlib
+import dataclasses
+import re
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """One input: its name in the file, its key in Keras, its shape with the batch, its dtype."""
+
+    name: str
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def check_exportable(model):
+    """Raises unless `model` is a built Keras model on the TensorFlow backend.
+
+    Args:
+        model: What the caller wants to export.
+
+    Raises:
+        RuntimeError: On another backend than TensorFlow, which holds the converter.
+        ValueError: If `model` is a distiller, no Keras model, not built, or holds
+            half-precision weights.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            "Expected the TensorFlow backend, because the LiteRT converter is part of TensorFlow. "
+            f"Received: keras.backend.backend()={keras.backend.backend()!r}. Save the model with "
+            "model.save('model.keras') and export it in a process started with "
+            "KERAS_BACKEND=tensorflow."
+        )
+    if isinstance(getattr(model, "student", None), keras.Model):
+        raise ValueError(
+            "Expected the model to export. "
+            f"Received: model={type(model).__name__}, which trains one: pass `distiller.student`."
+        )
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
+    if not model.built:
+        raise ValueError(
+            "Expected a built model. "
+            f"Received: model={model.name!r}, which has no weights yet: call it once on real data."
+        )
+    half = sorted({each.dtype for each in model.weights} & {"float16", "bfloat16"})
+    if half:
+        raise ValueError(
+            f"Expected float32 weights. Received: model={model.name!r} with {half[0]} weights: "
+            f"build it under the policy 'float32' or 'mixed_{half[0]}' and copy the weights."
+        )
+
+
+def input_specs(model, batch_size):
+    """Returns the `InputSpec` of every input of `model`, the batch fixed to `batch_size`.
+
+    Args:
+        model: A built Keras model: functional, sequential, or subclassed with one input.
+        batch_size: Examples in one run of the file.
+
+    Returns:
+        A list of `InputSpec`, in the order in which Keras flattens the inputs.
+
+    Raises:
+        ValueError: If a dimension other than the batch is open, or the shapes are not known.
+    """
+    tensors = getattr(model, "inputs", None)
+    if tensors:
+        known = [(each.name, each.shape, each.dtype) for each in tensors]
+    else:
+        known = [("input", _built_shape(model), "float32")]
+    specs = []
+    for index, (key, shape, dtype) in enumerate(known):
+        if any(size is None for size in shape[1:]):
+            raise ValueError(
+                "Expected a model whose input shape is open in the batch alone. "
+                f"Received: input {key!r} of shape {tuple(shape)}. Build the model for one size, "
+                "e.g. with keras.Input((32, 32, 3))."
+            )
+        name = _name(key, index, len(known))
+        specs.append(
+            InputSpec(name, key, (batch_size, *shape[1:]), keras.backend.standardize_dtype(dtype))
+        )
+    return specs
+
+
+def _built_shape(model):
+    """Returns the shape that a subclassed model was built with."""
+    shape = (model.get_build_config() or {}).get("input_shape")
+    flat = isinstance(shape, (tuple, list)) and all(isinstance(n, int | None) for n in shape)
+    if not flat:
+        raise ValueError(
+            "Expected a model with one input of known shape. "
+            f"Received: model={model.name!r}, a subclassed model built with {shape}: wrap it in a "
+            "functional model, keras.Model(inputs, model(inputs))."
+        )
+    return shape
+
+
+def _name(key, index, count):
+    """Returns an input's name in the file: the user's, or a plain one where Keras made it up."""
+    if re.fullmatch(r"keras_tensor(_\d+)?|input_layer(_\d+)?", key):
+        return "input" if count == 1 else f"input_{index}"
+    return re.sub(r"\W", "_", key)
+
+
+def as_structure(model, flat):
+    """Puts a flat list of input tensors into the structure that `model` is called with."""
+    if isinstance(
+        getattr(model, "input", None) if _is_functional(model) else None, (dict, list, tuple)
+    ):
+        return keras.tree.pack_sequence_as(model.input, flat)
+    return flat[0] if len(flat) == 1 else flat
+
+
+def _is_functional(model):
+    """Whether the structure of the inputs is known; a sequential model has one input."""
+    return bool(getattr(model, "inputs", None)) and not isinstance(model, keras.Sequential)
+
+
+def named_outputs(model, outputs):
+    """Returns the flat outputs of `model` as a dict by name: the names of the output layers.
+
+    Args:
+        model: The model that gave the outputs.
+        outputs: What a call returned: a tensor, or any structure of tensors.
+
+    Returns:
+        A dict from name to tensor, with one name for each tensor.
+    """
+    flat = keras.tree.flatten(outputs)
+    names = [re.sub(r"\W", "_", each) for each in getattr(model, "output_names", [])]
+    if len(set(names)) != len(flat):
+        names = ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))]
+    return dict(zip(names, flat, strict=True))
+
+
+@contextlib.contextmanager
+def computing_in_float32(model):
+    """Lets every layer of `model` compute in float32 inside the block, weights untouched.
+
+    A phone's operators know float32 and integers: a student trained in `mixed_bfloat16` is
+    exported, and compared, as what its float32 weights compute.
+
+    Args:
+        model: A Keras model, which has its own dtype policies back after the block.
+    """
+    layers = model._flatten_layers()
+    changed = [(layer, layer.dtype_policy) for layer in layers if _is_mixed(layer)]
+    try:
+        for layer, _ in changed:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in changed:
+            layer.dtype_policy = policy
+
+
+def _is_mixed(layer):
+    """Whether a layer computes in half precision; quantized policies are left alone."""
+    policy = layer.dtype_policy
+    return policy.compute_dtype in ("float16", "bfloat16") and policy.quantization_mode is None
