@@ -1,0 +1,62 @@
+"""`fit` that survives a kill."""
+
+import pathlib
+
+from kdzoo.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
+
+
+def train(
+    model,
+    data,
+    epochs,
+    directory,
+    validation_data=None,
+    settings=None,
+    callbacks=(),
+    verbose="auto",
+):
+    """Fits a model, with a checkpoint after every epoch, going on from the newest one found.
+
+    A run that is killed at any moment and started again with the same arguments ends with the
+    result of an undisturbed run, provided that `data` depend on the epoch alone.
+
+    Args:
+        model: A compiled and built `keras.Model`, such as a `Distiller`.
+        data: Function from the number of the first epoch to what `fit` takes, for example
+            `lambda epoch: split.batches(128, shuffle=True, seed=0, initial_epoch=epoch)`.
+        epochs: Number of epochs in all, those before a kill included.
+        directory: Where the checkpoints go.
+        validation_data: As in `keras.Model.fit`.
+        settings: JSON-able value that identifies the run; a checkpoint that was written with
+            other settings is refused.
+        callbacks: Further callbacks.
+        verbose: As in `keras.Model.fit`.
+
+    Returns:
+        The history of all epochs: a dictionary of lists.
+
+    Raises:
+        ValueError: If the model is not built or not compiled, the checkpoint is of another run,
+            or the loss becomes NaN or infinite.
+    """
+    if not model.built or not model.compiled:
+        raise ValueError(
+            f"Expected a compiled and built model. Received: {model.name!r} with "
+            f"built={model.built}, compiled={model.compiled}; call `compile`, and the model on a "
+            "batch."
+        )
+    checkpoint = EpochCheckpoint(pathlib.Path(directory), settings)
+    done = checkpoint.restore(model)
+    if done < epochs:
+        model.fit(
+            data(done),
+            epochs=epochs,
+            initial_epoch=done,
+            validation_data=validation_data,
+            # The checkpoint comes last: an epoch that another callback rejects is not kept.
+            callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
+            verbose=verbose,
+            # The data have an order of their own; Keras warns if it is asked to shuffle them.
+            shuffle=False,
+        )
+    return checkpoint.history
