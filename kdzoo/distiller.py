@@ -200,7 +200,7 @@ class Distiller(keras.Model):
             self._validating = False
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        label, answer = _split_targets(y)
+        label, answer, sample_weight = _split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
         regularizers = [ops.sum(ops.cast(loss, "float32")) for loss in self.losses]
         if not training:
@@ -219,7 +219,7 @@ class Distiller(keras.Model):
         return sum([*parts[1:], *regularizers], parts[0])
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        label, _ = _split_targets(y)
+        label, _, sample_weight = _split_targets(y, sample_weight)
         outputs, _ = self._split_predictions(y_pred)
         logs = super().compute_metrics(x, label, outputs, sample_weight)
         if self._validating:
@@ -379,11 +379,14 @@ def _pick(answer, layer, layers):
     return answer[key]
 
 
-def _split_targets(y):
-    """Labels and the teacher's answer, from plain labels or `{"label": ..., "teacher": ...}`."""
-    if isinstance(y, dict) and "teacher" in y and set(y) <= {"label", "teacher"}:
-        return y.get("label"), y["teacher"]
-    return y, None
+def _split_targets(y, sample_weight):
+    """Labels, the teacher's answer and the weights, from `y` or `{"label": y, "teacher": ...}`."""
+    if not (isinstance(y, dict) and "teacher" in y and set(y) <= {"label", "teacher"}):
+        return y, None, sample_weight
+    if isinstance(sample_weight, dict) and set(sample_weight) == set(y):
+        # Keras repeats the weights for every part of a structured `y`.
+        sample_weight = sample_weight.get("label", keras.tree.flatten(sample_weight["teacher"])[0])
+    return y.get("label"), y["teacher"], sample_weight
 
 
 def _replicas():

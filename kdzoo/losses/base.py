@@ -43,6 +43,8 @@ class DistillationLoss(keras.layers.Layer):
         self.teacher_layer = teacher_layer
         self.student_layer = student_layer
         self.supports_masking = True
+        # Nothing is left to build unless a subclass makes weights.
+        self.built = type(self).build is DistillationLoss.build
 
     def build(self, teacher_shape, student_shape):
         """Makes the loss's own weights, if it has any.
