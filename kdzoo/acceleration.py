@@ -21,10 +21,11 @@ def fuse_batch_normalization(model):
     """Makes a model's batch normalizations use TensorFlow's fused kernel.
 
     Fused, in training and inference, are the `BatchNormalization` layers that normalize the last
-    axis of a rank-4 tensor, on the TensorFlow backend; other layers and other backends are left as they are, and so is a call
-    with a mask or in float64. `Distiller` does this for its own forward passes; call it yourself
-    for a model that you train or run alone. Functions that Keras has already compiled for the
-    model keep what they were traced with: call this before `fit`, or call `compile` after it.
+    axis of a rank-4 tensor, on the TensorFlow backend; other layers and other backends are left as
+    they are, and so is a call with a mask or in float64. `Distiller` does this for its own forward
+    passes; call it yourself for a model that you train or run alone. Functions that Keras has
+    already compiled for the model keep what they were traced with: call this before `fit`, or
+    call `compile` after it.
 
     Args:
         model: A `keras.Model` or layer; nested layers are found.

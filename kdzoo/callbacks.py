@@ -6,6 +6,7 @@ import pathlib
 import shutil
 
 import keras
+import numpy as np
 
 from kdzoo.utils import atomic_path
 
@@ -94,6 +95,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
             )
         model.optimizer.build(model.trainable_variables)
         model.load_weights(found[-1] / "model.weights.h5")
+        seeds = np.load(found[-1] / "seeds.npz")
+        for name, variable in _seeds(model).items():
+            variable.assign(seeds[name])
         self.history = state["history"]
         return state["epochs"]
 
@@ -104,6 +108,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         with atomic_path(self.directory / f"epoch-{epoch + 1:04d}") as room:
             room.mkdir()
             self.model.save_weights(room / "model.weights.h5")
+            seeds = _seeds(self.model).items()
+            np.savez(room / "seeds.npz", **{name: np.array(v) for name, v in seeds})
             state = {"epochs": epoch + 1, "settings": self.settings, "history": self.history}
             (room / "state.json").write_text(json.dumps(state))
         for directory in older:
@@ -111,3 +117,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     def _found(self):
         return sorted(self.directory.glob("epoch-[0-9][0-9][0-9][0-9]"))
+
+
+def _seeds(model):
+    """The state of a model that is no weight, such as a dropout's seed; Keras does not save it."""
+    weights = {id(weight) for weight in model.weights}
+    seeds = [variable for variable in model.variables if id(variable) not in weights]
+    return {f"seed_{number}": seed for number, seed in enumerate(seeds)}

@@ -24,9 +24,16 @@ def unknown_name(kind, name, known):
     >>> unknown_name("model", "separable_05", ["mlp_800", "separable_050"])
     ValueError("Unknown model: 'separable_05'. Did you mean 'separable_050'?")
     """
-    known = sorted(known)
-    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    remedy = f"Did you mean {nearest[0]!r}?" if nearest else f"Choose from: {', '.join(known)}."
+    known, text = sorted(known), str(name)
+
+    def likeness(candidate):
+        ratio = difflib.SequenceMatcher(None, candidate, text).ratio()
+        return ratio, candidate.startswith(text)
+
+    nearest = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
+    remedy = f"Choose from: {', '.join(known)}."
+    if nearest:
+        remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
     return ValueError(f"Unknown {kind}: {name!r}. {remedy}")
 
 

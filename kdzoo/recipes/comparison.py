@@ -173,7 +173,7 @@ class Comparison:
         return model, row
 
     def _fit(self, kind, seed, data, teacher, home, settings, verbose, callbacks):
-        """Trains one model, from the last checkpoint if there is one; returns it and its history."""
+        """Trains one model, or goes on with it; returns it and its history."""
         import keras
 
         from kdzoo.schemes import train

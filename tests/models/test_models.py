@@ -15,7 +15,7 @@ from kdzoo import zoo
 
 NAMES = zoo.list_models()
 ONE_EACH = sorted({zoo.architecture(name).family: name for name in reversed(NAMES)}.values())
-# The members of a family differ in numbers alone: other backends, slower on a CPU, run one of each.
+# The members of a family differ in numbers alone: where building takes long, one of each runs.
 RUN = NAMES if keras.backend.backend() == "tensorflow" else ONE_EACH
 
 # (all weights, trainable weights) at 10 classes and the family's own input shape; `expected_*`
@@ -94,12 +94,13 @@ def expected(name):
     return expected_separable(64 * numbers[0] // 100, stages, classes=10)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_parameter_counts_are_exact(name):
     model = built(name)
     assert (model.count_params(), trainable(model)) == PARAMETERS[name] == expected(name)
 
 
+@pytest.mark.tensorflow  # Counts are the same on every backend.
 @pytest.mark.parametrize(
     ("depth", "width", "classes", "published"),
     [
@@ -117,6 +118,7 @@ def test_wide_resnets_have_the_published_counts(depth, width, classes, published
     assert trainable(model) == published
 
 
+@pytest.mark.tensorflow
 def test_separable_025_fits_sixty_thousand_on_fashion_mnist():
     model = zoo.create("separable_025", input_shape=(28, 28, 1))
     assert model.count_params() == 58_474
@@ -147,14 +149,14 @@ def test_graph_and_taps(name):
 @pytest.mark.parametrize("name", RUN)
 def test_every_weight_learns(name):
     family = zoo.architecture(name).family
-    model = zoo.create(name, input_shape=(8, 8, 1) if family == "mlp" else (16, 16, 3))
+    model = zoo.create(name, input_shape=(28, 28, 1) if family == "mlp" else (16, 16, 3))
     model.compile(
         keras.optimizers.SGD(0.1),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
+        run_eagerly=keras.backend.backend() == "tensorflow",  # Faster than tracing for one step.
     )
     before = [numpy(variable) for variable in model.trainable_variables]
-    loss = model.train_on_batch(model_images(model, 8), np.arange(8))
+    loss = model.train_on_batch(model_images(model), np.arange(4))
     assert np.isfinite(loss)
     for variable, old in zip(model.trainable_variables, before, strict=True):
         new = numpy(variable)
@@ -166,7 +168,7 @@ def test_every_weight_learns(name):
 def test_first_logits_are_of_order_one(name):
     """The initialization neither explodes nor dies, whatever the depth: logits differ, mildly."""
     model = zoo.create(name)
-    logits = numpy(model(model_images(model, 8), training=True))
+    logits = numpy(model(model_images(model), training=True))
     assert 0.05 < logits.std() < 5
 
 
@@ -181,7 +183,8 @@ def test_keras_file_round_trip(name, tmp_path):
 
 
 def test_keras_files_load_in_a_fresh_process_without_kdzoo(tmp_path):
-    for name in ONE_EACH:
+    names = ONE_EACH if RUN == NAMES else ["separable_025"]
+    for name in names:
         model = built(name)
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", numpy(model(model_images(model))))
@@ -200,7 +203,7 @@ assert "kdzoo" not in sys.modules
         [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ONE_EACH
+    assert done.stdout.split() == names
 
 
 @pytest.mark.parametrize("name", RUN)

@@ -1,0 +1,116 @@
+"""A training that is stopped goes on where it was, and ends where it would have ended."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.callbacks import EpochCheckpoint
+from kdzoo.schemes import train
+
+
+def compiled(seed=0):
+    """A distiller with everything that a checkpoint must keep: AdamW, dropout, batch norm."""
+    keras.utils.set_random_seed(seed)
+
+    def net(width):
+        inputs = keras.Input((4, 4, 1))
+        x = keras.layers.Dense(width)(keras.layers.Flatten()(inputs))
+        x = keras.layers.Dropout(0.3)(keras.layers.BatchNormalization()(x))
+        return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+    distiller = kdzoo.Distiller(net(8), net(4), kdzoo.losses.SoftTargets(2.0))
+    schedule = keras.optimizers.schedules.CosineDecay(0.05, 20)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller.compile(keras.optimizers.AdamW(schedule), loss, metrics=["accuracy"])
+    return distiller
+
+
+def batches(epoch):
+    """Five batches an epoch, shuffled and augmented differently in each."""
+    rng = np.random.default_rng(3)
+    images, labels = rng.random((40, 4, 4, 1), "float32"), rng.integers(0, 3, 40)
+    data = kdzoo.data.from_arrays(images, labels, classes=3, validation=0)
+    shifts = kdzoo.data.Augmentation(shift=1)
+    return data.train.batches(8, shuffle=True, augmentation=shifts, seed=1, initial_epoch=epoch)
+
+
+class StopAfter(keras.callbacks.Callback):
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self.epochs:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path):
+    whole = compiled()
+    expected = train(whole, batches, 4, tmp_path / "whole", verbose=0)
+    # The weights at the start come from another seed: they must be those of the checkpoint.
+    for stop, seed in ((2, 0), (3, 5), (None, 9)):
+        part = compiled(seed)
+        part.teacher = whole.teacher
+        callbacks = [] if stop is None else [StopAfter(stop)]
+        arguments = {"callbacks": callbacks, "verbose": 0}
+        if stop is None:
+            history = train(part, batches, 4, tmp_path / "part", **arguments)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                train(part, batches, 4, tmp_path / "part", **arguments)
+    assert {name: len(values) for name, values in history.items()} == dict.fromkeys(expected, 4)
+    for name, values in expected.items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-5, err_msg=name)
+    for ours, theirs in zip(part.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_an_epoch_that_another_callback_rejects_is_not_kept(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(compiled(), batches, 2, tmp_path, callbacks=[StopAfter(1)], verbose=0)
+    assert not list(tmp_path.glob("epoch-*"))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first = train(compiled(), batches, 1, tmp_path, verbose=0)
+    again = compiled()
+    assert train(again, None, 1, tmp_path, verbose=0) == first
+
+
+def test_only_the_newest_epoch_is_kept_and_it_is_whole(tmp_path):
+    train(compiled(), batches, 2, tmp_path, settings={"seed": 1}, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0002"]
+    files = {path.name for path in (tmp_path / "epoch-0002").iterdir()}
+    assert files == {"model.weights.h5", "seeds.npz", "state.json"}
+    state = json.loads((tmp_path / "epoch-0002" / "state.json").read_text())
+    assert (state["epochs"], state["settings"]) == (2, {"seed": 1})
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    train(compiled(), batches, 1, tmp_path, settings={"seed": 1}, verbose=0)
+    with pytest.raises(ValueError, match=r"settings \{'seed': 2\}.*choose another directory"):
+        train(compiled(), batches, 2, tmp_path, settings={"seed": 2}, verbose=0)
+
+
+def test_an_unfinished_write_leaves_no_checkpoint(tmp_path, monkeypatch):
+    model = compiled()
+    checkpoint = EpochCheckpoint(tmp_path)
+    checkpoint.set_model(model)
+
+    def interrupted(path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(model, "save_weights", interrupted)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.on_epoch_end(0, {"loss": 1.0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_must_be_compiled(tmp_path):
+    inputs = keras.Input((2,))
+    with pytest.raises(ValueError, match="compiled and built"):
+        train(keras.Model(inputs, inputs), batches, 1, tmp_path)

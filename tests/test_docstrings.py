@@ -1,0 +1,38 @@
+"""The examples in docstrings (`>>>`) run and say what they print; public names have a docstring."""
+
+import ast
+import doctest
+import importlib
+import pathlib
+
+import pytest
+
+import kdzoo
+
+PACKAGE = pathlib.Path(kdzoo.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path):
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "module", [dotted(path) for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
+)
+def test_examples_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    failed, _ = doctest.testmod(importlib.import_module(module), optionflags=options)
+    assert failed == 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=dotted)
+def test_modules_and_public_names_have_docstrings(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    public = [node for node in tree.body if isinstance(node, kinds) and node.name[0] != "_"]
+    without = [node.name for node in public if not ast.get_docstring(node)]
+    assert ast.get_docstring(tree)
+    assert without == []
