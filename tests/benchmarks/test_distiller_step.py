@@ -1,0 +1,120 @@
+"""The benchmark of the step: it runs, compares equal work and judges as it says."""
+
+import importlib
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+CONTENDERS = {"kdzoo", "keras.distillation", "floor"}
+if importlib.util.find_spec("torch"):
+    CONTENDERS.add("pytorch")
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Imports a module that lies beside the benchmark."""
+    monkeypatch.syspath_prepend(str(HERE))
+    return importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """What a smoke run prints, and its JSON."""
+    path = tmp_path_factory.mktemp("step") / "figures.json"
+    command = [sys.executable, HERE / "distiller_step.py", "--smoke", "--json", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout, json.loads(path.read_text())
+
+
+@pytest.mark.tensorflow
+def test_every_contender_has_its_numbers(smoke):
+    printed, figures = smoke
+    (row,) = figures["rows"]
+    assert set(row["contenders"]) == CONTENDERS
+    for name, each in row["contenders"].items():
+        assert name in printed
+        assert each["images_per_second"] > 0
+        assert each["to_floor"]["median"] > 0
+        assert each["peak_memory_bytes"] > 50e6
+    assert row["contenders"]["floor"]["to_floor"]["median"] == 1
+    assert row["evaluate"]["ratio"]["median"] > 0
+    assert len(row["targets"]) == 3
+
+
+@pytest.mark.tensorflow
+def test_all_contenders_compute_the_same_step(smoke):
+    (row,) = smoke[1]["rows"]
+    losses = row["losses"]
+    # Step for step with keras.distillation, so the updates are equal too; PyTorch at the start.
+    assert losses["keras.distillation"] == pytest.approx(losses["kdzoo"], abs=1e-4)
+    for name in CONTENDERS - {"floor"}:
+        assert losses[name][0] == pytest.approx(losses["kdzoo"][0], abs=1e-4)
+    assert len({tuple(each["parameters"]) for each in row["contenders"].values()}) == 1
+
+
+def made_up_row(kdzoo, keras_time, torch_time, dtype="mixed_bfloat16", taps=True):
+    """A row with these seconds a step, where the floor takes 1."""
+    times = {"kdzoo": kdzoo, "keras.distillation": keras_time, "pytorch": torch_time, "floor": 1.0}
+    contenders = {
+        name: {
+            "to_floor": {"median": seconds},
+            "to_kdzoo": {"median": seconds / kdzoo},
+            "peak_memory_bytes": 1000,
+        }
+        for name, seconds in times.items()
+    }
+    work = {"dtype": dtype, "taps": taps}
+    return {"work": work, "contenders": contenders, "evaluate": {"ratio": {"median": 1.06}}}
+
+
+def test_targets_are_judged_by_what_was_measured(module):
+    row = made_up_row(kdzoo=1.09, keras_time=3.3, torch_time=1.1)
+    row["contenders"]["kdzoo"]["peak_memory_bytes"] = 1001
+    verdicts = {each["target"]: each["met"] for each in module("step_report").targets(row)}
+    assert verdicts == {
+        "step / floor": False,
+        "memory / keras.distillation": False,
+        "evaluate / student's own": False,
+        "speed / keras.distillation": True,
+        "speed / pytorch": False,
+    }
+
+
+def test_speedups_are_targets_in_bfloat16_with_taps_only(module):
+    for dtype, taps in (("float32", True), ("mixed_bfloat16", False)):
+        row = made_up_row(1.0, 2.0, 1.0, dtype, taps)
+        found = {each["target"] for each in module("step_report").targets(row)}
+        assert not any(target.startswith("speed") for target in found)
+
+
+def test_ratios_are_taken_round_by_round(module):
+    # The machine was ten times slower in the last two rounds, for both.
+    ratio = module("step_report").ratio([1.0, 1.1, 10.5], [1.0, 1.0, 10.0])
+    assert ratio["median"] == pytest.approx(1.05)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "loss", "message"), [((1, 3), 2.0, "parameters"), ((1, 2), 2.01, "loss")]
+)
+def test_unequal_work_is_refused(module, parameters, loss, message):
+    work = module("step_work").Work("smoke", "float32", True)
+    facts = {"kdzoo": {"parameters": (1, 2)}, "pytorch": {"parameters": parameters}}
+    losses = {"kdzoo": [2.0], "pytorch": [loss], "floor": [9.0]}
+    with pytest.raises(RuntimeError, match=message):
+        module("distiller_step")._check_equal_work(work, facts, losses)
+
+
+def test_a_contender_that_fails_says_why(module):
+    step, work = module("distiller_step"), module("step_work").Work("nowhere", "float32", True)
+    process = step.Process("pytorch" if "pytorch" in CONTENDERS else "kdzoo", work)
+    try:
+        with pytest.raises(RuntimeError, match="KeyError: 'nowhere'"):
+            process.answer()
+    finally:
+        process.close()
