@@ -66,9 +66,18 @@ def as_logits(model):
 
     for operation in _final_operations(model):
         _check_strippable(operation)
+    if not isinstance(model, keras.Sequential):
+        outputs = keras.tree.map_structure(_before_softmax, model.output)
+        model = keras.Model(model.input, outputs, name=model.name)
     copy = keras.models.clone_model(model, clone_function=without_activation)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _before_softmax(tensor):
+    """What goes into the softmax layer that made the tensor; the tensor itself if none did."""
+    operation = tensor._keras_history.operation
+    return operation.input if isinstance(operation, keras.layers.Softmax) else tensor
 
 
 def _final_operations(model):

@@ -1,0 +1,59 @@
+"""Averages of models, against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+
+
+def net(seed, classes=3, activation=None):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((5,))
+    outputs = keras.layers.Dense(classes, activation=activation, kernel_initializer="normal")
+    return keras.Model(inputs, outputs(inputs))
+
+
+@pytest.fixture
+def x():
+    return 40 * np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("average", kdzoo.Ensemble.AVERAGES)
+def test_averages_equal_numpy(x, average):
+    members = [net(seed) for seed in range(3)]
+    answers = np.stack([np.asarray(m(x), "float64") for m in members])
+    outputs = np.asarray(kdzoo.Ensemble(members, average)(x))
+    if average == "logits":
+        np.testing.assert_allclose(outputs, answers.mean(0), rtol=1e-4, atol=1e-5)
+    else:
+        np.testing.assert_allclose(softmax(outputs), softmax(answers).mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_an_ensemble_saves_and_loads(x, tmp_path):
+    ensemble = kdzoo.Ensemble([net(0), net(1)], "probabilities")
+    expected = ensemble.predict(x, verbose=0)
+    ensemble.save(tmp_path / "ensemble.keras")
+    copy = keras.saving.load_model(tmp_path / "ensemble.keras")
+    assert copy.average == "probabilities"
+    np.testing.assert_allclose(copy.predict(x, verbose=0), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([],), "one or more"),
+        ((["a"],), "one or more"),
+        (([net(0)], "logit"), "Did you mean 'logits'"),
+        (([net(0), net(1, classes=4)],), "same classes"),
+        (([net(0, activation="softmax")],), r"kdzoo.as_logits\(member\)"),
+    ],
+)
+def test_what_cannot_be_averaged(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kdzoo.Ensemble(*arguments)

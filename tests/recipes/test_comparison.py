@@ -1,0 +1,71 @@
+"""What a comparison reports, and that its two students differ in the teaching alone."""
+
+import json
+import statistics
+
+import keras
+import numpy as np
+import pytest
+
+from kdzoo.recipes import RECIPES, Comparison
+from kdzoo.recipes.comparison import _summary
+
+TINY = Comparison(
+    data="digits",
+    teacher="mlp_2x64",
+    student="mlp_2x64",
+    teacher_epochs=1,
+    epochs=1,
+    seeds=(0, 1),
+    student_loss_weight=1.0,
+)
+
+
+def test_the_median_run_is_named():
+    rows = [
+        {"kind": "alone", "seed": seed, "test_accuracy": accuracy}
+        for seed, accuracy in ((0, 0.97), (1, 0.91), (2, 0.95))
+    ]
+    summary = _summary(rows, "alone")
+    assert summary["median_seed"] == 2
+    assert summary["mean"] == pytest.approx(np.mean([0.97, 0.91, 0.95]))
+    assert summary["std"] == pytest.approx(np.std([0.97, 0.91, 0.95], ddof=1))
+
+
+def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(tmp_path):
+    """A weight of 1 on labels leaves nothing of the teacher: same start, same batches, same end."""
+    results = TINY.run(tmp_path, verbose=0)
+    by_kind = {(row["kind"], row["seed"]): row for row in results["rows"]}
+    for seed in TINY.seeds:
+        ours, theirs = by_kind["distilled", seed], by_kind["alone", seed]
+        np.testing.assert_allclose(ours["history"]["loss"], theirs["history"]["loss"], rtol=1e-4)
+        assert ours["test_accuracy"] == pytest.approx(theirs["test_accuracy"], abs=2e-3)
+    accuracies = [by_kind["alone", seed]["test_accuracy"] for seed in TINY.seeds]
+    assert results["summary"]["alone"]["mean"] == pytest.approx(statistics.fmean(accuracies))
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written == json.loads(json.dumps(results))
+
+    model = keras.saving.load_model(tmp_path / "alone-1" / "model.keras")
+    import kdzoo.data
+
+    x, y = kdzoo.data.load("digits").test.arrays()
+    accuracy = (model.predict(x, verbose=0).argmax(-1) == y).mean()
+    assert by_kind["alone", 1]["test_accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_directory_of_another_run_is_refused(tmp_path):
+    TINY.run(tmp_path, verbose=0)
+    import dataclasses
+
+    with pytest.raises(ValueError, match="run with other settings; choose another directory"):
+        dataclasses.replace(TINY, epochs=2).run(tmp_path, verbose=0)
+
+
+def test_recipes_name_what_exists():
+    from kdzoo.data.augmentation import DEFAULTS
+    from kdzoo.zoo.registry import architecture
+
+    for recipe in RECIPES.values():
+        assert recipe.data in DEFAULTS
+        assert architecture(recipe.teacher)
+        assert architecture(recipe.student)
