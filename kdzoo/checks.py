@@ -4,6 +4,7 @@ import numbers
 import warnings
 
 import keras
+import numpy as np
 
 from kdzoo.losses import DistillationLoss, KerasDistillation
 from kdzoo.models.logits import final_activation
@@ -153,6 +154,34 @@ def warn_unless_on_logits(loss, student):
                 stacklevel=3,
             )
             return
+
+
+def data(x, y, student, loss):
+    """Raises if arrays of training data are empty, or labels are no class of the student."""
+    if any(_length(leaf) == 0 for leaf in keras.tree.flatten(x)):
+        raise ValueError("Expected data to train on. Received: an empty data set.")
+    labels = y.get("label") if isinstance(y, dict) else y
+    shapes = tapped_shapes(student, None) or []
+    is_integer = isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size
+    is_sparse = is_integer and (labels.ndim == 1 or labels.shape[1:] == (1,))
+    ignored = getattr(loss, "get_config", dict)().get("ignore_class")
+    if len(shapes) != 1 or len(shapes[0]) != 2 or not is_sparse or ignored is not None:
+        return
+    classes = shapes[0][-1]
+    if classes > 1 and (labels.min() < 0 or labels.max() >= classes):
+        raise ValueError(
+            f"Expected labels from 0 to {classes - 1}, one for each class of the student. "
+            f"Received: labels from {labels.min()} to {labels.max()}; number the classes from 0, "
+            "or build the student with more classes."
+        )
+
+
+def _length(leaf):
+    """Number of examples or batches, or `None` where that is not known."""
+    try:
+        return len(leaf)
+    except TypeError:
+        return None
 
 
 def _from_logits(loss):

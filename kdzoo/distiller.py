@@ -159,20 +159,28 @@ class Distiller(keras.Model):
         checks.warn_unless_on_logits(loss, self.student)
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
         """Trains the student; arguments and result are those of `keras.Model.fit`.
 
         Raises:
-            ValueError: If the data are empty, or the loss becomes NaN or infinite.
+            ValueError: If the data are empty, labels given as an array are out of range, or the
+                loss becomes NaN or infinite.
         """
-        if x is not None and hasattr(x, "__len__") and len(x) == 0:
-            raise ValueError("Expected data to train on. Received: an empty data set.")
-        callbacks = kwargs.pop("callbacks", None)
+        checks.data(x, y, self.student, self.loss)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.append(StopAtNonFiniteLoss())
         else:
             callbacks = [*keras.tree.flatten(callbacks or []), StopAtNonFiniteLoss()]
-        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def call(self, inputs, training=None):
         """Returns the student's outputs; while training with taps, `{"logits": ..., path: ...}`."""
@@ -187,7 +195,7 @@ class Distiller(keras.Model):
         # (data,), and on JAX (state, data).
         *state, data = args
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self.teacher is not None:
+        if self.teacher is not None and self.student_loss_weight < 1:
             with self._state_scope(*state):
                 y = {"label": y, "teacher": self._ask_teacher(x)}
         return super().train_step(*state, (x, y, sample_weight))

@@ -102,6 +102,39 @@ def test_an_empty_data_set(make_net, cross_entropy):
         distiller.fit(np.zeros((0, 6, 6, 2)), np.zeros((0,)), verbose=0)
 
 
+@pytest.mark.parametrize("wrong", [3, -1])
+@pytest.mark.parametrize("form", ["plain", "column", "structured"])
+def test_labels_out_of_range(make_net, data, cross_entropy, wrong, form):
+    x, y, _ = data
+    y = np.where(np.arange(24) == 5, wrong, y)
+    forms = {"plain": y, "column": y[:, None], "structured": {"label": y, "teacher": x}}
+    distiller = kdzoo.Distiller(None, make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match=r"labels from 0 to 2.*number the classes from 0"):
+        distiller.fit(x, forms[form], verbose=0)
+
+
+def test_ignored_labels_are_no_error(make_net, data):
+    x, y, _ = data
+    y = np.where(np.arange(24) == 5, 255, y)
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    options = {"from_logits": True, "ignore_class": 255}
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(**options))
+    assert np.isfinite(distiller.fit(x, y, verbose=0).history["loss"][0])
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras's own, at unknown sizes.
+def test_data_sets_of_unknown_size_are_taken(make_net, data, cross_entropy):
+    import tensorflow as tf
+
+    x, y, _ = data
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).filter(lambda x, y: y < 2).batch(8)
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    assert len(distiller.fit(batches, shuffle=False, verbose=0).history["loss"]) == 1
+
+
 def test_nan_in_a_batch(make_net, data, cross_entropy):
     x, y, _ = data
     x = x.copy()
