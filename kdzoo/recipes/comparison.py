@@ -145,8 +145,7 @@ class Comparison:
         from kdzoo.evaluation import accuracy
 
         home = directory / f"{kind}-{seed}"
-        settings = {"kind": kind, "seed": seed, **json.loads(json.dumps(dataclasses.asdict(self)))}
-        settings.pop("seeds")
+        settings = {"kind": kind, "seed": seed, **self._settings(kind)}
         finished = home / "result.json"
         if finished.exists():
             row = json.loads(finished.read_text())
@@ -171,6 +170,18 @@ class Comparison:
         }
         _write_json(finished, {**row, "settings": settings})
         return model, row
+
+    def _settings(self, kind):
+        """The fields that a model of this kind depends on: a teacher serves other students too."""
+        fields = json.loads(json.dumps(dataclasses.asdict(self)))
+        fields.pop("seeds")
+        of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
+        of_students += ("student_loss_weight", "student_arguments")
+        return {
+            name: value
+            for name, value in fields.items()
+            if kind != "teacher" or name not in of_students
+        }
 
     def _fit(self, kind, seed, data, teacher, home, settings, verbose, callbacks):
         """Trains one model, or goes on with it; returns it and its history."""
@@ -264,10 +275,14 @@ def _write_json(path, content):
 RECIPES = {
     "digits": Comparison(
         data="digits",
-        teacher="separable_025",
-        student="mlp_2x64",
-        teacher_epochs=20,
-        epochs=40,
+        teacher="wide_resnet_16_1",
+        teacher_arguments={"depth": 10},
+        student="mlp_2x128",
+        teacher_epochs=30,
+        epochs=60,
+        temperature=2.0,
+        batch_size=64,
+        teacher_learning_rate=4e-3,
         augment_student=False,
     ),
     "fashion_mnist": Comparison(
@@ -275,7 +290,9 @@ RECIPES = {
         teacher="wide_resnet_16_1",
         student="separable_025",
         teacher_epochs=8,
-        epochs=8,
+        epochs=12,
+        # Without augmentation: the student learns from the teacher what shifts do not change.
+        augment_student=False,
         # 14x14 in the first stage: a network for a phone, and one that two cores can train.
         student_arguments={"halvings": 1},
     ),
