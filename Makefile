@@ -21,9 +21,9 @@ test: $(INSTALLED)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@echo "Backend: TensorFlow"
-	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet
+	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet --numprocesses auto
 	@echo "Backend: JAX"
-	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet
+	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet --numprocesses auto
 
 large: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large

@@ -1,0 +1,86 @@
+"""The `kdzoo` command: its subcommands, and errors as one sentence instead of a traceback."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from kdzoo.cli import data, demo, files, listing, train
+from kdzoo.version import __version__
+
+_EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
+_INTERRUPTED = 130  # What shells report for a process that Ctrl-C ended.
+
+app = typer.Typer(
+    name="kdzoo",
+    help="Knowledge distillation for Keras 3: from a big model that is right to a small one.",
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,  # Plain help comes faster, and never cuts a name off.
+    pretty_exceptions_enable=False,
+)
+app.command("list")(listing.list_names)
+app.command("train")(train.train)
+app.command("evaluate")(files.evaluate)
+app.command("export")(files.export)
+app.command("benchmark")(files.benchmark)
+app.add_typer(data.app, name="data")
+app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool):
+    if wanted:
+        typer.echo(f"kdzoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+):
+    # Without it, TensorFlow logs about the processor whenever it starts.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments=None):
+    """Runs the command line.
+
+    Args:
+        arguments: List of strings; those of the process when None.
+
+    Returns:
+        The exit status: 0, 1 for what went wrong, 2 for a wrong command, 130 for Ctrl-C. Errors
+        that a user can mend are one sentence on standard error; with KDZOO_TRACEBACK=1 in the
+        environment, and for any other error, the traceback is shown.
+    """
+    try:
+        status = app(args=arguments, prog_name="kdzoo", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _INTERRUPTED
+    except Exception as error:
+        if hasattr(error, "format_message"):  # How typer, and click before it, say "wrong command".
+            return _fail(f"{error.format_message()} (see {_help_of(error)})", 2)
+        if os.environ.get("KDZOO_TRACEBACK") or not isinstance(error, _EXPECTED):
+            raise
+        return _fail(str(error) or type(error).__name__, 1)
+    if status == _INTERRUPTED:
+        return _fail("Interrupted; the same command goes on from what is finished.", status)
+    return status if isinstance(status, int) else 0
+
+
+def _help_of(error):
+    context = getattr(error, "ctx", None)
+    return f"`{context.command_path if context else 'kdzoo'} --help`"
+
+
+def _fail(message, status):
+    """Writes a message as one line and returns the exit status."""
+    sys.stderr.write(f"kdzoo: {' '.join(message.split())}\n")
+    return status

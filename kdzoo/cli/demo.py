@@ -1,0 +1,70 @@
+"""`kdzoo demo`: two minutes that show what distilling is worth."""
+
+import pathlib
+import time
+from typing import Annotated
+
+import typer
+
+from kdzoo.cli import terminal
+from kdzoo.cli.progress import TrainingProgress
+from kdzoo.cli.train import verdict
+
+
+def demo(
+    directory: Annotated[pathlib.Path, typer.Option(help="Where everything goes.")] = pathlib.Path(
+        "demo"
+    ),
+):
+    """Show in two minutes what distilling is worth.
+
+    Trains a teacher and small students on handwritten digits, alone and distilled, converts them
+    for a phone, and prints what was measured.
+    """
+    start = time.perf_counter()
+    terminal.start_keras()
+    import keras
+
+    from kdzoo import demo as steps
+
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Expected the TensorFlow backend, which converts the demo's models. Received: "
+            f"KERAS_BACKEND={keras.backend.backend()}; `kdzoo train digits` trains on any."
+        )
+    with TrainingProgress() as progress:
+        results = steps.train(directory, progress.stage, [progress.callback()])
+    with terminal.working("Converting and timing"):
+        rows = steps.measure(directory, results)
+    terminal.show(_table(rows, results))
+    typer.echo(verdict(results))
+    typer.echo(_accounts(directory, results, steps))
+    typer.echo(f"Took {time.perf_counter() - start:.0f} seconds. To do the same to your model:\n")
+    typer.echo(steps.recipe_in_python(directory))
+
+
+def _table(rows, results):
+    seeds = len(results["settings"]["seeds"])
+    table = terminal.table(
+        "model", ">test accuracy", ">parameters", ">.tflite bytes", ">ms per image"
+    )
+    for row in rows:
+        measured = {"mean": row.accuracy, "std": row.std}
+        table.add_row(
+            row.name,
+            terminal.percent(row.accuracy) if row.std is None else terminal.mean_and_std(measured),
+            f"{row.parameters:,}",
+            f"{row.bytes:,}",
+            f"{row.latency_ms:.4f}",
+        )
+    table.caption = f"± over {seeds} seeds; files: the median seed's; time: median on 1 thread here"
+    return table
+
+
+def _accounts(directory, results, steps):
+    """Says where the files are, and draws the curves if matplotlib is there to do it."""
+    line = f"Wrote to {directory}/: .keras and .tflite files, results.json"
+    try:
+        return f"{line}, {steps.plot(directory, results).name}"
+    except ImportError as error:
+        return f"{line}; no plot: {error}"

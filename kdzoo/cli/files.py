@@ -1,0 +1,171 @@
+"""`kdzoo evaluate`, `export` and `benchmark`: what one does with the file of a model."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from kdzoo.cli import data as data_command
+from kdzoo.cli import terminal
+from kdzoo.utils import unknown_name
+
+_SPLITS = ("train", "validation", "test")
+_QUANTIZE = ("none", "float16", "dynamic", "int8")
+
+
+def evaluate(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras or a .tflite file.")],
+    data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
+    teacher: Annotated[
+        pathlib.Path | None, typer.Option(help="Report the agreement with this model, too.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    data_dir: data_command.DataDir = None,
+):
+    """Measure how good and how large a model is.
+
+    Accuracy, agreement with a teacher, parameters, multiply-accumulates of one image, bytes on
+    disk.
+    """
+    if split not in _SPLITS:
+        raise unknown_name("split", split, _SPLITS)
+    measured = load_model(model)
+    asked = load_model(teacher) if teacher else None
+    from kdzoo import evaluation
+
+    loaded = data_command.load(data, data_dir)
+    part = getattr(loaded, split)
+    if part is None:
+        raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
+    for path, each in ((model, measured), (teacher, asked)):
+        check_fit(path, each, loaded)
+    images, labels = part.arrays()
+    table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
+    with terminal.working("Measuring"):
+        accuracy = evaluation.accuracy(measured, images, labels)
+        table.add_row("accuracy", terminal.percent(accuracy, 2))
+        if asked is not None:
+            agreement = evaluation.agreement(asked, measured, images)
+            table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
+        table.add_row("images", f"{len(part):,}")
+        if model.suffix == ".keras":
+            table.add_row("parameters", f"{evaluation.count_parameters(measured):,}")
+            table.add_row("MACs", f"{evaluation.count_macs(measured):,}")
+        table.add_row("bytes", f"{evaluation.file_bytes(model):,}")
+    terminal.show(table)
+
+
+def export(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file.")],
+    output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
+    quantize: Annotated[str, typer.Option(help="none, float16, dynamic or int8.")] = "none",
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set to verify with; int8 is calibrated from its training images."),
+    ] = None,
+    data_dir: data_command.DataDir = None,
+):
+    """Convert a Keras model to a verified .tflite file.
+
+    The file runs against Keras before it appears; one that disagrees is not written.
+    """
+    if quantize not in _QUANTIZE:
+        raise unknown_name("quantization", quantize, _QUANTIZE)
+    if quantize == "int8" and data is None:
+        raise ValueError(
+            "Expected --data NAME with --quantize int8, which is calibrated from real images. "
+            "Received: no --data."
+        )
+    if output.suffix != ".tflite":
+        raise ValueError(f"Expected a .tflite file to write. Received: {output}")
+    converted = load_model(model, (".keras",))
+    images = labels = None
+    if data is not None:
+        loaded = data_command.load(data, data_dir)
+        check_fit(model, converted, loaded)
+        images, labels = loaded.train.arrays()[0], list(loaded.class_names)
+    from kdzoo.export import to_litert
+
+    with terminal.working("Converting"):
+        report = to_litert(
+            converted,
+            output,
+            quantize=None if quantize == "none" else quantize,
+            representative_data=images,
+            labels=labels,
+        )
+    kind = report.quantize or "float32"
+    typer.echo(
+        f"Wrote {output}: {kind}, {report.bytes:,} bytes; on {report.samples} samples "
+        f"({report.verified_on.replace('_', ' ')}) it has Keras's argmax on "
+        f"{terminal.percent(report.argmax_agreement)} and differs by at most "
+        f"{report.max_abs_difference:.2g}."
+    )
+
+
+def benchmark(
+    file: Annotated[pathlib.Path, typer.Argument(help="A .tflite file.")],
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the interpreter.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
+):
+    """Time a .tflite file on this machine.
+
+    Median and quartiles of one run, which is one image unless the file says otherwise.
+    """
+    from kdzoo.evaluation import file_bytes, latency
+
+    size = file_bytes(file)
+    with terminal.working(f"Timing {file}"):
+        measured = latency(file, threads, runs=runs)
+    typer.echo(f"{file}: {measured}; {size:,} bytes")
+
+
+def load_model(path, suffixes=(".keras", ".tflite")):
+    """Loads the model of a file.
+
+    Args:
+        path: A `pathlib.Path`.
+        suffixes: The suffixes that are taken.
+
+    Returns:
+        A `keras.Model`, or a `kdzoo.export.LiteRTModel`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no model of these kinds.
+    """
+    if path.suffix not in suffixes:
+        raise ValueError(f"Expected a {' or '.join(suffixes)} file. Received: {path}")
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
+    terminal.start_keras()
+    if path.suffix == ".tflite":
+        from kdzoo.export import LiteRTModel
+
+        return LiteRTModel(path)
+    import keras
+
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"Expected a .keras file of a model. Received: {path}, which Keras refused: {reason}"
+        ) from error
+
+
+def check_fit(path, model, data):
+    """Raises unless a model of one input and output, where its shapes are known, fits the data."""
+    if model is None:
+        return
+    if hasattr(model, "inputs") and isinstance(model.inputs, tuple):
+        shapes = model.inputs[0].shape[1:], model.outputs[0].shape[-1:]
+    else:
+        shapes = model.input_shape[1:], model.output_shape[-1:]
+    expected = data.input_shape, (data.classes,)
+    for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
+        if tuple(own) != tuple(needed) and None not in own:
+            raise ValueError(
+                f"Expected a model for {what} of {data.name!r}, {needed}. Received: {path} for "
+                f"{tuple(own)}."
+            )

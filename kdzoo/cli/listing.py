@@ -1,0 +1,62 @@
+"""`kdzoo list`: what there is, by name. Needs neither Keras nor TensorFlow."""
+
+from typing import Annotated
+
+import typer
+
+from kdzoo.cli import terminal
+from kdzoo.utils import unknown_name
+
+
+def list_names(
+    kind: Annotated[
+        str | None, typer.Argument(help="models, data or recipes; everything if left out.")
+    ] = None,
+):
+    """List the models, data sets and recipes that have a name."""
+    shown = {"models": _models, "data": _data, "recipes": _recipes}
+    if kind is not None and kind not in shown:
+        raise unknown_name("kind of name", kind, shown)
+    for each, make in shown.items():
+        if kind in (None, each):
+            terminal.show(make())
+
+
+def _models():
+    from kdzoo.zoo import architecture, list_models
+
+    table = terminal.table("name", "what it is", "paper", title="Models")
+    for name in list_models():
+        found = architecture(name)
+        table.add_row(name, found.description, found.paper)
+    return table
+
+
+def _data():
+    from kdzoo.data.augmentation import DEFAULTS
+
+    table = terminal.table("name", "from", "augmentation in training", title="Data sets")
+    for name, augmentation in DEFAULTS.items():
+        source = "scikit-learn, no download" if name == "digits" else "tensorflow-datasets"
+        table.add_row(name, source, _in_words(augmentation))
+    table.add_row("any other image classification set", "tensorflow-datasets", "none")
+    table.add_row("a directory", "`kdzoo data export`", "as its data set")
+    return table
+
+
+def _in_words(augmentation):
+    parts = [f"shift by up to {augmentation.shift}"] if augmentation.shift else []
+    parts += ["mirror"] if augmentation.flip else []
+    parts += [f"cut out {augmentation.cutout}x{augmentation.cutout}"] if augmentation.cutout else []
+    return ", ".join(parts) or "none"
+
+
+def _recipes():
+    from kdzoo.recipes import RECIPES
+
+    table = terminal.table("name", "data", "teacher", "student", title="Recipes")
+    for name, recipe in RECIPES.items():
+        teacher = terminal.architecture(recipe.teacher, recipe.teacher_arguments)
+        student = terminal.architecture(recipe.student, recipe.student_arguments)
+        table.add_row(name, recipe.data, teacher, student)
+    return table

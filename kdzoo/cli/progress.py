@@ -1,0 +1,104 @@
+"""The progress of a training of several stages: a bar in a terminal, lines elsewhere."""
+
+import sys
+import time
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+class TrainingProgress:
+    """Shows on standard error which stage is at which epoch, and how each stage ended.
+
+    Example:
+
+    ```python
+    with TrainingProgress() as progress:
+        recipe.run("runs/x", verbose=0, report=progress.stage, callbacks=[progress.callback()])
+    ```
+    """
+
+    def __init__(self):
+        self._stage = self._bar = self._task = self._epochs = None
+
+    def __enter__(self):
+        from rich import progress
+        from rich.console import Console
+
+        if sys.stderr.isatty():
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.TextColumn("{task.fields[state]}"),
+                progress.TimeRemainingColumn(),
+                console=Console(stderr=True, highlight=False),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error):
+        if not any(error):
+            self._end_stage()
+        if self._bar:
+            self._bar.stop()
+
+    def stage(self, line):
+        """Ends the stage before, and begins the one that `line` describes."""
+        self._end_stage()
+        self._stage, self._epochs, self._accuracy = line, 0, None
+        self._start = self._spoke = time.perf_counter()
+        if self._bar:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(line, total=None, state="")
+
+    def callback(self):
+        """Returns the `keras.callbacks.Callback` that reports here."""
+        import keras
+
+        outer = self
+
+        class Report(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                self._epoch = epoch
+
+            def on_train_batch_end(self, batch, logs=None):
+                if outer._bar and self.params.get("steps"):
+                    outer._advance(self._epoch + batch / self.params["steps"], self.params)
+
+            def on_epoch_end(self, epoch, logs=None):
+                outer._end_epoch(epoch, logs or {}, self.params)
+
+        return Report()
+
+    def _advance(self, done, params):
+        total = params["epochs"]
+        state = f"epoch {min(int(done) + 1, total)}/{total}{self._in_words()}"
+        self._bar.update(self._task, completed=done, total=total, state=state)
+
+    def _end_epoch(self, epoch, logs, params):
+        self._epochs += 1
+        self._accuracy = logs.get("val_accuracy")
+        if self._bar:
+            self._advance(epoch + 1, params)
+        elif time.perf_counter() - self._spoke > _SECONDS_BETWEEN_LINES:
+            self._spoke = time.perf_counter()
+            self._say(f"{self._stage}: epoch {epoch + 1}/{params['epochs']}{self._in_words()}")
+
+    def _end_stage(self):
+        if self._stage is None:
+            return
+        seconds = time.perf_counter() - self._start
+        end = f"{seconds:.1f} s{self._in_words()}" if self._epochs else "finished before"
+        self._say(f"{self._stage}: {end}")
+        self._stage = None
+
+    def _in_words(self):
+        return "" if self._accuracy is None else f", validation accuracy {self._accuracy:.1%}"
+
+    def _say(self, line):
+        if self._bar:
+            self._bar.console.print(line, soft_wrap=True)
+        else:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()

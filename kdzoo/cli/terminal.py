@@ -1,0 +1,108 @@
+"""What every command shares: tables, a sign of life, and Keras without TensorFlow's chatter."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+
+# glog's lines, and what stands before them: "I0000 00:00:1795.9 93 port.cc:153] oneDNN ...".
+_CHATTER = re.compile(
+    rb"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:|To enable the following instr"
+)
+
+
+def table(*columns, title=None):
+    """Returns an empty `rich.table.Table`; a column whose name starts with ">" is right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return made
+
+
+def show(renderable):
+    """Prints a table to standard output, unbroken where that is no terminal."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    Console(width=width, highlight=False).print(renderable)
+
+
+@contextlib.contextmanager
+def working(text):
+    """Shows `text` and a spinner on standard error, in a terminal, while the block runs."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    # A descriptor of its own: the block may hold back standard error.
+    with os.fdopen(os.dup(2), "w") as file, Console(file=file).status(f"{text} ..."):
+        yield
+
+
+def start_keras(training=False):
+    """Imports Keras and the classes that saved models need, without TensorFlow's start-up lines.
+
+    Args:
+        training: Whether models will be trained: Keras imports TensorFlow, where it is installed,
+            on any backend as soon as a seed is set.
+    """
+    if "kdzoo.distiller" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with working("Starting Keras"), _without_chatter():
+        import keras
+
+        import kdzoo.distiller
+        import kdzoo.losses
+        import kdzoo.models.ensemble  # noqa: F401
+
+        if training:
+            keras.utils.set_random_seed(0)
+
+
+@contextlib.contextmanager
+def _without_chatter():
+    """Holds back standard error inside the block and hands on, after it, all but known chatter.
+
+    TensorFlow writes from C++ before its log level counts, so the file descriptor itself is held.
+    """
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        try:
+            descriptor = os.dup(2)
+        except OSError:  # A process without standard error.
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
+            held.seek(0)
+            for line in held:
+                if not _CHATTER.match(line):
+                    os.write(2, line)
+
+
+def percent(share, digits=1):
+    """Returns a share in [0, 1] as e.g. `"97.5 %"`."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def mean_and_std(summary):
+    """Returns `{"mean": 0.975, "std": 0.002, ...}` as e.g. `"97.5 ± 0.2 %"`."""
+    return f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f} %"
+
+
+def architecture(name, arguments):
+    """Returns a name and what its builder is also given: `"wide_resnet_16_1 (depth=10)"`."""
+    given = ", ".join(f"{key}={value}" for key, value in arguments.items())
+    return f"{name} ({given})" if given else name

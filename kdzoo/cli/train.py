@@ -1,0 +1,134 @@
+"""`kdzoo train`: a recipe, or a comparison of the user's own, that survives a kill."""
+
+import dataclasses
+import pathlib
+from typing import Annotated
+
+import typer
+
+from kdzoo.cli import data as data_command
+from kdzoo.cli import terminal
+from kdzoo.cli.progress import TrainingProgress
+from kdzoo.utils import unknown_name
+
+_EPOCHS = 20  # Where neither a recipe nor the user says.
+
+
+def train(
+    name: Annotated[
+        str, typer.Argument(metavar="RECIPE|DATA", help="A recipe, or a data set for your own.")
+    ],
+    teacher: Annotated[str | None, typer.Option(help="Name of the teacher's architecture.")] = None,
+    student: Annotated[str | None, typer.Option(help="Name of the student's.")] = None,
+    teacher_epochs: Annotated[int | None, typer.Option(min=1, help="Of the teacher.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each student.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="E.g. 0,1,2: two students for each.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the soft targets.")] = None,
+    student_loss_weight: Annotated[
+        float | None, typer.Option(help="Share of the loss on labels, 0 to 1.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    teacher_learning_rate: Annotated[float | None, typer.Option(help="Initial.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Initial, of the students.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled.")] = None,
+    augment_student: Annotated[
+        bool | None, typer.Option(help="Whether the students see augmented images.")
+    ] = None,
+    directory: Annotated[
+        pathlib.Path | None, typer.Option(help="Where everything goes; runs/NAME if left out.")
+    ] = None,
+    data_dir: data_command.DataDir = None,
+):
+    """Train a teacher, students alone and students distilled.
+
+    Both kinds of student have the same budget and, for each seed, the same start. Every epoch is
+    kept: killed at any moment and started again, the same command goes on from the last finished
+    epoch, and ends with the same result.
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    for key in ("name", "directory", "data_dir"):
+        given.pop(key, None)
+    if seeds is not None:
+        given["seeds"] = _as_seeds(seeds)
+    recipe = _comparison(name, given)
+    home = directory or pathlib.Path("runs") / pathlib.Path(name).name
+    results = run(recipe, home, data_dir)
+    terminal.show(_table(results))
+    typer.echo(f"{verdict(results)}\n\nModels and results: {home}")
+
+
+def run(recipe, directory, data_dir=None):
+    """Runs a `Comparison` with its progress on standard error; returns its results."""
+    terminal.start_keras(training=True)
+    with TrainingProgress() as progress:
+        return recipe.run(
+            directory, data_dir, 0, report=progress.stage, callbacks=[progress.callback()]
+        )
+
+
+def verdict(results):
+    """Returns the sentence that says, from what was measured, whether distilling paid."""
+    summary = results["summary"]
+    points = 100 * (summary["distilled"]["mean"] - summary["alone"]["mean"])
+    by_kind = {
+        kind: {row["seed"]: row["test_accuracy"] for row in results["rows"] if row["kind"] == kind}
+        for kind in ("alone", "distilled")
+    }
+    seeds = by_kind["alone"]
+    wins = sum(by_kind["distilled"][seed] > seeds[seed] for seed in seeds)
+    if points:
+        outcome = f"{'won' if points > 0 else 'lost'} by {abs(points):.2f} points of accuracy"
+    else:
+        outcome = "made no difference to accuracy"
+    over = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
+    return (
+        f"Distilling {outcome} on {results['examples']['test']:,} test images: the mean over "
+        f"{over}, of which it won {wins}."
+    )
+
+
+def _as_seeds(text):
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"Expected --seeds to be integers such as 0,1,2. Received: {text!r}"
+        ) from None
+
+
+def _comparison(name, given):
+    """The recipe of this name with what was given instead, or a comparison on a data set."""
+    from kdzoo.data.augmentation import DEFAULTS
+    from kdzoo.recipes import RECIPES, Comparison
+
+    if name in RECIPES:
+        recipe = RECIPES[name]
+        for role in ("teacher", "student"):
+            if given.get(role, getattr(recipe, role)) != getattr(recipe, role):
+                given[f"{role}_arguments"] = {}  # Those of the recipe are for its own network.
+        return dataclasses.replace(recipe, **given)
+    if {"teacher", "student"} <= given.keys():
+        return Comparison(data=name, **{"teacher_epochs": _EPOCHS, "epochs": _EPOCHS, **given})
+    if name not in DEFAULTS and not pathlib.Path(name).exists():
+        raise unknown_name("recipe or data set", name, {*RECIPES, *DEFAULTS})
+    raise ValueError(
+        f"Expected --teacher and --student, as there is no recipe for this data set. Received: "
+        f"{name!r} alone; `kdzoo list models` shows the names."
+    )
+
+
+def _table(results):
+    table = terminal.table("model", ">test accuracy", ">parameters", ">seconds")
+    settings = results["settings"]
+    for kind in ("teacher", "alone", "distilled"):
+        role = "teacher" if kind == "teacher" else "student"
+        name = terminal.architecture(settings[role], settings[f"{role}_arguments"])
+        rows = [row for row in results["rows"] if row["kind"] == kind]
+        summary = results["summary"][kind]
+        table.add_row(
+            f"{kind}: {name}",
+            terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
+            f"{rows[0]['parameters']:,}",
+            f"{sum(row['seconds'] for row in rows) / len(rows):.1f}",
+        )
+    return table

@@ -1,0 +1,346 @@
+"""The command line: quick to answer, honest about errors, and proof against a kill."""
+
+import json
+import os
+import pathlib
+import re
+import resource
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.cli import main
+
+ROOT = pathlib.Path(kdzoo.__file__).parents[1]
+COMMAND = "import sys; sys.argv[0] = 'kdzoo'; from kdzoo.cli import main; sys.exit(main())"
+SMALL = ("--teacher=mlp_2x64", "--student=mlp_2x64", "--teacher-epochs=2", "--epochs=3")
+SMALL += ("--seeds=0", "--batch-size=64")
+
+
+def run(*arguments, before="", cwd=None):
+    """Runs `kdzoo` in a process of its own, as the installed script would."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", f"{before}\n{COMMAND}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        timeout=600,
+    )
+
+
+@pytest.fixture
+def student(tmp_path):
+    """Returns the path of a saved model for the digits."""
+    path = tmp_path / "student.keras"
+    kdzoo.create("mlp_2x64", 10, (8, 8, 1)).save(path)
+    return path
+
+
+class TestStart:
+    def test_no_keras_and_less_than_a_second_for_help_and_list(self):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        forbidden = "import sys; sys.modules.update(keras=None, tensorflow=None, jax=None)"
+        for arguments in (["--help"], ["list"]):
+            ended = run(*arguments, before=forbidden)
+            assert ended.returncode == 0, ended.stderr
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Time of the processor: the suite may run beside other work.
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        assert spent < 2 * 1.0
+
+    def test_version(self, capsys):
+        assert main(["--version"]) == 0
+        assert capsys.readouterr().out == f"kdzoo {kdzoo.__version__}\n"
+
+    @pytest.mark.parametrize("arguments", [[], ["data"]])
+    def test_help_where_nothing_is_asked(self, arguments, capsys):
+        assert main(arguments) == 0
+        assert capsys.readouterr().out.startswith("Usage: kdzoo")
+
+    def test_every_command_has_help(self, capsys):
+        main(["--help"])
+        listed = capsys.readouterr().out.partition("Commands:")[2]
+        assert "..." not in listed
+        commands = re.findall(r"^  (\w+) ", listed, re.M)
+        assert commands == ["list", "train", "evaluate", "export", "benchmark", "demo", "data"]
+        for command in commands:
+            assert main([command, "--help"]) == 0
+            assert capsys.readouterr().out.startswith(f"Usage: kdzoo {command}")
+
+
+class TestList:
+    def test_shows_every_name(self, capsys):
+        from kdzoo.data.augmentation import DEFAULTS
+        from kdzoo.recipes import RECIPES
+
+        assert main(["list"]) == 0
+        words = capsys.readouterr().out.split()
+        assert {*kdzoo.list_models(), *DEFAULTS, *RECIPES} <= set(words)
+
+    def test_shows_one_kind(self, capsys):
+        assert main(["list", "recipes"]) == 0
+        out = capsys.readouterr().out
+        assert "fashion_mnist" in out
+        assert "cifar10" not in out
+
+
+ERRORS = [
+    (["lst"], 2, "No such command 'lst'"),
+    (["list", "modls"], 1, "Did you mean 'models'?"),
+    (["train"], 2, "Missing argument"),
+    (["train", "digit"], 1, "Unknown recipe or data set: 'digit'. Did you mean 'digits'?"),
+    (["train", "mnist"], 1, "Expected --teacher and --student"),
+    (["train", "digits", "--student", "mlp_2x46"], 1, "Did you mean 'mlp_2x64'?"),
+    (["train", "digits", "--epochs", "0"], 2, "'--epochs'"),
+    (["train", "digits", "--temperature", "-1"], 1, "temperature=-1"),
+    (["train", "digits", "--student-loss-weight", "2"], 1, "student_loss_weight=2"),
+    (["train", "digits", "--learning-rate", "0"], 1, "learning_rate=0"),
+    (["train", "digits", "--seeds", "0,x"], 1, "--seeds to be integers"),
+    (["train", "digits", "--seeds", "1,1"], 1, "each once"),
+    (["train", "./nowhere", *SMALL], 1, "nowhere"),
+    (["evaluate", "nowhere.keras", "digits"], 1, "nowhere.keras, not a file"),
+    (["evaluate", "model.onnx", "digits"], 1, "Expected a .keras or .tflite file"),
+    (["evaluate", "{student}", "digit"], 1, "Did you mean"),
+    (["evaluate", "{student}", "digits", "--split", "tset"], 1, "Did you mean 'test'?"),
+    (["evaluate", "{broken}", "digits"], 1, "which Keras refused"),
+    (["evaluate", "{other}", "digits"], 1, "Received: {other} for (28, 28, 1)"),
+    (["export", "{student}", "out.onnx"], 1, "Expected a .tflite file"),
+    (["export", "{student}", "out.tflite", "--quantize", "int9"], 1, "Did you mean 'int8'?"),
+    (["export", "{student}", "out.tflite", "--quantize", "int8"], 1, "Expected --data NAME"),
+    (["benchmark", "nowhere.tflite"], 1, "nowhere.tflite"),
+    (["benchmark", "{broken}", "--threads", "0"], 2, "'--threads'"),
+    (["data", "export", "digits", "{tmp}"], 1, "Expected a new or an empty directory"),
+]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "status", "words"), ERRORS, ids=lambda value: str(value)[:60]
+    )
+    def test_is_one_sentence_and_a_status(
+        self, arguments, status, words, student, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.chdir(tmp_path)
+        names = {"student": str(student), "tmp": str(tmp_path)}
+        names |= {"broken": str(tmp_path / "broken.keras"), "other": str(tmp_path / "other.keras")}
+        pathlib.Path(names["broken"]).write_bytes(b"PK nothing")
+        if "{other}" in arguments:
+            kdzoo.create("mlp_2x64", 10, (28, 28, 1)).save(names["other"])
+        before = sorted(tmp_path.rglob("*"))
+        assert main([argument.format(**names) for argument in arguments]) == status
+        captured = capsys.readouterr()
+        assert words.format(**names) in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.err.startswith("kdzoo: ")
+        assert captured.out == ""
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_traceback_on_demand(self, monkeypatch):
+        monkeypatch.setenv("KDZOO_TRACEBACK", "1")
+        with pytest.raises(ValueError, match="Unknown recipe"):
+            main(["train", "digit"])
+
+    def test_a_defect_of_ours_keeps_its_traceback(self, monkeypatch):
+        monkeypatch.setattr("kdzoo.cli.listing._models", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(["list"])
+
+    def test_interrupted(self, monkeypatch, capsys):
+        def interrupt():
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("kdzoo.cli.listing._models", interrupt)
+        assert main(["list"]) == 130
+        assert capsys.readouterr().err.startswith("kdzoo: Interrupted")
+
+
+class TestFiles:
+    def test_evaluate(self, student, tmp_path, capsys):
+        assert main(["data", "export", "digits", str(tmp_path / "digits")]) == 0
+        assert "tes" in capsys.readouterr().out
+        data = str(tmp_path / "digits")
+        assert main(["evaluate", str(student), data, "--teacher", str(student)]) == 0
+        shown = dict(re.findall(r"^ +(\S.*?)  +(\S.*?) *$", capsys.readouterr().out, re.M))
+        model = keras.saving.load_model(student)
+        accuracy = kdzoo.evaluation.accuracy(model, *kdzoo.data.load("digits").test.arrays())
+        assert shown["accuracy"] == f"{100 * accuracy:.2f} %"
+        assert shown["agreement with the teacher"] == "100.00 %"
+        assert shown["parameters"] == "8,970"
+        assert shown["MACs"] == f"{64 * 64 + 64 * 64 + 64 * 10:,}"
+        assert shown["bytes"] == f"{student.stat().st_size:,}"
+
+    @pytest.mark.tensorflow
+    def test_export_evaluate_and_benchmark(self, student, tmp_path, capsys):
+        output = tmp_path / "student.tflite"
+        options = ["--quantize", "int8", "--data", "digits"]
+        assert main(["export", str(student), str(output), *options]) == 0
+        size = f"{output.stat().st_size:,} bytes"
+        out = capsys.readouterr().out
+        assert f"int8, {size}; on 128 samples (representative data)" in out
+        assert kdzoo.export.LiteRTModel(output).labels == list("0123456789")
+        assert main(["evaluate", str(output), "digits", "--teacher", str(student)]) == 0
+        assert "agreement with the teacher" in capsys.readouterr().out
+        assert main(["benchmark", str(output), "--threads", "2", "--runs", "20"]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"ms \(quartiles .*, 20 runs, batch 1, 2 threads", out)
+        assert size in out
+
+
+# Each really kills the process, with nothing between the step and the signal.
+KILLED = """
+import os, pathlib, shutil, signal, sys
+sys.argv[0] = "kdzoo"
+def kill(*ignored, **ignored_too):
+    os.kill(os.getpid(), signal.SIGKILL)
+import kdzoo.callbacks
+at = kdzoo.callbacks.EpochCheckpoint
+end = at.on_epoch_end
+"""
+MID_EPOCH = """
+def on_train_batch_end(self, batch, logs=None):
+    if {stage!r} in str(self.directory) and self.epoch == 2 and batch == 5:
+        kill()
+def on_epoch_begin(self, epoch, logs=None):
+    self.epoch = epoch
+at.on_train_batch_end, at.on_epoch_begin = on_train_batch_end, on_epoch_begin
+"""
+IN_CHECKPOINT = """
+def on_epoch_end(self, epoch, logs=None):
+    if {stage!r} in str(self.directory) and epoch == 1:
+        {what}
+    end(self, epoch, logs)
+at.on_epoch_end = on_epoch_end
+"""
+BEFORE_RENAME = IN_CHECKPOINT.replace("{what}", "os.replace = kill")
+BEFORE_REMOVAL = IN_CHECKPOINT.replace("{what}", "shutil.rmtree = kill")
+IN_REMOVAL = IN_CHECKPOINT.replace(
+    "{what}",
+    "shutil.rmtree = lambda path, **options: "
+    "'epoch' == path.name[:5] and (next(path.iterdir()).unlink(), kill())",
+)
+BEFORE_RESULT = """
+import kdzoo.recipes.comparison
+write = kdzoo.recipes.comparison._write_json
+kdzoo.recipes.comparison._write_json = lambda path, content: (
+    kill() if {stage!r} in str(path) else write(path, content)
+)
+"""
+
+
+def killed(directory, where, stage):
+    """Runs a training that is killed at a given moment of a given stage."""
+    ended = run("train", "digits", *SMALL, "--directory", directory, before=KILLED + where)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not (directory / "results.json").exists()
+
+
+def assert_same_result(directory, other):
+    """Compares every weight of every model bit for bit, and all that was measured."""
+    first, second = (json.loads((each / "results.json").read_text()) for each in (directory, other))
+    for results in (first, second):
+        for row in results["rows"]:
+            row.pop("seconds")
+    assert first == second
+    for row in first["rows"]:
+        path = pathlib.Path(f"{row['kind']}-{row['seed']}") / "model.keras"
+        one, two = (keras.saving.load_model(each / path) for each in (directory, other))
+        for left, right in zip(one.get_weights(), two.get_weights(), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Returns the directory of a training that nothing disturbed."""
+    directory = tmp_path_factory.mktemp("runs") / "undisturbed"
+    ended = run("train", "digits", *SMALL, "--directory", directory)
+    assert ended.returncode == 0, ended.stderr
+    # TensorFlow's start-up lines are held back: there are stages, and epochs if it takes long.
+    lines = ended.stderr.splitlines()
+    assert [line for line in lines if not re.match(r"\d/3 (teacher|alone|distilled), ", line)] == []
+    assert "Distilling " in ended.stdout
+    return directory
+
+
+class TestTrain:
+    def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
+        killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")
+        home = tmp_path / "run" / "distilled-0"
+        assert [path.name for path in home.iterdir()] == ["epoch-0002"]
+        ended = run("train", "digits", *SMALL, "--directory", tmp_path / "run")
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr.startswith("1/3 teacher, seed 0: finished before\n")
+        assert_same_result(undisturbed, tmp_path / "run")
+
+    @pytest.mark.large
+    @pytest.mark.parametrize(
+        "moments",
+        [
+            [(MID_EPOCH, "alone"), (BEFORE_RENAME, "distilled")],
+            [(BEFORE_REMOVAL, "alone"), (IN_REMOVAL, "distilled")],
+            [(IN_REMOVAL, "teacher"), (BEFORE_RENAME, "alone"), (BEFORE_RESULT, "distilled")],
+        ],
+        ids=["mid-epoch", "removal", "all"],
+    )
+    def test_goes_on_after_any_kill(self, moments, undisturbed, tmp_path):
+        for where, stage in moments:
+            killed(tmp_path / "run", where.replace("{stage!r}", repr(stage)), stage)
+        ended = run("train", "digits", *SMALL, "--directory", tmp_path / "run")
+        assert ended.returncode == 0, ended.stderr
+        assert_same_result(undisturbed, tmp_path / "run")
+
+    def test_refuses_the_directory_of_another_run(self, undisturbed, capsys):
+        again = ["train", "digits", *SMALL, "--directory", str(undisturbed)]
+        assert main([*again, "--temperature", "9"]) == 1
+        assert "another directory or delete it" in capsys.readouterr().err
+
+    def test_finished_runs_are_not_trained_again(self, undisturbed, capsys):
+        assert main(["train", "digits", *SMALL, "--directory", str(undisturbed)]) == 0
+        captured = capsys.readouterr()
+        assert captured.err.count("finished before") == 3
+        assert "teacher: mlp_2x64" in captured.out
+
+    def test_makes_a_comparison_for_a_data_set_without_a_recipe(self, tmp_path, monkeypatch):
+        from kdzoo.recipes import Comparison
+
+        ran = []
+
+        def run(comparison, directory, data_dir, *ignored, **ignored_too):
+            ran.append((comparison, directory, data_dir))
+            raise ValueError("enough")
+
+        monkeypatch.setattr(Comparison, "run", run)
+        main(["train", "cifar10", *SMALL, "--seeds=3,4", "--data-dir", str(tmp_path)])
+        comparison = Comparison(
+            "cifar10", "mlp_2x64", "mlp_2x64", 2, 3, seeds=(3, 4), batch_size=64
+        )
+        assert ran == [(comparison, pathlib.Path("runs/cifar10"), tmp_path)]
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("alone", "distilled", "words"),
+        [
+            ([0.5, 0.7], [0.6, 0.9], "won by 15.00 points of accuracy on 797 test images"),
+            ([0.5, 0.7], [0.6, 0.5], "lost by 5.00 points"),
+            ([0.5, 0.7], [0.7, 0.5], "made no difference to accuracy on 797 test images"),
+        ],
+    )
+    def test_says_what_was_measured(self, alone, distilled, words):
+        from kdzoo.cli.train import verdict
+
+        rows = [
+            {"kind": kind, "seed": seed, "test_accuracy": value}
+            for kind, values in (("alone", alone), ("distilled", distilled))
+            for seed, value in enumerate(values)
+        ]
+        summary = {"alone": {"mean": np.mean(alone)}, "distilled": {"mean": np.mean(distilled)}}
+        said = verdict({"rows": rows, "summary": summary, "examples": {"test": 797}})
+        assert words in said
+        assert f"over 2 seeds, of which it won {sum(np.less(alone, distilled))}." in said
