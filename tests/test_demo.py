@@ -6,10 +6,8 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 import keras
-import numpy as np
 import pytest
 
 import kdzoo
@@ -124,18 +122,17 @@ def test_curves_need_what_they_draw(tmp_path):
 
 @pytest.mark.large
 @pytest.mark.tensorflow
-def test_the_real_one_wins_in_two_minutes_of_processor_time(tmp_path):
+def test_the_real_one_wins(tmp_path):
     root = pathlib.Path(kdzoo.__file__).parents[1]
     command = "import sys; sys.argv[0] = 'kdzoo'; from kdzoo.cli import main; sys.exit(main())"
-    start = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, "-c", command, "demo", "--directory", str(tmp_path)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
-    print(ended.stdout, ended.stderr, time.perf_counter() - start)
-    assert ended.returncode == 0
+    assert ended.returncode == 0, ended.stderr
     summary = json.loads((tmp_path / "results.json").read_text())["summary"]
-    assert summary["teacher"]["mean"] > summary["distilled"]["mean"] > summary["alone"]["mean"]
-    assert np.isclose(summary["teacher"]["mean"], 0.99, atol=0.01)
+    assert summary["distilled"]["mean"] > summary["alone"]["mean"] > 0.97
+    assert summary["teacher"]["mean"] > 0.98
+    assert "Distilling won by" in ended.stdout

@@ -69,15 +69,7 @@ def export(
 
     The file runs against Keras before it appears; one that disagrees is not written.
     """
-    if quantize not in _QUANTIZE:
-        raise unknown_name("quantization", quantize, _QUANTIZE)
-    if quantize == "int8" and data is None:
-        raise ValueError(
-            "Expected --data NAME with --quantize int8, which is calibrated from real images. "
-            "Received: no --data."
-        )
-    if output.suffix != ".tflite":
-        raise ValueError(f"Expected a .tflite file to write. Received: {output}")
+    _check_export(output, quantize, data)
     converted = load_model(model, (".keras",))
     images = labels = None
     if data is not None:
@@ -101,6 +93,19 @@ def export(
         f"{terminal.percent(report.argmax_agreement)} and differs by at most "
         f"{report.max_abs_difference:.2g}."
     )
+
+
+def _check_export(output, quantize, data):
+    """Raises unless the options go together; said before Keras starts."""
+    if quantize not in _QUANTIZE:
+        raise unknown_name("quantization", quantize, _QUANTIZE)
+    if quantize == "int8" and data is None:
+        raise ValueError(
+            "Expected --data NAME with --quantize int8, which is calibrated from real images. "
+            "Received: no --data."
+        )
+    if output.suffix != ".tflite":
+        raise ValueError(f"Expected a .tflite file to write. Received: {output}")
 
 
 def benchmark(

@@ -42,15 +42,13 @@ def training_curves(histories, path, title=None):
         errors = [100 * (1 - np.asarray(run["val_accuracy"])) for run in runs]
         _draw(error_axes, errors, name, colour)
         _draw(loss_axes, [np.asarray(run["val_loss"]) for run in runs], name, colour)
-    error_axes.set_ylabel("error on validation images (%)")
-    loss_axes.set_ylabel("loss on validation images (nats)")
-    loss_axes.set_yscale("log")
     error_axes.set_ylim(bottom=0)
-    for axes in (error_axes, loss_axes):
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
     error_axes.legend(frameon=False)
+    loss_axes.set_yscale("log")
+    loss_axes.yaxis.set_major_formatter("{x:.2g}")  # Not as powers of ten.
+    loss_axes.yaxis.set_minor_formatter("{x:.2g}")
+    _label(error_axes, "error on validation images (%)")
+    _label(loss_axes, "loss on validation images (nats)")
     if title:
         figure.suptitle(title)
     with atomic_path(path) as temporary:
@@ -77,3 +75,10 @@ def _draw(axes, runs, name, colour):
         axes.fill_between(
             epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.2, linewidth=0
         )
+
+
+def _label(axes, what):
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(what)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

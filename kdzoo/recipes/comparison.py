@@ -279,10 +279,11 @@ RECIPES = {
         teacher_arguments={"depth": 10},
         student="mlp_2x128",
         teacher_epochs=30,
-        epochs=60,
+        epochs=40,
         temperature=2.0,
         batch_size=64,
         teacher_learning_rate=4e-3,
+        learning_rate=5e-3,
         augment_student=False,
     ),
     "fashion_mnist": Comparison(
