@@ -10,6 +10,19 @@ from kdzoo.losses import DistillationLoss, KerasDistillation
 from kdzoo.models.logits import final_activation
 from kdzoo.taps import find_layer, tapped_shapes
 
+# Layers, and arithmetic inside a graph, by which a model may rescale what it is given.
+_RESCALING = (
+    "Rescaling",
+    "Normalization",
+    "Lambda",
+    "TrueDivide",
+    "Divide",
+    "Multiply",
+    "Subtract",
+)
+# Images that are looked at for raw pixels: enough to tell, few enough to cost nothing.
+_LOOKED_AT = 256
+
 
 def is_model(role, model):
     """Raises unless `model` is a `keras.Model`."""
@@ -157,9 +170,17 @@ def warn_unless_on_logits(loss, student):
 
 
 def data(x, y, student, loss):
-    """Raises if arrays of training data are empty, or labels are no class of the student."""
-    if any(_length(leaf) == 0 for leaf in keras.tree.flatten(x)):
-        raise ValueError("Expected data to train on. Received: an empty data set.")
+    """Raises if arrays are empty or raw pixels, or labels are no class of the student."""
+    for leaf in keras.tree.flatten(x):
+        if _length(leaf) == 0:
+            raise ValueError("Expected data to train on. Received: an empty data set.")
+        is_array = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiu"
+        if is_array and looks_like_pixels(leaf[:_LOOKED_AT]) and not rescales(student):
+            raise ValueError(
+                "Expected images in [0, 1]. Received: values up to "
+                f"{leaf[:_LOOKED_AT].max():g}; divide the images by 255, or begin the student with "
+                "`keras.layers.Rescaling(1 / 255)`."
+            )
     labels = y.get("label") if isinstance(y, dict) else y
     shapes = tapped_shapes(student, None) or []
     is_integer = isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size
@@ -174,6 +195,26 @@ def data(x, y, student, loss):
             f"Received: labels from {labels.min()} to {labels.max()}; number the classes from 0, "
             "or build the student with more classes."
         )
+
+
+def looks_like_pixels(array):
+    """Whether an array looks like images in [0, 255] where [0, 1] is expected.
+
+    True for rank 4, nothing negative, and a largest value in (32, 255]: normalized images reach
+    about 3, and raw pixels of any real batch pass 32.
+    """
+    return bool(array.ndim == 4 and array.size and array.min() >= 0 and 32 < array.max() <= 255)
+
+
+def rescales(model):
+    """Whether a model may bring raw pixels to its own range: by a layer for it, or arithmetic."""
+    layers = model._flatten_layers(include_self=True) if hasattr(model, "_flatten_layers") else ()
+    layers = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
+    steps = [step for layer in layers for step in getattr(layer, "operations", [layer])]
+    first = next((layer for layer in layers if not hasattr(layer, "layers")), None)
+    return any(type(step).__name__ in _RESCALING for step in steps) or isinstance(
+        first, keras.layers.BatchNormalization
+    )
 
 
 def _length(leaf):

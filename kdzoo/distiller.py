@@ -7,9 +7,15 @@ from keras import ops
 
 from kdzoo import acceleration, checks, taps
 from kdzoo.callbacks import StopAtNonFiniteLoss
-from kdzoo.losses.base import mean_over_positions
-
-_OUTPUT = "logits"
+from kdzoo.mixing import (
+    OUTPUT,
+    make_trackers,
+    pick_answer,
+    reduce_loss,
+    replicas,
+    split_targets,
+    tracker_names,
+)
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -93,7 +99,7 @@ class Distiller(keras.Model):
         self.teacher_transform = teacher_transform
         self.teacher = teacher
         self._student_taps = _paths(self.distillation_losses, "student")
-        self._loss_trackers = _make_trackers(self.distillation_losses)
+        self._loss_trackers = make_trackers(self.distillation_losses)
         self._validating = False
         self.built = student.built
 
@@ -172,8 +178,8 @@ class Distiller(keras.Model):
         """Trains the student; arguments and result are those of `keras.Model.fit`.
 
         Raises:
-            ValueError: If the data are empty, labels given as an array are out of range, or the
-                loss becomes NaN or infinite.
+            ValueError: If the data are empty; if arrays hold labels out of range, or images in
+                [0, 255] for a student that rescales nothing; if the loss becomes NaN or infinite.
         """
         checks.data(x, y, self.student, self.loss)
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -189,7 +195,7 @@ class Distiller(keras.Model):
                 return self.student(inputs, training=training)
             with taps.tapping(self.student, self._student_taps) as tapped:
                 outputs = self.student(inputs, training=training)
-        return {**tapped, _OUTPUT: outputs}
+        return {**tapped, OUTPUT: outputs}
 
     def train_step(self, *args):
         # (data,), and on JAX (state, data).
@@ -208,7 +214,7 @@ class Distiller(keras.Model):
             self._validating = False
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        label, answer, sample_weight = _split_targets(y, sample_weight)
+        label, answer, sample_weight = split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
         regularizers = [ops.sum(ops.cast(loss, "float32")) for loss in self.losses]
         if not training:
@@ -227,7 +233,7 @@ class Distiller(keras.Model):
         return sum([*parts[1:], *regularizers], parts[0])
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        label, _, sample_weight = _split_targets(y, sample_weight)
+        label, _, sample_weight = split_targets(y, sample_weight)
         outputs, _ = self._split_predictions(y_pred)
         logs = super().compute_metrics(x, label, outputs, sample_weight)
         if self._validating:
@@ -282,15 +288,15 @@ class Distiller(keras.Model):
         with self._fused(self.teacher), taps.tapping(self.teacher, self._teacher_taps) as tapped:
             answer = self.teacher(x, training=False)
         if self._teacher_taps:
-            answer = {**tapped, _OUTPUT: answer}
+            answer = {**tapped, OUTPUT: answer}
         return keras.tree.map_structure(ops.stop_gradient, answer)
 
     def _split_predictions(self, y_pred):
         """The student's outputs and its taps, from what `call` returned."""
         if isinstance(y_pred, dict) and self._student_taps:
-            expected = {_OUTPUT, *self._student_taps}
+            expected = {OUTPUT, *self._student_taps}
             if set(y_pred) == expected:
-                return y_pred[_OUTPUT], y_pred
+                return y_pred[OUTPUT], y_pred
         return y_pred, {}
 
     def _student_loss(self, label, outputs, sample_weight):
@@ -314,11 +320,11 @@ class Distiller(keras.Model):
         total = 0.0
         pairs = zip(self.distillation_losses, self.distillation_loss_weights, strict=True)
         for (loss, weight), name in zip(
-            pairs, _tracker_names(self.distillation_losses), strict=True
+            pairs, tracker_names(self.distillation_losses), strict=True
         ):
-            teacher = _pick(answer, loss.teacher_layer, self._teacher_taps)
+            teacher = pick_answer(answer, loss.teacher_layer, self._teacher_taps)
             student = outputs if loss.student_layer is None else tapped[loss.student_layer]
-            value = _reduce(loss, teacher, student, label, sample_weight)
+            value = reduce_loss(loss, teacher, student, label, sample_weight)
             self._track(name, value, outputs)
             total = total + weight * value
         return total
@@ -326,7 +332,7 @@ class Distiller(keras.Model):
     def _track(self, name, value, outputs):
         if name in self._loss_trackers:
             batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
-            self._loss_trackers[name].update_state(value * _replicas(), sample_weight=batch)
+            self._loss_trackers[name].update_state(value * replicas(), sample_weight=batch)
 
 
 class _Untracked:
@@ -336,93 +342,6 @@ class _Untracked:
         self.model = model
 
 
-class _MeanOfSamples(keras.losses.Loss):
-    """Keras's own weighting and averaging, applied to losses that are already per sample."""
-
-    def call(self, y_true, y_pred):
-        return y_pred
-
-
-_mean_of_samples = _MeanOfSamples(name="mean_of_samples", dtype="float32")
-
-
-def _reduce(loss, teacher, student, label, sample_weight):
-    """The mean over the batch of one distillation loss, summed over outputs, samples weighted."""
-    flatten = keras.tree.flatten
-    if loss.takes_structures or not keras.tree.is_nested(student):
-        rows = [(teacher, student, label, _one_weight(sample_weight))]
-    else:
-        students = flatten(student)
-        labels, weights = flatten(label), flatten(sample_weight)
-        labels = labels if len(labels) == len(students) else [None] * len(students)
-        weights = weights if len(weights) == len(students) else weights[:1] * len(students)
-        rows = zip(flatten(teacher), students, labels, weights, strict=True)
-    total = 0.0
-    for teacher_part, student_part, labels_part, weight in rows:
-        values = loss(teacher_part, student_part, labels=labels_part)
-        if weight is not None:
-            weight = mean_over_positions(ops.cast(weight, "float32"))
-        total = total + _mean_of_samples(values, values, weight)
-    return total
-
-
-def _one_weight(sample_weight):
-    """One weight per sample from weights that may be given for each output."""
-    given = [weight for weight in keras.tree.flatten(sample_weight) if weight is not None]
-    if not given:
-        return None
-    return sum(mean_over_positions(ops.cast(weight, "float32")) for weight in given) / len(given)
-
-
-def _pick(answer, layer, layers):
-    """What a loss takes of the teacher's answer: a tap, or the outputs."""
-    if not layers:
-        return answer
-    key = _OUTPUT if layer is None else layer
-    if not isinstance(answer, dict) or key not in answer:
-        raise ValueError(
-            f"Expected the teacher's answer to be a dictionary with {key!r}, which a loss taps. "
-            f"Received: {sorted(answer) if isinstance(answer, dict) else 'a tensor'}"
-        )
-    return answer[key]
-
-
-def _split_targets(y, sample_weight):
-    """Labels, the teacher's answer and the weights, from `y` or `{"label": y, "teacher": ...}`."""
-    if not (isinstance(y, dict) and "teacher" in y and set(y) <= {"label", "teacher"}):
-        return y, None, sample_weight
-    if isinstance(sample_weight, dict) and set(sample_weight) == set(y):
-        # Keras repeats the weights for every part of a structured `y`.
-        sample_weight = sample_weight.get("label", keras.tree.flatten(sample_weight["teacher"])[0])
-    return y.get("label"), y["teacher"], sample_weight
-
-
-def _replicas():
-    """Number of replicas among which Keras has divided the loss."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
 def _paths(losses, side):
     """The layers that the losses tap in the teacher or in the student, each once."""
     return list(dict.fromkeys(p for loss in losses if (p := getattr(loss, f"{side}_layer"))))
-
-
-def _tracker_names(losses):
-    """`<name>_loss` for each loss, numbered where names repeat."""
-    names = []
-    for loss in losses:
-        name, number = f"{loss.name}_loss", 2
-        while name in names:
-            name, number = f"{loss.name}_{number}_loss", number + 1
-        names.append(name)
-    return names
-
-
-def _make_trackers(losses):
-    names = ["student_loss", "distillation_loss"]
-    names += _tracker_names(losses) if len(losses) > 1 else []
-    return {name: keras.metrics.Mean(name=name) for name in names}

@@ -1,10 +1,11 @@
-"""Small tools that every part of kdzoo may use: names, and files that are never half written."""
+"""Small tools that every part may use: names, whole files, and standard error without chatter."""
 
 import contextlib
 import difflib
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 
@@ -68,6 +69,36 @@ def atomic_path(path):
         os.replace(temporary, path)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def without_chatter(known):
+    """Holds back standard error inside the block and hands on, after it, all but known chatter.
+
+    TensorFlow and LiteRT write from C++, past Python's logging and before any log level counts, so
+    the file descriptor itself is held. A block that fails is handed on in the same way.
+
+    Args:
+        known: Compiled pattern of bytes; lines that it matches from their beginning are dropped.
+    """
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        try:
+            descriptor = os.dup(2)
+        except OSError:  # A process without standard error.
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
+            held.seek(0)
+            for line in held:
+                if not known.match(line):
+                    os.write(2, line)
 
 
 def _flush(path):

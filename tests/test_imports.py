@@ -19,7 +19,7 @@ LAYERS = (
     {"recipes"},
     {"zoo", "schemes", "compression", "export", "evaluation"},
     {"distiller"},
-    {"checks"},
+    {"checks", "mixing"},
     {"losses", "models", "data", "acceleration"},
     {"taps", "callbacks"},
     {"utils", "version"},

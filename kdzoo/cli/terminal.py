@@ -4,7 +4,8 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
+
+from kdzoo.utils import without_chatter
 
 # glog's lines, and what stands before them: "I0000 00:00:1795.9 93 port.cc:153] oneDNN ...".
 _CHATTER = re.compile(
@@ -55,7 +56,7 @@ def start_keras(training=False):
     if "kdzoo.distiller" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with working("Starting Keras"), _without_chatter():
+    with working("Starting Keras"), without_chatter(_CHATTER):
         import keras
 
         import kdzoo.distiller
@@ -64,32 +65,6 @@ def start_keras(training=False):
 
         if training:
             keras.utils.set_random_seed(0)
-
-
-@contextlib.contextmanager
-def _without_chatter():
-    """Holds back standard error inside the block and hands on, after it, all but known chatter.
-
-    TensorFlow writes from C++ before its log level counts, so the file descriptor itself is held.
-    """
-    with tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        try:
-            descriptor = os.dup(2)
-        except OSError:  # A process without standard error.
-            yield
-            return
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(descriptor, 2)
-            os.close(descriptor)
-            held.seek(0)
-            for line in held:
-                if not _CHATTER.match(line):
-                    os.write(2, line)
 
 
 def percent(share, digits=1):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kdzoo.checks import looks_like_pixels, rescales
+
 
 def labelled_batches(x, y=None, batch_size=128):
     """Yields `(x, y)` batches of arrays or of a dataset.
@@ -51,7 +53,7 @@ def predictor(model, check_images=True):
             "Expected a Keras model or an object with predict(x), such as "
             f"kdzoo.export.LiteRTModel(path). Received: {type(model).__name__}."
         )
-    refuse_pixels = check_images and not _rescales(model)
+    refuse_pixels = check_images and not rescales(model)
 
     def outputs_of(x):
         for array in _leaves(x):
@@ -80,19 +82,11 @@ def _check_inputs(array, refuse_pixels):
             "Expected finite inputs. Received: a batch with NaN or infinite values: remove or "
             "repair those samples."
         )
-    # Normalized images reach about 3; a batch of raw pixels passes 32.
-    four = refuse_pixels and array.ndim == 4 and array.size > 0
-    if four and array.min() >= 0 and 32 < array.max() <= 255:
+    if refuse_pixels and looks_like_pixels(array):
         raise ValueError(
             f"Expected images in [0, 1]. Received: values up to {array.max():g}: divide the images "
             "by 255, or pass check_images=False if the model takes raw pixels."
         )
-
-
-def _rescales(model):
-    """Whether a Keras model has a layer that brings raw pixels to its own range."""
-    layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else ()
-    return any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in layers)
 
 
 def _is_arrays(x):

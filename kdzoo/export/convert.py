@@ -1,14 +1,12 @@
 """The conversion itself: a Keras model of fixed shapes in, the bytes of a LiteRT file out."""
 
 import contextlib
-import os
 import re
-import sys
 import tempfile
 import warnings
 
 from kdzoo.export.signature import as_structure, named_outputs
-from kdzoo.utils import unknown_name
+from kdzoo.utils import unknown_name, without_chatter
 
 QUANTIZE = ("float16", "dynamic", "int8")
 
@@ -113,28 +111,8 @@ def _reason(error):
 
 @contextlib.contextmanager
 def quiet():
-    """Holds back standard error inside the block and hands on, after it, all but known chatter.
-
-    The converter and the interpreter write from C++, past Python's logging, so the file descriptor
-    itself is held. A block that fails is handed on in the same way: its exception tells the reason.
-    """
-    with warnings.catch_warnings(), tempfile.TemporaryFile() as held:
+    """Keeps the known chatter of the converter and the interpreter out of standard error."""
+    with warnings.catch_warnings(), without_chatter(_CHATTER):
         warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
-        sys.stderr.flush()
-        try:
-            descriptor = os.dup(2)
-        except OSError:  # a process without standard error
-            yield
-            return
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(descriptor, 2)
-            os.close(descriptor)
-            held.seek(0)
-            for line in held:
-                if not _CHATTER.match(line):
-                    os.write(2, line)
+        yield

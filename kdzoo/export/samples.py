@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from kdzoo.checks import looks_like_pixels, rescales
+
 
 def collect_samples(data, model, specs, limit, check_images=True):
     """Takes the first `limit` samples of `data`, checked against the model's inputs.
@@ -39,7 +41,7 @@ def collect_samples(data, model, specs, limit, check_images=True):
                 "Expected finite samples. Received: representative_data with NaN or infinite "
                 f"values for input {spec.name!r}: remove or repair those samples."
             )
-        if check_images and looks_like_pixels(array) and not _rescales(model):
+        if check_images and looks_like_pixels(array) and not rescales(model):
             raise ValueError(
                 "Expected images in [0, 1]. Received: representative_data with values up to "
                 f"{array.max():g}: divide the images by 255, or pass check_images=False if the "
@@ -71,27 +73,6 @@ def random_samples(specs, count):
                 )
             )
     return arrays
-
-
-def looks_like_pixels(array):
-    """Whether an array looks like a batch of images in [0, 255] where [0, 1] is expected.
-
-    True for rank 4, nothing negative, and a largest value in (32, 255]: normalized images reach
-    about 3, and raw pixels of any real batch pass 32.
-    """
-    return (
-        array.ndim == 4
-        and array.size > 0
-        and array.dtype.kind == "f"
-        and array.min() >= 0
-        and 32 < array.max() <= 255
-    )
-
-
-def _rescales(model):
-    """Whether a model has a layer that brings raw pixels to its own range."""
-    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
-    return any(isinstance(layer, kinds) for layer in model._flatten_layers())
 
 
 def _elements(data, specs):

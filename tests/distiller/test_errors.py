@@ -102,6 +102,35 @@ def test_an_empty_data_set(make_net, cross_entropy):
         distiller.fit(np.zeros((0, 6, 6, 2)), np.zeros((0,)), verbose=0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_images_in_0_to_255(make_net, data, cross_entropy, dtype):
+    x, y, _ = data
+    pixels = np.linspace(0, 255, x.size).reshape(x.shape).astype(dtype)
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match=r"images in \[0, 1\].*divide the images by 255"):
+        distiller.fit(pixels, y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "rescale",
+    [
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.BatchNormalization(),
+        lambda images: images / 255,
+    ],
+    ids=["layer", "norm", "arithmetic"],
+)
+def test_a_student_that_rescales_takes_pixels(make_net, data, cross_entropy, rescale):
+    x, y, _ = data
+    pixels = np.linspace(0, 255, x.size, dtype="float32").reshape(x.shape)
+    inputs = keras.Input(x.shape[1:])
+    student = keras.Model(inputs, make_net(4)(rescale(inputs)))
+    distiller = kdzoo.Distiller(make_net(8), student, SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    assert np.isfinite(distiller.fit(pixels, y, verbose=0).history["loss"][0])
+
+
 @pytest.mark.parametrize("wrong", [3, -1])
 @pytest.mark.parametrize("form", ["plain", "column", "structured"])
 def test_labels_out_of_range(make_net, data, cross_entropy, wrong, form):

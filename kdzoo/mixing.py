@@ -1,0 +1,118 @@
+"""How the parts of a batch are told apart, and how many losses become one number."""
+
+import keras
+from keras import ops
+
+from kdzoo.losses.base import mean_over_positions
+
+# The key of a model's own outputs beside those of its taps.
+OUTPUT = "logits"
+
+
+class _MeanOfSamples(keras.losses.Loss):
+    """Keras's own weighting and averaging, applied to losses that are already per sample."""
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
+_mean_of_samples = _MeanOfSamples(name="mean_of_samples", dtype="float32")
+
+
+def reduce_loss(loss, teacher, student, label, sample_weight):
+    """Returns the mean of one distillation loss over the batch, summed over the outputs.
+
+    Args:
+        loss: The `DistillationLoss`.
+        teacher: What it takes of the teacher: a tensor, or a structure for several outputs.
+        student: The same of the student.
+        label: The labels, or `None`.
+        sample_weight: Weights of the samples, one for each output or for all, or `None`. They
+            weigh as in Keras: the weighted sum over the number of samples.
+
+    Returns:
+        A float32 scalar.
+    """
+    flatten = keras.tree.flatten
+    if loss.takes_structures or not keras.tree.is_nested(student):
+        rows = [(teacher, student, label, _one_weight(sample_weight))]
+    else:
+        students = flatten(student)
+        labels, weights = flatten(label), flatten(sample_weight)
+        labels = labels if len(labels) == len(students) else [None] * len(students)
+        weights = weights if len(weights) == len(students) else weights[:1] * len(students)
+        rows = zip(flatten(teacher), students, labels, weights, strict=True)
+    total = 0.0
+    for teacher_part, student_part, labels_part, weight in rows:
+        values = loss(teacher_part, student_part, labels=labels_part)
+        if weight is not None:
+            weight = mean_over_positions(ops.cast(weight, "float32"))
+        total = total + _mean_of_samples(values, values, weight)
+    return total
+
+
+def _one_weight(sample_weight):
+    """One weight per sample from weights that may be given for each output."""
+    given = [weight for weight in keras.tree.flatten(sample_weight) if weight is not None]
+    if not given:
+        return None
+    return sum(mean_over_positions(ops.cast(weight, "float32")) for weight in given) / len(given)
+
+
+def pick_answer(answer, layer, layers):
+    """Returns what a loss takes of the teacher's answer.
+
+    Args:
+        answer: The teacher's outputs, or a dictionary of them and the taps.
+        layer: Path of the layer that the loss taps, or `None` for the outputs.
+        layers: All the paths that are tapped; without any, the answer is the outputs.
+
+    Raises:
+        ValueError: If the answer lacks what is asked for.
+    """
+    if not layers:
+        return answer
+    key = OUTPUT if layer is None else layer
+    if not isinstance(answer, dict) or key not in answer:
+        raise ValueError(
+            f"Expected the teacher's answer to be a dictionary with {key!r}, which a loss taps. "
+            f"Received: {sorted(answer) if isinstance(answer, dict) else 'a tensor'}"
+        )
+    return answer[key]
+
+
+def split_targets(y, sample_weight):
+    """Returns labels, teacher's answer and weights, from `y` or `{"label": y, "teacher": ...}`."""
+    if not (isinstance(y, dict) and "teacher" in y and set(y) <= {"label", "teacher"}):
+        return y, None, sample_weight
+    if isinstance(sample_weight, dict) and set(sample_weight) == set(y):
+        # Keras repeats the weights for every part of a structured `y`.
+        sample_weight = sample_weight.get("label", keras.tree.flatten(sample_weight["teacher"])[0])
+    return y.get("label"), y["teacher"], sample_weight
+
+
+def replicas():
+    """Returns the number of replicas among which Keras has divided the loss."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def tracker_names(losses):
+    """Returns `<name>_loss` for each loss, numbered where names repeat."""
+    names = []
+    for loss in losses:
+        name, number = f"{loss.name}_loss", 2
+        while name in names:
+            name, number = f"{loss.name}_{number}_loss", number + 1
+        names.append(name)
+    return names
+
+
+def make_trackers(losses):
+    """Returns name -> `keras.metrics.Mean` for what the logs show of the losses."""
+    names = ["student_loss", "distillation_loss"]
+    names += tracker_names(losses) if len(losses) > 1 else []
+    return {name: keras.metrics.Mean(name=name) for name in names}
