@@ -29,7 +29,7 @@ COMPOSERS = {"cli", "demo", "__main__", "recipes"}  # They may use the public na
 
 # Rooms of techniques, one a file: a technique imports no other, only what the room shares.
 SHARED = {
-    "losses": {"base"},
+    "losses": {"base", "divergence"},
     "models": {"blocks", "logits"},
     "schemes": {"stages"},
     "compression": {"tfmot"},

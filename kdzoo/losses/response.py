@@ -5,12 +5,11 @@ import numpy as np
 from keras import ops
 
 from kdzoo.losses.base import DistillationLoss, check_positive, mean_over_positions
+from kdzoo.losses.divergence import float32_pair, kl_divergence
 from kdzoo.utils import unknown_name
 
 # Stands for minus infinity where an infinity would turn into NaN (inf - inf, 0 * inf).
 _EXCLUDED = -1e30
-# Difference of logits up to which the exponential is summed as it is.
-_NEAR = 10.0
 
 
 def soft_targets(teacher_logits, student_logits, temperature=1.0):
@@ -44,8 +43,8 @@ def soft_targets(teacher_logits, student_logits, temperature=1.0):
     arXiv:1503.02531, section 2.
     """
     temperature = check_positive("temperature", temperature)
-    teacher_logits, student_logits = _float32_pair(teacher_logits, student_logits)
-    return temperature**2 * _kl_divergence(
+    teacher_logits, student_logits = float32_pair(teacher_logits, student_logits)
+    return temperature**2 * kl_divergence(
         teacher_logits / temperature, student_logits / temperature
     )
 
@@ -77,9 +76,9 @@ def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, 
     Reference: Ba & Caruana, "Do Deep Nets Really Need to be Deep?", 2014, arXiv:1312.6184,
     equation 1 and section 2.2.
     """
-    teacher, student = _float32_pair(teacher_logits, student_logits)
+    teacher, student = float32_pair(teacher_logits, student_logits)
     if target == "kl":
-        return _kl_divergence(teacher, student)
+        return kl_divergence(teacher, student)
     if target == "probabilities":
         teacher, student = ops.softmax(teacher), ops.softmax(student)
     elif target == "logits":
@@ -152,15 +151,13 @@ def decoupled_soft_targets(
             " Received: labels=None; use `SoftTargets` on unlabelled data."
         )
     temperature = check_positive("temperature", temperature)
-    teacher, student = _float32_pair(teacher_logits, student_logits)
+    teacher, student = float32_pair(teacher_logits, student_logits)
     teacher, student = teacher / temperature, student / temperature
     is_label = _label_mask(labels, classes=teacher.shape[-1])
-    target_part = _kl_divergence(
+    target_part = kl_divergence(
         _label_or_rest(teacher, is_label), _label_or_rest(student, is_label)
     )
-    other_part = _kl_divergence(
-        _without_label(teacher, is_label), _without_label(student, is_label)
-    )
+    other_part = kl_divergence(_without_label(teacher, is_label), _without_label(student, is_label))
     return temperature**2 * (target_weight * target_part + non_target_weight * other_part)
 
 
@@ -307,37 +304,6 @@ class DecoupledSoftTargets(DistillationLoss):
             "temperature": self.temperature,
         }
         return {**super().get_config(), **config}
-
-
-def _float32_pair(teacher_logits, student_logits):
-    """Returns both as float32 tensors, or raises if they do not have the same classes."""
-    teacher_logits = ops.convert_to_tensor(teacher_logits)
-    student_logits = ops.convert_to_tensor(student_logits)
-    if teacher_logits.shape[1:] != student_logits.shape[1:]:
-        raise ValueError(
-            "Expected logits of the same classes from teacher and student. Received: "
-            f"teacher {tuple(teacher_logits.shape)}, student {tuple(student_logits.shape)}; "
-            "build the student with the teacher's number of classes."
-        )
-    return ops.cast(teacher_logits, "float32"), ops.cast(student_logits, "float32")
-
-
-def _kl_divergence(teacher_logits, student_logits):
-    """KL(softmax(teacher) ‖ softmax(student)) in nats, `(batch,)`.
-
-    With u the difference student − teacher, less its mean under the teacher's p, the divergence is
-    log E_p[exp(u)]. At high temperatures u is small, and the usual Σ p (log p − log q) loses
-    digits to cancellation that this form keeps; far from there the usual form is used.
-    """
-    teacher_log_probs = ops.log_softmax(teacher_logits, axis=-1)
-    student_log_probs = ops.log_softmax(student_logits, axis=-1)
-    probs = ops.exp(teacher_log_probs)
-    usual = ops.sum(probs * (teacher_log_probs - student_log_probs), axis=-1)
-    excess = student_logits - teacher_logits
-    excess = excess - ops.sum(probs * excess, axis=-1, keepdims=True)
-    is_near = ops.max(excess, axis=-1) < _NEAR
-    near = ops.log1p(ops.sum(probs * ops.expm1(ops.minimum(excess, _NEAR)), axis=-1))
-    return mean_over_positions(ops.where(is_near, near, usual))
 
 
 def _label_mask(labels, classes):

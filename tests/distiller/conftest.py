@@ -66,7 +66,7 @@ def maps_loss():
 
 
 @pytest.fixture
-def weights_equal():
+def check_weights():
     """Asserts that two lists of arrays are equal, bit by bit or to a tolerance."""
 
     def check(actual, expected, rtol=0.0, atol=0.0):

@@ -86,7 +86,7 @@ def test_validation_shows_the_students_own_loss(make_net, data, cross_entropy):
     assert set(distiller.evaluate(x, y, verbose=0, return_dict=True)) == {"loss", "accuracy"}
 
 
-def test_it_trains_as_keras_distillation_does_with_a_correct_loss(make_net, data, weights_equal):
+def test_it_trains_as_keras_distillation_does_with_a_correct_loss(make_net, data, check_weights):
     """Change one import: the same arguments lead to the same student."""
     x, y, _ = data
     teacher = make_net(8, seed=1)
@@ -110,7 +110,7 @@ def test_it_trains_as_keras_distillation_does_with_a_correct_loss(make_net, data
         assert distiller.student is student
         ends.append(student.get_weights())
         teacher.trainable = True  # keras.distillation freezes it for good.
-    weights_equal(ends[1], ends[0], rtol=1e-3, atol=1e-5)
+    check_weights(ends[1], ends[0], rtol=1e-3, atol=1e-5)
 
 
 def test_labels_reach_the_losses_that_need_them(make_net, data, cross_entropy):
@@ -139,7 +139,7 @@ def test_an_ensemble_teaches_its_average(make_net, data, cross_entropy, average)
     assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_answers_in_the_data_equal_a_live_teacher(make_net, data, cross_entropy, weights_equal):
+def test_answers_in_the_data_equal_a_live_teacher(make_net, data, cross_entropy, check_weights):
     x, y, sample_weight = data
     teacher = make_net(8, seed=1)
     answers = ops.convert_to_numpy(teacher(x))
@@ -151,7 +151,7 @@ def test_answers_in_the_data_equal_a_live_teacher(make_net, data, cross_entropy,
         arguments = {"sample_weight": sample_weight, "batch_size": 8, "shuffle": False}
         distiller.fit(x, targets, epochs=2, verbose=0, validation_data=(x, y), **arguments)
         ends.append(student.get_weights())
-    weights_equal(ends[0], ends[1], rtol=1e-5, atol=1e-6)
+    check_weights(ends[0], ends[1], rtol=1e-5, atol=1e-6)
 
 
 def test_without_labels_the_teacher_alone_is_followed(make_net, data):

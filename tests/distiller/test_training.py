@@ -127,7 +127,7 @@ def _wide(width):
     return keras.Model(inputs, keras.layers.Dense(3)(hidden))
 
 
-def test_a_saved_distiller_loads_and_goes_on_training(compiled, data, tmp_path, weights_equal):
+def test_a_saved_distiller_loads_and_goes_on_training(compiled, data, tmp_path, check_weights):
     x, y, _ = data
     adam = keras.optimizers.Adam(0.01)
     distiller = compiled([SoftTargets(3.0), LogitRegression()], optimizer=adam)
@@ -142,7 +142,7 @@ def test_a_saved_distiller_loads_and_goes_on_training(compiled, data, tmp_path, 
     copy.teacher = distiller.teacher
     for each in (distiller, copy):
         each.fit(x, y, **arguments)
-    weights_equal(copy.student.get_weights(), distiller.student.get_weights(), 1e-5, 1e-6)
+    check_weights(copy.student.get_weights(), distiller.student.get_weights(), 1e-5, 1e-6)
 
 
 def test_files_load_in_a_fresh_process(compiled, data, tmp_path):
@@ -185,7 +185,7 @@ def test_another_teacher_can_take_over(compiled, data, make_net, cross_entropy):
     ids=lambda options: next(iter(options)),
 )
 def test_compile_options_do_not_change_the_result(
-    compiled, data, maps_loss, options, weights_equal
+    compiled, data, maps_loss, options, check_weights
 ):
     x, y, _ = data
     ends = []
@@ -195,10 +195,10 @@ def test_compile_options_do_not_change_the_result(
         distiller = compiled(losses, compile=chosen)
         distiller.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
         ends.append(distiller.student.get_weights())
-    weights_equal(ends[1], ends[0], rtol=1e-3, atol=1e-4)
+    check_weights(ends[1], ends[0], rtol=1e-3, atol=1e-4)
 
 
-def test_gradient_accumulation_is_kerass_own(compiled, data, weights_equal):
+def test_gradient_accumulation_is_kerass_own(compiled, data, check_weights):
     x, y, _ = data
     sgd = keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)
     accumulated, whole = compiled(optimizer=sgd, student=_plain_student()), None
@@ -207,7 +207,7 @@ def test_gradient_accumulation_is_kerass_own(compiled, data, weights_equal):
     whole = compiled(student=_plain_student(), teacher=accumulated.teacher)
     whole.student.set_weights(start)
     whole.fit(x, y, batch_size=24, shuffle=False, verbose=0)
-    weights_equal(accumulated.student.get_weights(), whole.student.get_weights(), 1e-4, 1e-6)
+    check_weights(accumulated.student.get_weights(), whole.student.get_weights(), 1e-4, 1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -223,7 +223,7 @@ def test_mixed_precision_trains_in_its_own_dtypes(compiled, data, policy):
     assert all(keras.backend.standardize_dtype(w.dtype) == "float32" for w in distiller.weights)
 
 
-def test_fused_batch_norm_changes_speed_only(compiled, data, make_net, weights_equal):
+def test_fused_batch_norm_changes_speed_only(compiled, data, make_net, check_weights):
     x, y, _ = data
     ends = []
     for fuse in (True, False):
@@ -232,7 +232,7 @@ def test_fused_batch_norm_changes_speed_only(compiled, data, make_net, weights_e
         assert not any("call" in vars(layer) for layer in distiller.student.layers)
         assert not any("call" in vars(layer) for layer in distiller.teacher.layers)
         ends.append(distiller.student.get_weights())
-    weights_equal(ends[0], ends[1], rtol=1e-3, atol=1e-5)
+    check_weights(ends[0], ends[1], rtol=1e-3, atol=1e-5)
 
 
 def test_subclassed_models_serve_where_no_layer_is_tapped(data, cross_entropy):

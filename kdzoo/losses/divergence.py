@@ -1,0 +1,39 @@
+"""The divergence of two answers, in float32 and without the digits that the usual form loses."""
+
+from keras import ops
+
+from kdzoo.losses.base import mean_over_positions
+
+# Difference of logits up to which the exponential is summed as it is.
+_NEAR = 10.0
+
+
+def float32_pair(teacher_logits, student_logits):
+    """Returns both as float32 tensors, or raises if they do not have the same classes."""
+    teacher_logits = ops.convert_to_tensor(teacher_logits)
+    student_logits = ops.convert_to_tensor(student_logits)
+    if teacher_logits.shape[1:] != student_logits.shape[1:]:
+        raise ValueError(
+            "Expected logits of the same classes from teacher and student. Received: "
+            f"teacher {tuple(teacher_logits.shape)}, student {tuple(student_logits.shape)}; "
+            "build the student with the teacher's number of classes."
+        )
+    return ops.cast(teacher_logits, "float32"), ops.cast(student_logits, "float32")
+
+
+def kl_divergence(teacher_logits, student_logits):
+    """KL(softmax(teacher) ‖ softmax(student)) in nats, `(batch,)`.
+
+    With u the difference student − teacher, less its mean under the teacher's p, the divergence is
+    log E_p[exp(u)]. At high temperatures u is small, and the usual Σ p (log p − log q) loses
+    digits to cancellation that this form keeps; far from there the usual form is used.
+    """
+    teacher_log_probs = ops.log_softmax(teacher_logits, axis=-1)
+    student_log_probs = ops.log_softmax(student_logits, axis=-1)
+    probs = ops.exp(teacher_log_probs)
+    usual = ops.sum(probs * (teacher_log_probs - student_log_probs), axis=-1)
+    excess = student_logits - teacher_logits
+    excess = excess - ops.sum(probs * excess, axis=-1, keepdims=True)
+    is_near = ops.max(excess, axis=-1) < _NEAR
+    near = ops.log1p(ops.sum(probs * ops.expm1(ops.minimum(excess, _NEAR)), axis=-1))
+    return mean_over_positions(ops.where(is_near, near, usual))
