@@ -14,7 +14,17 @@ _HOME = {
     "list_models": "kdzoo.zoo.registry",
     "unfuse_batch_normalization": "kdzoo.acceleration",
 }
-_ROOMS = ("acceleration", "callbacks", "data", "evaluation", "export", "losses", "models", "zoo")
+_ROOMS = (
+    "acceleration",
+    "callbacks",
+    "data",
+    "evaluation",
+    "export",
+    "losses",
+    "models",
+    "schemes",
+    "zoo",
+)
 
 __all__ = [*_HOME, *_ROOMS, "__version__"]
 

@@ -8,7 +8,7 @@ import shutil
 import keras
 import numpy as np
 
-from kdzoo.utils import atomic_path
+from kdzoo.utils import atomic_path, unknown_name
 
 
 class StopAtNonFiniteLoss(keras.callbacks.Callback):
@@ -41,6 +41,108 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
                 f"step {step + 1}; look for NaN in the images, labels out of range or a learning "
                 "rate that is too high, and start again from the last good weights."
             )
+
+
+class Anneal(keras.callbacks.Callback):
+    """Changes a number of a `Distiller` from epoch to epoch, while nothing is compiled again.
+
+    Args:
+        number: `"student_loss_weight"`, `"distillation_loss_weight"` or `"temperature"`.
+        schedule: Function from the epoch, counted from 0, to the number, such as
+            `kdzoo.callbacks.linear(4.0, 1.0, epochs=50)`.
+        loss: Name of the distillation loss whose weight or temperature is meant. `None` where
+            there is but one.
+
+    Raises:
+        ValueError: If the number or the loss is unknown, the model is no `Distiller`, or the
+            schedule gives a value that is out of range.
+
+    Example:
+
+    ```python
+    softer = kdzoo.callbacks.Anneal("temperature", kdzoo.callbacks.linear(8.0, 2.0, epochs=30))
+    distiller.fit(x_train, y_train, epochs=30, callbacks=[softer])
+    ```
+    """
+
+    NUMBERS = ("student_loss_weight", "distillation_loss_weight", "temperature")
+
+    def __init__(self, number, schedule, loss=None):
+        super().__init__()
+        if number not in self.NUMBERS:
+            raise unknown_name("number to anneal", number, self.NUMBERS)
+        if not callable(schedule):
+            raise ValueError(
+                "Expected `schedule` to be a function from the epoch to the number. Received: "
+                f"schedule={schedule!r}; `kdzoo.callbacks.linear` makes one."
+            )
+        self.number, self.schedule, self.loss = number, schedule, loss
+
+    def on_train_begin(self, logs=None):
+        if not hasattr(self.model, "distillation_losses"):
+            raise ValueError(
+                "Expected a `kdzoo.Distiller`. Received: a model of type "
+                f"{type(self.model).__name__}"
+            )
+        if self.number == "student_loss_weight":
+            self.model.mix_both()
+        else:
+            self._place = self._find_loss()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        value = float(self.schedule(epoch))
+        if self.number == "student_loss_weight":
+            self.model.student_loss_weight = value
+        elif self.number == "temperature":
+            self.model.distillation_losses[self._place].temperature = value
+        else:
+            weights = list(self.model.distillation_loss_weights)
+            weights[self._place] = value
+            self.model.distillation_loss_weights = weights
+
+    def _find_loss(self):
+        """The place of the loss that is meant among the distiller's."""
+        adjustable = [
+            loss
+            for loss in self.model.distillation_losses
+            # A temperature that is a plain attribute is compiled into the step.
+            if self.number != "temperature" or hasattr(type(loss), "temperature")
+        ]
+        names = [loss.name for loss in adjustable]
+        if self.loss is not None and self.loss not in names:
+            raise unknown_name(f"loss with a {self.number}", self.loss, names)
+        if self.loss is None and len(names) != 1:
+            raise ValueError(
+                f"Expected one loss with a {self.number}. Received: {names}; name it with `loss=`."
+            )
+        name = self.loss or names[0]
+        return [loss.name for loss in self.model.distillation_losses].index(name)
+
+
+def linear(start, end, epochs):
+    """Returns a schedule that leads evenly from one value to another and stays there.
+
+    Args:
+        start: The value in epoch 0.
+        end: The value in epoch `epochs - 1` and after.
+        epochs: Number of epochs, at least 1.
+
+    Returns:
+        A function from the epoch, counted from 0, to the value.
+
+    Example:
+
+    >>> [linear(4.0, 1.0, epochs=4)(epoch) for epoch in (0, 1, 2, 3, 9)]
+    [4.0, 3.0, 2.0, 1.0, 1.0]
+    """
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"Expected `epochs` to be an integer of at least 1. Received: {epochs!r}")
+
+    def value(epoch):
+        done = min(epoch / max(epochs - 1, 1), 1.0)
+        return start + (end - start) * done
+
+    return value
 
 
 class EpochCheckpoint(keras.callbacks.Callback):

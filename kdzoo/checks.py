@@ -115,15 +115,15 @@ def _same_inputs(model, student):
 def outputs(model, student, losses):
     """Raises if a loss cannot be computed on what the models give."""
     for loss in losses:
-        for role, each, path in (
-            ("teacher", model, loss.teacher_layer),
-            ("student", student, loss.student_layer),
+        for role, each, paths in (
+            ("teacher", model, loss.teacher_layers),
+            ("student", student, loss.student_layers),
         ):
             if each is None:
                 continue
-            if path is not None:
+            for path in paths:
                 find_layer(each, path)
-            elif loss.expects_logits:
+            if not paths and loss.expects_logits:
                 _ends_in_logits(role, each)
         if model is not None and loss.expects_logits:
             _same_classes(

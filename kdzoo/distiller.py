@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kdzoo import acceleration, checks, taps
+from kdzoo.adjustable import Adjustable
 from kdzoo.callbacks import StopAtNonFiniteLoss
 from kdzoo.mixing import (
     OUTPUT,
@@ -42,7 +43,8 @@ class Distiller(keras.Model):
             the data carry the teacher's answers: `(x, {"label": y, "teacher": logits})`, where
             `"teacher"` is `{"logits": ..., "<layer>": ...}` if a loss taps a layer. Such data
             need no `label` if nothing asks for it; `class_weight` does not reach them (Keras
-            takes it with plain labels only).
+            takes it with plain labels only). A loss that keeps something for each example is told
+            which they are by `"index"`, beside the label.
         student: The `keras.Model` to train, which gives logits. Subclassed models serve where no
             layer is tapped.
         distillation_losses: A loss of `kdzoo.losses` or of `keras.distillation`, or a list. For
@@ -90,11 +92,11 @@ class Distiller(keras.Model):
         # The models cast for themselves; the policy here only decides on loss scaling.
         super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
         self.student = student
-        self.student_loss_weight = checks.share(student_loss_weight)
         self.distillation_losses = checks.as_losses(distillation_losses)
-        self.distillation_loss_weights = checks.weights(
-            distillation_loss_weights, self.distillation_losses
-        )
+        self._share = Adjustable(checks.share(student_loss_weight))
+        weights = checks.weights(distillation_loss_weights, self.distillation_losses)
+        self._soft_weights = tuple(Adjustable(weight) for weight in weights)
+        self._mixes_both = False
         self.fuse_batch_norm = bool(fuse_batch_norm)
         self.teacher_transform = teacher_transform
         self.teacher = teacher
@@ -117,6 +119,48 @@ class Distiller(keras.Model):
         taps.build_losses(self.distillation_losses, teacher, self.student)
         self.train_function = None
 
+    @property
+    def student_loss_weight(self):
+        """Between 0 (the teacher only) and 1 (labels only). Set it to go on with another one."""
+        return self._share.value
+
+    @student_loss_weight.setter
+    def student_loss_weight(self, weight):
+        parts = self._uses_labels, self._uses_teacher
+        self._share.set(checks.share(weight))
+        if (self._uses_labels, self._uses_teacher) != parts:
+            self.train_function = None
+
+    @property
+    def distillation_loss_weights(self):
+        """A weight for each loss, a tuple. Set it to go on with others."""
+        return tuple(weight.value for weight in self._soft_weights)
+
+    @distillation_loss_weights.setter
+    def distillation_loss_weights(self, weights):
+        weights = checks.weights(weights, self.distillation_losses)
+        for adjustable, weight in zip(self._soft_weights, weights, strict=True):
+            adjustable.set(weight)
+
+    def mix_both(self):
+        """Makes the training step compute both parts, whatever `student_loss_weight` is.
+
+        At 0 and 1 a step leaves out the part that counts for nothing. An annealing that passes
+        there calls this before it starts, so that the step need not be compiled again.
+        """
+        changes = not (self._uses_labels and self._uses_teacher)
+        self._mixes_both = True
+        if changes and self.train_function is not None:
+            self.make_train_function(force=True)
+
+    @property
+    def _uses_labels(self):
+        return self._mixes_both or self.student_loss_weight > 0
+
+    @property
+    def _uses_teacher(self):
+        return self._mixes_both or self.student_loss_weight < 1
+
     def __setattr__(self, name, value):
         # Keras tracks the models that are assigned to it; the teacher is not to be trained.
         object.__setattr__(self, name, value) if name == "teacher" else super().__setattr__(
@@ -134,12 +178,21 @@ class Distiller(keras.Model):
 
     @property
     def non_trainable_variables(self):
-        """The distiller's own, then the teacher's: on JAX they are part of the step's state."""
+        """The distiller's own, then all else that a step reads: on JAX it is the step's state."""
         own = super().non_trainable_variables
-        if self.teacher is None:
-            return own
+        read = [] if self.teacher is None else list(self.teacher.variables)
+        read += [adjustable.variable for adjustable in self._adjustables()]
         known = {id(variable) for variable in [*own, *self.trainable_variables]}
-        return own + [v for v in self.teacher.variables if id(v) not in known]
+        return own + [variable for variable in read if id(variable) not in known]
+
+    def _adjustables(self):
+        """The numbers that may change between steps: the weights, and those of the losses."""
+        of_losses = [each for loss in self.distillation_losses for each in vars(loss).values()]
+        return [
+            each
+            for each in (self._share, *self._soft_weights, *of_losses)
+            if isinstance(each, Adjustable)
+        ]
 
     def compile(self, optimizer="adam", loss=None, **kwargs):
         """Configures training as `keras.Model.compile` does.
@@ -201,9 +254,10 @@ class Distiller(keras.Model):
         # (data,), and on JAX (state, data).
         *state, data = args
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self.teacher is not None and self.student_loss_weight < 1:
+        if self.teacher is not None and self._uses_teacher:
+            targets = split_targets(y, sample_weight)
             with self._state_scope(*state):
-                y = {"label": y, "teacher": self._ask_teacher(x)}
+                y, sample_weight = targets.with_answer(self._ask_teacher(x)), targets.sample_weight
         return super().train_step(*state, (x, y, sample_weight))
 
     def test_step(self, *args):
@@ -214,28 +268,26 @@ class Distiller(keras.Model):
             self._validating = False
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        label, answer, sample_weight = split_targets(y, sample_weight)
+        targets = split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
         regularizers = [ops.sum(ops.cast(loss, "float32")) for loss in self.losses]
         if not training:
-            student_loss = self._student_loss(label, outputs, sample_weight)
-            return sum([student_loss, *regularizers], ops.zeros(()))
-        parts = []
-        share = self.student_loss_weight
-        if share > 0 or (label is not None and self._compile_loss is not None):
-            student_loss = self._student_loss(label, outputs, sample_weight)
+            return sum([self._student_loss(targets, outputs), *regularizers], ops.zeros(()))
+        parts, share = [], self._share.variable
+        if self._uses_labels or (targets.label is not None and self._compile_loss is not None):
+            student_loss = self._student_loss(targets, outputs)
             self._track("student_loss", student_loss, outputs)
-            parts += [share * student_loss] if share > 0 else []
-        if share < 1:
-            soft_loss = self._distillation_loss(label, answer, outputs, tapped, sample_weight)
+            parts += [share * student_loss] if self._uses_labels else []
+        if self._uses_teacher:
+            soft_loss = self._distillation_loss(targets, outputs, tapped)
             self._track("distillation_loss", soft_loss, outputs)
             parts.append((1 - share) * soft_loss)
         return sum([*parts[1:], *regularizers], parts[0])
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        label, _, sample_weight = split_targets(y, sample_weight)
+        targets = split_targets(y, sample_weight)
         outputs, _ = self._split_predictions(y_pred)
-        logs = super().compute_metrics(x, label, outputs, sample_weight)
+        logs = super().compute_metrics(x, targets.label, outputs, targets.sample_weight)
         if self._validating:
             logs = {name: value for name, value in logs.items() if name not in self._loss_trackers}
         return logs
@@ -247,7 +299,7 @@ class Distiller(keras.Model):
             "distillation_losses": [
                 keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses
             ],
-            "distillation_loss_weights": self.distillation_loss_weights,
+            "distillation_loss_weights": list(self.distillation_loss_weights),
             "student_loss_weight": self.student_loss_weight,
             "fuse_batch_norm": self.fuse_batch_norm,
         }
@@ -299,34 +351,34 @@ class Distiller(keras.Model):
                 return y_pred[OUTPUT], y_pred
         return y_pred, {}
 
-    def _student_loss(self, label, outputs, sample_weight):
+    def _student_loss(self, targets, outputs):
         if self._compile_loss is None:
             return ops.zeros(())
-        if label is None:
+        if targets.label is None:
             raise ValueError(
                 "Expected labels for the student's loss. Received: data without labels; pass "
                 "`(x, y)`, or train on the teacher alone with `student_loss_weight=0` and "
                 "`loss=None`."
             )
-        return self._compile_loss(label, outputs, sample_weight)
+        return self._compile_loss(targets.label, outputs, targets.sample_weight)
 
-    def _distillation_loss(self, label, answer, outputs, tapped, sample_weight):
+    def _distillation_loss(self, targets, outputs, tapped):
         """The weighted sum of the distillation losses, each tracked where there are several."""
-        if answer is None:
+        if targets.answer is None:
             raise ValueError(
                 "Expected a teacher. Received: teacher=None and data without the teacher's "
                 "answers; set `distiller.teacher` or pass `(x, {'label': y, 'teacher': logits})`."
             )
         total = 0.0
-        pairs = zip(self.distillation_losses, self.distillation_loss_weights, strict=True)
-        for (loss, weight), name in zip(
-            pairs, tracker_names(self.distillation_losses), strict=True
+        losses, tapped = self.distillation_losses, {**tapped, OUTPUT: outputs}
+        for loss, weight, name in zip(
+            losses, self._soft_weights, tracker_names(losses), strict=True
         ):
-            teacher = pick_answer(answer, loss.teacher_layer, self._teacher_taps)
-            student = outputs if loss.student_layer is None else tapped[loss.student_layer]
-            value = reduce_loss(loss, teacher, student, label, sample_weight)
+            teacher = pick_answer(targets.answer, loss.teacher_layer, self._teacher_taps)
+            student = pick_answer(tapped, loss.student_layer, tapped)
+            value = reduce_loss(loss, teacher, student, targets)
             self._track(name, value, outputs)
-            total = total + weight * value
+            total = total + weight.variable * value
         return total
 
     def _track(self, name, value, outputs):
@@ -344,4 +396,4 @@ class _Untracked:
 
 def _paths(losses, side):
     """The layers that the losses tap in the teacher or in the student, each once."""
-    return list(dict.fromkeys(p for loss in losses if (p := getattr(loss, f"{side}_layer"))))
+    return list(dict.fromkeys(p for loss in losses for p in getattr(loss, f"{side}_layers")))

@@ -1,5 +1,7 @@
 """How the parts of a batch are told apart, and how many losses become one number."""
 
+from typing import NamedTuple
+
 import keras
 from keras import ops
 
@@ -7,6 +9,7 @@ from kdzoo.losses.base import mean_over_positions
 
 # The key of a model's own outputs beside those of its taps.
 OUTPUT = "logits"
+_PARTS = {"label", "teacher", "index"}
 
 
 class _MeanOfSamples(keras.losses.Loss):
@@ -19,20 +22,24 @@ class _MeanOfSamples(keras.losses.Loss):
 _mean_of_samples = _MeanOfSamples(name="mean_of_samples", dtype="float32")
 
 
-def reduce_loss(loss, teacher, student, label, sample_weight):
+def reduce_loss(loss, teacher, student, targets):
     """Returns the mean of one distillation loss over the batch, summed over the outputs.
 
     Args:
         loss: The `DistillationLoss`.
         teacher: What it takes of the teacher: a tensor, or a structure for several outputs.
         student: The same of the student.
-        label: The labels, or `None`.
-        sample_weight: Weights of the samples, one for each output or for all, or `None`. They
-            weigh as in Keras: the weighted sum over the number of samples.
+        targets: The `Targets` of the batch. Weights, for each output or for all, weigh as in
+            Keras: the weighted sum over the number of samples.
 
     Returns:
         A float32 scalar.
+
+    Raises:
+        ValueError: If the loss takes indices and the data carry none.
     """
+    label, sample_weight = targets.label, targets.sample_weight
+    more = _indices(loss, targets) if loss.takes_indices else {}
     flatten = keras.tree.flatten
     if loss.takes_structures or not keras.tree.is_nested(student):
         rows = [(teacher, student, label, _one_weight(sample_weight))]
@@ -44,11 +51,22 @@ def reduce_loss(loss, teacher, student, label, sample_weight):
         rows = zip(flatten(teacher), students, labels, weights, strict=True)
     total = 0.0
     for teacher_part, student_part, labels_part, weight in rows:
-        values = loss(teacher_part, student_part, labels=labels_part)
+        values = loss(teacher_part, student_part, labels=labels_part, **more)
         if weight is not None:
             weight = mean_over_positions(ops.cast(weight, "float32"))
         total = total + _mean_of_samples(values, values, weight)
     return total
+
+
+def _indices(loss, targets):
+    """What a loss that takes indices is given by name."""
+    if targets.indices is None:
+        raise ValueError(
+            f"Expected the positions of the examples, which {loss.name!r} needs. Received: data "
+            "without them; take `split.batches(..., indices=True)`, or pass "
+            '`(x, {"label": y, "index": positions})`.'
+        )
+    return {"indices": targets.indices}
 
 
 def _one_weight(sample_weight):
@@ -64,12 +82,14 @@ def pick_answer(answer, layer, layers):
 
     Args:
         answer: The teacher's outputs, or a dictionary of them and the taps.
-        layer: Path of the layer that the loss taps, or `None` for the outputs.
+        layer: Path of the layer that the loss taps, a list of them, or `None` for the outputs.
         layers: All the paths that are tapped; without any, the answer is the outputs.
 
     Raises:
         ValueError: If the answer lacks what is asked for.
     """
+    if isinstance(layer, (list, tuple)):
+        return [pick_answer(answer, each, layers) for each in layer]
     if not layers:
         return answer
     key = OUTPUT if layer is None else layer
@@ -81,14 +101,30 @@ def pick_answer(answer, layer, layers):
     return answer[key]
 
 
+class Targets(NamedTuple):
+    """What a batch carries beside its images: labels, the teacher's answer, indices, weights."""
+
+    label: object = None
+    answer: object = None
+    indices: object = None
+    sample_weight: object = None
+
+    def with_answer(self, answer):
+        """Returns the `y` that carries this answer too."""
+        y = {"label": self.label, "teacher": answer}
+        return y if self.indices is None else {**y, "index": self.indices}
+
+
 def split_targets(y, sample_weight):
-    """Returns labels, teacher's answer and weights, from `y` or `{"label": y, "teacher": ...}`."""
-    if not (isinstance(y, dict) and "teacher" in y and set(y) <= {"label", "teacher"}):
-        return y, None, sample_weight
+    """Returns the `Targets` in `y`: labels, or `{"label": ..., "teacher": ..., "index": ...}`."""
+    ours = isinstance(y, dict) and set(y) <= _PARTS and not set(y) <= {"label"}
+    if not ours:
+        return Targets(y, sample_weight=sample_weight)
     if isinstance(sample_weight, dict) and set(sample_weight) == set(y):
         # Keras repeats the weights for every part of a structured `y`.
-        sample_weight = sample_weight.get("label", keras.tree.flatten(sample_weight["teacher"])[0])
-    return y.get("label"), y["teacher"], sample_weight
+        part = "label" if "label" in y else "teacher"
+        sample_weight = keras.tree.flatten(sample_weight[part])[0]
+    return Targets(y.get("label"), y.get("teacher"), y.get("index"), sample_weight)
 
 
 def replicas():

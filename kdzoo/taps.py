@@ -39,16 +39,17 @@ def tapped_shapes(model, path):
 
     Args:
         model: A `keras.Model`.
-        path: Path of a layer, or `None` for the model's own outputs.
+        path: Path of a layer, a list of them, or `None` for the model's own outputs.
 
     Returns:
         A list with one shape for each tensor.
     """
+    paths = path if isinstance(path, (list, tuple)) else [path]
     try:
-        output = (model if path is None else find_layer(model, path)).output
+        outputs = [(model if p is None else find_layer(model, p)).output for p in paths]
     except (AttributeError, ValueError):
         return None
-    return [tuple(tensor.shape) for tensor in keras.tree.flatten(output)]
+    return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
 
 
 def build_losses(losses, teacher, student):
@@ -63,7 +64,8 @@ def build_losses(losses, teacher, student):
         theirs = None if teacher is None else tapped_shapes(teacher, loss.teacher_layer)
         ours = tapped_shapes(student, loss.student_layer)
         if not loss.built and theirs and ours:
-            loss.build(theirs[0], ours[0])
+            several = isinstance(loss.teacher_layer, (list, tuple))
+            loss.build(*((theirs, ours) if several else (theirs[0], ours[0])))
 
 
 @contextlib.contextmanager

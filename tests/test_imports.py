@@ -21,7 +21,7 @@ LAYERS = (
     {"distiller"},
     {"checks", "mixing"},
     {"losses", "models", "data", "acceleration"},
-    {"taps", "callbacks"},
+    {"taps", "callbacks", "adjustable"},
     {"utils", "version"},
 )
 RANK = {part: -number for number, layer in enumerate(LAYERS) for part in layer}

@@ -24,14 +24,18 @@ class BatchMaker:
         augmentation: An `Augmentation` or None.
         seed: Integer that decides order and augmentation.
         drop_remainder: Whether the last batch is left out when it is not full.
+        with_indices: Whether the labels are `{"label": labels, "index": positions}`.
     """
 
-    def __init__(self, split, batch_size, shuffle, augmentation, seed, drop_remainder):
+    def __init__(
+        self, split, batch_size, shuffle, augmentation, seed, drop_remainder, with_indices=False
+    ):
         self.split = split
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.augmentation = augmentation
         self.seed = seed
+        self.with_indices = with_indices
         full, rest = divmod(len(split), batch_size)
         self.count = full if drop_remainder or not rest else full + 1
         self.static_batch_size = batch_size if drop_remainder or not rest else None
@@ -54,6 +58,8 @@ class BatchMaker:
         images, labels = self.split.examples(indices)
         if self.augmentation is not None:
             images = self.augmentation(images, indices, self.seed, epoch)
+        if self.with_indices:
+            labels = {"label": labels, "index": indices.astype("int32")}
         return self.split.to_float(images), labels
 
 
@@ -90,11 +96,11 @@ def tf_dataset(maker, initial_epoch=0):
             yield batch
 
     size = maker.static_batch_size
-    signature = (
-        tf.TensorSpec((size, *maker.split.input_shape), tf.float32),
-        tf.TensorSpec((size,), tf.int32),
-    )
-    dataset = tf.data.Dataset.from_generator(one_pass, output_signature=signature)
+    labels = tf.TensorSpec((size,), tf.int32)
+    if maker.with_indices:
+        labels = {"label": labels, "index": labels}
+    images = tf.TensorSpec((size, *maker.split.input_shape), tf.float32)
+    dataset = tf.data.Dataset.from_generator(one_pass, output_signature=(images, labels))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(maker.count))
     return dataset.prefetch(_PREFETCHED)
 

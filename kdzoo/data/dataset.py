@@ -87,6 +87,7 @@ class Split:
         seed=0,
         initial_epoch=0,
         drop_remainder=False,
+        indices=False,
     ):
         """Returns batches to give to `fit`, `evaluate` or `predict`.
 
@@ -103,6 +104,9 @@ class Split:
             seed: Integer that decides order and augmentation.
             initial_epoch: Number of the first epoch.
             drop_remainder: Whether the last batch is left out when it is not full.
+            indices: Whether the labels come as `{"label": labels, "index": positions}`, with the
+                position of each example in this split, as a Distiller hands it to losses that
+                keep something for each example.
 
         Returns:
             (images, labels) batch by batch, float32 in [0, 1] and int32: a `tf.data.Dataset` on the
@@ -132,7 +136,9 @@ class Split:
                     f"{argument}={value!r}"
                 )
         augmentation = augmentations.resolve(augmentation, self.name)
-        maker = batches.BatchMaker(self, batch_size, shuffle, augmentation, seed, drop_remainder)
+        maker = batches.BatchMaker(
+            self, batch_size, shuffle, augmentation, seed, drop_remainder, indices
+        )
         return batches.make(maker, initial_epoch)
 
 

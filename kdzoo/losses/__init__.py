@@ -1,7 +1,17 @@
 """What is distilled: for each loss a pure function and a thin class, by kind of knowledge."""
 
 from kdzoo.losses.base import DistillationLoss
+from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastive
+from kdzoo.losses.feature import AttentionTransfer, Hint, attention_transfer, hint
 from kdzoo.losses.keras_distillation import KerasDistillation
+from kdzoo.losses.relation import (
+    RelationalAngle,
+    RelationalDistance,
+    SimilarityPreserving,
+    relational_angle,
+    relational_distance,
+    similarity_preserving,
+)
 from kdzoo.losses.response import (
     DecoupledSoftTargets,
     LogitRegression,
@@ -13,13 +23,25 @@ from kdzoo.losses.response import (
 )
 
 __all__ = [
+    "AttentionTransfer",
+    "ContrastiveRepresentation",
     "DecoupledSoftTargets",
     "DistillationLoss",
+    "Hint",
     "KerasDistillation",
     "LogitRegression",
+    "RelationalAngle",
+    "RelationalDistance",
+    "SimilarityPreserving",
     "SoftTargets",
+    "attention_transfer",
     "decoupled_soft_targets",
+    "hint",
     "logit_regression",
     "logit_statistics",
+    "noise_contrastive",
+    "relational_angle",
+    "relational_distance",
+    "similarity_preserving",
     "soft_targets",
 ]

@@ -1,5 +1,6 @@
 """What every distillation loss has in common: the layers it taps and one value per sample."""
 
+import math
 import re
 
 import keras
@@ -20,9 +21,12 @@ class DistillationLoss(keras.layers.Layer):
     Args:
         teacher_layer: Name of the teacher's layer whose output is taken, or `None` for the
             teacher's own output. A layer of a nested functional model has a path, such as
-            `"backbone/stage2"`.
+            `"backbone/stage2"`. A list of layers makes the loss the sum over the pairs.
         student_layer: The same for the student.
         name: Name of the loss, shown in the metrics. Defaults to the class's name in snake case.
+
+    Raises:
+        ValueError: If the numbers of layers differ.
 
     Example:
 
@@ -35,16 +39,34 @@ class DistillationLoss(keras.layers.Layer):
 
     # Whether the tensors are read as logits: a model that ends in a softmax is then refused.
     expects_logits = False
-    # Whether `call` takes all outputs of a model at once; otherwise it is called for each output.
+    # Whether `call` takes all outputs or layers at once; otherwise it is called for each pair.
     takes_structures = False
+    # Whether `call` is also given `indices`, the positions of the batch's examples in their split.
+    takes_indices = False
 
     def __init__(self, teacher_layer=None, student_layer=None, name=None):
         super().__init__(name=name or _snake_case(type(self).__name__), dtype="float32")
         self.teacher_layer = teacher_layer
         self.student_layer = student_layer
+        several = not {type(teacher_layer), type(student_layer)} <= {str, type(None)}
+        if several and len(self.teacher_layers) != len(self.student_layers):
+            raise ValueError(
+                "Expected as many layers of the student as of the teacher. Received: "
+                f"teacher_layer={teacher_layer!r}, student_layer={student_layer!r}"
+            )
         self.supports_masking = True
         # Nothing is left to build unless a subclass makes weights.
         self.built = type(self).build is DistillationLoss.build
+
+    @property
+    def teacher_layers(self):
+        """The paths of the layers that are tapped in the teacher, a list."""
+        return _as_list(self.teacher_layer)
+
+    @property
+    def student_layers(self):
+        """The paths of the layers that are tapped in the student, a list."""
+        return _as_list(self.student_layer)
 
     def build(self, teacher_shape, student_shape):
         """Makes the loss's own weights, if it has any.
@@ -77,8 +99,8 @@ class DistillationLoss(keras.layers.Layer):
     def get_config(self):
         return {
             "name": self.name,
-            "teacher_layer": self.teacher_layer,
-            "student_layer": self.student_layer,
+            "teacher_layer": _as_config(self.teacher_layer),
+            "student_layer": _as_config(self.student_layer),
         }
 
 
@@ -88,6 +110,34 @@ def mean_over_positions(values):
     return ops.mean(values, axis=axes) if axes else values
 
 
+def float32(features):
+    """The features as a float32 tensor, whatever they were computed in."""
+    return ops.cast(ops.convert_to_tensor(features), "float32")
+
+
+def flat_rows(features):
+    """`(batch, ...)` as a float32 matrix `(batch, features)`."""
+    features = float32(features)
+    sizes = features.shape[1:]
+    if None in sizes:
+        return ops.reshape(features, (ops.shape(features)[0], -1))
+    return ops.reshape(features, (-1, math.prod(sizes)))
+
+
+def positive_or_one(values):
+    """The positive values, and 1 for the others, so that roots and quotients have a slope."""
+    return ops.where(values > 0, values, 1.0)
+
+
+def unit_rows(rows):
+    """The rows of a matrix over their L2 norms; a zero row stays zero, and so does its slope."""
+    # Brought to size 1 first: the slope of the root of a tiny square is out of float32's range.
+    size = ops.stop_gradient(ops.max(ops.abs(rows), axis=-1, keepdims=True))
+    rows = rows / positive_or_one(size)
+    squares = ops.sum(ops.square(rows), axis=-1, keepdims=True)
+    return rows * ops.where(squares > 0, ops.rsqrt(positive_or_one(squares)), 0.0)
+
+
 def check_positive(name, value):
     """Returns `value` as a float, or raises unless it is a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -95,6 +145,17 @@ def check_positive(name, value):
     if not 0 < value < float("inf"):
         raise ValueError(f"Expected `{name}` to be above 0 and finite. Received: {name}={value}")
     return float(value)
+
+
+def _as_list(layer):
+    """The layers that a loss taps, as a list: none, one or several."""
+    if layer is None:
+        return []
+    return [layer] if isinstance(layer, str) else list(layer)
+
+
+def _as_config(layer):
+    return layer if layer is None or isinstance(layer, str) else list(layer)
 
 
 def _snake_case(name):

@@ -4,12 +4,35 @@ import keras
 import numpy as np
 from keras import ops
 
+from kdzoo.adjustable import Adjustable
 from kdzoo.losses.base import DistillationLoss, check_positive, mean_over_positions
 from kdzoo.losses.divergence import float32_pair, kl_divergence
 from kdzoo.utils import unknown_name
 
 # Stands for minus infinity where an infinity would turn into NaN (inf - inf, 0 * inf).
 _EXCLUDED = -1e30
+
+
+class _Softened(DistillationLoss):
+    """A loss on softened logits, whose temperature may change while it is in use."""
+
+    expects_logits = True
+
+    def __init__(self, temperature, teacher_layer, student_layer, name):
+        super().__init__(teacher_layer, student_layer, name)
+        self._temperature = Adjustable(check_positive("temperature", temperature))
+
+    @property
+    def temperature(self):
+        """The softening. Set it to go on with another one; nothing is compiled again."""
+        return self._temperature.value
+
+    @temperature.setter
+    def temperature(self, temperature):
+        self._temperature.set(check_positive("temperature", temperature))
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
 
 
 def soft_targets(teacher_logits, student_logits, temperature=1.0):
@@ -42,7 +65,7 @@ def soft_targets(teacher_logits, student_logits, temperature=1.0):
     Reference: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
     arXiv:1503.02531, section 2.
     """
-    temperature = check_positive("temperature", temperature)
+    temperature = _check_temperature(temperature)
     teacher_logits, student_logits = float32_pair(teacher_logits, student_logits)
     return temperature**2 * kl_divergence(
         teacher_logits / temperature, student_logits / temperature
@@ -150,7 +173,7 @@ def decoupled_soft_targets(
             "Expected labels beside the images: `DecoupledSoftTargets` treats the true class apart."
             " Received: labels=None; use `SoftTargets` on unlabelled data."
         )
-    temperature = check_positive("temperature", temperature)
+    temperature = _check_temperature(temperature)
     teacher, student = float32_pair(teacher_logits, student_logits)
     teacher, student = teacher / temperature, student / temperature
     is_label = _label_mask(labels, classes=teacher.shape[-1])
@@ -162,7 +185,7 @@ def decoupled_soft_targets(
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class SoftTargets(DistillationLoss):
+class SoftTargets(_Softened):
     """Soft targets of Hinton et al.: T² · KL(teacher ‖ student) at a raised temperature.
 
     See `soft_targets` for the formula. The factor T² is included, so `student_loss_weight` keeps
@@ -186,17 +209,11 @@ class SoftTargets(DistillationLoss):
     Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.
     """
 
-    expects_logits = True
-
     def __init__(self, temperature=4.0, teacher_layer=None, student_layer=None, name=None):
-        super().__init__(teacher_layer, student_layer, name)
-        self.temperature = check_positive("temperature", temperature)
+        super().__init__(temperature, teacher_layer, student_layer, name)
 
     def call(self, teacher, student, labels=None):
-        return soft_targets(teacher, student, self.temperature)
-
-    def get_config(self):
-        return {**super().get_config(), "temperature": self.temperature}
+        return soft_targets(teacher, student, self._temperature.variable)
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -257,7 +274,7 @@ class LogitRegression(DistillationLoss):
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class DecoupledSoftTargets(DistillationLoss):
+class DecoupledSoftTargets(_Softened):
     """Decoupled soft targets of Zhao et al.: target class and the rest weighted apart.
 
     See `decoupled_soft_targets` for the formula. Needs labels.
@@ -277,8 +294,6 @@ class DecoupledSoftTargets(DistillationLoss):
     Reference: Zhao et al., 2022, arXiv:2203.08679.
     """
 
-    expects_logits = True
-
     def __init__(
         self,
         target_weight=1.0,
@@ -288,22 +303,28 @@ class DecoupledSoftTargets(DistillationLoss):
         student_layer=None,
         name=None,
     ):
-        super().__init__(teacher_layer, student_layer, name)
+        super().__init__(temperature, teacher_layer, student_layer, name)
         self.target_weight = float(target_weight)
         self.non_target_weight = float(non_target_weight)
-        self.temperature = check_positive("temperature", temperature)
 
     def call(self, teacher, student, labels=None):
         weights = self.target_weight, self.non_target_weight
-        return decoupled_soft_targets(teacher, student, labels, *weights, self.temperature)
+        temperature = self._temperature.variable
+        return decoupled_soft_targets(teacher, student, labels, *weights, temperature)
 
     def get_config(self):
         config = {
             "target_weight": self.target_weight,
             "non_target_weight": self.non_target_weight,
-            "temperature": self.temperature,
         }
         return {**super().get_config(), **config}
+
+
+def _check_temperature(temperature):
+    """Returns a variable as it is, and a number as a float above 0."""
+    if isinstance(temperature, keras.Variable):
+        return temperature
+    return check_positive("temperature", temperature)
 
 
 def _label_mask(labels, classes):

@@ -1,0 +1,23 @@
+"""Numbers that may change while a compiled training step goes on reading them."""
+
+import keras
+
+
+class Adjustable:
+    """A number, and the variable in which a compiled step reads it anew each time.
+
+    It lies out of Keras's sight: neither trained nor saved. On JAX the variable has to be part of
+    the step's state, which `Distiller.non_trainable_variables` sees to.
+
+    Args:
+        value: The number, a float.
+    """
+
+    def __init__(self, value):
+        self.value = value
+        self.variable = keras.Variable(value, dtype="float32", trainable=False, autocast=False)
+
+    def set(self, value):
+        """Gives the number another value, also between the steps of a `fit`."""
+        self.value = value
+        self.variable.assign(value)

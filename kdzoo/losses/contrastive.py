@@ -1,0 +1,231 @@
+"""Contrastive representation distillation: an example told from others by how both see it."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kdzoo.losses.base import DistillationLoss, check_positive, flat_rows, unit_rows
+
+_EPSILON = 1e-7  # The authors'.
+# A row of the bank costs so many times more to fetch for one sample than to multiply by a batch.
+_FETCHING = 8
+
+
+def noise_contrastive(scores, examples):
+    """Noise-contrastive loss of one positive among many negatives.
+
+    `−log(s₀ / (s₀ + K/n + ε)) − Σₖ log((K/n) / (sₖ + K/n + ε))` with s₀ the positive's score and
+    s₁ … s_K the negatives'.
+
+    Args:
+        scores: Float tensor `(batch, 1 + negatives)`: unnormalized likelihoods, the positive first.
+        examples: Number n of examples that the negatives are drawn from.
+
+    Returns:
+        Float32 tensor `(batch,)`. Its mean equals the authors' `ContrastLoss`.
+
+    Reference: Tian, Krishnan & Isola, "Contrastive Representation Distillation", 2020,
+    arXiv:1910.10699, equation 18, and the authors' code (RepDistiller, `crd/criterion.py`).
+    """
+    scores = ops.cast(scores, "float32")
+    positive, negative = scores[:, 0], scores[:, 1:]
+    noise = negative.shape[1] / examples
+    right = ops.log(positive / (positive + noise + _EPSILON))
+    wrong = ops.log(noise / (negative + noise + _EPSILON))
+    return -(right + ops.sum(wrong, axis=-1))
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class ContrastiveRepresentation(DistillationLoss):
+    """Contrastive representation distillation (CRD) of Tian et al.
+
+    Both networks' features are projected linearly to `dimensions` and normalized. A bank keeps,
+    for each example of the training set, the last projection by each network, moving by `momentum`.
+    The student's projection of an example is to be told by the teacher's in the bank from those of
+    `negatives` other examples, and the teacher's by the student's; the loss is the sum of the two
+    `noise_contrastive` losses of `exp(⟨a, b⟩ / temperature) / Z`. Z is set from the first batch and
+    kept. Projections and bank are saved with the distiller; none is part of the student.
+
+    The data must say which examples a batch holds: `split.batches(..., indices=True)`. The bank
+    takes `2 · examples · dimensions` float32 numbers, the scores of a step up to
+    `2 · batch · max(examples, negatives)`.
+
+    Args:
+        examples: The labels of the training set, integers `(examples,)` in the order of the
+            indices: negatives are then of other classes, as in the authors' code. Or the number of
+            examples: negatives are then any examples.
+        teacher_layer: Layer that gives the teacher's features; the authors take the one before
+            the logits, `"features"`.
+        student_layer: The same for the student.
+        dimensions: Width of the projections.
+        negatives: Number of negatives for each sample.
+        temperature: Of the scores, above 0.
+        momentum: Share of the old projection in the bank's new one, in [0, 1).
+        seed: Integer that decides the negatives and the bank's first content.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If an argument is out of range, or the data carry no indices.
+
+    Example:
+
+    ```python
+    data = kdzoo.data.load("cifar100")
+    contrast = kdzoo.losses.ContrastiveRepresentation(
+        data.train.arrays()[1], "features", "features"
+    )
+    distiller = kdzoo.Distiller(
+        teacher,
+        student,
+        [kdzoo.losses.SoftTargets(4.0), contrast],
+        distillation_loss_weights=[1.0, 0.8],
+    )
+    distiller.compile("sgd", cross_entropy)
+    distiller.fit(data.train.batches(64, shuffle=True, indices=True), epochs=240, shuffle=False)
+    ```
+
+    Reference: Tian et al., 2020, arXiv:1910.10699. The defaults are those of the authors' code.
+    """
+
+    takes_indices = True
+
+    def __init__(
+        self,
+        examples,
+        teacher_layer=None,
+        student_layer=None,
+        dimensions=128,
+        negatives=16384,
+        temperature=0.07,
+        momentum=0.5,
+        seed=0,
+        name=None,
+    ):
+        super().__init__(teacher_layer, student_layer, name)
+        self.labels = None if np.ndim(examples) == 0 else np.asarray(examples).reshape(-1)
+        self.examples = int(examples) if self.labels is None else len(self.labels)
+        self.dimensions, self.negatives = int(dimensions), int(negatives)
+        self.temperature = check_positive("temperature", temperature)
+        self.momentum, self.seed = float(momentum), int(seed)
+        self._check()
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self._groups = None if self.labels is None else _group(self.labels)
+
+    def _check(self):
+        least = {"examples": 2, "dimensions": 1, "negatives": 1}
+        for argument, smallest in least.items():
+            value = getattr(self, argument)
+            if value < smallest:
+                raise ValueError(
+                    f"Expected `{argument}` to be at least {smallest}. Received: {value}"
+                )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(
+                f"Expected `momentum` to lie in [0, 1). Received: momentum={self.momentum}"
+            )
+        if self.labels is not None and len(np.unique(self.labels)) < 2:
+            raise ValueError(
+                "Expected labels of several classes, as negatives come from other classes. "
+                f"Received: one class; pass the number of examples, {self.examples}."
+            )
+
+    def build(self, teacher_shape, student_shape):
+        self.projections, self.banks, self.normalizers = {}, {}, {}
+        shapes = {"teacher": teacher_shape, "student": student_shape}
+        width = 1 / np.sqrt(self.dimensions / 3)
+        for number, (role, shape) in enumerate(shapes.items()):
+            size = int(np.prod(tuple(shape)[1:]))
+            projection = layers.Dense(self.dimensions, dtype="float32", name=f"{role}_projection")
+            projection.build((None, size))
+            self.projections[role] = projection
+            self.banks[role] = self.add_weight(
+                shape=(self.examples, self.dimensions),
+                initializer=keras.initializers.RandomUniform(-width, width, self.seed + number),
+                trainable=False,
+                name=f"{role}_bank",
+            )
+            self.normalizers[role] = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, name=f"{role}_normalizer"
+            )
+        self.built = True
+
+    def call(self, teacher, student, labels=None, indices=None):
+        indices = ops.cast(indices, "int32")
+        chosen = ops.concatenate([indices[:, None], self._draw(indices)], axis=1)
+        embeddings = {
+            "teacher": self._project("teacher", teacher),
+            "student": self._project("student", student),
+        }
+        losses = []
+        for role, other in (("student", "teacher"), ("teacher", "student")):
+            scores = _scores(embeddings[role], self.banks[other], chosen) / self.temperature
+            losses.append(noise_contrastive(self._normalize(role, scores), self.examples))
+        for role, embedding in embeddings.items():
+            self._remember(role, indices, ops.stop_gradient(embedding))
+        return losses[0] + losses[1]
+
+    def _project(self, role, features):
+        """Normalized projections `(batch, dimensions)`."""
+        return unit_rows(self.projections[role](flat_rows(features)))
+
+    def _draw(self, indices):
+        """Indices `(batch, negatives)` of examples, of other classes where labels are known."""
+        shape = (ops.shape(indices)[0], self.negatives)
+        uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        if self._groups is None:
+            return _scale_to_integers(uniform, self.examples)
+        order, start, size = (ops.convert_to_tensor(each) for each in self._groups)
+        start = ops.take(start, indices)[:, None]
+        size = ops.take(size, indices)[:, None]
+        place = _scale_to_integers(uniform, self.examples - size)
+        return ops.take(order, ops.where(place < start, place, place + size))
+
+    def _normalize(self, role, scores):
+        """`exp(scores) / Z`, where Z is set so that the first batch's mean is 1 / examples."""
+        likelihoods = ops.exp(scores)
+        first = ops.stop_gradient(ops.mean(likelihoods)) * self.examples
+        kept = ops.convert_to_tensor(self.normalizers[role])
+        normalizer = ops.stop_gradient(ops.where(kept > 0, kept, first))
+        self.normalizers[role].assign(normalizer)
+        return likelihoods / normalizer
+
+    def _remember(self, role, indices, embedding):
+        """Moves the bank's rows of the batch towards the new projections."""
+        bank = ops.convert_to_tensor(self.banks[role])
+        rows = self.momentum * ops.take(bank, indices, axis=0) + (1 - self.momentum) * embedding
+        self.banks[role].assign(ops.scatter_update(bank, indices[:, None], unit_rows(rows)))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "examples": self.examples if self.labels is None else self.labels.tolist(),
+            "dimensions": self.dimensions,
+            "negatives": self.negatives,
+            "temperature": self.temperature,
+            "momentum": self.momentum,
+            "seed": self.seed,
+        }
+
+
+def _group(labels):
+    """The examples by class; for each example where its class starts and how large it is."""
+    order = np.argsort(labels, kind="stable").astype("int32")
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    starts = np.cumsum(counts) - counts
+    return order, starts[classes].astype("int32"), counts[classes].astype("int32")
+
+
+def _scale_to_integers(uniform, count):
+    """Integers in [0, count) from numbers in [0, 1)."""
+    count = ops.cast(count, "int32")
+    scaled = ops.cast(ops.floor(uniform * ops.cast(count, "float32")), "int32")
+    return ops.minimum(scaled, count - 1)
+
+
+def _scores(embeddings, bank, chosen):
+    """Inner products `(batch, chosen)` of each embedding with its rows of a bank."""
+    bank = ops.stop_gradient(ops.convert_to_tensor(bank))
+    if bank.shape[0] <= _FETCHING * chosen.shape[1]:
+        return ops.take_along_axis(ops.matmul(embeddings, ops.transpose(bank)), chosen, axis=1)
+    rows = ops.take(bank, chosen, axis=0)
+    return ops.squeeze(ops.matmul(rows, embeddings[:, :, None]), -1)

@@ -1,0 +1,233 @@
+"""Losses on what the networks see inside: features of their hidden layers."""
+
+import keras
+from keras import layers, ops
+
+from kdzoo.losses.base import DistillationLoss, check_positive, flat_rows, float32, unit_rows
+
+
+def hint(teacher_features, student_features, reduction="sum"):
+    """Half the squared distance between the teacher's features and the student's.
+
+    `½ Σ (T − S)²` over everything but the batch; the student's features have been through the
+    regressor.
+
+    Args:
+        teacher_features: Float tensor `(batch, ...)`.
+        student_features: Float tensor of the same shape.
+        reduction: `"sum"`, the paper's formula, or `"mean"`: divided by the number of features of
+            a sample, half of what RepDistiller's code computes (`MSELoss`).
+
+    Returns:
+        Float32 tensor `(batch,)`.
+
+    Raises:
+        ValueError: If the shapes differ or the reduction is unknown.
+
+    Example:
+
+    >>> import numpy as np
+    >>> float(hint(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]))[0])
+    2.5
+
+    Reference: Romero et al., "FitNets: Hints for Thin Deep Nets", 2015, arXiv:1412.6550,
+    equation 3.
+    """
+    check_reduction(reduction)
+    teacher, student = (float32(each) for each in (teacher_features, student_features))
+    if teacher.shape[1:] != student.shape[1:]:
+        raise ValueError(
+            "Expected features of the same shape. Received: teacher "
+            f"{tuple(teacher.shape)}, student {tuple(student.shape)}; use the class `Hint`, which "
+            "fits the student's with a regressor."
+        )
+    reduce = ops.sum if reduction == "sum" else ops.mean
+    return 0.5 * reduce(flat_rows(ops.square(teacher - student)), axis=-1)
+
+
+def attention_transfer(teacher_features, student_features, power=2.0):
+    """Mean squared difference of where the two networks look.
+
+    `mean (a(T) − a(S))²` over the positions, where `a(A)` is the map `mean_c |A_c|^p`, flattened
+    and divided by its L2 norm. Where the maps differ in size, the larger features are averaged
+    down to the smaller first, in bins as even as they can be.
+
+    Args:
+        teacher_features: Float tensor `(batch, height, width, channels)`.
+        student_features: The same; height, width and channels may differ.
+        power: The exponent p, at least 1.
+
+    Returns:
+        Float32 tensor `(batch,)`. Its mean equals the authors' `at_loss`. They add the sum over
+        the layer pairs, times 1000 on CIFAR, to the loss on the labels.
+
+    Raises:
+        ValueError: If the features have no height and width, or `power` is below 1.
+
+    Reference: Zagoruyko & Komodakis, "Paying More Attention to Attention", 2017,
+    arXiv:1612.03928, equation 2, and the authors' code (attention-transfer, `utils.py`).
+    """
+    _check_power(power)
+    teacher, student = float32(teacher_features), float32(student_features)
+    for role, features in (("teacher", teacher), ("student", student)):
+        if len(features.shape) != 4:
+            raise ValueError(
+                "Expected features of shape (batch, height, width, channels). Received: "
+                f"{role} {tuple(features.shape)}; tap a layer before the pooling."
+            )
+    size = tuple(min(t, s) for t, s in zip(teacher.shape[1:3], student.shape[1:3], strict=True))
+    maps = [_attention_map(_shrink(each, size), power) for each in (teacher, student)]
+    return ops.mean(ops.square(maps[0] - maps[1]), axis=-1)
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class Hint(DistillationLoss):
+    """FitNets' hints: the student's guided layer learns to predict the teacher's hint layer.
+
+    `½ ‖T − r(S)‖²`. The regressor r is built from the shapes it meets. For images it is the
+    paper's valid convolution whose kernel maps the guided layer's size to the hint's,
+    `guided − hint + 1`: 1×1 where they agree. A guided layer that is smaller gets the same the
+    other way round, a transposed convolution. For vectors it is a dense layer. It is trained with
+    the student, saved with the distiller, and no part of the student. `kdzoo.schemes.hint_training`
+    runs the paper's two stages.
+
+    Args:
+        teacher_layer: The hint layer.
+        student_layer: The guided layer.
+        activation: The regressor's non-linearity: any Keras name or `None`. The paper asks for the
+            hint layer's own.
+        reduction: `"sum"` (the paper's) or `"mean"`, see `hint`.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If a layer is neither an image nor a vector, one is an image and the other
+            not, or the reduction is unknown.
+
+    Example:
+
+    ```python
+    loss = kdzoo.losses.Hint("stage2", "stage2", reduction="mean")
+    kdzoo.Distiller(teacher, student, [kdzoo.losses.SoftTargets(4.0), loss])
+    ```
+
+    Reference: Romero et al., 2015, arXiv:1412.6550, section 2.2.
+    """
+
+    def __init__(
+        self,
+        teacher_layer=None,
+        student_layer=None,
+        activation=None,
+        reduction="sum",
+        name=None,
+    ):
+        super().__init__(teacher_layer, student_layer, name)
+        self.activation = keras.activations.get(activation)
+        self.reduction = check_reduction(reduction)
+        self.regressor = None
+
+    def build(self, teacher_shape, student_shape):
+        hint_shape, guided_shape = tuple(teacher_shape)[1:], tuple(student_shape)[1:]
+        ranks = len(hint_shape), len(guided_shape)
+        if ranks not in ((1, 1), (3, 3)) or None in (*hint_shape, *guided_shape):
+            raise ValueError(
+                "Expected hint and guided layer to be both images (height, width, channels) or "
+                f"both vectors, of fixed size. Received: hint {hint_shape}, guided {guided_shape}; "
+                "choose other layers."
+            )
+        self.regressor = self._make_regressor(hint_shape, guided_shape)
+        self.regressor.build((None, *guided_shape))
+        self.built = True
+
+    def _make_regressor(self, hint_shape, guided_shape):
+        channels = hint_shape[-1]
+        options = {"activation": self.activation, "name": "regressor", "dtype": "float32"}
+        if len(hint_shape) == 1:
+            return layers.Dense(channels, **options)
+        growth = [h - g for h, g in zip(hint_shape[:2], guided_shape[:2], strict=True)]
+        kernel_size = [abs(each) + 1 for each in growth]
+        if max(growth) <= 0:
+            return layers.Conv2D(channels, kernel_size, **options)
+        if min(growth) >= 0:
+            return layers.Conv2DTranspose(channels, kernel_size, **options)
+        raise ValueError(
+            "Expected the guided layer to be larger than the hint in both directions, or smaller "
+            f"in both. Received: hint {hint_shape}, guided {guided_shape}; choose other layers."
+        )
+
+    def call(self, teacher, student, labels=None):
+        return hint(teacher, self.regressor(float32(student)), self.reduction)
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "activation": activation, "reduction": self.reduction}
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class AttentionTransfer(DistillationLoss):
+    """Attention transfer of Zagoruyko & Komodakis: the student looks where the teacher looks.
+
+    See `attention_transfer` for the formula. With several pairs of layers the loss is the sum over
+    the pairs.
+
+    Args:
+        teacher_layer: A layer that gives images, or a list of them.
+        student_layer: A layer, or a list of as many.
+        power: The exponent p, at least 1.
+        name: Name of the loss.
+
+    Raises:
+        ValueError: If the numbers of layers differ or `power` is below 1.
+
+    Example:
+
+    ```python
+    stages = ["stage1", "stage2", "stage3"]
+    attention = kdzoo.losses.AttentionTransfer(stages, stages)
+    kdzoo.Distiller(teacher, student, [soft_targets, attention], [1.0, 1000.0])
+    ```
+
+    Reference: Zagoruyko & Komodakis, 2017, arXiv:1612.03928.
+    """
+
+    takes_structures = True
+
+    def __init__(self, teacher_layer=None, student_layer=None, power=2.0, name=None):
+        super().__init__(teacher_layer, student_layer, name)
+        self.power = _check_power(power)
+
+    def call(self, teacher, student, labels=None):
+        pairs = zip(keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
+        return sum(attention_transfer(*pair, self.power) for pair in pairs)
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power}
+
+
+def check_reduction(reduction):
+    """Returns the reduction, or raises unless it is `"sum"` or `"mean"`."""
+    if reduction not in ("sum", "mean"):
+        raise ValueError(
+            f'Expected `reduction` to be "sum" or "mean". Received: reduction={reduction!r}'
+        )
+    return reduction
+
+
+def _check_power(power):
+    """Returns the exponent as a float, or raises if |A|^p has no slope at 0."""
+    if check_positive("power", power) < 1:
+        raise ValueError(f"Expected `power` to be at least 1. Received: power={power}")
+    return float(power)
+
+
+def _shrink(features, size):
+    """Averages `(batch, height, width, channels)` over bins down to `size`, (height, width)."""
+    if tuple(features.shape[1:3]) == size:
+        return features
+    return ops.adaptive_average_pool(features, size, data_format="channels_last")
+
+
+def _attention_map(features, power):
+    """Flat map `(batch, positions)` of norm 1 of where the features are large."""
+    energy = ops.square(features) if power == 2 else ops.power(ops.abs(features), power)
+    return unit_rows(flat_rows(ops.mean(energy, axis=-1)))

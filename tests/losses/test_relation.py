@@ -1,0 +1,169 @@
+"""Relational losses against their formulas in NumPy, float64, written from the papers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kdzoo import losses
+
+
+def huber(x):
+    return np.where(np.abs(x) < 1, 0.5 * x**2, np.abs(x) - 0.5)
+
+
+def numpy_distance(teacher, student):
+    """Park et al., equations 5 to 8, one pair at a time; the authors' mean is over all b² pairs."""
+
+    def relative(features):
+        rows = features.reshape(len(features), -1)
+        distances = np.array([[np.linalg.norm(a - b) for b in rows] for a in rows])
+        batch = len(rows)
+        mean = distances.sum() / (batch * (batch - 1))
+        return distances / mean
+
+    return huber(relative(student) - relative(teacher)).mean(1)
+
+
+def numpy_angle(teacher, student):
+    """Park et al., equations 9 and 10, one triplet at a time."""
+
+    def cosines(features):
+        rows = features.reshape(len(features), -1)
+        batch = len(rows)
+        values = np.zeros((batch,) * 3)
+        for i, j, k in np.ndindex(batch, batch, batch):
+            if i not in (j, k):
+                a, b = rows[j] - rows[i], rows[k] - rows[i]
+                # The authors' `normalize` leaves a direction of length 0 at 0.
+                length = np.linalg.norm(a) * np.linalg.norm(b)
+                values[i, j, k] = a @ b / length if length else 0
+        return values
+
+    return huber(cosines(student) - cosines(teacher)).mean((1, 2))
+
+
+def numpy_similarity(teacher, student):
+    """Tung & Mori, equations 1 to 4, a row at a time; the mean over the batch is their loss."""
+
+    def gram(features):
+        rows = features.reshape(len(features), -1)
+        products = rows @ rows.T
+        return products / np.linalg.norm(products, axis=1, keepdims=True)
+
+    return ((gram(teacher) - gram(student)) ** 2).mean(1)
+
+
+CASES = {
+    "distance": (losses.relational_distance, numpy_distance),
+    "angle": (losses.relational_angle, numpy_angle),
+    "similarity": (losses.similarity_preserving, numpy_similarity),
+}
+SHAPES = [((6, 5), (6, 9)), ((6, 3, 3, 4), (6, 2, 2, 2)), ((6, 8), (6, 4, 4, 3))]
+
+
+def random_pair(shapes, seed=5, offset=0.0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(offset, size=shape) for shape in shapes]
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_values_equal_the_formula(case, shapes):
+    ours, formula = CASES[case]
+    teacher, student = random_pair(shapes, offset=1.0)
+    value = ops.convert_to_numpy(ours(teacher, student))
+    assert value.shape == (6,)
+    assert value.dtype == "float32"
+    np.testing.assert_allclose(value, formula(teacher, student), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_equal_finite_differences(case, shapes, gradient_of, finite_differences):
+    ours, formula = CASES[case]
+    teacher, student = random_pair(shapes)
+    expected = finite_differences(lambda s: formula(teacher, s), student)
+    actual = gradient_of(lambda s: ours(teacher, s), student)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_minimum_is_zero_at_equality(case, gradient_of):
+    ours, _ = CASES[case]
+    teacher, student = random_pair([(6, 5), (6, 5)])
+    np.testing.assert_allclose(ops.convert_to_numpy(ours(teacher, teacher)), 0, atol=1e-10)
+    np.testing.assert_allclose(gradient_of(lambda s: ours(teacher, s), teacher), 0, atol=1e-6)
+    assert (ops.convert_to_numpy(ours(teacher, student)) > 0).all()
+
+
+@pytest.mark.parametrize("case", ["distance", "angle"])
+def test_relations_do_not_change_with_origin_scale_or_rotation(case):
+    ours, _ = CASES[case]
+    teacher, _ = random_pair([(6, 5), (6, 5)])
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
+    moved = 3 * teacher @ rotation + 10
+    np.testing.assert_allclose(ops.convert_to_numpy(ours(teacher, moved)), 0, atol=1e-9)
+
+
+ODD = {
+    "one sample": np.ones((1, 4)),
+    "duplicates": np.repeat(np.random.default_rng(2).normal(size=(3, 4)), 2, axis=0),
+    "all alike": np.ones((5, 4)),
+    "all zero": np.zeros((5, 4)),
+    "one zero": np.concatenate([np.zeros((1, 4)), np.random.default_rng(3).normal(size=(4, 4))]),
+    "huge": 1e4 * np.random.default_rng(4).normal(size=(5, 4)),
+    "tiny": 1e-8 * np.random.default_rng(4).normal(size=(5, 4)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("case", CASES)
+def test_odd_batches_give_finite_values_and_gradients(case, name, gradient_of):
+    ours, _ = CASES[case]
+    student = ODD[name]
+    teacher = np.random.default_rng(9).normal(size=(len(student), 6))
+    for pair in ((teacher, student), (np.tile(student, 2), student)):
+        assert np.isfinite(ops.convert_to_numpy(ours(*pair))).all()
+        assert np.isfinite(gradient_of(lambda s, t=pair[0]: ours(t, s), pair[1])).all()
+
+
+@pytest.mark.parametrize("case", ["distance", "angle"])
+def test_duplicates_have_no_distance_and_no_direction(case):
+    ours, formula = CASES[case]
+    student, teacher = ODD["duplicates"], random_pair([(6, 3), (6, 3)], seed=8)[0]
+    value = ops.convert_to_numpy(ours(teacher, student))
+    np.testing.assert_allclose(value, formula(teacher, student), rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_features_are_computed_in_float32(case, dtype):
+    ours, formula = CASES[case]
+    halves = [ops.cast(each, dtype) for each in random_pair(SHAPES[0])]
+    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    value = ours(*halves)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(value), formula(*rounded), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.RelationalDistance("a", "b"),
+        losses.RelationalAngle("a", "b", name="mine"),
+        losses.SimilarityPreserving("a/b", "c"),
+    ],
+    ids=lambda loss: loss.name,
+)
+def test_classes_compute_the_functions_and_round_trip(loss):
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert type(copy) is type(loss)
+    assert copy.get_config() == loss.get_config()
+    function = {
+        losses.RelationalDistance: numpy_distance,
+        losses.RelationalAngle: numpy_angle,
+        losses.SimilarityPreserving: numpy_similarity,
+    }[type(loss)]
+    pair = random_pair(SHAPES[0])
+    np.testing.assert_allclose(ops.convert_to_numpy(copy(*pair)), function(*pair), rtol=1e-5)
