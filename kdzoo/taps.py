@@ -68,6 +68,38 @@ def build_losses(losses, teacher, student):
             loss.build(*((theirs, ours) if several else (theirs[0], ours[0])))
 
 
+def cut(model, path):
+    """Returns the part of a model that leads to a layer; layers and weights are the model's own.
+
+    Args:
+        model: A functional or sequential `keras.Model`.
+        path: Path of the layer, as in `find_layer`; nested models are cut too.
+
+    Returns:
+        A functional `keras.Model` from the model's inputs to the layer's output.
+
+    Raises:
+        ValueError: If there is no such layer, or the model is subclassed and has no graph.
+    """
+    find_layer(model, path)
+    name, _, rest = path.partition("/")
+    layer = next(inner for inner in model.layers if inner.name == name)
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "Expected a functional or sequential model, which can be cut at a layer. Received: "
+            f"{model.name!r} of type {type(model).__name__}"
+        )
+    if not rest:
+        return keras.Model(model.input, layer.output, name=f"{model.name}_to_{name}")
+    inner = cut(layer, rest)
+    arguments = layer._inbound_nodes[-1].arguments
+    return keras.Model(
+        model.input,
+        inner(*arguments.args, **arguments.kwargs),
+        name=f"{model.name}_to_{path.replace('/', '_')}",
+    )
+
+
 @contextlib.contextmanager
 def tapping(model, paths):
     """Records what the layers give while the block calls the model.

@@ -31,7 +31,7 @@ COMPOSERS = {"cli", "demo", "__main__", "recipes"}  # They may use the public na
 SHARED = {
     "losses": {"base", "divergence"},
     "models": {"blocks", "logits"},
-    "schemes": {"stages"},
+    "schemes": {"training"},
     "compression": {"tfmot"},
 }
 ONLY_IN = {"tensorflow_model_optimization": "kdzoo/compression/tfmot.py"}
