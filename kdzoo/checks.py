@@ -4,24 +4,11 @@ import numbers
 import warnings
 
 import keras
-import numpy as np
 
 from kdzoo.losses import DistillationLoss, KerasDistillation
+from kdzoo.models.ensemble import Ensemble
 from kdzoo.models.logits import final_activation
 from kdzoo.taps import find_layer, tapped_shapes
-
-# Layers, and arithmetic inside a graph, by which a model may rescale what it is given.
-_RESCALING = (
-    "Rescaling",
-    "Normalization",
-    "Lambda",
-    "TrueDivide",
-    "Divide",
-    "Multiply",
-    "Subtract",
-)
-# Images that are looked at for raw pixels: enough to tell, few enough to cost nothing.
-_LOOKED_AT = 256
 
 
 def is_model(role, model):
@@ -94,7 +81,7 @@ def teacher(model, student, transform):
 
 def _same_inputs(model, student):
     """Raises if both models are graphs and their inputs do not fit each other."""
-    ours, theirs = getattr(student, "inputs", None), getattr(model, "inputs", None)
+    ours, theirs = (getattr(_graph(each), "inputs", None) for each in (student, model))
     if not ours or not theirs:
         return
 
@@ -127,8 +114,14 @@ def outputs(model, student, losses):
                 _ends_in_logits(role, each)
         if model is not None and loss.expects_logits:
             _same_classes(
-                tapped_shapes(model, loss.teacher_layer), tapped_shapes(student, loss.student_layer)
+                tapped_shapes(_graph(model), loss.teacher_layer),
+                tapped_shapes(student, loss.student_layer),
             )
+
+
+def _graph(model):
+    """The model whose shapes are known: an ensemble's are its members'."""
+    return model.graph or model if isinstance(model, Ensemble) else model
 
 
 def _ends_in_logits(role, model):
@@ -167,62 +160,6 @@ def warn_unless_on_logits(loss, student):
                 stacklevel=3,
             )
             return
-
-
-def data(x, y, student, loss):
-    """Raises if arrays are empty or raw pixels, or labels are no class of the student."""
-    for leaf in keras.tree.flatten(x):
-        if _length(leaf) == 0:
-            raise ValueError("Expected data to train on. Received: an empty data set.")
-        is_array = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiu"
-        if is_array and looks_like_pixels(leaf[:_LOOKED_AT]) and not rescales(student):
-            raise ValueError(
-                "Expected images in [0, 1]. Received: values up to "
-                f"{leaf[:_LOOKED_AT].max():g}; divide the images by 255, or begin the student with "
-                "`keras.layers.Rescaling(1 / 255)`."
-            )
-    labels = y.get("label") if isinstance(y, dict) else y
-    shapes = tapped_shapes(student, None) or []
-    is_integer = isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size
-    is_sparse = is_integer and (labels.ndim == 1 or labels.shape[1:] == (1,))
-    ignored = getattr(loss, "get_config", dict)().get("ignore_class")
-    if len(shapes) != 1 or len(shapes[0]) != 2 or not is_sparse or ignored is not None:
-        return
-    classes = shapes[0][-1]
-    if classes > 1 and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(
-            f"Expected labels from 0 to {classes - 1}, one for each class of the student. "
-            f"Received: labels from {labels.min()} to {labels.max()}; number the classes from 0, "
-            "or build the student with more classes."
-        )
-
-
-def looks_like_pixels(array):
-    """Whether an array looks like images in [0, 255] where [0, 1] is expected.
-
-    True for rank 4, nothing negative, and a largest value in (32, 255]: normalized images reach
-    about 3, and raw pixels of any real batch pass 32.
-    """
-    return bool(array.ndim == 4 and array.size and array.min() >= 0 and 32 < array.max() <= 255)
-
-
-def rescales(model):
-    """Whether a model may bring raw pixels to its own range: by a layer for it, or arithmetic."""
-    layers = model._flatten_layers(include_self=True) if hasattr(model, "_flatten_layers") else ()
-    layers = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
-    steps = [step for layer in layers for step in getattr(layer, "operations", [layer])]
-    first = next((layer for layer in layers if not hasattr(layer, "layers")), None)
-    return any(type(step).__name__ in _RESCALING for step in steps) or isinstance(
-        first, keras.layers.BatchNormalization
-    )
-
-
-def _length(leaf):
-    """Number of examples or batches, or `None` where that is not known."""
-    try:
-        return len(leaf)
-    except TypeError:
-        return None
 
 
 def _from_logits(loss):

@@ -8,6 +8,7 @@ from keras import ops
 from kdzoo import acceleration, checks, taps
 from kdzoo.adjustable import Adjustable
 from kdzoo.callbacks import StopAtNonFiniteLoss
+from kdzoo.inputs import check_data, plain_errors
 from kdzoo.mixing import (
     OUTPUT,
     make_trackers,
@@ -51,12 +52,13 @@ class Distiller(keras.Model):
             models of several outputs a loss is summed over the pairs of outputs.
         distillation_loss_weights: A weight for each loss; `None` for 1 each.
         student_loss_weight: Between 0 (the teacher only) and 1 (labels only).
+        name: Name of the distiller.
         teacher_transform: Function from the student's inputs to the teacher's, for a teacher of
             another image size, dtype or preprocessing. Runs inside the training step.
         fuse_batch_norm: Whether the two forward passes use TensorFlow's fused batch
             normalization, which is equal to about 1e-5 and about twice as fast
             (`kdzoo.fuse_batch_normalization`). The models themselves are left as they are.
-        name: Name of the distiller.
+        **kwargs: As in `keras.Model`: `trainable`, `dtype`.
 
     Raises:
         ValueError: If a model ends in a softmax or sigmoid where logits are needed, class counts
@@ -84,13 +86,16 @@ class Distiller(keras.Model):
         distillation_losses,
         distillation_loss_weights=None,
         student_loss_weight=0.5,
+        name="distiller",
+        *,
         teacher_transform=None,
         fuse_batch_norm=True,
-        name="distiller",
+        **kwargs,
     ):
         checks.is_model("student", student)
         # The models cast for themselves; the policy here only decides on loss scaling.
-        super().__init__(name=name, dtype=student.dtype_policy, autocast=False)
+        kwargs.setdefault("dtype", student.dtype_policy)
+        super().__init__(name=name, autocast=False, **kwargs)
         self.student = student
         self.distillation_losses = checks.as_losses(distillation_losses)
         self._share = Adjustable(checks.share(student_loss_weight))
@@ -194,14 +199,16 @@ class Distiller(keras.Model):
             if isinstance(each, Adjustable)
         ]
 
-    def compile(self, optimizer="adam", loss=None, **kwargs):
+    def compile(self, optimizer="adam", loss=None, metrics=None, **kwargs):
         """Configures training as `keras.Model.compile` does.
 
         Args:
             optimizer: As in Keras.
             loss: The student's loss on the labels, as in Keras. `None` trains on the teacher
-                alone and requires `student_loss_weight=0`.
-            **kwargs: As in Keras: `metrics`, `loss_weights`, `jit_compile`, …
+                alone and requires `student_loss_weight=0`; validation then has no loss but the
+                regularizers to show.
+            metrics: As in Keras.
+            **kwargs: As in Keras: `loss_weights`, `jit_compile`, …
 
         Raises:
             ValueError: If there is no loss and `student_loss_weight` is above 0.
@@ -216,7 +223,7 @@ class Distiller(keras.Model):
                 "`student_loss_weight=0` to learn from the teacher alone."
             )
         checks.warn_unless_on_logits(loss, self.student)
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def fit(
         self,
@@ -226,6 +233,7 @@ class Distiller(keras.Model):
         epochs=1,
         verbose="auto",
         callbacks=None,
+        *args,
         **kwargs,
     ):
         """Trains the student; arguments and result are those of `keras.Model.fit`.
@@ -234,12 +242,20 @@ class Distiller(keras.Model):
             ValueError: If the data are empty; if arrays hold labels out of range, or images in
                 [0, 255] for a student that rescales nothing; if the loss becomes NaN or infinite.
         """
-        checks.data(x, y, self.student, self.loss)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(StopAtNonFiniteLoss())
-        else:
-            callbacks = [*keras.tree.flatten(callbacks or []), StopAtNonFiniteLoss()]
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+        check_data(x, y, self)
+        if isinstance(kwargs.get("validation_data"), tuple):
+            check_data(*kwargs["validation_data"][:2], self)
+        stop = StopAtNonFiniteLoss()
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [*keras.tree.flatten(callbacks or []), stop]
+        elif not any(isinstance(each, StopAtNonFiniteLoss) for each in callbacks.callbacks):
+            callbacks.callbacks.append(stop)
+            stop.set_model(self)
+        with plain_errors():
+            history = super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
+        if history.epoch and not history.history:
+            raise ValueError("Expected data to train on. Received: a data set without a batch.")
+        return history
 
     def call(self, inputs, training=None):
         """Returns the student's outputs; while training with taps, `{"logits": ..., path: ...}`."""
@@ -376,7 +392,7 @@ class Distiller(keras.Model):
         ):
             teacher = pick_answer(targets.answer, loss.teacher_layer, self._teacher_taps)
             student = pick_answer(tapped, loss.student_layer, tapped)
-            value = reduce_loss(loss, teacher, student, targets)
+            value = reduce_loss(loss, teacher, student, targets, self.output_names)
             self._track(name, value, outputs)
             total = total + weight.variable * value
         return total

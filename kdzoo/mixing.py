@@ -7,8 +7,10 @@ from keras import ops
 
 from kdzoo.losses.base import mean_over_positions
 
-# The key of a model's own outputs beside those of its taps.
-OUTPUT = "logits"
+# The key of a model's own outputs beside those of its taps; no layer has this name.
+OUTPUT = ""
+# The same in data that carry a teacher's answers.
+_OUTPUT_IN_DATA = "logits"
 _PARTS = {"label", "teacher", "index"}
 
 
@@ -22,7 +24,7 @@ class _MeanOfSamples(keras.losses.Loss):
 _mean_of_samples = _MeanOfSamples(name="mean_of_samples", dtype="float32")
 
 
-def reduce_loss(loss, teacher, student, targets):
+def reduce_loss(loss, teacher, student, targets, names=None):
     """Returns the mean of one distillation loss over the batch, summed over the outputs.
 
     Args:
@@ -30,13 +32,16 @@ def reduce_loss(loss, teacher, student, targets):
         teacher: What it takes of the teacher: a tensor, or a structure for several outputs.
         student: The same of the student.
         targets: The `Targets` of the batch. Weights, for each output or for all, weigh as in
-            Keras: the weighted sum over the number of samples.
+            Keras: the weighted sum over the number of samples, or of positions where there is a
+            weight for each.
+        names: The names of the student's outputs, by which labels and weights may be given.
 
     Returns:
         A float32 scalar.
 
     Raises:
-        ValueError: If the loss takes indices and the data carry none.
+        ValueError: If the loss takes indices and the data carry none, or there are weights for
+            each position and the loss has one value for each sample.
     """
     label, sample_weight = targets.label, targets.sample_weight
     more = _indices(loss, targets) if loss.takes_indices else {}
@@ -45,17 +50,39 @@ def reduce_loss(loss, teacher, student, targets):
         rows = [(teacher, student, label, _one_weight(sample_weight))]
     else:
         students = flatten(student)
-        labels, weights = flatten(label), flatten(sample_weight)
+        labels, weights = (flatten(_in_order(each, names)) for each in (label, sample_weight))
         labels = labels if len(labels) == len(students) else [None] * len(students)
         weights = weights if len(weights) == len(students) else weights[:1] * len(students)
         rows = zip(flatten(teacher), students, labels, weights, strict=True)
     total = 0.0
     for teacher_part, student_part, labels_part, weight in rows:
         values = loss(teacher_part, student_part, labels=labels_part, **more)
-        if weight is not None:
-            weight = mean_over_positions(ops.cast(weight, "float32"))
-        total = total + _mean_of_samples(values, values, weight)
+        if weight is None or len(weight.shape) < len(values.shape):
+            values = mean_over_positions(values)
+        total = total + _mean_of_samples(values, values, _fitting(weight, values, loss))
     return total
+
+
+def _in_order(parts, names):
+    """What is given by output name as a list in the order of the outputs; the rest as it is."""
+    if isinstance(parts, dict) and names and set(parts) <= set(names):
+        return [parts.get(name) for name in names]
+    return parts
+
+
+def _fitting(weight, values, loss):
+    """The weights in the shape of the values."""
+    if weight is None:
+        return None
+    weight = ops.cast(weight, "float32")
+    while len(weight.shape) > len(values.shape) and weight.shape[-1] == 1:
+        weight = ops.squeeze(weight, -1)
+    if len(weight.shape) > len(values.shape):
+        raise ValueError(
+            f"Expected one weight for each sample, as {loss.name!r} has one value for each. "
+            f"Received: sample_weight of shape {tuple(weight.shape)}; average it over positions."
+        )
+    return weight
 
 
 def _indices(loss, targets):
@@ -70,10 +97,10 @@ def _indices(loss, targets):
 
 
 def _one_weight(sample_weight):
-    """One weight per sample from weights that may be given for each output."""
+    """One array of weights from weights that may be given for each output."""
     given = [weight for weight in keras.tree.flatten(sample_weight) if weight is not None]
-    if not given:
-        return None
+    if len(given) < 2:
+        return given[0] if given else None
     return sum(mean_over_positions(ops.cast(weight, "float32")) for weight in given) / len(given)
 
 
@@ -92,13 +119,14 @@ def pick_answer(answer, layer, layers):
         return [pick_answer(answer, each, layers) for each in layer]
     if not layers:
         return answer
-    key = OUTPUT if layer is None else layer
-    if not isinstance(answer, dict) or key not in answer:
-        raise ValueError(
-            f"Expected the teacher's answer to be a dictionary with {key!r}, which a loss taps. "
-            f"Received: {sorted(answer) if isinstance(answer, dict) else 'a tensor'}"
-        )
-    return answer[key]
+    keys = [layer] if layer is not None else [OUTPUT, _OUTPUT_IN_DATA]
+    for key in keys:
+        if isinstance(answer, dict) and key in answer:
+            return answer[key]
+    raise ValueError(
+        f"Expected the teacher's answer to be a dictionary with {keys[-1]!r}, which a loss takes. "
+        f"Received: {sorted(answer) if isinstance(answer, dict) else 'a tensor'}"
+    )
 
 
 class Targets(NamedTuple):
@@ -117,13 +145,13 @@ class Targets(NamedTuple):
 
 def split_targets(y, sample_weight):
     """Returns the `Targets` in `y`: labels, or `{"label": ..., "teacher": ..., "index": ...}`."""
-    ours = isinstance(y, dict) and set(y) <= _PARTS and not set(y) <= {"label"}
-    if not ours:
+    if not (isinstance(y, dict) and y and set(y) <= _PARTS):
         return Targets(y, sample_weight=sample_weight)
     if isinstance(sample_weight, dict) and set(sample_weight) == set(y):
         # Keras repeats the weights for every part of a structured `y`.
-        part = "label" if "label" in y else "teacher"
-        sample_weight = keras.tree.flatten(sample_weight[part])[0]
+        part = "label" if "label" in y else next(iter(y))
+        weights = sample_weight[part]
+        sample_weight = weights if part == "label" else keras.tree.flatten(weights)[0]
     return Targets(y.get("label"), y.get("teacher"), y.get("index"), sample_weight)
 
 

@@ -19,7 +19,7 @@ LAYERS = (
     {"recipes"},
     {"zoo", "schemes", "compression", "export", "evaluation"},
     {"distiller"},
-    {"checks", "mixing"},
+    {"checks", "inputs", "mixing"},
     {"losses", "models", "data", "acceleration"},
     {"taps", "callbacks", "adjustable"},
     {"utils", "version"},

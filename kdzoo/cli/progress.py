@@ -78,7 +78,8 @@ class TrainingProgress:
 
     def _end_epoch(self, epoch, logs, params):
         self._epochs += 1
-        self._accuracy = logs.get("val_accuracy")
+        shown = {"validation": logs.get("val_accuracy"), "training": logs.get("accuracy")}
+        self._accuracy = next((each for each in shown.items() if each[1] is not None), None)
         if self._bar:
             self._advance(epoch + 1, params)
         elif time.perf_counter() - self._spoke > _SECONDS_BETWEEN_LINES:
@@ -94,7 +95,9 @@ class TrainingProgress:
         self._stage = None
 
     def _in_words(self):
-        return "" if self._accuracy is None else f", validation accuracy {self._accuracy:.1%}"
+        if self._accuracy is None:
+            return ""
+        return f", {self._accuracy[0]} accuracy {self._accuracy[1]:.1%}"
 
     def _say(self, line):
         if self._bar:

@@ -1,8 +1,12 @@
 """Batches in the form that `fit` of the current Keras backend reads.
 
-Both forms deliver the same stream, bit by bit: all batches of epoch `initial_epoch`, then all of
-the next epoch, and so on. An epoch is over when its last batch was delivered; one that was broken
-off, or that Keras only peeked into to build a model, starts again from its first batch.
+Both forms deliver the same stream, bit by bit, as long as every epoch is read to its end: all
+batches of epoch `initial_epoch`, then all of the next epoch, and so on. An epoch is over when its
+last batch was handed out; one that was broken off before starts again from its first batch. On
+TensorFlow batches are made ahead of the reading, so an epoch that is broken off within its last few
+batches counts as over, and the next pass is the next epoch; elsewhere it starts again, and so does
+one that Keras only peeked into to build a model. To resume exactly, make new batches with
+`initial_epoch`.
 """
 
 import keras
@@ -25,10 +29,20 @@ class BatchMaker:
         seed: Integer that decides order and augmentation.
         drop_remainder: Whether the last batch is left out when it is not full.
         with_indices: Whether the labels are `{"label": labels, "index": positions}`.
+        answers: Array with a teacher's answer to each example of the split, or None. The labels
+            are then `{"label": labels, "teacher": answers}`.
     """
 
     def __init__(
-        self, split, batch_size, shuffle, augmentation, seed, drop_remainder, with_indices=False
+        self,
+        split,
+        batch_size,
+        shuffle,
+        augmentation,
+        seed,
+        drop_remainder,
+        with_indices=False,
+        answers=None,
     ):
         self.split = split
         self.batch_size = batch_size
@@ -36,6 +50,7 @@ class BatchMaker:
         self.augmentation = augmentation
         self.seed = seed
         self.with_indices = with_indices
+        self.answers = answers
         full, rest = divmod(len(split), batch_size)
         self.count = full if drop_remainder or not rest else full + 1
         self.static_batch_size = batch_size if drop_remainder or not rest else None
@@ -58,8 +73,12 @@ class BatchMaker:
         images, labels = self.split.examples(indices)
         if self.augmentation is not None:
             images = self.augmentation(images, indices, self.seed, epoch)
+        if self.with_indices or self.answers is not None:
+            labels = {"label": labels}
         if self.with_indices:
-            labels = {"label": labels, "index": indices.astype("int32")}
+            labels["index"] = indices.astype("int32")
+        if self.answers is not None:
+            labels["teacher"] = self.answers[indices]
         return self.split.to_float(images), labels
 
 
@@ -96,9 +115,13 @@ def tf_dataset(maker, initial_epoch=0):
             yield batch
 
     size = maker.static_batch_size
-    labels = tf.TensorSpec((size,), tf.int32)
+    one_each = tf.TensorSpec((size,), tf.int32)
+    labels = {"label": one_each}
     if maker.with_indices:
-        labels = {"label": labels, "index": labels}
+        labels["index"] = one_each
+    if maker.answers is not None:
+        labels["teacher"] = tf.TensorSpec((size, *maker.answers.shape[1:]), maker.answers.dtype)
+    labels = labels if len(labels) > 1 else one_each
     images = tf.TensorSpec((size, *maker.split.input_shape), tf.float32)
     dataset = tf.data.Dataset.from_generator(one_pass, output_signature=(images, labels))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(maker.count))

@@ -88,6 +88,7 @@ class Split:
         initial_epoch=0,
         drop_remainder=False,
         indices=False,
+        answers=None,
     ):
         """Returns batches to give to `fit`, `evaluate` or `predict`.
 
@@ -107,6 +108,10 @@ class Split:
             indices: Whether the labels come as `{"label": labels, "index": positions}`, with the
                 position of each example in this split, as a Distiller hands it to losses that
                 keep something for each example.
+            answers: A teacher's logits for each example of this split, array (n, classes), as
+                `teacher.predict(split.arrays()[0])` gives them. The labels then come as `{"label":
+                labels, "teacher": logits}`, for a Distiller with `teacher=None`. They are answers
+                to the images as they are: leave them out where images are augmented.
 
         Returns:
             (images, labels) batch by batch, float32 in [0, 1] and int32: a `tf.data.Dataset` on the
@@ -136,10 +141,27 @@ class Split:
                     f"{argument}={value!r}"
                 )
         augmentation = augmentations.resolve(augmentation, self.name)
+        if answers is not None:
+            answers = self._check_answers(answers, augmentation)
         maker = batches.BatchMaker(
-            self, batch_size, shuffle, augmentation, seed, drop_remainder, indices
+            self, batch_size, shuffle, augmentation, seed, drop_remainder, indices, answers
         )
         return batches.make(maker, initial_epoch)
+
+    def _check_answers(self, answers, augmentation):
+        """Returns the answers as an array, or raises unless there is one for each plain image."""
+        answers = np.asarray(answers)
+        if len(answers) != len(self):
+            raise ValueError(
+                f"Expected an answer for each of the {len(self)} examples. Received: "
+                f"{len(answers)} answers"
+            )
+        if augmentation is not None:
+            raise ValueError(
+                "Expected no augmentation beside `answers`, which the teacher gave to the images "
+                f"as they are. Received: augmentation={augmentation}"
+            )
+        return answers
 
 
 @dataclasses.dataclass(frozen=True)

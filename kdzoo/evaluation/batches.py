@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdzoo.checks import looks_like_pixels, rescales
+from kdzoo.inputs import looks_like_pixels, rescales
 
 
 def labelled_batches(x, y=None, batch_size=128):

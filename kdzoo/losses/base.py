@@ -1,6 +1,7 @@
 """What every distillation loss has in common: the layers it taps and one value per sample."""
 
 import math
+import numbers
 import re
 
 import keras
@@ -86,7 +87,8 @@ class DistillationLoss(keras.layers.Layer):
                 `None` where the data carry none.
 
         Returns:
-            Float32 tensor of shape `(batch,)`.
+            Float32 tensor of shape `(batch,)`; or `(batch, ...)` with a value for each position of
+            a sample, which are then averaged, by `sample_weight` if it is given for positions.
         """
         raise TypeError(
             f"Expected `{type(self).__name__}` to implement "
@@ -140,7 +142,7 @@ def unit_rows(rows):
 
 def check_positive(name, value):
     """Returns `value` as a float, or raises unless it is a finite number above zero."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"Expected `{name}` to be a positive number. Received: {name}={value!r}")
     if not 0 < value < float("inf"):
         raise ValueError(f"Expected `{name}` to be above 0 and finite. Received: {name}={value}")

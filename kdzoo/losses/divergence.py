@@ -2,8 +2,6 @@
 
 from keras import ops
 
-from kdzoo.losses.base import mean_over_positions
-
 # Difference of logits up to which the exponential is summed as it is.
 _NEAR = 10.0
 
@@ -22,7 +20,7 @@ def float32_pair(teacher_logits, student_logits):
 
 
 def kl_divergence(teacher_logits, student_logits):
-    """KL(softmax(teacher) ‖ softmax(student)) in nats, `(batch,)`.
+    """KL(softmax(teacher) ‖ softmax(student)) in nats, over the last axis: `(batch, ...)`.
 
     With u the difference student − teacher, less its mean under the teacher's p, the divergence is
     log E_p[exp(u)]. At high temperatures u is small, and the usual Σ p (log p − log q) loses
@@ -36,4 +34,4 @@ def kl_divergence(teacher_logits, student_logits):
     excess = excess - ops.sum(probs * excess, axis=-1, keepdims=True)
     is_near = ops.max(excess, axis=-1) < _NEAR
     near = ops.log1p(ops.sum(probs * ops.expm1(ops.minimum(excess, _NEAR)), axis=-1))
-    return mean_over_positions(ops.where(is_near, near, usual))
+    return ops.where(is_near, near, usual)

@@ -65,11 +65,14 @@ def soft_targets(teacher_logits, student_logits, temperature=1.0):
     Reference: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
     arXiv:1503.02531, section 2.
     """
+    return mean_over_positions(_soft_targets(teacher_logits, student_logits, temperature))
+
+
+def _soft_targets(teacher_logits, student_logits, temperature):
+    """`soft_targets` of every position, `(batch, ...)`."""
     temperature = _check_temperature(temperature)
-    teacher_logits, student_logits = float32_pair(teacher_logits, student_logits)
-    return temperature**2 * kl_divergence(
-        teacher_logits / temperature, student_logits / temperature
-    )
+    teacher, student = float32_pair(teacher_logits, student_logits)
+    return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
 
 
 def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, std=1.0):
@@ -99,6 +102,11 @@ def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, 
     Reference: Ba & Caruana, "Do Deep Nets Really Need to be Deep?", 2014, arXiv:1312.6184,
     equation 1 and section 2.2.
     """
+    return mean_over_positions(_logit_regression(teacher_logits, student_logits, target, mean, std))
+
+
+def _logit_regression(teacher_logits, student_logits, target, mean, std):
+    """`logit_regression` of every position, `(batch, ...)`."""
     teacher, student = float32_pair(teacher_logits, student_logits)
     if target == "kl":
         return kl_divergence(teacher, student)
@@ -108,7 +116,7 @@ def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, 
         teacher, student = (teacher - mean) / std, (student - mean) / std
     else:
         raise unknown_name("target", target, LogitRegression.TARGETS)
-    return mean_over_positions(0.5 * ops.sum(ops.square(teacher - student), axis=-1))
+    return 0.5 * ops.sum(ops.square(teacher - student), axis=-1)
 
 
 def logit_statistics(logits):
@@ -213,7 +221,7 @@ class SoftTargets(_Softened):
         super().__init__(temperature, teacher_layer, student_layer, name)
 
     def call(self, teacher, student, labels=None):
-        return soft_targets(teacher, student, self._temperature.variable)
+        return _soft_targets(teacher, student, self._temperature.variable)
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -232,7 +240,7 @@ class LogitRegression(DistillationLoss):
         name: Name of the loss.
 
     Raises:
-        ValueError: If `target` is unknown, or `std` is not above 0.
+        ValueError: If `target` is unknown, `std` is not above 0, or a number is not finite.
 
     Example:
 
@@ -262,11 +270,14 @@ class LogitRegression(DistillationLoss):
         self.target = target
         self.mean = np.asarray(mean, "float32")
         self.std = np.asarray(std, "float32")
-        if not (self.std > 0).all():
-            raise ValueError(f"Expected `std` to be above 0 for every class. Received: std={std}")
+        if not (self.std > 0).all() or not np.isfinite([*self.mean.flat, *self.std.flat]).all():
+            raise ValueError(
+                "Expected `std` to be above 0, and `mean` and `std` finite, for every class. "
+                f"Received: mean={mean}, std={std}"
+            )
 
     def call(self, teacher, student, labels=None):
-        return logit_regression(teacher, student, self.target, self.mean, self.std)
+        return _logit_regression(teacher, student, self.target, self.mean, self.std)
 
     def get_config(self):
         config = {"target": self.target, "mean": self.mean.tolist(), "std": self.std.tolist()}
@@ -304,6 +315,11 @@ class DecoupledSoftTargets(_Softened):
         name=None,
     ):
         super().__init__(temperature, teacher_layer, student_layer, name)
+        for part, weight in (("target", target_weight), ("non_target", non_target_weight)):
+            if not 0 <= weight < float("inf"):
+                raise ValueError(
+                    f"Expected `{part}_weight` to be a number of at least 0. Received: {weight}"
+                )
         self.target_weight = float(target_weight)
         self.non_target_weight = float(non_target_weight)
 

@@ -22,8 +22,8 @@ class Ensemble(keras.Model):
         When called on inputs `(batch, ...)`, logits `(batch, classes)` in float32.
 
     Raises:
-        ValueError: If there is no member, one is not a `keras.Model` or ends in a softmax, the
-            class counts differ, or `average` is unknown.
+        ValueError: If there is no member, one is not a `keras.Model`, ends in a softmax or has
+            several outputs, the class counts differ, or `average` is unknown.
 
     Example:
 
@@ -53,6 +53,11 @@ class Ensemble(keras.Model):
                     f"Expected members that give logits. Received: {member.name!r}, which ends in "
                     f"a {activation}; pass `kdzoo.as_logits(member)`."
                 )
+            if len(getattr(member, "outputs", None) or [None]) > 1:
+                raise ValueError(
+                    f"Expected members of one output. Received: {member.name!r} with "
+                    f"{len(member.outputs)}; make a model of the output to be averaged."
+                )
         classes = {m.output_shape[-1] for m in members if getattr(m, "inputs", None)}
         if len(classes) > 1:
             raise ValueError(
@@ -68,6 +73,11 @@ class Ensemble(keras.Model):
             return ops.mean(ops.stack(answers), axis=0)
         log_probs = ops.stack([ops.log_softmax(answer, axis=-1) for answer in answers])
         return ops.logsumexp(log_probs, axis=0) - ops.log(float(len(answers)))
+
+    @property
+    def graph(self):
+        """A member that is a graph, for its shapes; `None` if none is."""
+        return next((m for m in self.members if getattr(m, "inputs", None)), None)
 
     def compute_output_shape(self, input_shape):
         return self.members[0].compute_output_shape(input_shape)

@@ -3,6 +3,10 @@
 import keras
 
 _STRIPPED = ("softmax", "sigmoid")
+# Other names of the same functions.
+_ALIASES = {"softmax_v2": "softmax"}
+# Layers that hand on what they are given, in another shape or type.
+_PASSING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
 
 
 def final_activation(model):
@@ -15,12 +19,29 @@ def final_activation(model):
         `"softmax"` or `"sigmoid"` if an output of the model is one; `None` if no output is, or
         the model is subclassed and cannot be looked into.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        return _activation(model.layers[-1])
+    if isinstance(model, keras.Sequential):
+        layers = [layer for layer in model.layers if not _passes(layer)]
+        return _activation(layers[-1]) if layers else None
     for tensor in keras.tree.flatten(getattr(model, "outputs", None) or []):
-        if name := _activation(tensor._keras_history.operation):
+        if name := _activation(_maker(tensor)):
             return name
     return None
+
+
+def _passes(operation):
+    """Whether an operation hands its input on: a reshape, or the identity."""
+    identity = isinstance(operation, keras.layers.Activation) and (
+        operation.activation is keras.activations.linear
+    )
+    return identity or isinstance(operation, _PASSING)
+
+
+def _maker(tensor):
+    """The operation that made the values of a tensor, whatever reshaped them since."""
+    operation = tensor._keras_history.operation
+    while _passes(operation) and len(operation._inbound_nodes) == 1:
+        operation = keras.tree.flatten(operation.input)[0]._keras_history.operation
+    return operation
 
 
 def as_logits(model):
@@ -62,7 +83,10 @@ def as_logits(model):
             return as_logits(layer)
         if isinstance(layer, keras.layers.Softmax):
             return keras.layers.Activation("linear", name=layer.name, dtype=layer.dtype_policy)
-        return layer.__class__.from_config({**layer.get_config(), "activation": "linear"})
+        config = layer.get_config()
+        inner = config["layer"]["config"] if isinstance(layer, keras.layers.Wrapper) else config
+        inner["activation"] = "linear"
+        return layer.__class__.from_config(config)
 
     for operation in _final_operations(model):
         _check_strippable(operation)
@@ -76,15 +100,23 @@ def as_logits(model):
 
 def _before_softmax(tensor):
     """What goes into the softmax layer that made the tensor; the tensor itself if none did."""
-    operation = tensor._keras_history.operation
-    return operation.input if isinstance(operation, keras.layers.Softmax) else tensor
+    softmax, operation = _maker(tensor), tensor._keras_history.operation
+    if not isinstance(softmax, keras.layers.Softmax):
+        return tensor
+    after = []
+    while operation is not softmax:
+        after.append(operation)
+        operation = operation.input._keras_history.operation
+    logits = softmax.input
+    for layer in reversed(after):
+        logits = layer.__class__.from_config(layer.get_config())(logits)
+    return logits
 
 
 def _final_operations(model):
     if isinstance(model, keras.Sequential):
-        return [model.layers[-1]]
-    outputs = keras.tree.flatten(model.outputs)
-    operations = [tensor._keras_history.operation for tensor in outputs]
+        return [layer for layer in model.layers if not _passes(layer)][-1:]
+    operations = [_maker(tensor) for tensor in keras.tree.flatten(model.outputs)]
     return [operation for operation in operations if _activation(operation)]
 
 
@@ -92,8 +124,11 @@ def _activation(operation):
     """The name of the probability-giving activation that an operation ends in, or `None`."""
     if isinstance(operation, keras.Model):
         return final_activation(operation)
-    activation = getattr(operation, "activation", None)
-    name = getattr(activation, "__name__", type(operation).__name__.lower())
+    if isinstance(operation, keras.layers.Wrapper):
+        return _activation(operation.layer)
+    last = getattr(operation, "activation", None) or operation
+    name = getattr(last, "__name__", type(last).__name__.lower())
+    name = _ALIASES.get(name, name)
     return name if name in _STRIPPED else None
 
 

@@ -14,6 +14,7 @@ def mlp(
     input_shape=(28, 28, 1),
     dropout=0.0,
     input_dropout=0.0,
+    max_norm=None,
     name=None,
 ):
     """Builds a fully connected network with ReLU hidden layers.
@@ -27,6 +28,8 @@ def mlp(
         input_shape: (height, width, channels) of one image.
         dropout: Rate of dropout after each hidden layer, in [0, 1).
         input_dropout: Rate of dropout on the pixels, in [0, 1).
+        max_norm: Largest L2 norm of the weights into a hidden unit, above 0; `None` for any. The
+            paper's teacher is constrained so.
         name: Name of the model; `"mlp_"` and the hidden units when None.
 
     Returns:
@@ -54,6 +57,8 @@ def mlp(
     blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
+    if max_norm is not None and not (isinstance(max_norm, int | float) and max_norm > 0):
+        raise ValueError(f"Expected max_norm above 0, or None. Received: max_norm={max_norm!r}")
     shape = blocks.check_image_shape(input_shape, least=1)
     inputs = keras.Input(shape, name="image")
     x = layers.Reshape((math.prod(shape),), name="flatten")(inputs)
@@ -61,7 +66,11 @@ def mlp(
         x = layers.Dropout(input_dropout, name="input_dropout")(x)
     for stage, units in enumerate(hidden, start=1):
         x = layers.Dense(
-            units, activation="relu", kernel_initializer="he_normal", name=f"stage{stage}"
+            units,
+            activation="relu",
+            kernel_initializer="he_normal",
+            kernel_constraint=None if max_norm is None else keras.constraints.MaxNorm(max_norm),
+            name=f"stage{stage}",
         )(x)
         if stage == len(hidden):
             x = layers.Activation("linear", name="features")(x)

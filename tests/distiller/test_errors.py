@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.losses import SoftTargets
+from kdzoo.losses import LogitRegression, SoftTargets
 
 
 def test_unequal_class_counts(make_net):
@@ -200,3 +200,90 @@ def test_answers_without_a_tap(make_net, data, cross_entropy):
 def test_misspelt_public_names_suggest_the_nearest():
     with pytest.raises(AttributeError, match="Did you mean 'Distiller'"):
         kdzoo.Distiler  # noqa: B018
+
+
+def test_an_ensembles_classes_and_inputs_are_checked_too(make_net):
+    with pytest.raises(ValueError, match="the same classes"):
+        kdzoo.Distiller(kdzoo.Ensemble([make_net(8, classes=4)]), make_net(4), SoftTargets(3.0))
+    other = keras.Sequential(
+        [keras.Input((5, 5, 2)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    with pytest.raises(ValueError, match="the same inputs"):
+        kdzoo.Distiller(kdzoo.Ensemble([other]), make_net(4), SoftTargets(3.0))
+    inputs = keras.Input((5,))
+    several = keras.Model(inputs, [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)])
+    with pytest.raises(ValueError, match="members of one output"):
+        kdzoo.Ensemble([several])
+
+
+def test_probabilities_of_a_teacher_that_cannot_be_looked_into(make_net, data, cross_entropy):
+    class Opaque(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.net = make_net(8)
+
+        def call(self, x, training=None):
+            return keras.ops.softmax(self.net(x, training=training))
+
+    x, y, _ = data
+    teacher = Opaque()
+    answers = keras.ops.convert_to_numpy(teacher(x))
+    for given, labels in ((teacher, y), (None, {"label": y, "teacher": answers})):
+        distiller = kdzoo.Distiller(given, make_net(4), SoftTargets(3.0))
+        distiller.compile("sgd", cross_entropy)
+        with pytest.raises(ValueError, match=r"teacher's logits. Received: probabilities"):
+            distiller.fit(x, labels, verbose=0)
+
+
+def test_a_py_dataset_and_validation_data_are_looked_at(make_net, data, cross_entropy):
+    x, y, _ = data
+    pixels = np.linspace(0, 255, x.size, dtype="float32").reshape(x.shape)
+
+    class Pixels(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return pixels, y
+
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match="divide the images by 255"):
+        distiller.fit(Pixels(), verbose=0)
+    with pytest.raises(ValueError, match="labels from 0 to 2"):
+        distiller.fit(x, y, validation_data=(x, y + 1), verbose=0)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras's own, at unknown sizes.
+def test_streams_say_it_in_one_sentence_too(make_net, data, cross_entropy):
+    import tensorflow as tf
+
+    x, y, _ = data
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    wrong = tf.data.Dataset.from_tensor_slices((x, y + 7)).batch(8)
+    with pytest.raises(ValueError, match=r"classes of the student.*label \d+; number") as caught:
+        distiller.fit(wrong, shuffle=False, verbose=0)
+    assert len(str(caught.value)) < 300
+    empty = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).filter(lambda *each: False)
+    with pytest.raises(ValueError, match="a data set without a batch"):
+        distiller.fit(empty, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LogitRegression(mean=float("nan")),
+        lambda: kdzoo.losses.DecoupledSoftTargets(target_weight=-1),
+        lambda: kdzoo.losses.DecoupledSoftTargets(non_target_weight=float("nan")),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(make):
+    with pytest.raises(ValueError, match="Expected"):
+        make()
+
+
+def test_numpy_numbers_are_numbers():
+    assert SoftTargets(np.float32(4)).temperature == 4.0
+    assert SoftTargets(np.int64(4)).temperature == 4.0

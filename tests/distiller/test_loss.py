@@ -224,3 +224,82 @@ def test_several_inputs_and_outputs(cross_entropy):
     assert history["distillation_loss"][0] == pytest.approx(expected, rel=1e-4)
     hard = sum(-log_softmax(ours[name])[np.arange(12), y[name]].mean() for name in "ab")
     assert history["student_loss"][0] == pytest.approx(hard, rel=1e-4)
+
+
+def test_a_tapped_layer_that_is_named_logits_is_not_taken_for_the_output(data, check_weights):
+    x, y, _ = data
+
+    def net(units, scale, seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((6, 6, 2))
+        hidden = keras.layers.Dense(units, name="logits")(keras.layers.Flatten()(inputs))
+        return keras.Model(inputs, keras.layers.Rescaling(scale)(hidden))
+
+    teacher, student = net(3, 5.0, 1), net(3, 7.0, 2)
+    answers = [ops.convert_to_numpy(m(x)) / scale for m, scale in ((teacher, 5), (student, 7))]
+    loss = LogitRegression(teacher_layer="logits", student_layer="logits")
+    distiller = kdzoo.Distiller(teacher, student, loss, student_loss_weight=0.0)
+    logs = first_step(distiller, None, x, y)
+    expected = 0.5 * ((answers[0] - answers[1]) ** 2).sum(-1).mean()
+    assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_labels_by_output_name_reach_their_own_output(data):
+    x, _, _ = data
+    labels = {"zeta": np.zeros(24, "int32"), "alpha": np.full(24, 3, "int32")}
+
+    def net(seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((6, 6, 2))
+        flat = keras.layers.Flatten()(inputs)
+        return keras.Model(inputs, [keras.layers.Dense(4, name=name)(flat) for name in labels])
+
+    teacher, student = net(1), net(2)
+    losses = [keras.losses.SparseCategoricalCrossentropy(from_logits=True) for _ in labels]
+    values = []
+    for y in (labels, list(labels.values())):
+        distiller = kdzoo.Distiller(teacher, student, DecoupledSoftTargets())
+        distiller.compile(keras.optimizers.SGD(0.0), losses)
+        history = distiller.fit(x, y, batch_size=24, verbose=0).history
+        values.append(history["distillation_loss"][0])
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.fixture
+def sequences():
+    """Images of rows read as sequences (4, 5, 6), a model for each, labels and weights by step."""
+    rng = np.random.default_rng(4)
+
+    def net(seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((5, 6))
+        return keras.Model(inputs, keras.layers.Dense(3)(inputs))
+
+    x = rng.normal(size=(4, 5, 6)).astype("float32")
+    return net(1), net(2), x, rng.integers(0, 3, (4, 5)), rng.uniform(0, 2, (4, 5))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_weights_by_position_weigh_positions(sequences, cross_entropy, temperature):
+    teacher, student, x, y, weights = sequences
+    answers, outputs = (ops.convert_to_numpy(model(x)) for model in (teacher, student))
+    distiller = kdzoo.Distiller(teacher, student, SoftTargets(temperature))
+    logs = first_step(distiller, cross_entropy, x, y, sample_weight=weights.astype("float32"))
+    expected = (weights * soft_targets(answers, outputs, temperature)).mean()
+    assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_weights_by_position_need_values_by_position(sequences, cross_entropy):
+    teacher, student, x, y, weights = sequences
+    loss = kdzoo.losses.SimilarityPreserving()
+    distiller = kdzoo.Distiller(teacher, student, loss)
+    with pytest.raises(ValueError, match="one weight for each sample"):
+        first_step(distiller, cross_entropy, x, y, sample_weight=weights)
+
+
+def test_labels_alone_may_come_in_a_dictionary(make_net, data, cross_entropy):
+    x, y, _ = data
+    distiller = kdzoo.Distiller(None, make_net(4), SoftTargets(2.0))
+    distiller.compile("sgd", cross_entropy)
+    plain = distiller.evaluate(x, y, verbose=0)
+    assert distiller.evaluate(x, {"label": y}, verbose=0) == pytest.approx(plain, rel=1e-6)

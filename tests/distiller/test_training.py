@@ -290,3 +290,26 @@ def test_callbacks_see_an_ordinary_model(compiled, data, tmp_path):
     assert len(history.epoch) == 2
     assert keras.saving.load_model(tmp_path / "best.keras").predict(x, verbose=0).shape == (24, 3)
     assert "distillation_loss" in (tmp_path / "log.csv").read_text()
+
+
+def test_it_is_called_as_keras_calls_it(make_net, data, cross_entropy):
+    """By position, as in scripts for keras.distillation and for `keras.Model`."""
+    x, y, _ = data
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(2.0), None, 0.5, "mine")
+    assert distiller.name == "mine"
+    distiller.compile("sgd", cross_entropy, ["accuracy"])
+    history = distiller.fit(x, y, 8, 1, 0, None, 0.25).history
+    assert {"accuracy", "val_accuracy"} <= set(history)
+    assert not kdzoo.Distiller(None, make_net(4), SoftTargets(2.0), trainable=False).trainable
+
+
+def test_a_callback_list_is_taken_and_not_filled_up(compiled, data):
+    x, y, _ = data
+    distiller = compiled()
+    epochs = []
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+    callbacks = keras.callbacks.CallbackList([note], add_history=True, model=distiller)
+    for _ in range(2):
+        distiller.fit(x, y, batch_size=8, callbacks=callbacks, verbose=0)
+    assert epochs == [0, 0]
+    assert len(callbacks.callbacks) == 3

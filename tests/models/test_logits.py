@@ -39,6 +39,20 @@ CASES = {
     "activation_layer": lambda: layer(keras.layers.Activation("softmax")),
     "sequential": lambda: sequential("softmax"),
     "nested": lambda: nested("softmax"),
+    "softmax_object": lambda: dense(keras.layers.Softmax()),
+    "softmax_then_reshape": lambda: layer(
+        lambda x: keras.layers.Reshape((3,))(keras.layers.Softmax()(x))
+    ),
+    "softmax_then_float32": lambda: layer(
+        lambda x: keras.layers.Activation("linear", dtype="float32")(keras.layers.Softmax()(x))
+    ),
+    "sequential_then_float32": lambda: keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Dense(3, activation="softmax"),
+            keras.layers.Activation("linear", dtype="float32"),
+        ]
+    ),
 }
 
 
@@ -109,3 +123,24 @@ def test_what_cannot_be_stripped_says_what_to_do():
         as_logits(function)
     with pytest.raises(ValueError, match="'twice', to be used once"):
         as_logits(shared)
+
+
+def test_a_softmax_at_each_step_of_a_sequence_is_stripped():
+    inputs = keras.Input((4, 5))
+    last = keras.layers.TimeDistributed(keras.layers.Dense(3, activation="softmax"))
+    model = keras.Model(inputs, last(inputs))
+    x = np.random.default_rng(0).normal(size=(2, 4, 5)).astype("float32")
+    assert final_activation(model) == "softmax"
+    logits = ops.convert_to_numpy(as_logits(model)(x))
+    np.testing.assert_allclose(ops.softmax(logits), model(x), rtol=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_tensorflows_own_softmax_is_seen():
+    import tensorflow as tf
+
+    assert final_activation(dense(tf.nn.softmax)) == "softmax"
+
+
+def test_a_model_that_is_not_built_is_seen_too():
+    assert final_activation(keras.Sequential([keras.layers.Dense(3, "softmax")])) == "softmax"
