@@ -38,6 +38,8 @@ class Comparison:
         student_arguments: Further arguments of the student's builder.
         validation: Fraction of the training images that is held out; `None` for a tenth, 0 to
             train on all of them, with settings that were chosen before.
+        precision: The policy that all are trained in, `"float32"` or `"mixed_bfloat16"`; what is
+            measured, saved and asked for its answers is in float32.
         paper: What the paper reports for each kind, test errors, to stand beside ours.
     """
 
@@ -57,6 +59,7 @@ class Comparison:
     teacher_arguments: dict = dataclasses.field(default_factory=dict)
     student_arguments: dict = dataclasses.field(default_factory=dict)
     validation: float | None = None
+    precision: str = "float32"
     paper: dict = dataclasses.field(default_factory=dict)
 
     def smoke(self):
@@ -168,6 +171,9 @@ class Comparison:
             return keras.saving.load_model(home / "model.keras"), row
         start = time.perf_counter()
         model, history = self._fit(kind, seed, data, teacher, home, settings, verbose, callbacks)
+        if self.precision != "float32":
+            weights, model = model.get_weights(), self._create(kind, data)
+            model.set_weights(weights)
         with atomic_path(home / "model.keras") as path:
             model.save(path)
         row = {
@@ -238,8 +244,10 @@ class Comparison:
         )
         return model, history
 
-    def _build(self, kind, data, teacher):
-        """Returns a fresh model, and what is to be trained: itself or its Distiller."""
+    def _create(self, kind, data, precision="float32"):
+        """Returns a fresh model of this kind that computes in this precision."""
+        import keras
+
         import kdzoo
 
         name, arguments = (
@@ -247,7 +255,18 @@ class Comparison:
             if kind == "teacher"
             else (self.student, self.student_arguments)
         )
-        model = kdzoo.create(name, data.classes, data.input_shape, **arguments)
+        usual = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(precision)
+        try:
+            return kdzoo.create(name, data.classes, data.input_shape, **arguments)
+        finally:
+            keras.config.set_dtype_policy(usual)
+
+    def _build(self, kind, data, teacher):
+        """Returns a fresh model, and what is to be trained: itself or its Distiller."""
+        import kdzoo
+
+        model = self._create(kind, data, self.precision)
         if kind != "distilled":
             kdzoo.fuse_batch_normalization(model)
             return model, model
@@ -314,6 +333,8 @@ RECIPES = {
         teacher_epochs=300,
         epochs=100,
         temperature=20.0,
+        batch_size=256,
+        precision="mixed_bfloat16",
         teacher_learning_rate=1e-3,
         learning_rate=1e-3,
         weight_decay=0.0,

@@ -1,0 +1,48 @@
+"""What the README says of a recipe is what its results say, and they are of this recipe."""
+
+import json
+import pathlib
+
+import pytest
+
+import kdzoo
+from kdzoo.recipes import RECIPES
+from kdzoo.recipes.comparison import _summary
+
+RESULTS = sorted((pathlib.Path(kdzoo.__file__).parent / "recipes" / "results").glob("*.json"))
+README = pathlib.Path(kdzoo.__file__).parents[1] / "README.md"
+
+
+def by_name(path):
+    return path.stem
+
+
+@pytest.fixture(params=RESULTS, ids=by_name)
+def results(request):
+    return request.param.stem, json.loads(request.param.read_text())
+
+
+def test_the_results_are_of_the_recipe_that_bears_the_name(results):
+    name, content = results
+    settings = json.loads(json.dumps(vars(RECIPES[name])))
+    # A field that came later has a default that changes nothing of what came before.
+    assert {key: settings[key] for key in content["settings"]} == content["settings"]
+
+
+def test_the_summary_follows_from_the_rows(results):
+    _, content = results
+    for kind, summary in content["summary"].items():
+        assert _summary(content["rows"], kind) == summary
+
+
+def test_the_readme_says_what_was_measured(results):
+    """Each line of the recipe's table in the README: kind, accuracy, parameters."""
+    _, content = results
+    text = README.read_text(encoding="utf-8")
+    for kind, summary in content["summary"].items():
+        rows = [row for row in content["rows"] if row["kind"] == kind]
+        accuracy = f"{100 * summary['mean']:.2f}"
+        if len(rows) > 1:
+            accuracy += f" ± {100 * summary['std']:.2f}"
+        assert accuracy in text, f"{kind}: {accuracy}"
+        assert f"{rows[0]['parameters']:,}" in text, kind
