@@ -1,8 +1,10 @@
-"""What the families share: the checks of their arguments, batch normalization and the head."""
+"""What the families share: checks of arguments, normalization, maxout, pooling and the head."""
 
+import math
 import numbers
 
 import keras
+from keras import layers
 
 
 def is_count(value, least=1):
@@ -46,11 +48,137 @@ def check_image_shape(input_shape, least=8):
     return tuple(int(size) for size in shape)
 
 
+def check_counts(argument, counts, length=None, least=1):
+    """Returns `counts`, the value of `argument`, as a tuple of integers of at least `least`.
+
+    Args:
+        argument: Name of the argument.
+        counts: A list or tuple of integers.
+        length: How many there must be; any number when None.
+        least: The smallest value allowed.
+
+    Returns:
+        A tuple of integers.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    counted = isinstance(counts, list | tuple) and all(is_count(each, least) for each in counts)
+    if not counted or length not in (None, len(counts)):
+        number = "" if length is None else f"{length} "
+        raise ValueError(
+            f"Expected {argument} to hold {number}integers of at least {least}. "
+            f"Received: {argument}={counts!r}"
+        )
+    return tuple(int(each) for each in counts)
+
+
+def check_count(argument, count, least=1):
+    """Raises `ValueError` unless `count`, the value of `argument`, is an integer from `least`."""
+    if not is_count(count, least):
+        raise ValueError(
+            f"Expected {argument} to be an integer of at least {least}. "
+            f"Received: {argument}={count!r}"
+        )
+
+
 def batch_norm(epsilon=1e-5, name=None):
     """Batch normalization that averages over about ten batches, as these small images want."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
+    return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
 
 
-def logits(classes):
+def logits(classes, max_norm=None):
     """The last layer of every family: one float32 logit for each class, in any dtype policy."""
-    return keras.layers.Dense(classes, dtype="float32", name="logits")
+    bound = _norm_bound(max_norm, rank=2)
+    return layers.Dense(classes, kernel_constraint=bound, dtype="float32", name="logits")
+
+
+def maxout(
+    x,
+    units,
+    pieces,
+    prefix,
+    kernel_size=None,
+    padding="same",
+    variance=1.0,
+    max_norm=None,
+    name=None,
+):
+    """Applies maxout units: each is the largest of `pieces` linear functions of what it sees.
+
+    One layer computes all pieces; a reshape puts those of a unit side by side, and max pooling
+    picks the largest. These are plain layers that LiteRT, TF-MOT and all backends know, and the
+    gradient of pooling is faster on the CPU than that of a maximum over an axis.
+
+    Args:
+        x: Symbolic tensor (batch, height, width, channels), or (batch, features) for dense units.
+        units: Number of units.
+        pieces: Number of linear functions of each unit, at least 2.
+        prefix: What the names of the layers start with.
+        kernel_size: Side of the convolution's kernel; None for dense units.
+        padding: `"same"`, or the number of zeros on each side of the image.
+        variance: Variance of the first weights, times the number of inputs. At 1, units of two
+            pieces keep the mean square of what they see; more pieces or pooling raise it.
+        max_norm: Largest L2 norm of the weights of a piece; None for any.
+        name: Name of the last layer; the prefix and `"_units"` when None.
+
+    Returns:
+        Symbolic tensor (batch, height, width, units), or (batch, units).
+
+    Reference:
+        Goodfellow et al. 2013, "Maxout Networks", arXiv:1302.4389, section 2.
+    """
+    shared = {
+        "kernel_initializer": keras.initializers.VarianceScaling(variance, "fan_in"),
+        "kernel_constraint": _norm_bound(max_norm, rank=2 if kernel_size is None else 4),
+    }
+    if kernel_size is None:
+        outputs = (units,)
+        x = layers.Dense(pieces * units, name=f"{prefix}_dense", **shared)(x)
+    else:
+        if padding not in ("same", 0):
+            x = layers.ZeroPadding2D(padding, name=f"{prefix}_zeros")(x)
+        x = layers.Conv2D(
+            pieces * units,
+            kernel_size,
+            padding="same" if padding == "same" else "valid",
+            name=f"{prefix}_conv",
+            **shared,
+        )(x)
+        outputs = (*x.shape[1:3], units)
+    positions = math.prod(outputs[:-1])
+    x = layers.Reshape((positions, pieces, units), name=f"{prefix}_pieces")(x)
+    x = layers.MaxPooling2D((1, pieces), name=f"{prefix}_largest")(x)
+    return layers.Reshape(outputs, name=name or f"{prefix}_units")(x)
+
+
+def _norm_bound(max_norm, rank):
+    """The constraint of a kernel of this rank, filter by filter."""
+    if max_norm is None:
+        return None
+    return keras.constraints.MaxNorm(max_norm, axis=list(range(rank - 1)))
+
+
+def max_pool(x, size, name):
+    """Applies max pooling of windows `size` wide, 2 apart; the last may hang over the edge.
+
+    Caffe and cuda-convnet pool like this: n pixels become ceil((n - size) / 2) + 1, where `"same"`
+    would shift the windows of a 4x4 pooling and `"valid"` drop the last. An odd side is pooled in
+    two steps instead, of which only the second, at the end, is incomplete.
+
+    Args:
+        x: Symbolic tensor (batch, height, width, channels).
+        size: Width of the windows, 2 or 4; an image smaller than that is one window.
+        name: Name of the last layer.
+
+    Returns:
+        Symbolic tensor (batch, new height, new width, channels).
+    """
+    sides = x.shape[1:3]
+    if size > 2 and any(side % 2 or side < size for side in sides):
+        last = tuple(2 + side % 2 for side in sides)
+        first = tuple(min(size + 1 - w, side) for w, side in zip(last, sides, strict=True))
+        x = layers.MaxPooling2D(first, strides=1, name=f"{name}_first")(x)
+        return layers.MaxPooling2D(last, strides=2, padding="same", name=name)(x)
+    padding = "same" if size == 2 else "valid"
+    return layers.MaxPooling2D(size, strides=2, padding=padding, name=name)(x)

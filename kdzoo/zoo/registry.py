@@ -7,7 +7,11 @@ from kdzoo.utils import unknown_name
 
 MOBILENETS = "Howard et al. 2017, arXiv:1704.04861"
 WIDE_RESNETS = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
+RESNETS = "He et al. 2016, arXiv:1512.03385"
+FITNETS = "Romero et al. 2015, arXiv:1412.6550"
+MAXOUT = "Goodfellow et al. 2013, arXiv:1302.4389"
 DISTILLATION = "Hinton, Vinyals & Dean 2015, arXiv:1503.02531"
+DEEP_COMPRESSION = "Han, Mao & Dally 2016, arXiv:1510.00149"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +138,7 @@ def create(name, classes=10, input_shape=None, **overrides):
     Args:
         name: A name in `list_models()`.
         classes: Number of classes, at least 2.
-        input_shape: (height, width, channels) of one image; the family's own default when None,
+        input_shape: (height, width, channels) of one image; the architecture's own when None,
             (32, 32, 3) or (28, 28, 1).
         **overrides: Arguments of the builder to replace or add, e.g. `dropout=0.3`.
 
@@ -158,7 +162,7 @@ def create(name, classes=10, input_shape=None, **overrides):
     return chosen.load_builder()(**arguments)
 
 
-def _register_own():
+def _register_convolutional():
     for hundredths, use in (
         (25, "the smallest student"),
         (50, "the usual student"),
@@ -180,6 +184,61 @@ def _register_own():
             f"Wide residual network WRN-{depth}-{width}.",
             WIDE_RESNETS,
         )
+    for depth in (20, 32, 44, 56, 110):
+        register(
+            f"resnet_{depth}",
+            "kdzoo.models.resnet:resnet",
+            {"depth": depth},
+            f"Residual network for CIFAR, ResNet-{depth}.",
+            RESNETS,
+        )
+
+
+def _register_fitnets():
+    register(
+        "fitnet_mnist",
+        "kdzoo.models.fitnet:fitnet_mnist",
+        description="FitNet of 6 convolutional maxout layers, the paper's student on MNIST.",
+        paper=FITNETS,
+    )
+    for number, stages in enumerate(
+        (
+            ((16, 16, 16), (32, 32, 32), (48, 48, 64)),
+            ((16, 32, 32), (48, 64, 80), (96, 96, 128)),
+            ((32, 48, 64, 64), (80,) * 4, (128,) * 3),
+            ((32, 32, 32, 48, 48), (80,) * 6, (128,) * 6),
+        ),
+        start=1,
+    ):
+        depth = sum(map(len, stages))
+        register(
+            f"fitnet_{number}",
+            "kdzoo.models.fitnet:fitnet",
+            {"stages": stages},
+            f"FitNet {number} of {depth} convolutional maxout layers, a student on CIFAR.",
+            FITNETS,
+        )
+    register(
+        "maxout_mnist",
+        "kdzoo.models.maxout:maxout",
+        description="Maxout network of 48, 48 and 24 units, FitNets' teacher on MNIST.",
+        paper=MAXOUT,
+    )
+    register(
+        "maxout_cifar",
+        "kdzoo.models.maxout:maxout",
+        {
+            "units": (96, 192, 192),
+            "padding": (4, 3, 3),
+            "dense_units": 500,
+            "input_shape": (32, 32, 3),
+        },
+        "Maxout network of 96, 192, 192 and 500 units, FitNets' teacher on CIFAR.",
+        MAXOUT,
+    )
+
+
+def _register_for_mnist():
     for units, layers, use in (
         (64, 2, "a student for 8x8 digits"),
         (128, 2, "a student for 8x8 digits"),
@@ -193,6 +252,21 @@ def _register_own():
             f"Fully connected, {layers} hidden layers of {units} units, {use}.",
             DISTILLATION,
         )
+    register(
+        "lenet_300_100",
+        "kdzoo.models.lenet:lenet",
+        {"filters": (), "hidden": (300, 100)},
+        "LeNet-300-100: fully connected, as papers on compression measure it.",
+        DEEP_COMPRESSION,
+    )
+    register(
+        "lenet_5",
+        "kdzoo.models.lenet:lenet",
+        description="LeNet-5 in Caffe's form, as papers on compression measure it.",
+        paper=DEEP_COMPRESSION,
+    )
 
 
-_register_own()
+_register_convolutional()
+_register_fitnets()
+_register_for_mnist()

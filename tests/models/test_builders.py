@@ -7,7 +7,18 @@ import sys
 import keras
 import pytest
 
-from kdzoo.models import mlp, separable, wide_resnet
+from kdzoo.models import (
+    fitnet,
+    fitnet_mnist,
+    lenet,
+    maxout,
+    mlp,
+    resnet,
+    separable,
+    wide_resnet,
+)
+
+BUILDERS = [fitnet, fitnet_mnist, lenet, maxout, mlp, resnet, separable, wide_resnet]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +33,29 @@ from kdzoo.models import mlp, separable, wide_resnet
         (separable, {"width": 0}, "width to be a positive number. Received: width=0"),
         (separable, {"width": float("nan")}, "Received: width=nan"),
         (separable, {"width": "0.5"}, "Received: width='0.5'"),
+        (resnet, {"depth": 18}, r"depth to be 6n \+ 2 .* being 14 or 20. Received: depth=18"),
+        (resnet, {"depth": 2}, "being 8 or 14. Received: depth=2"),
+        (resnet, {"depth": True}, "being 20 or 26. Received: depth=True"),
+        (maxout, {"units": (48, 48)}, r"units to hold 3 integers of at least 1. .*\(48, 48\)"),
+        (maxout, {"units": (48, 48, 0)}, re.escape("Received: units=(48, 48, 0)")),
+        (maxout, {"padding": (0, 3, -1)}, "padding to hold 3 integers of at least 0"),
+        (maxout, {"padding": 3}, "Received: padding=3"),
+        (maxout, {"dense_units": 0}, "integer of at least 1. Received: dense_units=0"),
+        (maxout, {"pieces": 1}, "pieces to be an integer of at least 2. Received: pieces=1"),
+        (maxout, {"dense_pieces": 2.0}, "Received: dense_pieces=2.0"),
+        (maxout, {"input_dropout": 1}, "input_dropout to lie in .* Received: input_dropout=1"),
+        (maxout, {"input_shape": (11, 28, 1)}, "height and width at least 12"),
+        (fitnet, {"stages": ((16, 16, 16),)}, "at least two stages"),
+        (fitnet, {"stages": ((16,), ())}, re.escape("Received: stages=((16,), ())")),
+        (fitnet, {"stages": (16, 32, 48)}, "stages to hold integers of at least 1"),
+        (fitnet, {"dense_units": None}, "dense_units to be an integer of at least 1"),
+        (fitnet, {"pieces": 0}, "Received: pieces=0"),
+        (fitnet, {"dense_pieces": True}, "Received: dense_pieces=True"),
+        (fitnet_mnist, {"pieces": "2"}, "Received: pieces='2'"),
+        (lenet, {"filters": (20, 0)}, re.escape("Received: filters=(20, 0)")),
+        (lenet, {"filters": 20}, "filters to hold integers of at least 1"),
+        (lenet, {"hidden": ()}, "hidden to hold the units of at least one layer"),
+        (lenet, {"input_shape": (12, 28, 1)}, "height and width at least 13"),
         (mlp, {"hidden": ()}, "hidden to hold the units of at least one layer"),
         (mlp, {"hidden": (128, 0)}, re.escape("Received: hidden=(128, 0)")),
         (mlp, {"hidden": 128}, "Received: hidden=128"),
@@ -33,15 +67,13 @@ def test_bad_arguments_of_a_family(build, arguments, message):
         build(**arguments)
 
 
-@pytest.mark.parametrize("build", [mlp, separable, wide_resnet])
+@pytest.mark.parametrize("build", BUILDERS)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"classes": 1}, "classes to be an integer of at least 2. Received: classes=1"),
         ({"classes": 10.0}, "Received: classes=10.0"),
         ({"classes": True}, "Received: classes=True"),
-        ({"dropout": 1.0}, r"dropout to lie in \[0, 1\). Received: dropout=1.0"),
-        ({"dropout": None}, "Received: dropout=None"),
         (
             {"input_shape": (32, 32)},
             r"\(height, width, channels\).*Received: input_shape=\(32, 32\)",
@@ -57,7 +89,14 @@ def test_bad_arguments_of_every_family(build, arguments, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("build", [separable, wide_resnet])
+@pytest.mark.parametrize("build", [each for each in BUILDERS if each is not resnet])
+@pytest.mark.parametrize("rate", [1.0, -0.1, None, True])
+def test_bad_dropout(build, rate):
+    with pytest.raises(ValueError, match=rf"dropout to lie in \[0, 1\). Received: dropout={rate}"):
+        build(dropout=rate)
+
+
+@pytest.mark.parametrize("build", [fitnet, fitnet_mnist, resnet, separable, wide_resnet])
 def test_images_below_eight_pixels_are_refused(build):
     with pytest.raises(ValueError, match="height and width at least 8"):
         build(input_shape=(7, 32, 3))
@@ -67,6 +106,12 @@ def test_default_names_say_what_was_built():
     assert wide_resnet(16, 1).name == "wide_resnet_16_1"
     assert separable(0.25).name == "separable_025"
     assert mlp((32, 16)).name == "mlp_32_16"
+    assert resnet(8).name == "resnet_8"
+    assert lenet((4,), (8,)).name == "lenet_4_8"
+    assert maxout((4, 4, 2)).name == "maxout_4_4_2"
+    assert maxout((4, 4, 2), dense_units=8).name == "maxout_4_4_2_8"
+    assert fitnet(((4,), (4, 8)), dense_units=8).name == "fitnet_5_layers"
+    assert fitnet_mnist(name="mine").name == "mine"
     assert mlp((32,), name="mine").name == "mine"
 
 
@@ -131,10 +176,12 @@ def test_models_build_and_run_where_tensorflow_is_not_installed():
 import sys
 sys.modules["tensorflow"] = None  # Any import of it fails, as where it is not installed.
 import numpy as np
-from kdzoo.models import mlp, separable, wide_resnet
+from kdzoo.models import fitnet_mnist, mlp, resnet, separable, wide_resnet
 for model in (
     separable(0.0625, input_shape=(8, 8, 1)),
     wide_resnet(10, 1, input_shape=(8, 8, 1)),
+    resnet(8, input_shape=(8, 8, 1)),
+    fitnet_mnist(input_shape=(8, 8, 1)),
     mlp((16,), input_shape=(8, 8, 1)),
 ):
     print(np.array(model(np.ones((2, 8, 8, 1), "float32"))).shape)
@@ -142,4 +189,4 @@ for model in (
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines() == ["(2, 10)"] * 3, done.stderr
+    assert done.stdout.splitlines() == ["(2, 10)"] * 5, done.stderr

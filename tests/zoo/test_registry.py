@@ -39,7 +39,12 @@ def test_list_models_by_family():
         "wide_resnet_40_2",
     ]
     assert {"mlp_2x128", "mlp_2x800", "mlp_2x1200"} <= set(zoo.list_models("mlp"))
-    families = ("separable", "wide_resnet", "mlp")
+    assert zoo.list_models("resnet") == [f"resnet_{depth}" for depth in (20, 32, 44, 56, 110)]
+    assert zoo.list_models("fitnet") == ["fitnet_1", "fitnet_2", "fitnet_3", "fitnet_4"]
+    assert zoo.list_models("maxout") == ["maxout_mnist", "maxout_cifar"]
+    assert zoo.list_models("lenet") == ["lenet_300_100", "lenet_5"]
+    families = ("separable", "wide_resnet", "resnet", "fitnet_mnist", "fitnet", "maxout")
+    families = (*families, "mlp", "lenet")
     assert zoo.list_models() == [name for each in families for name in zoo.list_models(each)]
 
 
@@ -49,7 +54,7 @@ def test_every_row_is_complete(name):
     assert row.name == name
     assert name.startswith(row.family)
     assert re.fullmatch(r"[^\n]{10,100}\.", row.description)
-    assert re.search(r"\d{4}, arXiv:\d{4}\.\d{5}$", row.paper)
+    assert re.search(r"\d{4}, arXiv:\d{4}\.\d{4,5}$", row.paper)
     assert callable(row.load_builder())
     with pytest.raises(dataclasses.FrozenInstanceError):
         row.name = "other"
@@ -66,6 +71,9 @@ def test_create_passes_everything_on():
 def test_create_with_family_defaults():
     assert zoo.create("mlp_2x64").input_shape == (None, 28, 28, 1)
     assert zoo.create("separable_025").input_shape == (None, 32, 32, 3)
+    assert zoo.create("maxout_mnist").input_shape == (None, 28, 28, 1)
+    assert zoo.create("maxout_cifar").input_shape == (None, 32, 32, 3)
+    assert zoo.create("maxout_cifar", input_shape=(8, 8, 1)).input_shape == (None, 8, 8, 1)
 
 
 def test_unknown_names_suggest_the_nearest():
@@ -75,7 +83,7 @@ def test_unknown_names_suggest_the_nearest():
         zoo.create("separable_50")
     with pytest.raises(ValueError, match=r"Unknown family: 'seperable'. Did you mean 'separable'"):
         zoo.list_models("seperable")
-    with pytest.raises(ValueError, match=r"Unknown model: 'zzz'. Choose from: mlp_2x"):
+    with pytest.raises(ValueError, match=r"Unknown model: 'zzz'. Choose from: fitnet_1, "):
         zoo.architecture("zzz")
 
 
