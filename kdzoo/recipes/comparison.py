@@ -7,6 +7,8 @@ import pathlib
 import statistics
 import time
 
+import numpy as np
+
 from kdzoo.utils import atomic_path
 from kdzoo.zoo import architecture
 
@@ -216,7 +218,7 @@ class Comparison:
         # Where the images stay as they are, the teacher's answers do too: it is asked once.
         answers = None
         if kind == "distilled" and augmentation is None:
-            answers = teacher.predict(data.train.arrays()[0], batch_size=500, verbose=0)
+            answers = _answers(teacher, data.train.arrays()[0])
             trained.teacher = None
 
         def batches(epoch):
@@ -277,6 +279,14 @@ class Comparison:
             student_loss_weight=self.student_loss_weight,
         )
         return model, distiller
+
+
+def _answers(teacher, images, batch_size=500):
+    """The teacher's logits on all images, a NumPy array."""
+    from keras import ops
+
+    parts = (images[at : at + batch_size] for at in range(0, len(images), batch_size))
+    return np.concatenate([ops.convert_to_numpy(teacher(part, training=False)) for part in parts])
 
 
 def _measure(model, data):
