@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import numbers
 import os
 import pathlib
 import shutil
@@ -9,13 +10,14 @@ import sys
 import tempfile
 
 
-def unknown_name(kind, name, known):
+def unknown_name(kind, name, known, examples=None):
     """Returns the error for a name that is not known, with the nearest one that is.
 
     Args:
         kind: What the name stands for, e.g. `"model"`.
         name: The name that was asked for.
         known: Iterable of the names there are.
+        examples: The names to list where none is near, if `known` are too many; None lists all.
 
     Returns:
         A `ValueError`, to be raised by the caller.
@@ -33,9 +35,32 @@ def unknown_name(kind, name, known):
 
     nearest = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
     remedy = f"Choose from: {', '.join(known)}."
+    if examples is not None:
+        remedy = f"There are {len(known)}, among them: {', '.join(examples)}."
     if nearest:
         remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
     return ValueError(f"Unknown {kind}: {name!r}. {remedy}")
+
+
+def positive_integer(name, value):
+    """Returns an integer of Python or NumPy as an `int`.
+
+    Args:
+        name: What the caller calls the number.
+        value: What was given.
+
+    Raises:
+        ValueError: If it is no integer, or below 1.
+
+    Example:
+
+    >>> positive_integer("batch_size", 2.5)
+    Traceback (most recent call last):
+    ValueError: Expected batch_size to be a positive integer. Received: batch_size=2.5
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
+    return int(value)
 
 
 @contextlib.contextmanager

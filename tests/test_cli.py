@@ -109,7 +109,7 @@ ERRORS = [
     (["evaluate", "model.onnx", "digits"], 1, "Expected a .keras or .tflite file"),
     (["evaluate", "{student}", "digit"], 1, "Did you mean"),
     (["evaluate", "{student}", "digits", "--split", "tset"], 1, "Did you mean 'test'?"),
-    (["evaluate", "{broken}", "digits"], 1, "which Keras refused"),
+    (["evaluate", "{broken}", "digits"], 1, "which Keras refused: it is damaged"),
     (["evaluate", "{other}", "digits"], 1, "Received: {other} for (28, 28, 1)"),
     (["export", "{student}", "out.onnx"], 1, "Expected a .tflite file"),
     (["export", "{student}", "out.tflite", "--quantize", "int9"], 1, "Did you mean 'int8'?"),
@@ -175,6 +175,28 @@ class TestFiles:
         assert shown["parameters"] == "8,970"
         assert shown["MACs"] == f"{64 * 64 + 64 * 64 + 64 * 10:,}"
         assert shown["bytes"] == f"{student.stat().st_size:,}"
+
+    @pytest.mark.tensorflow
+    def test_of_a_distiller_the_student_is_taken(self, student, tmp_path, capsys):
+        model = keras.saving.load_model(student)
+        teacher = kdzoo.create("mlp_2x64", 10, (8, 8, 1))
+        distiller = kdzoo.Distiller(teacher, model, kdzoo.losses.SoftTargets(4.0))
+        path, output = str(tmp_path / "distiller.keras"), str(tmp_path / "student.tflite")
+        distiller.save(path)
+        assert main(["evaluate", path, "digits", "--teacher", str(student)]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"agreement with the teacher +100.00 %", out)
+        assert re.search(r"parameters +8,970", out)
+        assert main(["export", path, output, "--data", "digits"]) == 0
+        assert kdzoo.export.LiteRTModel(output).inputs[0].shape == (1, 8, 8, 1)
+
+    @pytest.mark.tensorflow
+    def test_benchmark_starts_quietly(self, tmp_path):
+        path = tmp_path / "model.tflite"
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        kdzoo.export.to_litert(model, path)
+        ended = run("benchmark", path, "--runs", "2")
+        assert (ended.returncode, ended.stderr) == (0, "")
 
     @pytest.mark.tensorflow
     def test_export_evaluate_and_benchmark(self, student, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`kdzoo evaluate`, `export` and `benchmark`: what one does with the file of a model."""
 
 import pathlib
+import zipfile
 from typing import Annotated
 
 import typer
@@ -117,16 +118,18 @@ def benchmark(
 
     Median and quartiles of one run, which is one image unless the file says otherwise.
     """
+    _check_file(file)
+    terminal.start_keras()
     from kdzoo.evaluation import file_bytes, latency
 
     size = file_bytes(file)
-    with terminal.working(f"Timing {file}"):
+    with terminal.working(f"Timing {file}"), terminal.quiet():
         measured = latency(file, threads, runs=runs)
     typer.echo(f"{file}: {measured}; {size:,} bytes")
 
 
 def load_model(path, suffixes=(".keras", ".tflite")):
-    """Loads the model of a file.
+    """Loads the model of a file; of a Distiller's, its student.
 
     Args:
         path: A `pathlib.Path`.
@@ -141,8 +144,7 @@ def load_model(path, suffixes=(".keras", ".tflite")):
     """
     if path.suffix not in suffixes:
         raise ValueError(f"Expected a {' or '.join(suffixes)} file. Received: {path}")
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
+    _check_file(path)
     terminal.start_keras()
     if path.suffix == ".tflite":
         from kdzoo.export import LiteRTModel
@@ -150,13 +152,24 @@ def load_model(path, suffixes=(".keras", ".tflite")):
         return LiteRTModel(path)
     import keras
 
+    from kdzoo.distiller import Distiller
+
     try:
-        return keras.saving.load_model(path)
+        if not zipfile.is_zipfile(path):  # Keras would say that there is no file.
+            raise ValueError("it is damaged, or was not written by Keras 3")
+        model = keras.saving.load_model(path)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"Expected a .keras file of a model. Received: {path}, which Keras refused: {reason}"
         ) from error
+    return model.student if isinstance(model, Distiller) else model
+
+
+def _check_file(path):
+    """Raises unless there is a file at `path`; said before Keras starts."""
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
 
 
 def check_fit(path, model, data):

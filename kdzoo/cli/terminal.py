@@ -7,9 +7,11 @@ import sys
 
 from kdzoo.utils import without_chatter
 
-# glog's lines, and what stands before them: "I0000 00:00:1795.9 93 port.cc:153] oneDNN ...".
+# glog's lines, and what stands before them: "I0000 00:00:1795.9 93 port.cc:153] oneDNN ...";
+# and what the LiteRT interpreter says of itself.
 _CHATTER = re.compile(
-    rb"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:|To enable the following instr"
+    rb"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:|To enable the following instr|"
+    rb"INFO: "
 )
 
 
@@ -46,6 +48,11 @@ def working(text):
         yield
 
 
+def quiet():
+    """Returns a context in which TensorFlow and LiteRT keep their chatter to themselves."""
+    return without_chatter(_CHATTER)
+
+
 def start_keras(training=False):
     """Imports Keras and the classes that saved models need, without TensorFlow's start-up lines.
 
@@ -56,7 +63,7 @@ def start_keras(training=False):
     if "kdzoo.distiller" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with working("Starting Keras"), without_chatter(_CHATTER):
+    with working("Starting Keras"), quiet():
         import keras
 
         import kdzoo.distiller

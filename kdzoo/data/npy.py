@@ -94,13 +94,13 @@ def read(directory, validation=None):
     for part in ("train", "validation", "test"):
         if f"{part}_images" in arrays:
             images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
-            _check(directory, part, images, labels, len(class_names), scale)
+            shape = arrays["train_images"].shape[1:]
+            labels = _check(directory, part, images, labels, shape, len(class_names), scale)
             splits[part] = dataset.Split(images, labels, scale, None, name)
     train, held_out = splits["train"], splits.get("validation")
     if "validation_indices" in arrays:
         chosen = arrays["validation_indices"]
-        if chosen.min() < 0 or chosen.max() >= len(train):
-            raise _damaged(directory / "validation_indices.npy", "an index is out of range")
+        _check_indices(directory, chosen, len(train))
         held_out = train.subset(chosen)
         if validation is None:
             train = train.subset(np.setdiff1d(np.arange(len(train)), chosen))
@@ -154,16 +154,28 @@ def _read_metadata(directory):
     for key, kind in required.items():
         if not isinstance(metadata.get(key), kind):
             raise _damaged(path, f"it has no {key!r}")
+    if isinstance(metadata["scale"], bool) or not 1 <= metadata["scale"] <= 255:
+        raise _damaged(path, f"its scale is {metadata['scale']} instead of 1 to 255")
+    if not all(isinstance(each, str) for each in metadata["class_names"]):
+        raise _damaged(path, "a class name is no text")
+    _check_arrays(path, metadata["arrays"])
+    return metadata
+
+
+def _check_arrays(path, arrays):
+    """Raises unless the arrays that the metadata list make a data set."""
     names = {"train_images", "train_labels", "test_images", "test_labels"}
     optional = {"validation_images", "validation_labels", "validation_indices"}
-    present = set(metadata["arrays"])
+    present = set(arrays)
     pairs = all(
         (f"{part}_images" in present) == (f"{part}_labels" in present)
         for part in ("test", "validation")
     )
     if not {"train_images", "train_labels"} <= present <= names | optional or not pairs:
         raise _damaged(path, f"it lists the arrays {sorted(present)}")
-    return metadata
+    for name, shape in arrays.items():
+        if not isinstance(shape, list):
+            raise _damaged(path, f"the shape of {name!r} is {shape!r} instead of a list")
 
 
 def _read_array(directory, name, shape):
@@ -178,22 +190,43 @@ def _read_array(directory, name, shape):
     except (ValueError, OSError, EOFError) as error:
         raise _damaged(path, error) from error
     kind, words = (np.uint8, "uint8") if name.endswith("_images") else (np.integer, "integers")
+    if not isinstance(array, np.ndarray):
+        raise _damaged(path, "it holds an archive instead of an array")
     if not np.issubdtype(array.dtype, kind):
         raise _damaged(path, f"it holds {array.dtype} instead of {words}")
-    if list(array.shape) != list(shape):
+    if list(array.shape) != shape:
         raise _damaged(path, f"its shape is {array.shape} instead of {tuple(shape)}")
     return array
 
 
-def _check(directory, part, images, labels, classes, scale):
-    """Raises when the arrays of one split do not belong together."""
+def _check(directory, part, images, labels, shape, classes, scale):
+    """Returns the labels of one split, or raises when its arrays do not belong together."""
+    path = directory / f"{part}_images.npy"
+    if images.ndim != 4:
+        raise _damaged(path, f"its images have {images.ndim - 1} dimensions instead of 3")
+    if images.shape[1:] != shape:
+        raise _damaged(path, f"its images are {images.shape[1:]}, those to train on {shape}")
     try:
         checks.check_images(images)
-        checks.check_labels(labels, classes, len(images))
+        labels = checks.check_labels(labels, classes, len(images))
     except ValueError as error:
-        raise _damaged(directory / f"{part}_images.npy", error) from error
+        raise _damaged(path, error) from error
     if images.max() > scale:
-        raise _damaged(directory / f"{part}_images.npy", f"a pixel is above {scale}")
+        raise _damaged(path, f"a pixel is above {scale}")
+    return labels
+
+
+def _check_indices(directory, chosen, count):
+    """Raises unless the indices choose some of the training images, each once, and leave others."""
+    reason = None
+    if chosen.ndim != 1 or not 0 < len(chosen) < count:
+        reason = f"its shape is {chosen.shape} instead of 1 to {count - 1} indices"
+    elif chosen.min() < 0 or chosen.max() >= count:
+        reason = "an index is out of range"
+    elif len(np.unique(chosen)) < len(chosen):
+        reason = "an index is there twice"
+    if reason:
+        raise _damaged(directory / "validation_indices.npy", reason)
 
 
 def _damaged(path, reason):

@@ -9,6 +9,7 @@ import numpy as np
 
 from kdzoo import utils
 from kdzoo.data import checks, dataset
+from kdzoo.data.augmentation import DEFAULTS
 
 
 def load(name, data_dir=None, validation=None):
@@ -74,7 +75,7 @@ def _builder(tfds, name, data_dir):
             return tfds.builder(name, data_dir=data_dir)
         except tfds.core.DatasetNotFoundError:
             known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-            raise utils.unknown_name("data set", name, known) from None
+            raise utils.unknown_name("data set", name, known, sorted(DEFAULTS)) from None
         except (ValueError, TypeError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise ValueError(

@@ -5,6 +5,8 @@ import re
 import tempfile
 import warnings
 
+import keras
+
 from kdzoo.export.signature import as_structure, named_outputs
 from kdzoo.utils import unknown_name, without_chatter
 
@@ -21,6 +23,24 @@ def check_quantize(quantize):
     """Raises `ValueError` unless `quantize` is None or one of `QUANTIZE`."""
     if quantize is not None and quantize not in QUANTIZE:
         raise unknown_name("quantize", quantize, QUANTIZE)
+
+
+def check_loops(model, quantize):
+    """Raises `ValueError` where int8 calibration would meet a loop, which kills the process.
+
+    Args:
+        model: The model to convert.
+        quantize: How it shall be quantized.
+    """
+    if quantize != "int8":
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.RNN) and not layer.unroll:
+            raise ValueError(
+                "Expected recurrent layers without a loop for quantize='int8', because LiteRT "
+                f"cannot calibrate one. Received: layer {layer.name!r} with unroll=False: build it "
+                "with `unroll=True` and copy the weights, or use quantize='dynamic'."
+            )
 
 
 def convert(model, specs, quantize=None, calibration=None):

@@ -6,7 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
-from kdzoo.export.convert import check_quantize, convert
+from kdzoo.export.convert import check_loops, check_quantize, convert
 from kdzoo.export.metadata import append_labels, check_labels
 from kdzoo.export.runner import LiteRTModel, TensorInfo
 from kdzoo.export.samples import collect_samples, random_samples
@@ -17,7 +17,7 @@ from kdzoo.export.signature import (
     input_specs,
     named_outputs,
 )
-from kdzoo.utils import atomic_path
+from kdzoo.utils import atomic_path, positive_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +78,10 @@ def to_litert(
             verification falls back on reproducible random samples in [0, 1), and the report
             says so.
         labels: List of class names, which go into the file as `labels.txt` and `metadata.json`.
+            Of several outputs, one must have as many classes.
         batch_size: Examples in one run of the file.
         samples: How many samples of `representative_data` calibrate and verify.
-        tolerance: Largest difference from Keras that a float32 file may show.
+        tolerance: Largest difference from Keras that a float32 file may show, 0 or more.
         min_agreement: Smallest share of samples, in [0, 1], on which a float16, dynamic or int8
             file must have the same argmax as Keras. The default refuses broken files and passes the
             loss of a point or two that int8 costs; the report has the measured share.
@@ -105,7 +106,10 @@ def to_litert(
     """
     check_quantize(quantize)
     check_exportable(model)
-    _check_numbers(batch_size, samples, path)
+    check_loops(model, quantize)
+    batch_size = positive_integer("batch_size", batch_size)
+    samples = positive_integer("samples", samples)
+    _check_limits(tolerance, min_agreement, path)
     specs = input_specs(model, batch_size)
     if representative_data is not None:
         data = collect_samples(representative_data, model, specs, samples, check_images)
@@ -114,7 +118,7 @@ def to_litert(
     _check_calibration(quantize, representative_data, len(data[0]), batch_size)
     with computing_in_float32(model):
         expected = _keras_outputs(model, data)
-        check_labels(labels, next(iter(expected.values())).shape[-1])
+        check_labels(labels, [(1, *each.shape[1:])[-1] for each in expected.values()])
         content = convert(model, specs, quantize, data)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -137,11 +141,17 @@ def to_litert(
     )
 
 
-def _check_numbers(batch_size, samples, path):
-    """Raises unless the counts are positive and `path` can be a file."""
-    for name, value in (("batch_size", batch_size), ("samples", samples)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"Expected {name} to be a positive integer. Received: {name}={value}")
+def _check_limits(tolerance, min_agreement, path):
+    """Raises unless both limits can be met, and missed, and `path` can be a file."""
+    if not tolerance >= 0:
+        raise ValueError(
+            f"Expected tolerance to be a difference, 0 or more. Received: tolerance={tolerance}"
+        )
+    if not 0 <= min_agreement <= 1:
+        raise ValueError(
+            "Expected min_agreement to be a share, from 0 to 1. "
+            f"Received: min_agreement={min_agreement}"
+        )
     if pathlib.Path(path).is_dir():
         raise ValueError(f"Expected the path of a file. Received: path={str(path)!r}, a directory.")
 
@@ -178,9 +188,20 @@ def _keras_outputs(model, data):
         if not np.all(np.isfinite(array)):
             raise ValueError(
                 f"Expected a model with finite outputs. Received: model={model.name!r}, whose "
-                f"output {name!r} is NaN or infinite on the samples: look for NaN in its weights."
+                f"output {name!r} is NaN or infinite on the samples: {_remedy(model)}."
             )
     return joined
+
+
+def _remedy(model):
+    """Returns what to do about outputs that are not finite: the weights are wrong, or the data."""
+    weights = (keras.ops.convert_to_numpy(each) for each in model.weights)
+    if all(np.all(np.isfinite(each)) for each in weights):
+        return (
+            "its weights are finite, so pass representative_data that it has answers to (a sample "
+            "that is masked throughout may have none)"
+        )
+    return "look for NaN in its weights"
 
 
 def _compare(runner, data, specs, expected):

@@ -15,11 +15,11 @@ METADATA = "metadata.json"
 
 
 def check_labels(labels, classes):
-    """Raises unless `labels` names every class once.
+    """Raises unless `labels` names every class of an output once.
 
     Args:
         labels: List of class names, or None.
-        classes: The number of classes that the model tells apart.
+        classes: For each output of the model, the number of classes that it tells apart.
 
     Raises:
         ValueError: If there are more or fewer labels than classes, or one cannot be a line of text.
@@ -33,9 +33,9 @@ def check_labels(labels, classes):
             "Expected each label to be one line of text that is not empty. "
             f"Received: labels={labels}"
         )
-    if len(labels) != classes:
+    if len(labels) not in classes:
         raise ValueError(
-            f"Expected one label for each of the model's {classes} outputs. "
+            f"Expected one label for each of the model's {' or '.join(map(str, classes))} outputs. "
             f"Received: {len(labels)} labels."
         )
 

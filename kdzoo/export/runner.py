@@ -7,6 +7,7 @@ import numpy as np
 
 from kdzoo.export.convert import quiet
 from kdzoo.export.metadata import read_labels
+from kdzoo.utils import positive_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class LiteRTModel:
 
     Args:
         path: A `.tflite` file.
-        threads: Threads of the interpreter; None leaves the choice to LiteRT.
+        threads: Threads of the interpreter, 1 or more; None leaves the choice to LiteRT.
 
     Attributes:
         path: The file, a `pathlib.Path`.
@@ -66,21 +67,21 @@ class LiteRTModel:
 
     Raises:
         FileNotFoundError: If there is no file at `path`.
-        ValueError: If the file is not a LiteRT model.
+        ValueError: If the file is not a LiteRT model, or `threads` no positive integer.
     """
 
     def __init__(self, path, threads=None):
         from ai_edge_litert.interpreter import Interpreter
 
         self.path = pathlib.Path(path)
-        self.threads = threads
+        self.threads = None if threads is None else positive_integer("threads", threads)
         if not self.path.is_file():
             raise FileNotFoundError(
                 f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
             )
         try:
             with quiet():
-                self._interpreter = Interpreter(str(self.path), num_threads=threads)
+                self._interpreter = Interpreter(str(self.path), num_threads=self.threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ValueError(
@@ -94,20 +95,18 @@ class LiteRTModel:
     def _read_signature(self):
         """Sets `inputs` and `outputs`, and where the interpreter keeps them."""
         inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
         input_names = {each["index"]: each["name"] for each in inputs}
-        output_names = {each["index"]: each["name"] for each in outputs}
+        outputs = {each["name"]: each for each in self._interpreter.get_output_details()}
         if len(self._interpreter.get_signature_list()) == 1:
             runner = self._interpreter.get_signature_runner()
             for name, each in runner.get_input_details().items():
                 input_names[each["index"]] = name
-            for name, each in runner.get_output_details().items():
-                output_names[each["index"]] = name
-        outputs = sorted(outputs, key=lambda each: output_names[each["index"]])
+            outputs = runner.get_output_details()  # Two names may stand for one tensor.
+        outputs = sorted(outputs.items())
         self.inputs = tuple(_info(each, input_names[each["index"]]) for each in inputs)
-        self.outputs = tuple(_info(each, output_names[each["index"]]) for each in outputs)
+        self.outputs = tuple(_info(each, name) for name, each in outputs)
         self._input_indices = [each["index"] for each in inputs]
-        self._output_indices = [each["index"] for each in outputs]
+        self._output_indices = [each["index"] for _, each in outputs]
 
     def predict(self, x):
         """Runs the file on a batch of any size.

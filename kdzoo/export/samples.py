@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kdzoo.checks import looks_like_pixels, rescales
+from kdzoo.inputs import looks_like_pixels, rescales
 
 
 def collect_samples(data, model, specs, limit, check_images=True):

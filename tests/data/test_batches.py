@@ -203,6 +203,14 @@ def test_evaluate_and_predict_see_everything_in_order(split):
         np.testing.assert_allclose(logits, model.predict(split.arrays()[0], verbose=0), atol=1e-5)
 
 
+def test_where_nothing_is_made_ahead_a_late_break_starts_the_epoch_again(split):
+    batches = Batches(BatchMaker(split, 16, True, AUGMENTATION, 3, False), 1)
+    for count, _ in enumerate(batches, start=1):
+        if count == len(batches) - 1:
+            break
+    assert_same(read(batches), expected_epoch(split, 1))
+
+
 def test_a_broken_off_epoch_starts_again(split):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

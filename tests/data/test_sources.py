@@ -125,6 +125,51 @@ def test_metadata_that_names_other_files_is_refused(exported):
         kdzoo.data.load(exported)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": 0}, "its scale is 0"),
+        ({"scale": True}, "its scale is True"),
+        ({"class_names": [0, 1]}, "a class name is no text"),
+        ({"arrays": {"train_images": 7}}, "it lists the arrays"),
+        ({"arrays": {"train_images": 7, "train_labels": [1]}}, "shape of 'train_images' is 7"),
+    ],
+)
+def test_wrong_metadata_are_reported(exported, change, message):
+    metadata = json.loads((exported / "dataset.json").read_text())
+    (exported / "dataset.json").write_text(json.dumps(metadata | change))
+    with pytest.raises(ValueError, match=rf"damaged or was not written by kdzoo \(.*{message}"):
+        kdzoo.data.load(exported)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("test_images", lambda x: x[:, :4], r"\(4, 8, 1\), those to train on \(8, 8, 1\)"),
+        ("test_images", lambda x: np.repeat(x, 3, -1), r"its images are \(8, 8, 3\)"),
+        ("train_images", lambda x: x[..., 0], "2 dimensions instead of 3"),
+        ("validation_indices", lambda x: x[:, None], r"\(100, 1\) instead of 1 to 999 indices"),
+        ("validation_indices", lambda x: x[:0], r"\(0,\) instead of"),
+        ("validation_indices", lambda x: np.append(x, x[0]), "an index is there twice"),
+        ("validation_indices", lambda x: np.arange(1000), r"\(1000,\) instead of"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_reported(exported, name, change, message):
+    replace_array(exported, f"{name}.npy", change)
+    metadata = json.loads((exported / "dataset.json").read_text())
+    metadata["arrays"][name] = list(np.load(exported / f"{name}.npy").shape)
+    (exported / "dataset.json").write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match=rf"damaged or was not written by kdzoo \(.*{message}"):
+        kdzoo.data.load(exported)
+
+
+def test_an_archive_in_the_place_of_an_array_is_reported(exported):
+    with open(exported / "test_labels.npy", "wb") as file:
+        np.savez(file, labels=np.zeros(797, "int32"))
+    with pytest.raises(ValueError, match="holds an archive instead of an array"):
+        kdzoo.data.load(exported)
+
+
 @pytest.mark.parametrize("name", [None, "", 3])
 def test_no_name_is_refused(name):
     with pytest.raises(ValueError, match="Expected the name of a data set"):

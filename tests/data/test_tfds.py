@@ -109,6 +109,12 @@ def test_unknown_name_suggests_the_nearest(tmp_path):
         kdzoo.data.load("digitss", tmp_path)
 
 
+def test_unknown_name_without_a_near_one_lists_a_few(tmp_path):
+    with pytest.raises(ValueError, match=r"There are \d+, among them: .*digits.*mnist") as caught:
+        kdzoo.data.load("qqqqqqqqqqqq", tmp_path)
+    assert len(str(caught.value)) < 300
+
+
 def test_a_set_without_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"features 'image' and 'label'.*name='imdb_reviews'"):
         kdzoo.data.load("imdb_reviews", tmp_path)

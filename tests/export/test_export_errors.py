@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from kdzoo.export import to_litert
+from kdzoo.export import LiteRTModel, litert, to_litert
+from kdzoo.export.convert import check_loops
 
 
 class TestOnTensorFlow:
@@ -75,6 +76,56 @@ class TestOnTensorFlow:
             export(batch_size=0)
         with pytest.raises(ValueError, match="samples to be a positive integer"):
             export(samples=2.5)
+        with pytest.raises(ValueError, match="threads to be a positive integer"):
+            LiteRTModel("never.tflite", threads=0)
+
+    @pytest.mark.parametrize("value", [float("nan"), -1e-4])
+    def test_limits(self, value, export):
+        with pytest.raises(ValueError, match=f"tolerance to be a difference.*tolerance={value}"):
+            export(tolerance=value)
+        with pytest.raises(ValueError, match=f"min_agreement to be a share.*={value}"):
+            export(min_agreement=value)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda unroll: keras.layers.LSTM(2, unroll=unroll, name="loop"),
+            lambda unroll: keras.layers.Bidirectional(
+                keras.layers.GRU(2, unroll=unroll, name="loop")
+            ),
+            lambda unroll: keras.layers.RNN(
+                keras.layers.SimpleRNNCell(2), unroll=unroll, name="loop"
+            ),
+        ],
+    )
+    def test_loops_in_int8(self, make, export):
+        # Exported, they would kill the process: only the check is run.
+        inputs = keras.Input((3, 2))
+        model = keras.Model(inputs, make(unroll=False)(inputs))
+        with pytest.raises(ValueError, match=r"layer '\w*loop' with unroll=False.*`unroll=True`"):
+            check_loops(model, "int8")
+        check_loops(model, "dynamic")
+        check_loops(keras.Model(inputs, make(unroll=True)(inputs)), "int8")
+
+    def test_loops_in_int8_are_refused_before_anything_is_converted(self, export, monkeypatch):
+        monkeypatch.setattr(litert, "convert", None)
+        inputs = keras.Input((2, 3, 2))
+        layer = keras.layers.TimeDistributed(keras.layers.LSTM(2, name="loop"))
+        model = keras.Model(inputs, layer(inputs))
+        with pytest.raises(ValueError, match=r"layer 'loop' with unroll=False"):
+            export(model, quantize="int8", representative_data=np.zeros((4, 2, 3, 2), "float32"))
+
+    def test_labels_of_several_outputs(self, export):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, [keras.layers.Dense(4)(inputs), keras.layers.Dense(3)(inputs)])
+        with pytest.raises(ValueError, match=r"the model's 4 or 3 outputs.*2 labels"):
+            export(model, labels=["a", "b"])
+
+    def test_samples_without_an_answer(self, export):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, keras.ops.log(keras.layers.Dense(1)(inputs) * 0 - 1))
+        with pytest.raises(ValueError, match=r"finite outputs.*its weights are finite, so pass"):
+            export(model)
 
     def test_models_that_are_none(self, export, student):
         class Trainer(keras.Model):

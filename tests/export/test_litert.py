@@ -105,6 +105,40 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path):
     np.testing.assert_allclose(runner.predict(data)["logits"], expected[0], atol=0.1)
 
 
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_one_tensor_given_out_twice(quantize, images, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    logits = keras.layers.Dense(3)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, [logits, logits])
+    report = to_litert(model, tmp_path / "twice.tflite", quantize, images)
+    assert [each.name for each in report.outputs] == ["output_0", "output_1"]
+    first, second = LiteRTModel(report.path).predict(images).values()
+    np.testing.assert_array_equal(first, second)
+
+
+def test_labels_belong_to_any_of_several_outputs(images, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, [keras.layers.Dense(4)(x), keras.layers.Dense(3)(x)])
+    report = to_litert(model, tmp_path / "two.tflite", None, images, ["a", "b", "c"])
+    assert LiteRTModel(report.path).labels == ["a", "b", "c"]
+
+
+def test_unrolled_recurrent_layers_become_int8(tmp_path):
+    inputs = keras.Input((3, 2))
+    model = keras.Model(inputs, keras.layers.LSTM(4, unroll=True)(inputs))
+    data = np.random.default_rng(0).random((20, 3, 2), "float32")
+    assert to_litert(model, tmp_path / "lstm.tflite", "int8", data).outputs[0].dtype == "int8"
+
+
+def test_integers_of_numpy(student, tmp_path):
+    report = to_litert(
+        student, tmp_path / "student.tflite", batch_size=np.int32(2), samples=np.int64(5)
+    )
+    assert (report.samples, report.inputs[0].shape) == (5, (2, 8, 8, 3))
+    assert LiteRTModel(report.path, threads=np.int64(2)).threads == 2
+
+
 def test_sequential_and_subclassed_models(images, tmp_path):
     class Subclassed(keras.Model):
         def __init__(self):
