@@ -192,6 +192,28 @@ class Dataset:
         """Shape (height, width, channels) of one image."""
         return self.train.input_shape
 
+    def enlarged(self, factor):
+        """Returns the data set with every pixel as a square of pixels.
+
+        Args:
+            factor: Side of the square, at least 1.
+
+        Example:
+
+        >>> data = from_arrays(np.zeros((20, 8, 8, 1), "uint8"), np.arange(20) % 2)
+        >>> data.enlarged(2).input_shape
+        (16, 16, 1)
+        """
+        splits = {}
+        for part in ("train", "validation", "test"):
+            split = getattr(self, part)
+            if split is not None:
+                images, labels = split.examples(np.arange(len(split)))
+                images = images.repeat(factor, axis=1).repeat(factor, axis=2)
+                split = Split(images, labels, split.scale, None, split.name)
+            splits[part] = split
+        return Dataset(self.name, self.class_names, **splits)
+
 
 def from_arrays(
     x, y, classes=None, validation=None, test=None, class_names=None, name="arrays", scale=255

@@ -73,7 +73,7 @@ def latency(model, threads=1, *, runs=100, warmup=10):
     ```
     """
     for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int | np.integer) or value < least:
             raise ValueError(
                 f"Expected {name} to be an integer >= {least}. Received: {name}={value}"
             )

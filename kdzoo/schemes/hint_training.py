@@ -25,6 +25,7 @@ def hint_training(
     activation=None,
     reduction="mean",
     soft_targets=None,
+    student_loss_weight=0.5,
     teacher_weight=(4.0, 1.0),
     hint_optimizer="adam",
     optimizer="adam",
@@ -38,8 +39,8 @@ def hint_training(
 
     First the student's layers up to the guided one learn to predict the teacher's hint layer,
     through a regressor; what lies above is not computed. Then the whole student learns from labels
-    and teacher, `½ (student_loss + λ · soft_targets)`, with λ falling evenly from epoch to epoch.
-    (The ½ is the Distiller's `student_loss_weight`; it scales the learning rate's meaning only.)
+    and teacher, `w · student_loss + (1 − w) · λ · soft_targets`, with λ falling evenly over the
+    epochs. The paper's `student_loss + λ · soft_targets` is twice this at w = ½.
 
     Args:
         teacher: A trained functional or sequential `keras.Model` that gives logits.
@@ -56,6 +57,7 @@ def hint_training(
         activation: The regressor's non-linearity, see `kdzoo.losses.Hint`.
         reduction: `"sum"` or `"mean"` over the hint's features.
         soft_targets: The second stage's distillation loss; `SoftTargets(3.0)` when `None`.
+        student_loss_weight: w, between 0 and 1.
         teacher_weight: λ in the first and in the last epoch of the second stage. The paper lets it
             fall from 4 to 1 on MNIST.
         hint_optimizer: The first stage's optimizer, as in `compile`.
@@ -110,7 +112,7 @@ def hint_training(
     first = train(hints, batches, hint_epochs, directory / "hints", **options)
 
     soft_targets = soft_targets or SoftTargets(3.0)
-    distiller = Distiller(teacher, student, soft_targets)
+    distiller = Distiller(teacher, student, soft_targets, student_loss_weight=student_loss_weight)
     distiller.compile(optimizer, loss, metrics=list(metrics))
     options["callbacks"] = [
         Anneal("distillation_loss_weight", linear(*teacher_weight, epochs=epochs)),

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/distiller_step.py            all pairs, both precisions; tens of minutes
     python tests/benchmarks/distiller_step.py --smoke    tiny, says only that everything runs
+    python tests/benchmarks/distiller_step.py --readme JSON    the README's table of these figures
 
 The floor is what no distiller can do without: the teacher's forward pass and the student's own
 training step, both with fused batch normalization. Every contender lives in a process of its own,
@@ -173,6 +174,7 @@ def _parse(arguments):
     parser.add_argument("--dtype", choices=list(TOLERANCE), help="only this precision")
     parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="write the figures here")
     parser.add_argument("--smoke", action="store_true", help="tiny networks, one round")
+    parser.add_argument("--readme", type=pathlib.Path, metavar="JSON", help="print its table")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.steps < 1:
         parser.error(f"expected at least 1. Received: {options.rounds=}, {options.steps=}")
@@ -203,6 +205,9 @@ def _write(path, content):
 def main(arguments=None):
     """Runs the benchmark and prints a table as each row is done."""
     options = _parse(arguments)
+    if options.readme:
+        print("\n".join(report.markdown(json.loads(options.readme.read_text())["rows"])))
+        return
     # Before a contender is started: it inherits them.
     os.environ.update(KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # This checkout's kdzoo.

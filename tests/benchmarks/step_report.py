@@ -96,6 +96,29 @@ def table(row):
     return shown
 
 
+def markdown(rows):
+    """Returns all measured rows as the README's table, a list of lines."""
+    lines = [
+        "| pair, precision, losses | images/s | time / floor | × keras.distillation | × PyTorch "
+        "| memory / keras.distillation |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ours, theirs = row["contenders"]["kdzoo"], row["contenders"]["keras.distillation"]
+        torch = row["contenders"].get("pytorch")
+        memory = ours["peak_memory_bytes"] / theirs["peak_memory_bytes"]
+        cells = (
+            row["label"],
+            f"{ours['images_per_second']:.0f}",
+            f"{ours['to_floor']['median']:.2f}",
+            f"{theirs['to_kdzoo']['median']:.2f}",
+            f"{torch['to_kdzoo']['median']:.2f}" if torch else "",
+            f"{memory:.3f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def machine():
     """Returns what the figures depend on besides the code."""
     model = platform.processor()

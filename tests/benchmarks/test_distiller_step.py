@@ -118,3 +118,10 @@ def test_a_contender_that_fails_says_why(module):
             process.answer()
     finally:
         process.close()
+
+
+def test_the_readme_shows_the_figures_that_were_measured(module):
+    figures = json.loads((HERE / "results" / "distiller_step.json").read_text())
+    readme = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+    for line in module("step_report").markdown(figures["rows"]):
+        assert line in readme

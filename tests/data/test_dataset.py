@@ -125,3 +125,15 @@ def test_bad_batch_arguments_are_refused(arguments):
 def test_no_batch_at_all_is_refused():
     with pytest.raises(ValueError, match="at most the number of images, 900"):
         kdzoo.data.load("digits").train.batches(1000, drop_remainder=True)
+
+
+def test_enlarged_repeats_every_pixel():
+    images = np.arange(2 * 3 * 2, dtype="uint8").reshape(2, 3, 2, 1)
+    data = kdzoo.data.from_arrays(images, [0, 1], validation=0, test=(images[::-1], [1, 0]))
+    large = data.enlarged(3)
+    assert large.validation is None
+    np.testing.assert_array_equal(large.test.labels, [1, 0])
+    for split, expected in ((large.train, images), (large.test, images[::-1])):
+        assert split.images.shape == (2, 9, 6, 1)
+        for row, column in np.ndindex(3, 3):
+            np.testing.assert_array_equal(split.images[:, row::3, column::3], expected)

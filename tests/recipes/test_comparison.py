@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdzoo.recipes import RECIPES, Comparison
-from kdzoo.recipes.comparison import _summary
+from kdzoo.recipes.results import summarize
 
 TINY = Comparison(
     data="digits",
@@ -26,7 +26,7 @@ def test_the_median_run_is_named():
         {"kind": "alone", "seed": seed, "test_accuracy": accuracy}
         for seed, accuracy in ((0, 0.97), (1, 0.91), (2, 0.95))
     ]
-    summary = _summary(rows, "alone")
+    summary = summarize(rows, "alone")
     assert summary["median_seed"] == 2
     assert summary["mean"] == pytest.approx(np.mean([0.97, 0.91, 0.95]))
     assert summary["std"] == pytest.approx(np.std([0.97, 0.91, 0.95], ddof=1))

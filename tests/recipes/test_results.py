@@ -1,5 +1,6 @@
 """What the README says of a recipe is what its results say, and they are of this recipe."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,7 +8,7 @@ import pytest
 
 import kdzoo
 from kdzoo.recipes import RECIPES
-from kdzoo.recipes.comparison import _summary
+from kdzoo.recipes.results import summarize
 
 RESULTS = sorted((pathlib.Path(kdzoo.__file__).parent / "recipes" / "results").glob("*.json"))
 README = pathlib.Path(kdzoo.__file__).parents[1] / "README.md"
@@ -24,7 +25,7 @@ def results(request):
 
 def test_the_results_are_of_the_recipe_that_bears_the_name(results):
     name, content = results
-    settings = json.loads(json.dumps(vars(RECIPES[name])))
+    settings = json.loads(json.dumps(dataclasses.asdict(RECIPES[name])))
     # A field that came later has a default that changes nothing of what came before.
     assert {key: settings[key] for key in content["settings"]} == content["settings"]
 
@@ -32,7 +33,7 @@ def test_the_results_are_of_the_recipe_that_bears_the_name(results):
 def test_the_summary_follows_from_the_rows(results):
     _, content = results
     for kind, summary in content["summary"].items():
-        assert _summary(content["rows"], kind) == summary
+        assert summarize(content["rows"], kind) == summary
 
 
 def test_the_readme_says_what_was_measured(results):

@@ -1,0 +1,49 @@
+"""FitNets' hints: a thin student first learns the middle of a wider teacher, then its answers.
+
+python examples/01_hints.py            Fashion-MNIST, some minutes
+python examples/01_hints.py --smoke    scikit-learn's digits, seconds
+"""
+
+import sys
+
+import keras
+
+import kdzoo
+
+SMOKE = "--smoke" in sys.argv
+EPOCHS = 1 if SMOKE else 8
+
+data = kdzoo.data.load("digits" if SMOKE else "fashion_mnist")
+validation = data.validation.batches(500)
+cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def batches(epoch):
+    """The training images, shuffled and shifted, from this epoch on."""
+    return data.train.batches(128, shuffle=True, augmentation="default", initial_epoch=epoch)
+
+
+teacher = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
+kdzoo.fuse_batch_normalization(teacher)
+teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+teacher.fit(batches(0), epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
+
+student = kdzoo.create("separable_025", data.classes, data.input_shape)
+student, history = kdzoo.schemes.hint_training(
+    teacher,
+    student,
+    "stage2",  # the hint: the teacher's layer that is learnt
+    "stage2",  # the guided layer: the student's that learns it
+    batches,
+    "runs/example-hints-smoke" if SMOKE else "runs/example-hints",
+    hint_epochs=max(EPOCHS // 2, 1),
+    epochs=EPOCHS,
+    loss=cross_entropy,
+    soft_targets=kdzoo.losses.SoftTargets(temperature=3.0),
+    metrics=["accuracy"],
+    validation_data=validation,
+    verbose=2,
+)
+hints = [loss for loss, stage in zip(history["loss"], history["stage"], strict=True) if stage == 1]
+print("Loss of the hints, epoch by epoch: " + " ".join(f"{loss:.3f}" for loss in hints))
+print(f"Test accuracy: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")

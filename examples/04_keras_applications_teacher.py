@@ -1,0 +1,54 @@
+"""A teacher from keras.applications: its own image size, preprocessing and softmax, all handled.
+
+python examples/04_keras_applications_teacher.py            CIFAR-10; downloads the weights
+python examples/04_keras_applications_teacher.py --smoke    scikit-learn's digits, no download
+"""
+
+import sys
+
+import keras
+
+import kdzoo
+
+SMOKE = "--smoke" in sys.argv
+EPOCHS = 1 if SMOKE else 5
+
+data = kdzoo.data.load("digits" if SMOKE else "cifar10")
+batches = data.train.batches(64, shuffle=True, augmentation="default")
+cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def for_the_teacher(images):
+    """From the student's images in [0, 1] to 96x96, three channels, in [-1, 1]."""
+    images = keras.ops.image.resize(images, (96, 96))
+    if images.shape[-1] == 1:
+        images = keras.ops.repeat(images, 3, axis=-1)
+    return keras.applications.mobilenet_v2.preprocess_input(255.0 * images)
+
+
+# A classifier as others build it: an ImageNet backbone, a new head that ends in a softmax.
+backbone = keras.applications.MobileNetV2(
+    (96, 96, 3), alpha=0.35, include_top=False, pooling="avg", weights=None if SMOKE else "imagenet"
+)
+probabilities = keras.layers.Dense(data.classes, activation="softmax")(backbone.output)
+classifier = keras.Model(backbone.input, probabilities)
+teacher = kdzoo.as_logits(classifier)
+
+# Fine-tuned on the images as the teacher wants them.
+images = keras.Input(data.input_shape)
+tuned = keras.Model(images, teacher(keras.layers.Lambda(for_the_teacher)(images)))
+kdzoo.fuse_batch_normalization(tuned)
+tuned.compile(keras.optimizers.AdamW(1e-4), cross_entropy, ["accuracy"])
+tuned.fit(batches, epochs=EPOCHS, shuffle=False, verbose=2)
+
+student = kdzoo.create("separable_050", data.classes, data.input_shape)
+distiller = kdzoo.Distiller(
+    teacher,
+    student,
+    kdzoo.losses.SoftTargets(4.0),
+    student_loss_weight=0.1,
+    teacher_transform=for_the_teacher,
+)
+distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+distiller.fit(batches, epochs=2 * EPOCHS, shuffle=False, verbose=2)
+print(f"Test accuracy: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")

@@ -1,0 +1,32 @@
+"""Romero et al. 2015, section 3.2: a thin maxout network of 30k parameters on MNIST.
+
+    kdzoo train fitnet_mnist
+
+The paper's test errors: the maxout teacher 0.55 %, the FitNet by backpropagation alone 1.9 %, by
+distillation 0.65 %, by hints and distillation 0.51 %. The hint is the teacher's second hidden
+layer, the guided layer the student's fourth.
+"""
+
+from kdzoo.recipes.comparison import Comparison
+from kdzoo.recipes.student import Student
+
+_SOFT_TARGETS = (("SoftTargets", {"temperature": 3.0}, 1.0),)
+
+RECIPE = Comparison(
+    data="mnist",
+    teacher="maxout_mnist",
+    student="fitnet_mnist",
+    students={
+        "alone": Student(),
+        "distilled": Student(_SOFT_TARGETS, teacher_weight=(4.0, 1.0)),
+        "hints": Student(_SOFT_TARGETS, hints=("stage2", "stage2", 5), teacher_weight=(4.0, 1.0)),
+    },
+    teacher_epochs=30,
+    epochs=30,
+    student_loss_weight=0.5,
+    teacher_learning_rate=1e-3,
+    learning_rate=2e-3,
+    weight_decay=0.0,
+    validation=0,
+    paper={"teacher": 55, "alone": 190, "distilled": 65, "hints": 51},
+)

@@ -1,0 +1,148 @@
+"""How a recipe trains one model: its batches, its optimizer, alone, distilled or in stages."""
+
+import keras
+import numpy as np
+
+
+class Fitting:
+    """The training of one model of a recipe.
+
+    Args:
+        recipe: The `Comparison`.
+        kind: `"teacher"` or a key of `recipe.kinds`.
+        seed: Of weights, order and augmentation.
+        data: The `kdzoo.data.Dataset`.
+        teacher: The trained teacher; None while it is itself trained.
+    """
+
+    def __init__(self, recipe, kind, seed, data, teacher):
+        self.recipe, self.kind, self.seed = recipe, kind, seed
+        self.data, self.teacher = data, teacher
+        self.student = recipe.kinds.get(kind)
+        self.epochs = recipe.epochs if self.student else recipe.teacher_epochs
+        self.rate = recipe.learning_rate if self.student else recipe.teacher_learning_rate
+
+    def run(self, home, options):
+        """Trains the model, or goes on with it where a killed run stopped.
+
+        Args:
+            home: Directory of its checkpoints.
+            options: Further arguments of `kdzoo.schemes.train`: settings, callbacks, verbose.
+
+        Returns:
+            The model, in float32, and its history.
+        """
+        keras.utils.set_random_seed(self.seed)
+        model = self.recipe.create(self.kind, self.data, self.recipe.precision)
+        validation = self.data.validation and self.data.validation.batches(500)
+        options = {**options, "validation_data": validation}
+        in_stages = self.student is not None and self.student.hints
+        train = self._train_in_stages if in_stages else self._train
+        history = train(model, home, options)
+        if self.recipe.precision != "float32":
+            weights, model = model.get_weights(), self.recipe.create(self.kind, self.data)
+            model.set_weights(weights)
+        return model, history
+
+    def _train(self, model, home, options):
+        """Trains a model by itself or, if it learns from the teacher, in a Distiller."""
+        import kdzoo
+        from kdzoo.schemes import train
+
+        trained = model
+        if self.student and self.student.losses:
+            trained = self._distiller(model)
+            options = {**options, "callbacks": [*self._annealing(), *options["callbacks"]]}
+        else:
+            kdzoo.fuse_batch_normalization(model)
+        trained.compile(self._optimizer(self.epochs), _cross_entropy(), ["accuracy"])
+        return train(trained, self._batches(), self.epochs, home, **options)
+
+    def _train_in_stages(self, model, home, options):
+        """Trains a model in FitNets' two stages."""
+        from kdzoo.schemes import hint_training
+
+        student = self.student
+        hint_layer, guided_layer, hint_epochs = student.hints
+        _, history = hint_training(
+            self.teacher,
+            model,
+            hint_layer,
+            guided_layer,
+            self._batches(),
+            home,
+            hint_epochs=hint_epochs,
+            epochs=self.epochs,
+            loss=_cross_entropy(),
+            soft_targets=student.make_losses()[0][0],
+            student_loss_weight=self._share(),
+            teacher_weight=student.teacher_weight or (student.losses[0][2],) * 2,
+            hint_optimizer=self._optimizer(hint_epochs),
+            optimizer=self._optimizer(self.epochs),
+            metrics=["accuracy"],
+            **options,
+        )
+        return history
+
+    def _distiller(self, model):
+        import kdzoo
+
+        losses, weights = self.student.make_losses(self.data.train.arrays()[1])
+        teacher = None if self._answers_once() else self.teacher
+        return kdzoo.Distiller(teacher, model, losses, weights, self._share())
+
+    def _share(self):
+        own = self.student.student_loss_weight
+        return self.recipe.student_loss_weight if own is None else own
+
+    def _annealing(self):
+        """The callback that lets the weight of the first loss fall, in a list, if it is to."""
+        from kdzoo.callbacks import Anneal, linear
+
+        if self.student.teacher_weight is None:
+            return []
+        name = self.student.make_losses()[0][0].name
+        schedule = linear(*self.student.teacher_weight, epochs=self.epochs)
+        return [Anneal("distillation_loss_weight", schedule, name)]
+
+    def _answers_once(self):
+        """Whether the teacher is asked once: its logits do, and the images stay as they are."""
+        student = self.student
+        return not (self.recipe.augment_student or student.taps or student.hints)
+
+    def _batches(self):
+        """Returns a function from the first epoch to the batches from there on."""
+        options = {"seed": self.seed}
+        if self.student is None or self.recipe.augment_student:
+            options["augmentation"] = _usual_augmentation(self.data.name)
+        if self.student and self.student.needs_indices:
+            options["indices"] = True
+        if self.student and self.student.losses and self._answers_once():
+            options["answers"] = _answers(self.teacher, self.data.train.arrays()[0])
+        return lambda epoch: self.data.train.batches(
+            self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
+        )
+
+    def _optimizer(self, epochs):
+        steps = epochs * -(-len(self.data.train) // self.recipe.batch_size)
+        schedule = keras.optimizers.schedules.CosineDecay(self.rate, steps)
+        return keras.optimizers.AdamW(schedule, weight_decay=self.recipe.weight_decay)
+
+
+def _answers(teacher, images, batch_size=500):
+    """The teacher's logits on all images, a NumPy array."""
+    parts = (images[at : at + batch_size] for at in range(0, len(images), batch_size))
+    return np.concatenate(
+        [keras.ops.convert_to_numpy(teacher(part, training=False)) for part in parts]
+    )
+
+
+def _usual_augmentation(name):
+    """What `batches` takes: "default" where the data set has one, None where none is known."""
+    from kdzoo.data.augmentation import DEFAULTS
+
+    return "default" if name.partition("/")[0].partition(":")[0] in DEFAULTS else None
+
+
+def _cross_entropy():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,0 +1,52 @@
+"""Which loss to take when: one teacher, one student, CIFAR-10, each loss beside soft targets.
+
+    kdzoo train losses_compared
+
+The weights are the authors' (RepDistiller's settings where a paper has none), the budget one that
+two cores can run. `student_loss_weight` is ½: a weight w here is w / 2 beside half the loss on
+labels, the proportion that the authors use.
+"""
+
+from kdzoo.recipes.comparison import Comparison
+from kdzoo.recipes.student import Student
+
+_SOFT_TARGETS = ("SoftTargets", {"temperature": 4.0}, 1.0)
+_STAGES = ["stage1", "stage2", "stage3"]
+
+
+def _tapping(*layers):
+    """The same layers in both networks, as arguments of a loss."""
+    layer = layers[0] if len(layers) == 1 else list(layers)
+    return {"teacher_layer": layer, "student_layer": layer}
+
+
+_ADDED = {
+    "hint": (("Hint", {**_tapping("stage2"), "reduction": "mean"}, 200.0),),
+    "attention": (("AttentionTransfer", _tapping(*_STAGES), 1000.0),),
+    "relational": (
+        ("RelationalDistance", _tapping("features"), 25.0),
+        ("RelationalAngle", _tapping("features"), 50.0),
+    ),
+    "similarity": (("SimilarityPreserving", _tapping("stage3"), 3000.0),),
+    "contrastive": (
+        ("ContrastiveRepresentation", {**_tapping("features"), "negatives": 4096}, 0.8),
+    ),
+}
+
+RECIPE = Comparison(
+    data="cifar10",
+    teacher="wide_resnet_16_2",
+    student="wide_resnet_16_1",
+    students={
+        "alone": Student(),
+        "soft targets": Student((_SOFT_TARGETS,)),
+        **{
+            f"soft targets + {name}": Student((_SOFT_TARGETS, *losses))
+            for name, losses in _ADDED.items()
+        },
+    },
+    teacher_epochs=15,
+    epochs=10,
+    student_loss_weight=0.5,
+    precision="mixed_bfloat16",
+)

@@ -1,0 +1,57 @@
+"""One kind of student in a comparison: what it learns from."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """How a kind of student is taught.
+
+    Attributes:
+        losses: The distillation losses, each as (name of a class in `kdzoo.losses`, its arguments,
+            its weight). Empty for the student alone. `ContrastiveRepresentation` is given the
+            labels of the training images by the recipe.
+        student_loss_weight: Share of the loss on labels; the recipe's when None.
+        arguments: Arguments of the student's builder, on top of the recipe's.
+        hints: (hint layer, guided layer, epochs) of a first stage that learns the teacher's hint
+            layer, see `kdzoo.schemes.hint_training`; None for none. The epochs are on top.
+        teacher_weight: (first, last) weight of the first loss, annealed evenly over the epochs;
+            None for the weight in `losses`.
+    """
+
+    losses: tuple = ()
+    student_loss_weight: float | None = None
+    arguments: dict = dataclasses.field(default_factory=dict)
+    hints: tuple | None = None
+    teacher_weight: tuple | None = None
+
+    @property
+    def taps(self):
+        """Whether a loss looks into the networks, so that the teacher's logits do not do."""
+        return any({"teacher_layer", "student_layer"} & set(given) for _, given, _ in self.losses)
+
+    @property
+    def needs_indices(self):
+        """Whether a loss keeps something for each example."""
+        return any(name == "ContrastiveRepresentation" for name, _, _ in self.losses)
+
+    def make_losses(self, labels=None):
+        """Returns the loss objects and their weights.
+
+        Args:
+            labels: Those of the training images, for the loss that wants them.
+
+        Raises:
+            ValueError: If a name is unknown or an argument is out of range.
+        """
+        from kdzoo import losses
+        from kdzoo.utils import unknown_name
+
+        made = []
+        for name, arguments, _ in self.losses:
+            if name not in losses.__all__:
+                raise unknown_name("loss", name, losses.__all__)
+            if name == "ContrastiveRepresentation":
+                arguments = {"examples": 2 if labels is None else labels, **arguments}
+            made.append(getattr(losses, name)(**arguments))
+        return made, [weight for _, _, weight in self.losses]

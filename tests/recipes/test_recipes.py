@@ -1,0 +1,83 @@
+"""Every recipe runs in its smoke mode, and its parts are what its docstring says."""
+
+import json
+
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.recipes import RECIPES, Comparison, Student
+from kdzoo.recipes.fitting import Fitting
+
+SMALL = Comparison(
+    data="digits",
+    teacher="mlp_2x64",
+    student="mlp_2x64",
+    teacher_epochs=1,
+    epochs=2,
+    seeds=(0,),
+    augment_student=False,
+)
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"digits", "fashion_mnist"}))
+def test_a_recipe_runs_in_its_smoke_mode(name, tmp_path):
+    recipe = RECIPES[name].smoke()
+    results = recipe.run(tmp_path, verbose=0)
+    assert set(results["summary"]) == {"teacher", *recipe.kinds}
+    for row in results["rows"]:
+        assert 0 < row["test_accuracy"] <= 1
+        assert row["test_errors"] == round((1 - row["test_accuracy"]) * 797)
+        losses = [loss for loss in row["history"]["loss"] if loss is not None]
+        assert np.isfinite(losses).all()
+    json.dumps(results)
+
+
+def test_the_paper_is_quoted_for_kinds_that_there_are():
+    for recipe in RECIPES.values():
+        assert set(recipe.paper) <= {"teacher", *recipe.kinds}
+
+
+def test_answers_asked_once_teach_as_the_teacher_does(tmp_path):
+    """The same run, the teacher asked beforehand or at every step."""
+    soft = ("SoftTargets", {"temperature": 3.0}, 1.0)
+    rows = []
+    for losses in ((soft,), (("SoftTargets", {**soft[1], "teacher_layer": "logits"}, 1.0),)):
+        recipe = Comparison(**{**vars(SMALL), "students": {"taught": Student(losses)}})
+        results = recipe.run(tmp_path / str(len(rows)), verbose=0)
+        rows += [row for row in results["rows"] if row["kind"] == "taught"]
+    np.testing.assert_allclose(
+        rows[0]["history"]["loss"], rows[1]["history"]["loss"], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_weight_of_the_teacher_falls():
+    taught = Student((("SoftTargets", {}, 1.0),), teacher_weight=(4.0, 1.0))
+    recipe = Comparison(**{**vars(SMALL), "students": {"taught": taught}})
+    data = kdzoo.data.load("digits")
+    (anneal,) = Fitting(recipe, "taught", 0, data, None)._annealing()
+    assert [anneal.schedule(epoch) for epoch in range(2)] == [4.0, 1.0]
+
+
+def test_half_precision_is_for_training_alone(tmp_path):
+    recipe = Comparison(**{**vars(SMALL), "precision": "mixed_bfloat16"})
+    recipe.run(tmp_path, verbose=0)
+    import keras
+
+    model = keras.saving.load_model(tmp_path / "distilled-0" / "model.keras")
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("losses", "complaint"),
+    [
+        ((("SoftTarget", {}, 1.0),), "Did you mean 'SoftTargets'"),
+        ((("SoftTargets", {"temperature": -1}, 1.0),), "`temperature` to be above 0"),
+    ],
+)
+def test_losses_are_checked_before_anything_is_trained(losses, complaint, tmp_path):
+    recipe = Comparison(**{**vars(SMALL), "students": {"taught": Student(losses)}})
+    with pytest.raises(ValueError, match=complaint):
+        recipe.run(tmp_path, verbose=0)
+    assert not list(tmp_path.iterdir())
