@@ -25,7 +25,7 @@ def batches(epoch):
 
 teacher = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
 kdzoo.fuse_batch_normalization(teacher)
-teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 teacher.fit(batches(0), epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
 
 student = kdzoo.create("separable_025", data.classes, data.input_shape)

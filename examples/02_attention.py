@@ -20,14 +20,14 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 teacher = kdzoo.create("wide_resnet_16_2", data.classes, data.input_shape)
 kdzoo.fuse_batch_normalization(teacher)
-teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 teacher.fit(batches, epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
 
 student = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
 stages = ["stage1", "stage2", "stage3"]
 losses = [kdzoo.losses.SoftTargets(4.0), kdzoo.losses.AttentionTransfer(stages, stages)]
 distiller = kdzoo.Distiller(teacher, student, losses, [1.0, 1000.0])
-distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 distiller.fit(batches, epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
 
 agreement = kdzoo.evaluation.agreement(teacher, student, data.test.arrays()[0])

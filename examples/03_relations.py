@@ -20,7 +20,7 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 teacher = kdzoo.create("wide_resnet_16_2", data.classes, data.input_shape)
 kdzoo.fuse_batch_normalization(teacher)
-teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 teacher.fit(batches, epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
 
 # 128 features in the teacher, fewer in the student: relations need no projection between them.
@@ -31,7 +31,7 @@ losses = {
     kdzoo.losses.RelationalAngle("features", "features"): 50.0,
 }
 distiller = kdzoo.Distiller(teacher, student, list(losses), list(losses.values()))
-distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 # The angles start late: they mean little while the features are still random.
 late = kdzoo.callbacks.Anneal(
     "distillation_loss_weight", lambda epoch: 50.0 * (epoch > 0), "relational_angle"

@@ -38,7 +38,7 @@ teacher = kdzoo.as_logits(classifier)
 images = keras.Input(data.input_shape)
 tuned = keras.Model(images, teacher(keras.layers.Lambda(for_the_teacher)(images)))
 kdzoo.fuse_batch_normalization(tuned)
-tuned.compile(keras.optimizers.AdamW(1e-4), cross_entropy, ["accuracy"])
+tuned.compile(keras.optimizers.AdamW(1e-4), cross_entropy, metrics=["accuracy"])
 tuned.fit(batches, epochs=EPOCHS, shuffle=False, verbose=2)
 
 student = kdzoo.create("separable_050", data.classes, data.input_shape)
@@ -49,6 +49,6 @@ distiller = kdzoo.Distiller(
     student_loss_weight=0.1,
     teacher_transform=for_the_teacher,
 )
-distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, ["accuracy"])
+distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 distiller.fit(batches, epochs=2 * EPOCHS, shuffle=False, verbose=2)
 print(f"Test accuracy: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")

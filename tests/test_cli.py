@@ -88,7 +88,7 @@ class TestList:
         assert main(["list", "recipes"]) == 0
         out = capsys.readouterr().out
         assert "fashion_mnist" in out
-        assert "cifar10" not in out
+        assert "svhn_cropped" not in out
 
 
 ERRORS = [

@@ -55,7 +55,7 @@ class Fitting:
             options = {**options, "callbacks": [*self._annealing(), *options["callbacks"]]}
         else:
             kdzoo.fuse_batch_normalization(model)
-        trained.compile(self._optimizer(self.epochs), _cross_entropy(), ["accuracy"])
+        trained.compile(self._optimizer(self.epochs), _cross_entropy(), metrics=["accuracy"])
         return train(trained, self._batches(), self.epochs, home, **options)
 
     def _train_in_stages(self, model, home, options):

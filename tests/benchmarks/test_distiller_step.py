@@ -125,3 +125,24 @@ def test_the_readme_shows_the_figures_that_were_measured(module):
     readme = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
     for line in module("step_report").markdown(figures["rows"]):
         assert line in readme
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_the_readme_shows_what_each_loss_was_measured_to_add(dtype):
+    figures = json.loads((HERE / "results" / f"losses_cost_{dtype}.json").read_text())
+    readme = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+    column = ["float32", "mixed_bfloat16"].index(dtype)
+    for row in figures["rows"][1:]:
+        (line,) = [each for each in readme.splitlines() if each.startswith(f"| {row['loss']} |")]
+        assert line.split("|")[2 + column].strip() == f"{row['ratio']:.2f}"
+
+
+@pytest.mark.tensorflow
+def test_the_benchmark_of_the_losses_runs(tmp_path):
+    path = tmp_path / "figures.json"
+    command = [sys.executable, HERE / "losses_cost.py", "--smoke", "--json", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(path.read_text())["rows"]
+    assert len(rows) == 8
+    assert all(row["seconds"] > 0 for row in rows)
