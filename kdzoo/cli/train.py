@@ -1,5 +1,6 @@
 """`kdzoo train`: a recipe, or a comparison of the user's own, that survives a kill."""
 
+import contextlib
 import dataclasses
 import pathlib
 from typing import Annotated
@@ -59,6 +60,7 @@ def train(
     results = run(recipe, home, data_dir)
     terminal.show(_table(results))
     typer.echo(f"{verdict(results)}\n\nModels and results: {home}")
+    _draw(results, home / "errors.png", name)
 
 
 def run(recipe, directory, data_dir=None):
@@ -68,6 +70,16 @@ def run(recipe, directory, data_dir=None):
         return recipe.run(
             directory, data_dir, 0, report=progress.stage, callbacks=[progress.callback()]
         )
+
+
+def _draw(results, path, name):
+    """Draws the errors of all kinds, where matplotlib is installed."""
+    from kdzoo.evaluation import plots
+
+    # Without the extra `report` there is no picture, and nothing else is missing.
+    with contextlib.suppress(ImportError):
+        plots.errors_by_kind(results, path, name)
+        typer.echo(f"Plot: {path}")
 
 
 def verdict(results):

@@ -29,14 +29,8 @@ def training_curves(histories, path, title=None):
     training_curves({"alone": [history.history]}, "curves.png")
     ```
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
-        ) from error
     _check(histories)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = _figure(10, 4.2)
     error_axes, loss_axes = figure.subplots(1, 2)
     for (name, runs), colour in zip(histories.items(), _COLOURS * len(histories), strict=False):
         errors = [100 * (1 - np.asarray(run["val_accuracy"])) for run in runs]
@@ -53,6 +47,66 @@ def training_curves(histories, path, title=None):
         figure.suptitle(title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def errors_by_kind(results, path, title=None):
+    """Draws the test errors of every kind of student in a recipe's results, seed by seed.
+
+    A dot is a run, the line through the dots of a kind their mean. Where the recipe quotes the
+    paper, its number is a cross.
+
+    Args:
+        results: What `Comparison.run` returns, or the content of its `results.json`.
+        path: The file to write, replaced in one step; its suffix says the format (`.png`, `.svg`).
+        title: What stands above the picture.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If the results have no row.
+
+    Example:
+
+    ```python
+    errors_by_kind(json.loads(pathlib.Path("results.json").read_text()), "errors.png")
+    ```
+    """
+    kinds = list(results.get("summary", {}))
+    if not kinds:
+        raise ValueError("Expected the results of a recipe. Received: results without a summary.")
+    images = results["examples"]["test"]
+    figure = _figure(7, 1 + 0.35 * len(kinds))
+    axes = figure.subplots()
+    for place, kind in enumerate(kinds):
+        runs = [row["test_accuracy"] for row in results["rows"] if row["kind"] == kind]
+        errors = 100 * (1 - np.asarray(runs))
+        axes.plot(errors, [place] * len(errors), "o", color=_COLOURS[0], markersize=5)
+        axes.vlines(errors.mean(), place - 0.3, place + 0.3, color=_COLOURS[1])
+        quoted = (results["settings"].get("paper") or {}).get(kind)
+        if quoted is not None:
+            axes.plot(100 * quoted / images, place, "x", color=_COLOURS[2], label="the paper")
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.invert_yaxis()
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(handles[:1], labels[:1], frameon=False)
+    axes.set_xlabel(f"error on {images:,} test images (%)")
+    axes.grid(alpha=0.3, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        figure.suptitle(title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _figure(width, height):
+    """Returns an empty figure, in inches, or raises where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _check(histories):
