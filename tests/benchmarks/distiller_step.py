@@ -97,7 +97,7 @@ def measure(work, options, show):
         peaks = {name: process.ask("peak_memory") for name, process in processes.items()}
         alone = {name: processes[name] for name in ("kdzoo", "floor")}
         evaluations = _take_turns(
-            alone, options.rounds, show, "time_evaluate", options.evaluate_batches
+            alone, options.evaluate_rounds, show, "time_evaluate", options.evaluate_batches
         )
     finally:
         for process in processes.values():
@@ -179,8 +179,11 @@ def _parse(arguments):
     if options.rounds < 1 or options.steps < 1:
         parser.error(f"expected at least 1. Received: {options.rounds=}, {options.steps=}")
     options.evaluate_batches = 8
+    # Short, and on some machines of two speeds: it takes many rounds to tell two of them apart.
+    options.evaluate_rounds = 4 * options.rounds
     if options.smoke:
         options.rounds, options.steps, options.evaluate_batches = 1, 1, 2
+        options.evaluate_rounds = 1
     return options
 
 
