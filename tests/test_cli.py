@@ -291,6 +291,13 @@ def undisturbed(tmp_path_factory):
 
 
 class TestTrain:
+    def test_smoke_says_that_it_runs_and_draws_the_errors(self, tmp_path, capsys):
+        assert main(["train", "digits", "--smoke", "--directory", str(tmp_path / "run")]) == 0
+        out = capsys.readouterr().out
+        assert "A smoke run" in out
+        assert "Distilling" not in out
+        assert (tmp_path / "run" / "errors.png").read_bytes().startswith(b"\x89PNG")
+
     def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
         killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")
         home = tmp_path / "run" / "distilled-0"

@@ -54,9 +54,10 @@ def _in_words(augmentation):
 def _recipes():
     from kdzoo.recipes import RECIPES
 
-    table = terminal.table("name", "data", "teacher", "student", title="Recipes")
+    table = terminal.table("name", "data", "teacher", "student", "compared", title="Recipes")
     for name, recipe in RECIPES.items():
-        teacher = terminal.architecture(recipe.teacher, recipe.teacher_arguments)
-        student = terminal.architecture(recipe.student, recipe.student_arguments)
-        table.add_row(name, recipe.data, teacher, student)
+        compared = (
+            ", ".join(recipe.kinds) if len(recipe.kinds) < 4 else f"{len(recipe.kinds)} kinds"
+        )
+        table.add_row(name, recipe.data, recipe.teacher, recipe.student, compared)
     return table

@@ -59,7 +59,8 @@ def train(
     home = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
     results = run(recipe, home, data_dir)
     terminal.show(_table(results))
-    typer.echo(f"{verdict(results)}\n\nModels and results: {home}")
+    said = "A smoke run: it says that everything runs." if smoke else verdict(results)
+    typer.echo(f"{said}\n\nModels and results: {home}")
     _draw(results, home / "errors.png", name)
 
 

@@ -10,7 +10,7 @@ import kdzoo
 from kdzoo.recipes import RECIPES
 from kdzoo.recipes.results import summarize
 
-RESULTS = sorted((pathlib.Path(kdzoo.__file__).parent / "recipes" / "results").glob("*.json"))
+RESULTS = sorted((pathlib.Path(kdzoo.__file__).parent / "recipes" / "measured").glob("*.json"))
 README = pathlib.Path(kdzoo.__file__).parents[1] / "README.md"
 
 
