@@ -21,9 +21,15 @@ def table(*columns, title=None):
     from rich.table import Table
 
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in columns:
+    for place, column in enumerate(columns):
         right = column.startswith(">")
-        made.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        # What stands first is a name, which may be copied: whole, however narrow the terminal.
+        made.add_column(
+            column.lstrip(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=place == 0,
+        )
     return made
 
 
