@@ -2,6 +2,7 @@
 
 from kdzoo.losses.base import DistillationLoss
 from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastive
+from kdzoo.losses.decoupled import DecoupledSoftTargets, decoupled_soft_targets
 from kdzoo.losses.feature import AttentionTransfer, Hint, attention_transfer, hint
 from kdzoo.losses.keras_distillation import KerasDistillation
 from kdzoo.losses.relation import (
@@ -13,10 +14,8 @@ from kdzoo.losses.relation import (
     similarity_preserving,
 )
 from kdzoo.losses.response import (
-    DecoupledSoftTargets,
     LogitRegression,
     SoftTargets,
-    decoupled_soft_targets,
     logit_regression,
     logit_statistics,
     soft_targets,

@@ -7,6 +7,8 @@ import re
 import keras
 from keras import ops
 
+from kdzoo.adjustable import Adjustable
+
 
 @keras.saving.register_keras_serializable("kdzoo")
 class DistillationLoss(keras.layers.Layer):
@@ -106,6 +108,28 @@ class DistillationLoss(keras.layers.Layer):
         }
 
 
+class Softened(DistillationLoss):
+    """A loss on softened logits, whose temperature may change while it is in use."""
+
+    expects_logits = True
+
+    def __init__(self, temperature, teacher_layer, student_layer, name):
+        super().__init__(teacher_layer, student_layer, name)
+        self._temperature = Adjustable(check_positive("temperature", temperature))
+
+    @property
+    def temperature(self):
+        """The softening. Set it to go on with another one; nothing is compiled again."""
+        return self._temperature.value
+
+    @temperature.setter
+    def temperature(self, temperature):
+        self._temperature.set(check_positive("temperature", temperature))
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
 def mean_over_positions(values):
     """Averages `(batch, ...)` over everything but the batch, giving `(batch,)`."""
     axes = tuple(range(1, len(values.shape)))
@@ -147,6 +171,13 @@ def check_positive(name, value):
     if not 0 < value < float("inf"):
         raise ValueError(f"Expected `{name}` to be above 0 and finite. Received: {name}={value}")
     return float(value)
+
+
+def check_temperature(temperature):
+    """Returns a variable as it is, and a number as a float above 0."""
+    if isinstance(temperature, keras.Variable):
+        return temperature
+    return check_positive("temperature", temperature)
 
 
 def _as_list(layer):

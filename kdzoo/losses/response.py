@@ -4,35 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdzoo.adjustable import Adjustable
-from kdzoo.losses.base import DistillationLoss, check_positive, mean_over_positions
+from kdzoo.losses.base import (
+    DistillationLoss,
+    Softened,
+    check_temperature,
+    mean_over_positions,
+)
 from kdzoo.losses.divergence import float32_pair, kl_divergence
 from kdzoo.utils import unknown_name
-
-# Stands for minus infinity where an infinity would turn into NaN (inf - inf, 0 * inf).
-_EXCLUDED = -1e30
-
-
-class _Softened(DistillationLoss):
-    """A loss on softened logits, whose temperature may change while it is in use."""
-
-    expects_logits = True
-
-    def __init__(self, temperature, teacher_layer, student_layer, name):
-        super().__init__(teacher_layer, student_layer, name)
-        self._temperature = Adjustable(check_positive("temperature", temperature))
-
-    @property
-    def temperature(self):
-        """The softening. Set it to go on with another one; nothing is compiled again."""
-        return self._temperature.value
-
-    @temperature.setter
-    def temperature(self, temperature):
-        self._temperature.set(check_positive("temperature", temperature))
-
-    def get_config(self):
-        return {**super().get_config(), "temperature": self.temperature}
 
 
 def soft_targets(teacher_logits, student_logits, temperature=1.0):
@@ -70,7 +49,7 @@ def soft_targets(teacher_logits, student_logits, temperature=1.0):
 
 def _soft_targets(teacher_logits, student_logits, temperature):
     """`soft_targets` of every position, `(batch, ...)`."""
-    temperature = _check_temperature(temperature)
+    temperature = check_temperature(temperature)
     teacher, student = float32_pair(teacher_logits, student_logits)
     return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
 
@@ -142,58 +121,8 @@ def logit_statistics(logits):
     return mean.astype("float32"), std.astype("float32")
 
 
-def decoupled_soft_targets(
-    teacher_logits,
-    student_logits,
-    labels,
-    target_weight=1.0,
-    non_target_weight=8.0,
-    temperature=4.0,
-):
-    """Soft targets in two parts: the true class against the rest, and the rest among themselves.
-
-    `T² (target_weight · KL(b_T ‖ b_S) + non_target_weight · KL(p̂_T ‖ p̂_S))`, where
-    `b = (p_label, 1 − p_label)` and `p̂` is the softmax over all classes but the label's.
-    Ordinary soft targets are this with weights 1 and `1 − p_label` of the teacher.
-
-    Args:
-        teacher_logits: Float tensor `(batch, classes)`.
-        student_logits: Float tensor `(batch, classes)`.
-        labels: Integer `(batch,)` or `(batch, 1)`, or one-hot `(batch, classes)`.
-        target_weight: Weight of the first part (the paper's α).
-        non_target_weight: Weight of the second part (the paper's β).
-        temperature: Softening, above 0.
-
-    Returns:
-        Float32 tensor `(batch,)`. Its mean equals the authors' code, which divides the sum by the
-        batch size. Their code also ramps the whole loss up over the first 20 epochs; that is a
-        schedule and left to the caller.
-
-    Raises:
-        ValueError: If there are no labels, the numbers of classes differ or the temperature is
-            not above 0.
-
-    Reference: Zhao et al., "Decoupled Knowledge Distillation", 2022, arXiv:2203.08679,
-    equation 7.
-    """
-    if labels is None:
-        raise ValueError(
-            "Expected labels beside the images: `DecoupledSoftTargets` treats the true class apart."
-            " Received: labels=None; use `SoftTargets` on unlabelled data."
-        )
-    temperature = _check_temperature(temperature)
-    teacher, student = float32_pair(teacher_logits, student_logits)
-    teacher, student = teacher / temperature, student / temperature
-    is_label = _label_mask(labels, classes=teacher.shape[-1])
-    target_part = kl_divergence(
-        _label_or_rest(teacher, is_label), _label_or_rest(student, is_label)
-    )
-    other_part = kl_divergence(_without_label(teacher, is_label), _without_label(student, is_label))
-    return temperature**2 * (target_weight * target_part + non_target_weight * other_part)
-
-
 @keras.saving.register_keras_serializable("kdzoo")
-class SoftTargets(_Softened):
+class SoftTargets(Softened):
     """Soft targets of Hinton et al.: T² · KL(teacher ‖ student) at a raised temperature.
 
     See `soft_targets` for the formula. The factor T² is included, so `student_loss_weight` keeps
@@ -282,82 +211,3 @@ class LogitRegression(DistillationLoss):
     def get_config(self):
         config = {"target": self.target, "mean": self.mean.tolist(), "std": self.std.tolist()}
         return {**super().get_config(), **config}
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class DecoupledSoftTargets(_Softened):
-    """Decoupled soft targets of Zhao et al.: target class and the rest weighted apart.
-
-    See `decoupled_soft_targets` for the formula. Needs labels.
-
-    Args:
-        target_weight: Weight of the target class's part (the paper's α).
-        non_target_weight: Weight of the other classes' part (the paper's β); the authors take 8
-            on CIFAR-100 for most pairs.
-        temperature: Softening, above 0.
-        teacher_layer: Layer that gives the teacher's logits; `None` for its output.
-        student_layer: Layer that gives the student's logits; `None` for its output.
-        name: Name of the loss.
-
-    Raises:
-        ValueError: If the temperature is not above 0.
-
-    Reference: Zhao et al., 2022, arXiv:2203.08679.
-    """
-
-    def __init__(
-        self,
-        target_weight=1.0,
-        non_target_weight=8.0,
-        temperature=4.0,
-        teacher_layer=None,
-        student_layer=None,
-        name=None,
-    ):
-        super().__init__(temperature, teacher_layer, student_layer, name)
-        for part, weight in (("target", target_weight), ("non_target", non_target_weight)):
-            if not 0 <= weight < float("inf"):
-                raise ValueError(
-                    f"Expected `{part}_weight` to be a number of at least 0. Received: {weight}"
-                )
-        self.target_weight = float(target_weight)
-        self.non_target_weight = float(non_target_weight)
-
-    def call(self, teacher, student, labels=None):
-        weights = self.target_weight, self.non_target_weight
-        temperature = self._temperature.variable
-        return decoupled_soft_targets(teacher, student, labels, *weights, temperature)
-
-    def get_config(self):
-        config = {
-            "target_weight": self.target_weight,
-            "non_target_weight": self.non_target_weight,
-        }
-        return {**super().get_config(), **config}
-
-
-def _check_temperature(temperature):
-    """Returns a variable as it is, and a number as a float above 0."""
-    if isinstance(temperature, keras.Variable):
-        return temperature
-    return check_positive("temperature", temperature)
-
-
-def _label_mask(labels, classes):
-    """Boolean `(batch, classes)`: true at each sample's label."""
-    labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1:
-        labels = ops.argmax(labels, axis=-1)
-    return ops.cast(ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes), "bool")
-
-
-def _without_label(logits, is_label):
-    """The logits with the label's class taken out of every softmax."""
-    return ops.where(is_label, _EXCLUDED, logits)
-
-
-def _label_or_rest(logits, is_label):
-    """Logits `(batch, 2)` of the two events: the label's class, and any other."""
-    label = ops.sum(ops.where(is_label, logits, 0.0), axis=-1)
-    rest = ops.logsumexp(_without_label(logits, is_label), axis=-1)
-    return ops.stack([label, rest], axis=-1)
