@@ -249,8 +249,8 @@ IN_REMOVAL = IN_CHECKPOINT.replace(
 )
 BEFORE_RESULT = """
 import kdzoo.recipes.comparison
-write = kdzoo.recipes.comparison._write_json
-kdzoo.recipes.comparison._write_json = lambda path, content: (
+write = kdzoo.recipes.comparison.write_json
+kdzoo.recipes.comparison.write_json = lambda path, content: (
     kill() if {stage!r} in str(path) else write(path, content)
 )
 """
