@@ -45,6 +45,7 @@ class Comparison:
         precision: The policy that all are trained in, `"float32"` or `"mixed_bfloat16"`; what is
             measured, saved and asked for its answers is in float32.
         paper: What the paper reports for each kind, test errors, to stand beside ours.
+        smoke_settings: Fields that the smoke mode replaces besides its own.
     """
 
     data: str
@@ -67,6 +68,7 @@ class Comparison:
     enlarge: int = 1
     precision: str = "float32"
     paper: dict = dataclasses.field(default_factory=dict)
+    smoke_settings: dict = dataclasses.field(default_factory=dict)
 
     @property
     def kinds(self):
@@ -80,16 +82,15 @@ class Comparison:
             kind: dataclasses.replace(each, hints=each.hints and (*each.hints[:2], 1))
             for kind, each in self.students.items()
         }
-        return dataclasses.replace(
-            self,
-            data="digits",
-            enlarge=2,
-            teacher_epochs=1,
-            epochs=1,
-            seeds=self.seeds[:1],
-            validation=None,
-            students=students,
-        )
+        settings = {
+            "data": "digits",
+            "teacher_epochs": 1,
+            "epochs": 1,
+            "seeds": self.seeds[:1],
+            "validation": None,
+            "students": students,
+        }
+        return dataclasses.replace(self, **{**settings, **self.smoke_settings})
 
     def run(self, directory, data_dir=None, verbose="auto", report=lambda line: None, callbacks=()):
         """Trains what is missing and returns the results.
@@ -209,7 +210,8 @@ class Comparison:
     def _settings(self, kind):
         """The fields that a model of this kind depends on: a teacher serves other students too."""
         fields = json.loads(json.dumps(dataclasses.asdict(self)))
-        del fields["seeds"], fields["paper"], fields["students"]
+        for name in ("seeds", "paper", "students", "smoke_settings"):
+            del fields[name]
         if kind != "teacher":
             return {
                 **fields,

@@ -49,4 +49,5 @@ RECIPE = Comparison(
     epochs=10,
     student_loss_weight=0.5,
     precision="mixed_bfloat16",
+    smoke_settings={"teacher_arguments": {"depth": 10}, "student_arguments": {"depth": 10}},
 )

@@ -137,6 +137,7 @@ def test_the_readme_shows_what_each_loss_was_measured_to_add(dtype):
         assert line.split("|")[2 + column].strip() == f"{row['ratio']:.2f}"
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_the_benchmark_of_the_losses_runs(tmp_path):
     path = tmp_path / "figures.json"
