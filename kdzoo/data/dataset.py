@@ -174,6 +174,7 @@ class Dataset:
         train: The `Split` to train on.
         validation: The `Split` to choose hyperparameters and epochs by, or None.
         test: The `Split` to report on, or None.
+        version: Version of the data set, as its source numbers them, or None.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Dataset:
     train: Split
     validation: Split | None
     test: Split | None
+    version: str | None = None
 
     @property
     def classes(self):
@@ -212,7 +214,7 @@ class Dataset:
                 images = images.repeat(factor, axis=1).repeat(factor, axis=2)
                 split = Split(images, labels, split.scale, None, split.name)
             splits[part] = split
-        return Dataset(self.name, self.class_names, **splits)
+        return Dataset(self.name, self.class_names, **splits, version=self.version)
 
 
 def from_arrays(

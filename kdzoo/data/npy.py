@@ -57,6 +57,7 @@ def write(data, directory):
     metadata = {
         "format": _FORMAT,
         "name": data.name,
+        "version": data.version,
         "class_names": list(data.class_names),
         "scale": data.train.scale,
         "arrays": {name: list(array.shape) for name, array in arrays.items()},
@@ -106,7 +107,9 @@ def read(directory, validation=None):
             train = train.subset(np.setdiff1d(np.arange(len(train)), chosen))
     if validation is not None:
         train, held_out = dataset.hold_out(train, validation)
-    return dataset.Dataset(name, class_names, train, held_out, splits.get("test"))
+    return dataset.Dataset(
+        name, class_names, train, held_out, splits.get("test"), metadata.get("version")
+    )
 
 
 def _arrays_of(data):
@@ -154,6 +157,8 @@ def _read_metadata(directory):
     for key, kind in required.items():
         if not isinstance(metadata.get(key), kind):
             raise _damaged(path, f"it has no {key!r}")
+    if not isinstance(metadata.get("version"), str | None):
+        raise _damaged(path, f"its version is {metadata['version']!r} instead of text")
     if isinstance(metadata["scale"], bool) or not 1 <= metadata["scale"] <= 255:
         raise _damaged(path, f"its scale is {metadata['scale']} instead of 1 to 255")
     if not all(isinstance(each, str) for each in metadata["class_names"]):

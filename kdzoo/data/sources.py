@@ -1,5 +1,6 @@
 """Where data sets come from: by name, from a directory, or from scikit-learn."""
 
+import importlib.metadata
 import os
 import pathlib
 
@@ -113,4 +114,5 @@ def _digits(validation):
         for indices in (rest, chosen)
     )
     train, held_out = dataset.hold_out(train, validation)
-    return dataset.Dataset("digits", tuple("0123456789"), train, held_out, test)
+    version = f"scikit-learn {importlib.metadata.version('scikit-learn')}"
+    return dataset.Dataset("digits", tuple("0123456789"), train, held_out, test, version)

@@ -49,7 +49,7 @@ def load(name, data_dir=None, validation=None):
     else:
         train, held_out = dataset.hold_out(train, validation)
     test = _read(tfds, name, builder, test, len(class_names))
-    return dataset.Dataset(name, class_names, train, held_out, test)
+    return dataset.Dataset(name, class_names, train, held_out, test, str(builder.version))
 
 
 def _import_tfds(name):

@@ -43,7 +43,7 @@ class Comparison:
         enlarge: Every pixel becomes a square of this many pixels a side, for images that are too
             small for the networks.
         precision: The policy that all are trained in, `"float32"` or `"mixed_bfloat16"`; what is
-            measured, saved and asked for its answers is in float32.
+            measured and saved, and answers that are given once for all epochs, are in float32.
         paper: What the paper reports for each kind, test errors, to stand beside ours.
         smoke_settings: Fields that the smoke mode replaces besides its own.
     """
@@ -105,7 +105,8 @@ class Comparison:
 
         Returns:
             The content of `results.json`: a dictionary with the settings, one row per trained
-            model, the mean and standard deviation of each kind, and the versions used.
+            model, the mean and standard deviation of each kind, and the versions of data set and
+            packages.
 
         Raises:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
@@ -134,6 +135,7 @@ class Comparison:
                 for part in ("train", "validation", "test")
                 if getattr(data, part) is not None
             },
+            "data_version": data.version,
             "versions": versions(),
             "rows": rows,
         }

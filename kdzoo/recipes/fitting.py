@@ -39,10 +39,15 @@ class Fitting:
         in_stages = self.student is not None and self.student.hints
         train = self._train_in_stages if in_stages else self._train
         history = train(model, home, options)
-        if self.recipe.precision != "float32":
-            weights, model = model.get_weights(), self.recipe.create(self.kind, self.data)
-            model.set_weights(weights)
-        return model, history
+        return self._computing_in("float32", self.kind, model), history
+
+    def _computing_in(self, precision, kind, model):
+        """The model, or a copy of it if it was made in another precision."""
+        if self.recipe.precision == "float32":
+            return model
+        copy = self.recipe.create(kind, self.data, precision)
+        copy.set_weights(model.get_weights())
+        return copy
 
     def _train(self, model, home, options):
         """Trains a model by itself or, if it learns from the teacher, in a Distiller."""
@@ -65,7 +70,7 @@ class Fitting:
         student = self.student
         hint_layer, guided_layer, hint_epochs = student.hints
         _, history = hint_training(
-            self.teacher,
+            self._teacher_beside_the_student(),
             model,
             hint_layer,
             guided_layer,
@@ -88,8 +93,12 @@ class Fitting:
         import kdzoo
 
         losses, weights = self.student.make_losses(self.data.train.arrays()[1])
-        teacher = None if self._answers_once() else self.teacher
+        teacher = None if self._answers_once() else self._teacher_beside_the_student()
         return kdzoo.Distiller(teacher, model, losses, weights, self._share())
+
+    def _teacher_beside_the_student(self):
+        """The teacher in the precision of the student: it is asked at every step."""
+        return self._computing_in(self.recipe.precision, "teacher", self.teacher)
 
     def _share(self):
         own = self.student.student_loss_weight

@@ -13,7 +13,8 @@ import kdzoo.data
 
 
 def assert_same(first, second):
-    assert (first.name, first.class_names) == (second.name, second.class_names)
+    for field in ("name", "class_names", "version"):
+        assert getattr(first, field) == getattr(second, field), field
     for part in ("train", "validation", "test"):
         for ours, theirs in zip(
             getattr(first, part).arrays(), getattr(second, part).arrays(), strict=True
@@ -130,6 +131,7 @@ def test_metadata_that_names_other_files_is_refused(exported):
     [
         ({"scale": 0}, "its scale is 0"),
         ({"scale": True}, "its scale is True"),
+        ({"version": 3}, "its version is 3"),
         ({"class_names": [0, 1]}, "a class name is no text"),
         ({"arrays": {"train_images": 7}}, "it lists the arrays"),
         ({"arrays": {"train_images": 7, "train_labels": [1]}}, "shape of 'train_images' is 7"),

@@ -48,6 +48,7 @@ def test_prepared_set(tmp_path, monkeypatch):
     for data_dir in (tmp_path, None):
         data = kdzoo.data.load("tiny", data_dir)
         assert (data.name, data.class_names) == ("tiny", ("a", "b", "c", "d"))
+        assert data.version == "1.0.0"
         assert data.input_shape == (6, 5, 3)
         assert [len(s) for s in (data.train, data.validation, data.test)] == [36, 4, 20]
         images, labels = data.test.arrays()
@@ -62,6 +63,7 @@ def test_exported_set_is_the_same(tmp_path):
     kdzoo.data.export("tiny", tmp_path / "npy", data_dir=tmp_path / "tfds")
     first = kdzoo.data.load("tiny", tmp_path / "tfds")
     second = kdzoo.data.load(tmp_path / "npy")
+    assert second.version == first.version
     for part in ("train", "validation", "test"):
         for ours, theirs in zip(
             getattr(first, part).arrays(), getattr(second, part).arrays(), strict=True

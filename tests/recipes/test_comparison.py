@@ -1,5 +1,6 @@
 """What a comparison reports, and that its two students differ in the teaching alone."""
 
+import dataclasses
 import json
 import statistics
 
@@ -42,6 +43,7 @@ def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(tmp_path):
         assert ours["test_accuracy"] == pytest.approx(theirs["test_accuracy"], abs=2e-3)
     accuracies = [by_kind["alone", seed]["test_accuracy"] for seed in TINY.seeds]
     assert results["summary"]["alone"]["mean"] == pytest.approx(statistics.fmean(accuracies))
+    assert results["data_version"].startswith("scikit-learn ")
     written = json.loads((tmp_path / "results.json").read_text())
     assert written == json.loads(json.dumps(results))
 
@@ -53,10 +55,24 @@ def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(tmp_path):
     assert by_kind["alone", 1]["test_accuracy"] == pytest.approx(accuracy)
 
 
+def test_the_teacher_answers_in_the_precision_of_the_student():
+    import kdzoo.data
+    from kdzoo.recipes.fitting import Fitting
+
+    data = kdzoo.data.load("digits")
+    recipe = dataclasses.replace(TINY, precision="mixed_bfloat16")
+    teacher = recipe.create("teacher", data)
+    distiller = Fitting(recipe, "distilled", 0, data, teacher)._distiller(
+        recipe.create("distilled", data, recipe.precision)
+    )
+    assert teacher.compute_dtype == "float32"
+    assert distiller.teacher.get_layer("stage1").compute_dtype == "bfloat16"
+    for ours, theirs in zip(distiller.teacher.get_weights(), teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_directory_of_another_run_is_refused(tmp_path):
     TINY.run(tmp_path, verbose=0)
-    import dataclasses
-
     with pytest.raises(ValueError, match="run with other settings; choose another directory"):
         dataclasses.replace(TINY, epochs=2).run(tmp_path, verbose=0)
 
