@@ -13,7 +13,7 @@ from kdzoo.recipes.comparison import Comparison
 RECIPE = Comparison(
     data="mnist",
     teacher="mlp_2x1200",
-    teacher_arguments={"dropout": 0.5, "input_dropout": 0.2, "max_norm": 4.0},
+    teacher_arguments={"dropout": 0.5, "max_norm": 4.0},
     student="mlp_2x800",
     teacher_epochs=300,
     epochs=100,
@@ -21,7 +21,7 @@ RECIPE = Comparison(
     batch_size=256,
     precision="mixed_bfloat16",
     teacher_learning_rate=1e-3,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     weight_decay=0.0,
     augment_student=False,
     validation=0,
