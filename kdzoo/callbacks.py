@@ -8,7 +8,7 @@ import shutil
 import keras
 import numpy as np
 
-from kdzoo.utils import atomic_path, unknown_name
+from kdzoo.utils import atomic_path, positive_integer, unknown_name
 
 
 class StopAtNonFiniteLoss(keras.callbacks.Callback):
@@ -51,11 +51,11 @@ class Anneal(keras.callbacks.Callback):
         schedule: Function from the epoch, counted from 0, to the number, such as
             `kdzoo.callbacks.linear(4.0, 1.0, epochs=50)`.
         loss: Name of the distillation loss whose weight or temperature is meant. `None` where
-            there is but one.
+            there is but one, and for `"student_loss_weight"`.
 
     Raises:
-        ValueError: If the number or the loss is unknown, the model is no `Distiller`, or the
-            schedule gives a value that is out of range.
+        ValueError: If the number or the loss is unknown, several losses bear the name, the model is
+            no `Distiller`, or the schedule gives a value that is out of range.
 
     Example:
 
@@ -75,6 +75,11 @@ class Anneal(keras.callbacks.Callback):
             raise ValueError(
                 "Expected `schedule` to be a function from the epoch to the number. Received: "
                 f"schedule={schedule!r}; `kdzoo.callbacks.linear` makes one."
+            )
+        if loss is not None and number == "student_loss_weight":
+            raise ValueError(
+                "Expected no `loss`, as the student's weight is none of a distillation loss. "
+                f"Received: loss={loss!r}"
             )
         self.number, self.schedule, self.loss = number, schedule, loss
 
@@ -116,6 +121,10 @@ class Anneal(keras.callbacks.Callback):
                 f"Expected one loss with a {self.number}. Received: {names}; name it with `loss=`."
             )
         name = self.loss or names[0]
+        if names.count(name) > 1:
+            raise ValueError(
+                f"Expected one loss of the name {name!r}. Received: {names}; give each a `name=`."
+            )
         return [loss.name for loss in self.model.distillation_losses].index(name)
 
 
@@ -135,8 +144,7 @@ def linear(start, end, epochs):
     >>> [linear(4.0, 1.0, epochs=4)(epoch) for epoch in (0, 1, 2, 3, 9)]
     [4.0, 3.0, 2.0, 1.0, 1.0]
     """
-    if not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"Expected `epochs` to be an integer of at least 1. Received: {epochs!r}")
+    epochs = positive_integer("epochs", epochs)
 
     def value(epoch):
         done = min(epoch / max(epochs - 1, 1), 1.0)
@@ -173,6 +181,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.settings = json.loads(json.dumps(settings))
         self.history = {}
 
+    def exists(self):
+        """Returns whether there is a checkpoint in the directory."""
+        return bool(self._found())
+
     def restore(self, model):
         """Loads the newest checkpoint into a compiled, built model.
 
@@ -183,8 +195,11 @@ class EpochCheckpoint(keras.callbacks.Callback):
             The number of epochs that are done, 0 if there is no checkpoint.
 
         Raises:
-            ValueError: If the checkpoint was written with other settings.
+            ValueError: If the checkpoint was written with other settings, or of another model.
         """
+        # What a kill in the middle of a write has left.
+        for unfinished in self.directory.glob(".epoch-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
         found = self._found()
         if not found:
             return 0
@@ -193,6 +208,12 @@ class EpochCheckpoint(keras.callbacks.Callback):
             raise ValueError(
                 f"Expected the checkpoint of a run with settings {self.settings}. Received: "
                 f"settings {state['settings']} in {found[-1]}; choose another directory or "
+                "delete it."
+            )
+        if state.get("shapes", _shapes(model)) != _shapes(model):
+            raise ValueError(
+                f"Expected the checkpoint of this model, {model.name!r}. Received: one in "
+                f"{found[-1]} whose weights have other shapes; choose another directory or "
                 "delete it."
             )
         model.optimizer.build(model.trainable_variables)
@@ -213,12 +234,23 @@ class EpochCheckpoint(keras.callbacks.Callback):
             seeds = _seeds(self.model).items()
             np.savez(room / "seeds.npz", **{name: np.array(v) for name, v in seeds})
             state = {"epochs": epoch + 1, "settings": self.settings, "history": self.history}
+            state["shapes"] = _shapes(self.model)
             (room / "state.json").write_text(json.dumps(state))
         for directory in older:
             shutil.rmtree(directory)
 
     def _found(self):
-        return sorted(self.directory.glob("epoch-[0-9][0-9][0-9][0-9]"))
+        """The checkpoints, the newest last."""
+        numbers = {
+            path: path.name.removeprefix("epoch-") for path in self.directory.glob("epoch-*")
+        }
+        whole = [path for path, number in numbers.items() if number.isdecimal()]
+        return sorted(whole, key=lambda path: int(numbers[path]))
+
+
+def _shapes(model):
+    """The shapes of a model's weights, in their order."""
+    return [list(weight.shape) for weight in model.weights]
 
 
 def _seeds(model):

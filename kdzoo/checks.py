@@ -31,6 +31,16 @@ def share(student_loss_weight):
     return float(student_loss_weight)
 
 
+def loss_for(student_loss_weight, loss):
+    """Raises if the labels are to count and there is no loss on them."""
+    if loss is None and student_loss_weight > 0:
+        raise ValueError(
+            "Expected `loss`, the student's loss on the labels. Received: loss=None with "
+            f"student_loss_weight={student_loss_weight}; pass a loss, or "
+            "`student_loss_weight=0` to learn from the teacher alone."
+        )
+
+
 def as_losses(losses):
     """Returns a list of `DistillationLoss`, with those of `keras.distillation` wrapped."""
     losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]

@@ -11,6 +11,7 @@ from kdzoo.callbacks import StopAtNonFiniteLoss
 from kdzoo.inputs import check_data, plain_errors
 from kdzoo.mixing import (
     OUTPUT,
+    carried_answer,
     make_trackers,
     pick_answer,
     reduce_loss,
@@ -131,8 +132,10 @@ class Distiller(keras.Model):
 
     @student_loss_weight.setter
     def student_loss_weight(self, weight):
-        parts = self._uses_labels, self._uses_teacher
-        self._share.set(checks.share(weight))
+        parts, weight = (self._uses_labels, self._uses_teacher), checks.share(weight)
+        if self.compiled:
+            checks.loss_for(weight, self._compile_loss)
+        self._share.set(weight)
         if (self._uses_labels, self._uses_teacher) != parts:
             self.train_function = None
 
@@ -216,12 +219,7 @@ class Distiller(keras.Model):
         Warns:
             UserWarning: If the loss expects probabilities and the student gives logits.
         """
-        if loss is None and self.student_loss_weight > 0:
-            raise ValueError(
-                "Expected `loss`, the student's loss on the labels. Received: loss=None with "
-                f"student_loss_weight={self.student_loss_weight}; pass a loss, or "
-                "`student_loss_weight=0` to learn from the teacher alone."
-            )
+        checks.loss_for(self.student_loss_weight, loss)
         checks.warn_unless_on_logits(loss, self.student)
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
@@ -245,6 +243,7 @@ class Distiller(keras.Model):
         check_data(x, y, self)
         if isinstance(kwargs.get("validation_data"), tuple):
             check_data(*kwargs["validation_data"][:2], self)
+        self.prepare(x, y)
         stop = StopAtNonFiniteLoss()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*keras.tree.flatten(callbacks or []), stop]
@@ -256,6 +255,18 @@ class Distiller(keras.Model):
         if history.epoch and not history.history:
             raise ValueError("Expected data to train on. Received: a data set without a batch.")
         return history
+
+    def prepare(self, data, y=None):
+        """Makes what the losses train of their own, if it is not there yet, for data that carry the
+        teacher's answers. `fit` does so; needed before weights are loaded into a new distiller.
+
+        Args:
+            data: What `fit` takes as `x`.
+            y: What `fit` takes as `y`, if the data are arrays.
+        """
+        if self.teacher is None:
+            answer = carried_answer(data, y)
+            taps.build_losses(self.distillation_losses, None, self.student, answer)
 
     def call(self, inputs, training=None):
         """Returns the student's outputs; while training with taps, `{"logits": ..., path: ...}`."""

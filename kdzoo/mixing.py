@@ -129,6 +129,25 @@ def pick_answer(answer, layer, layers):
     )
 
 
+def carried_answer(data, y=None):
+    """Returns the teacher's answer in data that carry it, arrays or what stands for them.
+
+    Args:
+        data: What `fit` takes: arrays, with `y` beside them, a `tf.data.Dataset`, of which the
+            shapes alone are looked at, or a `keras.utils.PyDataset`, whose first batch is read.
+        y: What `fit` takes as `y`.
+
+    Returns:
+        What is under `"teacher"`, or None where there is nothing or nothing to be known.
+    """
+    if hasattr(data, "element_spec"):
+        batch = data.element_spec
+    else:
+        batch = data[0] if isinstance(data, keras.utils.PyDataset) else (data, y)
+    targets = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    return targets.get("teacher") if isinstance(targets, dict) else None
+
+
 class Targets(NamedTuple):
     """What a batch carries beside its images: labels, the teacher's answer, indices, weights."""
 

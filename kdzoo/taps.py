@@ -52,52 +52,81 @@ def tapped_shapes(model, path):
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
 
 
-def build_losses(losses, teacher, student):
+def build_losses(losses, teacher, student, answer=None):
     """Makes the losses' own weights, where the models are graphs and so the shapes are known.
 
     Args:
         losses: List of `DistillationLoss`.
         teacher: A `keras.Model` or `None`.
         student: A `keras.Model`.
+        answer: Without a teacher, what a batch carries in its place: path of a layer -> array.
     """
     for loss in losses:
         theirs = None if teacher is None else tapped_shapes(teacher, loss.teacher_layer)
+        if isinstance(answer, dict) and set(loss.teacher_layers) <= set(answer):
+            carried = [answer[path] for path in loss.teacher_layers]
+            theirs = [(None, *each.shape[1:]) for each in carried]
         ours = tapped_shapes(student, loss.student_layer)
         if not loss.built and theirs and ours:
             several = isinstance(loss.teacher_layer, (list, tuple))
             loss.build(*((theirs, ours) if several else (theirs[0], ours[0])))
 
 
+def graph_of(model):
+    """Returns the functional model that a model is or, if it is sequential, is run by.
+
+    Args:
+        model: A `keras.Model`.
+
+    Raises:
+        ValueError: If it is subclassed, or sequential and not built.
+    """
+    graph = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
+    if graph is None:
+        raise ValueError(
+            "Expected a sequential model that is built; give it a `keras.Input` as its first "
+            f"layer, or call it once. Received: {model.name!r}"
+        )
+    if not hasattr(graph, "_run_through_graph"):
+        raise ValueError(
+            "Expected a functional or sequential model, which has a graph. Received: "
+            f"{model.name!r} of type {type(model).__name__}"
+        )
+    return graph
+
+
 def cut(model, path):
     """Returns the part of a model that leads to a layer; layers and weights are the model's own.
 
     Args:
-        model: A functional or sequential `keras.Model`.
+        model: A functional or built sequential `keras.Model`.
         path: Path of the layer, as in `find_layer`; nested models are cut too.
 
     Returns:
         A functional `keras.Model` from the model's inputs to the layer's output.
 
     Raises:
-        ValueError: If there is no such layer, or the model is subclassed and has no graph.
+        ValueError: If there is no such layer, it is shared (called more than once), or the model
+            is subclassed and has no graph.
     """
     find_layer(model, path)
+    graph = graph_of(model)
     name, _, rest = path.partition("/")
-    layer = next(inner for inner in model.layers if inner.name == name)
-    if not getattr(model, "inputs", None):
+    # A layer's first call may belong to another model, so only those of this graph count.
+    nodes = [node for level in graph._nodes_by_depth.values() for node in level]
+    calls = [node for node in nodes if node.operation.name == name]
+    if len(calls) != 1:
         raise ValueError(
-            "Expected a functional or sequential model, which can be cut at a layer. Received: "
-            f"{model.name!r} of type {type(model).__name__}"
+            f"Expected a layer that {model.name!r} calls once. Received: {name!r}, which it calls "
+            f"{len(calls)} times; cut at a layer that is not shared."
         )
-    if not rest:
-        return keras.Model(model.input, layer.output, name=f"{model.name}_to_{name}")
-    inner = cut(layer, rest)
-    arguments = layer._inbound_nodes[-1].arguments
-    return keras.Model(
-        model.input,
-        inner(*arguments.args, **arguments.kwargs),
-        name=f"{model.name}_to_{path.replace('/', '_')}",
-    )
+    if rest:
+        arguments = calls[0].arguments
+        given = {key: value for key, value in arguments.kwargs.items() if value is not None}
+        outputs = cut(find_layer(model, name), rest)(*arguments.args, **given)
+    else:
+        outputs = calls[0].outputs[0] if len(calls[0].outputs) == 1 else calls[0].outputs
+    return keras.Model(graph.input, outputs, name=f"{model.name}_to_{path.replace('/', '_')}")
 
 
 @contextlib.contextmanager

@@ -106,6 +106,14 @@ def test_setting_the_weights_between_fits_is_heeded(make, x, y):
     np.testing.assert_allclose(losses, [hard, 0.25 * hard + 0.75 * soft, soft], rtol=1e-4)
 
 
+def test_without_a_loss_the_labels_cannot_come_to_count():
+    distiller = kdzoo.Distiller(dense(1), dense(2), SoftTargets(2.0), student_loss_weight=0.0)
+    distiller.compile("sgd")
+    with pytest.raises(ValueError, match="Expected `loss`, the student's loss on the labels"):
+        distiller.student_loss_weight = 0.5
+    assert distiller.student_loss_weight == 0.0
+
+
 def test_linear_is_even_and_stays():
     assert [linear(0, 1, epochs=5)(epoch) for epoch in range(7)] == [0, 0.25, 0.5, 0.75, 1, 1, 1]
     assert linear(3.0, 1.0, epochs=1)(0) == 3.0
@@ -116,8 +124,12 @@ def test_names_are_checked(make, x, y):
         Anneal("temprature", linear(1, 2, 3))
     with pytest.raises(ValueError, match=r"linear` makes one"):
         Anneal("temperature", 3.0)
-    with pytest.raises(ValueError, match="at least 1"):
-        linear(1, 2, epochs=0)
+    for epochs in (0, 2.5, True):
+        with pytest.raises(ValueError, match="Expected epochs to be a positive integer"):
+            linear(1, 2, epochs=epochs)
+    assert linear(1, 2, epochs=np.int64(2))(1) == 2
+    with pytest.raises(ValueError, match="none of a distillation loss. Received: loss='one'"):
+        Anneal("student_loss_weight", linear(0, 1, 3), "one")
     two = [SoftTargets(2.0, name="one"), SoftTargets(3.0, name="two")]
     for number, loss, complaint in (
         ("temperature", None, r"one loss with a temperature.*name it with `loss=`"),
@@ -127,6 +139,9 @@ def test_names_are_checked(make, x, y):
         anneal = Anneal(number, linear(1, 2, 3), loss)
         with pytest.raises(ValueError, match=complaint):
             make(two).fit(x, y, callbacks=[anneal], verbose=0)
+    anneal = Anneal("temperature", linear(1, 2, 3), "soft_targets")
+    with pytest.raises(ValueError, match="one loss of the name 'soft_targets'"):
+        make([SoftTargets(2.0), SoftTargets(3.0)]).fit(x, y, callbacks=[anneal], verbose=0)
     anneal = Anneal("student_loss_weight", lambda epoch: 1.5)
     with pytest.raises(ValueError, match="student_loss_weight=1"):
         make(two).fit(x, y, callbacks=[anneal], verbose=0)

@@ -81,3 +81,56 @@ def test_a_shared_layer_cannot_be_tapped(nested):
         taps.tapping(nested, ["shared"]),
     ):
         nested(np.zeros((1, 4), "float32"))
+
+
+def agree(part, model, path, x):
+    """Whether a part gives what its layer gives in the whole model, with the model's own weights."""
+    with taps.tapping(model, [path]) as tapped:
+        model(x)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(part(x)), ops.convert_to_numpy(tapped[path]), rtol=1e-6
+    )
+    assert {id(weight) for weight in part.weights} <= {id(weight) for weight in model.weights}
+
+
+@pytest.mark.parametrize("path", ["backbone", "backbone/stage1", "logits"])
+@pytest.mark.parametrize("used_again", [False, True])
+def test_a_model_is_cut_at_a_layer_of_its_graph(nested, path, used_again):
+    if used_again:  # As in transfer learning: the backbone's last call is of another model.
+        inputs = keras.Input((4,))
+        backbone = nested.get_layer("backbone")
+        keras.Model(inputs, nested.get_layer("logits")(backbone(keras.layers.ReLU()(inputs))))
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    agree(taps.cut(nested, path), nested, path, x)
+
+
+def test_a_model_built_of_anothers_layers_is_cut(nested):
+    """The layers' first calls belong to the model that they come from."""
+    backbone = nested.get_layer("backbone")
+    inputs = keras.Input((4,))
+    functional = keras.Model(
+        inputs, backbone.get_layer("top")(backbone.get_layer("stage1")(inputs))
+    )
+    sequential = keras.Sequential([keras.Input((4,)), *backbone.layers[1:]])
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    for model in (functional, sequential):
+        agree(taps.cut(model, "stage1"), model, "stage1", x)
+
+
+def test_what_cannot_be_cut_is_refused(nested):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2, name="dense")
+
+        def call(self, x):
+            return self.dense(x)
+
+    with pytest.raises(ValueError, match="Did you mean 'logits'"):
+        taps.cut(nested, "logit")
+    with pytest.raises(ValueError, match="'shared', which it calls 2 times"):
+        taps.cut(nested, "shared")
+    with pytest.raises(ValueError, match="has a graph. Received: .* of type Subclassed"):
+        taps.cut(Subclassed(), "dense")
+    with pytest.raises(ValueError, match="sequential model that is built"):
+        taps.cut(keras.Sequential([keras.layers.Dense(2, name="dense")]), "dense")

@@ -1,14 +1,17 @@
 """FitNets' training in two stages: hints up to the middle, then soft targets to the end."""
 
+import numbers
 import pathlib
 
 import keras
 
 from kdzoo import taps
-from kdzoo.callbacks import Anneal, linear
+from kdzoo.callbacks import Anneal, EpochCheckpoint, linear
 from kdzoo.distiller import Distiller
 from kdzoo.losses import Hint, SoftTargets
+from kdzoo.models.ensemble import Ensemble
 from kdzoo.schemes.training import train
+from kdzoo.utils import positive_integer
 
 
 def hint_training(
@@ -26,7 +29,8 @@ def hint_training(
     reduction="mean",
     soft_targets=None,
     student_loss_weight=0.5,
-    teacher_weight=(4.0, 1.0),
+    teacher_weight=None,
+    teacher_transform=None,
     hint_optimizer="adam",
     optimizer="adam",
     metrics=(),
@@ -40,11 +44,13 @@ def hint_training(
     First the student's layers up to the guided one learn to predict the teacher's hint layer,
     through a regressor; what lies above is not computed. Then the whole student learns from labels
     and teacher, `w · student_loss + (1 − w) · λ · soft_targets`, with λ falling evenly over the
-    epochs. The paper's `student_loss + λ · soft_targets` is twice this at w = ½.
+    epochs. At w = ½ that is half the paper's `student_loss + λ · cross-entropy` up to a constant,
+    if λ is divided by the T² that `SoftTargets` has and the paper's cross-entropy has not.
 
     Args:
-        teacher: A trained functional or sequential `keras.Model` that gives logits.
-        student: The functional or sequential `keras.Model` to train; it is changed in place.
+        teacher: A trained functional or sequential `keras.Model` that gives logits; one, as hints
+            come from one network.
+        student: The functional or built sequential `keras.Model` to train; it is changed in place.
         hint_layer: Name of the teacher's layer that is learnt, a path in a nested model.
         guided_layer: Name of the student's layer that learns it.
         data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
@@ -55,27 +61,31 @@ def hint_training(
         epochs: Epochs of the second stage.
         loss: The student's loss on the labels, as in `compile`.
         activation: The regressor's non-linearity, see `kdzoo.losses.Hint`.
-        reduction: `"sum"` or `"mean"` over the hint's features.
+        reduction: `"mean"` or, as in the paper's equation 3, `"sum"` over the hint's features.
         soft_targets: The second stage's distillation loss; `SoftTargets(3.0)` when `None`.
         student_loss_weight: w, between 0 and 1.
-        teacher_weight: λ in the first and in the last epoch of the second stage. The paper lets it
-            fall from 4 to 1 on MNIST.
+        teacher_weight: λ in the first and in the last epoch of the second stage, two numbers. When
+            `None` those of the paper on MNIST, 4 and 1, over the T² of `soft_targets` if it has a
+            temperature: 0.44 and 0.11 at T = 3.
+        teacher_transform: Function from the student's inputs to the teacher's, as in `Distiller`,
+            in both stages.
         hint_optimizer: The first stage's optimizer, as in `compile`.
         optimizer: The second stage's optimizer, another object.
         metrics: The second stage's metrics, as in `compile`.
         validation_data: As in `keras.Model.fit`, for the second stage.
-        settings: JSON-able value that identifies the run; checkpoints written with other settings
-            are refused.
+        settings: JSON-able value that identifies the run, beside the arguments above, which are
+            always part of it; checkpoints written with other settings are refused.
         callbacks: Further callbacks, for both stages.
         verbose: As in `keras.Model.fit`.
 
     Returns:
         The student, and the history of both stages: a dictionary of lists with one entry for each
-        epoch; `"stage"` is 1 or 2, and what a stage does not measure is `None`.
+        epoch that was trained; `"stage"` is 1 or 2, and what a stage does not measure is `None`.
 
     Raises:
         ValueError: If a model cannot be cut at its layer, a layer does not exist, the features
-            cannot be matched, or both stages are given the same optimizer object.
+            cannot be matched, a number is out of range, both stages are given the same optimizer
+            object, or the directory holds a run with other settings. Nothing is trained then.
 
     Example:
 
@@ -97,27 +107,38 @@ def hint_training(
     algorithm 1 and equations 2 to 4.
     """
     directory = pathlib.Path(directory)
-    if isinstance(optimizer, keras.optimizers.Optimizer) and optimizer is hint_optimizer:
-        raise ValueError(
-            "Expected an optimizer for each stage, as they train other weights. Received: the same "
-            "object twice; make two."
-        )
+    _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer)
     batches = data if callable(data) else lambda epoch: data
-    options = {"settings": settings, "callbacks": callbacks, "verbose": verbose}
+    soft_targets = soft_targets or SoftTargets(3.0)
+    weights = _weights(teacher_weight, soft_targets)
+    options = {
+        "callbacks": callbacks,
+        "verbose": verbose,
+        "settings": {
+            "run": settings,
+            "layers": [hint_layer, guided_layer],
+            "epochs": [hint_epochs, epochs],
+            "regressor": [activation and str(activation), reduction],
+            "soft_targets": soft_targets.get_config(),
+            "weights": [student_loss_weight, *weights],
+        },
+    }
 
     parts = taps.cut(teacher, hint_layer), taps.cut(student, guided_layer)
     hint = Hint(activation=activation, reduction=reduction)
-    hints = Distiller(*parts, hint, student_loss_weight=0.0, name="hints")
+    asked = {"teacher_transform": teacher_transform}
+    hints = Distiller(*parts, hint, student_loss_weight=0.0, name="hints", **asked)
     hints.compile(hint_optimizer)
-    first = train(hints, batches, hint_epochs, directory / "hints", **options)
-
-    soft_targets = soft_targets or SoftTargets(3.0)
-    distiller = Distiller(teacher, student, soft_targets, student_loss_weight=student_loss_weight)
+    distiller = Distiller(
+        teacher, student, soft_targets, student_loss_weight=student_loss_weight, **asked
+    )
     distiller.compile(optimizer, loss, metrics=list(metrics))
-    options["callbacks"] = [
-        Anneal("distillation_loss_weight", linear(*teacher_weight, epochs=epochs)),
-        *callbacks,
-    ]
+    annealing = Anneal("distillation_loss_weight", linear(*weights, epochs=epochs))
+
+    # A first stage that ended early is not gone on with once the second has begun.
+    begun = EpochCheckpoint(directory / "distillation").exists()
+    first = train(hints, batches, 0 if begun else hint_epochs, directory / "hints", **options)
+    options["callbacks"] = [annealing, *callbacks]
     second = train(
         distiller,
         lambda epoch: batches(hint_epochs + epoch),
@@ -126,13 +147,54 @@ def hint_training(
         validation_data,
         **options,
     )
-    return student, _joined(first, second, hint_epochs, epochs)
+    return student, _joined(first, second)
 
 
-def _joined(first, second, hint_epochs, epochs):
+def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
+    """Raises if something is wrong that no part would notice before it is trained."""
+    if isinstance(teacher, Ensemble):
+        raise ValueError(
+            "Expected one model as the teacher, whose layer gives the hint. Received: an ensemble; "
+            "pass one of its members."
+        )
+    if isinstance(data, tuple | list) or hasattr(data, "__array__"):
+        raise ValueError(
+            "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
+            f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
+            "makes batches of arrays."
+        )
+    positive_integer("hint_epochs", hint_epochs)
+    positive_integer("epochs", epochs)
+    if isinstance(optimizer, keras.optimizers.Optimizer) and optimizer is hint_optimizer:
+        raise ValueError(
+            "Expected an optimizer for each stage, as they train other weights. Received: the same "
+            "object twice; make two."
+        )
+
+
+def _weights(teacher_weight, soft_targets):
+    """The first and the last weight of the soft targets."""
+    if isinstance(soft_targets, tuple | list):
+        raise ValueError(
+            "Expected `soft_targets` to be one distillation loss. Received: "
+            f"soft_targets={soft_targets}; for several, train the second stage with a `Distiller`."
+        )
+    if teacher_weight is None:
+        squared = getattr(soft_targets, "temperature", 1.0) ** 2
+        return 4.0 / squared, 1.0 / squared
+    given = tuple(teacher_weight) if isinstance(teacher_weight, tuple | list) else ()
+    if len(given) != 2 or not all(isinstance(each, numbers.Real) and each >= 0 for each in given):
+        raise ValueError(
+            "Expected `teacher_weight` to be the first and the last weight, two numbers of at "
+            f"least 0. Received: teacher_weight={teacher_weight!r}"
+        )
+    return given
+
+
+def _joined(first, second):
     """One history of both stages."""
-    joined = {"stage": [1] * hint_epochs + [2] * epochs}
+    early, late = (max(map(len, stage.values()), default=0) for stage in (first, second))
+    joined = {"stage": [1] * early + [2] * late}
     for name in {**first, **second}:
-        early, late = first.get(name, [None] * hint_epochs), second.get(name, [None] * epochs)
-        joined[name] = [*early, *late]
+        joined[name] = [*first.get(name, [None] * early), *second.get(name, [None] * late)]
     return joined

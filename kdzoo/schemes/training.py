@@ -46,6 +46,8 @@ def train(
             "batch."
         )
     checkpoint = EpochCheckpoint(pathlib.Path(directory), settings)
+    if checkpoint.exists() and data is not None and hasattr(model, "prepare"):
+        model.prepare(data(0))
     done = checkpoint.restore(model)
     if done < epochs:
         model.fit(

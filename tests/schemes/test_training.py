@@ -1,6 +1,7 @@
 """A training that is stopped goes on where it was, and ends where it would have ended."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -108,6 +109,58 @@ def test_an_unfinished_write_leaves_no_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         checkpoint.on_epoch_end(0, {"loss": 1.0})
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_left_of_a_write_is_removed(tmp_path):
+    train(compiled(), batches, 1, tmp_path, verbose=0)
+    rest = tmp_path / ".epoch-0002.abcdef"
+    rest.mkdir()
+    (rest / "new").write_bytes(b"half")
+    train(compiled(), batches, 1, tmp_path, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001"]
+
+
+def test_the_newest_of_many_epochs_is_found(tmp_path):
+    train(compiled(), batches, 1, tmp_path, verbose=0)
+    (tmp_path / "epoch-0001").rename(tmp_path / "epoch-9999")
+    shutil.copytree(tmp_path / "epoch-9999", tmp_path / "epoch-10000")
+    state = tmp_path / "epoch-10000" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "epochs": 10_000}))
+    assert EpochCheckpoint(tmp_path).restore(compiled()) == 10_000
+
+
+def test_losses_that_train_resume_without_a_teacher(tmp_path):
+    """The regressor's shapes come from the answers in the data, before its weights are loaded."""
+    rng = np.random.default_rng(0)
+    images = rng.random((8, 4, 4, 1), "float32")
+    features = rng.random((8, 4, 4, 6), "float32")
+    answers = {"teacher": {"logits": rng.random((8, 3), "float32"), "stage1": features}}
+
+    def fresh():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4, 4, 1))
+        x = keras.layers.Conv2D(2, 3, padding="same", name="stage1")(inputs)
+        student = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+        losses = [kdzoo.losses.SoftTargets(), kdzoo.losses.Hint("stage1", "stage1")]
+        distiller = kdzoo.Distiller(None, student, losses, student_loss_weight=0.0)
+        distiller.compile("adam")
+        return distiller
+
+    class Carried(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return images, answers
+
+    whole, part = (tmp_path / name for name in ("whole", "part"))
+    expected = train(fresh(), lambda epoch: Carried(), 3, whole, verbose=0)
+    train(fresh(), lambda epoch: Carried(), 1, part, verbose=0)
+    resumed = train(fresh(), lambda epoch: Carried(), 3, part, verbose=0)
+    for name, values in expected.items():
+        assert resumed[name] == pytest.approx(values), name
+    arrays = fresh().fit(images, answers, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    assert arrays.history["loss"] == pytest.approx(expected["loss"])
 
 
 def test_a_model_must_be_compiled(tmp_path):
