@@ -4,6 +4,7 @@ python examples/01_hints.py            Fashion-MNIST, some minutes
 python examples/01_hints.py --smoke    scikit-learn's digits, seconds
 """
 
+import pathlib
 import sys
 
 import keras
@@ -23,10 +24,14 @@ def batches(epoch):
     return data.train.batches(128, shuffle=True, augmentation="default", initial_epoch=epoch)
 
 
+# Both trainings keep their checkpoints here: started again, they go on, or are done at once.
+directory = pathlib.Path("runs/example-hints-smoke" if SMOKE else "runs/example-hints")
+keras.utils.set_random_seed(0)
+
 teacher = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
 kdzoo.fuse_batch_normalization(teacher)
 teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
-teacher.fit(batches(0), epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
+kdzoo.schemes.train(teacher, batches, EPOCHS, directory / "teacher", validation, verbose=2)
 
 student = kdzoo.create("separable_025", data.classes, data.input_shape)
 student, history = kdzoo.schemes.hint_training(
@@ -35,7 +40,7 @@ student, history = kdzoo.schemes.hint_training(
     "stage2",  # the hint: the teacher's layer that is learnt
     "stage2",  # the guided layer: the student's that learns it
     batches,
-    "runs/example-hints-smoke" if SMOKE else "runs/example-hints",
+    directory / "student",
     hint_epochs=max(EPOCHS // 2, 1),
     epochs=EPOCHS,
     loss=cross_entropy,

@@ -11,32 +11,37 @@ import keras
 import kdzoo
 
 SMOKE = "--smoke" in sys.argv
-EPOCHS = 1 if SMOKE else 10
+EPOCHS = 2 if SMOKE else 10
 
 data = kdzoo.data.load("digits" if SMOKE else "cifar10")
-batches = data.train.batches(128, shuffle=True, augmentation="default")
 validation = data.validation.batches(500)
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def batches():
+    """The training images, shuffled and shifted anew in each epoch, from the first on."""
+    return data.train.batches(128, shuffle=True, augmentation="default")
+
 
 teacher = kdzoo.create("wide_resnet_16_2", data.classes, data.input_shape)
 kdzoo.fuse_batch_normalization(teacher)
 teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
-teacher.fit(batches, epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
+teacher.fit(batches(), epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
 
 # 128 features in the teacher, fewer in the student: relations need no projection between them.
 student = kdzoo.create("separable_050", data.classes, data.input_shape)
-losses = {
-    kdzoo.losses.SoftTargets(4.0): 1.0,
-    kdzoo.losses.RelationalDistance("features", "features"): 25.0,
-    kdzoo.losses.RelationalAngle("features", "features"): 50.0,
-}
-distiller = kdzoo.Distiller(teacher, student, list(losses), list(losses.values()))
+losses = [
+    kdzoo.losses.SoftTargets(4.0),
+    kdzoo.losses.RelationalDistance("features", "features"),
+    kdzoo.losses.RelationalAngle("features", "features"),
+]
+distiller = kdzoo.Distiller(teacher, student, losses, [1.0, 25.0, 50.0])
 distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 # The angles start late: they mean little while the features are still random.
 late = kdzoo.callbacks.Anneal(
     "distillation_loss_weight", lambda epoch: 50.0 * (epoch > 0), "relational_angle"
 )
 distiller.fit(
-    batches, epochs=EPOCHS, validation_data=validation, callbacks=[late], shuffle=False, verbose=2
+    batches(), epochs=EPOCHS, validation_data=validation, callbacks=[late], shuffle=False, verbose=2
 )
 print(f"Test accuracy: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")

@@ -14,8 +14,12 @@ SMOKE = "--smoke" in sys.argv
 EPOCHS = 1 if SMOKE else 5
 
 data = kdzoo.data.load("digits" if SMOKE else "cifar10")
-batches = data.train.batches(64, shuffle=True, augmentation="default")
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def batches():
+    """The training images, shuffled and shifted anew in each epoch, from the first on."""
+    return data.train.batches(64, shuffle=True, augmentation="default")
 
 
 def for_the_teacher(images):
@@ -39,7 +43,7 @@ images = keras.Input(data.input_shape)
 tuned = keras.Model(images, teacher(keras.layers.Lambda(for_the_teacher)(images)))
 kdzoo.fuse_batch_normalization(tuned)
 tuned.compile(keras.optimizers.AdamW(1e-4), cross_entropy, metrics=["accuracy"])
-tuned.fit(batches, epochs=EPOCHS, shuffle=False, verbose=2)
+tuned.fit(batches(), epochs=EPOCHS, shuffle=False, verbose=2)
 
 student = kdzoo.create("separable_050", data.classes, data.input_shape)
 distiller = kdzoo.Distiller(
@@ -50,5 +54,5 @@ distiller = kdzoo.Distiller(
     teacher_transform=for_the_teacher,
 )
 distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
-distiller.fit(batches, epochs=2 * EPOCHS, shuffle=False, verbose=2)
+distiller.fit(batches(), epochs=2 * EPOCHS, shuffle=False, verbose=2)
 print(f"Test accuracy: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")

@@ -84,7 +84,7 @@ def test_a_shared_layer_cannot_be_tapped(nested):
 
 
 def agree(part, model, path, x):
-    """Whether a part gives what its layer gives in the whole model, with the model's own weights."""
+    """Whether a part gives what the layer gives in the whole model, with the same weights."""
     with taps.tapping(model, [path]) as tapped:
         model(x)
     np.testing.assert_allclose(
@@ -130,7 +130,7 @@ def test_what_cannot_be_cut_is_refused(nested):
         taps.cut(nested, "logit")
     with pytest.raises(ValueError, match="'shared', which it calls 2 times"):
         taps.cut(nested, "shared")
-    with pytest.raises(ValueError, match="has a graph. Received: .* of type Subclassed"):
+    with pytest.raises(ValueError, match=r"has a graph\. Received: .* of type Subclassed"):
         taps.cut(Subclassed(), "dense")
     with pytest.raises(ValueError, match="sequential model that is built"):
         taps.cut(keras.Sequential([keras.layers.Dense(2, name="dense")]), "dense")

@@ -150,7 +150,9 @@ def _table(results):
     table = terminal.table("model", ">test accuracy", *columns, ">parameters", ">seconds")
     for kind, summary in results["summary"].items():
         role = "teacher" if kind == "teacher" else "student"
-        name = terminal.architecture(settings[role], settings[f"{role}_arguments"])
+        own = settings.get("students", {}).get(kind, {}).get("arguments", {})
+        arguments = {**settings[f"{role}_arguments"], **own}
+        name = terminal.architecture(settings[role], arguments)
         rows = [row for row in results["rows"] if row["kind"] == kind]
         errors = " ".join(str(row["test_errors"]) for row in rows if paper)
         table.add_row(

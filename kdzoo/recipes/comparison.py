@@ -150,7 +150,7 @@ class Comparison:
             architecture(name)
         checks.share(self.student_loss_weight)
         for student in self.kinds.values():
-            student.make_losses()
+            student.check()
         for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
@@ -173,8 +173,11 @@ class Comparison:
                 raise ValueError(
                     f"Expected data with a {part} split. Received: data={self.data!r} without one."
                 )
-        for kind in ("teacher", *self.kinds):
-            self.create(kind, data)
+        from kdzoo.recipes.fitting import Fitting
+
+        teacher = self.create("teacher", data)
+        for kind in self.kinds:
+            Fitting(self, kind, self.seeds[0], data, teacher).check()
 
     def _stage(self, kind, seed, data, teacher, directory, verbose, callbacks=()):
         """Trains one model, or loads it if it is finished; returns it and its row."""

@@ -49,6 +49,19 @@ class Fitting:
         copy.set_weights(model.get_weights())
         return copy
 
+    def check(self):
+        """Raises `ValueError` if a student cannot learn from its teacher; nothing is trained."""
+        import kdzoo
+        from kdzoo import taps
+
+        model = self.recipe.create(self.kind, self.data)
+        if self.student.losses:
+            self._distiller(model)
+        if self.student.hints:
+            hint_layer, guided_layer, _ = self.student.hints
+            parts = taps.cut(self.teacher, hint_layer), taps.cut(model, guided_layer)
+            kdzoo.Distiller(*parts, kdzoo.losses.Hint(), student_loss_weight=0.0)
+
     def _train(self, model, home, options):
         """Trains a model by itself or, if it learns from the teacher, in a Distiller."""
         import kdzoo
@@ -92,13 +105,20 @@ class Fitting:
     def _distiller(self, model):
         import kdzoo
 
-        losses, weights = self.student.make_losses(self.data.train.arrays()[1])
+        losses, weights = self.student.make_losses(self._labels())
         teacher = None if self._answers_once() else self._teacher_beside_the_student()
         return kdzoo.Distiller(teacher, model, losses, weights, self._share())
 
     def _teacher_beside_the_student(self):
         """The teacher in the precision of the student: it is asked at every step."""
         return self._computing_in(self.recipe.precision, "teacher", self.teacher)
+
+    def _labels(self):
+        """The labels of the training images, if a loss wants them."""
+        train = self.data.train
+        if not self.student.needs_indices:
+            return None
+        return train.labels if train.indices is None else train.labels[train.indices]
 
     def _share(self):
         own = self.student.student_loss_weight

@@ -3,20 +3,20 @@
     kdzoo train hinton_mnist_temperatures
 
 The paper finds that with 300 or more units in each of the two hidden layers all temperatures above
-8 give about the same, and that with 30 units 2.5 to 4 work significantly better than others.
+8 give about the same, and that with 30 units 2.5 to 4 work significantly better than others. The
+teacher is that of `hinton_mnist`: a finished one serves, its directory `teacher-0` copied here.
 """
 
-from kdzoo.recipes.comparison import Comparison
+import dataclasses
+
+from kdzoo.recipes import hinton_mnist
 from kdzoo.recipes.student import Student
 
 TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0)
 UNITS = (300, 30)
 
-RECIPE = Comparison(
-    data="mnist",
-    teacher="mlp_2x1200",
-    teacher_arguments={"dropout": 0.5, "max_norm": 4.0},
-    student="mlp_2x800",
+RECIPE = dataclasses.replace(
+    hinton_mnist.RECIPE,
     students={
         f"{units} units, T={temperature:g}": Student(
             losses=(("SoftTargets", {"temperature": temperature}, 1.0),),
@@ -25,13 +25,6 @@ RECIPE = Comparison(
         for units in UNITS
         for temperature in TEMPERATURES
     },
-    teacher_epochs=300,
     epochs=40,
-    batch_size=256,
-    precision="mixed_bfloat16",
-    teacher_learning_rate=1e-3,
-    learning_rate=3e-3,
-    weight_decay=0.0,
-    augment_student=False,
-    validation=0,
+    paper={},
 )

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from kdzoo.utils import positive_integer, unknown_name
+
 
 @dataclasses.dataclass(frozen=True)
 class Student:
@@ -35,6 +37,23 @@ class Student:
         """Whether a loss keeps something for each example."""
         return any(name == "ContrastiveRepresentation" for name, _, _ in self.losses)
 
+    def check(self):
+        """Raises `ValueError` unless names and numbers are right."""
+        self.make_losses()
+        if not self.hints:
+            return
+        if len(self.losses) != 1:
+            raise ValueError(
+                "Expected one loss for a student that is taught by hints: the soft targets of the "
+                f"second stage. Received: losses={self.losses}"
+            )
+        if len(self.hints) != 3:
+            raise ValueError(
+                "Expected hints as (hint layer, guided layer, epochs). Received: "
+                f"hints={self.hints!r}"
+            )
+        positive_integer("hints[2], epochs,", self.hints[2])
+
     def make_losses(self, labels=None):
         """Returns the loss objects and their weights.
 
@@ -45,7 +64,6 @@ class Student:
             ValueError: If a name is unknown or an argument is out of range.
         """
         from kdzoo import losses
-        from kdzoo.utils import unknown_name
 
         made = []
         for name, arguments, _ in self.losses:

@@ -74,15 +74,43 @@ def test_half_precision_is_for_training_alone(tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
+def test_each_loss_has_its_weight():
+    taught = Student((("SoftTargets", {}, 0.25), ("LogitRegression", {}, 3.0)))
+    recipe = Comparison(**{**vars(SMALL), "students": {"taught": taught}})
+    data = kdzoo.data.load("digits")
+    fitting = Fitting(recipe, "taught", 0, data, recipe.create("teacher", data))
+    distiller = fitting._distiller(recipe.create("taught", data))
+    assert [type(loss).__name__ for loss in distiller.distillation_losses] == [
+        "SoftTargets",
+        "LogitRegression",
+    ]
+    assert distiller.distillation_loss_weights == (0.25, 3.0)
+
+
+SOFT = ("SoftTargets", {}, 1.0)
+
+
 @pytest.mark.parametrize(
-    ("losses", "complaint"),
+    ("student", "complaint"),
     [
-        ((("SoftTarget", {}, 1.0),), "Did you mean 'SoftTargets'"),
-        ((("SoftTargets", {"temperature": -1}, 1.0),), "`temperature` to be above 0"),
+        (Student((("SoftTarget", {}, 1.0),)), "Did you mean 'SoftTargets'"),
+        (Student((("SoftTargets", {"temperature": -1}, 1.0),)), "`temperature` to be above 0"),
+        (Student((("SoftTargets", {}, -1.0),)), "numbers of at least 0"),
+        (
+            Student(
+                (("Hint", {"teacher_layer": "stage9", "student_layer": "stage1"}, 1.0),),
+            ),
+            "Did you mean 'stage",
+        ),
+        (Student((SOFT,), hints=("stage1", "stag1", 1)), "Did you mean 'stage1'"),
+        (Student((SOFT,), hints=("stage1", "stage1", 0)), "epochs, to be a positive integer"),
+        (Student((SOFT,), hints=("stage1", "stage1")), "hint layer, guided layer, epochs"),
+        (Student((SOFT, SOFT), hints=("stage1", "stage1", 1)), "one loss for a student"),
+        (Student((), hints=("stage1", "stage1", 1)), "one loss for a student"),
     ],
 )
-def test_losses_are_checked_before_anything_is_trained(losses, complaint, tmp_path):
-    recipe = Comparison(**{**vars(SMALL), "students": {"taught": Student(losses)}})
+def test_students_are_checked_before_anything_is_trained(student, complaint, tmp_path):
+    recipe = Comparison(**{**vars(SMALL), "students": {"taught": student}})
     with pytest.raises(ValueError, match=complaint):
         recipe.run(tmp_path, verbose=0)
     assert not list(tmp_path.iterdir())

@@ -242,7 +242,7 @@ def test_bad_arguments_are_refused(tmp_path):
         run(tmp_path, optimizer=adam, hint_optimizer=adam)
     with pytest.raises(ValueError, match="Expected hint_epochs to be a positive integer"):
         run(tmp_path, hint_epochs=0)
-    with pytest.raises(ValueError, match="two numbers of at least 0. Received: teacher_weight=4"):
+    with pytest.raises(ValueError, match=r"two numbers of at least 0\. Received: teacher_weight=4"):
         run(tmp_path, teacher_weight=4.0)
     with pytest.raises(ValueError, match="one distillation loss"):
         run(tmp_path, soft_targets=[kdzoo.losses.SoftTargets(2.0)] * 2)
