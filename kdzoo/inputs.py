@@ -20,12 +20,15 @@ _RESCALING = (
 )
 # Images that are looked at for raw pixels: enough to tell, few enough to cost nothing.
 _LOOKED_AT = 256
+# What TensorFlow says of an index out of range, and where it says that it happened.
+_OUT_OF_RANGE = re.compile(r"indices\[[\d,]+\] = \S+ (is not in|does not index into)")
+_OF_CONTRAST = re.compile(r"losses.contrastive\.py|ContrastiveRepresentation\.call")
 # How far the sums of a softmax lie from 1, in half precision too.
 _SUM_TOLERANCE = 2e-3
 
 
 def check_data(x, y, distiller):
-    """Raises if data are empty, images raw pixels, labels no class, or answers no logits.
+    """Raises if data are empty, images raw pixels, labels or indices out of range, answers no logits.
 
     Looked at are arrays, and the first batch of a `keras.utils.PyDataset`. Other data are streams,
     whose first batch may cost a pass over all of them.
@@ -45,6 +48,7 @@ def check_data(x, y, distiller):
         _check_images(leaf, distiller.student)
     carried = y if isinstance(y, dict) else {}
     _check_labels(carried.get("label") if carried else y, distiller.student, distiller.loss)
+    _check_indices(carried.get("index"), distiller.distillation_losses)
     if any(
         loss.expects_logits and not loss.teacher_layers for loss in distiller.distillation_losses
     ):
@@ -62,6 +66,12 @@ def plain_errors():
             raise ValueError(
                 "Expected labels that are classes of the student, counted from 0. Received: label "
                 f"{found[1]}; number the classes from 0, or build the student with more classes."
+            ) from error
+        if _OF_CONTRAST.search(str(error)) and _OUT_OF_RANGE.search(str(error)):
+            raise ValueError(
+                "Expected indices of the examples that `ContrastiveRepresentation` was made for, "
+                "counted from 0. Received: an index outside of them; give the loss the labels, or "
+                "the number, of all training examples."
             ) from error
         raise
 
@@ -92,6 +102,24 @@ def _check_labels(labels, student, loss):
             f"Expected labels from 0 to {classes - 1}, one for each class of the student. "
             f"Received: labels from {labels.min()} to {labels.max()}; number the classes from 0, "
             "or build the student with more classes."
+        )
+
+
+def _check_indices(indices, losses):
+    """Raises if indices are no positions of the examples that a loss keeps something for."""
+    counts = [loss.examples for loss in losses if loss.takes_indices and loss.examples]
+    if not counts or not (isinstance(indices, np.ndarray) or keras.ops.is_tensor(indices)):
+        return
+    indices, examples = keras.ops.convert_to_numpy(indices), min(counts)
+    expected = f"Expected indices that are integers from 0 to {examples - 1}"
+    if indices.dtype.kind not in "iu" or indices.shape[1:] not in ((), (1,)):
+        raise ValueError(
+            f"{expected}, one for each example. Received: {indices.dtype} of shape {indices.shape}"
+        )
+    if indices.size and (indices.min() < 0 or indices.max() >= examples):
+        raise ValueError(
+            f"{expected}. Received: indices from {indices.min()} to {indices.max()}; give the loss "
+            "the labels, or the number, of all training examples."
         )
 
 

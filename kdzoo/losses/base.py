@@ -24,12 +24,13 @@ class DistillationLoss(keras.layers.Layer):
     Args:
         teacher_layer: Name of the teacher's layer whose output is taken, or `None` for the
             teacher's own output. A layer of a nested functional model has a path, such as
-            `"backbone/stage2"`. A list of layers makes the loss the sum over the pairs.
+            `"backbone/stage2"`. A list of layers makes the loss the sum over the pairs; a loss with
+            weights of its own takes one layer, so that there is one loss for each pair.
         student_layer: The same for the student.
         name: Name of the loss, shown in the metrics. Defaults to the class's name in snake case.
 
     Raises:
-        ValueError: If the numbers of layers differ.
+        ValueError: If the numbers of layers differ, or a loss with weights is given a list.
 
     Example:
 
@@ -46,20 +47,34 @@ class DistillationLoss(keras.layers.Layer):
     takes_structures = False
     # Whether `call` is also given `indices`, the positions of the batch's examples in their split.
     takes_indices = False
+    # How many examples those positions number, where the loss knows.
+    examples = None
 
     def __init__(self, teacher_layer=None, student_layer=None, name=None):
         super().__init__(name=name or _snake_case(type(self).__name__), dtype="float32")
         self.teacher_layer = teacher_layer
         self.student_layer = student_layer
-        several = not {type(teacher_layer), type(student_layer)} <= {str, type(None)}
-        if several and len(self.teacher_layers) != len(self.student_layers):
-            raise ValueError(
-                "Expected as many layers of the student as of the teacher. Received: "
-                f"teacher_layer={teacher_layer!r}, student_layer={student_layer!r}"
-            )
-        self.supports_masking = True
         # Nothing is left to build unless a subclass makes weights.
         self.built = type(self).build is DistillationLoss.build
+        self._check_layers()
+        self.supports_masking = True
+
+    def _check_layers(self):
+        """Raises if there are lists of layers of different lengths, or where one is expected."""
+        received = (
+            f"Received: teacher_layer={self.teacher_layer!r}, student_layer={self.student_layer!r}"
+        )
+        if {type(self.teacher_layer), type(self.student_layer)} <= {str, type(None)}:
+            return
+        if len(self.teacher_layers) != len(self.student_layers):
+            raise ValueError(
+                f"Expected as many layers of the student as of the teacher. {received}"
+            )
+        if not self.built and not self.takes_structures:
+            raise ValueError(
+                f"Expected one layer of each model, as `{type(self).__name__}` has weights for "
+                f"one pair. {received}; pass one loss for each pair."
+            )
 
     @property
     def teacher_layers(self):

@@ -62,7 +62,8 @@ def attention_transfer(teacher_features, student_features, power=2.0):
         the layer pairs, times 1000 on CIFAR, to the loss on the labels.
 
     Raises:
-        ValueError: If the features have no height and width, or `power` is below 1.
+        ValueError: If the features have no height and width, or such as are not known before the
+            step runs, or `power` is below 1.
 
     Reference: Zagoruyko & Komodakis, "Paying More Attention to Attention", 2017,
     arXiv:1612.03928, equation 2, and the authors' code (attention-transfer, `utils.py`).
@@ -75,7 +76,14 @@ def attention_transfer(teacher_features, student_features, power=2.0):
                 "Expected features of shape (batch, height, width, channels). Received: "
                 f"{role} {tuple(features.shape)}; tap a layer before the pooling."
             )
-    size = tuple(min(t, s) for t, s in zip(teacher.shape[1:3], student.shape[1:3], strict=True))
+    sizes = tuple(teacher.shape[1:3]), tuple(student.shape[1:3])
+    if None in (*sizes[0], *sizes[1]):
+        raise ValueError(
+            "Expected features of known height and width. Received: teacher "
+            f"{tuple(teacher.shape)}, student {tuple(student.shape)}; build the models with a "
+            "fixed input size."
+        )
+    size = tuple(min(pair) for pair in zip(*sizes, strict=True))
     maps = [_attention_map(_shrink(each, size), power) for each in (teacher, student)]
     return ops.mean(ops.square(maps[0] - maps[1]), axis=-1)
 
@@ -92,7 +100,7 @@ class Hint(DistillationLoss):
     runs the paper's two stages.
 
     Args:
-        teacher_layer: The hint layer.
+        teacher_layer: The hint layer. One layer: take one loss for each pair.
         student_layer: The guided layer.
         activation: The regressor's non-linearity: any Keras name or `None`. The paper asks for the
             hint layer's own.
@@ -101,7 +109,7 @@ class Hint(DistillationLoss):
 
     Raises:
         ValueError: If a layer is neither an image nor a vector, one is an image and the other
-            not, or the reduction is unknown.
+            not, there is a list of layers, or the reduction is unknown.
 
     Example:
 

@@ -151,12 +151,13 @@ def _centred_products(features):
     """Inner products `(batch, batch)` of the features less their mean, and the squared norms.
 
     Distances and angles between samples do not change with the origin; near it, float32 keeps
-    more of their digits.
+    more of their digits. The norms are the products' own diagonal: where a GPU multiplies with
+    fewer digits (TF32) the two are rounded alike, and a sample is at 0 from itself.
     """
     rows = flat_rows(features)
     rows = rows - ops.stop_gradient(ops.mean(rows, axis=0, keepdims=True))
     products = ops.matmul(rows, ops.transpose(rows))
-    return products, ops.sum(ops.square(rows), axis=-1)
+    return products, ops.diagonal(products)
 
 
 def _squared_distances(products, norms):
