@@ -17,6 +17,7 @@ _HOME = {
 _ROOMS = (
     "acceleration",
     "callbacks",
+    "compression",
     "data",
     "evaluation",
     "export",
@@ -50,5 +51,5 @@ def __dir__():
 # The command line answers `--help` and `list` without Keras. Everywhere else the classes are there
 # from the start, because Keras finds them by their registered names when it loads a file.
 if _os.path.basename(_sys.argv[0] if _sys.argv else "") not in ("kdzoo", "kdzoo.exe"):
-    from kdzoo import distiller, losses  # noqa: F401
+    from kdzoo import compression, distiller, losses  # noqa: F401
     from kdzoo.models import ensemble  # noqa: F401

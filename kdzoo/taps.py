@@ -22,6 +22,8 @@ def find_layer(model, path):
         ValueError: If there is no such layer (the nearest name is suggested), or the model is
             subclassed and has no named layers to tap.
     """
+    if hasattr(model, "tapped_layer"):  # One that computes with layers of another kind.
+        return model.tapped_layer(path)
     layer = model
     walked = []
     for name in path.split("/"):

@@ -1,0 +1,38 @@
+"""Compression: TF-MOT's pruning, clustering and quantization for Keras 3 models.
+
+Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
+"""
+
+from kdzoo.compression.pruning import (
+    PrunedModel,
+    PruningSummaries,
+    UpdatePruningStep,
+    prune_low_magnitude,
+    strip_pruning,
+)
+
+__all__ = [
+    "ConstantSparsity",
+    "PolynomialDecay",
+    "PrunedModel",
+    "PruningSchedule",
+    "PruningSummaries",
+    "UpdatePruningStep",
+    "prune_low_magnitude",
+    "strip_pruning",
+]
+
+_OF_TFMOT = {
+    "ConstantSparsity": "sparsity",
+    "PolynomialDecay": "sparsity",
+    "PruningSchedule": "sparsity",
+}
+
+
+def __getattr__(name):
+    """The classes of TF-MOT that are used as they are, loaded when first asked for."""
+    if name not in _OF_TFMOT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kdzoo.compression.tfmot import load_tfmot
+
+    return getattr(getattr(load_tfmot(), _OF_TFMOT[name]).keras, name)

@@ -1,0 +1,245 @@
+"""The tf_keras twin of a Keras 3 model: TF-MOT takes no other kind of model."""
+
+import dataclasses
+import inspect
+
+import keras
+import numpy as np
+
+from kdzoo.compression import operations
+from kdzoo.taps import find_layer, graph_of
+
+_LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
+_RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin:
+    """A tf_keras model that computes what a Keras 3 model computes.
+
+    Attributes:
+        model: The `tf_keras.Model`, functional, with flat lists of inputs and outputs.
+        names: Path of a layer of the Keras 3 model ("stage1", "backbone/stage1") -> name of the
+            twin's layer whose output is that layer's.
+        sources: Name of a twin's layer with weights -> path of the layer whose weights it has.
+    """
+
+    model: object
+    names: dict
+    sources: dict
+
+
+def build_twin(model):
+    """Builds the twin of a functional or sequential Keras 3 model and checks that it agrees.
+
+    Shared layers stay shared, nested models are flattened, and operations such as `x + y` become
+    the layers that tf_keras has for them. The model is left as it is.
+
+    Args:
+        model: A built functional or sequential `keras.Model`.
+
+    Returns:
+        The `Twin`. It has copies of the weights and no initializers, regularizers or constraints.
+
+    Raises:
+        ValueError: If the model has no graph, or a layer or operation has no twin; the error names
+            the first of them and what to do.
+        RuntimeError: If the twin's outputs are not the model's.
+    """
+    import tf_keras
+
+    graph = graph_of(model)
+    inputs = [
+        tf_keras.Input(tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=tensor.name)
+        for tensor in graph.inputs
+    ]
+    builder = _Builder(tf_keras)
+    outputs = builder.run(graph, inputs)
+    twin = tf_keras.Model(inputs, keras.tree.flatten(outputs), name=model.name)
+    for name, path in builder.sources.items():
+        twin.get_layer(name).set_weights(find_layer(model, path).get_weights())
+    check_agreement(model, twin)
+    return Twin(twin, builder.names, builder.sources)
+
+
+class _Builder:
+    """Rebuilds graphs with tf_keras layers, each Keras 3 layer once however often it is called."""
+
+    def __init__(self, tf_keras):
+        self.tf_keras = tf_keras
+        self.layers, self.names, self.sources = {}, {}, {}
+        self._taken = set()
+
+    def run(self, graph, inputs, path="", training=None):
+        """Returns the outputs of a graph for tf_keras tensors, in the model's structure."""
+
+        def call(operation, *args, **kwargs):
+            return self._call(operation, args, kwargs, path, training)
+
+        return graph_of(graph)._run_through_graph(inputs, lambda operation: operation, call)
+
+    def _call(self, operation, args, kwargs, path, training):
+        where = f"{path}{operation.name}"
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        training = kwargs.get("training", training)
+        if isinstance(operation, keras.Model):
+            inputs = keras.tree.flatten(args) + keras.tree.flatten(kwargs.get("inputs", []))
+            outputs = self.run(operation, inputs, f"{where}/", training)
+            self._remember_nested(where, outputs)
+            return outputs
+        if not isinstance(operation, keras.layers.Layer):
+            return operations.apply(operation, args, kwargs, self.unique(where), self.tf_keras)
+        layer, activation = self._layer(operation, where)
+        if training is not None and "training" in inspect.signature(operation.call).parameters:
+            kwargs["training"] = training
+        outputs = layer(*args, **kwargs)
+        last = layer.name
+        if activation:
+            name = self.unique(f"{where}_{activation}")
+            outputs = operations.activate(activation, outputs, name, self.tf_keras)
+            last = outputs.node.layer.name
+        self.names[where] = last
+        return outputs
+
+    def _remember_nested(self, where, outputs):
+        outputs = keras.tree.flatten(outputs)
+        if len(outputs) == 1:
+            self.names[where] = outputs[0].node.layer.name
+
+    def unique(self, name):
+        """The name, or the name with a number if there is a layer of this name."""
+        name = name.replace("/", "_")
+        number, free = 1, name
+        while free in self._taken:
+            number, free = number + 1, f"{name}_{number}"
+        self._taken.add(free)
+        return free
+
+    def _layer(self, layer, where):
+        """The twin of a layer, and the activation that it needs after it because it has none."""
+        if id(layer) not in self.layers:
+            twin, activation = self._make(layer, where, self.unique(where))
+            self.layers[id(layer)] = twin, activation
+            if layer.weights and not isinstance(layer, keras.layers.Normalization):
+                self.sources[twin.name] = where
+        return self.layers[id(layer)]
+
+    def _make(self, layer, where, name):
+        kind = type(layer).__name__
+        theirs = getattr(self.tf_keras.layers, kind, None)
+        if theirs is None or type(layer) is not getattr(keras.layers, kind, None):
+            raise no_twin(where, kind, "tf_keras has no such layer")
+        if isinstance(layer, keras.layers.Normalization):
+            return self._normalization(layer, name), None
+        config = layer.get_config()
+        activation = config.get("activation")
+        composed = activation if activation in operations.COMPOSED else None
+        if composed:
+            config["activation"] = "linear"
+        elif activation is not None and activation not in operations.SHARED:
+            raise no_twin(where, kind, f"tf_keras has no activation {_named(activation)}")
+        if kind == "Activation" and composed:
+            config["activation"] = "linear"
+        arguments = self._arguments(layer, config, theirs, where)
+        if isinstance(layer, keras.layers.Bidirectional):
+            inner, _ = self._make(layer.forward_layer, f"{where}/forward", "forward")
+            back, _ = self._make(layer.backward_layer, f"{where}/backward", "backward")
+            arguments.update(layer=inner, backward_layer=back)
+        elif isinstance(layer, keras.layers.Wrapper):
+            arguments["layer"], _ = self._make(layer.layer, f"{where}/{layer.layer.name}", "inner")
+        arguments.update(name=name, dtype=layer.dtype_policy.name)
+        return theirs(**arguments), composed
+
+    def _arguments(self, layer, config, theirs, where):
+        """What of a layer's configuration the layer of tf_keras takes."""
+        kind = type(layer).__name__
+        if config.get("activity_regularizer") is not None:
+            raise no_twin(where, kind, "an activity regularizer cannot be carried over")
+        if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+            raise no_twin(where, kind, "it is quantized or has LoRA enabled")
+        usual = inspect.signature(type(layer).__init__).parameters
+        known = inspect.signature(theirs.__init__).parameters
+        arguments = {"trainable": layer.trainable}
+        for name, value in config.items():
+            if name.endswith(_LEFT_OUT) or name in ("name", "dtype", "trainable", "layer"):
+                continue
+            if name in ("activity_regularizer", "backward_layer", "build_config"):
+                continue
+            renamed = _RENAMED.get((kind, name), name)
+            if renamed in known:
+                arguments[renamed] = value
+            elif name in usual and value not in (usual[name].default, None):
+                raise no_twin(where, kind, f"tf_keras knows no {name}={value!r}")
+        return arguments
+
+    def _normalization(self, layer, name):
+        mean, variance = (
+            None if each is None else keras.ops.convert_to_numpy(each)
+            for each in (layer.mean, layer.variance)
+        )
+        # With the statistics as constants: Keras keeps two weights, tf_keras three.
+        return self.tf_keras.layers.Normalization(
+            layer.axis,
+            mean,
+            variance,
+            invert=layer.invert,
+            name=name,
+            dtype=layer.dtype_policy.name,
+        )
+
+
+def no_twin(where, kind, reason):
+    """The error for the first layer or operation that tf_keras cannot take over."""
+    return ValueError(
+        f"Expected layers that tf_keras has too, which TF-MOT works on. Received: {where!r}, a "
+        f"{kind}: {reason}. Replace it, or keep it out: compress the part before it as a model of "
+        "its own."
+    )
+
+
+def _named(activation):
+    return repr(activation if isinstance(activation, str) else activation.get("class_name"))
+
+
+def check_agreement(model, twin, seed=0):
+    """Raises unless a model and its twin give the same outputs for random inputs.
+
+    Args:
+        model: The Keras 3 model.
+        twin: The tf_keras model.
+        seed: Of the inputs, uniform in [0, 1]; integers are 0 or 1; unknown sizes are 32.
+
+    Raises:
+        RuntimeError: If an output differs by more than 1e-5 of the largest value of the outputs
+            (in half precision 2e-2).
+    """
+    random = np.random.default_rng(seed)
+    inputs = [_random_input(random, tensor) for tensor in model.inputs]
+    ours = keras.tree.flatten(model(_as_structure(model, inputs), training=False))
+    theirs = keras.tree.flatten(twin(inputs, training=False))
+    half = any("16" in str(keras.backend.standardize_dtype(each.dtype)) for each in ours)
+    half = half or "16" in str(model.dtype_policy.compute_dtype)
+    for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+        our, their = (
+            np.asarray(keras.ops.convert_to_numpy(each), "float64") for each in (our, their)
+        )
+        scale = max(1.0, np.abs(our).max(initial=0.0))
+        difference = np.abs(our - their).max(initial=0.0) / scale
+        if not difference <= (2e-2 if half else 1e-5):
+            raise RuntimeError(
+                f"The tf_keras twin of {model.name!r} does not agree with it: output {number} "
+                f"differs by {difference:.1e} of its largest value. Nothing was wrapped."
+            )
+
+
+def _random_input(random, tensor):
+    shape = [2 if tensor.shape[0] is None else tensor.shape[0]]
+    shape += [32 if size is None else size for size in tensor.shape[1:]]
+    if "int" in tensor.dtype or tensor.dtype == "bool":
+        return random.integers(0, 2, shape).astype(tensor.dtype)
+    return random.random(shape).astype(tensor.dtype)
+
+
+def _as_structure(model, inputs):
+    """The inputs as the model takes them: one array, a list, or a dictionary."""
+    return keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, inputs)
