@@ -3,6 +3,7 @@
 Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
 """
 
+from kdzoo.compression.clustering import ClusteredModel, cluster_weights, strip_clustering
 from kdzoo.compression.pruning import (
     PrunedModel,
     PruningSummaries,
@@ -12,17 +13,22 @@ from kdzoo.compression.pruning import (
 )
 
 __all__ = [
+    "CentroidInitialization",
+    "ClusteredModel",
     "ConstantSparsity",
     "PolynomialDecay",
     "PrunedModel",
     "PruningSchedule",
     "PruningSummaries",
     "UpdatePruningStep",
+    "cluster_weights",
     "prune_low_magnitude",
+    "strip_clustering",
     "strip_pruning",
 ]
 
 _OF_TFMOT = {
+    "CentroidInitialization": "clustering",
     "ConstantSparsity": "sparsity",
     "PolynomialDecay": "sparsity",
     "PruningSchedule": "sparsity",

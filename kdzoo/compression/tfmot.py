@@ -65,6 +65,29 @@ def pruning_registry():
     return names
 
 
+def cluster(twin, settings):
+    """Returns the twin with TF-MOT's clustering around its layers.
+
+    Args:
+        twin: The tf_keras model.
+        settings: Arguments of TF-MOT's `cluster_weights`, the experimental ones included.
+    """
+    load_tfmot()
+    import tf_keras
+    from tensorflow_model_optimization.python.core.clustering.keras import cluster as tools
+    from tensorflow_model_optimization.python.core.clustering.keras import clustering_registry
+
+    registry = clustering_registry.ClusteringRegistry
+
+    def wrapped(layer):
+        # What has nothing to cluster need not be wrapped, and TF-MOT may not know it.
+        if not layer.weights or not registry.supports(layer):
+            return layer
+        return tools._cluster_weights(layer, **settings)
+
+    return tf_keras.models.clone_model(twin, clone_function=wrapped)
+
+
 class HostedModel(keras.Model):
     """A Keras 3 model whose forward pass is that of a model that TF-MOT wrapped.
 
@@ -87,7 +110,11 @@ class HostedModel(keras.Model):
         twin = build_twin(model)
         originals = _original_variables(model, twin)
         # In an object of its own, which Keras does not look into.
-        self._host = _Host(model, twin, self._wrap(twin.model))
+        order = {
+            name: [weight.name for weight in twin.model.get_layer(name).weights]
+            for name in twin.sources
+        }
+        self._host = _Host(model, twin, self._wrap(twin.model), order)
         self._adopt(self._host.model, originals)
         # TF-MOT's assertions and conditions are not for XLA.
         self.supports_jit = False
@@ -188,7 +215,8 @@ class HostedModel(keras.Model):
 class _Host:
     """What a hosted model knows of the original and of what TF-MOT made of it."""
 
-    def __init__(self, model, twin, wrapped):
+    def __init__(self, model, twin, wrapped, order):
+        self.order = order  # Name of a twin's layer -> names of its weights before the wrapping.
         self.model, self.names, self.sources = wrapped, twin.names, twin.sources
         self.config = keras.saving.serialize_keras_object(model)
         self.config.pop("compile_config", None)

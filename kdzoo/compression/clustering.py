@@ -1,0 +1,196 @@
+"""Weight clustering: TF-MOT's `cluster_weights` for Keras 3 models."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from kdzoo.compression.tfmot import HostedModel, load_tfmot
+from kdzoo.utils import positive_integer, unknown_name
+
+
+def cluster_weights(
+    to_cluster,
+    number_of_clusters,
+    cluster_centroids_init=None,
+    preserve_sparsity=False,
+    cluster_per_channel=False,
+):
+    """Returns a copy of a model whose kernels have few different values, in training too.
+
+    Names and arguments are TF-MOT's. Train the result for a few epochs at a small learning rate,
+    then take `strip_clustering(model)`, whose file compresses well.
+
+    Args:
+        to_cluster: The trained functional or sequential `keras.Model`; it is not changed.
+        number_of_clusters: Number of values of each kernel, at least 2 (3 if sparsity is
+            preserved).
+        cluster_centroids_init: A value of `CentroidInitialization`: where the values start;
+            `KMEANS_PLUS_PLUS` when None.
+        preserve_sparsity: Whether weights that are zero stay zero.
+        cluster_per_channel: Whether each channel of a convolution has values of its own.
+
+    Returns:
+        A `ClusteredModel`, not compiled.
+
+    Raises:
+        ValueError: If a layer has no twin in tf_keras, or TF-MOT cannot cluster it, or an argument
+            is out of range.
+
+    Warns:
+        UserWarning: Names the layers that have kernels and will not be clustered.
+
+    Example:
+
+    ```python
+    from kdzoo.compression import CentroidInitialization, cluster_weights, strip_clustering
+
+    clustered = cluster_weights(model, 16, CentroidInitialization.KMEANS_PLUS_PLUS)
+    clustered.compile(keras.optimizers.Adam(1e-5), cross_entropy, metrics=["accuracy"])
+    clustered.fit(x_train, y_train, epochs=1)
+    model = strip_clustering(clustered)
+    ```
+
+    Reference: Han, Mao & Dally, "Deep Compression", 2016, arXiv:1510.00149, section 3, and the
+    documentation of tensorflow-model-optimization 0.8.
+    """
+    if not isinstance(to_cluster, keras.Model):
+        raise ValueError(
+            "Expected a functional or sequential `keras.Model`. Received: "
+            f"to_cluster={to_cluster!r} of type {type(to_cluster).__name__}"
+        )
+    model = ClusteredModel(
+        to_cluster,
+        number_of_clusters,
+        cluster_centroids_init,
+        preserve_sparsity,
+        cluster_per_channel,
+    )
+    model.warn_of_what_is_left()
+    return model
+
+
+def strip_clustering(model):
+    """Returns the plain Keras 3 model with the clustered weights.
+
+    Args:
+        model: What `cluster_weights` returned.
+
+    Raises:
+        ValueError: If it is another model.
+    """
+    if not isinstance(model, ClusteredModel):
+        raise ValueError(
+            "Expected a model that `cluster_weights` returned. Received: "
+            f"{getattr(model, 'name', model)!r} of type {type(model).__name__}"
+        )
+    return model.plain_model()
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class ClusteredModel(HostedModel):
+    """A model whose weights are clustered while it is trained; `cluster_weights` makes it.
+
+    Args:
+        model: As `to_cluster` of `cluster_weights`.
+        number_of_clusters: As there.
+        cluster_centroids_init: As there, or its name.
+        preserve_sparsity: As there.
+        cluster_per_channel: As there.
+        name: Name of the model.
+    """
+
+    def __init__(
+        self,
+        model,
+        number_of_clusters,
+        cluster_centroids_init=None,
+        preserve_sparsity=False,
+        cluster_per_channel=False,
+        name=None,
+    ):
+        number = positive_integer("number_of_clusters", number_of_clusters)
+        if number < 2 + bool(preserve_sparsity):
+            raise ValueError(
+                f"Expected number_of_clusters to be at least {2 + bool(preserve_sparsity)}. "
+                f"Received: number_of_clusters={number}"
+            )
+        self._settings = {
+            "number_of_clusters": number,
+            "cluster_centroids_init": _initialization(cluster_centroids_init).name,
+            "preserve_sparsity": bool(preserve_sparsity),
+            "cluster_per_channel": bool(cluster_per_channel),
+        }
+        super().__init__(model, name)
+
+    def _wrap(self, twin):
+        from kdzoo.compression.tfmot import cluster
+
+        settings = dict(self._settings)
+        settings["cluster_centroids_init"] = _initialization(settings["cluster_centroids_init"])
+        return cluster(twin, settings)
+
+    @property
+    def clustered_layers(self):
+        """The wrapped layers that are clustered: TF-MOT's `ClusterWeights`, a list."""
+        return [each for each in self.wrapped.layers if getattr(each, "cluster_centroids", None)]
+
+    def warn_of_what_is_left(self):
+        """Warns, by name, of layers that have a kernel and will not be clustered."""
+        clustered = {layer.layer.name for layer in self.clustered_layers}
+        left = [
+            path
+            for name, path in self.paths.items()
+            if name not in clustered
+            and any(len(weight.shape) > 1 for weight in self.wrapped_layer(name).weights)
+        ]
+        if left:
+            warnings.warn(
+                f"Not clustered in {self.name!r}: {', '.join(left)}. TF-MOT clusters no depthwise "
+                "kernels, and none with hardly more weights than clusters.",
+                stacklevel=3,
+            )
+
+    def unique_weights(self):
+        """Returns path of a clustered layer -> number of different values in its kernel."""
+        plain = self.plain_model()
+        from kdzoo.taps import find_layer
+
+        return {
+            self.paths[layer.layer.name]: len(
+                np.unique(find_layer(plain, self.paths[layer.layer.name]).get_weights()[0])
+            )
+            for layer in self.clustered_layers
+        }
+
+    def _plain_weights(self, layer):
+        if not getattr(layer, "cluster_centroids", None):
+            return super()._plain_weights(layer)
+        layer.update_clustered_weights_associations()
+        clustered = {
+            original.name: np.asarray(layer.get_weight_from_layer(name))
+            for name, original in layer.original_clusterable_weights.items()
+        }
+        return [clustered.get(weight, value) for weight, value in self._host_weights(layer)]
+
+    def _host_weights(self, layer):
+        """(name, value) of a wrapped layer's own weights, in the order of the original layer."""
+        order = self._host.order[layer.layer.name]
+        known = {weight.name: weight.numpy() for weight in layer.weights}
+        return [(name, known[name]) for name in order]
+
+    def get_config(self):
+        return {**super().get_config(), **self._settings}
+
+
+def _initialization(given):
+    """A value of TF-MOT's `CentroidInitialization` from one, from its name, or from None."""
+    choices = load_tfmot().clustering.keras.CentroidInitialization
+    if given is None:
+        return choices.KMEANS_PLUS_PLUS
+    if isinstance(given, choices):
+        return given
+    names = [each.name for each in choices]
+    if given not in names:
+        raise unknown_name("centroid initialization", given, names)
+    return choices[given]
