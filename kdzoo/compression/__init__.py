@@ -11,6 +11,7 @@ from kdzoo.compression.pruning import (
     prune_low_magnitude,
     strip_pruning,
 )
+from kdzoo.compression.quantization import QuantizedModel, quantize_model
 
 __all__ = [
     "CentroidInitialization",
@@ -20,9 +21,11 @@ __all__ = [
     "PrunedModel",
     "PruningSchedule",
     "PruningSummaries",
+    "QuantizedModel",
     "UpdatePruningStep",
     "cluster_weights",
     "prune_low_magnitude",
+    "quantize_model",
     "strip_clustering",
     "strip_pruning",
 ]

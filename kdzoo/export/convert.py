@@ -53,7 +53,8 @@ def convert(model, specs, quantize=None, calibration=None):
         model: A built Keras model on the TensorFlow backend.
         specs: The `InputSpec` of each input, batch included.
         quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
-        calibration: For `"int8"`, one array for each input, each `(samples, ...)`.
+        calibration: For `"int8"`, one array for each input, each `(samples, ...)`; None for a
+            model that knows its ranges, as it was trained aware of its quantization.
 
     Returns:
         The bytes of the file.
@@ -103,9 +104,10 @@ def _configure(converter, specs, quantize, calibration):
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
+    if quantize == "int8" and calibration is not None:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: calibration_runs(specs, calibration)
 
 

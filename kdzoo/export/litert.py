@@ -74,7 +74,8 @@ def to_litert(
             with activations quantized as they come (a quarter); or `"int8"`, integers
             throughout, inputs and outputs included, which integer accelerators need.
         representative_data: Real samples, to calibrate int8 and to verify: an array
-            `(samples, ...)`, or a dataset of `x` or `(x, y)`. Needed for int8; otherwise
+            `(samples, ...)`, or a dataset of `x` or `(x, y)`. Needed for int8, unless the model
+            was trained aware of its quantization (`kdzoo.compression.quantize_model`); otherwise
             verification falls back on reproducible random samples in [0, 1), and the report
             says so.
         labels: List of class names, which go into the file as `labels.txt` and `metadata.json`.
@@ -115,11 +116,18 @@ def to_litert(
         data = collect_samples(representative_data, model, specs, samples, check_images)
     else:
         data = random_samples(specs, samples)
-    _check_calibration(quantize, representative_data, len(data[0]), batch_size)
+    knows_its_ranges = getattr(model, "is_quantization_aware", False)
+    if not knows_its_ranges:
+        _check_calibration(quantize, representative_data, len(data[0]), batch_size)
+    elif quantize != "int8":
+        raise ValueError(
+            "Expected quantize='int8' for a model that was trained aware of its quantization. "
+            f"Received: quantize={quantize!r} for {model.name!r}"
+        )
     with computing_in_float32(model):
         expected = _keras_outputs(model, data)
         check_labels(labels, [(1, *each.shape[1:])[-1] for each in expected.values()])
-        content = convert(model, specs, quantize, data)
+        content = convert(model, specs, quantize, None if knows_its_ranges else data)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
         if labels is not None:

@@ -42,6 +42,12 @@ def check_exportable(model):
         )
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
+    if hasattr(model, "plain_model") and not getattr(model, "is_quantization_aware", False):
+        raise ValueError(
+            "Expected a plain Keras model. Received: "
+            f"model={model.name!r}, which is still being compressed: pass "
+            "`strip_pruning(model)` or `strip_clustering(model)` of `kdzoo.compression`."
+        )
     if not model.built:
         raise ValueError(
             "Expected a built model. "

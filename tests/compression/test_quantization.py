@@ -1,0 +1,112 @@
+"""Quantization-aware training: the same as TF-MOT's own, files, a teacher, and the int8 export."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.compression import cluster_weights, prune_low_magnitude, quantize_model
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning"),
+]
+
+BATCH = 16
+
+
+def cross_entropy():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def compiled(model):
+    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), cross_entropy())
+    return model
+
+
+@pytest.mark.parametrize("epochs", [10, pytest.param(50, marks=pytest.mark.large)])
+def test_weights_and_ranges_are_those_of_tfmot(net, legacy_net, data, epochs):
+    import tf_keras
+
+    from kdzoo.compression.tfmot import load_tfmot
+
+    plain = net()
+    theirs = load_tfmot().quantization.keras.quantize_model(legacy_net(plain.get_weights()))
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    theirs.compile(tf_keras.optimizers.SGD(0.02, momentum=0.9), loss)
+    theirs.fit(*data, BATCH, epochs, verbose=0, shuffle=False)
+    ours = compiled(quantize_model(plain))
+    ours.fit(*data, BATCH, epochs, verbose=0, shuffle=False)
+    for our, their in zip(ours.wrapped.weights, theirs.weights, strict=True):
+        assert re.sub(r"_\d+", "", our.name) == re.sub(r"_\d+", "", their.name)
+        np.testing.assert_allclose(our.numpy(), their.numpy(), atol=1e-4, err_msg=our.name)
+
+
+def test_a_file_goes_on(net, data, tmp_path):
+    fit = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
+    whole, part = (compiled(quantize_model(net())) for _ in range(2))
+    whole.fit(*data, epochs=4, **fit)
+    part.fit(*data, epochs=2, **fit)
+    part.save(tmp_path / "part.keras")
+    again = keras.saving.load_model(tmp_path / "part.keras")
+    np.testing.assert_array_equal(
+        again.predict(data[0], verbose=0), part.predict(data[0], verbose=0)
+    )
+    again.fit(*data, epochs=4, initial_epoch=2, **fit)
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_student_learns_from_a_teacher_and_becomes_an_int8_file(net, data, tmp_path):
+    student = quantize_model(net())
+    losses = [
+        kdzoo.losses.SoftTargets(2.0),
+        kdzoo.losses.Hint("stage1", "stage1", reduction="mean"),
+    ]
+    distiller = kdzoo.Distiller(net(1, "teacher"), student, losses)
+    distiller.compile(keras.optimizers.SGD(0.02, momentum=0.9), cross_entropy())
+    history = distiller.fit(*data, BATCH, epochs=6, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+
+    path = tmp_path / "student.tflite"
+    report = kdzoo.export.to_litert(student, path, "int8")
+    assert report.verified_on == "random samples"
+    report = kdzoo.export.to_litert(student, path, "int8", data[0])
+    assert report.argmax_agreement >= 0.95
+    (image,) = report.inputs
+    assert (image.dtype, image.scale) == ("int8", pytest.approx(1 / 255, rel=1e-3))
+    kinds = {each["dtype"] for each in tensors(path)}
+    assert np.float32 not in kinds
+    assert np.int8 in kinds
+
+
+def tensors(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(str(path)).get_tensor_details()
+
+
+def test_what_tfmot_cannot_quantize_is_named_with_the_remedy():
+    with pytest.raises(ValueError, match="'stage1_block1_norm1', a BatchNormalization; quantize"):
+        quantize_model(kdzoo.create("wide_resnet_16_1"))
+    inputs = keras.Input((4, 4, 3))
+    gated = keras.layers.Multiply(name="gate")([keras.layers.Conv2D(3, 1)(inputs), inputs])
+    with pytest.raises(ValueError, match="'gate', a Multiply"):
+        quantize_model(keras.Model(inputs, gated))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    half = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="half")])
+    with pytest.raises(ValueError, match=r"compute in float32.*'half'"):
+        quantize_model(half)
+    with pytest.raises(ValueError, match="functional or sequential"):
+        quantize_model(None)
+
+
+def test_what_is_not_finished_is_not_exported(net, tmp_path):
+    for model in (prune_low_magnitude(net()), cluster_weights(net(), 4)):
+        with pytest.raises(ValueError, match=r"still being compressed: pass `strip_pruning"):
+            kdzoo.export.to_litert(model, tmp_path / "model.tflite")
+    with pytest.raises(ValueError, match="Expected quantize='int8' for a model"):
+        kdzoo.export.to_litert(quantize_model(net()), tmp_path / "model.tflite", "float16")
+    assert not list(tmp_path.iterdir())
