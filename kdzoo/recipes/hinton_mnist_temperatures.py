@@ -25,6 +25,6 @@ RECIPE = dataclasses.replace(
         for units in UNITS
         for temperature in TEMPERATURES
     },
-    epochs=40,
+    epochs=20,
     paper={},
 )
