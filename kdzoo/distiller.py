@@ -242,7 +242,10 @@ class Distiller(keras.Model):
         """
         check_data(x, y, self)
         if isinstance(kwargs.get("validation_data"), tuple):
-            check_data(*kwargs["validation_data"][:2], self)
+            x_held_out, y_held_out = kwargs["validation_data"][:2]
+            if isinstance(y_held_out, dict):  # Validation asks for no indices.
+                y_held_out = {k: v for k, v in y_held_out.items() if k != "index"}
+            check_data(x_held_out, y_held_out, self)
         self.prepare(x, y)
         stop = StopAtNonFiniteLoss()
         if not isinstance(callbacks, keras.callbacks.CallbackList):

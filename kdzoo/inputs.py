@@ -28,7 +28,7 @@ _SUM_TOLERANCE = 2e-3
 
 
 def check_data(x, y, distiller):
-    """Raises if data are empty, images raw pixels, labels or indices out of range, answers no logits.
+    """Raises if data are empty or raw pixels, labels or indices out of range, answers no logits.
 
     Looked at are arrays, and the first batch of a `keras.utils.PyDataset`. Other data are streams,
     whose first batch may cost a pass over all of them.

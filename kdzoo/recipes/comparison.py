@@ -44,6 +44,8 @@ class Comparison:
             small for the networks.
         precision: The policy that all are trained in, `"float32"` or `"mixed_bfloat16"`; what is
             measured and saved, and answers that are given once for all epochs, are in float32.
+        teacher_precision: That of the teacher, where it is another one; also of a teacher that is
+            asked at every step. Depthwise convolutions train faster in float32, others not.
         paper: What the paper reports for each kind, test errors, to stand beside ours.
         smoke_settings: Fields that the smoke mode replaces besides its own.
     """
@@ -67,6 +69,7 @@ class Comparison:
     validation: float | None = None
     enlarge: int = 1
     precision: str = "float32"
+    teacher_precision: str | None = None
     paper: dict = dataclasses.field(default_factory=dict)
     smoke_settings: dict = dataclasses.field(default_factory=dict)
 
@@ -190,7 +193,7 @@ class Comparison:
         finished = home / "result.json"
         if finished.exists():
             row = json.loads(finished.read_text())
-            if row.pop("settings") != settings:
+            if {**_defaults(settings), **row.pop("settings")} != settings:
                 raise ValueError(
                     f"Expected {home} to hold a run of this recipe. Received: a run with other "
                     "settings; choose another directory or delete it."
@@ -224,6 +227,8 @@ class Comparison:
             }
         of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
         of_students += ("student_loss_weight", "student_arguments")
+        if self.teacher_precision is not None:
+            fields["precision"] = self.teacher_precision
         return {name: value for name, value in fields.items() if name not in of_students}
 
     def create(self, kind, data, precision="float32"):
@@ -249,6 +254,12 @@ class Comparison:
             return kdzoo.create(name, data.classes, data.input_shape, **arguments)
         finally:
             keras.config.set_dtype_policy(usual)
+
+
+def _defaults(settings):
+    """What stands for the settings that a run was made without, as there were none of the name."""
+    fields = {field.name: field for field in dataclasses.fields(Comparison)}
+    return {name: fields[name].default for name in settings if name in fields}
 
 
 def _file_name(kind):

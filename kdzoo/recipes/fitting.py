@@ -33,7 +33,8 @@ class Fitting:
             The model, in float32, and its history.
         """
         keras.utils.set_random_seed(self.seed)
-        model = self.recipe.create(self.kind, self.data, self.recipe.precision)
+        precision = self.recipe.precision if self.student else self._teacher_precision
+        model = self.recipe.create(self.kind, self.data, precision)
         validation = self.data.validation and self.data.validation.batches(500)
         options = {**options, "validation_data": validation}
         in_stages = self.student is not None and self.student.hints
@@ -41,9 +42,13 @@ class Fitting:
         history = train(model, home, options)
         return self._computing_in("float32", self.kind, model), history
 
+    @property
+    def _teacher_precision(self):
+        return self.recipe.teacher_precision or self.recipe.precision
+
     def _computing_in(self, precision, kind, model):
         """The model, or a copy of it if it was made in another precision."""
-        if self.recipe.precision == "float32":
+        if model.dtype_policy.name == precision:
             return model
         copy = self.recipe.create(kind, self.data, precision)
         copy.set_weights(model.get_weights())
@@ -110,8 +115,8 @@ class Fitting:
         return kdzoo.Distiller(teacher, model, losses, weights, self._share())
 
     def _teacher_beside_the_student(self):
-        """The teacher in the precision of the student: it is asked at every step."""
-        return self._computing_in(self.recipe.precision, "teacher", self.teacher)
+        """The teacher in the precision for training, as it is asked at every step."""
+        return self._computing_in(self._teacher_precision, "teacher", self.teacher)
 
     def _labels(self):
         """The labels of the training images, if a loss wants them."""

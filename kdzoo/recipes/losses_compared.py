@@ -36,8 +36,8 @@ _ADDED = {
 
 RECIPE = Comparison(
     data="cifar10",
-    teacher="wide_resnet_16_2",
-    student="wide_resnet_16_1",
+    teacher="wide_resnet_16_1",
+    student="separable_025",
     students={
         "alone": Student(),
         "soft targets": Student((_SOFT_TARGETS,)),
@@ -49,6 +49,7 @@ RECIPE = Comparison(
     teacher_epochs=15,
     epochs=10,
     student_loss_weight=0.5,
-    precision="mixed_bfloat16",
-    smoke_settings={"teacher_arguments": {"depth": 10}, "student_arguments": {"depth": 10}},
+    augment_student=False,
+    teacher_precision="mixed_bfloat16",
+    smoke_settings={"teacher_arguments": {"depth": 10}},
 )

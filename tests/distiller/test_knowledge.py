@@ -1,5 +1,9 @@
 """Losses beyond the answers inside a Distiller: taps, owned weights, banks, indices."""
 
+import json
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -138,6 +142,49 @@ def test_data_without_indices_are_refused(make_distiller, data):
         make_distiller("contrastive").fit(data[0], data[1], verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (np.arange(24) + 10, "from 0 to 23. Received: indices from 10 to 33; give the loss"),
+        (np.arange(24) - 3, "from 0 to 23. Received: indices from -3 to 20"),
+        (
+            np.arange(24, dtype="float32"),
+            r"integers from 0 to 23.*Received: float32 of shape \(24,",
+        ),
+        (np.arange(48).reshape(24, 2) // 2, r"one for each example.*Received: .* \(24, 2\)"),
+    ],
+    ids=["too large", "negative", "float", "two"],
+)
+def test_indices_that_are_no_positions_are_refused(make_distiller, data, wrong, complaint):
+    distiller = make_distiller("contrastive")
+    for indices in (wrong, ops.convert_to_tensor(wrong)):
+        with pytest.raises(ValueError, match=complaint):
+            distiller.fit(data[0], {"label": data[1], "index": indices}, verbose=0)
+
+
+def test_indices_in_a_column_are_taken(make_distiller, data, labels):
+    column = {"label": data[1], "index": labels["index"][:, None]}
+    histories = [
+        make_distiller("contrastive").fit(data[0], each, batch_size=24, verbose=0).history["loss"]
+        for each in (labels, column)
+    ]
+    np.testing.assert_allclose(*histories, rtol=1e-5)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("shift", [10, -3])
+@pytest.mark.parametrize("eagerly", [False, True], ids=["graph", "eager"])
+def test_streams_say_of_indices_in_one_sentence(make_distiller, data, labels, shift, eagerly):
+    import tensorflow as tf
+
+    wrong = {**labels, "index": labels["index"] + shift}
+    distiller = make_distiller("contrastive")
+    distiller.run_eagerly = eagerly
+    stream = tf.data.Dataset.from_tensor_slices((data[0], wrong)).batch(8)
+    with pytest.raises(ValueError, match=r"^Expected indices of the examples.*training examples"):
+        distiller.fit(stream, shuffle=False, verbose=0)
+
+
 def test_batches_with_indices_train_a_distiller(make_distiller, data):
     split = kdzoo.data.dataset.Split(data[0], data[1], scale=1)
     distiller = make_distiller("contrastive")
@@ -151,17 +198,77 @@ def test_batches_with_indices_train_a_distiller(make_distiller, data):
     np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1, rtol=1e-5)
 
 
+FRESH = """
+import json, pathlib, sys
+import keras, numpy as np, kdzoo
+
+directory = pathlib.Path(sys.argv[1])
+data = np.load(directory / "data.npz")
+for path in directory.glob("*.distiller.keras"):
+    distiller = keras.saving.load_model(path)
+    predicted = distiller.predict(data["x"], verbose=0)
+    evaluated = distiller.evaluate(data["x"], data["y"], verbose=0)
+    distiller.teacher = keras.saving.load_model(directory / "teacher.keras")
+    loss = distiller.distillation_losses[1]
+    config = json.dumps(loss.get_config())
+    np.savez(path.with_suffix(".npz"), config, predicted, evaluated, *loss.get_weights())
+"""
+
+
+def _plain_net(width, seed):
+    """Of Keras's own layers alone, which a fresh process knows."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(width, 3, activation="relu", name="stage1")(inputs)
+    x = keras.layers.Conv2D(width, 3, activation="relu", name="stage2")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
+
+
+@pytest.fixture(scope="module")
+def saved_and_fresh(tmp_path_factory):
+    """For each loss what its distiller was when saved, and what a fresh process made of the file.
+
+    Each is a list: the loss's configuration, predictions, what `evaluate` gives, and the loss's
+    weights. One process loads them all.
+    """
+    directory, saved = tmp_path_factory.mktemp("distillers"), {}
+    rng = np.random.default_rng(0)
+    x, y = rng.random((24, 6, 6, 2), dtype="float32"), rng.integers(0, 3, 24)
+    np.savez(directory / "data.npz", x=x, y=y)
+    teacher = _plain_net(8, seed=1)
+    teacher.save(directory / "teacher.keras")
+    for name, make in LOSSES.items():
+        distiller = kdzoo.Distiller(teacher, _plain_net(4, seed=2), [SoftTargets(3.0), make()])
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        options = {"metrics": ["accuracy"], "run_eagerly": True}
+        distiller.compile(keras.optimizers.SGD(0.05), cross_entropy, **options)
+        distiller.fit(x, {"label": y, "index": np.arange(24)}, batch_size=24, verbose=0)
+        distiller.save(directory / f"{name}.distiller.keras")
+        loss = distiller.distillation_losses[1]
+        saved[name] = [
+            json.dumps(loss.get_config()),
+            distiller.predict(x, verbose=0),
+            distiller.evaluate(x, y, verbose=0),
+            *loss.get_weights(),
+        ]
+    subprocess.run([sys.executable, "-c", FRESH, str(directory)], check=True)
+    fresh = {name: np.load(directory / f"{name}.distiller.npz") for name in LOSSES}
+    return {name: (saved[name], list(fresh[name].values())) for name in LOSSES}
+
+
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_saved_distiller_restores_every_loss(make_distiller, data, labels, tmp_path, name):
-    distiller = make_distiller(name)
-    distiller.fit(data[0], labels, batch_size=8, verbose=0)
-    distiller.save(tmp_path / "distiller.keras")
-    copy = keras.saving.load_model(tmp_path / "distiller.keras")
-    assert copy.distillation_losses[1].get_config() == distiller.distillation_losses[1].get_config()
-    copy.teacher = distiller.teacher
-    weights = [
-        distiller.distillation_losses[1].get_weights(),
-        copy.distillation_losses[1].get_weights(),
-    ]
-    assert len(weights[0]) == len(weights[1])
-    assert all((a == b).all() for a, b in zip(*weights, strict=True))
+def test_a_fresh_process_restores_a_distiller_and_its_loss(saved_and_fresh, name):
+    saved, fresh = saved_and_fresh[name]
+    assert len(saved) == len(fresh)
+    assert saved[0] == fresh[0]
+    for ours, theirs in zip(saved[1:3], fresh[1:3], strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-6)
+    for ours, theirs in zip(saved[3:], fresh[3:], strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+
+
+def test_the_weights_that_are_restored_are_all_of_them(saved_and_fresh):
+    counts = {name: len(saved[3:]) for name, (saved, _) in saved_and_fresh.items()}
+    # Kernel and bias; kernel, bias, bank and normalizer for each of the two networks.
+    assert {name: count for name, count in counts.items() if count} == {"hint": 2, "contrastive": 8}

@@ -41,3 +41,15 @@ def finite_differences():
         return result
 
     return gradient
+
+
+@pytest.fixture
+def check_gradient(gradient_of, finite_differences):
+    """Asserts that a loss has the gradient of a NumPy loss: ‖g − g_numpy‖ ≤ 1e-5 · ‖g_numpy‖."""
+
+    def check(function, formula, value, tolerance=1e-5):
+        expected = finite_differences(formula, value)
+        difference = np.linalg.norm(gradient_of(function, value) - expected)
+        assert difference <= tolerance * np.linalg.norm(expected)
+
+    return check

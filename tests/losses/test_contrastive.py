@@ -38,7 +38,8 @@ def numpy_noise_contrastive(scores, examples):
 class NumpyMemory:
     """RepDistiller's ContrastMemory and CRDLoss, with the negatives given."""
 
-    def __init__(self, loss):
+    def __init__(self, loss, temperature=0.07, momentum=0.5):
+        self.temperature, self.momentum = temperature, momentum
         read = lambda weight: np.asarray(ops.convert_to_numpy(weight), "float64")  # noqa: E731
         self.banks = {role: read(bank) for role, bank in loss.banks.items()}
         self.layers = {
@@ -54,13 +55,21 @@ class NumpyMemory:
         total = 0
         for role, other in (("student", "teacher"), ("teacher", "student")):
             rows = self.banks[other][chosen]
-            out = np.exp(np.einsum("bkd,bd->bk", rows, embeddings[role]) / 0.07)
+            out = np.exp(np.einsum("bkd,bd->bk", rows, embeddings[role]) / self.temperature)
             self.z.setdefault(role, out.mean() * EXAMPLES)
             total = total + numpy_noise_contrastive(out / self.z[role], EXAMPLES)
         for role, embedding in embeddings.items():
-            index = chosen[:, 0]
-            self.banks[role][index] = unit(0.5 * self.banks[role][index] + 0.5 * embedding)
+            old = self.banks[role][chosen[:, 0]]
+            mixed = self.momentum * old + (1 - self.momentum) * embedding
+            self.banks[role][chosen[:, 0]] = unit(mixed)
         return total
+
+    def first_loss(self, features, chosen):
+        """The loss of a first batch that leaves nothing behind but Z."""
+        banks = {role: bank.copy() for role, bank in self.banks.items()}
+        loss = self(features, chosen)
+        self.banks = banks
+        return loss
 
 
 @pytest.fixture
@@ -84,11 +93,18 @@ def with_known_negatives(loss, monkeypatch, seed=2):
     return drawn
 
 
+def without_trace(loss, teacher, student, indices):
+    """The loss, with its memory left as it was."""
+    with keras.StatelessScope():
+        return loss(teacher, student, indices=indices)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"temperature": 0.2, "momentum": 0.9}], ids=str)
 @pytest.mark.parametrize("fetching", [0, 8], ids=["rows fetched", "whole bank"])
-def test_three_steps_equal_the_authors_code(make, batches, monkeypatch, fetching):
+def test_three_steps_equal_the_authors_code(make, batches, monkeypatch, fetching, arguments):
     monkeypatch.setattr("kdzoo.losses.contrastive._FETCHING", fetching)
-    loss = make()
-    expected, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)
+    loss = make(**arguments)
+    expected, drawn = NumpyMemory(loss, **arguments), with_known_negatives(loss, monkeypatch)
     for teacher, student, index in batches:
         value = ops.convert_to_numpy(loss(teacher, student, indices=index))
         chosen = np.concatenate([index[:, None], drawn[-1]], axis=1)
@@ -98,29 +114,108 @@ def test_three_steps_equal_the_authors_code(make, batches, monkeypatch, fetching
         np.testing.assert_allclose(ops.convert_to_numpy(bank), expected.banks[role], rtol=1e-4)
 
 
-def test_the_gradient_equals_finite_differences(
-    make, batches, monkeypatch, gradient_of, finite_differences
+@pytest.mark.parametrize("fetching", [0, 8], ids=["rows fetched", "whole bank"])
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_the_gradient_in_the_first_batch_equals_finite_differences(
+    make, batches, monkeypatch, check_gradient, role, fetching
 ):
+    monkeypatch.setattr("kdzoo.losses.contrastive._FETCHING", fetching)
     loss = make()
-    drawn = with_known_negatives(loss, monkeypatch)
-    teacher, student, index = batches[0]
-    loss(teacher, student, indices=index)  # Sets Z, which the authors do not differentiate.
-    memory = NumpyMemory(loss)
-    memory.z = {role: float(z) for role, z in loss.normalizers.items()}
-    banks = {role: bank.copy() for role, bank in memory.banks.items()}
-    chosen = np.concatenate([index[:, None], drawn[-1]], axis=1)
+    memory, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)
+    *features, index = batches[0]
+    features = dict(zip(("teacher", "student"), features, strict=True))
+    without_trace(loss, **features, indices=index)
     monkeypatch.setattr(loss, "_draw", lambda indices: ops.convert_to_tensor(drawn[0]))
-    # NumPy's side starts from the same bank at each evaluation, and so does ours.
-    monkeypatch.setattr(loss, "_remember", lambda *args: None)
-    monkeypatch.setattr(loss, "_normalize", lambda role, s: ops.exp(s) / memory.z[role])
+    chosen = np.concatenate([index[:, None], drawn[0]], axis=1)
+    memory.first_loss(features, chosen)  # Sets Z, which the authors do not differentiate.
+    check_gradient(
+        lambda x: without_trace(loss, **{**features, role: x}, indices=index),
+        lambda x: memory.first_loss({**features, role: x}, chosen),
+        features[role],
+    )
 
-    def formula(features):
-        memory.banks = {role: bank.copy() for role, bank in banks.items()}
-        return memory({"teacher": teacher, "student": features}, chosen)
 
-    expected = finite_differences(formula, student)
-    actual = gradient_of(lambda s: loss(teacher, s, indices=index), student)
-    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize("temperature", [0.01, 1e-4])
+def test_low_temperatures_stay_finite(make, batches, monkeypatch, gradient_of, temperature):
+    loss = make(temperature=temperature)
+    memory, drawn = NumpyMemory(loss, temperature), with_known_negatives(loss, monkeypatch)
+    teacher, student, index = batches[0]
+    value = ops.convert_to_numpy(without_trace(loss, teacher, student, index))
+    assert np.isfinite(value).all()
+    if temperature == 0.01:  # exp(1 / 0.01) is beyond float32, exp(1 / 1e-4) beyond float64.
+        chosen = np.concatenate([index[:, None], drawn[0]], axis=1)
+        expected = memory.first_loss({"teacher": teacher, "student": student}, chosen)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+    slope = gradient_of(lambda s: without_trace(loss, teacher, s, index), student)
+    assert np.isfinite(slope).all()
+    assert np.abs(slope).max() > 0
+
+
+def test_a_batch_of_one_equals_the_formula(make, batches, monkeypatch, gradient_of):
+    loss = make()
+    memory, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)
+    teacher, student, index = (each[:1] for each in batches[0])
+    slope = gradient_of(lambda s: without_trace(loss, teacher, s, index), student)
+    assert np.isfinite(slope).all()
+    value = ops.convert_to_numpy(loss(teacher, student, indices=index))
+    chosen = np.concatenate([index[:, None], drawn[-1]], axis=1)
+    expected = memory({"teacher": teacher, "student": student}, chosen)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for role, bank in loss.banks.items():
+        np.testing.assert_allclose(ops.convert_to_numpy(bank), memory.banks[role], rtol=1e-5)
+
+
+def test_of_an_example_twice_in_a_batch_one_projection_is_kept(make, batches, monkeypatch):
+    loss = make()
+    memory, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)
+    teacher, student, index = batches[0]
+    index = np.where(np.arange(4) == 2, index[0], index)
+    value = ops.convert_to_numpy(loss(teacher, student, indices=index))
+    chosen = np.concatenate([index[:, None], drawn[-1]], axis=1)
+    candidates = []
+    for order in (slice(None), slice(None, None, -1)):  # NumPy keeps the last.
+        features = {"teacher": teacher[order], "student": student[order]}
+        banks = {role: bank.copy() for role, bank in memory.banks.items()}
+        np.testing.assert_allclose(value[order], memory(features, chosen[order]), rtol=1e-5)
+        candidates.append(memory.banks)
+        memory.banks = banks
+    for role, bank in loss.banks.items():
+        bank = ops.convert_to_numpy(bank)
+        near = [np.allclose(bank, each[role], rtol=1e-5, atol=1e-6) for each in candidates]
+        assert any(near)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_features_are_computed_in_float32(make, batches, monkeypatch, dtype):
+    loss = make()
+    memory, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)
+    *features, index = batches[0]
+    halves = [ops.cast(each, dtype) for each in features]
+    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    value = loss(*halves, indices=index)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    chosen = np.concatenate([index[:, None], drawn[-1]], axis=1)
+    expected = memory(dict(zip(("teacher", "student"), rounded, strict=True)), chosen)
+    np.testing.assert_allclose(ops.convert_to_numpy(value), expected, rtol=1e-5)
+
+
+def test_the_function_equals_the_authors_and_stays_finite(gradient_of, check_gradient):
+    scores = np.random.default_rng(3).normal(scale=3, size=(4, 8))
+    for examples in (20, 10**8):  # Of so many examples the authors' epsilon counts.
+        value = ops.convert_to_numpy(losses.noise_contrastive(scores, examples))
+        expected = numpy_noise_contrastive(np.exp(scores), examples)
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+    check_gradient(
+        lambda z: losses.noise_contrastive(z, 20),
+        lambda z: numpy_noise_contrastive(np.exp(z), 20),
+        scores,
+    )
+    extreme = np.where(scores > 0, 1e4, -1e4)
+    assert np.isfinite(ops.convert_to_numpy(losses.noise_contrastive(extreme, 20))).all()
+    assert np.isfinite(gradient_of(lambda z: losses.noise_contrastive(z, 20), extreme)).all()
+    for columns, examples in ((1, 20), (8, 0)):
+        with pytest.raises(ValueError, match=r"Expected scores of one positive.*Received"):
+            losses.noise_contrastive(scores[:, :columns], examples)
 
 
 def test_negatives_are_of_other_classes_and_all_of_them(make):
@@ -143,31 +238,36 @@ def test_negatives_without_labels_are_any_examples_and_new_at_each_step(make):
     assert (draws[0] != draws[1]).any()
 
 
-@pytest.mark.parametrize("examples", [EXAMPLES, LABELS], ids=["count", "labels"])
-def test_the_config_round_trips(examples):
-    loss = losses.ContrastiveRepresentation(examples, "a", "b", 4, 9, 0.1, 0.9, seed=3, name="x")
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-    assert copy.get_config() == loss.get_config()
-    assert (copy.labels is None) == (loss.labels is None)
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1e4])
+def test_extreme_features_give_finite_values_and_gradients(make, batches, gradient_of, scale):
+    loss = make()
+    teacher, student, index = batches[0]
+    teacher, student = scale * teacher, scale * student
+    value = ops.convert_to_numpy(without_trace(loss, teacher, student, index))
+    assert np.isfinite(value).all()
+    for slope in (
+        gradient_of(lambda s: without_trace(loss, teacher, s, index), student),
+        gradient_of(lambda t: without_trace(loss, t, student, index), teacher),
+    ):
+        assert np.isfinite(slope).all()
 
 
-def test_zero_features_are_finite(make, gradient_of):
-    loss, index = make(), np.array([1, 2])
-    zeros = np.zeros((2, 3))
-    assert np.isfinite(ops.convert_to_numpy(loss(np.zeros((2, 6)), zeros, indices=index))).all()
+def test_indices_may_come_in_a_column(make, batches):
+    teacher, student, index = batches[0]
+    loss = make()
+    values = [without_trace(loss, teacher, student, each) for each in (index, index[:, None])]
+    np.testing.assert_array_equal(*(ops.convert_to_numpy(each) for each in values))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("indices", "complaint"),
     [
-        ({"examples": 1}, "`examples` to be at least 2"),
-        ({"examples": np.zeros(9)}, "labels of several classes"),
-        ({"examples": 9, "negatives": 0}, "`negatives` to be at least 1"),
-        ({"examples": 9, "dimensions": 0}, "`dimensions` to be at least 1"),
-        ({"examples": 9, "momentum": 1.0}, "`momentum` to lie in"),
-        ({"examples": 9, "temperature": 0}, "`temperature` to be above 0"),
+        (None, r"Expected `indices`.*split.batches\(..., indices=True\)"),
+        (np.ones(4, "float32"), "Expected `indices` to be integers. Received: .*float32"),
     ],
+    ids=["none", "float"],
 )
-def test_bad_arguments_are_refused(arguments, complaint):
+def test_indices_that_are_none_are_refused(make, batches, indices, complaint):
+    teacher, student, _ = batches[0]
     with pytest.raises(ValueError, match=complaint):
-        losses.ContrastiveRepresentation(**arguments)
+        make()(teacher, student, indices=indices)

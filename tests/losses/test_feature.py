@@ -57,11 +57,13 @@ def test_attention_equals_the_formula(shapes, power):
 
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
-def test_attention_gradient_equals_finite_differences(shapes, gradient_of, finite_differences):
+def test_attention_gradient_equals_finite_differences(shapes, check_gradient):
     teacher, student = random_pair(shapes)
-    expected = finite_differences(lambda s: numpy_attention(teacher, s), student)
-    actual = gradient_of(lambda s: losses.attention_transfer(teacher, s), student)
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+    check_gradient(
+        lambda s: losses.attention_transfer(teacher, s),
+        lambda s: numpy_attention(teacher, s),
+        student,
+    )
 
 
 def test_attention_ignores_scale_and_is_zero_at_equality(gradient_of):
@@ -73,6 +75,16 @@ def test_attention_ignores_scale_and_is_zero_at_equality(gradient_of):
     np.testing.assert_allclose(slope, 0, atol=1e-6)
 
 
+@pytest.mark.tensorflow
+def test_attention_on_maps_of_unknown_size_is_refused():
+    import tensorflow as tf
+
+    maps = tf.TensorSpec((None, None, None, 2))
+    step = tf.function(lambda t, s: losses.attention_transfer(t, s), input_signature=[maps, maps])
+    with pytest.raises(ValueError, match=r"known height and width.*fixed input size"):
+        step(tf.zeros((1, 4, 4, 2)), tf.zeros((1, 4, 4, 2)))
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 1e4])
 def test_attention_stays_finite(scale, gradient_of):
     teacher, student = random_pair(SHAPES[1])
@@ -81,7 +93,7 @@ def test_attention_stays_finite(scale, gradient_of):
     assert np.isfinite(gradient_of(lambda s: losses.attention_transfer(teacher, s), student)).all()
 
 
-def test_hint_equals_the_formula_in_value_and_gradient(gradient_of, finite_differences):
+def test_hint_equals_the_formula_in_value_and_gradient(check_gradient):
     teacher, student = random_pair([(5, 3, 2, 4), (5, 3, 2, 4)])
     expected = numpy_hint(teacher, student)
     np.testing.assert_allclose(
@@ -89,9 +101,25 @@ def test_hint_equals_the_formula_in_value_and_gradient(gradient_of, finite_diffe
     )
     mean = ops.convert_to_numpy(losses.hint(teacher, student, "mean"))
     np.testing.assert_allclose(mean, expected / 24, rtol=1e-5)
-    slope = gradient_of(lambda s: losses.hint(teacher, s), student)
-    expected = finite_differences(lambda s: numpy_hint(teacher, s), student)
-    np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-5)
+    check_gradient(lambda s: losses.hint(teacher, s), lambda s: numpy_hint(teacher, s), student)
+
+
+HALVES = {
+    "hint": (losses.hint, numpy_hint, [(5, 3, 2, 4), (5, 3, 2, 4)]),
+    "attention": (losses.attention_transfer, numpy_attention, SHAPES[0]),
+    "attention, pooled": (losses.attention_transfer, numpy_attention, SHAPES[2]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", HALVES)
+def test_half_precision_features_are_computed_in_float32(case, dtype):
+    ours, formula, shapes = HALVES[case]
+    halves = [ops.cast(each, dtype) for each in random_pair(shapes)]
+    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    value = ours(*halves)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(value), formula(*rounded), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -115,27 +143,67 @@ def test_the_regressor_fits_the_shapes_it_meets(hint_shape, guided_shape, kernel
     np.testing.assert_allclose(value, numpy_hint(teacher, predicted.astype("float64")), rtol=1e-5)
 
 
-def test_the_valid_convolution_is_the_papers():
-    # Equation 3: every output sees a window of guided - hint + 1 positions and no padding.
-    loss = losses.Hint()
+def numpy_valid(student, kernel, size):
+    """Equation 3: every output sees a window of guided - hint + 1 positions and no padding."""
+    (height, width), predicted = kernel.shape[:2], np.zeros((len(student), *size, kernel.shape[3]))
+    for i, j in np.ndindex(*size):
+        window = student[:, i : i + height, j : j + width]
+        predicted[:, i, j] = np.einsum("bhwc,hwco->bo", window, kernel)
+    return predicted
+
+
+def numpy_transposed(student, kernel, size):
+    """The same the other way round: every input adds to a window of outputs."""
+    (height, width), predicted = kernel.shape[:2], np.zeros((len(student), *size, kernel.shape[2]))
+    for i, j in np.ndindex(*student.shape[1:3]):
+        added = np.einsum("bc,hwoc->bhwo", student[:, i, j], kernel)
+        predicted[:, i : i + height, j : j + width] += added
+    return predicted
+
+
+def numpy_dense(student, kernel, size):
+    return student @ kernel
+
+
+REGRESSORS = {
+    "larger": ((2, 2, 3), (4, 3, 2), numpy_valid),
+    "smaller": ((4, 3, 2), (2, 2, 3), numpy_transposed),
+    "vectors": ((5,), (3,), numpy_dense),
+}
+
+
+ACTIVATIONS = {None: lambda x: x, "relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("case", REGRESSORS)
+def test_the_regressor_and_its_gradient_are_the_papers(case, activation, check_gradient):
+    hint_shape, guided_shape, formula = REGRESSORS[case]
+    loss = losses.Hint(activation=activation)
+    loss.build((None, *hint_shape), (None, *guided_shape))
+    kernel = np.asarray(ops.convert_to_numpy(loss.regressor.kernel), "float64")
+    teacher, student = random_pair([(2, *hint_shape), (2, *guided_shape)])
+
+    def expected(student):
+        predicted = formula(student, kernel, hint_shape[:-1])
+        return numpy_hint(teacher, ACTIVATIONS[activation](predicted))
+
+    value = ops.convert_to_numpy(loss(teacher, student))
+    np.testing.assert_allclose(value, expected(student), rtol=1e-5)
+    check_gradient(lambda s: loss(teacher, s), expected, student)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_hint_in_half_precision_is_regressed_in_float32(dtype):
+    loss = losses.Hint(activation="relu")
     loss.build((None, 2, 2, 3), (None, 4, 3, 2))
     kernel = np.asarray(ops.convert_to_numpy(loss.regressor.kernel), "float64")
-    student = random_pair([(1, 4, 3, 2)])[0]
-    expected = np.zeros((1, 2, 2, 3))
-    for i, j in np.ndindex(2, 2):
-        window = student[0, i : i + 3, j : j + 2]
-        expected[0, i, j] = np.einsum("hwc,hwco->o", window, kernel)
-    predicted = ops.convert_to_numpy(loss.regressor(student.astype("float32")))
-    np.testing.assert_allclose(predicted, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_regressor_takes_the_hints_non_linearity():
-    loss = losses.Hint(activation="relu")
-    loss.build((None, 5), (None, 3))
-    kernel = np.linspace(-1, 1, 15).reshape(3, 5)
-    loss.regressor.kernel.assign(kernel)
-    predicted = ops.convert_to_numpy(loss.regressor(np.ones((1, 3), "float32")))
-    np.testing.assert_allclose(predicted, np.maximum(kernel.sum(0), 0)[None], atol=1e-6)
+    halves = [ops.cast(each, dtype) for each in random_pair([(2, 2, 2, 3), (2, 4, 3, 2)])]
+    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    expected = numpy_hint(rounded[0], np.maximum(numpy_valid(rounded[1], kernel, (2, 2)), 0))
+    value = loss(*halves)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(value), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +233,8 @@ def test_layers_that_do_not_fit_are_refused(hint_shape, guided_shape, complaint)
         ),
         (lambda: losses.AttentionTransfer(["a", "b"], ["a"]), "as many layers"),
         (lambda: losses.AttentionTransfer(["a"], None), "as many layers"),
+        (lambda: losses.Hint(["a", "b"], ["c", "d"]), r"`Hint` has weights.*one loss for each"),
+        (lambda: losses.Hint(["a"], ["c"]), "Expected one layer of each model"),
     ],
 )
 def test_bad_arguments_are_refused(make, complaint):

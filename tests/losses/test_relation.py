@@ -80,12 +80,10 @@ def test_values_equal_the_formula(case, shapes):
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 @pytest.mark.parametrize("case", CASES)
-def test_gradients_equal_finite_differences(case, shapes, gradient_of, finite_differences):
+def test_gradients_equal_finite_differences(case, shapes, check_gradient):
     ours, formula = CASES[case]
     teacher, student = random_pair(shapes)
-    expected = finite_differences(lambda s: formula(teacher, s), student)
-    actual = gradient_of(lambda s: ours(teacher, s), student)
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+    check_gradient(lambda s: ours(teacher, s), lambda s: formula(teacher, s), student)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -134,6 +132,29 @@ def test_duplicates_have_no_distance_and_no_direction(case):
     student, teacher = ODD["duplicates"], random_pair([(6, 3), (6, 3)], seed=8)[0]
     value = ops.convert_to_numpy(ours(teacher, student))
     np.testing.assert_allclose(value, formula(teacher, student), rtol=1e-5)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Multiplies matrices of 10 bits, as a GPU does with TF32: float16 has as many."""
+    matmul = ops.matmul
+
+    def rounded(x):
+        return ops.cast(ops.cast(x, "float16"), "float32")
+
+    monkeypatch.setattr(ops, "matmul", lambda a, b: matmul(rounded(a), rounded(b)))
+
+
+@pytest.mark.parametrize("case", ["distance", "angle"])
+def test_duplicates_and_the_sample_itself_stay_at_zero_in_few_digits(case, few_digits):
+    ours, formula = CASES[case]
+    student, teacher = ODD["duplicates"], random_pair([(6, 3), (6, 3)], seed=8)[0]
+    value = ops.convert_to_numpy(ours(teacher, student))
+    # 10 bits are half a thousandth; a distance of noise would be a hundredth.
+    np.testing.assert_allclose(value, formula(teacher, student), rtol=2e-3)
+    # Two samples are always at their mean distance, and at 0 from themselves.
+    pair = random_pair([(2, 5), (2, 9)])
+    np.testing.assert_allclose(ops.convert_to_numpy(ours(*pair)), 0, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", CASES)

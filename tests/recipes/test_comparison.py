@@ -55,12 +55,13 @@ def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(tmp_path):
     assert by_kind["alone", 1]["test_accuracy"] == pytest.approx(accuracy)
 
 
-def test_the_teacher_answers_in_the_precision_of_the_student():
+@pytest.mark.parametrize("field", ["precision", "teacher_precision"])
+def test_the_teacher_answers_in_the_precision_for_training(field):
     import kdzoo.data
     from kdzoo.recipes.fitting import Fitting
 
     data = kdzoo.data.load("digits")
-    recipe = dataclasses.replace(TINY, precision="mixed_bfloat16")
+    recipe = dataclasses.replace(TINY, **{field: "mixed_bfloat16"})
     teacher = recipe.create("teacher", data)
     distiller = Fitting(recipe, "distilled", 0, data, teacher)._distiller(
         recipe.create("distilled", data, recipe.precision)
@@ -69,6 +70,15 @@ def test_the_teacher_answers_in_the_precision_of_the_student():
     assert distiller.teacher.get_layer("stage1").compute_dtype == "bfloat16"
     for ours, theirs in zip(distiller.teacher.get_weights(), teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_of_before_a_field_was_there_goes_on(tmp_path):
+    first = TINY.run(tmp_path, verbose=0)
+    for path in tmp_path.glob("*/result.json"):
+        row = json.loads(path.read_text())
+        del row["settings"]["enlarge"]
+        path.write_text(json.dumps(row))
+    assert TINY.run(tmp_path, verbose=0)["rows"] == json.loads(json.dumps(first["rows"]))
 
 
 def test_a_directory_of_another_run_is_refused(tmp_path):
