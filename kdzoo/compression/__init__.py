@@ -11,30 +11,45 @@ from kdzoo.compression.pruning import (
     prune_low_magnitude,
     strip_pruning,
 )
-from kdzoo.compression.quantization import QuantizedModel, quantize_model
+from kdzoo.compression.quantization import (
+    QuantizeAnnotate,
+    QuantizedModel,
+    quantize_annotate_layer,
+    quantize_apply,
+    quantize_model,
+)
 
 __all__ = [
     "CentroidInitialization",
     "ClusteredModel",
     "ConstantSparsity",
+    "Default8BitPrunePreserveQuantizeScheme",
+    "Default8BitQuantizeScheme",
     "PolynomialDecay",
     "PrunedModel",
     "PruningSchedule",
     "PruningSummaries",
+    "QuantizeAnnotate",
+    "QuantizeConfig",
     "QuantizedModel",
     "UpdatePruningStep",
     "cluster_weights",
     "prune_low_magnitude",
+    "quantize_annotate_layer",
+    "quantize_apply",
     "quantize_model",
     "strip_clustering",
     "strip_pruning",
 ]
 
 _OF_TFMOT = {
-    "CentroidInitialization": "clustering",
-    "ConstantSparsity": "sparsity",
-    "PolynomialDecay": "sparsity",
-    "PruningSchedule": "sparsity",
+    "CentroidInitialization": "clustering.keras",
+    "ConstantSparsity": "sparsity.keras",
+    "Default8BitPrunePreserveQuantizeScheme": "experimental.combine",
+    "Default8BitQuantizeScheme": "quantization.keras.default_8bit",
+    "PolynomialDecay": "sparsity.keras",
+    "PruningSchedule": "sparsity.keras",
+    "QuantizeConfig": "quantization.keras",
 }
 
 
@@ -42,6 +57,8 @@ def __getattr__(name):
     """The classes of TF-MOT that are used as they are, loaded when first asked for."""
     if name not in _OF_TFMOT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import operator
+
     from kdzoo.compression.tfmot import load_tfmot
 
-    return getattr(getattr(load_tfmot(), _OF_TFMOT[name]).keras, name)
+    return operator.attrgetter(f"{_OF_TFMOT[name]}.{name}")(load_tfmot())

@@ -128,7 +128,7 @@ class ClusteredModel(HostedModel):
 
         settings = dict(self._settings)
         settings["cluster_centroids_init"] = _initialization(settings["cluster_centroids_init"])
-        return cluster(twin, settings)
+        return cluster(twin.model, settings)
 
     @property
     def clustered_layers(self):

@@ -147,12 +147,12 @@ class PrunedModel(HostedModel):
                 sparsity_m_by_n=self._m_by_n,
             )
 
-        model = tf_keras.models.clone_model(twin, clone_function=wrapped)
+        model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
         self._chosen = [layer.layer.name for layer in _pruned_layers(model)]
         if not self._chosen:
             raise ValueError(
-                f"Expected a model with a layer that can be pruned. Received: {twin.name!r}, which "
-                "has no dense or convolutional kernel, or none that the policy allows."
+                f"Expected a model with a layer that can be pruned. Received: {twin.model.name!r}, "
+                "which has no dense or convolutional kernel, or none that the policy allows."
             )
         return model
 

@@ -1,4 +1,4 @@
-"""Quantization-aware training: TF-MOT's `quantize_model` for Keras 3 models."""
+"""Quantization-aware training: TF-MOT's `quantize_model` and its relatives for Keras 3 models."""
 
 import re
 
@@ -14,7 +14,8 @@ def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
     and hand it to `kdzoo.export.to_litert(model, path, quantize="int8")`.
 
     Args:
-        to_quantize: The trained functional or sequential `keras.Model`; it is not changed.
+        to_quantize: The trained functional or sequential `keras.Model`; it is not changed. Layers
+            that `quantize_annotate_layer` annotated keep their own configuration.
         quantized_layer_name_prefix: What the wrapped layers' names begin with.
 
     Returns:
@@ -37,12 +38,97 @@ def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
     Integer-Arithmetic-Only Inference", 2018, arXiv:1712.05877, and the documentation of
     tensorflow-model-optimization 0.8.
     """
-    if not isinstance(to_quantize, keras.Model):
-        raise ValueError(
-            "Expected a functional or sequential `keras.Model`. Received: "
-            f"to_quantize={to_quantize!r} of type {type(to_quantize).__name__}"
-        )
+    _check_model("to_quantize", to_quantize)
     return QuantizedModel(to_quantize, quantized_layer_name_prefix)
+
+
+def quantize_annotate_layer(to_annotate, quantize_config=None):
+    """Returns a layer that marks another one for `quantize_apply`, and computes what it computes.
+
+    Args:
+        to_annotate: A `keras.layers.Layer`.
+        quantize_config: A `QuantizeConfig` of TF-MOT that says how the layer is quantized; None for
+            the default of its kind.
+
+    Raises:
+        ValueError: If it is no layer, or the configuration is none of TF-MOT's.
+
+    Example:
+
+    ```python
+    def annotated(layer):  # Dense layers are quantized, others stay in float32.
+        return quantize_annotate_layer(layer) if isinstance(layer, keras.layers.Dense) else layer
+
+
+    model = keras.models.clone_model(base, clone_function=annotated)
+    quantized = quantize_apply(model)
+    ```
+    """
+    is_layer = isinstance(to_annotate, keras.layers.Layer)
+    if not is_layer or isinstance(to_annotate, keras.Model):
+        raise ValueError(
+            "Expected a `keras.layers.Layer`; for models there is `quantize_model`. Received: "
+            f"to_annotate={to_annotate!r} of type {type(to_annotate).__name__}"
+        )
+    return QuantizeAnnotate(to_annotate, quantize_config)
+
+
+def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
+    """Returns a copy of a model in which the annotated layers compute as in 8 bits, for training.
+
+    Args:
+        model: The functional or sequential `keras.Model` with layers from
+            `quantize_annotate_layer`; it is not changed.
+        scheme: A scheme of TF-MOT, for example `Default8BitPrunePreserveQuantizeScheme()`, which
+            keeps pruned weights at zero; `Default8BitQuantizeScheme()` when None.
+        quantized_layer_name_prefix: What the wrapped layers' names begin with.
+
+    Returns:
+        A `QuantizedModel`, not compiled.
+
+    Raises:
+        ValueError: If no layer is annotated, or as `quantize_model`.
+    """
+    _check_model("model", model)
+    annotated = [layer for layer in model._flatten_layers() if isinstance(layer, QuantizeAnnotate)]
+    if not annotated:
+        raise ValueError(
+            "Expected a model with annotated layers. Received: "
+            f"{model.name!r} without one; use `quantize_annotate_layer`, or `quantize_model`."
+        )
+    return QuantizedModel(model, quantized_layer_name_prefix, scheme, annotated_only=True)
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class QuantizeAnnotate(keras.layers.Wrapper):
+    """Marks a layer for quantization; `quantize_annotate_layer` makes it.
+
+    Args:
+        layer: The layer.
+        quantize_config: A `QuantizeConfig` of TF-MOT, or its serialized form, or None.
+        name: Name of this layer.
+    """
+
+    def __init__(self, layer, quantize_config=None, name=None, **kwargs):
+        super().__init__(layer, name=name or f"quantize_annotate_{layer.name}", **kwargs)
+        self.quantize_config = _quantize_config(quantize_config)
+
+    @property
+    def annotated_layer(self):
+        """The layer that is marked; the twin has it in the place of this one."""
+        return self.layer
+
+    def call(self, inputs, *args, **kwargs):
+        return self.layer(inputs, *args, **kwargs)
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def get_config(self):
+        config = self.quantize_config
+        if config is not None:
+            config = {"class_name": type(config).__name__, "config": config.get_config()}
+        return {**super().get_config(), "quantize_config": config}
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -50,12 +136,14 @@ class QuantizedModel(HostedModel):
     """A model that is trained aware of its quantization; `quantize_model` makes it.
 
     Args:
-        model: As `to_quantize` of `quantize_model`.
-        prefix: As `quantized_layer_name_prefix` there.
+        model: The `keras.Model`.
+        prefix: What the wrapped layers' names begin with.
+        scheme: As in `quantize_apply`, or its serialized form.
+        annotated_only: Whether layers that are not annotated stay in float32.
         name: Name of the model.
     """
 
-    def __init__(self, model, prefix="quant_", name=None):
+    def __init__(self, model, prefix="quant_", scheme=None, annotated_only=False, name=None):
         halves = [
             layer.name
             for layer in model._flatten_layers(include_self=False)
@@ -67,22 +155,32 @@ class QuantizedModel(HostedModel):
                 f"{halves[0]!r} in {model.name!r}; build the model under "
                 "`keras.config.set_dtype_policy('float32')` and copy the weights."
             )
-        self._prefix = prefix
+        self._prefix, self._annotated_only = prefix, annotated_only
+        self._scheme = _scheme(scheme)
         super().__init__(model, name)
 
     def _wrap(self, twin):
+        import tf_keras
+
         tools = load_tfmot().quantization.keras
+
+        def annotated(layer):
+            if layer.name in twin.annotations:
+                return tools.quantize_annotate_layer(layer, twin.annotations[layer.name])
+            return layer if self._annotated_only else tools.quantize_annotate_layer(layer)
+
         try:
-            annotated = tools.quantize_annotate_model(twin)
-            with tools.quantize_scope():
-                return tools.quantize_apply(annotated, quantized_layer_name_prefix=self._prefix)
+            with tools.quantize_scope(*_custom(twin.annotations)):
+                marked = tf_keras.models.clone_model(twin.model, clone_function=annotated)
+                return tools.quantize_apply(marked, self._scheme, self._prefix)
         except RuntimeError as error:
             found = re.match(r"Layer (\S+):<class '.*\.(\w+)'> is not supported", str(error))
             if not found:
                 raise
             raise ValueError(
                 "Expected layers that TF-MOT can quantize. Received: "
-                f"{found[1]!r}, a {found[2]}; quantize after training instead, with "
+                f"{found[1]!r}, a {found[2]}; leave it in float32 by `quantize_annotate_layer` on "
+                "the others and `quantize_apply`, or quantize after training, with "
                 "`kdzoo.export.to_litert(model, path, 'int8', representative_data)`."
             ) from error
 
@@ -92,4 +190,73 @@ class QuantizedModel(HostedModel):
         return True
 
     def get_config(self):
-        return {**super().get_config(), "prefix": self._prefix}
+        arguments = {
+            name.lstrip("_"): value
+            for name, value in vars(self._scheme).items()
+            if isinstance(value, bool | int | float | str)
+        }
+        return {
+            **super().get_config(),
+            "prefix": self._prefix,
+            "scheme": {"class_name": type(self._scheme).__name__, "config": arguments},
+            "annotated_only": self._annotated_only,
+        }
+
+
+def _check_model(argument, model):
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "Expected a functional or sequential `keras.Model`. Received: "
+            f"{argument}={model!r} of type {type(model).__name__}"
+        )
+
+
+def _quantize_config(given):
+    """A configuration of TF-MOT from one, from its serialized form, or None."""
+    if given is None:
+        return None
+    tools = load_tfmot().quantization.keras
+    if isinstance(given, dict):
+        with tools.quantize_scope():
+            import tf_keras
+
+            known = tf_keras.utils.get_registered_object(given["class_name"])
+        known = known or keras.saving.get_registered_object(given["class_name"])
+        if known is None:
+            raise ValueError(
+                "Expected a `QuantizeConfig` that is known here; register your own with "
+                f"`keras.saving.register_keras_serializable()`. Received: {given['class_name']!r}"
+            )
+        return known.from_config(given["config"])
+    if not isinstance(given, tools.QuantizeConfig):
+        raise ValueError(
+            "Expected `quantize_config` to be a `QuantizeConfig` of TF-MOT. Received: "
+            f"quantize_config={given!r}"
+        )
+    return given
+
+
+def _custom(annotations):
+    """The user's own configurations by name, for the scope in which TF-MOT copies layers."""
+    return [{type(each).__name__: type(each) for each in annotations.values() if each is not None}]
+
+
+def _scheme(given):
+    """A scheme of TF-MOT from one, from its serialized form, or None."""
+    tfmot = load_tfmot()
+    schemes = {
+        each.__name__: each
+        for each in (
+            tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme,
+            tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme,
+        )
+    }
+    if given is None:
+        given = {"class_name": "Default8BitQuantizeScheme", "config": {}}
+    if isinstance(given, dict):
+        return schemes[given["class_name"]](**given["config"])
+    if type(given).__name__ not in schemes:
+        raise ValueError(
+            f"Expected one of the schemes {', '.join(schemes)}. Received: scheme={given!r}"
+        )
+    return given

@@ -114,14 +114,14 @@ class HostedModel(keras.Model):
             name: [weight.name for weight in twin.model.get_layer(name).weights]
             for name in twin.sources
         }
-        self._host = _Host(model, twin, self._wrap(twin.model), order)
+        self._host = _Host(model, twin, self._wrap(twin), order)
         self._adopt(self._host.model, originals)
         # TF-MOT's assertions and conditions are not for XLA.
         self.supports_jit = False
         self.built = True
 
     def _wrap(self, twin):
-        """Returns what TF-MOT makes of the twin, a functional tf_keras model."""
+        """Returns the tf_keras model that TF-MOT makes of a `Twin`."""
         raise NotImplementedError
 
     def _adopt(self, wrapped, originals):

@@ -22,11 +22,13 @@ class Twin:
         names: Path of a layer of the Keras 3 model ("stage1", "backbone/stage1") -> name of the
             twin's layer whose output is that layer's.
         sources: Name of a twin's layer with weights -> path of the layer whose weights it has.
+        annotations: Name of a twin's layer that was marked for quantization -> how, or None.
     """
 
     model: object
     names: dict
     sources: dict
+    annotations: dict
 
 
 def build_twin(model):
@@ -59,7 +61,7 @@ def build_twin(model):
     for name, path in builder.sources.items():
         twin.get_layer(name).set_weights(find_layer(model, path).get_weights())
     check_agreement(model, twin)
-    return Twin(twin, builder.names, builder.sources)
+    return Twin(twin, builder.names, builder.sources, builder.annotations)
 
 
 class _Builder:
@@ -67,7 +69,7 @@ class _Builder:
 
     def __init__(self, tf_keras):
         self.tf_keras = tf_keras
-        self.layers, self.names, self.sources = {}, {}, {}
+        self.layers, self.names, self.sources, self.annotations = {}, {}, {}, {}
         self._taken = set()
 
     def run(self, graph, inputs, path="", training=None):
@@ -118,7 +120,13 @@ class _Builder:
     def _layer(self, layer, where):
         """The twin of a layer, and the activation that it needs after it because it has none."""
         if id(layer) not in self.layers:
-            twin, activation = self._make(layer, where, self.unique(where))
+            # Marked for quantization: the twin is that of the layer within, under its name.
+            marked = getattr(layer, "annotated_layer", None)
+            made = layer if marked is None else marked
+            name = self.unique(where.removesuffix(layer.name) + made.name)
+            twin, activation = self._make(made, where, name)
+            if marked is not None:
+                self.annotations[twin.name] = layer.quantize_config
             self.layers[id(layer)] = twin, activation
             if layer.weights and not isinstance(layer, keras.layers.Normalization):
                 self.sources[twin.name] = where

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.compression import cluster_weights, prune_low_magnitude, quantize_model
+from kdzoo import compression
+from kdzoo.compression import (
+    cluster_weights,
+    prune_low_magnitude,
+    quantize_annotate_layer,
+    quantize_apply,
+    quantize_model,
+)
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -89,7 +96,7 @@ def tensors(path):
 
 
 def test_what_tfmot_cannot_quantize_is_named_with_the_remedy():
-    with pytest.raises(ValueError, match="'stage1_block1_norm1', a BatchNormalization; quantize"):
+    with pytest.raises(ValueError, match="'stage1_block1_norm1', a BatchNormalization; leave"):
         quantize_model(kdzoo.create("wide_resnet_16_1"))
     inputs = keras.Input((4, 4, 3))
     gated = keras.layers.Multiply(name="gate")([keras.layers.Conv2D(3, 1)(inputs), inputs])
@@ -110,3 +117,110 @@ def test_what_is_not_finished_is_not_exported(net, tmp_path):
     with pytest.raises(ValueError, match="Expected quantize='int8' for a model"):
         kdzoo.export.to_litert(quantize_model(net()), tmp_path / "model.tflite", "float16")
     assert not list(tmp_path.iterdir())
+
+
+def annotated(model, kinds, config=None):
+    """A copy in which the layers of some kinds are marked for quantization."""
+
+    def mark(layer):
+        return quantize_annotate_layer(layer, config) if isinstance(layer, kinds) else layer
+
+    clone = keras.models.clone_model(model, clone_function=mark)
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def test_layers_that_are_not_annotated_stay_in_float(net, data, tmp_path):
+    plain = net()
+    marked = annotated(plain, keras.layers.Dense)
+    np.testing.assert_array_equal(
+        marked.predict(data[0], verbose=0), plain.predict(data[0], verbose=0)
+    )
+    quantized = compiled(quantize_apply(marked))
+    names = [layer.name for layer in quantized.wrapped.layers]
+    assert "quant_logits" in names
+    assert {"conv", "depthwise", "stage2"} <= set(names)
+    quantized.fit(*data, BATCH, epochs=2, verbose=0)
+    quantized.save(tmp_path / "part.keras")
+    again = keras.saving.load_model(tmp_path / "part.keras")
+    np.testing.assert_array_equal(
+        again.predict(data[0], verbose=0), quantized.predict(data[0], verbose=0)
+    )
+
+
+def test_what_tfmot_refuses_can_be_left_out():
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(3, 1, name="conv")(inputs)
+    model = keras.Model(inputs, keras.layers.Multiply(name="gate")([x, inputs]))
+    quantized = quantize_apply(annotated(model, keras.layers.Conv2D))
+    assert {"quant_conv", "gate"} <= {layer.name for layer in quantized.wrapped.layers}
+
+
+def test_pruned_weights_stay_zero_where_that_is_asked_for(net, data):
+    plain = net()
+    kernel, bias = plain.get_layer("stage2").get_weights()
+    kernel[np.abs(kernel) < np.median(np.abs(kernel))] = 0
+    plain.get_layer("stage2").set_weights([kernel, bias])
+    kinds = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.ReLU)
+    zeros = {}
+    for preserve in (True, False):
+        scheme = compression.Default8BitPrunePreserveQuantizeScheme() if preserve else None
+        quantized = compiled(quantize_apply(annotated(plain, kinds), scheme))
+        quantized.fit(*data, BATCH, epochs=3, verbose=0)
+        weights = {weight.name: weight.numpy() for weight in quantized.wrapped.weights}
+        zeros[preserve] = np.mean(weights["stage2/kernel:0"][kernel == 0] == 0)
+        assert quantized.from_config(quantized.get_config())._scheme.__class__ is type(
+            quantized._scheme
+        )
+    assert zeros[True] == 1.0
+    assert zeros[False] < 0.1
+
+
+def test_annotations_are_checked(net):
+    with pytest.raises(ValueError, match="without one; use `quantize_annotate_layer`"):
+        quantize_apply(net())
+    with pytest.raises(ValueError, match="for models there is `quantize_model`"):
+        quantize_annotate_layer(net())
+    with pytest.raises(ValueError, match="quantize_config=8"):
+        quantize_annotate_layer(keras.layers.Dense(2), 8)
+    with pytest.raises(ValueError, match="one of the schemes Default8BitQuantizeScheme"):
+        quantize_apply(annotated(net(), keras.layers.Dense), "int8")
+
+
+def test_a_configuration_of_ones_own(net, data, tmp_path):
+    """A QuantizeConfig as in TF-MOT's guide: kernels of the dense layer in 4 bits."""
+    from kdzoo.compression.tfmot import load_tfmot
+
+    quantizers = load_tfmot().quantization.keras.quantizers
+
+    class FourBitKernels(compression.QuantizeConfig):
+        quantizer = quantizers.LastValueQuantizer(
+            num_bits=4, per_axis=False, symmetric=True, narrow_range=False
+        )
+
+        def get_weights_and_quantizers(self, layer):
+            return [(layer.kernel, self.quantizer)]
+
+        def get_activations_and_quantizers(self, layer):
+            return []
+
+        def set_quantize_weights(self, layer, quantize_weights):
+            layer.kernel = quantize_weights[0]
+
+        def set_quantize_activations(self, layer, quantize_activations):
+            pass
+
+        def get_output_quantizers(self, layer):
+            return []
+
+        def get_config(self):
+            return {}
+
+    with keras.saving.custom_object_scope({"FourBitKernels": FourBitKernels}):
+        quantized = compiled(quantize_apply(annotated(net(), keras.layers.Dense, FourBitKernels())))
+        quantized.fit(*data, BATCH, epochs=1, verbose=0)
+        quantized.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        again.predict(data[0], verbose=0), quantized.predict(data[0], verbose=0)
+    )
