@@ -4,6 +4,7 @@ Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arg
 """
 
 from kdzoo.compression.clustering import ClusteredModel, cluster_weights, strip_clustering
+from kdzoo.compression.monitor import CompressionMonitor
 from kdzoo.compression.pruning import (
     PrunedModel,
     PruningSummaries,
@@ -22,6 +23,7 @@ from kdzoo.compression.quantization import (
 __all__ = [
     "CentroidInitialization",
     "ClusteredModel",
+    "CompressionMonitor",
     "ConstantSparsity",
     "Default8BitPrunePreserveQuantizeScheme",
     "Default8BitQuantizeScheme",

@@ -163,21 +163,17 @@ class ClusteredModel(HostedModel):
             for layer in self.clustered_layers
         }
 
-    def _plain_weights(self, layer):
+    def _plain_weights(self, layer, order):
+        weights = super()._plain_weights(layer, order)
         if not getattr(layer, "cluster_centroids", None):
-            return super()._plain_weights(layer)
+            return weights
         layer.update_clustered_weights_associations()
         clustered = {
             original.name: np.asarray(layer.get_weight_from_layer(name))
             for name, original in layer.original_clusterable_weights.items()
         }
-        return [clustered.get(weight, value) for weight, value in self._host_weights(layer)]
-
-    def _host_weights(self, layer):
-        """(name, value) of a wrapped layer's own weights, in the order of the original layer."""
-        order = self._host.order[layer.layer.name]
-        known = {weight.name: weight.numpy() for weight in layer.weights}
-        return [(name, known[name]) for name in order]
+        pairs = zip(order, weights, strict=True)
+        return [clustered.get(name, weight) for name, weight in pairs]
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

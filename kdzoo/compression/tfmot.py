@@ -192,15 +192,26 @@ class HostedModel(keras.Model):
         return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
 
     def plain_model(self):
-        """Returns the original model, a new one, with this model's present weights."""
+        """Returns the original model, a new one, with this model's present weights.
+
+        Raises:
+            ValueError: If TF-MOT replaced a layer by several.
+        """
         model = keras.saving.deserialize_keras_object(copy.deepcopy(self._host.config))
         for name, path in self._host.sources.items():
-            find_layer(model, path).set_weights(self._plain_weights(self._host.by_name[name]))
+            layer = self._host.layer_of(name, path, self.name)
+            find_layer(model, path).set_weights(self._plain_weights(layer, self._host.order[name]))
         return model
 
-    def _plain_weights(self, layer):
-        """The weights of the original layer, in its order, of a layer that TF-MOT wrapped."""
-        return getattr(layer, "layer", layer).get_weights()
+    def _plain_weights(self, layer, order):
+        """The weights of an original layer, of the layer that TF-MOT wrapped.
+
+        Args:
+            layer: The wrapped layer.
+            order: The names of the weights before the wrapping.
+        """
+        values = {weight.name: weight.numpy() for weight in layer.weights}
+        return [values[name] for name in order]
 
     def get_config(self):
         return {"model": copy.deepcopy(self._host.config), "name": self.name}
@@ -226,11 +237,13 @@ class _Host:
     def layer(self, path, model_name):
         if path not in self.names:
             raise unknown_name(f"layer of {model_name!r}", path, self.names)
-        name = self.names[path]
+        return self.layer_of(self.names[path], path, model_name)
+
+    def layer_of(self, name, path, model_name):
         if name not in self.by_name:
             raise ValueError(
                 f"Expected a layer that TF-MOT left in one piece. Received: {path!r} of "
-                f"{model_name!r}, which it replaced by several; tap another one."
+                f"{model_name!r}, which it replaced by several."
             )
         return self.by_name[name]
 
