@@ -4,6 +4,7 @@ Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arg
 """
 
 from kdzoo.compression.clustering import ClusteredModel, cluster_weights, strip_clustering
+from kdzoo.compression.folding import fold_batch_normalization
 from kdzoo.compression.monitor import CompressionMonitor
 from kdzoo.compression.pruning import (
     PrunedModel,
@@ -36,6 +37,7 @@ __all__ = [
     "QuantizedModel",
     "UpdatePruningStep",
     "cluster_weights",
+    "fold_batch_normalization",
     "prune_low_magnitude",
     "quantize_annotate_layer",
     "quantize_apply",

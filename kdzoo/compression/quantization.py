@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from kdzoo.compression.tfmot import HostedModel, load_tfmot
+from kdzoo.compression.tfmot import HostedModel, load_tfmot, output_config
 
 
 def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
@@ -165,9 +165,12 @@ class QuantizedModel(HostedModel):
         tools = load_tfmot().quantization.keras
 
         def annotated(layer):
-            if layer.name in twin.annotations:
-                return tools.quantize_annotate_layer(layer, twin.annotations[layer.name])
-            return layer if self._annotated_only else tools.quantize_annotate_layer(layer)
+            config = twin.annotations.get(layer.name)
+            if self._annotated_only and layer.name not in twin.annotations:
+                return layer
+            if config is None and isinstance(layer, tf_keras.layers.Multiply):
+                config = output_config()  # TF-MOT lacks it; squeeze-and-excitation needs it.
+            return tools.quantize_annotate_layer(layer, config)
 
         try:
             with tools.quantize_scope(*_custom(twin.annotations)):
@@ -177,11 +180,16 @@ class QuantizedModel(HostedModel):
             found = re.match(r"Layer (\S+):<class '.*\.(\w+)'> is not supported", str(error))
             if not found:
                 raise
+            remedy = (
+                "leave it in float32 by `quantize_annotate_layer` on the others and "
+                "`quantize_apply`, or quantize after training, with "
+                "`kdzoo.export.to_litert(model, path, 'int8', representative_data)`"
+            )
+            if found[2] == "BatchNormalization":
+                remedy = "pass `fold_batch_normalization(model)`, as it follows no convolution"
             raise ValueError(
                 "Expected layers that TF-MOT can quantize. Received: "
-                f"{found[1]!r}, a {found[2]}; leave it in float32 by `quantize_annotate_layer` on "
-                "the others and `quantize_apply`, or quantize after training, with "
-                "`kdzoo.export.to_litert(model, path, 'int8', representative_data)`."
+                f"{found[1]!r}, a {found[2]}; {remedy}."
             ) from error
 
     @property

@@ -65,6 +65,16 @@ def pruning_registry():
     return names
 
 
+def output_config():
+    """Returns TF-MOT's configuration for a layer without weights whose output is quantized."""
+    load_tfmot()
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_configs,
+    )
+
+    return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
+
+
 def cluster(twin, settings):
     """Returns the twin with TF-MOT's clustering around its layers.
 

@@ -10,6 +10,7 @@ import kdzoo
 from kdzoo import compression
 from kdzoo.compression import (
     cluster_weights,
+    fold_batch_normalization,
     prune_low_magnitude,
     quantize_annotate_layer,
     quantize_apply,
@@ -96,12 +97,12 @@ def tensors(path):
 
 
 def test_what_tfmot_cannot_quantize_is_named_with_the_remedy():
-    with pytest.raises(ValueError, match="'stage1_block1_norm1', a BatchNormalization; leave"):
+    with pytest.raises(ValueError, match="'stage1_block1_norm1', a BatchNormalization; pass `fold"):
         quantize_model(kdzoo.create("wide_resnet_16_1"))
     inputs = keras.Input((4, 4, 3))
-    gated = keras.layers.Multiply(name="gate")([keras.layers.Conv2D(3, 1)(inputs), inputs])
-    with pytest.raises(ValueError, match="'gate', a Multiply"):
-        quantize_model(keras.Model(inputs, gated))
+    rescaled = keras.layers.Rescaling(2.0, name="twice")(keras.layers.Conv2D(3, 1)(inputs))
+    with pytest.raises(ValueError, match="'twice', a Rescaling; leave it in float32"):
+        quantize_model(keras.Model(inputs, rescaled))
     keras.config.set_dtype_policy("mixed_bfloat16")
     half = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="half")])
     with pytest.raises(ValueError, match=r"compute in float32.*'half'"):
@@ -151,9 +152,45 @@ def test_layers_that_are_not_annotated_stay_in_float(net, data, tmp_path):
 def test_what_tfmot_refuses_can_be_left_out():
     inputs = keras.Input((4, 4, 3))
     x = keras.layers.Conv2D(3, 1, name="conv")(inputs)
-    model = keras.Model(inputs, keras.layers.Multiply(name="gate")([x, inputs]))
+    model = keras.Model(inputs, keras.layers.Rescaling(2.0, name="twice")(x))
     quantized = quantize_apply(annotated(model, keras.layers.Conv2D))
-    assert {"quant_conv", "gate"} <= {layer.name for layer in quantized.wrapped.layers}
+    assert {"quant_conv", "twice"} <= {layer.name for layer in quantized.wrapped.layers}
+
+
+def test_squeeze_and_excitation_becomes_an_int8_file(data, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = keras.layers.Conv2D(8, 1, activation="sigmoid")(gate)
+    x = keras.layers.Flatten()(keras.layers.Multiply(name="gated")([x, gate]))
+    quantized = compiled(quantize_model(keras.Model(inputs, keras.layers.Dense(3)(x))))
+    quantized.fit(*data, BATCH, epochs=3, verbose=0)
+    path = tmp_path / "model.tflite"
+    report = kdzoo.export.to_litert(quantized, path, "int8", data[0])
+    assert report.argmax_agreement >= 0.95
+    assert np.float32 not in {each["dtype"] for each in tensors(path)}
+
+
+def test_a_pre_activation_network_passes_when_it_is_folded(data, tmp_path):
+    plain = kdzoo.create("wide_resnet_16_1", 3, (8, 8, 3))
+    random = np.random.default_rng(0)
+    for layer in plain.layers:  # Statistics as of a trained network.
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([w + 0.3 * random.random(w.shape) for w in layer.get_weights()])
+    folded = fold_batch_normalization(plain)
+    np.testing.assert_allclose(
+        folded.predict(data[0], verbose=0), plain.predict(data[0], verbose=0), rtol=1e-4, atol=1e-4
+    )
+    lone = [
+        layer.name for layer in folded.layers if isinstance(layer, keras.layers.DepthwiseConv2D)
+    ]
+    assert "stage1_block1_norm1" in lone
+    quantized = compiled(quantize_model(folded))
+    quantized.fit(*data, BATCH, epochs=2, verbose=0)
+    path = tmp_path / "model.tflite"
+    report = kdzoo.export.to_litert(quantized, path, "int8", data[0])
+    assert report.argmax_agreement >= 0.9
+    assert np.float32 not in {each["dtype"] for each in tensors(path)}
 
 
 def test_pruned_weights_stay_zero_where_that_is_asked_for(net, data):

@@ -1,0 +1,105 @@
+"""Batch normalization as part of convolutions, for networks that TF-MOT would not quantize."""
+
+import keras
+import numpy as np
+
+from kdzoo.taps import graph_of
+
+_FOLDING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+def fold_batch_normalization(model):
+    """Returns a copy of a trained model whose lone batch normalizations are 1x1 convolutions.
+
+    TF-MOT quantizes a batch normalization only right after a convolution or a dense layer, which
+    leaves out pre-activation residual networks. What stands elsewhere becomes a depthwise 1x1
+    convolution with a bias, of the same name and the same outputs in inference; its scale and shift
+    are trained on, its statistics are no longer updated. The rest is copied as it is.
+
+    Args:
+        model: The trained functional or sequential `keras.Model`; it is not changed.
+
+    Returns:
+        A `keras.Model` that `quantize_model` takes.
+
+    Raises:
+        ValueError: If the model has no graph, or a lone batch normalization is not over the
+            channels of images (batch, height, width, channels).
+
+    Example:
+
+    ```python
+    quantized = quantize_model(fold_batch_normalization(wide_resnet))
+    ```
+    """
+    graph_of(model)
+    lone, made = _lone(model), {}
+
+    def clone(layer):
+        if layer in lone:
+            made[layer] = _convolution(layer)
+        else:
+            made[layer] = layer.__class__.from_config(layer.get_config())
+        return made[layer]
+
+    functions = {"clone_function": clone}
+    if not isinstance(model, keras.Sequential):
+        functions["call_function"] = _call
+    folded = keras.models.clone_model(model, recursive=True, **functions)
+    for layer, copy in made.items():
+        copy.set_weights(_folded_weights(layer) if layer in lone else layer.get_weights())
+    return folded
+
+
+def _lone(model):
+    """The batch normalizations of a model, nested ones included, with nothing to be folded into."""
+    found = set()
+    graph = graph_of(model)
+    nodes = [node for level in graph._nodes_by_depth.values() for node in level]
+    uses = [id(tensor) for node in nodes for tensor in node.input_tensors]
+    makers = {id(tensor): node.operation for node in nodes for tensor in node.outputs}
+    for node in nodes:
+        layer = node.operation
+        if isinstance(layer, keras.Model):
+            found |= _lone(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            (tensor,) = node.input_tensors
+            maker = makers.get(id(tensor))
+            if not _takes_a_norm(maker) or uses.count(id(tensor)) > 1:
+                found.add(layer)
+    return found
+
+
+def _call(layer, *args, **kwargs):
+    """Calls a copied layer; a convolution does not take what a batch normalization was given."""
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return layer(*args)
+    return layer(*args, **kwargs)
+
+
+def _takes_a_norm(layer):
+    """Whether TF-MOT quantizes a layer together with the batch normalization after it."""
+    return isinstance(layer, _FOLDING) and layer.activation is keras.activations.linear
+
+
+def _convolution(layer):
+    rank, axis = len(layer.input.shape), layer.axis
+    if rank != 4 or axis not in (-1, 3):
+        raise ValueError(
+            "Expected a batch normalization over the channels of images (batch, height, width, "
+            f"channels). Received: {layer.name!r} over axis {axis} of {rank} dimensions; put it "
+            "right after a dense layer or a convolution."
+        )
+    return keras.layers.DepthwiseConv2D(1, name=layer.name, dtype=layer.dtype_policy)
+
+
+def _folded_weights(layer):
+    """Kernel (1, 1, channels, 1) and bias of the convolution that a batch normalization is."""
+    mean, variance = np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)
+    scale = 1 / np.sqrt(variance.astype("float64") + layer.epsilon)
+    if layer.scale:
+        scale = scale * np.asarray(layer.gamma)
+    shift = -mean * scale
+    if layer.center:
+        shift = shift + np.asarray(layer.beta)
+    return [scale.reshape(1, 1, -1, 1).astype("float32"), shift.astype("float32")]
