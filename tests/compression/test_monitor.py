@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import kdzoo
+from kdzoo import compression
 from kdzoo.compression import (
     CompressionMonitor,
-    ConstantSparsity,
     UpdatePruningStep,
     cluster_weights,
     prune_low_magnitude,
@@ -28,7 +28,8 @@ def cross_entropy():
 
 
 def test_a_pruned_student_shows_what_it_would_come_to(net, data):
-    pruned = prune_low_magnitude(net(), ConstantSparsity(0.75, 0, frequency=1))
+    schedule = compression.ConstantSparsity(0.75, 0, frequency=1)
+    pruned = prune_low_magnitude(net(), schedule)
     distiller = kdzoo.Distiller(net(1, "teacher"), pruned, kdzoo.losses.SoftTargets(2.0))
     distiller.compile("sgd", cross_entropy())
     callbacks = [UpdatePruningStep(), CompressionMonitor()]
