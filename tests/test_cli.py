@@ -290,6 +290,7 @@ def undisturbed(tmp_path_factory):
     return directory
 
 
+@pytest.mark.tensorflow  # The trainings themselves are tested on both backends.
 class TestTrain:
     def test_smoke_says_that_it_runs_and_draws_the_errors(self, tmp_path, capsys):
         assert main(["train", "digits", "--smoke", "--directory", str(tmp_path / "run")]) == 0

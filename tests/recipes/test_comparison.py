@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import statistics
 
 import keras
@@ -22,6 +23,18 @@ TINY = Comparison(
 )
 
 
+# Trainings of recipes run on TensorFlow only; what they consist of is tested on both backends.
+on_tensorflow = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a finished run, and what it returned."""
+    directory = tmp_path_factory.mktemp("finished")
+    keras.utils.set_random_seed(0)
+    return directory, TINY.run(directory, verbose=0)
+
+
 def test_the_median_run_is_named():
     rows = [
         {"kind": "alone", "seed": seed, "test_accuracy": accuracy}
@@ -33,9 +46,10 @@ def test_the_median_run_is_named():
     assert summary["std"] == pytest.approx(np.std([0.97, 0.91, 0.95], ddof=1))
 
 
-def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(tmp_path):
+@on_tensorflow
+def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(finished):
     """A weight of 1 on labels leaves nothing of the teacher: same start, same batches, same end."""
-    results = TINY.run(tmp_path, verbose=0)
+    tmp_path, results = finished
     by_kind = {(row["kind"], row["seed"]): row for row in results["rows"]}
     for seed in TINY.seeds:
         ours, theirs = by_kind["distilled", seed], by_kind["alone", seed]
@@ -72,8 +86,10 @@ def test_the_teacher_answers_in_the_precision_for_training(field):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_run_of_before_a_field_was_there_goes_on(tmp_path):
-    first = TINY.run(tmp_path, verbose=0)
+@on_tensorflow
+def test_a_run_of_before_a_field_was_there_goes_on(finished, tmp_path):
+    directory, first = finished
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
     for path in tmp_path.glob("*/result.json"):
         row = json.loads(path.read_text())
         del row["settings"]["enlarge"]
@@ -81,8 +97,9 @@ def test_a_run_of_before_a_field_was_there_goes_on(tmp_path):
     assert TINY.run(tmp_path, verbose=0)["rows"] == json.loads(json.dumps(first["rows"]))
 
 
-def test_a_directory_of_another_run_is_refused(tmp_path):
-    TINY.run(tmp_path, verbose=0)
+@on_tensorflow
+def test_a_directory_of_another_run_is_refused(finished):
+    tmp_path, _ = finished
     with pytest.raises(ValueError, match="run with other settings; choose another directory"):
         dataclasses.replace(TINY, epochs=2).run(tmp_path, verbose=0)
 

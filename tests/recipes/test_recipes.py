@@ -45,6 +45,7 @@ def test_the_paper_is_quoted_for_kinds_that_there_are():
         assert set(recipe.paper) <= {"teacher", *recipe.kinds}
 
 
+@pytest.mark.tensorflow
 def test_answers_asked_once_teach_as_the_teacher_does(tmp_path):
     """The same run, the teacher asked beforehand or at every step."""
     soft = ("SoftTargets", {"temperature": 3.0}, 1.0)
@@ -66,6 +67,7 @@ def test_the_weight_of_the_teacher_falls():
     assert [anneal.schedule(epoch) for epoch in range(2)] == [4.0, 1.0]
 
 
+@pytest.mark.tensorflow
 def test_half_precision_is_for_training_alone(tmp_path):
     recipe = Comparison(**{**vars(SMALL), "precision": "mixed_bfloat16"})
     recipe.run(tmp_path, verbose=0)
