@@ -83,7 +83,7 @@ def test_a_shared_layer_cannot_be_tapped(nested):
         nested(np.zeros((1, 4), "float32"))
 
 
-def agree(part, model, path, x):
+def check_agreement(part, model, path, x):
     """Whether a part gives what the layer gives in the whole model, with the same weights."""
     with taps.tapping(model, [path]) as tapped:
         model(x)
@@ -101,7 +101,7 @@ def test_a_model_is_cut_at_a_layer_of_its_graph(nested, path, used_again):
         backbone = nested.get_layer("backbone")
         keras.Model(inputs, nested.get_layer("logits")(backbone(keras.layers.ReLU()(inputs))))
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
-    agree(taps.cut(nested, path), nested, path, x)
+    check_agreement(taps.cut(nested, path), nested, path, x)
 
 
 def test_a_model_built_of_anothers_layers_is_cut(nested):
@@ -114,7 +114,7 @@ def test_a_model_built_of_anothers_layers_is_cut(nested):
     sequential = keras.Sequential([keras.Input((4,)), *backbone.layers[1:]])
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     for model in (functional, sequential):
-        agree(taps.cut(model, "stage1"), model, "stage1", x)
+        check_agreement(taps.cut(model, "stage1"), model, "stage1", x)
 
 
 def test_what_cannot_be_cut_is_refused(nested):

@@ -5,7 +5,14 @@ import warnings
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot import HostedModel, load_tfmot
+from kdzoo.compression.tfmot import (
+    HostedModel,
+    check_made_by,
+    check_model,
+    cluster,
+    load_tfmot,
+)
+from kdzoo.taps import find_layer
 from kdzoo.utils import positive_integer, unknown_name
 
 
@@ -54,11 +61,7 @@ def cluster_weights(
     Reference: Han, Mao & Dally, "Deep Compression", 2016, arXiv:1510.00149, section 3, and the
     documentation of tensorflow-model-optimization 0.8.
     """
-    if not isinstance(to_cluster, keras.Model):
-        raise ValueError(
-            "Expected a functional or sequential `keras.Model`. Received: "
-            f"to_cluster={to_cluster!r} of type {type(to_cluster).__name__}"
-        )
+    check_model("to_cluster", to_cluster)
     model = ClusteredModel(
         to_cluster,
         number_of_clusters,
@@ -79,11 +82,7 @@ def strip_clustering(model):
     Raises:
         ValueError: If it is another model.
     """
-    if not isinstance(model, ClusteredModel):
-        raise ValueError(
-            "Expected a model that `cluster_weights` returned. Received: "
-            f"{getattr(model, 'name', model)!r} of type {type(model).__name__}"
-        )
+    check_made_by("cluster_weights", ClusteredModel, model)
     return model.plain_model()
 
 
@@ -124,8 +123,6 @@ class ClusteredModel(HostedModel):
         super().__init__(model, name)
 
     def _wrap(self, twin):
-        from kdzoo.compression.tfmot import cluster
-
         settings = dict(self._settings)
         settings["cluster_centroids_init"] = _initialization(settings["cluster_centroids_init"])
         return cluster(twin.model, settings)
@@ -154,8 +151,6 @@ class ClusteredModel(HostedModel):
     def unique_weights(self):
         """Returns path of a clustered layer -> number of different values in its kernel."""
         plain = self.plain_model()
-        from kdzoo.taps import find_layer
-
         return {
             self.paths[layer.layer.name]: len(
                 np.unique(find_layer(plain, self.paths[layer.layer.name]).get_weights()[0])

@@ -5,7 +5,14 @@ import warnings
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot import HostedModel, load_tfmot, pruning_registry
+from kdzoo.compression.schedules import as_schedule, warn_of_the_schedule
+from kdzoo.compression.tfmot import (
+    HostedModel,
+    check_made_by,
+    check_model,
+    load_tfmot,
+    pruning_registry,
+)
 
 _PREFIX = "prune_low_magnitude"
 
@@ -64,11 +71,7 @@ def prune_low_magnitude(
     Reference: Zhu & Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878, and the
     documentation of tensorflow-model-optimization 0.8.
     """
-    if not isinstance(to_prune, keras.Model):
-        raise ValueError(
-            "Expected a functional or sequential `keras.Model`. Received: "
-            f"to_prune={to_prune!r} of type {type(to_prune).__name__}"
-        )
+    check_model("to_prune", to_prune)
     model = PrunedModel(
         to_prune,
         pruning_schedule,
@@ -90,11 +93,7 @@ def strip_pruning(model):
     Raises:
         ValueError: If it is another model.
     """
-    if not isinstance(model, PrunedModel):
-        raise ValueError(
-            "Expected a model that `prune_low_magnitude` returned. Received: "
-            f"{getattr(model, 'name', model)!r} of type {type(model).__name__}"
-        )
+    check_made_by("prune_low_magnitude", PrunedModel, model)
     model.mask_weights()
     return model.plain_model()
 
@@ -125,7 +124,7 @@ class PrunedModel(HostedModel):
         layers_to_prune=None,
         name=None,
     ):
-        self._schedule = _schedule(pruning_schedule)
+        self._schedule = as_schedule(pruning_schedule)
         self._block = tuple(block_size), block_pooling_type
         self._m_by_n = None if sparsity_m_by_n is None else tuple(sparsity_m_by_n)
         self._policy, self._chosen = pruning_policy, layers_to_prune
@@ -249,7 +248,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
         if not self._looked and steps:
             first = int(self._pruned.pruned_layers[0].pruning_step) + 1
             last = first - 1 + steps * (self.params["epochs"] - epoch)
-            _warn_of_the_schedule(self._pruned.pruning_schedule, first, last)
+            warn_of_the_schedule(self._pruned.pruning_schedule, first, last)
         self._looked = True
 
     def on_epoch_end(self, epoch, logs=None):
@@ -303,55 +302,3 @@ def find_pruned(model):
 
 def _pruned_layers(wrapped):
     return [layer for layer in wrapped.layers if getattr(layer, "pruning_vars", None)]
-
-
-def _schedule(given):
-    """An object of TF-MOT from one, from its configuration, or from None."""
-    schedules = load_tfmot().sparsity.keras
-    if given is None:
-        return schedules.ConstantSparsity(0.5, 0)
-    if isinstance(given, dict):
-        known = getattr(schedules, given["class_name"], None)
-        known = known or keras.saving.get_registered_object(given["class_name"])
-        if known is None:
-            raise ValueError(
-                "Expected a pruning schedule that is known here; register your own with "
-                "`keras.saving.register_keras_serializable()`. Received: "
-                f"{given['class_name']!r}"
-            )
-        return known(**given["config"])
-    if not isinstance(given, schedules.PruningSchedule):
-        raise ValueError(
-            "Expected `pruning_schedule` to be `ConstantSparsity(...)` or `PolynomialDecay(...)`. "
-            f"Received: pruning_schedule={given!r}"
-        )
-    return given
-
-
-def _warn_of_the_schedule(schedule, first, last):
-    """Warns if no step from the first to the last prunes, or the last sparsity is not reached."""
-    try:
-        begin, end, frequency = schedule.begin_step, schedule.end_step, schedule.frequency
-    except AttributeError:
-        return  # A schedule of the user's own.
-    end = last if end < 0 else min(end, last)
-    start = max(first, begin)
-    nearest = begin + -(-(start - begin) // frequency) * frequency
-    if nearest > end:
-        warnings.warn(
-            f"The pruning schedule fires in no step of this training, {first} to {last}: it begins "
-            f"at step {begin} and fires every {frequency} steps; lower `frequency` or `begin_step` "
-            "or train longer.",
-            stacklevel=3,
-        )
-        return
-    final = getattr(schedule, "final_sparsity", None)
-    if final is not None and schedule.end_step > last:
-        latest = begin + (end - begin) // frequency * frequency
-        reached = float(schedule(latest)[1])
-        warnings.warn(
-            f"The pruning schedule ends at step {schedule.end_step}, this training at step {last}: "
-            f"it reaches a sparsity of {reached:.2f} instead of {final}; lower `end_step` or train "
-            "longer.",
-            stacklevel=3,
-        )

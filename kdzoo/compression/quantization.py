@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from kdzoo.compression.tfmot import HostedModel, load_tfmot, output_config
+from kdzoo.compression.tfmot import HostedModel, check_model, load_tfmot, output_config
 
 
 def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
@@ -38,7 +38,7 @@ def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
     Integer-Arithmetic-Only Inference", 2018, arXiv:1712.05877, and the documentation of
     tensorflow-model-optimization 0.8.
     """
-    _check_model("to_quantize", to_quantize)
+    check_model("to_quantize", to_quantize)
     return QuantizedModel(to_quantize, quantized_layer_name_prefix)
 
 
@@ -89,7 +89,7 @@ def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
     Raises:
         ValueError: If no layer is annotated, or as `quantize_model`.
     """
-    _check_model("model", model)
+    check_model("model", model)
     annotated = [layer for layer in model._flatten_layers() if isinstance(layer, QuantizeAnnotate)]
     if not annotated:
         raise ValueError(
@@ -209,14 +209,6 @@ class QuantizedModel(HostedModel):
             "scheme": {"class_name": type(self._scheme).__name__, "config": arguments},
             "annotated_only": self._annotated_only,
         }
-
-
-def _check_model(argument, model):
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            "Expected a functional or sequential `keras.Model`. Received: "
-            f"{argument}={model!r} of type {type(model).__name__}"
-        )
 
 
 def _quantize_config(given):

@@ -46,6 +46,24 @@ def load_tfmot():
     return tensorflow_model_optimization
 
 
+def check_model(argument, model):
+    """Raises unless the argument of this name is a `keras.Model`."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "Expected a functional or sequential `keras.Model`. Received: "
+            f"{argument}={model!r} of type {type(model).__name__}"
+        )
+
+
+def check_made_by(verb, kind, model):
+    """Raises unless a model is of the kind that a verb returns."""
+    if not isinstance(model, kind):
+        raise ValueError(
+            f"Expected a model that `{verb}` returned. Received: "
+            f"{getattr(model, 'name', model)!r} of type {type(model).__name__}"
+        )
+
+
 def pruning_registry():
     """Returns a function: tf_keras layer -> names of the weights that TF-MOT prunes in it.
 
