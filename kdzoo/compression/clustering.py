@@ -134,13 +134,7 @@ class ClusteredModel(HostedModel):
 
     def warn_of_what_is_left(self):
         """Warns, by name, of layers that have a kernel and will not be clustered."""
-        clustered = {layer.layer.name for layer in self.clustered_layers}
-        left = [
-            path
-            for name, path in self.paths.items()
-            if name not in clustered
-            and any(len(weight.shape) > 1 for weight in self.wrapped_layer(name).weights)
-        ]
+        left = self.left_out({layer.layer.name for layer in self.clustered_layers})
         if left:
             warnings.warn(
                 f"Not clustered in {self.name!r}: {', '.join(left)}. TF-MOT clusters no depthwise "

@@ -183,13 +183,7 @@ class PrunedModel(HostedModel):
 
     def warn_of_what_stays_dense(self):
         """Warns, by name, of layers that have a kernel and will not be pruned."""
-        pruned = set(self._chosen)
-        dense = [
-            path
-            for name, path in self.paths.items()
-            if name not in pruned
-            and any(len(w.shape) > 1 for w in self.wrapped_layer(name).weights)
-        ]
+        dense = self.left_out(self._chosen)
         if dense:
             warnings.warn(
                 f"Not pruned in {self.name!r}: {', '.join(dense)}. TF-MOT prunes no depthwise "

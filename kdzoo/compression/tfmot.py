@@ -137,11 +137,11 @@ class HostedModel(keras.Model):
         super().__init__(name=name or model.name, dtype=model.dtype_policy, autocast=False)
         twin = build_twin(model)
         originals = _original_variables(model, twin)
-        # In an object of its own, which Keras does not look into.
         order = {
             name: [weight.name for weight in twin.model.get_layer(name).weights]
             for name in twin.sources
         }
+        # In an object of its own, which Keras does not look into.
         self._host = _Host(model, twin, self._wrap(twin), order)
         self._adopt(self._host.model, originals)
         # TF-MOT's assertions and conditions are not for XLA.
@@ -210,6 +210,19 @@ class HostedModel(keras.Model):
     def wrapped_layer(self, name):
         """The wrapped layer that stands for a layer of the twin, by the twin's name."""
         return self._host.by_name[name]
+
+    def left_out(self, names):
+        """Returns the paths of layers that have a kernel and are none of the twin's of these names.
+
+        Args:
+            names: Names of the twin's layers that TF-MOT works on.
+        """
+        return [
+            path
+            for name, path in self.paths.items()
+            if name not in names
+            and any(len(weight.shape) > 1 for weight in self.wrapped_layer(name).weights)
+        ]
 
     def tapped_layer(self, path):
         """The wrapped layer whose output is that of a layer of the original model."""
