@@ -29,8 +29,8 @@ class BatchMaker:
         seed: Integer that decides order and augmentation.
         drop_remainder: Whether the last batch is left out when it is not full.
         with_indices: Whether the labels are `{"label": labels, "index": positions}`.
-        answers: Array with a teacher's answer to each example of the split, or None. The labels
-            are then `{"label": labels, "teacher": answers}`.
+        answers: Array with a teacher's answer to each example of the split, a dictionary of such
+            arrays, or None. The labels are then `{"label": labels, "teacher": answers}`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class BatchMaker:
         if self.with_indices:
             labels["index"] = indices.astype("int32")
         if self.answers is not None:
-            labels["teacher"] = self.answers[indices]
+            labels["teacher"] = keras.tree.map_structure(lambda all: all[indices], self.answers)
         return self.split.to_float(images), labels
 
 
@@ -120,7 +120,9 @@ def tf_dataset(maker, initial_epoch=0):
     if maker.with_indices:
         labels["index"] = one_each
     if maker.answers is not None:
-        labels["teacher"] = tf.TensorSpec((size, *maker.answers.shape[1:]), maker.answers.dtype)
+        labels["teacher"] = keras.tree.map_structure(
+            lambda each: tf.TensorSpec((size, *each.shape[1:]), each.dtype), maker.answers
+        )
     labels = labels if len(labels) > 1 else one_each
     images = tf.TensorSpec((size, *maker.split.input_shape), tf.float32)
     dataset = tf.data.Dataset.from_generator(one_pass, output_signature=(images, labels))

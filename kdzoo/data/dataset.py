@@ -109,8 +109,9 @@ class Split:
                 position of each example in this split, as a Distiller hands it to losses that
                 keep something for each example.
             answers: A teacher's logits for each example of this split, array (n, classes), as
-                `teacher.predict(split.arrays()[0])` gives them. The labels then come as `{"label":
-                labels, "teacher": logits}`, for a Distiller with `teacher=None`. They are answers
+                `teacher.predict(split.arrays()[0])` gives them, or, for losses that tap layers,
+                `{"logits": logits, "<layer>": features}`. The labels then come as `{"label":
+                labels, "teacher": answers}`, for a Distiller with `teacher=None`. They are answers
                 to the images as they are: leave them out where images are augmented.
 
         Returns:
@@ -149,19 +150,21 @@ class Split:
         return batches.make(maker, initial_epoch)
 
     def _check_answers(self, answers, augmentation):
-        """Returns the answers as an array, or raises unless there is one for each plain image."""
-        answers = np.asarray(answers)
-        if len(answers) != len(self):
-            raise ValueError(
-                f"Expected an answer for each of the {len(self)} examples. Received: "
-                f"{len(answers)} answers"
-            )
+        """Returns the answers as arrays, or raises unless there is one for each plain image."""
+        structured = isinstance(answers, dict)
+        parts = {k: np.asarray(v) for k, v in (answers if structured else {"": answers}).items()}
+        for name, part in parts.items():
+            if not part.ndim or len(part) != len(self):
+                raise ValueError(
+                    f"Expected an answer for each of the {len(self)} examples. Received: "
+                    f"{len(part) if part.ndim else 'no'} answers{name and f' under {name!r}'}"
+                )
         if augmentation is not None:
             raise ValueError(
                 "Expected no augmentation beside `answers`, which the teacher gave to the images "
                 f"as they are. Received: augmentation={augmentation}"
             )
-        return answers
+        return parts if structured else parts[""]
 
 
 @dataclasses.dataclass(frozen=True)

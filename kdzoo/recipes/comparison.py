@@ -43,7 +43,7 @@ class Comparison:
         enlarge: Every pixel becomes a square of this many pixels a side, for images that are too
             small for the networks.
         precision: The policy that all are trained in, `"float32"` or `"mixed_bfloat16"`; what is
-            measured and saved, and answers that are given once for all epochs, are in float32.
+            measured and saved, and logits that are given once for all epochs, are in float32.
         teacher_precision: That of the teacher, where it is another one; also of a teacher that is
             asked at every step. Depthwise convolutions train faster in float32, others not.
         paper: What the paper reports for each kind, test errors, to stand beside ours.

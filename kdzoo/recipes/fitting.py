@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from kdzoo import taps
+
 
 class Fitting:
     """The training of one model of a recipe.
@@ -57,11 +59,10 @@ class Fitting:
     def check(self):
         """Raises `ValueError` if a student cannot learn from its teacher; nothing is trained."""
         import kdzoo
-        from kdzoo import taps
 
         model = self.recipe.create(self.kind, self.data)
         if self.student.losses:
-            self._distiller(model)
+            self._distiller(model, self.teacher)
         if self.student.hints:
             hint_layer, guided_layer, _ = self.student.hints
             parts = taps.cut(self.teacher, hint_layer), taps.cut(model, guided_layer)
@@ -74,7 +75,8 @@ class Fitting:
 
         trained = model
         if self.student and self.student.losses:
-            trained = self._distiller(model)
+            asked = None if self._answers_once() else self._teacher_beside_the_student()
+            trained = self._distiller(model, asked)
             options = {**options, "callbacks": [*self._annealing(), *options["callbacks"]]}
         else:
             kdzoo.fuse_batch_normalization(model)
@@ -107,11 +109,10 @@ class Fitting:
         )
         return history
 
-    def _distiller(self, model):
+    def _distiller(self, model, teacher):
         import kdzoo
 
         losses, weights = self.student.make_losses(self._labels())
-        teacher = None if self._answers_once() else self._teacher_beside_the_student()
         return kdzoo.Distiller(teacher, model, losses, weights, self._share())
 
     def _teacher_beside_the_student(self):
@@ -140,9 +141,8 @@ class Fitting:
         return [Anneal("distillation_loss_weight", schedule, name)]
 
     def _answers_once(self):
-        """Whether the teacher is asked once: its logits do, and the images stay as they are."""
-        student = self.student
-        return not (self.recipe.augment_student or student.taps or student.hints)
+        """Whether the teacher is asked once for all epochs: where the images stay as they are."""
+        return not (self.recipe.augment_student or self.student.hints)
 
     def _batches(self):
         """Returns a function from the first epoch to the batches from there on."""
@@ -152,7 +152,8 @@ class Fitting:
         if self.student and self.student.needs_indices:
             options["indices"] = True
         if self.student and self.student.losses and self._answers_once():
-            options["answers"] = _answers(self.teacher, self.data.train.arrays()[0])
+            images = self.data.train.arrays()[0]
+            options["answers"] = record(self.teacher, images, self.student.teacher_layers)
         return lambda epoch: self.data.train.batches(
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
         )
@@ -163,12 +164,46 @@ class Fitting:
         return keras.optimizers.AdamW(schedule, weight_decay=self.recipe.weight_decay)
 
 
-def _answers(teacher, images, batch_size=500):
-    """The teacher's logits on all images, a NumPy array."""
-    parts = (images[at : at + batch_size] for at in range(0, len(images), batch_size))
-    return np.concatenate(
-        [keras.ops.convert_to_numpy(teacher(part, training=False)) for part in parts]
-    )
+def record(teacher, images, layers=(), batch_size=500):
+    """Returns the teacher's answers to all images, in memory.
+
+    Args:
+        teacher: A `keras.Model` that gives logits.
+        images: Array (n, height, width, channels).
+        layers: Paths of the layers whose outputs are wanted too.
+        batch_size: How many images the teacher is asked about at a time.
+
+    Returns:
+        The logits, float32 (n, classes); if layers are wanted, a dictionary of them under
+        `"logits"` and, by its path, each layer's output in float16, half the memory.
+    """
+    answers = None
+    for at in range(0, len(images), batch_size):
+        with taps.tapping(teacher, layers) as tapped:
+            logits = teacher(images[at : at + batch_size], training=False)
+        logits = keras.ops.convert_to_numpy(logits)
+        part = {path: keras.ops.convert_to_numpy(each) for path, each in tapped.items()}
+        part = {"logits": logits, **{path: _halved(path, each) for path, each in part.items()}}
+        if answers is None:
+            answers = {
+                name: np.empty((len(images), *each.shape[1:]), each.dtype)
+                for name, each in part.items()
+            }
+        for name, each in part.items():
+            answers[name][at : at + batch_size] = each
+    return answers if layers else answers["logits"]
+
+
+def _halved(path, values):
+    """Values in float16, or an error if they are too large for it."""
+    with np.errstate(over="ignore"):
+        halved = values.astype("float16")
+    if not np.isfinite(halved).all():
+        raise ValueError(
+            "Expected outputs of the teacher that float16 can hold, up to 65504. Received: "
+            f"{np.abs(values).max():.6g} from its layer {path!r}"
+        )
+    return halved
 
 
 def _usual_augmentation(name):

@@ -28,9 +28,10 @@ class Student:
     teacher_weight: tuple | None = None
 
     @property
-    def taps(self):
-        """Whether a loss looks into the networks, so that the teacher's logits do not do."""
-        return any({"teacher_layer", "student_layer"} & set(given) for _, given, _ in self.losses)
+    def teacher_layers(self):
+        """The layers of the teacher that a loss looks at, each once."""
+        losses, _ = self.make_losses()
+        return list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
 
     @property
     def needs_indices(self):

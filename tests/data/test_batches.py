@@ -225,3 +225,37 @@ def test_a_broken_off_epoch_starts_again(split):
     history = fit(model, batches, epochs=2)["fingerprint"]
     expected = [expected_fingerprint(many, epoch) for epoch in (0, 1)]
     np.testing.assert_allclose(history, expected, atol=1e-5)
+
+
+def test_answers_come_with_their_examples(split):
+    """Each answer says which example it is for, so a mix-up shows."""
+    rows = np.arange(len(split), dtype="float32")
+    answers = {"logits": rows[:, None], "stage1": rows[:, None, None].astype("float16")}
+    for given in (answers, answers["logits"]):
+        batches = split.batches(16, shuffle=True, seed=3, answers=given, indices=True)
+        seen = []
+        for images, targets in batches:
+            index, taught = np.array(targets["index"]), targets["teacher"]
+            np.testing.assert_array_equal(np.array(images), split.images[index] / np.float32(255))
+            for part in keras.tree.flatten(taught):
+                np.testing.assert_array_equal(np.array(part).ravel(), index)
+            seen += list(index)
+        assert sorted(seen) == list(range(50))
+        if given is answers:
+            assert str(np.array(taught["stage1"]).dtype) == "float16"
+
+
+@pytest.mark.parametrize(
+    ("answers", "complaint"),
+    [
+        (np.zeros((49, 10)), "each of the 50 examples. Received: 49 answers"),
+        (np.float32(1), "Received: no answers"),
+        (
+            {"logits": np.zeros((50, 10)), "stage1": np.zeros((5, 2))},
+            "Received: 5 answers under 'stage1'",
+        ),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused(split, answers, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        split.batches(16, answers=answers)

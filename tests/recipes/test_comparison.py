@@ -77,12 +77,10 @@ def test_the_teacher_answers_in_the_precision_for_training(field):
     data = kdzoo.data.load("digits")
     recipe = dataclasses.replace(TINY, **{field: "mixed_bfloat16"})
     teacher = recipe.create("teacher", data)
-    distiller = Fitting(recipe, "distilled", 0, data, teacher)._distiller(
-        recipe.create("distilled", data, recipe.precision)
-    )
+    asked = Fitting(recipe, "distilled", 0, data, teacher)._teacher_beside_the_student()
     assert teacher.compute_dtype == "float32"
-    assert distiller.teacher.get_layer("stage1").compute_dtype == "bfloat16"
-    for ours, theirs in zip(distiller.teacher.get_weights(), teacher.get_weights(), strict=True):
+    assert asked.get_layer("stage1").compute_dtype == "bfloat16"
+    for ours, theirs in zip(asked.get_weights(), teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
