@@ -17,8 +17,10 @@ from kdzoo.compression.quantization import (
     QuantizeAnnotate,
     QuantizedModel,
     quantize_annotate_layer,
+    quantize_annotate_model,
     quantize_apply,
     quantize_model,
+    strip_clustering_cqat,
 )
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "ClusteredModel",
     "CompressionMonitor",
     "ConstantSparsity",
+    "Default8BitClusterPreserveQuantizeScheme",
     "Default8BitPrunePreserveQuantizeScheme",
     "Default8BitQuantizeScheme",
     "PolynomialDecay",
@@ -40,9 +43,11 @@ __all__ = [
     "fold_batch_normalization",
     "prune_low_magnitude",
     "quantize_annotate_layer",
+    "quantize_annotate_model",
     "quantize_apply",
     "quantize_model",
     "strip_clustering",
+    "strip_clustering_cqat",
     "strip_pruning",
 ]
 
@@ -59,6 +64,10 @@ _OF_TFMOT = {
 
 def __getattr__(name):
     """The classes of TF-MOT that are used as they are, loaded when first asked for."""
+    if name == "Default8BitClusterPreserveQuantizeScheme":
+        from kdzoo.compression.preserving import cluster_scheme
+
+        return cluster_scheme()
     if name not in _OF_TFMOT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import operator

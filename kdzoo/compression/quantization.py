@@ -1,10 +1,19 @@
 """Quantization-aware training: TF-MOT's `quantize_model` and its relatives for Keras 3 models."""
 
+import copy
 import re
 
 import keras
 
-from kdzoo.compression.tfmot import HostedModel, check_model, load_tfmot, output_config
+from kdzoo.compression import preserving
+from kdzoo.compression.tfmot import (
+    HostedModel,
+    check_made_by,
+    check_model,
+    load_tfmot,
+    output_config,
+)
+from kdzoo.taps import graph_of
 
 
 def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
@@ -73,14 +82,43 @@ def quantize_annotate_layer(to_annotate, quantize_config=None):
     return QuantizeAnnotate(to_annotate, quantize_config)
 
 
+def quantize_annotate_model(to_annotate):
+    """Returns a copy of a model that marks all of its layers for `quantize_apply`.
+
+    `quantize_model` does both; this is for a scheme of one's own.
+
+    Args:
+        to_annotate: The functional or sequential `keras.Model`; it is not changed. Layers that
+            `quantize_annotate_layer` annotated keep their own configuration.
+
+    Raises:
+        ValueError: If the model has no graph.
+
+    Example:
+
+    ```python
+    annotated = quantize_annotate_model(strip_pruning(pruned))
+    quantized = quantize_apply(annotated, Default8BitPrunePreserveQuantizeScheme())
+    ```
+    """
+    check_model("to_annotate", to_annotate)
+    graph_of(to_annotate)
+    marked = keras.models.clone_model(to_annotate)
+    marked.set_weights(to_annotate.get_weights())
+    return AnnotatedModel(marked.input, marked.output, name=to_annotate.name)
+
+
 def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
     """Returns a copy of a model in which the annotated layers compute as in 8 bits, for training.
 
     Args:
         model: The functional or sequential `keras.Model` with layers from
-            `quantize_annotate_layer`; it is not changed.
-        scheme: A scheme of TF-MOT, for example `Default8BitPrunePreserveQuantizeScheme()`, which
-            keeps pruned weights at zero; `Default8BitQuantizeScheme()` when None.
+            `quantize_annotate_layer`, or what `quantize_annotate_model` returned; it is not
+            changed.
+        scheme: A scheme of TF-MOT: `Default8BitPrunePreserveQuantizeScheme()` keeps pruned weights
+            at zero, `Default8BitClusterPreserveQuantizeScheme(preserve_sparsity)` keeps clusters,
+            in convolutions those of each channel, as 8-bit kernels have a scale for each, and the
+            zeros among them if that is True; `Default8BitQuantizeScheme()` when None.
         quantized_layer_name_prefix: What the wrapped layers' names begin with.
 
     Returns:
@@ -90,13 +128,51 @@ def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
         ValueError: If no layer is annotated, or as `quantize_model`.
     """
     check_model("model", model)
+    if isinstance(model, AnnotatedModel):
+        return QuantizedModel(model, quantized_layer_name_prefix, scheme)
     annotated = [layer for layer in model._flatten_layers() if isinstance(layer, QuantizeAnnotate)]
     if not annotated:
         raise ValueError(
             "Expected a model with annotated layers. Received: "
-            f"{model.name!r} without one; use `quantize_annotate_layer`, or `quantize_model`."
+            f"{model.name!r} without one; use `quantize_annotate_layer` or "
+            "`quantize_annotate_model`, or `quantize_model`, which does all."
         )
     return QuantizedModel(model, quantized_layer_name_prefix, scheme, annotated_only=True)
+
+
+def strip_clustering_cqat(to_strip):
+    """Returns the same quantization-aware model without what kept its clusters while it trained.
+
+    Its weights are a third as many, and outputs and `.tflite` file are the same; trained on, it
+    would lose the clusters.
+
+    Args:
+        to_strip: What `quantize_apply` returned with the cluster-preserving scheme.
+
+    Returns:
+        A `QuantizedModel`, not compiled.
+
+    Raises:
+        ValueError: If it is another model.
+    """
+    check_made_by("quantize_apply", QuantizedModel, to_strip)
+    if not preserving.keeps_clusters(to_strip.scheme):
+        raise ValueError(
+            "Expected a model that keeps clusters by `Default8BitClusterPreserveQuantizeScheme`. "
+            f"Received: {to_strip.name!r} with scheme {type(to_strip.scheme).__name__}"
+        )
+    stripped = QuantizedModel.from_config({**to_strip.get_config(), "scheme": None})
+    for new, old in zip(stripped.wrapped.layers, to_strip.wrapped.layers, strict=True):
+        # Layers that TF-MOT adds are numbered through; the rest of a name tells their weights.
+        values = {weight.name.replace(old.name, ""): weight for weight in old.weights}
+        for weight in new.weights:
+            weight.assign(values[weight.name.replace(new.name, "")])
+    return stripped
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class AnnotatedModel(keras.Model):
+    """A model of which all layers are to be quantized; `quantize_annotate_model` makes it."""
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -140,10 +216,14 @@ class QuantizedModel(HostedModel):
         prefix: What the wrapped layers' names begin with.
         scheme: As in `quantize_apply`, or its serialized form.
         annotated_only: Whether layers that are not annotated stay in float32.
+        kernels: Of a model that keeps clusters and is loaded: how many values its kernels had when
+            it was made.
         name: Name of the model.
     """
 
-    def __init__(self, model, prefix="quant_", scheme=None, annotated_only=False, name=None):
+    def __init__(
+        self, model, prefix="quant_", scheme=None, annotated_only=False, kernels=None, name=None
+    ):
         halves = [
             layer.name
             for layer in model._flatten_layers(include_self=False)
@@ -156,12 +236,30 @@ class QuantizedModel(HostedModel):
                 "`keras.config.set_dtype_policy('float32')` and copy the weights."
             )
         self._prefix, self._annotated_only = prefix, annotated_only
-        self._scheme = _scheme(scheme)
+        self._scheme, self._kernels = _scheme(scheme), kernels
         super().__init__(model, name)
+
+    @property
+    def scheme(self):
+        """The scheme, an object of TF-MOT."""
+        return self._scheme
+
+    def _computed(self, wrapped):
+        layers = preserving.preserving_layers(wrapped)
+        return [kernel for _, kernel, variables in layers if preserving.has_clusters(variables)]
+
+    def _further_variables(self, wrapped):
+        return preserving.own_masks(wrapped)
 
     def _wrap(self, twin):
         import tf_keras
 
+        if not preserving.keeps_clusters(self._scheme):
+            self._kernels = None
+        elif self._kernels is None:
+            self._kernels = preserving.describe_kernels(twin.model)
+        else:
+            preserving.set_stand_ins(twin.model, self._kernels)
         tools = load_tfmot().quantization.keras
 
         def annotated(layer):
@@ -208,6 +306,7 @@ class QuantizedModel(HostedModel):
             "prefix": self._prefix,
             "scheme": {"class_name": type(self._scheme).__name__, "config": arguments},
             "annotated_only": self._annotated_only,
+            "kernels": copy.deepcopy(self._kernels),
         }
 
 
@@ -249,14 +348,18 @@ def _scheme(given):
         for each in (
             tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme,
             tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme,
+            preserving.cluster_scheme(),
         )
     }
     if given is None:
         given = {"class_name": "Default8BitQuantizeScheme", "config": {}}
     if isinstance(given, dict):
         return schemes[given["class_name"]](**given["config"])
-    if type(given).__name__ not in schemes:
+    kind = type(given).__name__
+    if kind not in schemes:
         raise ValueError(
             f"Expected one of the schemes {', '.join(schemes)}. Received: scheme={given!r}"
         )
+    if preserving.keeps_clusters(given):  # TF-MOT's own too.
+        return schemes[kind](given.preserve_sparsity)
     return given

@@ -93,6 +93,18 @@ def output_config():
     return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
 
 
+def cluster_preserving():
+    """Returns TF-MOT's scheme of cluster-preserving quantization, and its registry of layers."""
+    load_tfmot()
+    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts import (
+        cluster_preserve as parts,
+    )
+
+    registry = parts.cluster_preserve_quantize_registry.Default8bitClusterPreserveQuantizeRegistry
+    scheme = parts.default_8bit_cluster_preserve_quantize_scheme
+    return scheme.Default8BitClusterPreserveQuantizeScheme, registry
+
+
 def cluster(twin, settings):
     """Returns the twin with TF-MOT's clustering around its layers.
 
@@ -152,11 +164,20 @@ class HostedModel(keras.Model):
         """Returns the tf_keras model that TF-MOT makes of a `Twin`."""
         raise NotImplementedError
 
+    def _computed(self, wrapped):
+        """The wrapped model's trainable variables that a step computes from others."""
+        return []
+
+    def _further_variables(self, wrapped):
+        """What the wrapped model computes with besides its weights, `tf.Variable`s."""
+        return []
+
     def _adopt(self, wrapped, originals):
         """Makes the wrapped model's variables this model's own, without copying them."""
         trainable = {id(variable) for variable in wrapped.trainable_weights}
+        trainable -= {id(variable) for variable in self._computed(wrapped)}
         seen = set()
-        for variable in wrapped.weights:
+        for variable in [*wrapped.weights, *self._further_variables(wrapped)]:
             if id(variable) in seen:
                 continue
             seen.add(id(variable))
