@@ -32,7 +32,7 @@ SHARED = {
     "losses": {"base", "divergence"},
     "models": {"blocks", "logits"},
     "schemes": {"training"},
-    "compression": {"operations", "preserving", "schedules", "tfmot", "twin"},
+    "compression": {"hosting", "operations", "preserving", "schedules", "tfmot", "twin"},
 }
 ONLY_IN = {"tensorflow_model_optimization": "kdzoo/compression/tfmot.py"}
 

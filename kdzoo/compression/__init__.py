@@ -3,16 +3,21 @@
 Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
 """
 
-from kdzoo.compression.clustering import ClusteredModel, cluster_weights, strip_clustering
+from kdzoo.compression.clustering import (
+    ClusteredLayer,
+    ClusteredModel,
+    cluster_weights,
+    strip_clustering,
+)
 from kdzoo.compression.folding import fold_batch_normalization
 from kdzoo.compression.monitor import CompressionMonitor
 from kdzoo.compression.pruning import (
+    PrunedLayer,
     PrunedModel,
-    PruningSummaries,
-    UpdatePruningStep,
     prune_low_magnitude,
     strip_pruning,
 )
+from kdzoo.compression.pruning_callbacks import PruningSummaries, UpdatePruningStep
 from kdzoo.compression.quantization import (
     QuantizeAnnotate,
     QuantizedModel,
@@ -22,9 +27,11 @@ from kdzoo.compression.quantization import (
     quantize_model,
     strip_clustering_cqat,
 )
+from kdzoo.compression.scopes import cluster_scope, prune_scope, quantize_scope
 
 __all__ = [
     "CentroidInitialization",
+    "ClusteredLayer",
     "ClusteredModel",
     "CompressionMonitor",
     "ConstantSparsity",
@@ -32,20 +39,26 @@ __all__ = [
     "Default8BitPrunePreserveQuantizeScheme",
     "Default8BitQuantizeScheme",
     "PolynomialDecay",
+    "PruneForLatencyOnXNNPack",
+    "PrunedLayer",
     "PrunedModel",
+    "PruningPolicy",
     "PruningSchedule",
     "PruningSummaries",
     "QuantizeAnnotate",
     "QuantizeConfig",
     "QuantizedModel",
     "UpdatePruningStep",
+    "cluster_scope",
     "cluster_weights",
     "fold_batch_normalization",
     "prune_low_magnitude",
+    "prune_scope",
     "quantize_annotate_layer",
     "quantize_annotate_model",
     "quantize_apply",
     "quantize_model",
+    "quantize_scope",
     "strip_clustering",
     "strip_clustering_cqat",
     "strip_pruning",
@@ -57,6 +70,8 @@ _OF_TFMOT = {
     "Default8BitPrunePreserveQuantizeScheme": "experimental.combine",
     "Default8BitQuantizeScheme": "quantization.keras.default_8bit",
     "PolynomialDecay": "sparsity.keras",
+    "PruneForLatencyOnXNNPack": "sparsity.keras",
+    "PruningPolicy": "sparsity.keras",
     "PruningSchedule": "sparsity.keras",
     "QuantizeConfig": "quantization.keras",
 }

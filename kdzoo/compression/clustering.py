@@ -5,13 +5,15 @@ import warnings
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot import (
+from kdzoo.compression.hosting import (
+    HostedLayer,
     HostedModel,
-    check_made_by,
-    check_model,
-    cluster,
-    load_tfmot,
+    check_layer_or_model,
+    hosted_layers,
+    plain_weights,
+    without_hosted_layers,
 )
+from kdzoo.compression.tfmot import check_made_by, cluster, load_tfmot
 from kdzoo.taps import find_layer
 from kdzoo.utils import positive_integer, unknown_name
 
@@ -23,13 +25,14 @@ def cluster_weights(
     preserve_sparsity=False,
     cluster_per_channel=False,
 ):
-    """Returns a copy of a model whose kernels have few different values, in training too.
+    """Returns a copy of a model, or layer, whose kernels have few values, in training too.
 
     Names and arguments are TF-MOT's. Train the result for a few epochs at a small learning rate,
     then take `strip_clustering(model)`, whose file compresses well.
 
     Args:
-        to_cluster: The trained functional or sequential `keras.Model`; it is not changed.
+        to_cluster: The trained functional or sequential `keras.Model`; or a `keras.layers.Layer`,
+            or a list of them, for a model of which some layers are clustered. None is changed.
         number_of_clusters: Number of values of each kernel, at least 2 (3 if sparsity is
             preserved).
         cluster_centroids_init: A value of `CentroidInitialization`: where the values start;
@@ -38,7 +41,7 @@ def cluster_weights(
         cluster_per_channel: Whether each channel of a convolution has values of its own.
 
     Returns:
-        A `ClusteredModel`, not compiled.
+        A `ClusteredModel`, not compiled; for a layer a `ClusteredLayer`, for a list a list.
 
     Raises:
         ValueError: If a layer has no twin in tf_keras, or TF-MOT cannot cluster it, or an argument
@@ -61,14 +64,18 @@ def cluster_weights(
     Reference: Han, Mao & Dally, "Deep Compression", 2016, arXiv:1510.00149, section 3, and the
     documentation of tensorflow-model-optimization 0.8.
     """
-    check_model("to_cluster", to_cluster)
-    model = ClusteredModel(
-        to_cluster,
+    settings = (
         number_of_clusters,
         cluster_centroids_init,
         preserve_sparsity,
         cluster_per_channel,
     )
+    if isinstance(to_cluster, list):
+        return [cluster_weights(each, *settings) for each in to_cluster]
+    check_layer_or_model("to_cluster", to_cluster)
+    if not isinstance(to_cluster, keras.Model):
+        return ClusteredLayer(to_cluster, *settings)
+    model = ClusteredModel(to_cluster, *settings)
     model.warn_of_what_is_left()
     return model
 
@@ -77,11 +84,15 @@ def strip_clustering(model):
     """Returns the plain Keras 3 model with the clustered weights.
 
     Args:
-        model: What `cluster_weights` returned.
+        model: What `cluster_weights` returned, or a functional or sequential model with layers that
+            it returned.
 
     Raises:
         ValueError: If it is another model.
     """
+    is_model = isinstance(model, keras.Model) and not isinstance(model, ClusteredModel)
+    if is_model and hosted_layers(model, ClusteredLayer):
+        return without_hosted_layers(model)
     check_made_by("cluster_weights", ClusteredModel, model)
     return model.plain_model()
 
@@ -108,24 +119,16 @@ class ClusteredModel(HostedModel):
         cluster_per_channel=False,
         name=None,
     ):
-        number = positive_integer("number_of_clusters", number_of_clusters)
-        if number < 2 + bool(preserve_sparsity):
-            raise ValueError(
-                f"Expected number_of_clusters to be at least {2 + bool(preserve_sparsity)}. "
-                f"Received: number_of_clusters={number}"
-            )
-        self._settings = {
-            "number_of_clusters": number,
-            "cluster_centroids_init": _initialization(cluster_centroids_init).name,
-            "preserve_sparsity": bool(preserve_sparsity),
-            "cluster_per_channel": bool(cluster_per_channel),
-        }
+        self._settings = _settings(
+            number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
+        )
         super().__init__(model, name)
 
     def _wrap(self, twin):
-        settings = dict(self._settings)
-        settings["cluster_centroids_init"] = _initialization(settings["cluster_centroids_init"])
-        return cluster(twin.model, settings)
+        return cluster(twin.model, _for_tfmot(self._settings))
+
+    def _further_variables(self, wrapped):
+        return [variable for layer in wrapped.layers for variable in _own_masks(layer)]
 
     @property
     def clustered_layers(self):
@@ -153,19 +156,110 @@ class ClusteredModel(HostedModel):
         }
 
     def _plain_weights(self, layer, order):
-        weights = super()._plain_weights(layer, order)
-        if not getattr(layer, "cluster_centroids", None):
-            return weights
-        layer.update_clustered_weights_associations()
-        clustered = {
-            original.name: np.asarray(layer.get_weight_from_layer(name))
-            for name, original in layer.original_clusterable_weights.items()
-        }
-        pairs = zip(order, weights, strict=True)
-        return [clustered.get(name, weight) for name, weight in pairs]
+        return _clustered_weights(layer, order)
 
     def get_config(self):
         return {**super().get_config(), **self._settings}
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class ClusteredLayer(HostedLayer):
+    """A layer whose weights are clustered while its model is trained; `cluster_weights` makes it.
+
+    Its name is the layer's after "cluster_", as in TF-MOT.
+
+    Args:
+        layer: The `keras.layers.Layer`.
+        number_of_clusters: As in `cluster_weights`.
+        cluster_centroids_init: As there, or its name.
+        preserve_sparsity: As there.
+        cluster_per_channel: As there.
+        name: Name of this layer.
+    """
+
+    def __init__(
+        self,
+        layer,
+        number_of_clusters,
+        cluster_centroids_init=None,
+        preserve_sparsity=False,
+        cluster_per_channel=False,
+        name=None,
+        **kwargs,
+    ):
+        self._settings = _settings(
+            number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
+        )
+        super().__init__(layer, name or f"cluster_{layer.name}", **kwargs)
+
+    def _wrap(self, twin):
+        wrapped = cluster(twin, _for_tfmot(self._settings))
+        if not hasattr(wrapped, "cluster_centroids"):
+            raise ValueError(
+                "Expected a layer that TF-MOT clusters, dense, convolutional but not depthwise, "
+                "recurrent, an embedding, with more weights than clusters. Received: "
+                f"{twin.name!r}, a {type(twin).__name__}"
+            )
+        return wrapped
+
+    def _further_variables(self):
+        return _own_masks(self.wrapped)
+
+    def plain_weights(self):
+        return _clustered_weights(self.wrapped, self.order)
+
+    def get_config(self):
+        return {**super().get_config(), **self._settings}
+
+
+def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel):
+    """The arguments of `cluster_weights`, checked, as a configuration holds them."""
+    number = positive_integer("number_of_clusters", number_of_clusters)
+    if number < 2 + bool(preserve_sparsity):
+        raise ValueError(
+            f"Expected number_of_clusters to be at least {2 + bool(preserve_sparsity)}. "
+            f"Received: number_of_clusters={number}"
+        )
+    return {
+        "number_of_clusters": number,
+        "cluster_centroids_init": _initialization(cluster_centroids_init).name,
+        "preserve_sparsity": bool(preserve_sparsity),
+        "cluster_per_channel": bool(cluster_per_channel),
+    }
+
+
+def _for_tfmot(settings):
+    initialization = _initialization(settings["cluster_centroids_init"])
+    return {**settings, "cluster_centroids_init": initialization}
+
+
+def _own_masks(layer):
+    """Makes variables of what a clustered layer remembers of zeros, constants in TF-MOT.
+
+    A model that is loaded is wrapped with other weights than those that it is to go on with.
+    """
+    import tensorflow as tf
+
+    made = []
+    for kind in ("sparsity_masks", "zero_idx"):
+        for name, value in getattr(layer, kind, {}).items():
+            variable = tf.Variable(value, trainable=False, name=f"{layer.name}/{kind}_{name}")
+            getattr(layer, kind)[name] = variable
+            made.append(variable)
+    return made
+
+
+def _clustered_weights(layer, order):
+    """The weights of the layer within TF-MOT's wrapper, kernels with few values."""
+    weights = plain_weights(layer, order)
+    if not getattr(layer, "cluster_centroids", None):
+        return weights
+    layer.update_clustered_weights_associations()
+    clustered = {
+        original.name: np.asarray(layer.get_weight_from_layer(name))
+        for name, original in layer.original_clusterable_weights.items()
+    }
+    return [clustered.get(name, weight) for name, weight in zip(order, weights, strict=True)]
 
 
 def _initialization(given):

@@ -5,7 +5,7 @@ import zlib
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot import HostedModel
+from kdzoo.compression.hosting import plain_copy
 
 
 class CompressionMonitor(keras.callbacks.Callback):
@@ -29,9 +29,7 @@ class CompressionMonitor(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs=None):
-        candidates = (self.model, getattr(self.model, "student", None))
-        self._hosted = next((each for each in candidates if isinstance(each, HostedModel)), None)
-        if self._hosted is None:
+        if plain_copy(self.model) is None:
             raise ValueError(
                 "Expected a model that is pruned, clustered or trained aware of quantization, or a "
                 f"Distiller with such a student. Received: {self.model.name!r} of type "
@@ -40,7 +38,7 @@ class CompressionMonitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
-            logs.update(measure_compression(self._hosted.plain_model()))
+            logs.update(measure_compression(plain_copy(self.model)))
 
 
 def measure_compression(model):

@@ -5,14 +5,16 @@ import warnings
 import keras
 import numpy as np
 
-from kdzoo.compression.schedules import as_schedule, warn_of_the_schedule
-from kdzoo.compression.tfmot import (
+from kdzoo.compression.hosting import (
+    HostedLayer,
     HostedModel,
-    check_made_by,
-    check_model,
-    load_tfmot,
-    pruning_registry,
+    check_layer_or_model,
+    hosted_layers,
+    without_hosted_layers,
 )
+from kdzoo.compression.schedules import as_schedule
+from kdzoo.compression.tfmot import check_made_by, load_tfmot, pruning_registry
+from kdzoo.compression.twin import twin_of_layer
 
 _PREFIX = "prune_low_magnitude"
 
@@ -25,14 +27,16 @@ def prune_low_magnitude(
     pruning_policy=None,
     sparsity_m_by_n=None,
 ):
-    """Returns a copy of a model in which training sets the smallest weights to zero.
+    """Returns a copy of a model, or layer, in which training sets the smallest weights to zero.
 
     Names and arguments are TF-MOT's. Pruned are the kernels of dense, convolutional, recurrent and
     attention layers and embeddings; depthwise convolutions, biases and normalizations never are.
     Train the result with the callback `UpdatePruningStep`, then take `strip_pruning(model)`.
 
     Args:
-        to_prune: The functional or sequential `keras.Model`, trained as a rule; it is not changed.
+        to_prune: The functional or sequential `keras.Model`, trained as a rule; or a
+            `keras.layers.Layer`, or a list of them, to prune some layers of a model, see below.
+            None of them is changed.
         pruning_schedule: `ConstantSparsity` or `PolynomialDecay` of this package, which say when,
             in training steps, and to which share weights are set to zero. `ConstantSparsity(0.5,
             0)`, half of the weights, when None. Beware of `frequency`, 100 steps by default: a
@@ -47,11 +51,11 @@ def prune_low_magnitude(
             whatever the schedule's sparsity.
 
     Returns:
-        A `PrunedModel`, not compiled.
+        A `PrunedModel`, not compiled; for a layer a `PrunedLayer`, for a list a list.
 
     Raises:
         ValueError: If a layer has no twin in tf_keras (see `kdzoo.compression`), nothing in the
-            model can be pruned, or an argument is out of range.
+            model or layer can be pruned, or an argument is out of range.
 
     Warns:
         UserWarning: Names the layers that have kernels and will not be pruned.
@@ -68,18 +72,37 @@ def prune_low_magnitude(
     model = strip_pruning(pruned)
     ```
 
+    Dense layers only:
+
+    ```python
+    def prune_dense(layer):
+        return prune_low_magnitude(layer) if isinstance(layer, keras.layers.Dense) else layer
+
+
+    pruned = keras.models.clone_model(model, clone_function=prune_dense)
+    ```
+
     Reference: Zhu & Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878, and the
     documentation of tensorflow-model-optimization 0.8.
     """
-    check_model("to_prune", to_prune)
-    model = PrunedModel(
-        to_prune,
-        pruning_schedule,
-        block_size,
-        block_pooling_type,
-        sparsity_m_by_n=sparsity_m_by_n,
-        pruning_policy=pruning_policy,
-    )
+    if isinstance(to_prune, list):
+        arguments = (pruning_schedule, block_size, block_pooling_type, pruning_policy)
+        return [prune_low_magnitude(each, *arguments, sparsity_m_by_n) for each in to_prune]
+    check_layer_or_model("to_prune", to_prune)
+    settings = {
+        "pruning_schedule": pruning_schedule,
+        "block_size": block_size,
+        "block_pooling_type": block_pooling_type,
+        "sparsity_m_by_n": sparsity_m_by_n,
+    }
+    if not isinstance(to_prune, keras.Model):
+        if pruning_policy is not None:
+            raise ValueError(
+                "Expected no `pruning_policy` for a single layer, as policies look at the layers "
+                f"around it. Received: pruning_policy={pruning_policy!r}"
+            )
+        return PrunedLayer(to_prune, **settings)
+    model = PrunedModel(to_prune, **settings, pruning_policy=pruning_policy)
     model.warn_of_what_stays_dense()
     return model
 
@@ -88,11 +111,18 @@ def strip_pruning(model):
     """Returns the plain Keras 3 model with the pruned weights, zeros included.
 
     Args:
-        model: What `prune_low_magnitude` returned.
+        model: What `prune_low_magnitude` returned, or a functional or sequential model with layers
+            that it returned.
 
     Raises:
         ValueError: If it is another model.
     """
+    if isinstance(model, keras.Model) and not isinstance(model, PrunedModel):
+        layers = hosted_layers(model, PrunedLayer)
+        if layers:
+            for layer in layers:
+                layer.wrapped.pruning_obj.weight_mask_op()
+            return without_hosted_layers(model)
     check_made_by("prune_low_magnitude", PrunedModel, model)
     model.mask_weights()
     return model.plain_model()
@@ -124,9 +154,9 @@ class PrunedModel(HostedModel):
         layers_to_prune=None,
         name=None,
     ):
-        self._schedule = as_schedule(pruning_schedule)
-        self._block = tuple(block_size), block_pooling_type
-        self._m_by_n = None if sparsity_m_by_n is None else tuple(sparsity_m_by_n)
+        self._settings = _settings(
+            pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
+        )
         self._policy, self._chosen = pruning_policy, layers_to_prune
         super().__init__(model, name)
 
@@ -138,13 +168,7 @@ class PrunedModel(HostedModel):
         def wrapped(layer):
             if not self._prunes(layer, supports):
                 return layer
-            return prune(
-                layer,
-                pruning_schedule=self._schedule,
-                block_size=self._block[0],
-                block_pooling_type=self._block[1],
-                sparsity_m_by_n=self._m_by_n,
-            )
+            return prune(layer, **self._settings)
 
         model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
         self._chosen = [layer.layer.name for layer in _pruned_layers(model)]
@@ -160,16 +184,7 @@ class PrunedModel(HostedModel):
             return layer.name in self._chosen
         if self._policy is not None and not self._policy.allow_pruning(layer):
             return False
-        return bool(registry(layer)) and self._fits(layer)
-
-    def _fits(self, layer):
-        """Whether blocks or 2:4 suit a layer's kernel."""
-        kernels = [weight for weight in layer.weights if len(weight.shape) > 1]
-        if self._block[0] != (1, 1):
-            return all(len(kernel.shape) == 2 for kernel in kernels)
-        return self._m_by_n is None or all(
-            len(kernel.shape) in (2, 4) and kernel.shape[-2] > 1 for kernel in kernels
-        )
+        return bool(registry(layer)) and _fits(self._settings, layer)
 
     @property
     def pruned_layers(self):
@@ -179,7 +194,7 @@ class PrunedModel(HostedModel):
     @property
     def pruning_schedule(self):
         """The schedule, an object of TF-MOT."""
-        return self._schedule
+        return self._settings["pruning_schedule"]
 
     def warn_of_what_stays_dense(self):
         """Warns, by name, of layers that have a kernel and will not be pruned."""
@@ -208,89 +223,85 @@ class PrunedModel(HostedModel):
     def get_config(self):
         return {
             **super().get_config(),
-            "pruning_schedule": self._schedule.get_config(),
-            "block_size": list(self._block[0]),
-            "block_pooling_type": self._block[1],
-            "sparsity_m_by_n": self._m_by_n and list(self._m_by_n),
+            **_as_config(self._settings),
             "layers_to_prune": list(self._chosen),
         }
 
 
-class UpdatePruningStep(keras.callbacks.Callback):
-    """Starts the pruning, and masks the weights when an epoch ends; TF-MOT's, for Keras 3.
+@keras.saving.register_keras_serializable("kdzoo")
+class PrunedLayer(HostedLayer):
+    """A layer that is pruned while its model is trained; `prune_low_magnitude` makes it.
 
-    Give it to the `fit` of a pruned model, or of a `Distiller` with a pruned student. A training
-    that goes on from saved weights goes on at the saved step of the schedule.
-
-    Raises:
-        ValueError: If the model that is trained is not pruned.
-
-    Warns:
-        UserWarning: If the schedule will never fire in this training, or not reach its final
-            sparsity.
-    """
-
-    def on_train_begin(self, logs=None):
-        self._pruned = find_pruned(self.model)
-        for layer in self._pruned.pruned_layers:
-            if int(layer.pruning_step) == -1:
-                layer.pruning_step.assign(0)
-        self._looked = False
-
-    def on_epoch_begin(self, epoch, logs=None):
-        steps = self.params.get("steps")
-        if not self._looked and steps:
-            first = int(self._pruned.pruned_layers[0].pruning_step) + 1
-            last = first - 1 + steps * (self.params["epochs"] - epoch)
-            warn_of_the_schedule(self._pruned.pruning_schedule, first, last)
-        self._looked = True
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._pruned.mask_weights()
-
-
-class PruningSummaries(keras.callbacks.TensorBoard):
-    """Writes sparsity and threshold of every pruned layer for TensorBoard, once an epoch.
+    Its name is the layer's after "prune_low_magnitude_", as in TF-MOT.
 
     Args:
-        log_dir: Directory of the logs.
-        update_freq: As in `keras.callbacks.TensorBoard`.
-        **kwargs: As there.
-
-    Raises:
-        ValueError: If the model that is trained is not pruned.
+        layer: The `keras.layers.Layer`.
+        pruning_schedule: As in `prune_low_magnitude`, or its configuration.
+        block_size: As there.
+        block_pooling_type: As there.
+        sparsity_m_by_n: As there.
+        name: Name of this layer.
     """
 
-    def __init__(self, log_dir, update_freq="epoch", **kwargs):
-        super().__init__(log_dir, update_freq=update_freq, **kwargs)
+    def __init__(
+        self,
+        layer,
+        pruning_schedule=None,
+        block_size=(1, 1),
+        block_pooling_type="AVG",
+        sparsity_m_by_n=None,
+        name=None,
+        **kwargs,
+    ):
+        self._settings = _settings(
+            pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
+        )
+        super().__init__(layer, name or f"prune_low_magnitude_{layer.name}", **kwargs)
+        if not pruning_registry()(twin_of_layer(layer)):
+            raise ValueError(
+                "Expected a layer that TF-MOT prunes: dense, convolutional but not depthwise, "
+                f"recurrent, an embedding. Received: {layer.name!r}, a {type(layer).__name__}"
+            )
 
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        self._pruned = find_pruned(self.model)
+    def _wrap(self, twin):
+        if not _fits(self._settings, twin):
+            raise ValueError(
+                "Expected a kernel that suits the pattern: blocks are for matrices, 2:4 needs "
+                f"several input channels. Received: layer {twin.name!r}"
+            )
+        return load_tfmot().sparsity.keras.prune_low_magnitude(twin, **self._settings)
 
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
-        step = int(self.model.optimizer.iterations)
-        with self._train_writer.as_default():
-            for layer in self._pruned.pruned_layers:
-                for weight, mask, threshold in layer.pruning_vars:
-                    name = weight.name.removesuffix(":0")
-                    self.summary.scalar(f"{name}/sparsity", 1 - np.mean(mask.numpy()), step=step)
-                    self.summary.scalar(f"{name}/threshold", threshold.numpy(), step=step)
+    def get_config(self):
+        return {**super().get_config(), **_as_config(self._settings)}
 
 
-def find_pruned(model):
-    """Returns the pruned model that a model is, or that is the student of a Distiller.
+def _settings(pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n):
+    """The arguments of TF-MOT's `prune_low_magnitude`, from objects or from a configuration."""
+    return {
+        "pruning_schedule": as_schedule(pruning_schedule),
+        "block_size": tuple(block_size),
+        "block_pooling_type": block_pooling_type,
+        "sparsity_m_by_n": None if sparsity_m_by_n is None else tuple(sparsity_m_by_n),
+    }
 
-    Raises:
-        ValueError: If there is none.
-    """
-    for candidate in (model, getattr(model, "student", None)):
-        if isinstance(candidate, PrunedModel):
-            return candidate
-    raise ValueError(
-        "Expected a model that `prune_low_magnitude` returned, or a Distiller with such a student. "
-        f"Received: {model.name!r} of type {type(model).__name__}"
+
+def _as_config(settings):
+    m_by_n = settings["sparsity_m_by_n"]
+    return {
+        **settings,
+        "pruning_schedule": settings["pruning_schedule"].get_config(),
+        "block_size": list(settings["block_size"]),
+        "sparsity_m_by_n": m_by_n and list(m_by_n),
+    }
+
+
+def _fits(settings, layer):
+    """Whether blocks or 2:4 suit a built layer's kernel."""
+    kernels = [weight for weight in layer.weights if len(weight.shape) > 1]
+    if settings["block_size"] != (1, 1):
+        return all(len(kernel.shape) == 2 for kernel in kernels)
+    return settings["sparsity_m_by_n"] is None or all(
+        len(kernel.shape) in (2, 4) and kernel.shape[-2] > 1 for kernel in kernels
     )
 
 

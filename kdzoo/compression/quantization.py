@@ -6,13 +6,8 @@ import re
 import keras
 
 from kdzoo.compression import preserving
-from kdzoo.compression.tfmot import (
-    HostedModel,
-    check_made_by,
-    check_model,
-    load_tfmot,
-    output_config,
-)
+from kdzoo.compression.hosting import HostedModel
+from kdzoo.compression.tfmot import check_made_by, check_model, load_tfmot, output_config
 from kdzoo.taps import graph_of
 
 

@@ -64,6 +64,24 @@ def build_twin(model):
     return Twin(twin, builder.names, builder.sources, builder.annotations)
 
 
+def twin_of_layer(layer):
+    """Returns a tf_keras layer, not built, that computes what a single Keras 3 layer computes.
+
+    Raises:
+        ValueError: If there is none; the error says why.
+    """
+    import tf_keras
+
+    twin, activation = _Builder(tf_keras)._make(layer, layer.name, layer.name)
+    if activation:
+        raise no_twin(
+            layer.name,
+            type(layer).__name__,
+            f"tf_keras has no activation {activation!r}, so put it in a layer of its own",
+        )
+    return twin
+
+
 class _Builder:
     """Rebuilds graphs with tf_keras layers, each Keras 3 layer once however often it is called."""
 

@@ -42,7 +42,7 @@ def check_exportable(model):
         )
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
-    if hasattr(model, "plain_model") and not getattr(model, "is_quantization_aware", False):
+    if not getattr(model, "is_quantization_aware", False) and _is_being_compressed(model):
         raise ValueError(
             "Expected a plain Keras model. Received: "
             f"model={model.name!r}, which is still being compressed: pass "
@@ -170,3 +170,11 @@ def _is_mixed(layer):
     """Whether a layer computes in half precision; quantized policies are left alone."""
     policy = layer.dtype_policy
     return policy.compute_dtype in ("float16", "bfloat16") and policy.quantization_mode is None
+
+
+def _is_being_compressed(model):
+    """Whether the model, or a layer in it, is one that `kdzoo.compression` has yet to strip."""
+    return any(
+        hasattr(layer, "plain_model") or hasattr(layer, "plain_weights")
+        for layer in model._flatten_layers()
+    )

@@ -76,9 +76,21 @@ def test_every_kernel_has_so_many_values(net, data, tmp_path):
         assert len(np.unique(again.get_layer(name).get_weights()[0])) == 4, name
 
 
-def test_a_file_goes_on(net, data, tmp_path):
+def with_zeros(model):
+    """The model, every other input channel of a convolution at zero, and which weights are."""
+    kernel, bias = model.get_layer("stage2").get_weights()
+    kernel[:, :, ::2] = 0
+    model.get_layer("stage2").set_weights([kernel, bias])
+    return model, kernel == 0
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("preserve_sparsity", [False, True])
+def test_a_file_goes_on(preserve_sparsity, per_channel, net, data, tmp_path):
     fit = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
-    whole, part = (compiled(cluster_weights(net(), 4)) for _ in range(2))
+    plain, zeros = with_zeros(net())
+    settings = {"preserve_sparsity": preserve_sparsity, "cluster_per_channel": per_channel}
+    whole, part = (compiled(cluster_weights(plain, 3, **settings)) for _ in range(2))
     part.set_weights(whole.get_weights())  # k-means++ starts at random.
     whole.fit(*data, epochs=4, **fit)
     part.fit(*data, epochs=2, **fit)
@@ -90,13 +102,13 @@ def test_a_file_goes_on(net, data, tmp_path):
     again.fit(*data, epochs=4, initial_epoch=2, **fit)
     for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    if preserve_sparsity:
+        kernel = strip_clustering(again).get_layer("stage2").get_weights()[0]
+        np.testing.assert_array_equal(kernel[zeros], 0)
 
 
 def test_zeros_are_preserved(net, data):
-    plain = net()
-    kernel, bias = plain.get_layer("stage2").get_weights()
-    kernel[:, :, ::2] = 0
-    plain.get_layer("stage2").set_weights([kernel, bias])
+    plain, _ = with_zeros(net())
     clustered = compiled(cluster_weights(plain, 4, preserve_sparsity=True))
     clustered.fit(*data, BATCH, epochs=3, verbose=0)
     kernel = strip_clustering(clustered).get_layer("stage2").get_weights()[0]
@@ -129,6 +141,6 @@ def test_bad_arguments_are_refused(net):
     with pytest.raises(ValueError, match="Did you mean 'LINEAR'"):
         cluster_weights(net(), 4, "LINAER")
     with pytest.raises(ValueError, match="functional or sequential"):
-        cluster_weights([], 4)
+        cluster_weights("net", 4)
     with pytest.raises(ValueError, match="Expected a model that `cluster_weights` returned"):
         strip_clustering(net())

@@ -1,0 +1,383 @@
+"""The host: what TF-MOT wrapped, inside a Keras 3 model or layer.
+
+TF-MOT takes tf_keras models only. Here it is given the tf_keras twin of a Keras 3 model, and what
+it makes of it computes inside a `keras.Model` that owns its variables. Files hold the Keras 3
+model's configuration and the weights; tf_keras opens none.
+"""
+
+import copy
+
+import keras
+
+from kdzoo.compression.tfmot import load_tfmot
+from kdzoo.compression.twin import build_twin, twin_of_layer
+from kdzoo.taps import find_layer, graph_of
+from kdzoo.utils import unknown_name
+
+
+class HostedModel(keras.Model):
+    """A Keras 3 model whose forward pass is that of a model that TF-MOT wrapped.
+
+    It trains with Keras's `fit`, optimizers and callbacks, alone or as the student of a
+    `Distiller`, whose taps find layers by their names in the original model. It saves as any Keras
+    model does. A subclass says, in `_wrap`, what TF-MOT makes of the twin.
+
+    Args:
+        model: The functional or sequential `keras.Model` that is to be wrapped; it is copied.
+        name: Name of the new model; that of `model` when None.
+
+    Raises:
+        RuntimeError: If Keras runs on another backend than TensorFlow, or the twin disagrees.
+        ValueError: If a layer of the model has no twin in tf_keras.
+    """
+
+    def __init__(self, model, name=None):
+        load_tfmot()
+        super().__init__(name=name or model.name, dtype=model.dtype_policy, autocast=False)
+        twin = build_twin(model)
+        originals = _original_variables(model, twin)
+        order = {
+            name: [weight.name for weight in twin.model.get_layer(name).weights]
+            for name in twin.sources
+        }
+        # In an object of its own, which Keras does not look into.
+        self._host = _Host(model, twin, self._wrap(twin), order)
+        self._adopt(self._host.model, originals)
+        # TF-MOT's assertions and conditions are not for XLA.
+        self.supports_jit = False
+        self.built = True
+
+    def _wrap(self, twin):
+        """Returns the tf_keras model that TF-MOT makes of a `Twin`."""
+        raise NotImplementedError
+
+    def _computed(self, wrapped):
+        """The wrapped model's trainable variables that a step computes from others."""
+        return []
+
+    def _further_variables(self, wrapped):
+        """What the wrapped model computes with besides its weights, `tf.Variable`s."""
+        return []
+
+    def _adopt(self, wrapped, originals):
+        computed = {id(variable) for variable in self._computed(wrapped)}
+        trainable = {id(variable) for variable in wrapped.trainable_weights} - computed
+        adopt(self, [*wrapped.weights, *self._further_variables(wrapped)], trainable, originals)
+
+    @property
+    def wrapped(self):
+        """The tf_keras model that TF-MOT made; its variables are this model's."""
+        return self._host.model
+
+    @property
+    def input(self):
+        """The original model's symbolic inputs, in its structure."""
+        return self._host.graph.input
+
+    @property
+    def output(self):
+        """The original model's symbolic outputs, in its structure."""
+        return self._host.graph.output
+
+    @property
+    def inputs(self):
+        """The symbolic inputs, a list."""
+        return keras.tree.flatten(self.input)
+
+    @property
+    def outputs(self):
+        """The symbolic outputs, a list."""
+        return keras.tree.flatten(self.output)
+
+    @property
+    def output_names(self):
+        """The original model's output names, for `compile(loss={...})`."""
+        return self._host.graph.output_names
+
+    @property
+    def paths(self):
+        """Name of a twin's layer with weights -> path of the original layer."""
+        return self._host.sources
+
+    def wrapped_layer(self, name):
+        """The wrapped layer that stands for a layer of the twin, by the twin's name."""
+        return self._host.by_name[name]
+
+    def left_out(self, names):
+        """Returns the paths of layers that have a kernel and are none of the twin's of these names.
+
+        Args:
+            names: Names of the twin's layers that TF-MOT works on.
+        """
+        return [
+            path
+            for name, path in self.paths.items()
+            if name not in names
+            and any(len(weight.shape) > 1 for weight in self.wrapped_layer(name).weights)
+        ]
+
+    def tapped_layer(self, path):
+        """The wrapped layer whose output is that of a layer of the original model."""
+        return self._host.layer(path, self.name)
+
+    def call(self, inputs, training=None):
+        outputs = self.wrapped(keras.tree.flatten(inputs), training=bool(training))
+        return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
+
+    def plain_model(self):
+        """Returns the original model, a new one, with this model's present weights.
+
+        Raises:
+            ValueError: If TF-MOT replaced a layer by several.
+        """
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(self._host.config))
+        for name, path in self._host.sources.items():
+            layer = self._host.layer_of(name, path, self.name)
+            find_layer(model, path).set_weights(self._plain_weights(layer, self._host.order[name]))
+        return model
+
+    def _plain_weights(self, layer, order):
+        """The weights of an original layer, of the layer that TF-MOT wrapped.
+
+        Args:
+            layer: The wrapped layer.
+            order: The names of the weights before the wrapping.
+        """
+        return plain_weights(layer, order)
+
+    def get_config(self):
+        return {"model": copy.deepcopy(self._host.config), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        model = keras.saving.deserialize_keras_object(config.pop("model"))
+        return cls(model, **config)
+
+
+class _Host:
+    """What a hosted model knows of the original and of what TF-MOT made of it."""
+
+    def __init__(self, model, twin, wrapped, order):
+        self.order = order  # Name of a twin's layer -> names of its weights before the wrapping.
+        self.model, self.names, self.sources = wrapped, twin.names, twin.sources
+        self.config = keras.saving.serialize_keras_object(model)
+        self.config.pop("compile_config", None)
+        self.graph = graph_of(model)
+        self.by_name = {getattr(layer, "layer", layer).name: layer for layer in wrapped.layers}
+
+    def layer(self, path, model_name):
+        if path not in self.names:
+            raise unknown_name(f"layer of {model_name!r}", path, self.names)
+        return self.layer_of(self.names[path], path, model_name)
+
+    def layer_of(self, name, path, model_name):
+        if name not in self.by_name:
+            raise ValueError(
+                f"Expected a layer that TF-MOT left in one piece. Received: {path!r} of "
+                f"{model_name!r}, which it replaced by several."
+            )
+        return self.by_name[name]
+
+
+def _original_variables(model, twin):
+    """Name of a twin's variable -> the variable of the Keras 3 model that it stands for."""
+    return {
+        theirs.name: ours
+        for name, path in twin.sources.items()
+        for ours, theirs in zip(
+            find_layer(model, path).weights, twin.model.get_layer(name).weights, strict=True
+        )
+    }
+
+
+def adopt(owner, variables, trainable, originals):
+    """Makes `tf.Variable`s the own variables of a Keras 3 model or layer, without copying them.
+
+    Args:
+        owner: The model or layer.
+        variables: The variables; what is there twice counts once.
+        trainable: The `id`s of those that are trained.
+        originals: Name of a variable -> the Keras 3 variable whose regularizer and constraint it
+            gets.
+    """
+    seen = set()
+    for variable in variables:
+        if id(variable) in seen:
+            continue
+        seen.add(id(variable))
+        inner = getattr(variable, "_variable", None)  # Of an AutoCastVariable.
+        ours = keras.Variable(
+            variable if inner is None else inner,
+            trainable=id(variable) in trainable,
+            dtype=(variable if inner is None else inner).dtype.name,
+            name=variable.name.removesuffix(":0").replace("/", "_"),
+        )
+        original = originals.get(variable.name)
+        if original is not None:
+            ours.regularizer, ours.constraint = original.regularizer, original.constraint
+        owner._track_variable(ours)
+
+
+class HostedLayer(keras.layers.Layer):
+    """A Keras 3 layer that computes as TF-MOT's wrapper around its tf_keras twin.
+
+    A subclass says, in `_wrap`, what TF-MOT makes of the twin.
+
+    Args:
+        layer: The `keras.layers.Layer`, built or not; it is copied.
+        name: Name of the new layer.
+    """
+
+    def __init__(self, layer, name=None, **kwargs):
+        load_tfmot()
+        super().__init__(name=name, dtype=layer.dtype_policy, autocast=False, **kwargs)
+        self._held = _Held(layer)
+        if hasattr(layer, "_input_shape_arg"):  # Of the first layer of a sequential model.
+            self._input_shape_arg = layer._input_shape_arg
+        self.supports_jit = False
+
+    def build(self, input_shape):
+        held = self._held
+        held.layer.build(input_shape)
+        if held.weights is not None:
+            held.layer.set_weights(held.weights)
+        twin = twin_of_layer(held.layer)
+        twin.build(input_shape)
+        twin.set_weights(held.layer.get_weights())
+        pairs = zip(held.layer.weights, twin.weights, strict=True)
+        originals = {theirs.name: ours for ours, theirs in pairs}
+        held.order = [weight.name for weight in twin.weights]
+        held.wrapped = self._wrap(twin)
+        held.wrapped.build(input_shape)
+        weights = [*held.wrapped.weights, *self._further_variables()]
+        trainable = {id(variable) for variable in held.wrapped.trainable_weights}
+        adopt(self, weights, trainable, originals)
+
+    def _wrap(self, twin):
+        """Returns the layer that TF-MOT makes of a tf_keras layer."""
+        raise NotImplementedError
+
+    def _further_variables(self):
+        """What the wrapped layer computes with besides its weights, `tf.Variable`s."""
+        return []
+
+    @property
+    def wrapped(self):
+        """TF-MOT's wrapper, whose variables are this layer's; `None` before it is built."""
+        return self._held.wrapped
+
+    @property
+    def order(self):
+        """The names of the weights before TF-MOT wrapped the layer."""
+        return self._held.order
+
+    def call(self, inputs, training=None):
+        return self.wrapped(inputs, training=bool(training))
+
+    def compute_output_shape(self, input_shape):
+        return self._held.layer.compute_output_shape(input_shape)
+
+    def plain_layer(self):
+        """Returns a new layer like the original one, without weights."""
+        return _copy(self._held.layer)
+
+    def plain_weights(self):
+        """The weights of the original layer, as training left them, a list of arrays."""
+        return plain_weights(self.wrapped, self.order)
+
+    def get_config(self):
+        layer = keras.saving.serialize_keras_object(self._held.layer)
+        return {"layer": layer, "name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        layer = keras.saving.deserialize_keras_object(copy.deepcopy(config.pop("layer")))
+        return cls(layer, **config)
+
+
+class _Held:
+    """What a hosted layer knows of the original, where Keras does not look."""
+
+    def __init__(self, layer):
+        self.layer = _copy(layer)
+        self.weights = layer.get_weights() if layer.built else None
+        self.wrapped, self.order = None, None
+
+
+def _copy(layer):
+    return type(layer).from_config(layer.get_config())
+
+
+def plain_weights(wrapped, order):
+    """The weights of a layer that TF-MOT wrapped, in an order of their names, a list of arrays."""
+    values = {weight.name: weight.numpy() for weight in wrapped.weights}
+    return [values[name] for name in order]
+
+
+def check_layer_or_model(argument, given):
+    """Raises unless the argument of this name is a `keras.Model` or a `keras.layers.Layer`."""
+    if not isinstance(given, keras.layers.Layer):
+        raise ValueError(
+            "Expected a functional or sequential `keras.Model`, a `keras.layers.Layer`, or a list "
+            f"of layers. Received: {argument}={given!r} of type {type(given).__name__}"
+        )
+
+
+def wrappers(model):
+    """Returns the tf_keras layers, wrapped or not, that hosts within a model compute with.
+
+    Raises:
+        ValueError: If a hosted layer is not built.
+    """
+    found = []
+    for layer in model._flatten_layers():
+        if isinstance(layer, HostedModel):
+            found += layer.wrapped.layers
+        elif isinstance(layer, HostedLayer):
+            if layer.wrapped is None:
+                raise ValueError(
+                    "Expected a built model: give it a `keras.Input` as its first layer, or call "
+                    f"it once. Received: {model.name!r}, whose {layer.name!r} is not built"
+                )
+            found.append(layer.wrapped)
+    return found
+
+
+def hosted_layers(model, kind=HostedLayer):
+    """Returns the layers of a kind within a model, nested models and a Distiller's student too."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+
+
+def without_hosted_layers(model):
+    """Returns a copy of a model with plain layers, and their present weights, for hosted ones.
+
+    Args:
+        model: A functional or sequential `keras.Model`.
+    """
+    graph_of(model)
+    made = {}
+
+    def clone(layer):
+        made[layer] = layer.plain_layer() if isinstance(layer, HostedLayer) else _copy(layer)
+        return made[layer]
+
+    plain = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    for layer, new in made.items():
+        hosted = isinstance(layer, HostedLayer)
+        new.set_weights(layer.plain_weights() if hosted else layer.get_weights())
+    return plain
+
+
+def plain_copy(model):
+    """Returns the plain Keras 3 model, a new one, of one that is compressed, or None.
+
+    Args:
+        model: A hosted model, one with hosted layers, or a Distiller with such a student.
+    """
+    for candidate in (model, getattr(model, "student", None)):
+        if isinstance(candidate, HostedModel):
+            return candidate.plain_model()
+    model = getattr(model, "student", model)
+    return without_hosted_layers(model) if hosted_layers(model) else None

@@ -1,0 +1,89 @@
+"""Callbacks for the training of pruned models: TF-MOT's, for Keras 3."""
+
+import keras
+import numpy as np
+
+from kdzoo.compression.hosting import wrappers
+from kdzoo.compression.schedules import warn_of_the_schedule
+
+
+class UpdatePruningStep(keras.callbacks.Callback):
+    """Starts the pruning, and masks the weights when an epoch ends; TF-MOT's, for Keras 3.
+
+    Give it to the `fit` of a pruned model, or of a `Distiller` with a pruned student. A training
+    that goes on from saved weights goes on at the saved step of the schedule.
+
+    Raises:
+        ValueError: If the model that is trained is not pruned.
+
+    Warns:
+        UserWarning: If the schedule will never fire in this training, or not reach its final
+            sparsity.
+    """
+
+    def on_train_begin(self, logs=None):
+        self._pruned = find_pruned(self.model)
+        for layer in self._pruned:
+            if int(layer.pruning_step) == -1:
+                layer.pruning_step.assign(0)
+        self._looked = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        steps = self.params.get("steps")
+        if not self._looked and steps:
+            schedules = {id(layer.pruning_schedule): layer for layer in self._pruned}
+            for layer in schedules.values():
+                first = int(layer.pruning_step) + 1
+                last = first - 1 + steps * (self.params["epochs"] - epoch)
+                warn_of_the_schedule(layer.pruning_schedule, first, last)
+        self._looked = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        for layer in self._pruned:
+            layer.pruning_obj.weight_mask_op()
+
+
+class PruningSummaries(keras.callbacks.TensorBoard):
+    """Writes sparsity and threshold of every pruned layer for TensorBoard, once an epoch.
+
+    Args:
+        log_dir: Directory of the logs.
+        update_freq: As in `keras.callbacks.TensorBoard`.
+        **kwargs: As there.
+
+    Raises:
+        ValueError: If the model that is trained is not pruned.
+    """
+
+    def __init__(self, log_dir, update_freq="epoch", **kwargs):
+        super().__init__(log_dir, update_freq=update_freq, **kwargs)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._pruned = find_pruned(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        step = int(self.model.optimizer.iterations)
+        with self._train_writer.as_default():
+            for layer in self._pruned:
+                for weight, mask, threshold in layer.pruning_vars:
+                    name = weight.name.removesuffix(":0")
+                    self.summary.scalar(f"{name}/sparsity", 1 - np.mean(mask.numpy()), step=step)
+                    self.summary.scalar(f"{name}/threshold", threshold.numpy(), step=step)
+
+
+def find_pruned(model):
+    """Returns TF-MOT's wrappers around the pruned layers of a model, or of a Distiller's student.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = [each for each in wrappers(model) if getattr(each, "pruning_vars", None)]
+    if not found:
+        raise ValueError(
+            "Expected a model that `prune_low_magnitude` returned, or with layers from it, or a "
+            f"Distiller with such a student. Received: {model.name!r} of type "
+            f"{type(model).__name__}"
+        )
+    return found

@@ -1,0 +1,26 @@
+"""TF-MOT's scopes, which loading a model needs there and not here."""
+
+import keras
+
+
+def prune_scope():
+    """Returns a context in which pruned models load; outside of it they load too."""
+    return keras.saving.custom_object_scope({})
+
+
+def cluster_scope():
+    """Returns a context in which clustered models load; outside of it they load too."""
+    return keras.saving.custom_object_scope({})
+
+
+def quantize_scope(*custom_objects):
+    """Returns a context in which quantization-aware models load.
+
+    Args:
+        *custom_objects: Dictionaries name -> class of `QuantizeConfig`s of one's own, which are
+            found by their names within. Those that `keras.saving.register_keras_serializable()`
+            registered are found everywhere.
+    """
+    return keras.saving.custom_object_scope(
+        {name: each for given in custom_objects for name, each in given.items()}
+    )
