@@ -43,7 +43,16 @@ def check_loops(model, quantize):
             )
 
 
-def convert(model, specs, quantize=None, calibration=None):
+def check_sparse(sparse, quantize):
+    """Raises `ValueError` where kernels are to be stored sparse that LiteRT could not read so."""
+    if sparse and quantize not in (None, "float16"):
+        raise ValueError(
+            "Expected quantize=None or 'float16' with sparse=True, as LiteRT reads no sparse int8 "
+            f"kernels. Received: quantize={quantize!r}; zeros in int8 files go away by gzip."
+        )
+
+
+def convert(model, specs, quantize=None, calibration=None, sparse=False):
     """Converts a Keras model to a LiteRT flatbuffer of built-in operators.
 
     The model is traced with `training=False` and a fixed batch, saved, and converted; nothing is
@@ -55,6 +64,7 @@ def convert(model, specs, quantize=None, calibration=None):
         quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
         calibration: For `"int8"`, one array for each input, each `(samples, ...)`; None for a
             model that knows its ranges, as it was trained aware of its quantization.
+        sparse: Whether kernels of zeros, mostly, are stored without them.
 
     Returns:
         The bytes of the file.
@@ -68,7 +78,7 @@ def convert(model, specs, quantize=None, calibration=None):
         try:
             _save(model, specs, saved)
             converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-            _configure(converter, specs, quantize, calibration)
+            _configure(converter, specs, quantize, calibration, sparse)
             return converter.convert()
         except Exception as error:
             raise ValueError(
@@ -92,15 +102,16 @@ def _save(model, specs, directory):
     tf.saved_model.save(module, directory, signatures=module.serve)
 
 
-def _configure(converter, specs, quantize, calibration):
+def _configure(converter, specs, quantize, calibration, sparse):
     """Sets the converter's options for one way of quantizing."""
     import tensorflow as tf
 
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = False
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if sparse else []
     if quantize is None:
         return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.optimizations.append(tf.lite.Optimize.DEFAULT)
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":

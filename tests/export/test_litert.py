@@ -73,6 +73,29 @@ def test_quantized_files_of_a_larger_net_are_smaller(tmp_path):
     assert sizes[3] < 0.35 * sizes[0]
 
 
+@pytest.mark.parametrize("quantize", [None, "float16"])
+def test_zeros_need_not_be_stored(quantize, tmp_path):
+    model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(300, name="logits")])
+    kernel, bias = model.get_weights()
+    kernel[np.random.default_rng(0).random(kernel.shape) < 0.9] = 0
+    model.set_weights([kernel, bias])
+    data = np.random.default_rng(1).random((64, 200), "float32")
+    dense, sparse = (
+        to_litert(model, tmp_path / f"{each}.tflite", quantize, data, sparse=each)
+        for each in (False, True)
+    )
+    assert sparse.bytes < 0.5 * dense.bytes
+    outputs = [LiteRTModel(each.path).predict(data) for each in (dense, sparse)]
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize("quantize", ["dynamic", "int8"])
+def test_sparse_integers_are_refused(quantize, student, images, tmp_path):
+    with pytest.raises(ValueError, match=r"sparse=True.*quantize='(dynamic|int8)'"):
+        to_litert(student, tmp_path / "student.tflite", quantize, images, sparse=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_data_it_verifies_on_random_samples_and_says_so(student, tmp_path):
     report = to_litert(student, tmp_path / "student.tflite", samples=10)
     assert (report.verified_on, report.samples) == ("random samples", 10)
