@@ -69,7 +69,8 @@ class TestStart:
         listed = capsys.readouterr().out.partition("Commands:")[2]
         assert "..." not in listed
         commands = re.findall(r"^  (\w+) ", listed, re.M)
-        assert commands == ["list", "train", "evaluate", "export", "benchmark", "demo", "data"]
+        expected = "list train evaluate compress export benchmark demo data"
+        assert commands == expected.split()
         for command in commands:
             assert main([command, "--help"]) == 0
             assert capsys.readouterr().out.startswith(f"Usage: kdzoo {command}")
@@ -114,6 +115,28 @@ ERRORS = [
     (["export", "{student}", "out.onnx"], 1, "Expected a .tflite file"),
     (["export", "{student}", "out.tflite", "--quantize", "int9"], 1, "Did you mean 'int8'?"),
     (["export", "{student}", "out.tflite", "--quantize", "int8"], 1, "Expected --data NAME"),
+    (["compress", "{student}", "out.tflite", "digits"], 1, "at least one of --prune"),
+    (["compress", "{student}", "out.tf", "digits", "--prune", "0.5"], 1, "a .tflite file"),
+    (["compress", "nowhere.keras", "o.tflite", "digits", "--cluster", "4"], 1, "nowhere.keras"),
+    (["compress", "{student}", "o.tflite", "digits", "--prune", "half"], 1, "such as 0.8"),
+    (["compress", "{student}", "o.tflite", "digits", "--prune", "1.5"], 1, "prune=1.5"),
+    (["compress", "{student}", "o.tflite", "digits", "--quantize", "qta"], 1, "mean 'qat'"),
+    (
+        ["compress", "{student}", "o.tflite", "digits", "--prune", "0.5", "--cluster", "2"],
+        1,
+        "as zero is one of them",
+    ),
+    (
+        ["compress", "{student}", "o.tflite", "digits", "--quantize", "int8", "--sparse"],
+        1,
+        "sparse=True",
+    ),
+    (
+        ["compress", "{student}", "o.tflite", "digits", "--quantize", "int8", "--teacher", "t"],
+        1,
+        "nothing else is trained",
+    ),
+    (["compress", "{other}", "o.tflite", "digits", "--cluster", "8"], 1, "for (28, 28, 1)"),
     (["benchmark", "nowhere.tflite"], 1, "nowhere.tflite"),
     (["benchmark", "{broken}", "--threads", "0"], 2, "'--threads'"),
     (["data", "export", "digits", "{tmp}"], 1, "Expected a new or an empty directory"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import data, demo, files, listing, train
+from kdzoo.cli import compress, data, demo, files, listing, train
 from kdzoo.version import __version__
 
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("list")(listing.list_names)
 app.command("train")(train.train)
 app.command("evaluate")(files.evaluate)
+app.command("compress")(compress.compress)
 app.command("export")(files.export)
 app.command("benchmark")(files.benchmark)
 app.add_typer(data.app, name="data")

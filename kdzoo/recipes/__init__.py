@@ -9,6 +9,7 @@ from kdzoo.recipes import (
     losses_compared,
 )
 from kdzoo.recipes.comparison import Comparison
+from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.student import Student
 
 RECIPES = {
@@ -20,4 +21,4 @@ RECIPES = {
     "losses_compared": losses_compared.RECIPE,
 }
 
-__all__ = ["RECIPES", "Comparison", "Student"]
+__all__ = ["RECIPES", "Comparison", "Compression", "Student"]

@@ -148,7 +148,7 @@ class Fitting:
         """Returns a function from the first epoch to the batches from there on."""
         options = {"seed": self.seed}
         if self.student is None or self.recipe.augment_student:
-            options["augmentation"] = _usual_augmentation(self.data.name)
+            options["augmentation"] = usual_augmentation(self.data.name)
         if self.student and self.student.needs_indices:
             options["indices"] = True
         if self.student and self.student.losses and self._answers_once():
@@ -206,7 +206,7 @@ def _halved(path, values):
     return halved
 
 
-def _usual_augmentation(name):
+def usual_augmentation(name):
     """What `batches` takes: "default" where the data set has one, None where none is known."""
     from kdzoo.data.augmentation import DEFAULTS
 
