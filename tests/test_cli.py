@@ -106,6 +106,7 @@ ERRORS = [
     (["train", "digits", "--seeds", "0,x"], 1, "--seeds to be integers"),
     (["train", "digits", "--seeds", "1,1"], 1, "each once"),
     (["train", "./nowhere", *SMALL], 1, "nowhere"),
+    (["train", "qat_separable_cifar10", "--epochs", "2"], 1, "Received: --epochs"),
     (["evaluate", "nowhere.keras", "digits"], 1, "nowhere.keras, not a file"),
     (["evaluate", "model.onnx", "digits"], 1, "Expected a .keras or .tflite file"),
     (["evaluate", "{student}", "digit"], 1, "Did you mean"),

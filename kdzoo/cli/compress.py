@@ -180,3 +180,26 @@ def _table(result, title):
     ):
         table.add_row(name, show(before[key]), show(after[key]))
     return table
+
+
+def table_of_recipe(results):
+    """Returns the table of what a `CompressionComparison` measured."""
+    table = terminal.table(
+        "file", ">test accuracy", ">as Keras", ">bytes", ">after gzip", ">zeros", ">seconds"
+    )
+    for kind, summary in results["summary"].items():
+        rows = [row for row in results["rows"] if row["kind"] == kind]
+
+        def mean(name, rows=rows):
+            return sum(row[name] for row in rows) / len(rows)
+
+        table.add_row(
+            kind,
+            terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
+            terminal.percent(mean("agreement")),
+            f"{summary['bytes']:,}",
+            f"{summary['gzipped_bytes']:,}",
+            terminal.percent(mean("sparsity")),
+            f"{mean('seconds'):.1f}",
+        )
+    return table

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kdzoo.cli import compress, terminal
 from kdzoo.cli import data as data_command
-from kdzoo.cli import terminal
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import unknown_name
 
@@ -58,14 +58,16 @@ def train(
     recipe = recipe.smoke() if smoke else recipe
     home = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
     results = run(recipe, home, data_dir)
-    terminal.show(_table(results))
-    said = "A smoke run: it says that everything runs." if smoke else verdict(results)
-    typer.echo(f"{said}\n\nModels and results: {home}")
+    compresses = "base" in results["settings"]
+    terminal.show(compress.table_of_recipe(results) if compresses else _table(results))
+    said = "" if compresses else verdict(results)
+    said = "A smoke run: it says that everything runs." if smoke else said
+    typer.echo(f"{said}\n\nModels and results: {home}".lstrip())
     _draw(results, home / "errors.png", name)
 
 
 def run(recipe, directory, data_dir=None):
-    """Runs a `Comparison` with its progress on standard error; returns its results."""
+    """Runs a recipe with its progress on standard error; returns its results."""
     terminal.start_keras(training=True)
     with TrainingProgress() as progress:
         return recipe.run(
@@ -129,6 +131,14 @@ def _comparison(name, given):
 
     if name in RECIPES:
         recipe = RECIPES[name]
+        if not isinstance(recipe, Comparison):
+            fixed = sorted(set(given) - {"seeds"})
+            if fixed:
+                raise ValueError(
+                    f"Expected no option but --seeds for {name!r}, whose settings stand in its "
+                    f"file. Received: --{fixed[0].replace('_', '-')}"
+                )
+            return dataclasses.replace(recipe, **given)
         for role in ("teacher", "student"):
             if given.get(role, getattr(recipe, role)) != getattr(recipe, role):
                 given[f"{role}_arguments"] = {}  # Those of the recipe are for its own network.

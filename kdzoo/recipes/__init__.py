@@ -1,15 +1,21 @@
 """Recipes: each reproduces a published result, or one of ours, from a frozen dataclass."""
 
 from kdzoo.recipes import (
+    cluster_separable_cifar10,
     digits,
     fashion_mnist,
     fitnet_mnist,
     hinton_mnist,
     hinton_mnist_temperatures,
     losses_compared,
+    prune_2_of_4_cifar10,
+    prune_separable_cifar10,
+    qat_separable_cifar10,
+    separable_cifar10,
 )
 from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
+from kdzoo.recipes.compression_comparison import CompressionComparison
 from kdzoo.recipes.student import Student
 
 RECIPES = {
@@ -19,6 +25,11 @@ RECIPES = {
     "hinton_mnist_temperatures": hinton_mnist_temperatures.RECIPE,
     "fitnet_mnist": fitnet_mnist.RECIPE,
     "losses_compared": losses_compared.RECIPE,
+    "separable_cifar10": separable_cifar10.RECIPE,
+    "qat_separable_cifar10": qat_separable_cifar10.RECIPE,
+    "prune_separable_cifar10": prune_separable_cifar10.RECIPE,
+    "prune_2_of_4_cifar10": prune_2_of_4_cifar10.RECIPE,
+    "cluster_separable_cifar10": cluster_separable_cifar10.RECIPE,
 }
 
-__all__ = ["RECIPES", "Comparison", "Compression", "Student"]
+__all__ = ["RECIPES", "Comparison", "Compression", "CompressionComparison", "Student"]

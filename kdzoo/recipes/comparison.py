@@ -188,8 +188,8 @@ class Comparison:
 
         from kdzoo.recipes.fitting import Fitting
 
-        home = directory / f"{_file_name(kind)}-{seed}"
-        settings = {"kind": kind, "seed": seed, **self._settings(kind)}
+        home = directory / directory_name(kind, seed)
+        settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
         finished = home / "result.json"
         if finished.exists():
             row = json.loads(finished.read_text())
@@ -215,8 +215,8 @@ class Comparison:
         write_json(finished, {**row, "settings": settings})
         return model, row
 
-    def _settings(self, kind):
-        """The fields that a model of this kind depends on: a teacher serves other students too."""
+    def settings_of(self, kind):
+        """Returns the fields that a model of this kind depends on."""
         fields = json.loads(json.dumps(dataclasses.asdict(self)))
         for name in ("seeds", "paper", "students", "smoke_settings"):
             del fields[name]
@@ -262,6 +262,6 @@ def _defaults(settings):
     return {name: fields[name].default for name in settings if name in fields}
 
 
-def _file_name(kind):
-    """A kind as the beginning of a directory's name: "300 units, T=2.5" -> "300-units-T-2.5"."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", kind)
+def directory_name(kind, seed):
+    """Returns the name of a stage's directory: "300 units, T=2.5", 0 -> "300-units-T-2.5-0"."""
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', kind)}-{seed}"

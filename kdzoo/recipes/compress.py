@@ -153,7 +153,7 @@ def _settings(compression, seed):
     return {**dataclasses.asdict(compression), "seed": seed}
 
 
-def export(model, path, compression, data):
+def export(model, path, compression, data, min_agreement=0.9):
     """Writes a compressed model as a verified LiteRT file.
 
     Args:
@@ -161,6 +161,7 @@ def export(model, path, compression, data):
         path: Where the file goes.
         compression: The `Compression`.
         data: The `kdzoo.data.Dataset`, whose training images calibrate and verify.
+        min_agreement: As in `kdzoo.export.to_litert`.
 
     Returns:
         A `kdzoo.export.ExportReport`.
@@ -169,7 +170,8 @@ def export(model, path, compression, data):
 
     kind = "int8" if compression.quantize == "qat" else compression.quantize
     images, labels = data.train.arrays()[0], list(data.class_names)
-    return to_litert(model, path, kind, images, labels, sparse=compression.sparse)
+    options = {"min_agreement": min_agreement, "sparse": compression.sparse}
+    return to_litert(model, path, kind, images, labels, **options)
 
 
 def measure_file(path, model, data):

@@ -1,5 +1,6 @@
 """Every recipe runs in its smoke mode, and its parts are what its docstring says."""
 
+import dataclasses
 import json
 
 import keras
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.recipes import RECIPES, Comparison, Student
+from kdzoo.recipes import RECIPES, Comparison, Compression, CompressionComparison, Student
+from kdzoo.recipes.comparison import directory_name
 from kdzoo.recipes.fitting import Fitting, record
 
 SMALL = Comparison(
@@ -21,9 +23,12 @@ SMALL = Comparison(
 )
 
 
+SOFT = ("SoftTargets", {"temperature": 3.0}, 1.0)
+
 # On JAX, which compiles for long, the simplest of them.
+COMPRESSING = sorted(name for name, recipe in RECIPES.items() if not isinstance(recipe, Comparison))
 SMOKE = {"jax": ["hinton_mnist"]}.get(
-    keras.backend.backend(), sorted(set(RECIPES) - {"digits", "fashion_mnist"})
+    keras.backend.backend(), sorted(set(RECIPES) - {"digits", "fashion_mnist", *COMPRESSING})
 )
 
 
@@ -40,12 +45,69 @@ def test_a_recipe_runs_in_its_smoke_mode(name, tmp_path):
     json.dumps(results)
 
 
+@pytest.mark.large
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")
+def test_recipes_of_compression_run_in_their_smoke_mode(tmp_path):
+    """One after the other, so that they share the networks that they start from."""
+    seconds = []
+    for name in COMPRESSING:
+        recipe = RECIPES[name].smoke()
+        results = recipe.run(tmp_path / name, verbose=0)
+        assert set(results["summary"]) == {"float32", *recipe.kinds}
+        for row in results["rows"]:
+            share = next((s for s in (50, 80, 90) if row["kind"].startswith(f"{s} %")), None)
+            # Of the pointwise and dense kernels, which hold most of the weights.
+            assert share is None or 0.7 * share < 100 * row["sparsity"] < share
+        teacher = json.loads((tmp_path / f"{recipe.base}/teacher-0/result.json").read_text())
+        seconds.append(teacher["seconds"])
+    assert len(set(seconds)) == 1
+
+
+COMPRESSION = CompressionComparison(
+    base="small",
+    comparison=dataclasses.replace(SMALL, students={"distilled": Student((SOFT,))}),
+    student="distilled",
+    kinds={
+        "half": Compression(prune=0.5, epochs=1, augment=False, taught=True),
+        "int8": Compression(quantize="int8"),
+    },
+    seeds=(0,),
+)
+
+
+@pytest.mark.tensorflow
+def test_compressed_students_are_measured_as_files(tmp_path):
+    home = tmp_path / "compressed"
+    results = COMPRESSION.run(home, verbose=0)
+    student = keras.saving.load_model(tmp_path / "small" / "distilled-0" / "model.keras")
+    images, labels = kdzoo.data.load("digits").test.arrays()
+    rows = {row["kind"]: row for row in results["rows"]}
+    assert rows["float32"]["test_accuracy"] == kdzoo.evaluation.accuracy(student, images, labels)
+    for kind, row in rows.items():
+        file = home / directory_name(kind, 0) / "model.tflite"
+        predicted = kdzoo.export.LiteRTModel(file).predict(images).argmax(-1)
+        assert row["test_accuracy"] == np.mean(predicted == labels)
+        assert row["bytes"] == file.stat().st_size == results["summary"][kind]["bytes"]
+        assert row["gzipped_bytes"] < row["bytes"]
+    assert rows["half"]["sparsity"] == pytest.approx(0.5, abs=0.005)
+    assert rows["int8"]["bytes"] < 0.5 * rows["float32"]["bytes"]
+
+    # What is finished is not made again; a directory of other settings is refused.
+    again = COMPRESSION.run(home, verbose=0)
+    assert again["rows"] == json.loads(json.dumps(results["rows"]))
+    kinds = {**COMPRESSION.kinds, "half": Compression(prune=0.4, augment=False)}
+    with pytest.raises(ValueError, match="run with other settings"):
+        dataclasses.replace(COMPRESSION, kinds=kinds).run(home, verbose=0)
+    with pytest.raises(ValueError, match=r"prune=2\.0"):
+        dataclasses.replace(COMPRESSION, kinds={"all": Compression(2.0)}).run(tmp_path / "no")
+
+
 def test_the_paper_is_quoted_for_kinds_that_there_are():
     for recipe in RECIPES.values():
         assert set(recipe.paper) <= {"teacher", *recipe.kinds}
 
 
-SOFT = ("SoftTargets", {"temperature": 3.0}, 1.0)
 ATTENTION = {"teacher_layer": ["stage1", "stage2"], "student_layer": ["stage1", "stage2"]}
 
 

@@ -1,0 +1,157 @@
+"""A trained student made small in several ways: accuracy of the file against its bytes."""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import time
+
+from kdzoo.recipes.comparison import Comparison, directory_name
+from kdzoo.recipes.results import summarize, versions, write_json
+
+FLOAT = "float32"  # The kind that is the trained student as it is.
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressionComparison:
+    """Trains a teacher and students by another recipe, then compresses each in several ways.
+
+    Everything is measured on the `.tflite` files, over all test images; nothing is chosen on them.
+
+    Attributes:
+        base: Name of the recipe that trains teacher and students. Its results go beside those of
+            this one, into a directory of its name, and serve every recipe that starts from them.
+        comparison: That recipe, a `Comparison`.
+        student: The kind of its students that are compressed.
+        kinds: Kind -> `Compression`.
+        seeds: Of students and of their compression.
+    """
+
+    base: str
+    comparison: Comparison
+    student: str
+    kinds: dict
+    seeds: tuple = (0, 1, 2)
+
+    @property
+    def paper(self):
+        """Nothing: no paper has measured just this."""
+        return {}
+
+    def smoke(self):
+        """Returns the same recipe in seconds: one epoch and one seed on the embedded digits."""
+        comparison = self.comparison.smoke()
+        kinds = {kind: dataclasses.replace(each, epochs=1) for kind, each in self.kinds.items()}
+        return dataclasses.replace(
+            self,
+            base=f"{self.base}-smoke",
+            comparison=comparison,
+            kinds=kinds,
+            seeds=comparison.seeds,
+        )
+
+    def run(self, directory, data_dir=None, verbose="auto", report=lambda line: None, callbacks=()):
+        """Trains and compresses what is missing and returns the results.
+
+        Args:
+            directory: Where checkpoints, compressed models, files and `results.json` go; those of
+                the recipe that this one starts from go beside it.
+            data_dir: Where the data set lies, as in `kdzoo.data.load`.
+            verbose: As in `keras.Model.fit`.
+            report: Called with a line of text when a stage starts.
+            callbacks: Callbacks for every `fit`.
+
+        Returns:
+            The content of `results.json`, as of a `Comparison`, with bytes for each file.
+
+        Raises:
+            ValueError: As `Comparison.run`.
+        """
+        import keras
+
+        import kdzoo.data
+
+        for compression in self.kinds.values():
+            compression.check()
+        directory = pathlib.Path(directory)
+        home = directory.parent / self.base
+        comparison = dataclasses.replace(self.comparison, seeds=self.seeds)
+        comparison.run(home, data_dir, verbose, report, callbacks)
+        data = kdzoo.data.load(comparison.data, data_dir=data_dir, validation=comparison.validation)
+        data = data.enlarged(comparison.enlarge) if comparison.enlarge > 1 else data
+        teacher = keras.saving.load_model(home / directory_name("teacher", 0) / "model.keras")
+        options = {"verbose": verbose, "callbacks": callbacks}
+        rows = []
+        for seed in self.seeds:
+            path = home / directory_name(self.student, seed) / "model.keras"
+            student = keras.saving.load_model(path)
+            for kind in (FLOAT, *self.kinds):
+                report(f"{kind}, seed {seed}")
+                rows.append(self._stage(kind, seed, student, teacher, data, directory, options))
+        results = {
+            "settings": dataclasses.asdict(self),
+            "summary": {kind: _summarize(rows, kind) for kind in (FLOAT, *self.kinds)},
+            "examples": {"train": len(data.train), "test": len(data.test)},
+            "data_version": data.version,
+            "versions": versions(),
+            "rows": rows,
+        }
+        write_json(directory / "results.json", results)
+        return results
+
+    def _stage(self, kind, seed, student, teacher, data, directory, options):
+        """Makes, measures and saves one compressed model, unless it is there; returns its row."""
+        from kdzoo.compression.hosting import plain_copy
+        from kdzoo.compression.monitor import measure_compression
+        from kdzoo.recipes.compress import compress, export, measure_file
+        from kdzoo.recipes.compression import Compression
+        from kdzoo.utils import atomic_path
+
+        compression = self.kinds.get(kind, Compression())
+        home = directory / directory_name(kind, seed)
+        settings = {
+            "kind": kind,
+            "seed": seed,
+            "compression": dataclasses.asdict(compression),
+            "student": self.comparison.settings_of(self.student),
+            "teacher": self.comparison.settings_of("teacher"),
+        }
+        settings = json.loads(json.dumps(settings))
+        finished = home / "result.json"
+        if finished.exists():
+            row = json.loads(finished.read_text())
+            if row.pop("settings") != settings:
+                raise ValueError(
+                    f"Expected {home} to hold a run of this recipe. Received: a run with other "
+                    "settings; choose another directory or delete it."
+                )
+            return row
+        start = time.perf_counter()
+        model, history = student, {}
+        if kind != FLOAT:
+            model, history = compress(
+                student, compression, data, home, teacher=teacher, seed=seed, **options
+            )
+        # How far the file agrees is measured on all test images, whatever comes out.
+        written = export(model, home / "model.tflite", compression, data, min_agreement=0)
+        with atomic_path(home / "model.keras") as path:
+            model.save(path)
+        row = {
+            "kind": kind,
+            "seed": seed,
+            **measure_file(written.path, model, data),
+            **measure_compression(plain_copy(model) or model),
+            "seconds": round(time.perf_counter() - start, 1),
+            "history": history,
+        }
+        write_json(finished, {**row, "settings": settings})
+        return row
+
+
+def _summarize(rows, kind):
+    ours = [row for row in rows if row["kind"] == kind]
+    sizes = {
+        name: round(statistics.fmean(row[name] for row in ours))
+        for name in ("bytes", "gzipped_bytes")
+    }
+    return {**summarize(rows, kind), **sizes}
