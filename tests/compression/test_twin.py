@@ -217,12 +217,14 @@ def test_models_without_a_graph_are_refused():
         build_twin(keras.Sequential([layers.Dense(2)]))
 
 
-def test_a_twin_that_disagrees_is_refused(monkeypatch):
-    """As if tf_keras computed something else."""
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+def test_a_twin_that_disagrees_is_refused(scale, monkeypatch):
+    """As if tf_keras computed something else; also where the outputs are next to nothing."""
     import tf_keras
 
     usual = tf_keras.layers.ReLU.call
-    monkeypatch.setattr(tf_keras.layers.ReLU, "call", lambda self, x: usual(self, x) + 1e-3)
+    monkeypatch.setattr(tf_keras.layers.ReLU, "call", lambda self, x: usual(self, x) + 2e-3)
     inputs = keras.Input((8, 8, 3))
+    outputs = layers.Rescaling(scale)(layers.ReLU()(inputs))
     with pytest.raises(RuntimeError, match="does not agree with it: output 0 differs by"):
-        build_twin(keras.Model(inputs, layers.ReLU()(inputs)))
+        build_twin(keras.Model(inputs, outputs))
