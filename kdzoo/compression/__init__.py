@@ -19,6 +19,7 @@ from kdzoo.compression.pruning import (
 )
 from kdzoo.compression.pruning_callbacks import PruningSummaries, UpdatePruningStep
 from kdzoo.compression.quantization import (
+    AnnotatedModel,
     QuantizeAnnotate,
     QuantizedModel,
     quantize_annotate_layer,
@@ -30,6 +31,8 @@ from kdzoo.compression.quantization import (
 from kdzoo.compression.scopes import cluster_scope, prune_scope, quantize_scope
 
 __all__ = [
+    "AllValuesQuantizer",
+    "AnnotatedModel",
     "CentroidInitialization",
     "ClusteredLayer",
     "ClusteredModel",
@@ -38,6 +41,8 @@ __all__ = [
     "Default8BitClusterPreserveQuantizeScheme",
     "Default8BitPrunePreserveQuantizeScheme",
     "Default8BitQuantizeScheme",
+    "LastValueQuantizer",
+    "MovingAverageQuantizer",
     "PolynomialDecay",
     "PruneForLatencyOnXNNPack",
     "PrunedLayer",
@@ -65,10 +70,13 @@ __all__ = [
 ]
 
 _OF_TFMOT = {
+    "AllValuesQuantizer": "quantization.keras.quantizers",
     "CentroidInitialization": "clustering.keras",
     "ConstantSparsity": "sparsity.keras",
     "Default8BitPrunePreserveQuantizeScheme": "experimental.combine",
     "Default8BitQuantizeScheme": "quantization.keras.default_8bit",
+    "LastValueQuantizer": "quantization.keras.quantizers",
+    "MovingAverageQuantizer": "quantization.keras.quantizers",
     "PolynomialDecay": "sparsity.keras",
     "PruneForLatencyOnXNNPack": "sparsity.keras",
     "PruningPolicy": "sparsity.keras",

@@ -1,0 +1,59 @@
+"""Pruning inside a Distiller: nine weights in ten become zero while the teacher goes on teaching.
+
+python examples/05_pruning.py            Fashion-MNIST, some minutes
+python examples/05_pruning.py --smoke    scikit-learn's digits, seconds
+"""
+
+import sys
+
+import keras
+
+import kdzoo
+from kdzoo.compression import (
+    CompressionMonitor,
+    PolynomialDecay,
+    UpdatePruningStep,
+    prune_low_magnitude,
+    strip_pruning,
+)
+
+SMOKE = "--smoke" in sys.argv
+EPOCHS = 1 if SMOKE else 6
+
+data = kdzoo.data.load("digits" if SMOKE else "fashion_mnist")
+cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+keras.utils.set_random_seed(0)
+
+
+def fit(model, rate, callbacks=()):
+    """Trains a model, or a Distiller, on shuffled and shifted images."""
+    model.compile(keras.optimizers.AdamW(rate), cross_entropy, metrics=["accuracy"])
+    batches = data.train.batches(128, shuffle=True, augmentation="default")
+    model.fit(batches, epochs=EPOCHS, callbacks=callbacks, shuffle=False, verbose=2)
+
+
+def taught(student):
+    """A Distiller for this student."""
+    return kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(4.0), student_loss_weight=0.1)
+
+
+teacher = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
+kdzoo.fuse_batch_normalization(teacher)
+fit(teacher, 2e-3)
+student = kdzoo.create("separable_025", data.classes, data.input_shape)
+fit(taught(student), 2e-3)
+print(f"Before: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")
+
+# From no zeros to 90 % of them over the first two thirds of the training.
+steps = EPOCHS * len(data.train) // 128
+schedule = PolynomialDecay(0.0, 0.9, 0, 2 * steps // 3, frequency=max(1, steps // 100))
+pruned = prune_low_magnitude(student, schedule)
+fit(taught(pruned), 1e-3, [UpdatePruningStep(), CompressionMonitor()])
+student = strip_pruning(pruned)
+
+# Zeros need no room: left out of the file, or gone when it is compressed.
+for sparse in (False, True):
+    report = kdzoo.export.to_litert(student, "pruned.tflite", sparse=sparse)
+    gzipped = kdzoo.evaluation.gzipped_bytes(report.path)
+    print(f"sparse={sparse}: {report.bytes:,} bytes, {gzipped:,} after gzip")
+print(f"Test accuracy: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")

@@ -1,0 +1,150 @@
+"""What of keras.applications can be compressed: twin, pruning, clustering, quantization.
+
+    python tests/benchmarks/applications.py [NAME ...]
+
+Every architecture is built without weights, for images of 96 x 96, in a process of its own; each
+verb of `kdzoo.compression` is tried on it. Results go to results/applications.json beside this
+file, and from there into docs/applications.md. Architectures that are there already are tried
+again only when they are named. All of them take an hour.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # This checkout's kdzoo.
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "applications.json"
+PAGE = ROOT / "docs" / "applications.md"
+SIZE = 96
+VERBS = ("twin", "prune", "cluster", "qat")
+
+
+def architectures():
+    """Returns the names of all architectures in keras.applications."""
+    import inspect
+
+    import keras
+
+    return sorted(name for name, _ in inspect.getmembers(keras.applications, inspect.isfunction))
+
+
+def try_all(name):
+    """Returns verb -> "yes", the difference of the twin, or why not."""
+    import keras
+
+    build = getattr(keras.applications, name)
+    model = build(weights=None, input_shape=(SIZE, SIZE, 3), classes=10, classifier_activation=None)
+    found = {"parameters": model.count_params()}
+    for verb in VERBS:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found[verb] = globals()[f"_{verb}"](model)
+        except (ValueError, RuntimeError) as error:
+            found[verb] = _reason(str(error))
+    return found
+
+
+def _twin(model):
+    import keras
+    import numpy as np
+
+    from kdzoo.compression.twin import build_twin
+
+    twin = build_twin(model)
+    images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), "float32")
+    ours = keras.ops.convert_to_numpy(model(images, training=False))
+    difference = np.abs(ours - np.asarray(twin.model(images, training=False))).max()
+    return float(difference / np.abs(ours).max())
+
+
+def _prune(model):
+    from kdzoo.compression import prune_low_magnitude
+
+    prune_low_magnitude(model)
+    return "yes"
+
+
+def _cluster(model):
+    from kdzoo.compression import cluster_weights
+
+    cluster_weights(model, 4, "LINEAR")
+    return "yes"
+
+
+def _qat(model):
+    from kdzoo.compression import fold_batch_normalization, quantize_model
+
+    try:
+        quantize_model(model)
+    except ValueError as error:
+        if "fold_batch_normalization" not in str(error):
+            raise
+        quantize_model(fold_batch_normalization(model))
+        return "after fold_batch_normalization"
+    return "yes"
+
+
+def _reason(message):
+    received = re.search(r"Received: '([^']+)', (?:a|an) (.*)", message, re.S)
+    if not received:
+        return f"no: {message.splitlines()[0]}"
+    what = re.split(r"[;:.] ", received[2])[0]
+    return f"no: `{received[1]}`, {what}"
+
+
+def page(results):
+    """Returns the page of the documentation that the results are."""
+    lines = [
+        "# What of keras.applications can be compressed",
+        "",
+        "Tried without weights on images of"
+        f" {SIZE} x {SIZE} by `python tests/benchmarks/applications.py`. *Twin* is the",
+        "largest difference of a logit between the Keras 3 model and its tf_keras twin, over the",
+        "largest logit. What has no twin cannot be pruned, clustered or quantized by TF-MOT;",
+        "`kdzoo.export.to_litert` quantizes it after training.",
+        "",
+        "| architecture | parameters | twin | prune | cluster | quantization-aware training |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in sorted(results.items()):
+        twin = found["twin"]
+        cells = [f"{twin:.1e}" if isinstance(twin, float) else twin]
+        cells += [found[verb] if isinstance(twin, float) else "–" for verb in VERBS[1:]]
+        lines.append(f"| {name} | {found['parameters']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="architectures; those that are missing by default")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(try_all(options.one)))
+        return
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.names or [each for each in architectures() if each not in results]:
+        command = [sys.executable, __file__, "--one", name]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(f"{name} failed:\n{done.stderr[-2000:]}", flush=True)
+            continue
+        results[name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, results[name], flush=True)
+        RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(page(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
