@@ -1,0 +1,105 @@
+"""Whatever is compressed reloads in a fresh process to the same outputs."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kdzoo import compression
+from kdzoo.compression import (
+    ConstantSparsity,
+    UpdatePruningStep,
+    cluster_weights,
+    prune_low_magnitude,
+    quantize_annotate_layer,
+    quantize_annotate_model,
+    quantize_apply,
+    quantize_model,
+    strip_clustering,
+    strip_pruning,
+)
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning"),
+]
+
+LOAD = """
+import sys, numpy as np, keras, kdzoo, kdzoo.compression
+images = np.load("images.npy")
+for name in sys.argv[1:]:
+    model = keras.saving.load_model(f"{name}.keras")
+    np.save(f"{name}.loaded.npy", model.predict(images, verbose=0))
+    fresh = type(model).from_config(model.get_config())
+    fresh.load_weights(f"{name}.weights.h5")
+    np.save(f"{name}.weights.npy", fresh.predict(images, verbose=0))
+"""
+
+
+def on_dense(verb):
+    """A function that does a verb to the dense layers of a model, one by one."""
+
+    def change(layer):
+        return verb(layer) if isinstance(layer, keras.layers.Dense) else layer
+
+    return lambda model: keras.models.clone_model(model, clone_function=change)
+
+
+def half():
+    return ConstantSparsity(0.5, 0, frequency=1)
+
+
+def clusters_kept(model, zeros):
+    scheme = compression.Default8BitClusterPreserveQuantizeScheme(zeros)
+    clustered = strip_clustering(cluster_weights(model, 5, preserve_sparsity=zeros))
+    return quantize_apply(quantize_annotate_model(clustered), scheme)
+
+
+@pytest.mark.large
+def test_in_a_fresh_process(net, data, tmp_path):
+    plain = net()
+    pruned = prune_low_magnitude(net(), half())
+    models = {
+        "pruned": prune_low_magnitude(plain, half()),
+        "2-of-4": prune_low_magnitude(plain, half(), sparsity_m_by_n=(2, 4)),
+        "clustered": cluster_weights(plain, 5),
+        "clustered-zeros": cluster_weights(plain, 5, preserve_sparsity=True),
+        "clustered-channels": cluster_weights(plain, 3, cluster_per_channel=True),
+        "quantized": quantize_model(plain),
+        "quantized-dense": quantize_apply(on_dense(quantize_annotate_layer)(plain)),
+        "quantized-clusters": clusters_kept(plain, False),
+        "pruned-layers": on_dense(lambda layer: prune_low_magnitude(layer, half()))(plain),
+        "clustered-layers": on_dense(lambda layer: cluster_weights(layer, 5))(plain),
+    }
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    np.save(tmp_path / "images.npy", data[0])
+    fit = {"batch_size": 16, "verbose": 0}
+    pruned.compile("sgd", loss)
+    pruned.fit(*data, callbacks=[UpdatePruningStep()], **fit)
+    zeros = strip_pruning(pruned)
+    models["pruned-then-quantized"] = quantize_apply(
+        quantize_annotate_model(zeros), compression.Default8BitPrunePreserveQuantizeScheme()
+    )
+    models["quantized-both"] = clusters_kept(zeros, True)
+    expected = {}
+    for name, model in models.items():
+        model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss)
+        is_pruned = name in ("pruned", "2-of-4", "pruned-layers")
+        model.fit(*data, callbacks=[UpdatePruningStep()] if is_pruned else [], **fit)
+        model.save(tmp_path / f"{name}.keras")
+        model.save_weights(tmp_path / f"{name}.weights.h5")
+        expected[name] = model.predict(data[0], verbose=0)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, *models],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, outputs in expected.items():
+        for kind in ("loaded", "weights"):
+            found = np.load(tmp_path / f"{name}.{kind}.npy")
+            np.testing.assert_array_equal(found, outputs, err_msg=f"{name}.{kind}")
