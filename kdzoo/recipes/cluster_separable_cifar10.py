@@ -10,7 +10,7 @@ from kdzoo.recipes.compression_comparison import CompressionComparison
 RECIPE = CompressionComparison(
     base="separable_cifar10",
     comparison=separable_cifar10.RECIPE,
-    student="distilled",
+    start="distilled",
     kinds={
         f"{number} values": Compression(cluster=number, epochs=2, learning_rate=3e-4)
         for number in (16, 32)

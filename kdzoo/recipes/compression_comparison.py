@@ -22,16 +22,31 @@ class CompressionComparison:
         base: Name of the recipe that trains teacher and students. Its results go beside those of
             this one, into a directory of its name, and serve every recipe that starts from them.
         comparison: That recipe, a `Comparison`.
-        student: The kind of its students that are compressed.
+        start: The kind of its students that are compressed.
         kinds: Kind -> `Compression`.
         seeds: Of students and of their compression.
     """
 
     base: str
     comparison: Comparison
-    student: str
+    start: str
     kinds: dict
     seeds: tuple = (0, 1, 2)
+
+    @property
+    def data(self):
+        """Name of the data set."""
+        return self.comparison.data
+
+    @property
+    def teacher(self):
+        """Name of the teacher's architecture."""
+        return self.comparison.teacher
+
+    @property
+    def student(self):
+        """Name of the student's architecture."""
+        return self.comparison.student
 
     @property
     def paper(self):
@@ -83,7 +98,7 @@ class CompressionComparison:
         options = {"verbose": verbose, "callbacks": callbacks}
         rows = []
         for seed in self.seeds:
-            path = home / directory_name(self.student, seed) / "model.keras"
+            path = home / directory_name(self.start, seed) / "model.keras"
             student = keras.saving.load_model(path)
             for kind in (FLOAT, *self.kinds):
                 report(f"{kind}, seed {seed}")
@@ -113,7 +128,7 @@ class CompressionComparison:
             "kind": kind,
             "seed": seed,
             "compression": dataclasses.asdict(compression),
-            "student": self.comparison.settings_of(self.student),
+            "student": self.comparison.settings_of(self.start),
             "teacher": self.comparison.settings_of("teacher"),
         }
         settings = json.loads(json.dumps(settings))

@@ -10,7 +10,7 @@ from kdzoo.recipes.compression_comparison import CompressionComparison
 RECIPE = CompressionComparison(
     base="separable_cifar10",
     comparison=separable_cifar10.RECIPE,
-    student="distilled",
+    start="distilled",
     kinds={
         "2 of 4 zeros": Compression(prune="2:4", epochs=5, learning_rate=2e-3),
         "2 of 4 zeros, taught": Compression(prune="2:4", epochs=5, learning_rate=2e-3, taught=True),

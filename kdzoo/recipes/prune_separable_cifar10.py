@@ -12,7 +12,7 @@ from kdzoo.recipes.compression_comparison import CompressionComparison
 RECIPE = CompressionComparison(
     base="separable_cifar10",
     comparison=separable_cifar10.RECIPE,
-    student="distilled",
+    start="distilled",
     kinds={
         f"{round(100 * share)} % zeros{', taught' * taught}": Compression(
             prune=share, epochs=5, learning_rate=2e-3, taught=taught

@@ -10,7 +10,7 @@ from kdzoo.recipes.compression_comparison import CompressionComparison
 RECIPE = CompressionComparison(
     base="separable_cifar10",
     comparison=separable_cifar10.RECIPE,
-    student="distilled",
+    start="distilled",
     kinds={
         "int8 after training": Compression(quantize="int8"),
         "int8 aware": Compression(quantize="qat", epochs=3, learning_rate=3e-4),

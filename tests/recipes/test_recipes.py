@@ -67,7 +67,7 @@ def test_recipes_of_compression_run_in_their_smoke_mode(tmp_path):
 COMPRESSION = CompressionComparison(
     base="small",
     comparison=dataclasses.replace(SMALL, students={"distilled": Student((SOFT,))}),
-    student="distilled",
+    start="distilled",
     kinds={
         "half": Compression(prune=0.5, epochs=1, augment=False, taught=True),
         "int8": Compression(quantize="int8"),
