@@ -30,7 +30,8 @@ class BatchMaker:
         drop_remainder: Whether the last batch is left out when it is not full.
         with_indices: Whether the labels are `{"label": labels, "index": positions}`.
         answers: Array with a teacher's answer to each example of the split, a dictionary of such
-            arrays, or None. The labels are then `{"label": labels, "teacher": answers}`.
+            arrays, an object that knows the answers of each epoch, or None. The labels are then
+            `{"label": labels, "teacher": answers}`.
     """
 
     def __init__(
@@ -73,13 +74,35 @@ class BatchMaker:
         images, labels = self.split.examples(indices)
         if self.augmentation is not None:
             images = self.augmentation(images, indices, self.seed, epoch)
+        if self._is_recorded:
+            images = self.answers.images(images, indices, epoch)
         if self.with_indices or self.answers is not None:
             labels = {"label": labels}
         if self.with_indices:
             labels["index"] = indices.astype("int32")
         if self.answers is not None:
-            labels["teacher"] = keras.tree.map_structure(lambda all: all[indices], self.answers)
+            labels["teacher"] = self._answers_at(indices, epoch)
         return self.split.to_float(images), labels
+
+    @property
+    def _is_recorded(self):
+        return hasattr(self.answers, "at")
+
+    def _answers_at(self, indices, epoch):
+        if self._is_recorded:
+            return self.answers.at(indices, epoch)
+        return keras.tree.map_structure(lambda each: each[indices], self.answers)
+
+    def answer_spec(self):
+        """Returns name -> (shape of one example's answer, type), or that of an only array."""
+        if self._is_recorded:
+            return self.answers.spec()
+        of = {name: (each.shape[1:], each.dtype) for name, each in _named(self.answers).items()}
+        return of if isinstance(self.answers, dict) else of[""]
+
+
+def _named(answers):
+    return answers if isinstance(answers, dict) else {"": answers}
 
 
 def make(maker, initial_epoch):
@@ -120,9 +143,12 @@ def tf_dataset(maker, initial_epoch=0):
     if maker.with_indices:
         labels["index"] = one_each
     if maker.answers is not None:
-        labels["teacher"] = keras.tree.map_structure(
-            lambda each: tf.TensorSpec((size, *each.shape[1:]), each.dtype), maker.answers
-        )
+        spec = maker.answer_spec()
+        specs = {
+            name: tf.TensorSpec((size, *shape), kind)
+            for name, (shape, kind) in _named(spec).items()
+        }
+        labels["teacher"] = specs if isinstance(spec, dict) else specs[""]
     labels = labels if len(labels) > 1 else one_each
     images = tf.TensorSpec((size, *maker.split.input_shape), tf.float32)
     dataset = tf.data.Dataset.from_generator(one_pass, output_signature=(images, labels))

@@ -151,6 +151,8 @@ class Split:
 
     def _check_answers(self, answers, augmentation):
         """Returns the answers as arrays, or raises unless there is one for each plain image."""
+        if hasattr(answers, "at"):  # Recorded ones, which bring the augmentation with them.
+            return answers
         structured = isinstance(answers, dict)
         parts = {k: np.asarray(v) for k, v in (answers if structured else {"": answers}).items()}
         for name, part in parts.items():

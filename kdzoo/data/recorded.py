@@ -1,0 +1,230 @@
+"""The answers of a teacher that was recorded, joined with the images that it was asked about."""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+
+from kdzoo.data.augmentation import Augmentation
+
+FORMAT = 1
+INDEX = "index.json"
+LOGITS, LARGEST, PLACES, REST = "logits", "largest_logits", "largest_classes", "rest"
+SMALL_RECORD = 1 << 10
+"""Records of fewer bytes share blocks in their files, and are read a view at a time."""
+
+WORDS = {"data": "data set", "fields": "kind or of other layers", "format": "version of kdzoo"}
+
+
+def with_recorded_teacher(data, directory, teacher=None):
+    """Joins a split and the record of a teacher's answers to it.
+
+    Args:
+        data: The `kdzoo.data.Split` that was recorded.
+        directory: What `record_teacher` wrote.
+        teacher: The teacher, to make sure that the record is of it; not looked at when None.
+
+    Returns:
+        A `RecordedSplit`, whose `batches` carry the answers, for a `Distiller` with `teacher=None`.
+
+    Raises:
+        FileNotFoundError: If there is no record.
+        ValueError: If it is not complete, damaged, or of another data set or teacher.
+    """
+    directory = pathlib.Path(directory)
+    if not (directory / INDEX).is_file():
+        raise FileNotFoundError(f"Expected the record of a teacher. Received: {directory}")
+    index = json.loads((directory / INDEX).read_text())
+    if index.get("format") != FORMAT:
+        raise ValueError(
+            f"Expected a record in format {FORMAT}. Received: {directory} in format "
+            f"{index.get('format')!r}; record again, or take the kdzoo that wrote it."
+        )
+    if not index["complete"]:
+        raise ValueError(
+            f"Expected a complete record. Received: {directory}, which was broken off; call "
+            "`record_teacher` again, which goes on with it."
+        )
+    checks = {"data": fingerprint_of_data(data)}
+    if teacher is not None:
+        checks["teacher"] = fingerprint_of_model(teacher)
+    for name, value in checks.items():
+        if index[name] != value:
+            raise ValueError(
+                f"Expected the record of this {WORDS.get(name, name)}. Received: {directory}, a "
+                "record of another one."
+            )
+    for name, shard in index["shards"].items():
+        path = directory / name
+        if not path.is_file() or digest(path) != shard["sha256"]:
+            raise ValueError(
+                f"Expected the files of a record as they were written. Received: {path}, which is "
+                "missing or altered; delete the directory and record again."
+            )
+    return RecordedSplit(data, _Record(directory, index))
+
+
+class RecordedSplit:
+    """A split whose batches carry a teacher's answers; `with_recorded_teacher` makes it.
+
+    Args:
+        split: The `kdzoo.data.Split`.
+        record: What was recorded.
+    """
+
+    def __init__(self, split, record):
+        self.split, self._record = split, record
+
+    def __len__(self):
+        return len(self.split)
+
+    def __repr__(self):
+        return f"<{self.split!r} with {self.views} recorded views>"
+
+    @property
+    def views(self):
+        """How many times each image was recorded; epochs take the views in turn."""
+        return self._record.views
+
+    def batches(
+        self,
+        batch_size=128,
+        shuffle=False,
+        seed=0,
+        initial_epoch=0,
+        drop_remainder=False,
+        indices=False,
+    ):
+        """Returns batches (images, `{"label": labels, "teacher": answers}`) to give to `fit`.
+
+        Epoch e sees view e modulo `views`: its images augmented as the teacher saw them.
+        Arguments are those of `Split.batches`; `seed` decides the order alone.
+        """
+        return self.split.batches(
+            batch_size,
+            shuffle,
+            augmentation=None,
+            seed=seed,
+            initial_epoch=initial_epoch,
+            drop_remainder=drop_remainder,
+            indices=indices,
+            answers=self._record,
+        )
+
+
+class _Record:
+    """The answers in a directory, by epoch and example."""
+
+    def __init__(self, directory, index):
+        self.directory, self.views, self.seed = directory, index["views"], index["seed"]
+        self.top_k, self.examples, self.classes = (
+            index[name] for name in ("top_k", "examples", "classes")
+        )
+        self.type = record_type(index["fields"])
+        given = index["augmentation"]
+        self._augmentation = None if given is None else Augmentation(**given)
+        self._shards = [[] for _ in range(self.views)]
+        for name, shard in index["shards"].items():
+            self._shards[shard["view"]].append((shard["start"], shard["stop"], name))
+        self._readers, self._kept = {}, (None, None)
+
+    def __len__(self):
+        return self.examples
+
+    def images(self, images, indices, epoch):
+        """Returns the images of an epoch as the teacher saw them."""
+        if self._augmentation is None:
+            return images
+        return self._augmentation(images, indices, self.seed, epoch % self.views)
+
+    def at(self, indices, epoch):
+        """Returns the teacher's answers of an epoch to some examples."""
+        records = self._records(np.asarray(indices), epoch % self.views)
+        answer = {name: records[name] for name in self.type.names}
+        if self.top_k is not None:
+            parts = [answer.pop(name) for name in (LARGEST, PLACES, REST)]
+            answer = {LOGITS: _filled(*parts, self.classes), **answer}
+        return answer if len(answer) > 1 else answer[LOGITS]
+
+    def spec(self):
+        """Returns the structure of an answer with (shape of one example, type) for an array."""
+        answer = {name: self.type[name] for name in self.type.names}
+        if self.top_k is not None:
+            kind = np.dtype((answer[LARGEST].base, (self.classes,)))
+            answer = {LOGITS: kind, **{k: v for k, v in answer.items() if k not in _OF_TOP_K}}
+        found = {name: (each.shape, each.base) for name, each in answer.items()}
+        return found if len(found) > 1 else found[LOGITS]
+
+    def _records(self, indices, view):
+        if self.type.itemsize <= SMALL_RECORD:
+            if self._kept[0] != view:
+                parts = [self._read(name) for _, _, name in sorted(self._shards[view])]
+                self._kept = view, np.concatenate(parts)
+            return self._kept[1][indices]
+        found = np.empty(len(indices), self.type)
+        for start, stop, name in self._shards[view]:
+            here = np.flatnonzero((indices >= start) & (indices < stop))
+            if here.size:
+                found[here] = self._read(name, (indices[here] - start).tolist())
+        return found
+
+    def _read(self, name, places=None):
+        """The records of a file, all of them or those at some places."""
+        from array_record.python import array_record_module
+
+        if places is None:
+            reader = array_record_module.ArrayRecordReader(str(self.directory / name))
+            parts = reader.read_all()
+            reader.close()
+        else:
+            if name not in self._readers:
+                reader = array_record_module.ArrayRecordReader(str(self.directory / name))
+                self._readers[name] = reader
+            parts = self._readers[name].read(places)
+        return np.frombuffer(b"".join(parts), self.type)
+
+
+_OF_TOP_K = {LARGEST, PLACES, REST}
+
+
+def _filled(largest, places, rest, classes):
+    """Logits of all classes from the largest and what each of the others is given."""
+    logits = np.repeat(rest, classes, axis=-1)
+    np.put_along_axis(logits, places, largest, axis=-1)
+    return logits
+
+
+def record_type(fields):
+    """Returns the NumPy type of a record.
+
+    Args:
+        fields: List of (name, shape of one example, type).
+    """
+    return np.dtype([(name, kind, tuple(shape)) for name, shape, kind in fields])
+
+
+def digest(path):
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint_of_model(model):
+    """Returns what a model's outputs depend on, its weights in their order, as a SHA-256."""
+    found = hashlib.sha256()
+    for weight in model.get_weights():
+        found.update(repr((weight.shape, str(weight.dtype))).encode())
+        found.update(np.ascontiguousarray(weight).tobytes())
+    return found.hexdigest()
+
+
+def fingerprint_of_data(split):
+    """Returns the SHA-256 of a split's images and labels, in their order."""
+    found = hashlib.sha256()
+    for start in range(0, len(split), 1000):
+        images, labels = split.examples(np.arange(start, min(start + 1000, len(split))))
+        found.update(repr((images.shape, str(images.dtype), split.scale)).encode())
+        found.update(np.ascontiguousarray(images).tobytes())
+        found.update(np.ascontiguousarray(labels, "int32").tobytes())
+    return found.hexdigest()

@@ -1,0 +1,248 @@
+"""Asking a teacher once per augmented view, and keeping its answers for many students."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from kdzoo.data import augmentation as augmentations
+from kdzoo.data.recorded import (
+    FORMAT,
+    INDEX,
+    LARGEST,
+    LOGITS,
+    PLACES,
+    REST,
+    SMALL_RECORD,
+    WORDS,
+    digest,
+    fingerprint_of_data,
+    fingerprint_of_model,
+    record_type,
+)
+from kdzoo.utils import atomic_path, positive_integer
+
+_SHARD_BYTES = 64 << 20
+
+
+def record_teacher(
+    teacher,
+    data,
+    directory,
+    views=1,
+    top_k=None,
+    layers=(),
+    augmentation=None,
+    seed=0,
+    dtype="float16",
+    batch_size=500,
+    teacher_transform=None,
+):
+    """Asks a teacher about every image, as often as there are views, and keeps the answers.
+
+    `with_recorded_teacher` then trains students on them. A record that was broken off is gone on
+    with by the same call; one that is complete is left alone.
+
+    Args:
+        teacher: A `keras.Model` that gives logits (batch, classes).
+        data: A `kdzoo.data.Split`, usually `dataset.train`.
+        directory: Where the record goes: an index and ArrayRecord files with checksums.
+        views: How many times each image is seen, each time augmented anew; 1 without augmentation.
+        top_k: Number of the largest logits that are kept of each answer; None for all. The rest
+            share what probability is left of them equally, which softmax at temperature 1 does not
+            notice in the sum.
+        layers: Paths of the teacher's layers whose outputs are kept too, for losses that tap them.
+        augmentation: An `Augmentation`, "default" for the usual one of the data set, or None.
+        seed: Of the augmentation.
+        dtype: `"float16"` or `"float32"`, what answers are kept in.
+        batch_size: How many images the teacher is asked about at a time.
+        teacher_transform: From a batch of images to what the teacher takes, as in a `Distiller`.
+
+    Returns:
+        The directory, a `pathlib.Path`.
+
+    Raises:
+        ValueError: If an argument is out of range, an answer is too large for its type, or the
+            directory holds a record of another teacher, data set, augmentation or kind.
+
+    Example:
+
+    ```python
+    record_teacher(teacher, data.train, "teacher", views=30, augmentation="default")
+    batches = with_recorded_teacher(data.train, "teacher").batches(128, shuffle=True)
+    distiller = kdzoo.Distiller(None, student, kdzoo.losses.SoftTargets(4.0))
+    ```
+    """
+    views, batch_size = positive_integer("views", views), positive_integer("batch_size", batch_size)
+    augmentation = augmentations.resolve(augmentation, data.name)
+    if augmentation is None and views > 1:
+        raise ValueError(
+            "Expected one view of images that are not augmented, as all would be alike. Received: "
+            f"views={views}, augmentation=None"
+        )
+    if dtype not in ("float16", "float32"):
+        raise ValueError(f"Expected dtype 'float16' or 'float32'. Received: dtype={dtype!r}")
+    ask = _Asking(teacher, list(layers), teacher_transform)
+    answer = ask(data, np.arange(1), None, 0, 0)
+    fields, classes = _fields(answer, top_k, dtype), answer[LOGITS].shape[-1]
+    settings = {
+        "format": FORMAT,
+        "teacher": fingerprint_of_model(teacher),
+        "data": fingerprint_of_data(data),
+        "examples": len(data),
+        "augmentation": None if augmentation is None else dataclasses.asdict(augmentation),
+        "seed": seed,
+        "views": views,
+        "top_k": top_k,
+        "classes": classes,
+        "fields": [[name, list(shape), kind] for name, shape, kind in fields],
+    }
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    shards = _begun(directory, settings)
+    size = _examples_a_shard(fields, batch_size)
+    for view in range(views):
+        for start in range(0, len(data), size):
+            name = f"view-{view:04}-from-{start:08}.arrayrecord"
+            if name in shards:
+                continue
+            stop = min(start + size, len(data))
+            parts = []
+            for at in range(start, stop, batch_size):
+                indices = np.arange(at, min(at + batch_size, stop))
+                parts.append(_pack(ask(data, indices, augmentation, seed, view), fields, top_k))
+            _write(directory / name, np.concatenate(parts))
+            sha256 = digest(directory / name)
+            shards[name] = {"view": view, "start": start, "stop": stop, "sha256": sha256}
+            _write_index(directory, settings, shards, complete=False)
+    _write_index(directory, settings, shards, complete=True)
+    return directory
+
+
+class _Asking:
+    """Asks a teacher about some examples of a split in one of its views."""
+
+    def __init__(self, teacher, layers, transform):
+        self.transform = transform
+        self.model = _asked(teacher, layers)
+
+    def __call__(self, data, indices, augmentation, seed, view):
+        """Returns name -> array: the logits and, by its path, the output of each layer."""
+        images, _ = data.examples(indices)
+        if augmentation is not None:
+            images = augmentation(images, indices, seed, view)
+        images = data.to_float(images)
+        if self.transform is not None:
+            import keras
+
+            images = keras.ops.convert_to_numpy(self.transform(images))
+        return self.model.predict_on_batch(images)
+
+
+def _asked(teacher, layers):
+    """Returns a model that gives the teacher's logits and, by its path, each layer's output."""
+    import keras
+
+    from kdzoo import taps
+
+    class Asked(keras.Model):
+        def call(self, images):
+            with taps.tapping(teacher, layers) as tapped:
+                logits = teacher(images, training=False)
+            answer = {LOGITS: logits, **tapped}
+            return {name: keras.ops.cast(each, "float32") for name, each in answer.items()}
+
+    model = Asked(name="asked")
+    model.teacher = teacher  # So that its variables are known.
+    return model
+
+
+def _fields(answer, top_k, dtype):
+    """What a record consists of: a list of (name, shape of one example, type)."""
+    classes = answer[LOGITS].shape[-1]
+    if answer[LOGITS].ndim != 2:
+        raise ValueError(
+            "Expected a teacher with logits of shape (batch, classes). Received: shape "
+            f"{answer[LOGITS].shape}"
+        )
+    fields = [(LOGITS, (classes,), dtype)]
+    if top_k is not None:
+        if positive_integer("top_k", top_k) >= classes:
+            raise ValueError(
+                f"Expected top_k below the number of classes, {classes}. Received: top_k={top_k}"
+            )
+        fields = [(LARGEST, (top_k,), dtype), (PLACES, (top_k,), "int32"), (REST, (1,), dtype)]
+    others = [(name, each.shape[1:], dtype) for name, each in answer.items() if name != LOGITS]
+    return fields + others
+
+
+def _examples_a_shard(fields, batch_size):
+    """How many examples go into a file: whole batches, of about 64 MB."""
+    batches = _SHARD_BYTES // (batch_size * record_type(fields).itemsize)
+    return batch_size * max(1, batches)
+
+
+def _pack(answer, fields, top_k):
+    """Answers as an array of records, one for each example."""
+    if top_k is not None:
+        answer = {**answer, **_largest(answer[LOGITS], top_k)}
+    records = np.empty(len(answer[LOGITS]), record_type(fields))
+    for name, _, kind in fields:
+        with np.errstate(over="ignore"):
+            records[name] = answer[name]
+        if not np.isfinite(records[name]).all():
+            raise ValueError(
+                f"Expected answers that {kind} can hold. Received: {np.abs(answer[name]).max():.6g}"
+                f" in {name!r}; record in float32, if they are finite."
+            )
+    return records
+
+
+def _largest(logits, top_k):
+    """The largest logits, their classes, and the logit that each of the others is given."""
+    places = np.argpartition(-logits, top_k - 1, axis=-1)[:, :top_k]
+    rest = np.array(logits, "float64")
+    np.put_along_axis(rest, places, -np.inf, axis=-1)
+    highest = rest.max(-1, keepdims=True)
+    mean = np.exp(rest - highest).sum(-1, keepdims=True) / (logits.shape[-1] - top_k)
+    return {
+        LARGEST: np.take_along_axis(logits, places, axis=-1),
+        PLACES: places,
+        REST: highest + np.log(mean),
+    }
+
+
+def _write(path, records):
+    """Writes an ArrayRecord file whole or not at all."""
+    from array_record.python import array_record_module
+
+    # Small records are read all at once, so they share blocks; large ones are read one by one.
+    group = 1 if records.itemsize > SMALL_RECORD else 1024
+    with atomic_path(path) as temporary:
+        writer = array_record_module.ArrayRecordWriter(str(temporary), f"group_size:{group}")
+        for record in records:
+            writer.write(record.tobytes())
+        writer.close()
+
+
+def _write_index(directory, settings, shards, complete):
+    content = {**settings, "complete": complete, "shards": shards}
+    with atomic_path(directory / INDEX) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _begun(directory, settings):
+    """The finished shards of a record that was broken off, or raises if it is another one."""
+    path = directory / INDEX
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    for name, value in json.loads(json.dumps(settings)).items():
+        if found.get(name) != value:
+            raise ValueError(
+                f"Expected a new directory, or the record of this teacher. Received: {directory}, "
+                f"a record of another {WORDS.get(name, name)}"
+            )
+    shards = found["shards"]
+    return {name: each for name, each in shards.items() if (directory / name).is_file()}

@@ -1,0 +1,240 @@
+"""A recorded teacher teaches as the live one does, and no other record is taken for it."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+import kdzoo.data
+from kdzoo.data import Augmentation, record_teacher, with_recorded_teacher
+
+AUGMENTATION = Augmentation(shift=1, flip=True)
+
+
+@pytest.fixture(scope="module")
+def split():
+    images = np.random.default_rng(0).integers(0, 256, (100, 6, 6, 2)).astype("uint8")
+    return kdzoo.data.from_arrays(images, np.arange(100) % 5, validation=0).train
+
+
+@pytest.fixture
+def net():
+    def make(seed, width=6):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((6, 6, 2))
+        x = keras.layers.Conv2D(width, 3, name="conv")(inputs)
+        x = keras.layers.BatchNormalization(name="stage1")(x)
+        x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+        return keras.Model(inputs, keras.layers.Dense(5, name="logits")(x), name="net")
+
+    return make
+
+
+def as_seen(split, view, seed=7):
+    images = AUGMENTATION(split.images, np.arange(len(split)), seed, view)
+    return images.astype("float32") / 255
+
+
+def answers_of(batches):
+    """Every batch's images, labels and answers, in the order of the stream."""
+    return [keras.tree.map_structure(np.asarray, (images, targets)) for images, targets in batches]
+
+
+@pytest.mark.parametrize("layers", [(), ("conv", "features")])
+@pytest.mark.parametrize("large", [False, True])
+def test_answers_are_those_of_the_images_they_come_with(
+    layers, large, split, net, tmp_path, monkeypatch
+):
+    """Read a view at a time or record by record, from several files."""
+    from kdzoo.data import recorded, recording
+
+    monkeypatch.setattr(recording, "_SHARD_BYTES", 1)
+    for module in (recorded, recording):
+        monkeypatch.setattr(module, "SMALL_RECORD", 0 if large else 1 << 20)
+    teacher = net(0)
+    record_teacher(
+        teacher,
+        split,
+        tmp_path,
+        views=3,
+        layers=layers,
+        augmentation=AUGMENTATION,
+        seed=7,
+        dtype="float32",
+        batch_size=32,
+    )
+    assert len(list(tmp_path.glob("*.arrayrecord"))) == 3 * 4
+    taught = with_recorded_teacher(split, tmp_path, teacher)
+    assert (len(taught), taught.views) == (100, 3)
+    batches = taught.batches(32, shuffle=True, seed=1, indices=True, initial_epoch=1)
+    for epoch in (1, 2, 3, 4):
+        images_seen, seen = as_seen(split, epoch % 3), []
+        expected = {"logits": keras.ops.convert_to_numpy(teacher(images_seen, training=False))}
+        for path in layers:
+            part = keras.Model(teacher.input, teacher.get_layer(path).output)
+            expected[path] = keras.ops.convert_to_numpy(part(images_seen, training=False))
+        for images, targets in answers_of(batches):
+            index = targets["index"]
+            np.testing.assert_array_equal(images, images_seen[index])
+            np.testing.assert_array_equal(targets["label"], split.labels[index])
+            answer = targets["teacher"] if layers else {"logits": targets["teacher"]}
+            assert set(answer) == set(expected)
+            for name, each in answer.items():
+                np.testing.assert_allclose(each, expected[name][index], rtol=1e-5, atol=1e-6)
+            seen += list(index)
+        assert sorted(seen) == list(range(100))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("float32", 1e-5)])
+def test_students_learn_as_from_the_live_teacher(dtype, tolerance, split, net, tmp_path):
+    teacher = net(0, 12)
+    record_teacher(teacher, split, tmp_path, views=2, augmentation=AUGMENTATION, dtype=dtype)
+    histories = []
+    for live in (True, False):
+        student = net(1)
+        losses = kdzoo.losses.SoftTargets(2.0)
+        distiller = kdzoo.Distiller(teacher if live else None, student, losses)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        distiller.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
+        values = []
+        for epoch in range(4):
+            if live:
+                # The same order and the same view of the images.
+                batches = with_recorded_teacher(split, tmp_path)
+                batches = batches.batches(25, shuffle=True, seed=3, initial_epoch=epoch)
+                batches = [(x, y["label"]) for x, y in answers_of(batches)]
+            else:
+                batches = with_recorded_teacher(split, tmp_path, teacher)
+                batches = answers_of(batches.batches(25, True, seed=3, initial_epoch=epoch))
+            for x, y in batches:
+                record.values.append(
+                    float(distiller.train_on_batch(x, y, return_dict=True)["loss"])
+                )
+                distiller.reset_metrics()
+        histories.append(record.values)
+    np.testing.assert_allclose(histories[1], histories[0], rtol=tolerance, atol=tolerance)
+    assert histories[0][-1] < histories[0][0]
+
+
+def test_of_many_classes_the_largest_are_enough(split, net, tmp_path):
+    teacher = net(0)
+    record_teacher(teacher, split, tmp_path, top_k=2, dtype="float32")
+    (_, targets) = answers_of(with_recorded_teacher(split, tmp_path).batches(100))[0]
+    logits = keras.ops.convert_to_numpy(teacher(split.arrays()[0], training=False))
+    found = targets["teacher"]
+    order = np.argsort(-logits, -1)
+    for row, kept, true in zip(order, found, logits, strict=True):
+        np.testing.assert_allclose(kept[row[:2]], true[row[:2]], rtol=1e-5)
+        assert len(np.unique(kept[row[2:]])) == 1
+        np.testing.assert_allclose(np.exp(kept).sum(), np.exp(true).sum(), rtol=1e-5)
+
+
+def test_a_record_that_was_broken_off_is_gone_on_with(split, net, tmp_path, monkeypatch):
+    from kdzoo.data import recording
+
+    monkeypatch.setattr(recording, "_SHARD_BYTES", 1)
+    teacher, whole, part = net(0), tmp_path / "whole", tmp_path / "part"
+    settings = {"views": 2, "augmentation": AUGMENTATION, "batch_size": 20}
+    record_teacher(teacher, split, whole, **settings)
+    usual, written = recording._write, []
+
+    def breaking(path, records):
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        usual(path, records)
+        written.append(path.name)
+
+    monkeypatch.setattr(recording, "_write", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        record_teacher(teacher, split, part, **settings)
+    with pytest.raises(ValueError, match="which was broken off; call `record_teacher` again"):
+        with_recorded_teacher(split, part)
+    monkeypatch.setattr(recording, "_write", lambda path, records: usual(path, records))
+    before = {path.name: path.stat().st_mtime_ns for path in part.glob("*.arrayrecord")}
+    assert len(before) == 4
+    record_teacher(teacher, split, part, **settings)
+    for name, time in before.items():
+        assert (part / name).stat().st_mtime_ns == time
+    assert (part / "index.json").read_text() == (whole / "index.json").read_text()
+
+
+def test_another_record_is_refused(split, net, tmp_path):
+    teacher = net(0)
+    settings = {"views": 2, "augmentation": AUGMENTATION}
+    record_teacher(teacher, split, tmp_path, **settings)
+    other = kdzoo.data.from_arrays(split.images[::-1].copy(), split.labels, validation=0).train
+    again, kind = {"views": 2, "augmentation": AUGMENTATION}, "another kind or of other layers"
+    for complaint, arguments in {
+        "another teacher": (net(1), split, tmp_path, again),
+        "another data set": (teacher, other, tmp_path, again),
+        "another augmentation": (teacher, split, tmp_path, {**again, "augmentation": "default"}),
+        "another views": (teacher, split, tmp_path, {**again, "views": 3}),
+        "another seed": (teacher, split, tmp_path, {**again, "seed": 1}),
+        "another kind or of other layers": (
+            teacher,
+            split,
+            tmp_path,
+            {**again, "layers": ["conv"]},
+        ),
+        "another top_k": (teacher, split, tmp_path, {**again, "top_k": 2}),
+    }.items():
+        *positional, keywords = arguments
+        if keywords.get("augmentation") == "default":
+            keywords["augmentation"] = Augmentation(shift=2)
+        with pytest.raises(ValueError, match=complaint):
+            record_teacher(*positional, **keywords)
+    with pytest.raises(ValueError, match="record of this data set"):
+        with_recorded_teacher(other, tmp_path)
+    with pytest.raises(ValueError, match="record of this teacher"):
+        with_recorded_teacher(split, tmp_path, net(1))
+    with pytest.raises(FileNotFoundError, match="record of a teacher"):
+        with_recorded_teacher(split, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated", "missing"])
+def test_damaged_files_are_refused(damage, split, net, tmp_path):
+    record_teacher(net(0), split, tmp_path)
+    (path,) = tmp_path.glob("*.arrayrecord")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content if damage == "altered" else content[:-1])
+    with pytest.raises(ValueError, match="missing or altered"):
+        with_recorded_teacher(split, tmp_path)
+
+
+def test_a_newer_format_is_refused(split, net, tmp_path):
+    record_teacher(net(0), split, tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps({**index, "format": 2}))
+    with pytest.raises(ValueError, match="in format 2; record again"):
+        with_recorded_teacher(split, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"views": 2}, "one view of images that are not augmented"),
+        ({"views": 0}, "views"),
+        ({"top_k": 5}, "below the number of classes, 5"),
+        ({"dtype": "float64"}, "'float16' or 'float32'"),
+        ({"layers": ["cnov"]}, "Did you mean 'conv'"),
+        ({"augmentation": "usual"}, "'default' or None"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, complaint, split, net, tmp_path):
+    with pytest.raises(ValueError, match=complaint):
+        record_teacher(net(0), split, tmp_path / "new", **arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_answers_too_large_for_half_precision_are_refused(split, net, tmp_path):
+    teacher = net(0)
+    teacher.get_layer("logits").bias.assign([1e5, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match=r"float16 can hold. Received: 1000.*record in float32"):
+        record_teacher(teacher, split, tmp_path)
+    record_teacher(teacher, split, tmp_path, dtype="float32")
