@@ -109,11 +109,10 @@ def test_students_learn_as_from_the_live_teacher(dtype, tolerance, split, net, t
                 batches = with_recorded_teacher(split, tmp_path, teacher)
                 batches = answers_of(batches.batches(25, True, seed=3, initial_epoch=epoch))
             for x, y in batches:
-                record.values.append(
-                    float(distiller.train_on_batch(x, y, return_dict=True)["loss"])
-                )
+                logs = distiller.train_on_batch(x, y, return_dict=True)
+                values.append(float(logs["loss"]))
                 distiller.reset_metrics()
-        histories.append(record.values)
+        histories.append(values)
     np.testing.assert_allclose(histories[1], histories[0], rtol=tolerance, atol=tolerance)
     assert histories[0][-1] < histories[0][0]
 
@@ -172,12 +171,7 @@ def test_another_record_is_refused(split, net, tmp_path):
         "another augmentation": (teacher, split, tmp_path, {**again, "augmentation": "default"}),
         "another views": (teacher, split, tmp_path, {**again, "views": 3}),
         "another seed": (teacher, split, tmp_path, {**again, "seed": 1}),
-        "another kind or of other layers": (
-            teacher,
-            split,
-            tmp_path,
-            {**again, "layers": ["conv"]},
-        ),
+        kind: (teacher, split, tmp_path, {**again, "layers": ["conv"]}),
         "another top_k": (teacher, split, tmp_path, {**again, "top_k": 2}),
     }.items():
         *positional, keywords = arguments
