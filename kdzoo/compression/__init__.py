@@ -41,6 +41,7 @@ __all__ = [
     "Default8BitClusterPreserveQuantizeScheme",
     "Default8BitPrunePreserveQuantizeScheme",
     "Default8BitQuantizeScheme",
+    "FixedQuantizer",
     "LastValueQuantizer",
     "MovingAverageQuantizer",
     "PolynomialDecay",
@@ -53,6 +54,7 @@ __all__ = [
     "QuantizeAnnotate",
     "QuantizeConfig",
     "QuantizedModel",
+    "Quantizer",
     "UpdatePruningStep",
     "cluster_scope",
     "cluster_weights",
@@ -75,6 +77,7 @@ _OF_TFMOT = {
     "ConstantSparsity": "sparsity.keras",
     "Default8BitPrunePreserveQuantizeScheme": "experimental.combine",
     "Default8BitQuantizeScheme": "quantization.keras.default_8bit",
+    "FixedQuantizer": "quantization.keras.quantizers",
     "LastValueQuantizer": "quantization.keras.quantizers",
     "MovingAverageQuantizer": "quantization.keras.quantizers",
     "PolynomialDecay": "sparsity.keras",
@@ -82,6 +85,7 @@ _OF_TFMOT = {
     "PruningPolicy": "sparsity.keras",
     "PruningSchedule": "sparsity.keras",
     "QuantizeConfig": "quantization.keras",
+    "Quantizer": "quantization.keras.quantizers",
 }
 
 

@@ -14,7 +14,6 @@ from kdzoo.compression.hosting import (
     without_hosted_layers,
 )
 from kdzoo.compression.tfmot import check_made_by, cluster, load_tfmot
-from kdzoo.taps import find_layer
 from kdzoo.utils import positive_integer, unknown_name
 
 
@@ -28,7 +27,8 @@ def cluster_weights(
     """Returns a copy of a model, or layer, whose kernels have few values, in training too.
 
     Names and arguments are TF-MOT's. Train the result for a few epochs at a small learning rate,
-    then take `strip_clustering(model)`, whose file compresses well.
+    then take `strip_clustering(model)`, whose file compresses well. Batch normalizations run on
+    their moving statistics meanwhile, and leave them as they are.
 
     Args:
         to_cluster: The trained functional or sequential `keras.Model`; or a `keras.layers.Layer`,
@@ -41,7 +41,8 @@ def cluster_weights(
         cluster_per_channel: Whether each channel of a convolution has values of its own.
 
     Returns:
-        A `ClusteredModel`, not compiled; for a layer a `ClusteredLayer`, for a list a list.
+        A `ClusteredModel`, not compiled; for a layer a `ClusteredLayer`, for a list a list. What is
+        clustered already, as it is.
 
     Raises:
         ValueError: If a layer has no twin in tf_keras, or TF-MOT cannot cluster it, or an argument
@@ -70,6 +71,8 @@ def cluster_weights(
         preserve_sparsity,
         cluster_per_channel,
     )
+    if isinstance(to_cluster, ClusteredModel | ClusteredLayer):
+        return to_cluster
     if isinstance(to_cluster, list):
         return [cluster_weights(each, *settings) for each in to_cluster]
     check_layer_or_model("to_cluster", to_cluster)
@@ -90,8 +93,8 @@ def strip_clustering(model):
     Raises:
         ValueError: If it is another model.
     """
-    is_model = isinstance(model, keras.Model) and not isinstance(model, ClusteredModel)
-    if is_model and hosted_layers(model, ClusteredLayer):
+    kinds = ClusteredLayer, ClusteredModel
+    if isinstance(model, keras.Model) and hosted_layers(model, kinds):
         return without_hosted_layers(model)
     check_made_by("cluster_weights", ClusteredModel, model)
     return model.plain_model()
@@ -141,19 +144,21 @@ class ClusteredModel(HostedModel):
         if left:
             warnings.warn(
                 f"Not clustered in {self.name!r}: {', '.join(left)}. TF-MOT clusters no depthwise "
-                "kernels, and none with hardly more weights than clusters.",
+                "kernels, no frozen layers, and none with hardly more weights than clusters.",
                 stacklevel=3,
             )
 
     def unique_weights(self):
-        """Returns path of a clustered layer -> number of different values in its kernel."""
-        plain = self.plain_model()
-        return {
-            self.paths[layer.layer.name]: len(
-                np.unique(find_layer(plain, self.paths[layer.layer.name]).get_weights()[0])
-            )
-            for layer in self.clustered_layers
-        }
+        """Returns path of a clustered layer -> largest number of values in a clustered kernel."""
+        found = {}
+        for layer in self.clustered_layers:
+            layer.update_clustered_weights_associations()
+            kernels = [
+                np.asarray(layer.get_weight_from_layer(name)) for name in layer.cluster_centroids
+            ]
+            numbers = [len(np.unique(kernel)) for kernel in kernels]
+            found[self.paths[layer.layer.name]] = max(numbers)
+        return found
 
     def _plain_weights(self, layer, order):
         return _clustered_weights(layer, order)
@@ -194,7 +199,7 @@ class ClusteredLayer(HostedLayer):
 
     def _wrap(self, twin):
         wrapped = cluster(twin, _for_tfmot(self._settings))
-        if not hasattr(wrapped, "cluster_centroids"):
+        if not getattr(wrapped, "cluster_centroids", None) and not _will_cluster(wrapped):
             raise ValueError(
                 "Expected a layer that TF-MOT clusters, dense, convolutional but not depthwise, "
                 "recurrent, an embedding, with more weights than clusters. Received: "
@@ -226,6 +231,12 @@ def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, clu
         "preserve_sparsity": bool(preserve_sparsity),
         "cluster_per_channel": bool(cluster_per_channel),
     }
+
+
+def _will_cluster(wrapped):
+    """Whether TF-MOT's wrapper, not built yet, is around a layer with something to cluster."""
+    inner = getattr(wrapped, "layer", None)
+    return inner is not None and bool(inner.get_clusterable_weights())
 
 
 def _for_tfmot(settings):

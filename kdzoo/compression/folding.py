@@ -5,7 +5,13 @@ import numpy as np
 
 from kdzoo.taps import graph_of
 
-_FOLDING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+_FOLDING = (
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Dense,
+)
 
 
 def fold_batch_normalization(model):
@@ -36,36 +42,39 @@ def fold_batch_normalization(model):
     lone, made = _lone(model), {}
 
     def clone(layer):
-        if layer in lone:
-            made[layer] = _convolution(layer)
-        else:
-            made[layer] = layer.__class__.from_config(layer.get_config())
+        if isinstance(layer, keras.Model):
+            return fold_batch_normalization(layer)
+        is_lone = layer in lone
+        made[layer] = (
+            _convolution(layer) if is_lone else type(layer).from_config(layer.get_config())
+        )
         return made[layer]
 
     functions = {"clone_function": clone}
     if not isinstance(model, keras.Sequential):
         functions["call_function"] = _call
-    folded = keras.models.clone_model(model, recursive=True, **functions)
+    folded = keras.models.clone_model(model, **functions)
     for layer, copy in made.items():
         copy.set_weights(_folded_weights(layer) if layer in lone else layer.get_weights())
     return folded
 
 
 def _lone(model):
-    """The batch normalizations of a model, nested ones included, with nothing to be folded into."""
+    """The batch normalizations of a model's own with nothing to be folded into."""
     found = set()
     graph = graph_of(model)
     nodes = [node for level in graph._nodes_by_depth.values() for node in level]
     uses = [id(tensor) for node in nodes for tensor in node.input_tensors]
+    uses += [id(tensor) for tensor in graph.outputs]
     makers = {id(tensor): node.operation for node in nodes for tensor in node.outputs}
+    calls = [node.operation for node in nodes]
     for node in nodes:
         layer = node.operation
-        if isinstance(layer, keras.Model):
-            found |= _lone(layer)
-        elif isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, keras.layers.BatchNormalization):
             (tensor,) = node.input_tensors
             maker = makers.get(id(tensor))
-            if not _takes_a_norm(maker) or uses.count(id(tensor)) > 1:
+            is_shared = uses.count(id(tensor)) > 1 or calls.count(maker) > 1
+            if not _takes_a_norm(maker) or is_shared:
                 found.add(layer)
     return found
 
@@ -90,7 +99,8 @@ def _convolution(layer):
             f"channels). Received: {layer.name!r} over axis {axis} of {rank} dimensions; put it "
             "right after a dense layer or a convolution."
         )
-    return keras.layers.DepthwiseConv2D(1, name=layer.name, dtype=layer.dtype_policy)
+    settings = {"name": layer.name, "dtype": layer.dtype_policy, "trainable": layer.trainable}
+    return keras.layers.DepthwiseConv2D(1, **settings)
 
 
 def _folded_weights(layer):

@@ -8,9 +8,10 @@ model's configuration and the weights; tf_keras opens none.
 import copy
 
 import keras
+import numpy as np
 
 from kdzoo.compression.tfmot import load_tfmot
-from kdzoo.compression.twin import build_twin, twin_of_layer
+from kdzoo.compression.twin import build_twin, check_layers_agree, twin_of_layer
 from kdzoo.taps import find_layer, graph_of
 from kdzoo.utils import unknown_name
 
@@ -31,10 +32,12 @@ class HostedModel(keras.Model):
         ValueError: If a layer of the model has no twin in tf_keras.
     """
 
+    _splits_separable = False
+
     def __init__(self, model, name=None):
         load_tfmot()
         super().__init__(name=name or model.name, dtype=model.dtype_policy, autocast=False)
-        twin = build_twin(model)
+        twin = build_twin(model, self._splits_separable)
         originals = _original_variables(model, twin)
         order = {
             name: [weight.name for weight in twin.model.get_layer(name).weights]
@@ -121,7 +124,8 @@ class HostedModel(keras.Model):
         return self._host.layer(path, self.name)
 
     def call(self, inputs, training=None):
-        outputs = self.wrapped(keras.tree.flatten(inputs), training=bool(training))
+        inputs = self._host.graph._standardize_inputs(inputs)
+        outputs = self.wrapped(inputs, training=bool(training))
         return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
 
     def plain_model(self):
@@ -131,9 +135,13 @@ class HostedModel(keras.Model):
             ValueError: If TF-MOT replaced a layer by several.
         """
         model = keras.saving.deserialize_keras_object(copy.deepcopy(self._host.config))
+        weights = {}
         for name, path in self._host.sources.items():
             layer = self._host.layer_of(name, path, self.name)
-            find_layer(model, path).set_weights(self._plain_weights(layer, self._host.order[name]))
+            weights.setdefault(path, []).extend(self._plain_weights(layer, self._host.order[name]))
+        for path, values in weights.items():
+            find_layer(model, path).set_weights(values)
+        _set_statistics(model, self._host.statistics)
         return model
 
     def _plain_weights(self, layer, order):
@@ -146,12 +154,21 @@ class HostedModel(keras.Model):
         return plain_weights(layer, order)
 
     def get_config(self):
-        return {"model": copy.deepcopy(self._host.config), "name": self.name}
+        statistics = {
+            path: [weight.tolist() for weight in weights]
+            for path, weights in self._host.statistics.items()
+        }
+        return {
+            "model": copy.deepcopy(self._host.config),
+            "name": self.name,
+            "statistics": statistics,
+        }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
         model = keras.saving.deserialize_keras_object(config.pop("model"))
+        _set_statistics(model, config.pop("statistics", {}))
         return cls(model, **config)
 
 
@@ -161,10 +178,11 @@ class _Host:
     def __init__(self, model, twin, wrapped, order):
         self.order = order  # Name of a twin's layer -> names of its weights before the wrapping.
         self.model, self.names, self.sources = wrapped, twin.names, twin.sources
+        self.statistics = twin.statistics
         self.config = keras.saving.serialize_keras_object(model)
         self.config.pop("compile_config", None)
         self.graph = graph_of(model)
-        self.by_name = {getattr(layer, "layer", layer).name: layer for layer in wrapped.layers}
+        self.by_name = {unwrapped(layer).name: layer for layer in wrapped.layers}
 
     def layer(self, path, model_name):
         if path not in self.names:
@@ -182,13 +200,26 @@ class _Host:
 
 def _original_variables(model, twin):
     """Name of a twin's variable -> the variable of the Keras 3 model that it stands for."""
-    return {
-        theirs.name: ours
-        for name, path in twin.sources.items()
-        for ours, theirs in zip(
-            find_layer(model, path).weights, twin.model.get_layer(name).weights, strict=True
-        )
-    }
+    found = {}
+    for name in twin.sources:
+        ours = twin.originals(model, name, lambda layer: layer.weights)
+        theirs = twin.model.get_layer(name).weights
+        found.update(zip((each.name for each in theirs), ours, strict=True))
+    return found
+
+
+def _set_statistics(model, statistics):
+    """Gives adapted `Normalization` layers their statistics: path -> weights."""
+    for path, weights in statistics.items():
+        layer = find_layer(model, path)
+        layer.set_weights([np.asarray(weight, "float32") for weight in weights])
+        layer.finalize_state()
+
+
+def unwrapped(layer):
+    """The layer that TF-MOT wrapped, or the layer itself if it did not."""
+    is_wrapper = type(layer).__module__.startswith("tensorflow_model_optimization")
+    return layer.layer if is_wrapper and hasattr(layer, "layer") else layer
 
 
 def adopt(owner, variables, trainable, originals):
@@ -216,6 +247,8 @@ def adopt(owner, variables, trainable, originals):
         original = originals.get(variable.name)
         if original is not None:
             ours.regularizer, ours.constraint = original.regularizer, original.constraint
+            # TF-MOT's quantization would train what the user froze.
+            ours.trainable = ours.trainable and original.trainable
         owner._track_variable(ours)
 
 
@@ -233,6 +266,7 @@ class HostedLayer(keras.layers.Layer):
         load_tfmot()
         super().__init__(name=name, dtype=layer.dtype_policy, autocast=False, **kwargs)
         self._held = _Held(layer)
+        self.supports_masking = layer.supports_masking
         if hasattr(layer, "_input_shape_arg"):  # Of the first layer of a sequential model.
             self._input_shape_arg = layer._input_shape_arg
         self.supports_jit = False
@@ -245,6 +279,7 @@ class HostedLayer(keras.layers.Layer):
         twin = twin_of_layer(held.layer)
         twin.build(input_shape)
         twin.set_weights(held.layer.get_weights())
+        check_layers_agree(held.layer, twin, input_shape)
         pairs = zip(held.layer.weights, twin.weights, strict=True)
         originals = {theirs.name: ours for ours, theirs in pairs}
         held.order = [weight.name for weight in twin.weights]
@@ -272,8 +307,12 @@ class HostedLayer(keras.layers.Layer):
         """The names of the weights before TF-MOT wrapped the layer."""
         return self._held.order
 
-    def call(self, inputs, training=None):
-        return self.wrapped(inputs, training=bool(training))
+    def call(self, inputs, training=None, mask=None):
+        options = {} if mask is None else {"mask": mask}
+        return self.wrapped(inputs, training=bool(training), **options)
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return self._held.layer.compute_mask(inputs, previous_mask)
 
     def compute_output_shape(self, input_shape):
         return self._held.layer.compute_output_shape(input_shape)
@@ -345,9 +384,10 @@ def wrappers(model):
     return found
 
 
-def hosted_layers(model, kind=HostedLayer):
+def hosted_layers(model, kind=(HostedLayer, HostedModel)):
     """Returns the layers of a kind within a model, nested models and a Distiller's student too."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+    layers = model._flatten_layers(include_self=False)
+    return [layer for layer in layers if isinstance(layer, kind)]
 
 
 def without_hosted_layers(model):
@@ -360,24 +400,45 @@ def without_hosted_layers(model):
     made = {}
 
     def clone(layer):
+        if isinstance(layer, HostedModel):
+            return layer.plain_model()
+        if isinstance(layer, keras.Model):
+            return without_hosted_layers(layer)
         made[layer] = layer.plain_layer() if isinstance(layer, HostedLayer) else _copy(layer)
         return made[layer]
 
-    plain = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    functions = {"clone_function": clone}
+    if not isinstance(model, keras.Sequential):
+        functions["call_function"] = _call_without_masks
+    plain = keras.models.clone_model(model, **functions)
     for layer, new in made.items():
         hosted = isinstance(layer, HostedLayer)
         new.set_weights(layer.plain_weights() if hosted else layer.get_weights())
     return plain
 
 
+def _call_without_masks(layer, *args, **kwargs):
+    """Calls a layer; a mask that a hosted layer was given is not for every layer."""
+    return layer(*args, **{name: each for name, each in kwargs.items() if name != "mask"})
+
+
 def plain_copy(model):
     """Returns the plain Keras 3 model, a new one, of one that is compressed, or None.
+
+    What is pruned is masked first, as the next training step would.
 
     Args:
         model: A hosted model, one with hosted layers, or a Distiller with such a student.
     """
-    for candidate in (model, getattr(model, "student", None)):
-        if isinstance(candidate, HostedModel):
-            return candidate.plain_model()
     model = getattr(model, "student", model)
+    mask_weights(model)
+    if isinstance(model, HostedModel):
+        return model.plain_model()
     return without_hosted_layers(model) if hosted_layers(model) else None
+
+
+def mask_weights(model):
+    """Sets the masked weights of all pruned layers in a model to zero."""
+    for layer in wrappers(model):
+        if getattr(layer, "pruning_vars", None):
+            layer.pruning_obj.weight_mask_op()

@@ -10,10 +10,16 @@ from kdzoo.compression.hosting import (
     HostedModel,
     check_layer_or_model,
     hosted_layers,
+    mask_weights,
     without_hosted_layers,
 )
-from kdzoo.compression.schedules import as_schedule
-from kdzoo.compression.tfmot import check_made_by, load_tfmot, pruning_registry
+from kdzoo.compression.schedules import as_config, as_schedule
+from kdzoo.compression.tfmot import (
+    check_made_by,
+    knows_no_weights,
+    load_tfmot,
+    pruning_registry,
+)
 from kdzoo.compression.twin import twin_of_layer
 
 _PREFIX = "prune_low_magnitude"
@@ -51,7 +57,8 @@ def prune_low_magnitude(
             whatever the schedule's sparsity.
 
     Returns:
-        A `PrunedModel`, not compiled; for a layer a `PrunedLayer`, for a list a list.
+        A `PrunedModel`, not compiled; for a layer a `PrunedLayer`, for a list a list. What is
+        pruned already, and layers that never have weights, such as activations, as they are.
 
     Raises:
         ValueError: If a layer has no twin in tf_keras (see `kdzoo.compression`), nothing in the
@@ -72,7 +79,8 @@ def prune_low_magnitude(
     model = strip_pruning(pruned)
     ```
 
-    Dense layers only:
+    Dense layers only. A layer that the function returns as it is belongs to both models then, and
+    is trained in both:
 
     ```python
     def prune_dense(layer):
@@ -95,7 +103,11 @@ def prune_low_magnitude(
         "block_pooling_type": block_pooling_type,
         "sparsity_m_by_n": sparsity_m_by_n,
     }
+    if isinstance(to_prune, PrunedModel | PrunedLayer):
+        return to_prune
     if not isinstance(to_prune, keras.Model):
+        if not to_prune.weights and _passes(to_prune):
+            return to_prune
         if pruning_policy is not None:
             raise ValueError(
                 "Expected no `pruning_policy` for a single layer, as policies look at the layers "
@@ -117,14 +129,11 @@ def strip_pruning(model):
     Raises:
         ValueError: If it is another model.
     """
-    if isinstance(model, keras.Model) and not isinstance(model, PrunedModel):
-        layers = hosted_layers(model, PrunedLayer)
-        if layers:
-            for layer in layers:
-                layer.wrapped.pruning_obj.weight_mask_op()
-            return without_hosted_layers(model)
+    if isinstance(model, keras.Model) and hosted_layers(model, (PrunedLayer, PrunedModel)):
+        mask_weights(model)
+        return without_hosted_layers(model)
     check_made_by("prune_low_magnitude", PrunedModel, model)
-    model.mask_weights()
+    mask_weights(model)
     return model.plain_model()
 
 
@@ -164,6 +173,8 @@ class PrunedModel(HostedModel):
         import tf_keras
 
         prune, supports = load_tfmot().sparsity.keras.prune_low_magnitude, pruning_registry()
+        if self._chosen is None and self._policy is not None:
+            self._policy.ensure_model_supports_pruning(twin.model)
 
         def wrapped(layer):
             if not self._prunes(layer, supports):
@@ -200,11 +211,14 @@ class PrunedModel(HostedModel):
         """Warns, by name, of layers that have a kernel and will not be pruned."""
         dense = self.left_out(self._chosen)
         if dense:
-            warnings.warn(
-                f"Not pruned in {self.name!r}: {', '.join(dense)}. TF-MOT prunes no depthwise "
-                "kernels, blocks suit matrices only, and 2:4 needs several input channels.",
-                stacklevel=3,
+            why = (
+                "The pruning policy does not allow it."
+                if self._policy is not None
+                else "TF-MOT prunes no depthwise kernels, blocks suit matrices only, and 2:4 needs "
+                "several input channels."
             )
+            message = f"Not pruned in {self.name!r}: {', '.join(dense)}. {why}"
+            warnings.warn(message, stacklevel=3)
 
     def sparsity(self):
         """Returns path of a pruned layer -> share of its prunable weights that are zero."""
@@ -214,11 +228,6 @@ class PrunedModel(HostedModel):
             zeros = sum(np.count_nonzero(value == 0) for value in values)
             found[self.paths[layer.layer.name]] = zeros / sum(value.size for value in values)
         return found
-
-    def mask_weights(self):
-        """Sets the weights that are masked to zero, as the next training step would."""
-        for layer in self.pruned_layers:
-            layer.pruning_obj.weight_mask_op()
 
     def get_config(self):
         return {
@@ -275,6 +284,17 @@ class PrunedLayer(HostedLayer):
         return {**super().get_config(), **_as_config(self._settings)}
 
 
+def _passes(layer):
+    """Whether TF-MOT knows that a layer never has a weight, such as an activation, and passes it.
+
+    Of those with weights that are never pruned it is told instead.
+    """
+    never = keras.layers.BatchNormalization | keras.layers.LayerNormalization
+    if isinstance(layer, never | keras.layers.DepthwiseConv2D):
+        return False
+    return knows_no_weights(layer)
+
+
 def _settings(pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n):
     """The arguments of TF-MOT's `prune_low_magnitude`, from objects or from a configuration."""
     return {
@@ -289,7 +309,7 @@ def _as_config(settings):
     m_by_n = settings["sparsity_m_by_n"]
     return {
         **settings,
-        "pruning_schedule": settings["pruning_schedule"].get_config(),
+        "pruning_schedule": as_config(settings["pruning_schedule"]),
         "block_size": list(settings["block_size"]),
         "sparsity_m_by_n": m_by_n and list(m_by_n),
     }

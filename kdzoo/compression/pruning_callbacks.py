@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kdzoo.compression.hosting import wrappers
+from kdzoo.compression.hosting import mask_weights, wrappers
 from kdzoo.compression.schedules import warn_of_the_schedule
 
 
@@ -24,7 +24,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._pruned = find_pruned(self.model)
         for layer in self._pruned:
-            if int(layer.pruning_step) == -1:
+            if int(layer.pruning_step.numpy()) == -1:
                 layer.pruning_step.assign(0)
         self._looked = False
 
@@ -33,14 +33,13 @@ class UpdatePruningStep(keras.callbacks.Callback):
         if not self._looked and steps:
             schedules = {id(layer.pruning_schedule): layer for layer in self._pruned}
             for layer in schedules.values():
-                first = int(layer.pruning_step) + 1
+                first = int(layer.pruning_step.numpy()) + 1
                 last = first - 1 + steps * (self.params["epochs"] - epoch)
                 warn_of_the_schedule(layer.pruning_schedule, first, last)
         self._looked = True
 
     def on_epoch_end(self, epoch, logs=None):
-        for layer in self._pruned:
-            layer.pruning_obj.weight_mask_op()
+        mask_weights(self.model)
 
 
 class PruningSummaries(keras.callbacks.TensorBoard):

@@ -23,7 +23,8 @@ def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
         quantized_layer_name_prefix: What the wrapped layers' names begin with.
 
     Returns:
-        A `QuantizedModel`, not compiled.
+        A `QuantizedModel`, not compiled. Frozen layers stay frozen; a `SeparableConv2D` is two
+        convolutions in it.
 
     Raises:
         ValueError: If a layer has no twin in tf_keras or TF-MOT cannot quantize it; the error names
@@ -198,7 +199,12 @@ class QuantizeAnnotate(keras.layers.Wrapper):
     def get_config(self):
         config = self.quantize_config
         if config is not None:
-            config = {"class_name": type(config).__name__, "config": config.get_config()}
+            kind = type(config)
+            config = {
+                "class_name": kind.__name__,
+                "registered_name": keras.saving.get_registered_name(kind),
+                "config": config.get_config(),
+            }
         return {**super().get_config(), "quantize_config": config}
 
 
@@ -233,6 +239,8 @@ class QuantizedModel(HostedModel):
         self._prefix, self._annotated_only = prefix, annotated_only
         self._scheme, self._kernels = _scheme(scheme), kernels
         super().__init__(model, name)
+
+    _splits_separable = True
 
     @property
     def scheme(self):
@@ -315,7 +323,8 @@ def _quantize_config(given):
             import tf_keras
 
             known = tf_keras.utils.get_registered_object(given["class_name"])
-        known = known or keras.saving.get_registered_object(given["class_name"])
+        for name in (given.get("registered_name"), given["class_name"]):
+            known = known or keras.saving.get_registered_object(name)
         if known is None:
             raise ValueError(
                 "Expected a `QuantizeConfig` that is known here; register your own with "

@@ -21,6 +21,7 @@ def as_schedule(given):
         return schedules.ConstantSparsity(0.5, 0)
     if isinstance(given, dict):
         known = getattr(schedules, given["class_name"], None)
+        known = known or keras.saving.get_registered_object(given.get("registered_name"))
         known = known or keras.saving.get_registered_object(given["class_name"])
         if known is None:
             raise ValueError(
@@ -61,12 +62,26 @@ def warn_of_the_schedule(schedule, first, last):
         )
         return
     final = getattr(schedule, "final_sparsity", None)
-    if final is not None and schedule.end_step > last:
-        latest = begin + (end - begin) // frequency * frequency
-        reached = float(schedule(latest)[1])
+    if final is None:
+        return
+    latest = begin + (end - begin) // frequency * frequency
+    reached = float(schedule(latest)[1])
+    if reached < final - 5e-4:
+        remedy = (
+            f"it ends at step {schedule.end_step}, this training at step {last}; lower `end_step` "
+            "or train longer"
+            if schedule.end_step > last
+            else f"it fires every {frequency} steps, last at step {latest}, and ends at step "
+            f"{schedule.end_step}; make `end_step - begin_step` a multiple of `frequency`"
+        )
         warnings.warn(
-            f"The pruning schedule ends at step {schedule.end_step}, this training at step {last}: "
-            f"it reaches a sparsity of {reached:.2f} instead of {final}; lower `end_step` or train "
-            "longer.",
+            f"The pruning schedule reaches a sparsity of {reached:.3f} instead of {final}: "
+            f"{remedy}.",
             stacklevel=3,
         )
+
+
+def as_config(schedule):
+    """Returns the configuration of a schedule, from which `as_schedule` makes it again."""
+    name = keras.saving.get_registered_name(type(schedule))
+    return {**schedule.get_config(), "registered_name": name}

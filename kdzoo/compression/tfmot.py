@@ -43,6 +43,12 @@ def check_model(argument, model):
             "Expected a functional or sequential `keras.Model`. Received: "
             f"{argument}={model!r} of type {type(model).__name__}"
         )
+    if any(hasattr(layer, "wrapped_layer") for layer in model._flatten_layers()):
+        raise ValueError(
+            "Expected a plain model. Received: "
+            f"{model.name!r}, which is being pruned, clustered or quantized already: pass "
+            "`strip_pruning(model)` or `strip_clustering(model)`."
+        )
 
 
 def check_made_by(verb, kind, model):
@@ -71,6 +77,16 @@ def pruning_registry():
         return ["kernel"] if is_recurrent else registry._weight_names(layer)
 
     return names
+
+
+def knows_no_weights(layer):
+    """Whether TF-MOT's registry says that Keras 3 layers of this kind have nothing to prune."""
+    load_tfmot()
+    import tf_keras
+    from tensorflow_model_optimization.python.core.sparsity.keras import prune_registry
+
+    theirs = getattr(tf_keras.layers, type(layer).__name__, None)
+    return prune_registry.PruneRegistry._LAYERS_WEIGHTS_MAP.get(theirs) == []
 
 
 def output_config():
@@ -111,7 +127,11 @@ def cluster(twin, settings):
 
     def wrapped(layer):
         # What has nothing to cluster need not be wrapped, and TF-MOT may not know it.
-        if not layer.weights or not registry.supports(layer):
+        if not layer.trainable_weights or not registry.supports(layer):
+            return layer
+        kernels = [weight for weight in layer.weights if len(weight.shape) > 1]
+        sizes = [weight.shape.num_elements() for weight in kernels]
+        if sizes and min(sizes) <= settings["number_of_clusters"]:
             return layer
         return tools._cluster_weights(layer, **settings)
 

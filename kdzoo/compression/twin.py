@@ -23,15 +23,30 @@ class Twin:
             twin's layer whose output is that layer's.
         sources: Name of a twin's layer with weights -> path of the layer whose weights it has.
         annotations: Name of a twin's layer that was marked for quantization -> how, or None.
+        parts: Name of a twin's layer that is one of two -> the slice of the weights that it has.
+        statistics: Path of an adapted `Normalization` -> its weights, which the twin has as
+            constants.
     """
 
     model: object
     names: dict
     sources: dict
     annotations: dict
+    parts: dict
+    statistics: dict
+
+    def originals(self, model, name, values):
+        """Returns what one of the twin's layers has of a layer of the Keras 3 model.
+
+        Args:
+            model: The Keras 3 model.
+            name: Name of the twin's layer.
+            values: Function from a layer to the list that is divided, such as its weights.
+        """
+        return values(find_layer(model, self.sources[name]))[self.parts.get(name, slice(None))]
 
 
-def build_twin(model):
+def build_twin(model, split_separable=False):
     """Builds the twin of a functional or sequential Keras 3 model and checks that it agrees.
 
     Shared layers stay shared, nested models are flattened, and operations such as `x + y` become
@@ -39,6 +54,7 @@ def build_twin(model):
 
     Args:
         model: A built functional or sequential `keras.Model`.
+        split_separable: Whether a `SeparableConv2D` becomes two layers, as TF-MOT quantizes it.
 
     Returns:
         The `Twin`. It has copies of the weights and no initializers, regularizers or constraints.
@@ -55,13 +71,16 @@ def build_twin(model):
         tf_keras.Input(tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=tensor.name)
         for tensor in graph.inputs
     ]
-    builder = _Builder(tf_keras)
+    builder = _Builder(tf_keras, split_separable)
     outputs = builder.run(graph, inputs)
-    twin = tf_keras.Model(inputs, keras.tree.flatten(outputs), name=model.name)
-    for name, path in builder.sources.items():
-        twin.get_layer(name).set_weights(find_layer(model, path).get_weights())
-    check_agreement(model, twin)
-    return Twin(twin, builder.names, builder.sources, builder.annotations)
+    made = tf_keras.Model(inputs, keras.tree.flatten(outputs), name=model.name)
+    of_layers = builder.names, builder.sources, builder.annotations
+    twin = Twin(made, *of_layers, builder.parts, builder.statistics)
+    for name in twin.sources:
+        weights = twin.originals(model, name, lambda layer: layer.get_weights())
+        made.get_layer(name).set_weights(weights)
+    check_agreement(model, made)
+    return twin
 
 
 def twin_of_layer(layer):
@@ -85,35 +104,46 @@ def twin_of_layer(layer):
 class _Builder:
     """Rebuilds graphs with tf_keras layers, each Keras 3 layer once however often it is called."""
 
-    def __init__(self, tf_keras):
-        self.tf_keras = tf_keras
+    def __init__(self, tf_keras, split_separable=False):
+        self.tf_keras, self.split_separable = tf_keras, split_separable
         self.layers, self.names, self.sources, self.annotations = {}, {}, {}, {}
+        self.parts, self.statistics = {}, {}
         self._taken = set()
 
-    def run(self, graph, inputs, path="", training=None):
+    def run(self, graph, inputs, path=""):
         """Returns the outputs of a graph for tf_keras tensors, in the model's structure."""
 
         def call(operation, *args, **kwargs):
-            return self._call(operation, args, kwargs, path, training)
+            return self._call(operation, args, kwargs, path)
 
         return graph_of(graph)._run_through_graph(inputs, lambda operation: operation, call)
 
-    def _call(self, operation, args, kwargs, path, training):
+    def _call(self, operation, args, kwargs, path):
         where = f"{path}{operation.name}"
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
-        training = kwargs.get("training", training)
+        # Whether a graph is in training, its layers are told by each call: what was recorded of
+        # it when the graph was made counts no more than it does in Keras 3.
+        kwargs = {k: v for k, v in kwargs.items() if v is not None and k != "training"}
+        if isinstance(operation, keras.layers.Layer):
+            # A mask that Keras 3 hands on; tf_keras hands on its own.
+            kwargs = {k: v for k, v in kwargs.items() if not isinstance(v, _Mask)}
+        elif _makes_a_mask(operation, args, kwargs):
+            return _Mask(operation)
+        for mask in keras.tree.flatten([args, list(kwargs.values())]):
+            if isinstance(mask, _Mask):
+                kind = f"keras.ops operation {type(mask.operation).__name__}"
+                raise no_twin(mask.operation.name, kind, "tf_keras has no layer for it")
         if isinstance(operation, keras.Model):
             inputs = keras.tree.flatten(args) + keras.tree.flatten(kwargs.get("inputs", []))
-            outputs = self.run(operation, inputs, f"{where}/", training)
+            outputs = self.run(operation, inputs, f"{where}/")
             self._remember_nested(where, outputs)
             return outputs
         if not isinstance(operation, keras.layers.Layer):
             return operations.apply(operation, args, kwargs, self.unique(where), self.tf_keras)
-        layer, activation = self._layer(operation, where)
-        if training is not None and "training" in inspect.signature(operation.call).parameters:
-            kwargs["training"] = training
-        outputs = layer(*args, **kwargs)
-        last = layer.name
+        chain, activation = self._layer(operation, where)
+        outputs = chain[0](*args, **kwargs)
+        for layer in chain[1:]:
+            outputs = layer(outputs)
+        last = chain[-1].name
         if activation:
             name = self.unique(f"{where}_{activation}")
             outputs = operations.activate(activation, outputs, name, self.tf_keras)
@@ -136,19 +166,46 @@ class _Builder:
         return free
 
     def _layer(self, layer, where):
-        """The twin of a layer, and the activation that it needs after it because it has none."""
+        """The twin of a layer, a list of one or two, and the activation that it needs after it."""
         if id(layer) not in self.layers:
             # Marked for quantization: the twin is that of the layer within, under its name.
             marked = getattr(layer, "annotated_layer", None)
             made = layer if marked is None else marked
             name = self.unique(where.removesuffix(layer.name) + made.name)
-            twin, activation = self._make(made, where, name)
-            if marked is not None:
-                self.annotations[twin.name] = layer.quantize_config
-            self.layers[id(layer)] = twin, activation
-            if layer.weights and not isinstance(layer, keras.layers.Normalization):
-                self.sources[twin.name] = where
+            chain, activation = self._chain(made, where, name)
+            self.layers[id(layer)] = chain, activation
+            for twin in chain:
+                if marked is not None:
+                    is_last = twin is chain[-1]
+                    self.annotations[twin.name] = layer.quantize_config if is_last else None
+                if layer.weights and not isinstance(made, keras.layers.Normalization):
+                    self.sources[twin.name] = where
+            if isinstance(made, keras.layers.Normalization) and layer.weights:
+                self.statistics[where] = layer.get_weights()
         return self.layers[id(layer)]
+
+    def _chain(self, layer, where, name):
+        if not (self.split_separable and type(layer) is keras.layers.SeparableConv2D):
+            twin, activation = self._make(layer, where, name)
+            return [twin], activation
+        first, second = self._separated(layer, self.unique(f"{name}_depthwise"), name)
+        twins, activations = zip(
+            self._make(first, where, first.name), self._make(second, where, name), strict=True
+        )
+        self.parts[twins[0].name], self.parts[twins[1].name] = slice(0, 1), slice(1, None)
+        return list(twins), activations[1]
+
+    def _separated(self, layer, first, second):
+        """The two convolutions that a separable one consists of."""
+        config = layer.get_config()
+        common = {"data_format": layer.data_format, "dtype": layer.dtype_policy}
+        common["trainable"] = layer.trainable
+        of_depthwise = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+        given = {field: config[field] for field in of_depthwise}
+        depthwise = keras.layers.DepthwiseConv2D(**given, use_bias=False, name=first, **common)
+        given = {field: config[field] for field in ("filters", "use_bias", "activation")}
+        pointwise = keras.layers.Conv2D(kernel_size=1, **given, name=second, **common)
+        return depthwise, pointwise
 
     def _make(self, layer, where, name):
         kind = type(layer).__name__
@@ -166,20 +223,37 @@ class _Builder:
             raise no_twin(where, kind, f"tf_keras has no activation {_named(activation)}")
         if kind == "Activation" and composed:
             config["activation"] = "linear"
+        inner = config.get("recurrent_activation")
+        if inner is not None and inner not in operations.SHARED:
+            raise no_twin(where, kind, f"tf_keras has no recurrent activation {_named(inner)}")
         arguments = self._arguments(layer, config, theirs, where)
         if isinstance(layer, keras.layers.Bidirectional):
-            inner, _ = self._make(layer.forward_layer, f"{where}/forward", "forward")
-            back, _ = self._make(layer.backward_layer, f"{where}/backward", "backward")
+            inner = self._within(layer.forward_layer, where, "forward")
+            back = self._within(layer.backward_layer, where, "backward")
             arguments.update(layer=inner, backward_layer=back)
         elif isinstance(layer, keras.layers.Wrapper):
-            arguments["layer"], _ = self._make(layer.layer, f"{where}/{layer.layer.name}", "inner")
+            arguments["layer"] = self._within(layer.layer, where, "inner")
         arguments.update(name=name, dtype=layer.dtype_policy.name)
-        return theirs(**arguments), composed
+        try:
+            return theirs(**arguments), composed
+        except (TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise no_twin(where, kind, f"tf_keras does not make it ({reason})") from error
+
+    def _within(self, layer, where, name):
+        """The twin of the layer in a wrapper."""
+        path = f"{where}/{layer.name}"
+        twin, activation = self._make(layer, path, name)
+        if activation:
+            kind = type(layer).__name__
+            raise no_twin(path, kind, f"tf_keras has no activation {activation!r} in a wrapper")
+        return twin
 
     def _arguments(self, layer, config, theirs, where):
         """What of a layer's configuration the layer of tf_keras takes."""
         kind = type(layer).__name__
-        if config.get("activity_regularizer") is not None:
+        regularizes = isinstance(layer, keras.layers.ActivityRegularization)
+        if regularizes or config.get("activity_regularizer") is not None:
             raise no_twin(where, kind, "an activity regularizer cannot be carried over")
         if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
             raise no_twin(where, kind, "it is quantized or has LoRA enabled")
@@ -194,6 +268,8 @@ class _Builder:
             renamed = _RENAMED.get((kind, name), name)
             if renamed in known:
                 arguments[renamed] = value
+            elif name == "data_format" and value == keras.config.image_data_format():
+                continue
             elif name in usual and value not in (usual[name].default, None):
                 raise no_twin(where, kind, f"tf_keras knows no {name}={value!r}")
         return arguments
@@ -212,6 +288,21 @@ class _Builder:
             name=name,
             dtype=layer.dtype_policy.name,
         )
+
+
+class _Mask:
+    """Stands for a mask that Keras 3 makes in the graph, and tf_keras behind the scenes."""
+
+    def __init__(self, operation):
+        self.operation = operation
+
+
+def _makes_a_mask(operation, args, kwargs):
+    """Whether an operation may be one that makes a mask, or changes one."""
+    if type(operation).__name__ == "NotEqual":
+        return True
+    given = keras.tree.flatten([args, list(kwargs.values())])
+    return any(isinstance(each, _Mask) for each in given)
 
 
 def no_twin(where, kind, reason):
@@ -240,9 +331,31 @@ def check_agreement(model, twin, seed=0):
             of its largest value where that is above 1, or than 1e-3 of it where that is small.
     """
     random = np.random.default_rng(seed)
-    inputs = [_random_input(random, tensor) for tensor in model.inputs]
-    ours = keras.tree.flatten(model(_as_structure(model, inputs), training=False))
-    theirs = keras.tree.flatten(twin(inputs, training=False))
+    inputs = [_random_input(random, tensor.shape, tensor.dtype) for tensor in model.inputs]
+    ours = model(_as_structure(model, inputs), training=False)
+    _check_equal(model, ours, twin(inputs, training=False))
+
+
+def check_layers_agree(layer, twin, input_shape, seed=0):
+    """Raises unless a built layer of one input and its twin give the same outputs.
+
+    Args:
+        layer: The Keras 3 layer.
+        twin: The tf_keras layer.
+        input_shape: Shape of the input, with None for unknown sizes.
+        seed: As in `check_agreement`.
+
+    Raises:
+        RuntimeError: As `check_agreement`.
+    """
+    dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype
+    inputs = _random_input(np.random.default_rng(seed), input_shape, "float32")
+    inputs = keras.ops.cast(inputs, dtype)
+    _check_equal(layer, layer(inputs, training=False), twin(inputs, training=False))
+
+
+def _check_equal(model, ours, theirs):
+    ours, theirs = keras.tree.flatten(ours), keras.tree.flatten(theirs)
     half = any("16" in str(keras.backend.standardize_dtype(each.dtype)) for each in ours)
     half = half or "16" in str(model.dtype_policy.compute_dtype)
     for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
@@ -260,12 +373,12 @@ def check_agreement(model, twin, seed=0):
             )
 
 
-def _random_input(random, tensor):
-    shape = [2 if tensor.shape[0] is None else tensor.shape[0]]
-    shape += [32 if size is None else size for size in tensor.shape[1:]]
-    if "int" in tensor.dtype or tensor.dtype == "bool":
-        return random.integers(0, 2, shape).astype(tensor.dtype)
-    return random.random(shape).astype(tensor.dtype)
+def _random_input(random, shape, dtype):
+    shape = [2 if shape[0] is None else shape[0], *shape[1:]]
+    shape = [32 if size is None else size for size in shape]
+    if "int" in dtype or dtype == "bool":
+        return random.integers(0, 2, shape).astype(dtype)
+    return random.random(shape).astype(dtype)
 
 
 def _as_structure(model, inputs):

@@ -209,7 +209,6 @@ def test_nested_models_are_stripped_too(data):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda: prune(keras.layers.ReLU(name="relu")), "layer that TF-MOT prunes.*'relu'"),
         (lambda: prune(keras.layers.DepthwiseConv2D(3, name="deep")), "TF-MOT prunes.*'deep'"),
         (lambda: prune_low_magnitude("conv"), "`keras.layers.Layer`, or a list"),
         (lambda: cluster_weights(None, 4), "`keras.layers.Layer`, or a list"),
@@ -235,6 +234,16 @@ def test_nested_models_are_stripped_too(data):
 def test_bad_layers_are_refused(change, complaint):
     with pytest.raises(ValueError, match=complaint):
         change()
+
+
+def test_what_has_nothing_to_prune_or_is_pruned_passes(net):
+    relu, dense = keras.layers.ReLU(), prune(keras.layers.Dense(2))
+    assert prune_low_magnitude([relu, dense]) == [relu, dense]
+    with (
+        pytest.warns(UserWarning, match="Not pruned"),
+        pytest.raises(ValueError, match="being pruned, clustered or quantized already"),
+    ):
+        kdzoo.compression.quantize_model(prune_low_magnitude(net()))
 
 
 def test_models_without_such_layers_are_refused(net, data):
