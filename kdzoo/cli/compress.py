@@ -114,10 +114,10 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
     for message in dict.fromkeys(str(each.message) for each in said if _is_ours(each)):
         typer.echo(f"Note: {message}", err=True)
     with terminal.working("Converting and measuring"), terminal.quiet():
-        report = recipes.export(compressed, output, compression, data)
         home.mkdir(parents=True, exist_ok=True)
         with atomic_path(home / "model.keras") as path:
             compressed.save(path)
+        report = recipes.export(compressed, output, compression, data)
         with tempfile.TemporaryDirectory() as folder:
             plain = Compression()
             before = recipes.export(model, pathlib.Path(folder) / "before.tflite", plain, data)

@@ -15,12 +15,13 @@ from kdzoo.compression.hosting import (
 )
 from kdzoo.compression.schedules import as_config, as_schedule
 from kdzoo.compression.tfmot import (
+    carrying_masks,
     check_made_by,
     knows_no_weights,
     load_tfmot,
     pruning_registry,
 )
-from kdzoo.compression.twin import twin_of_layer
+from kdzoo.compression.twin import check_agreement, twin_of_layer
 
 _PREFIX = "prune_low_magnitude"
 
@@ -168,6 +169,7 @@ class PrunedModel(HostedModel):
         )
         self._policy, self._chosen = pruning_policy, layers_to_prune
         super().__init__(model, name)
+        check_agreement(model, self.wrapped)  # As long as nothing is masked.
 
     def _wrap(self, twin):
         import tf_keras
@@ -179,7 +181,7 @@ class PrunedModel(HostedModel):
         def wrapped(layer):
             if not self._prunes(layer, supports):
                 return layer
-            return prune(layer, **self._settings)
+            return carrying_masks(prune(layer, **self._settings))
 
         model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
         self._chosen = [layer.layer.name for layer in _pruned_layers(model)]
@@ -278,7 +280,8 @@ class PrunedLayer(HostedLayer):
                 "Expected a kernel that suits the pattern: blocks are for matrices, 2:4 needs "
                 f"several input channels. Received: layer {twin.name!r}"
             )
-        return load_tfmot().sparsity.keras.prune_low_magnitude(twin, **self._settings)
+        prune = load_tfmot().sparsity.keras.prune_low_magnitude
+        return carrying_masks(prune(twin, **self._settings))
 
     def get_config(self):
         return {**super().get_config(), **_as_config(self._settings)}

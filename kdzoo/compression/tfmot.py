@@ -99,6 +99,21 @@ def output_config():
     return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
 
 
+def carrying_masks(wrapper):
+    """Returns one of TF-MOT's wrappers, made to hand masks on as the layer within does.
+
+    It is not to be called yet. TF-MOT's own lose the mask of an embedding, and hand on masks to
+    layers that take none.
+    """
+    inner = getattr(wrapper, "layer", None)
+    if inner is not None:
+        wrapper.supports_masking = inner.supports_masking
+        wrapper.compute_mask = inner.compute_mask
+        wrapper._compute_mask_overridden = True
+        wrapper._call_spec._expects_mask_arg = inner._call_spec.expects_mask_arg
+    return wrapper
+
+
 def cluster_preserving():
     """Returns TF-MOT's scheme of cluster-preserving quantization, and its registry of layers."""
     load_tfmot()
@@ -133,7 +148,7 @@ def cluster(twin, settings):
         sizes = [weight.shape.num_elements() for weight in kernels]
         if sizes and min(sizes) <= settings["number_of_clusters"]:
             return layer
-        return tools._cluster_weights(layer, **settings)
+        return carrying_masks(tools._cluster_weights(layer, **settings))
 
     if not isinstance(twin, tf_keras.Model):
         return wrapped(twin)

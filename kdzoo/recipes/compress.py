@@ -28,10 +28,18 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
         history of its training.
 
     Raises:
-        ValueError: If a setting is out of range, the teacher is missing, or TF-MOT cannot take
-            the model; the error names the layer and the remedy.
+        ValueError: If a setting is out of range, the teacher is missing, the model ends in a
+            softmax, the directory holds the run of another model, teacher or setting, or TF-MOT
+            cannot take the model; the error names the layer and the remedy.
     """
+    from kdzoo.models.logits import final_activation
+
     compression.check()
+    if final_activation(model) is not None:
+        raise ValueError(
+            f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
+            f"{final_activation(model)}; pass `kdzoo.as_logits(model)`."
+        )
     if compression.taught and teacher is None:
         raise ValueError("Expected a teacher, as compression.taught is True. Received: None")
     histories = {}
@@ -67,11 +75,24 @@ class _Step:
             self.compression.epochs,
             home,
             validation_data=self.data.validation and self.data.validation.batches(500),
-            settings={"step": self.step, **_settings(self.compression, self.seed)},
+            settings={"step": self.step, **self._identity(model)},
             callbacks=[*more, CompressionMonitor(), *callbacks],
             verbose=verbose,
         )
         return strip(wrapped), history
+
+    def _identity(self, model):
+        """What a checkpoint is recognized by: the settings, the models and the data."""
+        from kdzoo.data.recorded import fingerprint_of_model
+
+        teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
+        return {
+            **dataclasses.asdict(self.compression),
+            "seed": self.seed,
+            "model": fingerprint_of_model(model),
+            "teacher": teacher,
+            "data": [self.data.name, self.data.version, len(self.data.train)],
+        }
 
     def _prune(self, model):
         from kdzoo.compression import (
@@ -146,11 +167,6 @@ class _Step:
 
 def _every(steps):
     return max(1, steps // _UPDATES)
-
-
-def _settings(compression, seed):
-    """What a checkpoint is recognized by."""
-    return {**dataclasses.asdict(compression), "seed": seed}
 
 
 def export(model, path, compression, data, min_agreement=0.9):

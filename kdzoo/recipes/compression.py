@@ -67,10 +67,10 @@ class Compression:
             raise unknown_name("quantization", self.quantize, QUANTIZE)
         for name in ("epochs", "batch_size"):
             positive_integer(name, getattr(self, name))
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(
-                f"Expected learning_rate above 0. Received: learning_rate={self.learning_rate!r}"
-            )
+        for name in ("learning_rate", "temperature"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"Expected {name} above 0. Received: {name}={value!r}")
         checks.share(self.student_loss_weight)
         check_sparse(self.sparse, "int8" if self.quantize == "qat" else self.quantize)
 

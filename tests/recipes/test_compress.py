@@ -155,6 +155,19 @@ def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
         np.testing.assert_allclose(resumed[step]["loss"], history["loss"], rtol=1e-4)
 
 
+def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_path):
+    compression = Compression(0.5, epochs=1, batch_size=256, augment=False, taught=True)
+    arguments = {"data": data, "directory": tmp_path, "verbose": 0}
+    compress(trained, compression, **arguments, teacher=trained)
+    other = keras.models.clone_model(trained)
+    for model, teacher in ((other, trained), (trained, other)):
+        with pytest.raises(ValueError, match="with other settings"):
+            compress(model, compression, **arguments, teacher=teacher)
+    probabilities = keras.Sequential([trained, keras.layers.Softmax()])
+    with pytest.raises(ValueError, match="which ends in a softmax"):
+        compress(probabilities, compression, **arguments, teacher=trained)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -165,6 +178,8 @@ def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
         ({"quantize": "int9"}, "Did you mean 'int8'"),
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": 0}, "learning_rate=0"),
+        ({"learning_rate": "1"}, "learning_rate='1'"),
+        ({"temperature": -1}, "temperature=-1"),
         ({"student_loss_weight": 2}, "student_loss_weight"),
         ({"sparse": True, "quantize": "qat"}, "sparse=True"),
         ({"prune": 0.5, "taught": True}, "Expected a teacher"),
