@@ -66,7 +66,7 @@ def warn_of_the_schedule(schedule, first, last):
         return
     latest = begin + (end - begin) // frequency * frequency
     reached = float(schedule(latest)[1])
-    if reached < final - 5e-4:
+    if reached < final - 5e-3:
         remedy = (
             f"it ends at step {schedule.end_step}, this training at step {last}; lower `end_step` "
             "or train longer"
@@ -75,7 +75,7 @@ def warn_of_the_schedule(schedule, first, last):
             f"{schedule.end_step}; make `end_step - begin_step` a multiple of `frequency`"
         )
         warnings.warn(
-            f"The pruning schedule reaches a sparsity of {reached:.3f} instead of {final}: "
+            f"The pruning schedule reaches a sparsity of {reached:.2f} instead of {final}: "
             f"{remedy}.",
             stacklevel=3,
         )

@@ -84,7 +84,7 @@ def test_the_model_itself_is_left_alone(net, data):
     plain = net()
     before, config = plain.get_weights(), plain.get_config()
     nodes = [len(layer._outbound_nodes) for layer in plain.layers]
-    pruned = compiled(prune_low_magnitude(plain, every_step(steps=8)))
+    pruned = compiled(prune_low_magnitude(plain, every_step(steps=9)))
     np.testing.assert_allclose(
         pruned.predict(data[0], verbose=0), plain.predict(data[0], verbose=0), atol=1e-6
     )
@@ -245,7 +245,7 @@ def test_bad_arguments_are_refused(net, data):
 def test_summaries_for_tensorboard(net, data, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    pruned = compiled(prune_low_magnitude(net(), every_step(0.5, 8)))
+    pruned = compiled(prune_low_magnitude(net(), every_step(0.5, 9)))
     callbacks = [UpdatePruningStep(), compression.PruningSummaries(str(tmp_path))]
     pruned.fit(*data, BATCH, epochs=2, verbose=0, callbacks=callbacks)
     events = EventAccumulator(str(tmp_path / "train"))
