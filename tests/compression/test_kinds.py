@@ -274,7 +274,7 @@ def test_activity_regularization_is_refused():
 
 
 @keras.saving.register_keras_serializable("kdzoo_tests")
-class OwnSchedule(PruningSchedule if keras.backend.backend() == "tensorflow" else object):
+class OwnSchedule(PruningSchedule):
     def __init__(self, begin_step):
         self.begin_step, self.end_step, self.frequency = begin_step, -1, 1
 
@@ -297,7 +297,7 @@ def test_registered_schedules_load(tmp_path):
 
 
 @keras.saving.register_keras_serializable("kdzoo_tests")
-class NothingQuantized(QuantizeConfig if keras.backend.backend() == "tensorflow" else object):
+class NothingQuantized(QuantizeConfig):
     def get_weights_and_quantizers(self, layer):
         return []
 

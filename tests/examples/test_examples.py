@@ -15,7 +15,8 @@ def test_there_are_examples():
     assert len(EXAMPLES) >= 8
 
 
-SLOW = {"08_mobilenet_v2"}  # TF-MOT wraps its 155 layers in a minute or two.
+# Half a minute each, and like others of their kind; the last takes minutes.
+SLOW = {"02_attention", "03_relations", "05_pruning", "07_clustering", "08_mobilenet_v2"}
 
 
 @pytest.mark.tensorflow

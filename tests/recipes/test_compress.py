@@ -60,7 +60,20 @@ ROADS = [
 ]
 
 
-@pytest.mark.parametrize("road", ROADS, ids=lambda road: "-".join(map(str, road.values())))
+SLOW = ROADS[2:6]  # Their steps are taken by others too.
+
+
+@pytest.mark.parametrize(
+    "road",
+    [
+        pytest.param(
+            road,
+            id="-".join(map(str, road.values())),
+            marks=[pytest.mark.large] * (road in SLOW),
+        )
+        for road in ROADS
+    ],
+)
 def test_every_road_arrives(road, trained, data, tmp_path):
     before = [weight.copy() for weight in trained.get_weights()]
     compression = Compression(**road, epochs=2, batch_size=32, augment=False)
