@@ -32,7 +32,16 @@ SHARED = {
     "losses": {"base", "divergence"},
     "models": {"blocks", "logits"},
     "schemes": {"training"},
-    "compression": {"hosting", "operations", "preserving", "schedules", "tfmot", "twin"},
+    "compression": {
+        "hosted_layer",
+        "hosting",
+        "operations",
+        "preserving",
+        "schedules",
+        "tfmot",
+        "twin",
+        "within",
+    },
 }
 ONLY_IN = {"tensorflow_model_optimization": "kdzoo/compression/tfmot.py"}
 

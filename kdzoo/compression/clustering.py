@@ -5,15 +5,10 @@ import warnings
 import keras
 import numpy as np
 
-from kdzoo.compression.hosting import (
-    HostedLayer,
-    HostedModel,
-    check_layer_or_model,
-    hosted_layers,
-    plain_weights,
-    without_hosted_layers,
-)
+from kdzoo.compression.hosted_layer import HostedLayer
+from kdzoo.compression.hosting import HostedModel, plain_weights
 from kdzoo.compression.tfmot import check_made_by, cluster, load_tfmot
+from kdzoo.compression.within import check_layer_or_model, hosted_layers, without_hosted_layers
 from kdzoo.utils import positive_integer, unknown_name
 
 

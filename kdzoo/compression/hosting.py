@@ -1,4 +1,4 @@
-"""The host: what TF-MOT wrapped, inside a Keras 3 model or layer.
+"""The host: what TF-MOT wrapped, inside a Keras 3 model.
 
 TF-MOT takes tf_keras models only. Here it is given the tf_keras twin of a Keras 3 model, and what
 it makes of it computes inside a `keras.Model` that owns its variables. Files hold the Keras 3
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kdzoo.compression.tfmot import load_tfmot
-from kdzoo.compression.twin import build_twin, check_layers_agree, twin_of_layer
+from kdzoo.compression.twin import build_twin
 from kdzoo.taps import find_layer, graph_of
 from kdzoo.utils import unknown_name
 
@@ -252,193 +252,7 @@ def adopt(owner, variables, trainable, originals):
         owner._track_variable(ours)
 
 
-class HostedLayer(keras.layers.Layer):
-    """A Keras 3 layer that computes as TF-MOT's wrapper around its tf_keras twin.
-
-    A subclass says, in `_wrap`, what TF-MOT makes of the twin.
-
-    Args:
-        layer: The `keras.layers.Layer`, built or not; it is copied.
-        name: Name of the new layer.
-    """
-
-    def __init__(self, layer, name=None, **kwargs):
-        load_tfmot()
-        super().__init__(name=name, dtype=layer.dtype_policy, autocast=False, **kwargs)
-        self._held = _Held(layer)
-        self.supports_masking = layer.supports_masking
-        if hasattr(layer, "_input_shape_arg"):  # Of the first layer of a sequential model.
-            self._input_shape_arg = layer._input_shape_arg
-        self.supports_jit = False
-
-    def build(self, input_shape):
-        held = self._held
-        held.layer.build(input_shape)
-        if held.weights is not None:
-            held.layer.set_weights(held.weights)
-        twin = twin_of_layer(held.layer)
-        twin.build(input_shape)
-        twin.set_weights(held.layer.get_weights())
-        check_layers_agree(held.layer, twin, input_shape)
-        pairs = zip(held.layer.weights, twin.weights, strict=True)
-        originals = {theirs.name: ours for ours, theirs in pairs}
-        held.order = [weight.name for weight in twin.weights]
-        held.wrapped = self._wrap(twin)
-        held.wrapped.build(input_shape)
-        weights = [*held.wrapped.weights, *self._further_variables()]
-        trainable = {id(variable) for variable in held.wrapped.trainable_weights}
-        adopt(self, weights, trainable, originals)
-
-    def _wrap(self, twin):
-        """Returns the layer that TF-MOT makes of a tf_keras layer."""
-        raise NotImplementedError
-
-    def _further_variables(self):
-        """What the wrapped layer computes with besides its weights, `tf.Variable`s."""
-        return []
-
-    @property
-    def wrapped(self):
-        """TF-MOT's wrapper, whose variables are this layer's; `None` before it is built."""
-        return self._held.wrapped
-
-    @property
-    def order(self):
-        """The names of the weights before TF-MOT wrapped the layer."""
-        return self._held.order
-
-    def call(self, inputs, training=None, mask=None):
-        options = {} if mask is None else {"mask": mask}
-        return self.wrapped(inputs, training=bool(training), **options)
-
-    def compute_mask(self, inputs, previous_mask=None):
-        return self._held.layer.compute_mask(inputs, previous_mask)
-
-    def compute_output_shape(self, input_shape):
-        return self._held.layer.compute_output_shape(input_shape)
-
-    def plain_layer(self):
-        """Returns a new layer like the original one, without weights."""
-        return _copy(self._held.layer)
-
-    def plain_weights(self):
-        """The weights of the original layer, as training left them, a list of arrays."""
-        return plain_weights(self.wrapped, self.order)
-
-    def get_config(self):
-        layer = keras.saving.serialize_keras_object(self._held.layer)
-        return {"layer": layer, "name": self.name, "trainable": self.trainable}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        layer = keras.saving.deserialize_keras_object(copy.deepcopy(config.pop("layer")))
-        return cls(layer, **config)
-
-
-class _Held:
-    """What a hosted layer knows of the original, where Keras does not look."""
-
-    def __init__(self, layer):
-        self.layer = _copy(layer)
-        self.weights = layer.get_weights() if layer.built else None
-        self.wrapped, self.order = None, None
-
-
-def _copy(layer):
-    return type(layer).from_config(layer.get_config())
-
-
 def plain_weights(wrapped, order):
     """The weights of a layer that TF-MOT wrapped, in an order of their names, a list of arrays."""
     values = {weight.name: weight.numpy() for weight in wrapped.weights}
     return [values[name] for name in order]
-
-
-def check_layer_or_model(argument, given):
-    """Raises unless the argument of this name is a `keras.Model` or a `keras.layers.Layer`."""
-    if not isinstance(given, keras.layers.Layer):
-        raise ValueError(
-            "Expected a functional or sequential `keras.Model`, a `keras.layers.Layer`, or a list "
-            f"of layers. Received: {argument}={given!r} of type {type(given).__name__}"
-        )
-
-
-def wrappers(model):
-    """Returns the tf_keras layers, wrapped or not, that hosts within a model compute with.
-
-    Raises:
-        ValueError: If a hosted layer is not built.
-    """
-    found = []
-    for layer in model._flatten_layers():
-        if isinstance(layer, HostedModel):
-            found += layer.wrapped.layers
-        elif isinstance(layer, HostedLayer):
-            if layer.wrapped is None:
-                raise ValueError(
-                    "Expected a built model: give it a `keras.Input` as its first layer, or call "
-                    f"it once. Received: {model.name!r}, whose {layer.name!r} is not built"
-                )
-            found.append(layer.wrapped)
-    return found
-
-
-def hosted_layers(model, kind=(HostedLayer, HostedModel)):
-    """Returns the layers of a kind within a model, nested models and a Distiller's student too."""
-    layers = model._flatten_layers(include_self=False)
-    return [layer for layer in layers if isinstance(layer, kind)]
-
-
-def without_hosted_layers(model):
-    """Returns a copy of a model with plain layers, and their present weights, for hosted ones.
-
-    Args:
-        model: A functional or sequential `keras.Model`.
-    """
-    graph_of(model)
-    made = {}
-
-    def clone(layer):
-        if isinstance(layer, HostedModel):
-            return layer.plain_model()
-        if isinstance(layer, keras.Model):
-            return without_hosted_layers(layer)
-        made[layer] = layer.plain_layer() if isinstance(layer, HostedLayer) else _copy(layer)
-        return made[layer]
-
-    functions = {"clone_function": clone}
-    if not isinstance(model, keras.Sequential):
-        functions["call_function"] = _call_without_masks
-    plain = keras.models.clone_model(model, **functions)
-    for layer, new in made.items():
-        hosted = isinstance(layer, HostedLayer)
-        new.set_weights(layer.plain_weights() if hosted else layer.get_weights())
-    return plain
-
-
-def _call_without_masks(layer, *args, **kwargs):
-    """Calls a layer; a mask that a hosted layer was given is not for every layer."""
-    return layer(*args, **{name: each for name, each in kwargs.items() if name != "mask"})
-
-
-def plain_copy(model):
-    """Returns the plain Keras 3 model, a new one, of one that is compressed, or None.
-
-    What is pruned is masked first, as the next training step would.
-
-    Args:
-        model: A hosted model, one with hosted layers, or a Distiller with such a student.
-    """
-    model = getattr(model, "student", model)
-    mask_weights(model)
-    if isinstance(model, HostedModel):
-        return model.plain_model()
-    return without_hosted_layers(model) if hosted_layers(model) else None
-
-
-def mask_weights(model):
-    """Sets the masked weights of all pruned layers in a model to zero."""
-    for layer in wrappers(model):
-        if getattr(layer, "pruning_vars", None):
-            layer.pruning_obj.weight_mask_op()

@@ -5,7 +5,7 @@ import zlib
 import keras
 import numpy as np
 
-from kdzoo.compression.hosting import plain_copy
+from kdzoo.compression.within import plain_copy
 
 
 class CompressionMonitor(keras.callbacks.Callback):

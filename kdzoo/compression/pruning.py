@@ -5,14 +5,8 @@ import warnings
 import keras
 import numpy as np
 
-from kdzoo.compression.hosting import (
-    HostedLayer,
-    HostedModel,
-    check_layer_or_model,
-    hosted_layers,
-    mask_weights,
-    without_hosted_layers,
-)
+from kdzoo.compression.hosted_layer import HostedLayer
+from kdzoo.compression.hosting import HostedModel
 from kdzoo.compression.schedules import as_config, as_schedule
 from kdzoo.compression.tfmot import (
     carrying_masks,
@@ -22,6 +16,12 @@ from kdzoo.compression.tfmot import (
     pruning_registry,
 )
 from kdzoo.compression.twin import check_agreement, twin_of_layer
+from kdzoo.compression.within import (
+    check_layer_or_model,
+    hosted_layers,
+    mask_weights,
+    without_hosted_layers,
+)
 
 _PREFIX = "prune_low_magnitude"
 

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from kdzoo.compression.hosting import mask_weights, wrappers
 from kdzoo.compression.schedules import warn_of_the_schedule
+from kdzoo.compression.within import mask_weights, wrappers
 
 
 class UpdatePruningStep(keras.callbacks.Callback):

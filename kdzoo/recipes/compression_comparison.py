@@ -116,8 +116,8 @@ class CompressionComparison:
 
     def _stage(self, kind, seed, student, teacher, data, directory, options):
         """Makes, measures and saves one compressed model, unless it is there; returns its row."""
-        from kdzoo.compression.hosting import plain_copy
         from kdzoo.compression.monitor import measure_compression
+        from kdzoo.compression.within import plain_copy
         from kdzoo.recipes.compress import compress, export, measure_file
         from kdzoo.recipes.compression import Compression
         from kdzoo.utils import atomic_path
