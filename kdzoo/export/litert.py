@@ -73,7 +73,8 @@ def to_litert(
         path: Where the file goes, usually `*.tflite`. An existing file is replaced in one step.
         quantize: None for float32; `"float16"` weights (half the bytes); `"dynamic"`, int8 weights
             with activations quantized as they come (a quarter); or `"int8"`, integers
-            throughout, inputs and outputs included, which integer accelerators need.
+            throughout, inputs and outputs included, which integer accelerators need. Layers that a
+            quantization-aware model leaves in float32 stay so, and inputs and outputs with them.
         representative_data: Real samples, to calibrate int8 and to verify: an array
             `(samples, ...)`, or a dataset of `x` or `(x, y)`. Needed for int8, unless the model
             was trained aware of its quantization (`kdzoo.compression.quantize_model`); otherwise
