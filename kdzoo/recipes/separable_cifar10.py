@@ -2,7 +2,7 @@
 
     kdzoo train separable_cifar10
 
-Teacher and budget are what two cores can run in an hour and a half, not the best there is.
+Teacher and budget are what two cores can run, not the best there is.
 """
 
 from kdzoo.recipes.comparison import Comparison

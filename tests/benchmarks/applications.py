@@ -5,7 +5,7 @@
 Every architecture is built without weights, for images of 96 x 96, in a process of its own; each
 verb of `kdzoo.compression` is tried on it. Results go to results/applications.json beside this
 file, and from there into docs/applications.md. Architectures that are there already are tried
-again only when they are named. All of them take an hour.
+again only when they are named.
 """
 
 import argparse

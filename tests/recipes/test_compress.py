@@ -76,7 +76,8 @@ SLOW = ROADS[2:6]  # Their steps are taken by others too.
 )
 def test_every_road_arrives(road, trained, data, tmp_path):
     before = [weight.copy() for weight in trained.get_weights()]
-    compression = Compression(**road, epochs=2, batch_size=32, augment=False)
+    settings = {"epochs": 2, "batch_size": 16, "learning_rate": 5e-3, "augment": False}
+    compression = Compression(**road, **settings)
     model, histories = compress(trained, compression, data, tmp_path, teacher=trained, verbose=0)
     assert list(histories) == compression.steps
     for history in histories.values():
@@ -92,7 +93,7 @@ def test_every_road_arrives(road, trained, data, tmp_path):
     predicted = LiteRTModel(report.path).predict(images).argmax(-1)
     assert measured["test_accuracy"] == np.mean(predicted == labels)
     assert measured["agreement"] >= 0.97
-    assert measured["test_accuracy"] > 0.3
+    assert measured["test_accuracy"] > 0.6
     for kernel in kernels(model):
         zeros = (kernel == 0).mean()
         if road.get("prune") == 0.6:
