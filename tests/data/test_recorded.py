@@ -114,7 +114,8 @@ def test_students_learn_as_from_the_live_teacher(dtype, tolerance, split, net, t
                 distiller.reset_metrics()
         histories.append(values)
     np.testing.assert_allclose(histories[1], histories[0], rtol=tolerance, atol=tolerance)
-    assert histories[0][-1] < histories[0][0]
+    # It learns: an epoch is four batches.
+    assert np.mean(histories[0][-4:]) < np.mean(histories[0][:4]) - 0.01
 
 
 def test_of_many_classes_the_largest_are_enough(split, net, tmp_path):
