@@ -21,14 +21,18 @@ def cross_entropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def compiled(model):
-    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), cross_entropy())
+def compiled(model, learning_rate=0.02):
+    model.compile(keras.optimizers.SGD(learning_rate, momentum=0.9), cross_entropy())
     return model
 
 
-@pytest.mark.parametrize("epochs", [10, pytest.param(50, marks=pytest.mark.large)])
+# For 200 steps at a smaller rate: at 0.02, TF-MOT's own runs from weights one rounding apart end up
+# to 0.33 apart, since around step 126 a ReLU whose input is 0 +- 4e-8 decides which way to go.
+@pytest.mark.parametrize(
+    ("epochs", "learning_rate"), [(10, 0.02), pytest.param(50, 0.005, marks=pytest.mark.large)]
+)
 @pytest.mark.parametrize("initialization", ["LINEAR", "DENSITY_BASED", "KMEANS_PLUS_PLUS"])
-def test_weights_are_those_of_tfmot(net, legacy_net, data, initialization, epochs):
+def test_weights_are_those_of_tfmot(net, legacy_net, data, initialization, epochs, learning_rate):
     import tf_keras
 
     from kdzoo.compression.tfmot import load_tfmot
@@ -38,11 +42,11 @@ def test_weights_are_those_of_tfmot(net, legacy_net, data, initialization, epoch
     keras.utils.set_random_seed(0)
     theirs = tools.cluster_weights(legacy_net(plain.get_weights()), 4, choice)
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    theirs.compile(tf_keras.optimizers.SGD(0.02, momentum=0.9), loss)
+    theirs.compile(tf_keras.optimizers.SGD(learning_rate, momentum=0.9), loss)
     theirs.fit(*data, BATCH, epochs, verbose=0, shuffle=False)
 
     keras.utils.set_random_seed(0)
-    ours = compiled(cluster_weights(plain, 4, choice))
+    ours = compiled(cluster_weights(plain, 4, choice), learning_rate)
     ours.fit(*data, BATCH, epochs, verbose=0, shuffle=False)
     legacy = tools.strip_clustering(theirs)
     stripped = strip_clustering(ours)
