@@ -4,13 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.kdzoo-installed
 
-.PHONY: help demo test large benchmark clean
+.PHONY: help demo test large benchmark zoo cards clean
 
 help:
 	@echo "make demo       teach a small network, convert it, print the table; about two minutes once installed"
 	@echo "make test       the whole suite: lint, TensorFlow, JAX"
 	@echo "make large      the tests that take minutes or need a prepared data set"
 	@echo "make benchmark  one distillation step against its peers, images/s and memory"
+	@echo "make zoo        what the pretrained models take to train again; goes on in runs/ where it stopped"
+	@echo "make cards      the zoo's cards and the README's table, anew from zoo_weights/manifest.json"
 	@echo "make clean      remove what builds and tests leave; .venv and runs/ stay"
 	@echo "PYTHON=python3.12 make ...  chooses the Python that .venv is made with (3.11 or newer)"
 
@@ -30,6 +32,13 @@ large: $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	@$(BIN)/python tests/benchmarks/distiller_step.py
+
+zoo: $(INSTALLED)
+	@$(BIN)/python -m kdzoo.recipes.zoo
+	@$(BIN)/python -m kdzoo.recipes.cards
+
+cards: $(INSTALLED)
+	@$(BIN)/python -m kdzoo.recipes.cards
 
 clean:
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache

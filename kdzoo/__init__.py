@@ -9,9 +9,16 @@ _HOME = {
     "Distiller": "kdzoo.distiller",
     "Ensemble": "kdzoo.models.ensemble",
     "as_logits": "kdzoo.models.logits",
+    "card": "kdzoo.zoo.cards",
     "create": "kdzoo.zoo.registry",
     "fuse_batch_normalization": "kdzoo.acceleration",
     "list_models": "kdzoo.zoo.registry",
+    "list_pairs": "kdzoo.zoo.pairs",
+    "list_pretrained": "kdzoo.zoo.manifest",
+    "load": "kdzoo.zoo.pretrained",
+    "load_pretrained": "kdzoo.zoo.sharing",
+    "pair": "kdzoo.zoo.pairs",
+    "save_pretrained": "kdzoo.zoo.sharing",
     "unfuse_batch_normalization": "kdzoo.acceleration",
 }
 _ROOMS = (

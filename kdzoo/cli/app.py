@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("list")(listing.list_names)
+app.command("card")(listing.card)
 app.command("train")(train.train)
 app.command("evaluate")(files.evaluate)
 app.command("compress")(compress.compress)

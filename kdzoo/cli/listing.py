@@ -1,4 +1,4 @@
-"""`kdzoo list`: what there is, by name. Needs neither Keras nor TensorFlow."""
+"""`kdzoo list` and `kdzoo card`: what there is, by name. They need neither Keras nor TensorFlow."""
 
 from typing import Annotated
 
@@ -10,11 +10,18 @@ from kdzoo.utils import unknown_name
 
 def list_names(
     kind: Annotated[
-        str | None, typer.Argument(help="models, data or recipes; everything if left out.")
+        str | None,
+        typer.Argument(help="models, pretrained, pairs, data or recipes; all if left out."),
     ] = None,
 ):
-    """List the models, data sets and recipes that have a name."""
-    shown = {"models": _models, "data": _data, "recipes": _recipes}
+    """List the models, pretrained models, pairs, data sets and recipes that have a name."""
+    shown = {
+        "models": _models,
+        "pretrained": _pretrained,
+        "pairs": _pairs,
+        "data": _data,
+        "recipes": _recipes,
+    }
     if kind is not None and kind not in shown:
         raise unknown_name("kind of name", kind, shown)
     for each, make in shown.items():
@@ -29,6 +36,32 @@ def _models():
     for name in list_models():
         found = architecture(name)
         table.add_row(name, found.description, found.paper)
+    return table
+
+
+def _pretrained():
+    from kdzoo.zoo.manifest import read_manifest
+
+    columns = ("name", ">test accuracy", ">parameters", ">bytes", "trained by")
+    table = terminal.table(*columns, title="Pretrained models")
+    for row in read_manifest().values():
+        table.add_row(
+            row.name,
+            terminal.percent(row.measured["accuracy"]["shipped"], 2),
+            f"{row.measured['parameters']:,}",
+            f"{row.files['weights'].bytes:,}",
+            row.training["command"],
+        )
+    return table
+
+
+def _pairs():
+    from kdzoo.zoo.pairs import list_pairs, pair
+
+    table = terminal.table("name", "teacher", "student", "data", title="Pairs")
+    for name in list_pairs():
+        found = pair(name)
+        table.add_row(name, found.teacher, found.student, found.dataset)
     return table
 
 
@@ -61,3 +94,10 @@ def _recipes():
         )
         table.add_row(name, recipe.data, recipe.teacher, recipe.student, compared)
     return table
+
+
+def card(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")]):
+    """Show the card of a pretrained model, in Markdown."""
+    from kdzoo.zoo.cards import card as card_of
+
+    typer.echo(card_of(name))

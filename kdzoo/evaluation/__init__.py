@@ -1,6 +1,7 @@
 """How good, how large, how fast: what a model costs and what it is worth."""
 
 from kdzoo.evaluation.accuracy import accuracy
+from kdzoo.evaluation.calibration import calibration_error
 from kdzoo.evaluation.complexity import count_macs, count_parameters, file_bytes, gzipped_bytes
 from kdzoo.evaluation.fidelity import Fidelity, agreement, fidelity
 from kdzoo.evaluation.latency import Latency, latency
@@ -10,6 +11,7 @@ __all__ = [
     "Latency",
     "accuracy",
     "agreement",
+    "calibration_error",
     "count_macs",
     "count_parameters",
     "fidelity",

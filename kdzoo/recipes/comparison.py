@@ -149,8 +149,8 @@ class Comparison:
         """Raises unless the names are known and the numbers in range."""
         from kdzoo import checks
 
-        for name in (self.teacher, self.student):
-            architecture(name)
+        for name in ("teacher", *self.kinds):
+            architecture(self.built_from(name)[0])
         checks.share(self.student_loss_weight)
         for student in self.kinds.values():
             student.check()
@@ -221,15 +221,23 @@ class Comparison:
         for name in ("seeds", "paper", "students", "smoke_settings"):
             del fields[name]
         if kind != "teacher":
-            return {
-                **fields,
-                "taught": json.loads(json.dumps(dataclasses.asdict(self.kinds[kind]))),
-            }
+            taught = json.loads(json.dumps(dataclasses.asdict(self.kinds[kind])))
+            if taught["architecture"] is None:  # The recipe's, which is among the fields.
+                del taught["architecture"]
+            return {**fields, "taught": taught}
         of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
         of_students += ("student_loss_weight", "student_arguments")
         if self.teacher_precision is not None:
             fields["precision"] = self.teacher_precision
         return {name: value for name, value in fields.items() if name not in of_students}
+
+    def built_from(self, kind):
+        """Returns the architecture's name and the builder's arguments of a kind of model."""
+        if kind == "teacher":
+            return self.teacher, self.teacher_arguments
+        student = self.kinds[kind]
+        arguments = self.student_arguments if student.architecture is None else {}
+        return student.architecture or self.student, {**arguments, **student.arguments}
 
     def create(self, kind, data, precision="float32"):
         """Returns a fresh model of a kind.
@@ -243,11 +251,7 @@ class Comparison:
 
         import kdzoo
 
-        name, arguments = (
-            (self.teacher, self.teacher_arguments)
-            if kind == "teacher"
-            else (self.student, {**self.student_arguments, **self.kinds[kind].arguments})
-        )
+        name, arguments = self.built_from(kind)
         usual = keras.config.dtype_policy()
         keras.config.set_dtype_policy(precision)
         try:

@@ -15,6 +15,7 @@ class Student:
             labels of the training images by the recipe.
         student_loss_weight: Share of the loss on labels; the recipe's when None.
         arguments: Arguments of the student's builder, on top of the recipe's.
+        architecture: Name of the student's architecture; the recipe's when None.
         hints: (hint layer, guided layer, epochs) of a first stage that learns the teacher's hint
             layer, see `kdzoo.schemes.hint_training`; None for none. The epochs are on top.
         teacher_weight: (first, last) weight of the first loss, annealed evenly over the epochs;
@@ -26,6 +27,7 @@ class Student:
     arguments: dict = dataclasses.field(default_factory=dict)
     hints: tuple | None = None
     teacher_weight: tuple | None = None
+    architecture: str | None = None
 
     @property
     def teacher_layers(self):

@@ -1,0 +1,76 @@
+"""The whole zoo again: every recipe that trains a shipped model, then files, manifest and cards.
+
+python -m kdzoo.recipes.zoo --estimate     what is left to train, and how long it took last time
+python -m kdzoo.recipes.zoo                trains it, and goes on where it was stopped
+python -m kdzoo.recipes.zoo --only mnist   the entries whose name has this in it
+"""
+
+import argparse
+import json
+import pathlib
+
+from kdzoo.recipes import RECIPES
+from kdzoo.recipes.comparison import directory_name
+from kdzoo.recipes.publishing import Entry, publish
+
+ENTRIES = (
+    Entry("mlp_2x1200/mnist", "hinton_mnist", "teacher"),
+    Entry("mlp_2x800/mnist", "hinton_mnist", "distilled", "alone"),
+    Entry("maxout_mnist/mnist", "fitnet_mnist", "teacher"),
+    Entry("fitnet_mnist/mnist", "fitnet_mnist", "hints", "alone"),
+)
+
+
+def estimate(entries, runs):
+    """Yields (recipe, stages left, seconds that those took last time or None) of what is left.
+
+    Args:
+        entries: The `Entry`s that are wanted.
+        runs: Directory with a directory of each recipe's run.
+    """
+    for name in dict.fromkeys(entry.recipe for entry in entries):
+        recipe, known = RECIPES[name], _seconds(name)
+        stages = [("teacher", 0)]
+        stages += [(kind, seed) for seed in recipe.seeds for kind in recipe.kinds]
+        left = [
+            stage
+            for stage in stages
+            if not (runs / name / directory_name(*stage) / "result.json").exists()
+        ]
+        times = [known.get(stage) for stage in left]
+        yield name, len(left), None if None in times else sum(times)
+
+
+def _seconds(name):
+    """(kind, seed) -> seconds, of the recipe's committed results; the mean for other seeds."""
+    path = pathlib.Path(__file__).parent / "measured" / f"{name}.json"
+    if not path.exists():
+        return {}
+    rows = json.loads(path.read_text())["rows"]
+    return {(row["kind"], row["seed"]): row["seconds"] for row in rows}
+
+
+def main(arguments=None):
+    """Trains what is missing of the zoo, and writes files, manifest and cards."""
+    parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.zoo")
+    parser.add_argument("--estimate", action="store_true", help="only say what is left")
+    parser.add_argument("--only", default="", help="entries with this in their name")
+    parser.add_argument("--runs", default="runs", type=pathlib.Path)
+    parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
+    parser.add_argument("--data-dir", default=None)
+    given = parser.parse_args(arguments)
+    entries = [entry for entry in ENTRIES if given.only in entry.name]
+    for name, stages, seconds in estimate(entries, given.runs):
+        time = "not timed yet" if seconds is None else f"about {seconds / 60:.0f} minutes"
+        print(f"{name}: {f'{stages} models to train, {time}' if stages else 'finished'}")
+    if given.estimate:
+        return
+    for entry in entries:
+        run = given.runs / entry.recipe
+        RECIPES[entry.recipe].run(run, given.data_dir, verbose=2, report=print)
+        row = publish(entry, run, given.directory, given.data_dir)
+        print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Cards of pretrained models, and a table of them all: every figure from the manifest's rows."""
+
+from kdzoo.zoo.manifest import find
+from kdzoo.zoo.registry import architecture
+
+# Name, source, licence, and what a model of it is not good for.
+DATASETS = {
+    "mnist": (
+        "MNIST",
+        "LeCun, Cortes & Burges, 1998",
+        "CC BY-SA 3.0",
+        "Sees one white digit on black, centred, of 28x28 pixels. Other writing, other paper and "
+        "photographs are outside what it was tested on.",
+    ),
+    "fashion_mnist": (
+        "Fashion-MNIST",
+        "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747",
+        "MIT",
+        "Sees one piece of clothing on black, centred, grey, of 28x28 pixels. Photographs are "
+        "outside what it was tested on.",
+    ),
+    "cifar10": (
+        "CIFAR-10",
+        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        "none stated by its authors",
+        "Sees one object of ten kinds that fills 32x32 pixels, and calls whatever else it is shown "
+        "one of the ten. 3.3 % of the test images have near duplicates among the training images "
+        "(Barz & Denzler 2020, arXiv:1902.00423), so the accuracy is a little too high.",
+    ),
+    "cifar100": (
+        "CIFAR-100",
+        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+        "none stated by its authors",
+        "Sees one object of a hundred kinds that fills 32x32 pixels. About 10 % of the test images "
+        "have near duplicates among the training images (Barz & Denzler 2020, arXiv:1902.00423), "
+        "so the accuracy is too high.",
+    ),
+}
+
+
+def card(name, directory=None):
+    """Returns the card of a pretrained model: what it is, how good, how large, how it was trained.
+
+    Args:
+        name: A name in `list_pretrained()`, e.g. `"separable_050/cifar10"`.
+        directory: Where weights and manifest are; those that come with kdzoo when None.
+
+    Returns:
+        Markdown, a string.
+
+    Raises:
+        ValueError: If there is no such model; the nearest is suggested.
+    """
+    return write_card(find(name, directory))
+
+
+def write_card(row):
+    """Returns the card of a `Pretrained`, in Markdown."""
+    title, source, licence, limits = DATASETS[row.dataset]
+    training = row.training
+    lines = [
+        f"# {row.name}",
+        "",
+        f"{architecture(row.architecture).description} A {row.role} on {title}"
+        + (f", {training['form']}." if training.get("form") else "."),
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in figures(row)),
+        "",
+        "```python",
+        "import kdzoo",
+        "",
+        f'model = kdzoo.load("{row.name}")',
+        *([f'path = kdzoo.zoo.tflite("{row.name}")'] if "tflite" in row.files else []),
+        "```",
+        "",
+        f"Images: float32 (batch, {', '.join(map(str, row.input_shape))}) in [0, 1]. Output: "
+        f"{row.classes} logits, in the order {', '.join(row.labels)}.",
+        "",
+        "## Training",
+        "",
+        f"`{training['command']}` trains it, kind {training['kind']!r}, {training['epochs']} "
+        f"epochs, seeds {', '.join(map(str, training['seeds']))}"
+        + (f", taught by {training['teacher']}" if training.get("teacher") else "")
+        + f". {training['examples']:,} training images of {title} ({source}), version "
+        f"{training['data_version']}; "
+        + ("none held out" if not training["held_out"] else f"{training['held_out']:,} held out")
+        + f". Made with {_versions(training['versions'])}.",
+        "",
+        "## Licence and limits",
+        "",
+        f"Weights: Apache-2.0. Data: {licence}. {limits}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def figures(row):
+    """Yields (what, value) of a `Pretrained` as its card says it, both strings."""
+    measured = row.measured
+    accuracy = measured["accuracy"]
+    yield "accuracy of the shipped weights", f"{_percent(accuracy['shipped'])} of the test images"
+    yield "over seeds", _spread(accuracy)
+    if measured.get("alone"):
+        yield "the same network alone, same budget", _spread(measured["alone"])
+    if measured.get("float"):
+        yield "the float32 model it was made from", _percent(measured["float"])
+    if measured.get("tflite_accuracy") is not None:
+        yield "accuracy of the `.tflite` file", _percent(measured["tflite_accuracy"])
+    yield "parameters", f"{measured['parameters']:,}"
+    if measured.get("sparsity"):
+        yield "of these at zero", _percent(measured["sparsity"])
+    yield "MACs", f"{measured['macs']:,}"
+    for kind, size in measured["bytes"].items():
+        yield f"bytes, {kind}", f"{size:,}"
+    for kind, time in measured["latency_ms"].items():
+        yield (
+            f"LiteRT latency, {kind}",
+            f"{time['median']:.3g} ms (quartiles {time['q1']:.3g} to {time['q3']:.3g}), one "
+            f"thread, {time['machine']}",
+        )
+    if measured.get("agreement") is not None:
+        yield "agreement with the teacher", _percent(measured["agreement"])
+    yield "expected calibration error, 15 bins", _percent(measured["calibration_error"])
+
+
+def table(rows):
+    """Returns a table of pretrained models, in Markdown.
+
+    Args:
+        rows: Iterable of `Pretrained`.
+    """
+    lines = [
+        "| model | accuracy, % | over seeds, % | alone, % | parameters | MACs | bytes shipped |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        measured, shipped = row.measured, row.files.get("tflite", row.files["weights"])
+        alone = _spread(measured["alone"], unit="") if measured.get("alone") else ""
+        accuracy = measured["accuracy"]
+        best = measured.get("tflite_accuracy") or accuracy["shipped"]
+        lines.append(
+            f"| {row.name} | {100 * best:.2f} | {_spread(accuracy, unit='')} | {alone} | "
+            f"{measured['parameters']:,} | {measured['macs']:,} | {shipped.bytes:,} |"
+        )
+    return "\n".join(lines)
+
+
+def _percent(share):
+    return f"{100 * share:.2f} %"
+
+
+def _spread(values, unit=" %"):
+    """Mean ± standard deviation over seeds, and how many, of accuracies in [0, 1]."""
+    by_seed = values["by_seed"]
+    if len(by_seed) == 1:
+        return f"{100 * values['mean']:.2f}{unit} (one seed)"
+    return f"{100 * values['mean']:.2f} ± {100 * values['std']:.2f}{unit} ({len(by_seed)} seeds)"
+
+
+def _versions(versions):
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

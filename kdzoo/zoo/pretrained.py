@@ -1,0 +1,77 @@
+"""Pretrained models by name: checked by hash, then given to an architecture built from code."""
+
+from kdzoo.zoo import weights
+from kdzoo.zoo.manifest import find, weights_directory
+from kdzoo.zoo.registry import create
+
+
+def load(name, classes=None, directory=None):
+    """Returns a pretrained model, ready for `predict`, fine-tuning and export.
+
+    Args:
+        name: A name in `list_pretrained()`, e.g. `"separable_050/cifar10"`.
+        classes: Number of classes of a fresh head on the pretrained features; None for the
+            pretrained head.
+        directory: Where weights and manifest are; those that come with kdzoo when None.
+
+    Returns:
+        A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
+        to float32 logits (batch, classes). All weights are trainable; for a fresh head on frozen
+        features set `layer.trainable = False` for all but the layer `"logits"`.
+
+    Raises:
+        FileNotFoundError: If the file of the weights is missing.
+        ValueError: If there is no such model, the file was truncated or altered, or `classes` is
+            below 2; nothing is loaded.
+
+    Example:
+
+    ```python
+    model = kdzoo.load("separable_050/cifar10")
+    labels = model.predict(images).argmax(axis=1)
+    mine = kdzoo.load("separable_050/cifar10", classes=7)
+    ```
+    """
+    row = find(name, directory)
+    head = row.classes if classes is None else classes
+    model = create(row.architecture, head, row.input_shape, **row.arguments)
+    fresh = () if classes is None else ("logits",)
+    weights.load_weights(model, content(row, "weights", directory), f"{name!r}", fresh)
+    return model
+
+
+def tflite(name, directory=None):
+    """Returns the path of a pretrained model's `.tflite` file, its hash checked.
+
+    Args:
+        name: A name in `list_pretrained()` that ships one, e.g. `"separable_050/cifar10/int8"`.
+        directory: As in `load`.
+
+    Returns:
+        A `pathlib.Path`.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If there is no such model, none is shipped, or the file was altered.
+    """
+    row = find(name, directory)
+    content(row, "tflite", directory)
+    return (directory or weights_directory()) / row.files["tflite"].file
+
+
+def content(row, kind, directory=None):
+    """Returns the checked bytes of a file of a pretrained model.
+
+    Args:
+        row: The `Pretrained`.
+        kind: `"weights"` or `"tflite"`.
+        directory: As in `load`.
+    """
+    if kind not in row.files:
+        raise ValueError(
+            f"Expected a model with a .{kind} file. Received: {row.name!r}, which has "
+            f"{', '.join(row.files)}; make one with kdzoo.export.to_litert."
+        )
+    file = row.files[kind]
+    home = directory or weights_directory()
+    return weights.read_checked(home / file.file, file.sha256, file.bytes)

@@ -1,0 +1,212 @@
+"""A model's weights as a safetensors file: by name, checked before they are used, nothing runs."""
+
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+
+from kdzoo.utils import atomic_path
+
+_SHOWN = 3  # Names that an error lists.
+
+
+def save_weights(model, path, dtype="float32"):
+    """Writes the weights of a built model to a safetensors file, named by their paths.
+
+    Args:
+        model: The built `keras.Model`.
+        path: Where the file goes, whole or not at all.
+        dtype: `"float32"` for the values as they are, or `"float16"` for floating-point weights of
+            two dimensions and more in half the bytes; vectors, and what float16 cannot hold, stay.
+
+    Returns:
+        (sha256 in hexadecimal, bytes) of the file.
+
+    Raises:
+        ValueError: If `dtype` is another, the model is not built, or two weights share a path.
+    """
+    import keras
+    from safetensors.numpy import save
+
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"Expected dtype to be 'float32' or 'float16'. Received: dtype={dtype!r}")
+    halved = _halved if dtype == "float16" else lambda tensor: tensor
+    tensors = {
+        key: np.ascontiguousarray(halved(keras.ops.convert_to_numpy(variable)))
+        for key, variable in named_weights(model).items()
+    }
+    content = save(tensors)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def read_checked(path, sha256, size, within=None):
+    """Returns the content of a file, if it is the one that was meant.
+
+    Args:
+        path: The file.
+        sha256: Its hash in hexadecimal.
+        size: Its number of bytes.
+        within: Directory that the file must lie in once links are followed; None for its own.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it lies elsewhere, or size or hash are others.
+    """
+    path = pathlib.Path(path)
+    home = pathlib.Path(within or path.parent).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected the file {path.name!r} in {home}. Received: none there.")
+    if home not in path.resolve().parents:
+        raise ValueError(
+            f"Expected {path.name!r} to lie in {home}. Received: a link to a file elsewhere."
+        )
+    found = os.path.getsize(path)
+    if found != size:
+        kind = "truncated" if found < size else "another file or altered"
+        raise ValueError(
+            f"Expected {path.name!r} to have {size:,} bytes. Received: {found:,} bytes, the file "
+            f"is {kind}; fetch it again."
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(
+            f"Expected {path.name!r} to have the SHA-256 {sha256[:12]}... Received: another, the "
+            "file was altered; fetch it again."
+        )
+    return content
+
+
+def load_weights(model, content, name="weights", left_out=()):
+    """Gives a model the weights of a safetensors file; all of them or, where one is wrong, none.
+
+    Args:
+        model: The built `keras.Model`.
+        content: The bytes of the file, as `read_checked` returns them.
+        name: What errors call the file.
+        left_out: Layers, by name, that keep what they have, as a fresh head does.
+
+    Raises:
+        ValueError: If it is no safetensors file, a weight is missing, left over, not a number, or
+            of another shape or kind.
+    """
+    import keras
+
+    variables = {
+        key: variable
+        for key, variable in named_weights(model).items()
+        if key.split("/")[0] not in left_out
+    }
+    tensors = {
+        key: tensor
+        for key, tensor in _parsed(content, name).items()
+        if key.split("/")[0] not in left_out
+    }
+    _check_names(variables, tensors, name, model.name)
+    values = {}
+    for key, variable in variables.items():
+        tensor, kind = tensors[key], keras.backend.standardize_dtype(variable.dtype)
+        if tuple(tensor.shape) != tuple(variable.shape):
+            raise ValueError(
+                f"Expected {key!r} of {name} to have the shape {tuple(variable.shape)}. Received: "
+                f"{tuple(tensor.shape)}"
+            )
+        if tensor.dtype.name not in ((kind, "float16", "float32") if "float" in kind else (kind,)):
+            raise ValueError(
+                f"Expected {key!r} of {name} to be {kind}. Received: {tensor.dtype.name}"
+            )
+        if "float" in kind and not np.isfinite(tensor).all():
+            raise ValueError(f"Expected finite values in {key!r} of {name}. Received: NaN or inf.")
+        values[key] = tensor
+    for key, variable in variables.items():
+        variable.assign(values[key])
+
+
+def named_weights(model):
+    """Returns path -> variable of a built model: names of layers, outermost first, and of weights.
+
+    A layer's path is the same however its model was built or loaded, which Keras's own
+    `variable.path` is not.
+
+    Args:
+        model: The `keras.Model`.
+
+    Raises:
+        ValueError: If it is not built, or two of its weights share a path.
+    """
+    if not model.built:
+        raise ValueError(
+            f"Expected a model that is built; call it on a batch first. Received: {model.name!r}"
+        )
+    named = {}
+    for path, variable in _walk(model, (), set()):
+        key = "/".join((*path, variable.name))
+        if key in named:
+            raise ValueError(
+                "Expected every weight to have a path of its own, since files name them so; give "
+                f"layers and weights different names. Received: two weights {key!r}"
+            )
+        named[key] = variable
+    return named
+
+
+def _walk(layer, path, seen):
+    """Yields (names of layers, variable) of each weight once, those of inner layers first."""
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _walk(inner, (*path, inner.name), seen)
+    for variable in layer.weights:
+        if id(variable) not in seen:
+            seen.add(id(variable))
+            yield path, variable
+
+
+def _parsed(content, name):
+    """Path -> array of a safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(bytes(content))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected {name} to be a safetensors file. Received: {_what_it_is(content)} "
+            f"({error or type(error).__name__})"
+        ) from error
+
+
+def _what_it_is(content):
+    if not content:
+        return "an empty file"
+    if content.startswith(b"\x89HDF"):
+        return "an HDF5 file"
+    if content.startswith(b"PK"):
+        return "a ZIP file, as `.keras` and PyTorch files are"
+    if content.startswith(b"\x80"):
+        return "a pickle, which is never opened"
+    return f"{len(content):,} bytes that are none"
+
+
+def _check_names(variables, tensors, name, model):
+    missing, extra = variables.keys() - tensors.keys(), tensors.keys() - variables.keys()
+    if missing or extra:
+        parts = [f"without {_listed(missing)}"] if missing else []
+        parts += [f"with {_listed(extra)}, which the model has not"] if extra else []
+        raise ValueError(
+            f"Expected {name} to hold the {len(variables)} weights of {model!r}. Received: a file "
+            f"of {len(tensors)}, {', '.join(parts)}"
+        )
+
+
+def _listed(names):
+    shown = ", ".join(map(repr, sorted(names)[:_SHOWN]))
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _halved(tensor):
+    """The tensor in float16, if it is a matrix or more of floats that float16 can hold."""
+    if tensor.ndim < 2 or not np.issubdtype(tensor.dtype, np.floating):
+        return tensor
+    largest = np.abs(tensor).max(initial=0)
+    return tensor.astype("float16") if largest <= np.finfo("float16").max else tensor

@@ -1,0 +1,60 @@
+"""Expected calibration error, against the definition in NumPy and cases done by hand."""
+
+import numpy as np
+import pytest
+
+from kdzoo.evaluation import calibration_error
+
+
+class Table:
+    """A model that answers with the logits it is asked with."""
+
+    def predict(self, x):
+        return x
+
+
+def reference(logits, labels, bins):
+    """Guo et al. 2017, equation 3, sample by sample."""
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    total = 0.0
+    for k in range(bins):
+        low, high = k / bins, (k + 1) / bins
+        members = [i for i in range(len(probs)) if low < probs[i].max() <= high]
+        if members:
+            right = np.mean([probs[i].argmax() == labels[i] for i in members])
+            sure = np.mean([probs[i].max() for i in members])
+            total += len(members) / len(probs) * abs(right - sure)
+    return total
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+@pytest.mark.parametrize("batch_size", [7, 128])
+def test_the_definition(bins, batch_size):
+    rng = np.random.default_rng(0)
+    logits, labels = 2 * rng.normal(size=(200, 4)).astype("float32"), rng.integers(0, 4, 200)
+    found = calibration_error(Table(), logits, labels, bins=bins, batch_size=batch_size)
+    assert found == pytest.approx(reference(logits.astype("float64"), labels, bins), rel=1e-6)
+    batches = [(logits[:120], labels[:120]), (logits[120:], labels[120:])]
+    assert calibration_error(Table(), batches, bins=bins) == pytest.approx(found, rel=1e-9)
+
+
+def test_by_hand():
+    sure = np.array([[100.0, 0.0]] * 4, "float32")
+    assert calibration_error(Table(), sure, np.array([0, 0, 0, 0])) == pytest.approx(0)
+    assert calibration_error(Table(), sure, np.array([1, 1, 1, 1])) == pytest.approx(1)
+    assert calibration_error(Table(), sure, np.array([0, 0, 1, 1])) == pytest.approx(0.5)
+    # Even odds, right half of the time: calibrated.
+    even = np.zeros((4, 2), "float32")
+    assert calibration_error(Table(), even, np.array([0, 0, 1, 1])) == pytest.approx(0)
+
+
+def test_errors():
+    logits = np.zeros((4, 2), "float32")
+    with pytest.raises(ValueError, match="labels beside the samples"):
+        calibration_error(Table(), logits)
+    with pytest.raises(ValueError, match="at least two classes"):
+        calibration_error(Table(), logits[:, :1], np.zeros(4))
+    with pytest.raises(ValueError, match="bins"):
+        calibration_error(Table(), logits, np.zeros(4), bins=0)
+    with pytest.raises(ValueError, match="at least one sample"):
+        calibration_error(Table(), logits[:0], np.zeros(0))

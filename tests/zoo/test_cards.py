@@ -1,0 +1,58 @@
+"""Cards and tables: every figure is the manifest's, and the committed ones have not drifted."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import kdzoo
+from kdzoo.zoo.cards import table, write_card
+from kdzoo.zoo.manifest import find, read_manifest
+
+ROOT = pathlib.Path(kdzoo.__file__).parents[1]
+NAME = "mlp_2x64/mnist"
+
+
+def test_a_card_says_what_the_manifest_says(zoo):
+    text = kdzoo.card(NAME, directory=zoo)
+    for line in (
+        "# mlp_2x64/mnist",
+        "| accuracy of the shipped weights | 49.00 % of the test images |",
+        "| over seeds | 50.00 ± 1.00 % (2 seeds) |",
+        "| the same network alone, same budget | 40.00 ± 2.00 % (2 seeds) |",
+        "| parameters | 5,555 |",
+        "| MACs | 5,300 |",
+        "| LiteRT latency, int8 | 0.1 ms (quartiles 0.09 to 0.12), one thread, here |",
+        "| agreement with the teacher | 75.00 % |",
+        "| expected calibration error, 15 bins | 1.23 % |",
+        'model = kdzoo.load("mlp_2x64/mnist")',
+    ):
+        assert line in text.splitlines()
+    for part in ("1,234 training images of MNIST", "taught by mlp_2x1200", "`kdzoo train none`"):
+        assert part in text
+    assert "CC BY-SA 3.0" in text
+    row = find(NAME, zoo)
+    other = dataclasses.replace(row, measured={**row.measured, "parameters": 7})
+    assert "| parameters | 7 |" in write_card(other)
+
+
+def test_the_table(zoo):
+    lines = table(read_manifest(zoo).values()).splitlines()
+    assert len(lines) == 3
+    size = find(NAME, zoo).files["weights"].bytes
+    assert lines[2] == (
+        f"| {NAME} | 49.00 | 50.00 ± 1.00 (2 seeds) | 40.00 ± 2.00 (2 seeds) | 5,555 | 5,300 | "
+        f"{size:,} |"
+    )
+
+
+def test_cards_and_readme_have_not_drifted():
+    """`make cards` would change nothing."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "kdzoo.recipes.cards", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,0 +1,81 @@
+"""Pairs: every one fits together, and becomes a Distiller in one line."""
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.zoo import Pair, pairs
+from kdzoo.zoo.cards import DATASETS
+from kdzoo.zoo.manifest import read_manifest
+
+
+@pytest.mark.parametrize("name", kdzoo.list_pairs())
+def test_every_pair_names_what_there_is(name):
+    found = kdzoo.pair(name)
+    assert found.name == name
+    student = kdzoo.zoo.architecture(found.student)
+    assert student.name in kdzoo.list_models()
+    if found.teacher.startswith("keras.applications."):
+        assert hasattr(keras.applications, found.teacher.rpartition(".")[2])
+        assert hasattr(keras.applications, found.teacher_module)
+    else:
+        architecture, _, dataset = found.teacher.partition("/")
+        assert architecture in kdzoo.list_models()
+        assert dataset == found.dataset
+        assert dataset in DATASETS
+    assert len(found.make_losses()) == len(found.losses)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in kdzoo.list_pairs() if kdzoo.pair(name).teacher in read_manifest()]
+)
+def test_a_distiller_in_one_line(name):
+    found = kdzoo.pair(name)
+    distiller = found.distiller()
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).random((2, *found.input_shape), "float32")
+    logs = distiller.train_on_batch(images, np.array([0, 1]), return_dict=True)
+    assert np.isfinite(float(logs["loss"]))
+    assert distiller.student.name == found.student
+    assert distiller.student_loss_weight == found.student_loss_weight
+
+
+def test_teachers_of_keras_applications_see_what_they_were_trained_on(monkeypatch):
+    def teacher(classifier_activation):
+        assert classifier_activation is None
+        inputs = keras.Input((32, 32, 3))
+        x = keras.layers.GlobalAveragePooling2D()(inputs)
+        return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+    monkeypatch.setattr(keras.applications, "ResNet50", teacher)
+    made = Pair(
+        "x", "keras.applications.ResNet50", "separable_025", "x", 4, (32, 32, 3),
+        teacher_module="resnet", losses=(("SoftTargets", {"temperature": 2.0}, 1.0),),
+    )  # fmt: skip
+    transform = made.teacher_transform()
+    images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
+    expected = keras.applications.resnet.preprocess_input(255 * images)
+    np.testing.assert_allclose(transform(images), expected, rtol=1e-6, atol=1e-4)
+    distiller = made.distiller()
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(float(distiller.train_on_batch(images, np.array([0, 1]))[0]))
+
+
+def test_taps_of_losses_on_layers():
+    made = Pair(
+        "x", "a", "b", "c", 2, (8, 8, 1),
+        losses=(
+            ("AttentionTransfer", {"teacher_layer": "stage2", "student_layer": "stage1"}, 1.0),
+            ("SoftTargets", {}, 1.0),
+        ),
+    )  # fmt: skip
+    assert ("stage2", "stage1") in made.taps
+
+
+def test_a_misspelt_pair():
+    with pytest.raises(ValueError, match="Did you mean 'mnist_mlp_2x800'"):
+        kdzoo.pair("mnist_mlp_2x80")
+    with pytest.raises(ValueError, match="Did you mean 'cifar10'"):
+        kdzoo.list_pairs("cifar01")
+    assert set(kdzoo.list_pairs("cifar10")) < set(pairs._PAIRS)

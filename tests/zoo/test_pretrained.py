@@ -1,0 +1,308 @@
+"""Pretrained models: what comes back, and the kinds of damage that nothing is loaded from."""
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+import kdzoo
+from kdzoo.zoo.manifest import list_pretrained, read_manifest, weights_directory
+
+NAME = "mlp_2x64/mnist"
+
+
+def predict(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+def test_the_model_comes_back(model, zoo, images):
+    again = kdzoo.load(NAME, directory=zoo)
+    np.testing.assert_array_equal(predict(again, images), predict(model, images))
+    assert again.name == "mlp_2x64"
+    assert all(weight.trainable for weight in again.weights)
+
+
+def test_a_fresh_head_sits_on_the_pretrained_features(model, zoo, images):
+    again = kdzoo.load(NAME, classes=7, directory=zoo)
+    assert again.output_shape == (None, 7)
+    features = [
+        keras.Model(each.input, each.get_layer("features").output) for each in (model, again)
+    ]
+    np.testing.assert_array_equal(*(predict(each, images) for each in features))
+    same = kdzoo.load(NAME, classes=3, directory=zoo)
+    assert np.abs(predict(same, images) - predict(model, images)).max() > 1e-3
+
+
+@pytest.mark.parametrize("classes", [1, 0, -2, "seven"])
+def test_a_wrong_number_of_classes(classes, zoo):
+    with pytest.raises(ValueError, match="classes"):
+        kdzoo.load(NAME, classes=classes, directory=zoo)
+
+
+def test_half_precision_is_cast_back(model, tmp_path, images):
+    kdzoo.zoo.save_weights(model, tmp_path / "half.safetensors", "float16")
+    content = (tmp_path / "half.safetensors").read_bytes()
+    assert len(content) < 0.6 * 4 * model.count_params()
+    kinds = {key: tensor.dtype.name for key, tensor in load(content).items()}
+    assert set(kinds.values()) == {"float16", "float32"}
+    assert kinds["stage1/kernel"] == "float16"
+    assert kinds["stage1/bias"] == "float32"
+    again = kdzoo.create("mlp_2x64", 3, (4, 4, 1))
+    kdzoo.zoo.load_weights(again, content)
+    for ours, theirs in zip(again.weights, model.weights, strict=True):
+        assert ours.dtype == "float32"
+        expected = keras.ops.convert_to_numpy(theirs)
+        if expected.ndim > 1:
+            expected = expected.astype("float16").astype("float32")
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours), expected)
+
+
+def test_what_float16_cannot_hold_stays(tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(inputs))
+    model.set_weights([np.array([[1e6, 0], [0, 1]], "float32"), np.zeros(2, "float32")])
+    kdzoo.zoo.save_weights(model, tmp_path / "w.safetensors", "float16")
+    kernel = load((tmp_path / "w.safetensors").read_bytes())["logits/kernel"]
+    assert kernel.dtype == np.float32
+    assert kernel[0, 0] == 1e6
+
+
+def test_names(zoo):
+    assert list_pretrained(directory=zoo) == [NAME]
+    assert list_pretrained("mnist", "mlp", directory=zoo) == [NAME]
+    for wrong in (
+        lambda: kdzoo.load("mlp_2x46/mnist", directory=zoo),
+        lambda: kdzoo.card("mlp_2x46/mnist", directory=zoo),
+    ):
+        with pytest.raises(ValueError, match=f"Did you mean '{NAME}'"):
+            wrong()
+    with pytest.raises(ValueError, match="Did you mean 'mnist'"):
+        list_pretrained(dataset="mnits", directory=zoo)
+    with pytest.raises(ValueError, match="Did you mean 'mlp'"):
+        list_pretrained(family="mpl", directory=zoo)
+    with pytest.raises(ValueError, match=r"which has weights; make one with kdzoo\.export"):
+        kdzoo.zoo.tflite(NAME, directory=zoo)
+
+
+# What is done to the bytes of the weights; with the hash in the manifest put right, for those that
+# a careless or hostile zoo would have.
+def _damaged(tensors, **changes):
+    return save({**tensors, **changes})
+
+
+KERNEL = "stage1/kernel"
+DAMAGE = {
+    "truncated": (lambda raw, tensors: raw[:-10], "truncated"),
+    "empty": (lambda raw, tensors: b"", "truncated"),
+    "longer": (lambda raw, tensors: raw + b"x", "another file or altered"),
+    "one bit": (lambda raw, tensors: raw[:-5] + bytes([raw[-5] ^ 1]) + raw[-4:], "SHA-256"),
+}
+FORGED = {
+    "empty": (lambda raw, tensors: b"", "an empty file"),
+    "truncated": (lambda raw, tensors: raw[:-10], "none"),
+    "longer": (lambda raw, tensors: raw + b"x", "none"),
+    "pickle": (lambda raw, tensors: pickle.dumps(tensors), "a pickle, which is never opened"),
+    "hdf5": (lambda raw, tensors: HDF5, "an HDF5 file"),
+    "zip": (lambda raw, tensors: b"PK\x03\x04" + raw, "a ZIP file"),
+    "header longer than the file": (
+        lambda raw, tensors: (len(raw) * 2).to_bytes(8, "little") + raw[8:],
+        "none",
+    ),
+    "header of another length": (
+        lambda raw, tensors: (
+            (int.from_bytes(raw[:8], "little") - 9).to_bytes(8, "little") + raw[8:]
+        ),
+        "none",
+    ),
+    "two weights swapped": (
+        lambda raw, tensors: _damaged(
+            tensors, **{KERNEL: tensors["stage2/kernel"], "stage2/kernel": tensors[KERNEL]}
+        ),
+        "shape",
+    ),
+    "renamed": (
+        lambda raw, tensors: save(
+            {("other" if key == KERNEL else key): each for key, each in tensors.items()}
+        ),
+        "without 'stage1/kernel', with 'other', which the model has not",
+    ),
+    "missing": (
+        lambda raw, tensors: save({key: each for key, each in tensors.items() if key != KERNEL}),
+        "without 'stage1/kernel'",
+    ),
+    "left over": (
+        lambda raw, tensors: _damaged(tensors, more=np.zeros(3, "float32")),
+        "with 'more'",
+    ),
+    "shape": (
+        lambda raw, tensors: _damaged(tensors, **{KERNEL: tensors[KERNEL].T.copy()}),
+        "shape",
+    ),
+    "integers": (
+        lambda raw, tensors: _damaged(tensors, **{KERNEL: tensors[KERNEL].astype("int32")}),
+        "float32. Received: int32",
+    ),
+    "float64": (
+        lambda raw, tensors: _damaged(tensors, **{KERNEL: tensors[KERNEL].astype("float64")}),
+        "float32. Received: float64",
+    ),
+    "not a number": (
+        lambda raw, tensors: _damaged(tensors, **{KERNEL: np.full_like(tensors[KERNEL], np.nan)}),
+        "finite",
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hdf5(tmp_path_factory):
+    """The bytes of an HDF5 file."""
+    global HDF5
+    path = tmp_path_factory.mktemp("hdf5") / "weights.h5"
+    with h5py.File(path, "w") as file:
+        file["kernel"] = np.zeros(3)
+    HDF5 = path.read_bytes()
+
+
+def refused(zoo, message, error=ValueError, **arguments):
+    """Checks that the model is refused by name."""
+    with pytest.raises(error, match=message):
+        kdzoo.load(NAME, directory=zoo, **arguments)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found_by_the_hash(kind, zoo):
+    path = zoo / "weights.safetensors"
+    change, message = DAMAGE[kind]
+    path.write_bytes(change(path.read_bytes(), None))
+    refused(zoo, message)
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_damage_with_a_right_hash_is_refused_too(kind, zoo, model, images):
+    path = zoo / "weights.safetensors"
+    raw = path.read_bytes()
+    change, message = FORGED[kind]
+    content = change(raw, load(raw))
+    path.write_bytes(content)
+    manifest = json.loads((zoo / "manifest.json").read_text())
+    entry = manifest["models"][0]["files"]["weights"]
+    entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    refused(zoo, message)
+    # Given to a model directly, it leaves the model as it was.
+    before = predict(model, images)
+    with pytest.raises(ValueError, match=message):
+        kdzoo.zoo.load_weights(model, content)
+    np.testing.assert_array_equal(predict(model, images), before)
+
+
+def test_files_that_are_elsewhere_or_missing(zoo, tmp_path):
+    path = zoo / "weights.safetensors"
+    outside = tmp_path / "outside.safetensors"
+    path.rename(outside)
+    refused(zoo, "weights.safetensors", FileNotFoundError)
+    path.symlink_to(outside)
+    refused(zoo, "a link to a file elsewhere")
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "a\\b.safetensors"])
+def test_a_manifest_that_names_files_elsewhere(name, zoo):
+    manifest = json.loads((zoo / "manifest.json").read_text())
+    manifest["models"][0]["files"]["weights"]["file"] = name
+    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    refused(zoo, "a file elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "Expecting value"),
+        ("{", "Expecting property name"),
+        ("[1, 2]", "list indices"),
+        ('{"models": []}', "version"),
+        ('{"version": 2, "models": []}', "version=2, which another kdzoo wrote; update kdzoo"),
+        ('{"version": 1}', "whole rows"),
+        ('{"version": 1, "models": [{"name": "x"}]}', "whole rows"),
+    ],
+)
+def test_a_damaged_or_newer_manifest(content, message, zoo):
+    (zoo / "manifest.json").write_text(content)
+    refused(zoo, message)
+    with pytest.raises(ValueError, match=message):
+        read_manifest(zoo)
+
+
+def test_no_manifest(tmp_path):
+    refused(tmp_path, "Expected a manifest.json", FileNotFoundError)
+
+
+def test_layers_of_one_name_in_nested_models_are_told_apart(tmp_path):
+    def part(name):
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, keras.layers.Dense(3, name="same")(inputs), name=name)
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, part("b")(part("a")(inputs)))
+    kdzoo.zoo.save_weights(model, tmp_path / "w.safetensors")
+    tensors = load((tmp_path / "w.safetensors").read_bytes())
+    assert set(tensors) == {"a/same/kernel", "a/same/bias", "b/same/kernel", "b/same/bias"}
+    expected = keras.ops.convert_to_numpy(model.get_layer("b").get_layer("same").kernel)
+    np.testing.assert_array_equal(tensors["b/same/kernel"], expected)
+
+
+class Twice(keras.layers.Layer):
+    def build(self, shape):
+        self.first = self.add_weight(shape=(2,), name="same")
+        self.second = self.add_weight(shape=(2,), name="same")
+
+    def call(self, x):
+        return x + self.first + self.second
+
+
+def test_two_weights_of_one_name_and_models_that_are_not_built(tmp_path):
+    inputs = keras.Input((2,))
+    for model, message in (
+        (keras.Model(inputs, Twice(name="it")(inputs)), "two weights 'it/same'"),
+        (keras.Sequential([keras.layers.Dense(2)]), "a model that is built"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kdzoo.zoo.save_weights(model, tmp_path / "w.safetensors")
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_every_shipped_file_is_named_and_whole():
+    """The manifest names each file there is, and each is as it says; 60 MB in all, 12 MB each."""
+    home, rows = weights_directory(), read_manifest()
+    named = {file.file: file for row in rows.values() for file in row.files.values()}
+    there = {path.name for path in home.iterdir() if path.suffix in (".safetensors", ".tflite")}
+    assert there == set(named)
+    for file in named.values():
+        content = (home / file.file).read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (file.sha256, file.bytes)
+        assert file.bytes <= 12e6
+    assert sum(file.bytes for file in named.values()) <= 60e6
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_every_shipped_model_loads(name):
+    row = read_manifest()[name]
+    model = kdzoo.load(name)
+    assert model.count_params() == row.measured["parameters"]
+    assert model.input_shape[1:] == row.input_shape
+    assert model.output_shape == (None, len(row.labels))
+
+
+def test_lists_and_cards_need_no_keras():
+    script = (
+        "import sys; sys.argv[0] = 'kdzoo'; sys.modules.update(keras=None, tensorflow=None)\n"
+        "import kdzoo\n"
+        "print(kdzoo.card(kdzoo.list_pretrained()[0]), kdzoo.list_pairs(), kdzoo.list_models())"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

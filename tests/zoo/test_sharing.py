@@ -1,0 +1,204 @@
+"""Directories to share: the same model comes back, and nothing in them runs or is trusted."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.zoo.sharing import _check_layers
+
+
+def predict(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).random((5, 12, 12, 1), "float32")
+
+
+def residual():
+    """A model of nested parts, a shared layer and operations such as `+`."""
+    inputs = keras.Input((12, 12, 1), name="image")
+    conv = keras.layers.Conv2D(3, 3, padding="same", name="conv")
+    x = keras.layers.BatchNormalization(name="norm")(keras.ops.relu(conv(inputs)))
+    inner = keras.Input((12, 12, 3))
+    nested = keras.Model(inner, keras.layers.Conv2D(3, 1, name="inner")(inner), name="nested")
+    x = 2.0 * nested(x) + x
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(inputs, keras.layers.Dense(4, name="logits")(x), name="residual")
+
+
+MODELS = {
+    "separable": lambda: kdzoo.create("separable_025", 4, (12, 12, 1)),
+    "maxout": lambda: kdzoo.create("fitnet_mnist", 4, (28, 28, 1)),
+    "residual": residual,
+    "sequential": lambda: keras.Sequential(
+        [keras.Input((12, 12, 1)), keras.layers.Flatten(), keras.layers.Dense(4, name="logits")]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_same_model_in_a_fresh_process(kind, tmp_path):
+    model = MODELS[kind]()
+    for weight in model.weights:  # Statistics too are not those of the start.
+        weight.assign(np.random.default_rng(1).random(weight.shape).astype("float32"))
+    x = np.random.default_rng(0).random((3, *model.input_shape[1:]), "float32")
+    kdzoo.save_pretrained(model, tmp_path / "it")
+    np.save(tmp_path / "x.npy", x)
+    script = (
+        "import kdzoo, keras, numpy as np\n"
+        "model = kdzoo.load_pretrained('it')\n"
+        "y = keras.ops.convert_to_numpy(model(np.load('x.npy'), training=False))\n"
+        "np.save('y.npy', y)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), predict(model, x), rtol=1e-5, atol=1e-5)
+    assert sorted(os.listdir(tmp_path / "it")) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_half_precision_and_a_card(tmp_path, images):
+    model = MODELS["separable"]()
+    kdzoo.save_pretrained(model, tmp_path, card="# Mine\n", dtype="float16")
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.65 * 4 * model.count_params()
+    again = kdzoo.load_pretrained(tmp_path)
+    np.testing.assert_allclose(predict(again, images), predict(model, images), atol=1e-2)
+    kdzoo.save_pretrained(model, tmp_path)
+    assert "| parameters | 57," in (tmp_path / "README.md").read_text()
+    again = kdzoo.load_pretrained(tmp_path)
+    np.testing.assert_array_equal(predict(again, images), predict(model, images))
+
+
+def test_compiled_models_come_back_plain(tmp_path, images):
+    model = MODELS["sequential"]()
+    model.compile("adam", "mse", metrics=["mae"])
+    kdzoo.save_pretrained(model, tmp_path)
+    again = kdzoo.load_pretrained(tmp_path)
+    assert not again.compiled
+    np.testing.assert_array_equal(predict(again, images), predict(model, images))
+
+
+def test_what_runs_code_is_neither_saved_nor_loaded(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1, name="mine")(inputs))
+    with pytest.raises(ValueError, match="'mine', a Lambda, which runs code"):
+        kdzoo.save_pretrained(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+class Custom(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+
+def test_layers_that_nobody_registered(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Custom(name="mine")(inputs))
+    with pytest.raises(ValueError, match="import what registers it first"):
+        kdzoo.save_pretrained(model, tmp_path)
+    registered = keras.saving.register_keras_serializable("test_sharing")(Custom)
+    model = keras.Model(inputs, keras.layers.Dense(2)(registered(name="mine")(inputs)))
+    kdzoo.save_pretrained(model, tmp_path)
+    assert isinstance(kdzoo.load_pretrained(tmp_path).get_layer("mine"), Custom)
+
+
+def test_other_things_than_models(tmp_path):
+    class Subclassed(keras.Model):
+        pass
+
+    for wrong in (Subclassed(), keras.layers.Dense(2), "model", keras.Sequential([])):
+        with pytest.raises(ValueError, match="functional"):
+            kdzoo.save_pretrained(wrong, tmp_path)
+    with pytest.raises(ValueError, match="'float32' or 'float16'"):
+        kdzoo.save_pretrained(MODELS["sequential"](), tmp_path, dtype="int8")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def shared(tmp_path):
+    kdzoo.save_pretrained(MODELS["sequential"](), tmp_path)
+    return tmp_path
+
+
+def edit(shared, change):
+    config = json.loads((shared / "config.json").read_text())
+    change(config)
+    (shared / "config.json").write_text(json.dumps(config))
+
+
+def layer(config, number=1):
+    return config["model"]["config"]["layers"][number]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(version=2), "version=2, which another kdzoo wrote; update kdzoo"),
+        (lambda c: c.update(format="other"), "another format"),
+        (lambda c: c.pop("weights"), "weights"),
+        (lambda c: c.update(model="x"), "another format"),
+        (lambda c: c["weights"].update(bytes="many"), "another format"),
+        (lambda c: c["weights"].update(bytes=5), "bytes"),
+        (lambda c: c["weights"].update(sha256="0" * 64), "SHA-256"),
+        (lambda c: c["weights"].update(file="../w"), "Expected weights in model.safetensors"),
+        (lambda c: layer(c).update(class_name="Lambda"), "a Lambda, which runs code"),
+        (lambda c: layer(c).update(class_name="TorchModuleWrapper"), "opens a pickle"),
+        (lambda c: layer(c).update(class_name="TFSMLayer"), "opens a SavedModel"),
+        (lambda c: layer(c).update(module="os", class_name="system"), "a system of 'os'"),
+        (lambda c: layer(c).update(module="keras.utils", class_name="get_file"), "keras.utils"),
+        (lambda c: layer(c).update(module="keras", class_name="Lambda"), "runs code"),
+        (lambda c: layer(c).update(module=None, registered_name=None), "an unknown module"),
+        (lambda c: layer(c).update(class_name="NoSuchLayer"), "that this Keras can build"),
+        (lambda c: layer(c, 2)["config"].update(units=5), "shape"),
+        (
+            lambda c: layer(c, 2)["config"].update(name="other"),
+            "with .logits/bias., .logits/kernel., which the model has not",
+        ),
+        (lambda c: layer(c, 2)["config"].update(activation="lambda x: x"), "can build"),
+        (
+            lambda c: layer(c, 2)["config"].update(
+                activation={"class_name": "function", "config": "x", "module": "builtins"}
+            ),
+            "a function of 'builtins'",
+        ),
+        (
+            lambda c: layer(c, 2)["config"].update(
+                activation={"class_name": "__lambda__", "config": {"value": "4wEA"}}
+            ),
+            "a __lambda__",
+        ),
+    ],
+)
+def test_configurations_that_are_not_to_be_trusted(change, message, shared):
+    edit(shared, change)
+    with pytest.raises(ValueError, match=message):
+        kdzoo.load_pretrained(shared)
+
+
+def test_files_that_are_missing_or_elsewhere(shared, tmp_path_factory):
+    path = shared / "model.safetensors"
+    outside = tmp_path_factory.mktemp("outside") / "model.safetensors"
+    path.rename(outside)
+    with pytest.raises(FileNotFoundError, match="safetensors"):
+        kdzoo.load_pretrained(shared)
+    path.symlink_to(outside)
+    with pytest.raises(ValueError, match="a link to a file elsewhere"):
+        kdzoo.load_pretrained(shared)
+    with pytest.raises(FileNotFoundError, match="config"):
+        kdzoo.load_pretrained(outside.parent)
+    (shared / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="to be a model of kdzoo"):
+        kdzoo.load_pretrained(shared)
+
+
+def test_all_of_kdzoos_own_architectures_may_be_shared():
+    for name in kdzoo.list_models():
+        config = keras.saving.serialize_keras_object(kdzoo.create(name))
+        _check_layers(json.loads(json.dumps(config)))

@@ -1,0 +1,1 @@
+"""Pretrained weights and their manifest; `kdzoo.load` reads them."""
