@@ -12,6 +12,8 @@ from kdzoo.recipes import (
     prune_separable_cifar10,
     qat_separable_cifar10,
     separable_cifar10,
+    zoo_fashion_mnist,
+    zoo_mnist,
 )
 from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
@@ -30,6 +32,8 @@ RECIPES = {
     "prune_separable_cifar10": prune_separable_cifar10.RECIPE,
     "prune_2_of_4_cifar10": prune_2_of_4_cifar10.RECIPE,
     "cluster_separable_cifar10": cluster_separable_cifar10.RECIPE,
+    "zoo_mnist": zoo_mnist.RECIPE,
+    "zoo_fashion_mnist": zoo_fashion_mnist.RECIPE,
 }
 
 __all__ = ["RECIPES", "Comparison", "Compression", "CompressionComparison", "Student"]

@@ -8,7 +8,7 @@ import time
 
 from kdzoo.recipes.results import measure, summarize, versions, write_json
 from kdzoo.recipes.student import Student
-from kdzoo.utils import atomic_path
+from kdzoo.utils import atomic_path, positive_integer
 from kdzoo.zoo import architecture
 
 
@@ -16,9 +16,10 @@ from kdzoo.zoo import architecture
 class Comparison:
     """Trains a teacher once, then for each seed a student of each kind: alone, distilled, ...
 
-    All students of a seed start from the same weights and see the same batches in the same
-    order. Everything is trained with AdamW and a cosine decay to zero; nothing is chosen on the
-    test set.
+    All students of a seed and an architecture start from the same weights and see the same batches
+    in the same order; with `views`, those without a teacher see every image augmented anew in each
+    epoch, where the others see the recorded views in turn. Everything is trained with AdamW and a
+    cosine decay to zero; nothing is chosen on the test set.
 
     Attributes:
         data: Name of a data set, or a directory that `kdzoo data export` wrote.
@@ -40,6 +41,9 @@ class Comparison:
         students: Kind -> `Student`; "alone" and, by soft targets, "distilled" when empty.
         validation: Fraction of the training images that is held out; `None` for a tenth, 0 to
             train on all of them, with settings that were chosen before.
+        views: How many augmented views of each image the teacher is asked about, before the first
+            student that learns from it; seeds and students share the answers, which are kept with
+            the run. None to ask it at every step.
         enlarge: Every pixel becomes a square of this many pixels a side, for images that are too
             small for the networks.
         precision: The policy that all are trained in, `"float32"` or `"mixed_bfloat16"`; what is
@@ -67,6 +71,7 @@ class Comparison:
     student_arguments: dict = dataclasses.field(default_factory=dict)
     students: dict = dataclasses.field(default_factory=dict)
     validation: float | None = None
+    views: int | None = None
     enlarge: int = 1
     precision: str = "float32"
     teacher_precision: str | None = None
@@ -91,6 +96,7 @@ class Comparison:
             "epochs": 1,
             "seeds": self.seeds[:1],
             "validation": None,
+            "views": self.views and 1,
             "students": students,
         }
         return dataclasses.replace(self, **{**settings, **self.smoke_settings})
@@ -160,6 +166,13 @@ class Comparison:
                 raise ValueError(
                     f"Expected {field} to be an integer of at least 1. Received: {field}={value!r}"
                 )
+        if self.views is not None:
+            positive_integer("views", self.views)
+            if not self.augment_student:
+                raise ValueError(
+                    "Expected views only where the students see augmented images. Received: "
+                    f"views={self.views}, augment_student=False"
+                )
         for field in ("teacher_learning_rate", "learning_rate"):
             value = getattr(self, field)
             if not 0 < value < float("inf"):
@@ -226,7 +239,7 @@ class Comparison:
                 del taught["architecture"]
             return {**fields, "taught": taught}
         of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
-        of_students += ("student_loss_weight", "student_arguments")
+        of_students += ("student_loss_weight", "student_arguments", "views")
         if self.teacher_precision is not None:
             fields["precision"] = self.teacher_precision
         return {name: value for name, value in fields.items() if name not in of_students}

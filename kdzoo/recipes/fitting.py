@@ -34,6 +34,7 @@ class Fitting:
         Returns:
             The model, in float32, and its history.
         """
+        self.record = home.parent / "recorded_teacher"
         keras.utils.set_random_seed(self.seed)
         precision = self.recipe.precision if self.student else self._teacher_precision
         model = self.recipe.create(self.kind, self.data, precision)
@@ -75,7 +76,8 @@ class Fitting:
 
         trained = model
         if self.student and self.student.losses:
-            asked = None if self._answers_once() else self._teacher_beside_the_student()
+            asked_before = self._answers_once() or self.recipe.views
+            asked = None if asked_before else self._teacher_beside_the_student()
             trained = self._distiller(model, asked)
             options = {**options, "callbacks": [*self._annealing(), *options["callbacks"]]}
         else:
@@ -146,6 +148,8 @@ class Fitting:
 
     def _batches(self):
         """Returns a function from the first epoch to the batches from there on."""
+        if self.student and self.student.losses and not self.student.hints and self.recipe.views:
+            return self._recorded_batches()
         options = {"seed": self.seed}
         if self.student is None or self.recipe.augment_student:
             options["augmentation"] = usual_augmentation(self.data.name)
@@ -155,6 +159,25 @@ class Fitting:
             images = self.data.train.arrays()[0]
             options["answers"] = record(self.teacher, images, self.student.teacher_layers)
         return lambda epoch: self.data.train.batches(
+            self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
+        )
+
+    def _recorded_batches(self):
+        """As `_batches`, with the answers that the teacher gave to augmented views."""
+        from kdzoo.data import record_teacher, with_recorded_teacher
+
+        augmentation = usual_augmentation(self.data.name)
+        record_teacher(
+            self._teacher_beside_the_student(),
+            self.data.train,
+            self.record,
+            self.recipe.views if augmentation else 1,
+            layers=self.student.teacher_layers,
+            augmentation=augmentation,
+        )
+        recorded = with_recorded_teacher(self.data.train, self.record)
+        options = {"seed": self.seed, "indices": self.student.needs_indices}
+        return lambda epoch: recorded.batches(
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
         )
 

@@ -131,6 +131,49 @@ def test_answers_asked_once_teach_as_the_teacher_does(losses, tmp_path, monkeypa
     )
 
 
+@pytest.mark.tensorflow
+def test_a_teacher_is_asked_once_per_view_for_all_students(tmp_path, monkeypatch):
+    """Its answers are recorded by the first student, and taught from by each."""
+    import kdzoo.data
+
+    recipe = dataclasses.replace(
+        SMALL,
+        students={"one": Student((SOFT,)), "two": Student((SOFT,)), "alone": Student()},
+        epochs=3,
+        views=2,
+        augment_student=True,
+        student_loss_weight=0.0,
+    )
+    asked, record = [], kdzoo.data.record_teacher
+    monkeypatch.setattr(
+        kdzoo.data, "record_teacher", lambda *args, **more: asked.append(record(*args, **more))
+    )
+    results = recipe.run(tmp_path, verbose=0)
+    shards = {path: path.stat().st_mtime_ns for path in asked[0].glob("*.arrayrecord")}
+    assert len(asked) == 2
+    assert len(shards) == 2
+    one, two, alone = (row["history"]["loss"] for row in results["rows"][1:])
+    assert one == two
+    assert not np.allclose(one, alone)
+
+    # The same by hand: the record, and the live teacher on the same views of the images.
+    teacher = keras.saving.load_model(tmp_path / "teacher-0" / "model.keras")
+    data = kdzoo.data.load(recipe.data)
+    kdzoo.data.record_teacher(teacher, data.train, asked[0], 2, augmentation="default")
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+    recorded = kdzoo.data.with_recorded_teacher(data.train, asked[0], teacher)
+    for images, targets in recorded.batches(100, initial_epoch=1):
+        answers = teacher.predict_on_batch(np.asarray(images))
+        np.testing.assert_allclose(np.asarray(targets["teacher"]), answers, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(("views", "augmented"), [(0, True), (2.5, True), (2, False)])
+def test_views_that_cannot_be(views, augmented, tmp_path):
+    recipe = dataclasses.replace(SMALL, views=views, augment_student=augmented)
+    with pytest.raises(ValueError, match="views"):
+        recipe.run(tmp_path, verbose=0)
+
+
 def test_recorded_layers_are_the_teachers():
     import kdzoo.data
 

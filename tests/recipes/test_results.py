@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 import kdzoo
-from kdzoo.recipes import RECIPES
+from kdzoo.recipes import RECIPES, Student
 from kdzoo.recipes.results import summarize
 
 RESULTS = sorted((pathlib.Path(kdzoo.__file__).parent / "recipes" / "measured").glob("*.json"))
@@ -27,7 +27,11 @@ def test_the_results_are_of_the_recipe_that_bears_the_name(results):
     name, content = results
     settings = json.loads(json.dumps(dataclasses.asdict(RECIPES[name])))
     # A field that came later has a default that changes nothing of what came before.
-    assert {key: settings[key] for key in content["settings"]} == content["settings"]
+    said = content["settings"]
+    usual = json.loads(json.dumps(dataclasses.asdict(Student())))
+    students = {kind: {**usual, **each} for kind, each in said.get("students", {}).items()}
+    said = {**said, "students": students} if "students" in said else said
+    assert {key: settings[key] for key in said} == said
 
 
 def test_the_summary_follows_from_the_rows(results):
@@ -47,3 +51,19 @@ def test_the_readme_says_what_was_measured(results):
             accuracy += f" ± {100 * summary['std']:.2f}"
         assert accuracy in text, f"{kind}: {accuracy}"
         assert f"{rows[0]['parameters']:,}" in text, kind
+
+
+def test_the_readme_says_what_each_loss_adds():
+    """The table of losses, with its differences from soft targets for each seed."""
+    content = json.loads((RESULTS[0].parent / "losses_compared.json").read_text())
+    text = README.read_text(encoding="utf-8")
+    by_kind = {
+        kind: {row["seed"]: row["test_accuracy"] for row in content["rows"] if row["kind"] == kind}
+        for kind in content["summary"]
+    }
+    for kind in set(by_kind) - {"teacher", "soft targets"}:
+        gains = (100 * (by_kind[kind][seed] - by_kind["soft targets"][seed]) for seed in (0, 1, 2))
+        line = next(
+            line for line in text.splitlines() if f"| {kind} | " in line.replace("student ", "")
+        )
+        assert line.endswith(f"| {', '.join(f'{gain:+.1f}' for gain in gains)} |"), kind
