@@ -37,6 +37,7 @@ SHARED = {
         "hosting",
         "operations",
         "preserving",
+        "rounding",
         "schedules",
         "tfmot",
         "twin",

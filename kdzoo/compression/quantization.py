@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from kdzoo.compression import preserving
+from kdzoo.compression import preserving, rounding
 from kdzoo.compression.hosting import HostedModel
 from kdzoo.compression.tfmot import check_made_by, check_model, load_tfmot, output_config
 from kdzoo.taps import graph_of
@@ -246,6 +246,21 @@ class QuantizedModel(HostedModel):
     def scheme(self):
         """The scheme, an object of TF-MOT."""
         return self._scheme
+
+    def round_biases(self):
+        """Rounds the biases to what int8 arithmetic adds, in place, so that the file agrees more.
+
+        To be called when training is over. TF-MOT trains with biases in float32, and a converter
+        rounds them to multiples of the input's step times the weights'; the rare value that then
+        falls the other way is carried on from layer to layer. After this call the model adds what
+        its file adds, and their argmax differs on some five times fewer images.
+
+        Returns:
+            The names of the layers whose biases, or the shifts of the normalization after them,
+            were rounded, a list. Left alone are layers with several inputs, after layers in
+            float32, and with quantizers of other than 8 bits.
+        """
+        return rounding.round_biases(self.wrapped)
 
     def _computed(self, wrapped):
         layers = preserving.preserving_layers(wrapped)

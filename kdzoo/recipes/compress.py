@@ -134,7 +134,7 @@ class _Step:
             scheme = tools.Default8BitPrunePreserveQuantizeScheme()
         folded = tools.fold_batch_normalization(model)
         quantized = tools.quantize_apply(tools.quantize_annotate_model(folded), scheme)
-        return quantized, lambda done: done, []
+        return quantized, _with_rounded_biases, []
 
     def _distiller(self, student):
         import kdzoo
@@ -163,6 +163,11 @@ class _Step:
         steps = self.compression.epochs * self.batches_an_epoch
         rate = keras.optimizers.schedules.CosineDecay(self.compression.learning_rate, steps)
         return keras.optimizers.Adam(rate)
+
+
+def _with_rounded_biases(model):
+    model.round_biases()
+    return model
 
 
 def _every(steps):

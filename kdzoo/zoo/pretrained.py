@@ -1,5 +1,7 @@
 """Pretrained models by name: checked by hash, then given to an architecture built from code."""
 
+import concurrent.futures
+
 from kdzoo.zoo import weights
 from kdzoo.zoo.manifest import find, weights_directory
 from kdzoo.zoo.registry import create
@@ -34,9 +36,11 @@ def load(name, classes=None, directory=None):
     """
     row = find(name, directory)
     head = row.classes if classes is None else classes
-    model = create(row.architecture, head, row.input_shape, **row.arguments)
     fresh = () if classes is None else ("logits",)
-    weights.load_weights(model, content(row, "weights", directory), f"{name!r}", fresh)
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:  # Hashing leaves Python to others.
+        checked = beside.submit(content, row, "weights", directory)
+        model = create(row.architecture, head, row.input_shape, **row.arguments)
+        weights.load_weights(model, checked.result(), f"{name!r}", fresh)
     return model
 
 
