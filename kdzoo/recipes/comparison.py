@@ -206,7 +206,7 @@ class Comparison:
         finished = home / "result.json"
         if finished.exists():
             row = json.loads(finished.read_text())
-            if {**_defaults(settings), **row.pop("settings")} != settings:
+            if with_defaults(row.pop("settings"), settings) != settings:
                 raise ValueError(
                     f"Expected {home} to hold a run of this recipe. Received: a run with other "
                     "settings; choose another directory or delete it."
@@ -273,10 +273,15 @@ class Comparison:
             keras.config.set_dtype_policy(usual)
 
 
-def _defaults(settings):
-    """What stands for the settings that a run was made without, as there were none of the name."""
+def with_defaults(made, settings):
+    """Returns the settings of a run, and defaults for fields that there were none of when it ran.
+
+    Args:
+        made: The settings that the run was made with.
+        settings: Those that it is compared with.
+    """
     fields = {field.name: field for field in dataclasses.fields(Comparison)}
-    return {name: fields[name].default for name in settings if name in fields}
+    return {**{name: fields[name].default for name in settings if name in fields}, **made}
 
 
 def directory_name(kind, seed):

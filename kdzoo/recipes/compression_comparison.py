@@ -6,7 +6,7 @@ import pathlib
 import statistics
 import time
 
-from kdzoo.recipes.comparison import Comparison, directory_name
+from kdzoo.recipes.comparison import Comparison, directory_name, with_defaults
 from kdzoo.recipes.results import summarize, versions, write_json
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
@@ -47,6 +47,15 @@ class CompressionComparison:
     def student(self):
         """Name of the student's architecture."""
         return self.comparison.student
+
+    @property
+    def validation(self):
+        """As in the `Comparison` that it starts from."""
+        return self.comparison.validation
+
+    def built_from(self, _):
+        """Returns the architecture's name and the builder's arguments, the same for all kinds."""
+        return self.comparison.built_from(self.start)
 
     @property
     def paper(self):
@@ -90,7 +99,8 @@ class CompressionComparison:
             compression.check()
         directory = pathlib.Path(directory)
         home = directory.parent / self.base
-        comparison = dataclasses.replace(self.comparison, seeds=self.seeds)
+        seeds = tuple(dict.fromkeys((*_seeds_of(home), *self.seeds)))  # Results there stay whole.
+        comparison = dataclasses.replace(self.comparison, seeds=seeds)
         comparison.run(home, data_dir, verbose, report, callbacks)
         data = kdzoo.data.load(comparison.data, data_dir=data_dir, validation=comparison.validation)
         data = data.enlarged(comparison.enlarge) if comparison.enlarge > 1 else data
@@ -135,7 +145,10 @@ class CompressionComparison:
         finished = home / "result.json"
         if finished.exists():
             row = json.loads(finished.read_text())
-            if row.pop("settings") != settings:
+            made = row.pop("settings")
+            for part in ("student", "teacher"):
+                made[part] = with_defaults(made[part], settings[part])
+            if made != settings:
                 raise ValueError(
                     f"Expected {home} to hold a run of this recipe. Received: a run with other "
                     "settings; choose another directory or delete it."
@@ -161,6 +174,15 @@ class CompressionComparison:
         }
         write_json(finished, {**row, "settings": settings})
         return row
+
+
+def _seeds_of(home):
+    """The seeds of the students in a run's results, a list; empty where there are none yet."""
+    results = home / "results.json"
+    if not results.exists():
+        return []
+    rows = json.loads(results.read_text())["rows"]
+    return [row["seed"] for row in rows if row["kind"] != "teacher"]
 
 
 def _summarize(rows, kind):

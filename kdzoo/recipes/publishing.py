@@ -1,12 +1,13 @@
 """From the directory of a finished recipe into `zoo_weights`: files, manifest rows, cards."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import tempfile
 
 from kdzoo.recipes.comparison import directory_name
-from kdzoo.utils import unknown_name
+from kdzoo.utils import atomic_path, unknown_name
 
 _CALIBRATION = 512  # Training images that calibrate an int8 file.
 
@@ -16,7 +17,8 @@ class Entry:
     """A model of the zoo, and the part of a recipe that trains it.
 
     Attributes:
-        name: `"architecture/data set"`, as `kdzoo.load` will know it.
+        name: `"architecture/data set"`, as `kdzoo.load` will know it, and `"/int8"` or the like
+            of a compressed one.
         recipe: Name of the recipe.
         kind: The kind of model within it, `"teacher"` or one of its students.
         alone: The kind that is the same network on the same budget without a teacher; None for a
@@ -52,7 +54,12 @@ def publish(entry, run, directory, data_dir=None):
     directory.mkdir(parents=True, exist_ok=True)
     source = _Source(entry, run, data_dir)
     model = source.model()
-    name, measured = _write_smallest(model, source, directory)
+    file, accuracy = _write_smallest(model, source, directory)
+    files = {"weights": file}
+    measured = {**source.accuracies(accuracy), **_measure(model, source, directory / file.file)}
+    if source.is_compressed:
+        files["tflite"], more = _ship_file(source, directory)
+        measured = {**measured, **more}
     row = Pretrained(
         name=entry.name,
         architecture=source.architecture,
@@ -62,9 +69,9 @@ def publish(entry, run, directory, data_dir=None):
         input_shape=source.data.input_shape,
         labels=tuple(source.data.class_names),
         role="teacher" if entry.kind == "teacher" else "student",
-        files={"weights": name},
+        files=files,
         training=source.training(),
-        measured={**source.accuracies(measured), **_measure(model, source, directory / name.file)},
+        measured=measured,
     )
     _add(row, directory)
     return row
@@ -75,9 +82,10 @@ class _Source:
 
     def __init__(self, entry, run, data_dir):
         import kdzoo.data
-        from kdzoo.recipes import RECIPES
+        from kdzoo.recipes import RECIPES, CompressionComparison
 
         self.entry, self.run, self.recipe = entry, run, RECIPES[entry.recipe]
+        self.is_compressed = isinstance(self.recipe, CompressionComparison)
         results = run / "results.json"
         if not results.is_file():
             raise FileNotFoundError(
@@ -91,47 +99,69 @@ class _Source:
         self.data = kdzoo.data.load(self.recipe.data, data_dir, self.recipe.validation)
         self.architecture, self.arguments = self.recipe.built_from(entry.kind)
 
+    @property
+    def home(self):
+        """The directory of the run of the median seed."""
+        return self.run / directory_name(self.entry.kind, self.seed)
+
     def model(self):
-        return self._load(self.entry.kind, self.seed)
-
-    def teacher(self):
-        return None if self.entry.kind == "teacher" else self._load("teacher", 0)
-
-    def _load(self, kind, seed):
+        """The trained model; of a compressed one the plain model with its weights."""
         import keras
 
-        return keras.saving.load_model(self.run / directory_name(kind, seed) / "model.keras")
+        model = keras.saving.load_model(self.home / "model.keras")
+        if self.is_compressed:
+            from kdzoo.compression.within import plain_copy
+
+            return plain_copy(model) or model
+        return model
+
+    def teacher(self):
+        """The trained teacher; None for a teacher."""
+        import keras
+
+        if self.entry.kind == "teacher":
+            return None
+        run = self.run.parent / self.recipe.base if self.is_compressed else self.run
+        return keras.saving.load_model(run / directory_name("teacher", 0) / "model.keras")
 
     def accuracies(self, shipped):
+        """What cards say of accuracy, that of the shipped weights included."""
         measured = {"accuracy": {**self._spread(self.entry.kind), "shipped": shipped}}
         measured["accuracy"]["shipped_seed"] = self.seed
         if self.entry.alone:
             measured["alone"] = self._spread(self.entry.alone)
         return measured
 
+    def rows(self, kind):
+        """The rows of a kind, one for each seed."""
+        return [row for row in self.results["rows"] if row["kind"] == kind]
+
     def _spread(self, kind):
-        rows = [row for row in self.results["rows"] if row["kind"] == kind]
         summary = self.results["summary"][kind]
-        by_seed = {str(row["seed"]): row["test_accuracy"] for row in rows}
+        by_seed = {str(row["seed"]): row["test_accuracy"] for row in self.rows(kind)}
         return {"mean": summary["mean"], "std": summary["std"], "by_seed": by_seed}
 
     def training(self):
-        examples = self.results["examples"]
-        rows = [row for row in self.results["rows"] if row["kind"] == self.entry.kind]
-        teacher = self.entry.kind == "teacher"
+        """What cards say of the training."""
+        kind, examples = self.entry.kind, self.results["examples"]
         return {
             "recipe": self.entry.recipe,
-            "kind": self.entry.kind,
+            "kind": kind,
             "command": f"kdzoo train {self.entry.recipe}",
-            "teacher": None if teacher else self.recipe.teacher,
-            "epochs": self.recipe.teacher_epochs if teacher else self.recipe.epochs,
-            "seeds": [row["seed"] for row in rows],
-            "seconds": [row["seconds"] for row in rows],
+            "teacher": None if kind == "teacher" else self.recipe.teacher,
+            "epochs": self._epochs(),
+            "seeds": [row["seed"] for row in self.rows(kind)],
+            "seconds": [row["seconds"] for row in self.rows(kind)],
             "examples": examples["train"],
             "held_out": examples.get("validation", 0),
             "data_version": self.results["data_version"],
             "versions": self.results["versions"],
         }
+
+    def _epochs(self):
+        if self.is_compressed:
+            return self.recipe.kinds[self.entry.kind].epochs
+        return self.recipe.teacher_epochs if self.entry.kind == "teacher" else self.recipe.epochs
 
 
 def _write_smallest(model, source, directory):
@@ -145,7 +175,7 @@ def _write_smallest(model, source, directory):
 
     images, labels = source.data.test.arrays()
     wanted = evaluation.accuracy(model, images, labels)
-    stem = f"{source.architecture}-{source.data.name}"
+    stem = source.entry.name.replace("/", "-")
     for dtype in ("float16", "float32"):
         with tempfile.TemporaryDirectory(dir=directory) as room:
             path = pathlib.Path(room) / "weights.safetensors"
@@ -177,13 +207,7 @@ def _measure(model, source, path):
             to_litert(model, file, quantize, samples, list(source.data.class_names))
             sizes[f".tflite {kind}"] = evaluation.file_bytes(file)
             sizes[f".tflite {kind}, gzipped"] = evaluation.gzipped_bytes(file)
-            time = evaluation.latency(file)
-            times[kind] = {
-                "median": round(time.median_ms, 4),
-                "q1": round(time.q1_ms, 4),
-                "q3": round(time.q3_ms, 4),
-                "machine": time.machine,
-            }
+            times[kind] = _latency(file)
     if teacher is not None:
         measured["agreement"] = evaluation.agreement(teacher, model, images)
     return {
@@ -194,6 +218,38 @@ def _measure(model, source, path):
         **measured,
         "calibration_error": round(evaluation.calibration_error(model, images, labels), 6),
     }
+
+
+def _ship_file(source, directory):
+    """Copies the `.tflite` file of a compressed model; returns its `File` and what it is worth."""
+    from kdzoo import evaluation
+    from kdzoo.export import LiteRTModel
+    from kdzoo.zoo.manifest import File
+
+    path = source.home / "model.tflite"
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    name = f"{source.entry.name.replace('/', '-')}-{sha256[:8]}.tflite"
+    with atomic_path(directory / name) as temporary:
+        temporary.write_bytes(content)
+    row = next(row for row in source.rows(source.entry.kind) if row["seed"] == source.seed)
+    images, labels = source.data.test.arrays()
+    measured = {
+        "tflite_accuracy": evaluation.accuracy(LiteRTModel(path), images, labels),
+        "float": source.results["summary"]["float32"]["mean"],
+        "sparsity": row["sparsity"],
+        "bytes": {".tflite": len(content), ".tflite, gzipped": evaluation.gzipped_bytes(path)},
+        "latency_ms": {".tflite": _latency(path)},
+    }
+    return File(name, sha256, len(content)), measured
+
+
+def _latency(path):
+    from kdzoo import evaluation
+
+    time = evaluation.latency(path)
+    quartiles = {"median": time.median_ms, "q1": time.q1_ms, "q3": time.q3_ms}
+    return {**{name: round(each, 4) for name, each in quartiles.items()}, "machine": time.machine}
 
 
 def _add(row, directory):

@@ -5,6 +5,12 @@ from kdzoo.zoo.registry import architecture
 
 # Name, source, licence, and what a model of it is not good for.
 DATASETS = {
+    "digits": (
+        "scikit-learn's digits",
+        "Alpaydin & Kaynak 1998, doi:10.24432/C50P49",
+        "CC BY 4.0",
+        "Sees one handwritten digit of 8x8 pixels; good for tests and demonstrations.",
+    ),
     "mnist": (
         "MNIST",
         "LeCun, Cortes & Burges, 1998",

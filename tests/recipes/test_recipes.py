@@ -93,7 +93,19 @@ def test_compressed_students_are_measured_as_files(tmp_path):
     assert rows["half"]["sparsity"] == pytest.approx(0.5, abs=0.005)
     assert rows["int8"]["bytes"] < 0.5 * rows["float32"]["bytes"]
 
-    # What is finished is not made again; a directory of other settings is refused.
+    # The results of the recipe that it started from stay whole when fewer seeds are asked for.
+    small = tmp_path / "small" / "results.json"
+    dataclasses.replace(COMPRESSION.comparison, seeds=(0, 1)).run(small.parent, verbose=0)
+    whole = small.read_text()
+    COMPRESSION.run(home, verbose=0)
+    assert json.loads(small.read_text())["rows"] == json.loads(whole)["rows"]
+
+    # What is finished is not made again, also if there was no such field as `views` at the time; a
+    # directory of other settings is refused.
+    for path in home.glob("*/result.json"):
+        row = json.loads(path.read_text())
+        del row["settings"]["student"]["views"]
+        path.write_text(json.dumps(row))
     again = COMPRESSION.run(home, verbose=0)
     assert again["rows"] == json.loads(json.dumps(results["rows"]))
     kinds = {**COMPRESSION.kinds, "half": Compression(prune=0.4, augment=False)}

@@ -1,0 +1,184 @@
+"""From a finished recipe into a zoo: files, rows, cards, and what is left to train."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+import kdzoo.data
+from kdzoo import recipes
+from kdzoo.recipes import Comparison, Compression, CompressionComparison, Student, cards, zoo
+from kdzoo.recipes.publishing import Entry, publish
+from kdzoo.zoo.manifest import read_manifest
+
+pytestmark = pytest.mark.tensorflow
+
+SMALL = Comparison(
+    data="digits",
+    teacher="mlp_2x128",
+    student="mlp_2x128",
+    students={
+        "small": Student((("SoftTargets", {}, 1.0),), architecture="mlp_2x64"),
+        "small alone": Student(architecture="mlp_2x64"),
+    },
+    teacher_epochs=4,
+    epochs=4,
+    augment_student=False,
+    seeds=(0, 1, 2),
+    validation=0,
+)
+COMPRESSED = CompressionComparison(
+    base="small",
+    comparison=SMALL,
+    start="small",
+    kinds={
+        "int8": Compression(quantize="qat", epochs=1, learning_rate=1e-3),
+        "half": Compression(prune=0.5, epochs=1),
+    },
+    seeds=(0,),
+)
+STUDENT = Entry("mlp_2x64/digits", "small", "small", "small alone")
+TEACHER = Entry("mlp_2x128/digits", "small", "teacher")
+INT8 = Entry("mlp_2x64/digits/int8", "compressed", "int8")
+SPARSE = Entry("mlp_2x64/digits/sparse_50", "compressed", "half")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The directory of both recipes' finished runs."""
+    home = tmp_path_factory.mktemp("runs")
+    keras.utils.set_random_seed(0)
+    SMALL.run(home / "small", verbose=0)
+    COMPRESSED.run(home / "compressed", verbose=0)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def named(monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "small", SMALL)
+    monkeypatch.setitem(recipes.RECIPES, "compressed", COMPRESSED)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return kdzoo.data.load("digits", validation=0)
+
+
+@pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")
+def test_the_median_model_is_shipped_as_it_was_measured(runs, data, tmp_path):
+    zoo_directory = tmp_path / "zoo"
+    results = json.loads((runs / "small" / "results.json").read_text())
+    for entry in (TEACHER, STUDENT):
+        row = publish(entry, runs / "small", zoo_directory)
+        assert read_manifest(zoo_directory)[entry.name] == row
+        model = kdzoo.load(entry.name, directory=zoo_directory)
+        accuracy = kdzoo.evaluation.accuracy(model, *data.test.arrays())
+        assert row.measured["accuracy"]["shipped"] == accuracy
+        summary = results["summary"][entry.kind]
+        assert row.measured["accuracy"]["shipped_seed"] == summary["median_seed"]
+        assert row.measured["accuracy"]["mean"] == summary["mean"]
+        # What was shipped is the run's own model, or it in half precision.
+        seed = summary["median_seed"]
+        trained = keras.saving.load_model(runs / "small" / f"{entry.kind}-{seed}" / "model.keras")
+        for ours, theirs in zip(model.get_weights(), trained.get_weights(), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+    row = read_manifest(zoo_directory)[STUDENT.name]
+    assert row.architecture == "mlp_2x64"
+    assert row.measured["parameters"] == model.count_params()
+    assert set(row.measured["alone"]["by_seed"]) == {"0", "1", "2"}
+    x = data.test.arrays()[0]
+    teacher = kdzoo.load(TEACHER.name, directory=zoo_directory)
+    assert row.measured["agreement"] == pytest.approx(
+        np.mean(teacher.predict(x, verbose=0).argmax(1) == model.predict(x, verbose=0).argmax(1)),
+        abs=2e-3,
+    )
+    assert row.measured["bytes"][".tflite int8"] < row.measured["bytes"][".tflite float32"]
+    # Published anew, a file that has changed takes the old one's place.
+    old = zoo_directory / row.files["weights"].file
+    weights = trained.get_weights()
+    trained.set_weights([weight + 0.01 for weight in weights])
+    home = runs / "small" / f"small-{row.measured['accuracy']['shipped_seed']}"
+    trained.save(home / "model.keras")
+    again = publish(STUDENT, runs / "small", zoo_directory)
+    assert again.files["weights"].file != old.name
+    assert not old.exists()
+    trained.set_weights(weights)
+    trained.save(home / "model.keras")
+
+
+@pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")
+def test_compressed_models_come_as_files_too(runs, data, tmp_path):
+    x, y = data.test.arrays()
+    for entry in (INT8, SPARSE):
+        row = publish(entry, runs / "compressed", tmp_path)
+        file = kdzoo.export.LiteRTModel(kdzoo.zoo.tflite(entry.name, directory=tmp_path))
+        accuracy = kdzoo.evaluation.accuracy(file, x, y)
+        assert row.measured["tflite_accuracy"] == accuracy
+        model = kdzoo.load(entry.name, directory=tmp_path)
+        assert kdzoo.evaluation.agreement(model, file, x) > 0.9
+        assert "| accuracy of the `.tflite` file |" in kdzoo.card(entry.name, directory=tmp_path)
+    kernel = model.get_layer("stage1").get_weights()[0]
+    assert (kernel == 0).mean() == pytest.approx(0.5, abs=0.01)
+    path = kdzoo.zoo.tflite(SPARSE.name, directory=tmp_path)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="SHA-256"):
+        kdzoo.zoo.tflite(SPARSE.name, directory=tmp_path)
+
+
+def test_what_is_not_there_is_not_published(runs, tmp_path):
+    with pytest.raises(FileNotFoundError, match="kdzoo train small"):
+        publish(STUDENT, runs / "elsewhere", tmp_path)
+    with pytest.raises(ValueError, match="Did you mean 'small'"):
+        publish(dataclasses.replace(STUDENT, kind="smal"), runs / "small", tmp_path)
+
+
+def test_cards_that_drifted_are_named_and_mended(runs, tmp_path, capsys):
+    publish(TEACHER, runs / "small", tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{cards.START}\nold\n{cards.END}\nafter\n")
+    arguments = ["--directory", str(tmp_path), "--readme", str(readme)]
+    assert cards.main([*arguments, "--check"]) == 1
+    assert "old" in readme.read_text()
+    assert cards.main(arguments) == 0
+    assert cards.main([*arguments, "--check"]) == 0
+    card = tmp_path / "cards" / "mlp_2x128-digits.md"
+    assert card.read_text() == kdzoo.card(TEACHER.name, directory=tmp_path)
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "| mlp_2x128/digits |" in text
+    card.write_text("other")
+    (tmp_path / "cards" / "gone.md").write_text("of a model that is no more")
+    capsys.readouterr()
+    assert cards.main([*arguments, "--check"]) == 1
+    assert capsys.readouterr().out.split() == [str(card), str(card.with_name("gone.md"))]
+    assert cards.main(arguments) == 0
+    assert not card.with_name("gone.md").exists()
+    readme.write_text("no place for a table")
+    with pytest.raises(ValueError, match="Expected the lines"):
+        cards.main(arguments)
+
+
+def test_the_zoo_is_trained_and_published_in_one_go(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(zoo, "ENTRIES", (TEACHER, STUDENT))
+    arguments = ["--runs", str(runs), "--directory", str(tmp_path / "zoo")]
+    zoo.main(["--estimate", "--runs", str(tmp_path / "none")])
+    assert "small: 7 models to train, not timed yet" in capsys.readouterr().out
+    zoo.main([*arguments, "--only", "2x64"])
+    assert "small: finished" in capsys.readouterr().out
+    assert list(read_manifest(tmp_path / "zoo")) == [STUDENT.name]
+
+
+def test_every_entry_of_the_zoo_names_what_there_is():
+    names = [entry.name for entry in zoo.ENTRIES]
+    assert len(set(names)) == len(names)
+    for entry in zoo.ENTRIES:
+        recipe = recipes.RECIPES[entry.recipe]
+        architecture, dataset, *_ = entry.name.split("/")
+        assert recipe.data == dataset
+        assert recipe.built_from(entry.kind)[0] == architecture
+        for kind in {entry.kind, entry.alone} - {None, "teacher"}:
+            assert kind in recipe.kinds
