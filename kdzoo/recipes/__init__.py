@@ -12,6 +12,7 @@ from kdzoo.recipes import (
     prune_separable_cifar10,
     qat_separable_cifar10,
     separable_cifar10,
+    zoo_cifar10,
     zoo_fashion_mnist,
     zoo_mnist,
 )
@@ -34,6 +35,7 @@ RECIPES = {
     "cluster_separable_cifar10": cluster_separable_cifar10.RECIPE,
     "zoo_mnist": zoo_mnist.RECIPE,
     "zoo_fashion_mnist": zoo_fashion_mnist.RECIPE,
+    "zoo_cifar10": zoo_cifar10.RECIPE,
 }
 
 __all__ = ["RECIPES", "Comparison", "Compression", "CompressionComparison", "Student"]

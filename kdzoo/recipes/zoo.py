@@ -18,6 +18,21 @@ ENTRIES = (
     Entry("mlp_2x800/mnist", "hinton_mnist", "distilled", "alone"),
     Entry("maxout_mnist/mnist", "fitnet_mnist", "teacher"),
     Entry("fitnet_mnist/mnist", "fitnet_mnist", "hints", "alone"),
+    Entry("wide_resnet_16_1/mnist", "zoo_mnist", "teacher"),
+    *(
+        Entry(f"{name}/mnist", "zoo_mnist", f"{name}, distilled", f"{name}, alone")
+        for name in ("lenet_300_100", "lenet_5", "separable_025")
+    ),
+    Entry("wide_resnet_16_2/fashion_mnist", "zoo_fashion_mnist", "teacher"),
+    *(
+        Entry(f"{name}/fashion_mnist", "zoo_fashion_mnist", f"{name}, distilled", f"{name}, alone")
+        for name in ("separable_025", "separable_050", "separable_100")
+    ),
+    Entry("wide_resnet_16_4/cifar10", "zoo_cifar10", "teacher"),
+    *(
+        Entry(f"{name}/cifar10", "zoo_cifar10", f"{name}, distilled", f"{name}, alone")
+        for name in ("separable_025", "separable_050", "separable_100", "fitnet_1")
+    ),
 )
 
 

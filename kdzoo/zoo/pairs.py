@@ -175,10 +175,12 @@ def _add_all():
     _add("mnist", "mlp_2x800", "mlp_2x1200/mnist", *digits, losses=_soft_targets(20.0))
     _add("mnist", "fitnet_mnist", "maxout_mnist/mnist", *digits, losses=_soft_targets(3.0))
     for student in ("lenet_300_100", "lenet_5", "separable_025"):
-        _add("mnist", student, "mlp_2x1200/mnist", *digits)
+        arguments = {"halvings": 1} if student == "separable_025" else {}
+        _add("mnist", student, "wide_resnet_16_1/mnist", *digits, arguments=arguments)
     for hundredths in (25, 50, 100):
         student = f"separable_{hundredths:03d}"
-        _add("fashion_mnist", student, "wide_resnet_16_2/fashion_mnist", *digits)
+        teacher = "wide_resnet_16_2/fashion_mnist"
+        _add("fashion_mnist", student, teacher, *digits, arguments={"halvings": 1})
     for student in ("separable_025", "separable_050", "separable_100", "fitnet_1"):
         _add("cifar10", student, "wide_resnet_16_4/cifar10", 10, (32, 32, 3))
     for hundredths, teacher, module in (
