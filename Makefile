@@ -11,7 +11,7 @@ help:
 	@echo "make test       the whole suite: lint, TensorFlow, JAX"
 	@echo "make large      the tests that take minutes or need a prepared data set"
 	@echo "make benchmark  one distillation step against its peers, images/s and memory"
-	@echo "make zoo        what the pretrained models take to train again; goes on in runs/ where it stopped"
+	@echo "make zoo        trains and publishes all pretrained models anew; goes on in runs/ where it was stopped"
 	@echo "make cards      the zoo's cards and the README's table, anew from zoo_weights/manifest.json"
 	@echo "make clean      remove what builds and tests leave; .venv and runs/ stay"
 	@echo "PYTHON=python3.12 make ...  chooses the Python that .venv is made with (3.11 or newer)"

@@ -69,7 +69,7 @@ class TestStart:
         listed = capsys.readouterr().out.partition("Commands:")[2]
         assert "..." not in listed
         commands = re.findall(r"^  (\w+) ", listed, re.M)
-        expected = "list train evaluate compress export benchmark demo data"
+        expected = "list card train evaluate compress export benchmark demo data"
         assert commands == expected.split()
         for command in commands:
             assert main([command, "--help"]) == 0

@@ -14,7 +14,7 @@ def list_names(
         typer.Argument(help="models, pretrained, pairs, data or recipes; all if left out."),
     ] = None,
 ):
-    """List the models, pretrained models, pairs, data sets and recipes that have a name."""
+    """List what has a name: models, pretrained, pairs, data, recipes."""
     shown = {
         "models": _models,
         "pretrained": _pretrained,
@@ -40,6 +40,7 @@ def _models():
 
 
 def _pretrained():
+    from kdzoo.zoo import cards
     from kdzoo.zoo.manifest import read_manifest
 
     columns = ("name", ">test accuracy", ">parameters", ">bytes", "trained by")
@@ -47,9 +48,9 @@ def _pretrained():
     for row in read_manifest().values():
         table.add_row(
             row.name,
-            terminal.percent(row.measured["accuracy"]["shipped"], 2),
+            terminal.percent(cards.shipped_accuracy(row), 2),
             f"{row.measured['parameters']:,}",
-            f"{row.files['weights'].bytes:,}",
+            f"{cards.shipped_file(row).bytes:,}",
             row.training["command"],
         )
     return table

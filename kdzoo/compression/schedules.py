@@ -23,7 +23,7 @@ def as_schedule(given):
         known = getattr(schedules, given["class_name"], None)
         known = known or keras.saving.get_registered_object(given.get("registered_name"))
         known = known or keras.saving.get_registered_object(given["class_name"])
-        if known is None:
+        if not isinstance(known, type) or not issubclass(known, schedules.PruningSchedule):
             raise ValueError(
                 "Expected a pruning schedule that is known here; register your own with "
                 "`keras.saving.register_keras_serializable()`. Received: "

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kdzoo.evaluation.accuracy import class_indices
 from kdzoo.evaluation.batches import labelled_batches, predictor
 from kdzoo.utils import positive_integer
 
@@ -16,7 +17,7 @@ def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images
         model: A Keras model, or any object with `predict(x)`, that returns logits
             `(samples, classes)` of at least two classes.
         x: Array `(samples, ...)`, or a dataset of batches `(x, y)`.
-        y: Integer labels `(samples,)`; None for a dataset.
+        y: Labels as in `accuracy`; None for a dataset.
         bins: Number of bins.
         batch_size: Samples in one step when `x` is an array.
         check_images: Whether images in [0, 255] are refused, unless the model rescales them.
@@ -25,8 +26,8 @@ def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images
         A float.
 
     Raises:
-        ValueError: If there is no sample, labels are missing, the outputs are no logits of two
-            classes or more, or images are in [0, 255].
+        ValueError: If there is no sample, labels are missing or of other classes, the outputs are
+            not of two classes or more, or images are in [0, 255].
 
     Reference: Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks",
     arXiv:1706.04599, equation 3.
@@ -44,7 +45,7 @@ def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images
             )
         scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
         confidence = (scaled / scaled.sum(axis=1, keepdims=True)).max(axis=1)
-        right = logits.argmax(axis=1) == np.asarray(labels).reshape(-1)
+        right = logits.argmax(axis=1) == class_indices(np.asarray(labels), logits.shape)
         bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
         sums += np.bincount(bin_of, right - confidence, minlength=bins)
         counts += len(right)

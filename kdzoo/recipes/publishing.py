@@ -1,4 +1,4 @@
-"""From the directory of a finished recipe into `zoo_weights`: files, manifest rows, cards."""
+"""From the directory of a finished recipe into `zoo_weights`: files and manifest rows."""
 
 import dataclasses
 import hashlib
@@ -48,18 +48,26 @@ def publish(entry, run, directory, data_dir=None):
         ValueError: If the recipe has no such kind.
         FileNotFoundError: If the recipe is not finished there.
     """
+    from kdzoo import evaluation
     from kdzoo.zoo.manifest import Pretrained
 
     directory, run = pathlib.Path(directory), pathlib.Path(run)
     directory.mkdir(parents=True, exist_ok=True)
     source = _Source(entry, run, data_dir)
     model = source.model()
-    file, accuracy = _write_smallest(model, source, directory)
-    files = {"weights": file}
-    measured = {**source.accuracies(accuracy), **_measure(model, source, directory / file.file)}
+    model, file, accuracy = _write_smallest(model, source, directory)
+    files, measured = {"weights": file}, source.accuracies(accuracy)
     if source.is_compressed:
         files["tflite"], more = _ship_file(source, directory)
-        measured = {**measured, **more}
+    else:
+        more = _measure_as_files(model, source, directory / file.file)
+    measured = {
+        **measured,
+        "parameters": evaluation.count_parameters(model),
+        "macs": evaluation.count_macs(model),
+        **more,
+        **_measure_answers(source.shipped(model), source),
+    }
     row = Pretrained(
         name=entry.name,
         architecture=source.architecture,
@@ -115,6 +123,12 @@ class _Source:
             return plain_copy(model) or model
         return model
 
+    def shipped(self, model):
+        """What a phone gets: the file of a compressed model, else the model."""
+        from kdzoo.export import LiteRTModel
+
+        return LiteRTModel(self.home / "model.tflite") if self.is_compressed else model
+
     def teacher(self):
         """The trained teacher; None for a teacher."""
         import keras
@@ -148,8 +162,9 @@ class _Source:
             "recipe": self.entry.recipe,
             "kind": kind,
             "command": f"kdzoo train {self.entry.recipe}",
-            "teacher": None if kind == "teacher" else self.recipe.teacher,
-            "epochs": self._epochs(),
+            "teacher": self.recipe.teacher if self._is_taught() else None,
+            "epochs": self._epochs(kind),
+            "alone_epochs": self._epochs(self.entry.alone) if self.entry.alone else None,
             "seeds": [row["seed"] for row in self.rows(kind)],
             "seconds": [row["seconds"] for row in self.rows(kind)],
             "examples": examples["train"],
@@ -158,16 +173,27 @@ class _Source:
             "versions": self.results["versions"],
         }
 
-    def _epochs(self):
+    def _is_taught(self):
+        if self.entry.kind == "teacher":
+            return False
+        kind = self.recipe.kinds[self.entry.kind]
+        return kind.taught if self.is_compressed else bool(kind.losses)
+
+    def _epochs(self, kind):
+        """Epochs in all, those of hints and of what a compressed model started from included."""
         if self.is_compressed:
-            return self.recipe.kinds[self.entry.kind].epochs
-        return self.recipe.teacher_epochs if self.entry.kind == "teacher" else self.recipe.epochs
+            start, compression = self.recipe.comparison, self.recipe.kinds[kind]
+            return start.epochs + compression.epochs * len(compression.steps)
+        if kind == "teacher":
+            return self.recipe.teacher_epochs
+        hints = self.recipe.kinds[kind].hints
+        return self.recipe.epochs + (hints[2] if hints else 0)
 
 
 def _write_smallest(model, source, directory):
-    """Writes the weights in float16 if that changes no decision's correctness, else in float32.
+    """Writes the weights in float16 if as many test images stay right, else in float32.
 
-    Returns the `File` and the accuracy of what was written.
+    Returns the model with the weights as they were written, the `File`, and its accuracy.
     """
     from kdzoo import evaluation
     from kdzoo.zoo import create, load_weights, save_weights
@@ -184,23 +210,20 @@ def _write_smallest(model, source, directory):
             again = create(source.architecture, data.classes, data.input_shape, **source.arguments)
             load_weights(again, path.read_bytes())
             found = evaluation.accuracy(again, images, labels)
-            if f"{found:.4f}" == f"{wanted:.4f}" or dtype == "float32":
+            if found == wanted or dtype == "float32":
                 name = f"{stem}-{sha256[:8]}.safetensors"
                 path.replace(directory / name)
-                return File(name, sha256, size), found
+                return again, File(name, sha256, size), found
     raise AssertionError  # The loop returns.
 
 
-def _measure(model, source, path):
-    """What the card says besides accuracy over seeds."""
+def _measure_as_files(model, source, path):
+    """Bytes of the weights and of `.tflite` files, and how fast those are."""
     from kdzoo import evaluation
     from kdzoo.export import to_litert
 
-    images, labels = source.data.test.arrays()
-    teacher = source.teacher()
     sizes, times = {"weights": evaluation.file_bytes(path)}, {}
     samples = source.data.train.arrays()[0][:_CALIBRATION]
-    measured = {}
     with tempfile.TemporaryDirectory() as room:
         for kind, quantize in (("float32", None), ("int8", "int8")):
             file = pathlib.Path(room) / f"{kind}.tflite"
@@ -208,16 +231,19 @@ def _measure(model, source, path):
             sizes[f".tflite {kind}"] = evaluation.file_bytes(file)
             sizes[f".tflite {kind}, gzipped"] = evaluation.gzipped_bytes(file)
             times[kind] = _latency(file)
+    return {"bytes": sizes, "latency_ms": times}
+
+
+def _measure_answers(shipped, source):
+    """Agreement with the teacher, where there is one, and calibration of what is shipped."""
+    from kdzoo import evaluation
+
+    images, labels = source.data.test.arrays()
+    teacher, measured = source.teacher(), {}
     if teacher is not None:
-        measured["agreement"] = evaluation.agreement(teacher, model, images)
-    return {
-        "parameters": evaluation.count_parameters(model),
-        "macs": evaluation.count_macs(model),
-        "bytes": sizes,
-        "latency_ms": times,
-        **measured,
-        "calibration_error": round(evaluation.calibration_error(model, images, labels), 6),
-    }
+        measured["agreement"] = evaluation.agreement(teacher, shipped, images)
+    error = evaluation.calibration_error(shipped, images, labels)
+    return {**measured, "calibration_error": round(error, 6)}
 
 
 def _ship_file(source, directory):
@@ -232,11 +258,14 @@ def _ship_file(source, directory):
     name = f"{source.entry.name.replace('/', '-')}-{sha256[:8]}.tflite"
     with atomic_path(directory / name) as temporary:
         temporary.write_bytes(content)
-    row = next(row for row in source.rows(source.entry.kind) if row["seed"] == source.seed)
+    row, start = (
+        next(row for row in source.rows(kind) if row["seed"] == source.seed)
+        for kind in (source.entry.kind, "float32")
+    )
     images, labels = source.data.test.arrays()
     measured = {
         "tflite_accuracy": evaluation.accuracy(LiteRTModel(path), images, labels),
-        "float": source.results["summary"]["float32"]["mean"],
+        "float": start["test_accuracy"],
         "sparsity": row["sparsity"],
         "bytes": {".tflite": len(content), ".tflite, gzipped": evaluation.gzipped_bytes(path)},
         "latency_ms": {".tflite": _latency(path)},

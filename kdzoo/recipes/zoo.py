@@ -1,4 +1,4 @@
-"""The whole zoo again: every recipe that trains a shipped model, then files, manifest and cards.
+"""The whole zoo again: every recipe that trains a shipped model, then files and manifest.
 
 python -m kdzoo.recipes.zoo --estimate     what is left to train, and how long it took last time
 python -m kdzoo.recipes.zoo                trains it, and goes on where it was stopped
@@ -9,9 +9,11 @@ import argparse
 import json
 import pathlib
 
-from kdzoo.recipes import RECIPES
+from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.comparison import directory_name
+from kdzoo.recipes.compression_comparison import FLOAT
 from kdzoo.recipes.publishing import Entry, publish
+from kdzoo.utils import unknown_name
 
 ENTRIES = (
     Entry("mlp_2x1200/mnist", "hinton_mnist", "teacher"),
@@ -44,20 +46,34 @@ def estimate(entries, runs):
         runs: Directory with a directory of each recipe's run.
     """
     for name in dict.fromkeys(entry.recipe for entry in entries):
-        recipe, known = RECIPES[name], _seconds(name)
-        stages = [("teacher", 0)]
-        stages += [(kind, seed) for seed in recipe.seeds for kind in recipe.kinds]
-        left = [
-            stage
-            for stage in stages
-            if not (runs / name / directory_name(*stage) / "result.json").exists()
-        ]
-        times = [known.get(stage) for stage in left]
-        yield name, len(left), None if None in times else sum(times)
+        recipe, left = RECIPES[name], []
+        if isinstance(recipe, CompressionComparison):
+            kinds = (FLOAT, *recipe.kinds)
+            left += _left(recipe.base, _stages(recipe.comparison, recipe.seeds), runs)
+            stages = [(kind, seed) for seed in recipe.seeds for kind in kinds]
+        else:
+            stages = _stages(recipe, recipe.seeds)
+        left += _left(name, stages, runs)
+        yield name, len(left), None if None in left else sum(left)
+
+
+def _stages(recipe, seeds):
+    """(kind, seed) of every model that a `Comparison` trains."""
+    return [("teacher", 0)] + [(kind, seed) for seed in seeds for kind in recipe.kinds]
+
+
+def _left(name, stages, runs):
+    """The seconds that each unfinished stage took when it was measured; None where it was not."""
+    known = _seconds(name)
+    return [
+        known.get(stage)
+        for stage in stages
+        if not (runs / name / directory_name(*stage) / "result.json").exists()
+    ]
 
 
 def _seconds(name):
-    """(kind, seed) -> seconds, of the recipe's committed results; the mean for other seeds."""
+    """(kind, seed) -> seconds, of the recipe's committed results."""
     path = pathlib.Path(__file__).parent / "measured" / f"{name}.json"
     if not path.exists():
         return {}
@@ -66,7 +82,11 @@ def _seconds(name):
 
 
 def main(arguments=None):
-    """Trains what is missing of the zoo, and writes files, manifest and cards."""
+    """Trains what is missing of the zoo, and writes files and manifest.
+
+    Raises:
+        ValueError: If no entry has what `--only` asks for in its name.
+    """
     parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.zoo")
     parser.add_argument("--estimate", action="store_true", help="only say what is left")
     parser.add_argument("--only", default="", help="entries with this in their name")
@@ -75,6 +95,8 @@ def main(arguments=None):
     parser.add_argument("--data-dir", default=None)
     given = parser.parse_args(arguments)
     entries = [entry for entry in ENTRIES if given.only in entry.name]
+    if not entries:
+        raise unknown_name("part of a name", given.only, {entry.name for entry in ENTRIES})
     for name, stages, seconds in estimate(entries, given.runs):
         time = "not timed yet" if seconds is None else f"about {seconds / 60:.0f} minutes"
         print(f"{name}: {f'{stages} models to train, {time}' if stages else 'finished'}")

@@ -62,7 +62,8 @@ def card(name, directory=None):
 
 def write_card(row):
     """Returns the card of a `Pretrained`, in Markdown."""
-    title, source, licence, limits = DATASETS[row.dataset]
+    unknown = (row.dataset, "source not known to kdzoo", "not known to kdzoo", "Limits unknown.")
+    title, source, licence, limits = DATASETS.get(row.dataset, unknown)
     training = row.training
     lines = [
         f"# {row.name}",
@@ -109,7 +110,8 @@ def figures(row):
     yield "accuracy of the shipped weights", f"{_percent(accuracy['shipped'])} of the test images"
     yield "over seeds", _spread(accuracy)
     if measured.get("alone"):
-        yield "the same network alone, same budget", _spread(measured["alone"])
+        same = ", same budget" if row.training.get("alone_epochs") == row.training["epochs"] else ""
+        yield f"the same network alone{same}", _spread(measured["alone"])
     if measured.get("float"):
         yield "the float32 model it was made from", _percent(measured["float"])
     if measured.get("tflite_accuracy") is not None:
@@ -142,15 +144,24 @@ def table(rows):
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        measured, shipped = row.measured, row.files.get("tflite", row.files["weights"])
+        measured, shipped = row.measured, shipped_file(row)
         alone = _spread(measured["alone"], unit="") if measured.get("alone") else ""
-        accuracy = measured["accuracy"]
-        best = measured.get("tflite_accuracy") or accuracy["shipped"]
+        accuracy, shipped_share = measured["accuracy"], shipped_accuracy(row)
         lines.append(
-            f"| {row.name} | {100 * best:.2f} | {_spread(accuracy, unit='')} | {alone} | "
+            f"| {row.name} | {100 * shipped_share:.2f} | {_spread(accuracy, unit='')} | {alone} | "
             f"{measured['parameters']:,} | {measured['macs']:,} | {shipped.bytes:,} |"
         )
     return "\n".join(lines)
+
+
+def shipped_file(row):
+    """Returns the `File` that is for use: the `.tflite` of a compressed model, else the weights."""
+    return row.files.get("tflite", row.files["weights"])
+
+
+def shipped_accuracy(row):
+    """Returns the accuracy of that file on the test images, in [0, 1]."""
+    return row.measured.get("tflite_accuracy", row.measured["accuracy"]["shipped"])
 
 
 def _percent(share):

@@ -7,6 +7,7 @@ import json
 import pathlib
 
 from kdzoo.utils import unknown_name
+from kdzoo.zoo.weights import check_within
 
 VERSION = 1  # Of the manifest's own form.
 _PACKAGE = "kdzoo.zoo_weights"
@@ -89,7 +90,8 @@ def read_manifest(directory=None):
             f"Expected a manifest.json in {path.parent}. Received: none there; reinstall kdzoo, or "
             "name the directory that holds one."
         )
-    return _rows(path, path.stat().st_mtime_ns)
+    check_within(path, path.parent)
+    return dict(_rows(path, path.stat().st_mtime_ns))
 
 
 @functools.lru_cache(maxsize=8)
@@ -108,7 +110,7 @@ def _rows(path, _):
         )
     try:
         rows = [_row(each) for each in content["models"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"Expected whole rows in {path}. Received: {_short(error)}") from error
     return {row.name: row for row in rows}
 
@@ -125,7 +127,7 @@ def find(name, directory=None):
         ValueError: If there is no such model; the nearest is suggested.
     """
     rows = read_manifest(directory)
-    if name not in rows:
+    if not isinstance(name, str) or name not in rows:
         raise unknown_name("pretrained model", name, rows, list(rows)[:5])
     return rows[name]
 
@@ -171,17 +173,36 @@ def write_manifest(rows, directory):
 
 
 def _row(fields):
-    """A `Pretrained` from what JSON holds of it."""
+    """A `Pretrained` from what JSON holds of it; raises if a field is of another kind."""
     files = {kind: File(**each) for kind, each in fields["files"].items()}
     for file in files.values():
+        _check(file.file, str)
+        _check(file.sha256, str)
+        _check(file.bytes, int)
         if pathlib.PurePath(file.file).name != file.file or "\\" in file.file:
             raise ValueError(f"a file elsewhere, {file.file!r}")
+    for name, kind in (("name", str), ("architecture", str), ("arguments", dict), ("dataset", str)):
+        _check(fields[name], kind)
+    for name, kind in (("classes", int), ("input_shape", list), ("labels", list)):
+        _check(fields[name], kind)
+    for part in (fields["training"], fields["measured"]):
+        _check(part, dict)
+    if "weights" not in files:
+        raise ValueError(f"a model without weights, {fields['name']!r}")
+    if len(fields["labels"]) != fields["classes"]:
+        raise ValueError(f"{len(fields['labels'])} labels for {fields['classes']} classes")
+    _check(fields["measured"]["accuracy"]["shipped"], float)
     values = {
         "files": files,
         "input_shape": tuple(fields["input_shape"]),
         "labels": tuple(fields["labels"]),
     }
     return Pretrained(**{**fields, **values})
+
+
+def _check(value, kind):
+    if not isinstance(value, kind):
+        raise ValueError(f"{value!r} where a {kind.__name__} belongs")
 
 
 def _short(error):

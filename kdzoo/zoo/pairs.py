@@ -3,6 +3,7 @@
 import dataclasses
 
 from kdzoo.utils import unknown_name
+from kdzoo.zoo.manifest import read_manifest
 from kdzoo.zoo.pretrained import load
 from kdzoo.zoo.registry import create
 
@@ -52,8 +53,16 @@ class Pair:
         """Returns the trained teacher, which gives logits.
 
         Those of `keras.applications` are downloaded by Keras when they are first asked for.
+
+        Raises:
+            ValueError: If kdzoo does not ship the teacher yet.
         """
         if not self.teacher.startswith(_APPLICATIONS):
+            if self.teacher not in read_manifest():
+                raise ValueError(
+                    f"Expected the pretrained teacher {self.teacher!r}. Received: a kdzoo that "
+                    "does not ship it yet; pass `teacher=` a model of your own."
+                )
             return load(self.teacher)
         import keras
 
@@ -89,8 +98,7 @@ class Pair:
         from kdzoo.distiller import Distiller
 
         settings = {
-            "distillation_losses": self.make_losses(),
-            "distillation_loss_weights": [weight for _, _, weight in self.losses],
+            **({} if "distillation_losses" in arguments else self._weighted_losses()),
             "student_loss_weight": self.student_loss_weight,
             "teacher_transform": self.teacher_transform(),
             **arguments,
@@ -98,6 +106,12 @@ class Pair:
         teacher = self.load_teacher() if teacher is None else teacher
         student = self.create_student() if student is None else student
         return Distiller(teacher, student, **settings)
+
+    def _weighted_losses(self):
+        return {
+            "distillation_losses": self.make_losses(),
+            "distillation_loss_weights": [weight for _, _, weight in self.losses],
+        }
 
     def teacher_transform(self):
         """Returns the function from the student's images to the teacher's; None if none is needed.
@@ -112,7 +126,14 @@ class Pair:
         return lambda images: preprocess(255.0 * images)
 
     def load_data(self, **arguments):
-        """Returns the data set, as `kdzoo.data.load` does, with the same further arguments."""
+        """Returns the data set, as `kdzoo.data.load` does, with the same further arguments.
+
+        Not of the pairs for ImageNet, whose images are of many sizes and fit into no memory: read
+        them with tensorflow-datasets, resize them to `input_shape`, and pass the batches to `fit`.
+
+        Raises:
+            ValueError: If the images are not of one size.
+        """
         from kdzoo import data
 
         return data.load(self.dataset, **arguments)

@@ -1,6 +1,7 @@
 """Pretrained models by name: checked by hash, then given to an architecture built from code."""
 
 import concurrent.futures
+import pathlib
 
 from kdzoo.zoo import weights
 from kdzoo.zoo.manifest import find, weights_directory
@@ -18,7 +19,7 @@ def load(name, classes=None, directory=None):
 
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
-        to float32 logits (batch, classes). All weights are trainable; for a fresh head on frozen
+        to float32 logits (batch, classes). All layers are trainable; for a fresh head on frozen
         features set `layer.trainable = False` for all but the layer `"logits"`.
 
     Raises:
@@ -60,7 +61,7 @@ def tflite(name, directory=None):
     """
     row = find(name, directory)
     content(row, "tflite", directory)
-    return (directory or weights_directory()) / row.files["tflite"].file
+    return pathlib.Path(directory or weights_directory()) / row.files["tflite"].file
 
 
 def content(row, kind, directory=None):
@@ -77,5 +78,5 @@ def content(row, kind, directory=None):
             f"{', '.join(row.files)}; make one with kdzoo.export.to_litert."
         )
     file = row.files[kind]
-    home = directory or weights_directory()
+    home = pathlib.Path(directory or weights_directory())
     return weights.read_checked(home / file.file, file.sha256, file.bytes)

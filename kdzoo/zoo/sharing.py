@@ -2,16 +2,19 @@
 
 import json
 import pathlib
+import re
+import sys
 
 from kdzoo.utils import atomic_path
 from kdzoo.zoo import weights
 
 VERSION = 1  # Of the directory's own form.
-_CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
+_CONFIG, _CARD = "config.json", "README.md"
+_WEIGHTS = re.compile(r"model-[0-9a-f]{8}\.safetensors")
 
 # Where Keras keeps what models consist of, and what else it writes into a configuration.
-_MODULES = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
-_KERAS = (*(f"keras.{each}." for each in _MODULES), "keras.src.models.", "keras.src.ops.")
+_PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
+_KERAS = (*(f"keras.{each}" for each in _PARTS), "keras.src.models.", "keras.src.ops.")
 _FROM_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
 _VALUES = {"__keras_tensor__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
 # Layers of Keras that run, open or fetch something.
@@ -30,20 +33,24 @@ _REFUSED = {
 def save_pretrained(model, directory, card="", dtype="float32"):
     """Saves a model as a directory that others load without running anything of it.
 
-    `config.json` holds the layers and the hash of the weights, `model.safetensors` the weights,
+    `config.json` holds the layers and the hash of the weights, a `.safetensors` file the weights,
     `README.md` the card, which is what model hubs show. The directory can be pushed to a hub as it
-    is, for example with `hf upload <user>/<name> <directory>`.
+    is, for example with `hf upload <user>/<name> <directory>`. The model is not compiled when it
+    comes back. Of models that are being pruned, clustered or quantized, save what their `strip_`
+    function returns.
 
     Args:
         model: A functional or sequential `keras.Model`, of Keras's own layers or of layers that
             whoever loads it registers too.
-        directory: Where it goes; made if missing. What lies there of an earlier save is replaced.
+        directory: Where it goes; made if missing. An earlier save is replaced whole or, if this one
+            fails, not at all.
         card: Text for the card, in Markdown; a table of what the model is when empty.
         dtype: `"float32"`, or `"float16"` for half the bytes, as in `kdzoo.zoo.save_weights`.
 
     Raises:
         ValueError: If the model is subclassed, not built, or has a layer that runs code, opens
-            files or is no serializable one; nothing is written.
+            files, is not serializable, or names its inner layers anew each time; nothing is
+            written.
 
     Example:
 
@@ -59,29 +66,45 @@ def save_pretrained(model, directory, card="", dtype="float32"):
             "Expected a functional keras.Model, or a sequential one that is built. Received: "
             f"{getattr(model, 'name', model)!r}, a {type(model).__name__}"
         )
-    config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
-    config.pop("compile_config", None)
+    if not isinstance(card, str):
+        raise ValueError(f"Expected card to be a string. Received: card={card!r}")
+    try:
+        config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+    except (TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"Expected layers that Keras can serialize in {model.name!r}. Received: {_first(error)}"
+        ) from error
+    config = _without_compilation(config)
     _check_layers(config)
-    weights.named_weights(model)
+    _check_names(model, config)
     home = pathlib.Path(directory)
-    sha256, size = weights.save_weights(model, home / _WEIGHTS, dtype)
-    content = {
+    content = weights.to_bytes(model, dtype)
+    sha256 = weights.digest(content)
+    name = f"model-{sha256[:8]}.safetensors"
+    described = {
         "format": "kdzoo",
         "version": VERSION,
-        "weights": {"file": _WEIGHTS, "sha256": sha256, "bytes": size, "dtype": dtype},
+        "weights": {"file": name, "sha256": sha256, "bytes": len(content), "dtype": dtype},
         "model": config,
     }
-    with atomic_path(home / _CARD) as path:
-        path.write_text(card or _default_card(model, size, dtype), encoding="utf-8")
-    with atomic_path(home / _CONFIG) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    # The configuration, which names the weights, last: until then the old one is whole.
+    for file, text in (
+        (name, content),
+        (_CARD, (card or _default_card(model, len(content), dtype)).encode()),
+        (_CONFIG, (json.dumps(described, indent=1) + "\n").encode()),
+    ):
+        with atomic_path(home / file) as path:
+            path.write_bytes(text)
+    for path in home.iterdir():
+        if _WEIGHTS.fullmatch(path.name) and path.name != name:
+            path.unlink()
 
 
 def load_pretrained(directory):
     """Returns the model of a directory that `save_pretrained` wrote.
 
-    Nothing of the directory runs: its configuration may name Keras's own layers, kdzoo's, and those
-    that this process has registered; its weights are numbers, checked by hash.
+    Nothing of the directory runs: its configuration may name Keras's own layers, and those that
+    this process has registered; its weights are numbers, checked by hash.
 
     Args:
         directory: The directory, of plain files. (The cache of the Hugging Face Hub consists of
@@ -100,19 +123,26 @@ def load_pretrained(directory):
     home = pathlib.Path(directory)
     content = _read_config(home)
     file = content["weights"]
-    if file["file"] != _WEIGHTS:
-        raise ValueError(f"Expected weights in {_WEIGHTS}. Received: {file['file']!r}")
-    tensors = weights.read_checked(home / _WEIGHTS, file["sha256"], file["bytes"])
-    _check_layers(content["model"])
+    if not _WEIGHTS.fullmatch(file["file"]):
+        raise ValueError(
+            f"Expected weights in a file such as model-01234567.safetensors. Received: "
+            f"{file['file']!r}"
+        )
+    tensors = weights.read_checked(home / file["file"], file["sha256"], file["bytes"])
+    config = _without_compilation(content["model"])
+    _check_layers(config)
     try:
-        model = keras.saving.deserialize_keras_object(content["model"], safe_mode=True)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines()
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"Expected a model in {home / _CONFIG} that this Keras can build. Received: "
-            f"{reason[0] if reason else type(error).__name__}"
+            f"{_first(error)}"
         ) from error
-    weights.load_weights(model, tensors, str(home / _WEIGHTS))
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected a model in {home / _CONFIG}. Received: a {type(model).__name__}"
+        )
+    weights.load_weights(model, tensors, str(home / file["file"]))
     return model
 
 
@@ -123,14 +153,17 @@ def _read_config(home):
         raise FileNotFoundError(
             f"Expected {_CONFIG} in {home}, as `save_pretrained` writes it. Received: none there."
         )
+    weights.check_within(path, home)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         file = content["weights"]
         version, known = content["version"], content["format"] == "kdzoo"
         known = known and isinstance(content["model"], dict) and isinstance(file["bytes"], int)
         known = known and isinstance(file["sha256"], str) and isinstance(file["file"], str)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"Expected {path} to be a model of kdzoo. Received: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"Expected {path} to be a model of kdzoo. Received: {_first(error)}"
+        ) from error
     if not known:
         raise ValueError(f"Expected {path} to be a model of kdzoo. Received: another format.")
     if version != VERSION:
@@ -143,25 +176,84 @@ def _read_config(home):
 
 def _check_layers(config):
     """Raises unless everything that a configuration names is a known layer that runs nothing."""
-    import keras
-
     for each in _named(config):
         kind, module = each["class_name"], each.get("module") or ""
-        registered = each.get("registered_name")
         if kind in _REFUSED:
             raise ValueError(
                 "Expected layers that are safe to load from others. Received: "
                 f"{_name_of(each)!r}, a {kind}, which {_REFUSED[kind]}; replace it by layers of "
                 "Keras."
             )
-        known = f"{module}.".startswith(_KERAS) or (module == "keras" and kind in _FROM_KERAS)
-        known = known or (not module and kind in _VALUES)
-        if not known and (not registered or not keras.saving.get_registered_object(registered)):
+        if module.startswith("kdzoo.compression"):
             raise ValueError(
-                "Expected layers of Keras, of kdzoo, or registered in this process. Received: "
-                f"{_name_of(each)!r}, a {kind} of {module or 'an unknown module'!r}; import what "
-                "registers it first."
+                "Expected a model that is not being compressed any more. Received: "
+                f"{_name_of(each)!r}, a {kind}; take what `strip_pruning`, `strip_clustering` or "
+                "`plain_model()` returns."
             )
+        is_value = kind in _VALUES and not module and not each.get("registered_name")
+        if not is_value and not _is_of_keras(kind, module) and not _is_registered(kind, each):
+            raise ValueError(
+                "Expected layers of Keras, or registered in this process. Received: "
+                f"{_name_of(each)!r}, a {kind} of {module or 'an unknown module'!r}, registered as "
+                f"{each.get('registered_name')!r}; import what registers it first."
+            )
+
+
+def _is_of_keras(kind, module):
+    """Whether a class of this name is where Keras keeps what models consist of."""
+    import keras
+
+    if module == "keras":
+        return kind in _FROM_KERAS
+    if not module.startswith(_KERAS):
+        return False
+    found = getattr(sys.modules.get(module), kind, None)
+    return (
+        isinstance(found, type)
+        and found.__module__.startswith("keras.")
+        and (
+            module not in ("keras.src.models.", "keras.src.ops.")
+            or issubclass(found, keras.Operation)
+        )
+    )
+
+
+def _is_registered(kind, part):
+    """Whether this process has registered a class under just these names."""
+    import keras
+
+    name = part.get("registered_name")
+    found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+    return isinstance(found, type) and found.__name__ == kind and not kind.startswith("__")
+
+
+def _check_names(model, config):
+    """Raises unless the model that the configuration stands for has weights of the same names."""
+    import keras
+
+    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
+    ours, theirs = weights.named_weights(model), weights.named_weights(again)
+    differing = ours.keys() ^ theirs.keys()
+    if differing:
+        raise ValueError(
+            "Expected a model whose weights have the same names when it is built again; give the "
+            "layers within custom layers names of their own. Received: "
+            f"{sorted(differing)[0]!r} in {model.name!r}"
+        )
+
+
+def _without_compilation(config):
+    """The configuration without what `compile` left in it, at any depth."""
+    if isinstance(config, dict):
+        kept = {key: each for key, each in config.items() if key != "compile_config"}
+        return {key: _without_compilation(each) for key, each in kept.items()}
+    return [_without_compilation(each) for each in config] if isinstance(config, list) else config
+
+
+def _first(error):
+    """The first line of an error."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _named(config):

@@ -26,20 +26,44 @@ def save_weights(model, path, dtype="float32"):
     Raises:
         ValueError: If `dtype` is another, the model is not built, or two weights share a path.
     """
+    content = to_bytes(model, dtype)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return digest(content), len(content)
+
+
+def to_bytes(model, dtype="float32"):
+    """Returns the content of the file that `save_weights` writes.
+
+    Args:
+        model: As there.
+        dtype: As there.
+    """
     import keras
     from safetensors.numpy import save
 
     if dtype not in ("float32", "float16"):
         raise ValueError(f"Expected dtype to be 'float32' or 'float16'. Received: dtype={dtype!r}")
-    halved = _halved if dtype == "float16" else lambda tensor: tensor
-    tensors = {
-        key: np.ascontiguousarray(halved(keras.ops.convert_to_numpy(variable)))
-        for key, variable in named_weights(model).items()
-    }
-    content = save(tensors)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-    return hashlib.sha256(content).hexdigest(), len(content)
+    tensors = {}
+    for key, variable in named_weights(model).items():
+        tensor = keras.ops.convert_to_numpy(variable)
+        if tensor.dtype.name == "bfloat16":  # NumPy has none of its own.
+            tensor = tensor.astype("float32")
+        tensors[key] = np.asarray(_halved(tensor) if dtype == "float16" else tensor, order="C")
+    return save(tensors)
+
+
+def digest(content):
+    """Returns the SHA-256 of bytes in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_within(path, home):
+    """Raises `ValueError` if a path leads out of a directory once links are followed."""
+    if pathlib.Path(home).resolve() not in pathlib.Path(path).resolve().parents:
+        raise ValueError(
+            f"Expected {path.name!r} to lie in {home}. Received: a link to a file elsewhere."
+        )
 
 
 def read_checked(path, sha256, size, within=None):
@@ -59,10 +83,7 @@ def read_checked(path, sha256, size, within=None):
     home = pathlib.Path(within or path.parent).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"Expected the file {path.name!r} in {home}. Received: none there.")
-    if home not in path.resolve().parents:
-        raise ValueError(
-            f"Expected {path.name!r} to lie in {home}. Received: a link to a file elsewhere."
-        )
+    check_within(path, home)
     found = os.path.getsize(path)
     if found != size:
         kind = "truncated" if found < size else "another file or altered"
@@ -71,7 +92,7 @@ def read_checked(path, sha256, size, within=None):
             f"is {kind}; fetch it again."
         )
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if digest(content) != sha256:
         raise ValueError(
             f"Expected {path.name!r} to have the SHA-256 {sha256[:12]}... Received: another, the "
             "file was altered; fetch it again."
@@ -117,11 +138,19 @@ def load_weights(model, content, name="weights", left_out=()):
             raise ValueError(
                 f"Expected {key!r} of {name} to be {kind}. Received: {tensor.dtype.name}"
             )
-        if "float" in kind and not np.isfinite(tensor).all():
-            raise ValueError(f"Expected finite values in {key!r} of {name}. Received: NaN or inf.")
-        values[key] = tensor
+        with np.errstate(over="ignore"):
+            value = tensor if kind == "bfloat16" else tensor.astype(kind)
+        if "float" in kind and not np.isfinite(value).all():
+            raise ValueError(
+                f"Expected finite values in {key!r} of {name}. Received: NaN, inf or more than "
+                f"{kind} can hold."
+            )
+        values[key] = value
     for key, variable in variables.items():
         variable.assign(values[key])
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state") and layer.built:
+            layer.finalize_state()  # An adapted Normalization computes from its statistics.
 
 
 def named_weights(model):

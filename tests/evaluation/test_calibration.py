@@ -34,6 +34,8 @@ def test_the_definition(bins, batch_size):
     logits, labels = 2 * rng.normal(size=(200, 4)).astype("float32"), rng.integers(0, 4, 200)
     found = calibration_error(Table(), logits, labels, bins=bins, batch_size=batch_size)
     assert found == pytest.approx(reference(logits.astype("float64"), labels, bins), rel=1e-6)
+    one_hot = np.eye(4)[labels]
+    assert calibration_error(Table(), logits, one_hot, bins=bins) == pytest.approx(found, rel=1e-9)
     batches = [(logits[:120], labels[:120]), (logits[120:], labels[120:])]
     assert calibration_error(Table(), batches, bins=bins) == pytest.approx(found, rel=1e-9)
 
@@ -54,6 +56,9 @@ def test_errors():
         calibration_error(Table(), logits)
     with pytest.raises(ValueError, match="at least two classes"):
         calibration_error(Table(), logits[:, :1], np.zeros(4))
+    for wrong in (np.full(4, 2), np.full(4, 0.5), np.zeros((4, 3))):
+        with pytest.raises(ValueError, match="labels"):
+            calibration_error(Table(), logits, wrong)
     with pytest.raises(ValueError, match="bins"):
         calibration_error(Table(), logits, np.zeros(4), bins=0)
     with pytest.raises(ValueError, match="at least one sample"):

@@ -36,9 +36,9 @@ COMPRESSED = CompressionComparison(
     start="small",
     kinds={
         "int8": Compression(quantize="qat", epochs=1, learning_rate=1e-3),
-        "half": Compression(prune=0.5, epochs=1),
+        "half": Compression(prune=0.5, epochs=2, taught=True, augment=False),
     },
-    seeds=(0,),
+    seeds=(0, 1),
 )
 STUDENT = Entry("mlp_2x64/digits", "small", "small", "small alone")
 TEACHER = Entry("mlp_2x128/digits", "small", "teacher")
@@ -48,11 +48,10 @@ SPARSE = Entry("mlp_2x64/digits/sparse_50", "compressed", "half")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The directory of both recipes' finished runs."""
+    """The directory of the recipe's finished run."""
     home = tmp_path_factory.mktemp("runs")
     keras.utils.set_random_seed(0)
     SMALL.run(home / "small", verbose=0)
-    COMPRESSED.run(home / "compressed", verbose=0)
     return home
 
 
@@ -67,7 +66,6 @@ def data():
     return kdzoo.data.load("digits", validation=0)
 
 
-@pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")
 def test_the_median_model_is_shipped_as_it_was_measured(runs, data, tmp_path):
     zoo_directory = tmp_path / "zoo"
     results = json.loads((runs / "small" / "results.json").read_text())
@@ -109,8 +107,10 @@ def test_the_median_model_is_shipped_as_it_was_measured(runs, data, tmp_path):
     trained.save(home / "model.keras")
 
 
+@pytest.mark.large
 @pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")
-def test_compressed_models_come_as_files_too(runs, data, tmp_path):
+def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, capsys):
+    COMPRESSED.run(runs / "compressed", verbose=0)
     x, y = data.test.arrays()
     for entry in (INT8, SPARSE):
         row = publish(entry, runs / "compressed", tmp_path)
@@ -119,6 +119,15 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path):
         assert row.measured["tflite_accuracy"] == accuracy
         model = kdzoo.load(entry.name, directory=tmp_path)
         assert kdzoo.evaluation.agreement(model, file, x) > 0.9
+        rows = json.loads((runs / "compressed" / "results.json").read_text())["rows"]
+        floats = {each["seed"]: each["test_accuracy"] for each in rows if each["kind"] == "float32"}
+        assert row.measured["float"] == floats[row.measured["accuracy"]["shipped_seed"]]
+        error = kdzoo.evaluation.calibration_error(file, x, y)
+        assert row.measured["calibration_error"] == round(error, 6)
+        training = row.training
+        taught = entry is SPARSE
+        assert training["teacher"] == ("mlp_2x128" if taught else None)
+        assert training["epochs"] == SMALL.epochs + (2 if taught else 1)
         assert "| accuracy of the `.tflite` file |" in kdzoo.card(entry.name, directory=tmp_path)
     kernel = model.get_layer("stage1").get_weights()[0]
     assert (kernel == 0).mean() == pytest.approx(0.5, abs=0.01)
@@ -126,6 +135,12 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="SHA-256"):
         kdzoo.zoo.tflite(SPARSE.name, directory=tmp_path)
+    monkeypatch.setattr(zoo, "ENTRIES", (INT8,))
+    zoo.main(["--estimate", "--runs", str(runs)])
+    assert "compressed: finished" in capsys.readouterr().out
+    zoo.main(["--estimate", "--runs", str(tmp_path / "none")])
+    # The teacher and three students it starts from; two seeds of the float32 and two kinds.
+    assert "compressed: 13 models to train" in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_not_published(runs, tmp_path):
@@ -169,6 +184,8 @@ def test_the_zoo_is_trained_and_published_in_one_go(runs, tmp_path, monkeypatch,
     assert "small: 7 models to train, not timed yet" in capsys.readouterr().out
     zoo.main([*arguments, "--only", "2x64"])
     assert "small: finished" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="Unknown part of a name: 'typo'"):
+        zoo.main(["--only", "typo"])
     assert list(read_manifest(tmp_path / "zoo")) == [STUDENT.name]
 
 

@@ -46,6 +46,7 @@ def zoo(model, tmp_path):
             "command": "kdzoo train none",
             "teacher": "mlp_2x1200",
             "epochs": 2,
+            "alone_epochs": 2,
             "seeds": [0, 1],
             "seconds": [1.0, 1.0],
             "examples": 1234,

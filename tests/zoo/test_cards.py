@@ -34,6 +34,10 @@ def test_a_card_says_what_the_manifest_says(zoo):
     row = find(NAME, zoo)
     other = dataclasses.replace(row, measured={**row.measured, "parameters": 7})
     assert "| parameters | 7 |" in write_card(other)
+    longer = dataclasses.replace(row, training={**row.training, "epochs": 7})
+    assert "| the same network alone | 40.00" in write_card(longer)
+    elsewhere = dataclasses.replace(row, dataset="my_photos")
+    assert "on my_photos" in write_card(elsewhere)
 
 
 def test_the_table(zoo):

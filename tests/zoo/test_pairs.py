@@ -73,6 +73,28 @@ def test_taps_of_losses_on_layers():
     assert ("stage2", "stage1") in made.taps
 
 
+def test_other_losses_come_with_their_own_weights(monkeypatch):
+    found = kdzoo.pair("mnist_mlp_2x800")
+    losses = [kdzoo.losses.SoftTargets(2.0), kdzoo.losses.LogitRegression()]
+    distiller = found.distiller(distillation_losses=losses, student_loss_weight=0.3)
+    assert len(distiller.distillation_losses) == 2
+    assert distiller.student_loss_weight == 0.3
+
+
+def test_a_teacher_that_does_not_ship(monkeypatch):
+    monkeypatch.setattr(pairs, "read_manifest", dict)
+    with pytest.raises(ValueError, match="does not ship it yet; pass `teacher=`"):
+        kdzoo.pair("mnist_mlp_2x800").distiller()
+
+
+@pytest.mark.parametrize("name", ["imagenet2012_separable_050", "cifar10_separable_025"])
+def test_students_fit_their_images(name):
+    found = kdzoo.pair(name)
+    student = found.create_student()
+    assert student.input_shape[1:] == found.input_shape
+    assert student.output_shape == (None, found.classes)
+
+
 def test_a_misspelt_pair():
     with pytest.raises(ValueError, match="Did you mean 'mnist_mlp_2x800'"):
         kdzoo.pair("mnist_mlp_2x80")

@@ -23,10 +23,10 @@ def predict(model, images):
 
 
 def test_the_model_comes_back(model, zoo, images):
-    again = kdzoo.load(NAME, directory=zoo)
+    again = kdzoo.load(NAME, directory=str(zoo))
     np.testing.assert_array_equal(predict(again, images), predict(model, images))
     assert again.name == "mlp_2x64"
-    assert all(weight.trainable for weight in again.weights)
+    assert all(layer.trainable for layer in again.layers)
 
 
 def test_a_fresh_head_sits_on_the_pretrained_features(model, zoo, images):
@@ -239,8 +239,60 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         read_manifest(zoo)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row["files"]["weights"].update(sha256=5), "5 where a str belongs"),
+        (lambda row: row["files"]["weights"].update(bytes="12"), "'12' where a int belongs"),
+        (lambda row: row.update(files=[1]), "whole rows"),
+        (lambda row: row.update(files={}), "a model without weights"),
+        (lambda row: row.update(arguments=[1]), "where a dict belongs"),
+        (lambda row: row.update(name=["a"]), "where a str belongs"),
+        (lambda row: row.update(measured={}), "accuracy"),
+        (lambda row: row.update(labels=["a"]), "1 labels for 3 classes"),
+        (lambda row: row.update(more=1), "more"),
+        (lambda row: row.pop("training"), "training"),
+    ],
+)
+def test_rows_with_damaged_fields(change, message, zoo):
+    manifest = json.loads((zoo / "manifest.json").read_text())
+    change(manifest["models"][0])
+    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    refused(zoo, message)
+
+
+def test_a_manifest_that_is_a_link_elsewhere(zoo, tmp_path):
+    (zoo / "manifest.json").rename(tmp_path / "manifest.json")
+    (zoo / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    refused(zoo, "a link to a file elsewhere")
+
+
+def test_what_was_read_is_not_shared(zoo):
+    read_manifest(zoo).clear()
+    assert list(read_manifest(zoo)) == [NAME]
+    with pytest.raises(ValueError, match="Unknown pretrained model"):
+        kdzoo.load(["a"], directory=zoo)
+
+
 def test_no_manifest(tmp_path):
     refused(tmp_path, "Expected a manifest.json", FileNotFoundError)
+
+
+def test_values_that_half_precision_cannot_hold_are_refused(tmp_path):
+    inputs = keras.Input((2,))
+    for dtype, fits in (("float32", True), ("float16", False)):
+        model = keras.Model(inputs, keras.layers.Dense(2, name="logits", dtype=dtype)(inputs))
+        content = save(
+            {
+                "logits/kernel": np.full((2, 2), 1e6, "float32"),
+                "logits/bias": np.zeros(2, "float32"),
+            }
+        )
+        if fits:
+            kdzoo.zoo.load_weights(model, content)
+            continue
+        with pytest.raises(ValueError, match="more than float16 can hold"):
+            kdzoo.zoo.load_weights(model, content)
 
 
 def test_layers_of_one_name_in_nested_models_are_told_apart(tmp_path):

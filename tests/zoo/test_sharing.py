@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,11 +11,18 @@ import numpy as np
 import pytest
 
 import kdzoo
+from kdzoo.utils import atomic_path
 from kdzoo.zoo.sharing import _check_layers
 
 
 def predict(model, images):
     return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+def weights_in(directory):
+    """The one file of weights in a directory."""
+    (path,) = directory.glob("*.safetensors")
+    return path
 
 
 @pytest.fixture
@@ -34,7 +42,17 @@ def residual():
     return keras.Model(inputs, keras.layers.Dense(4, name="logits")(x), name="residual")
 
 
+def normalized():
+    """A model with statistics that it has adapted to, a scalar among its weights."""
+    layer = keras.layers.Normalization(name="adapted")
+    layer.adapt(np.random.default_rng(2).normal(3, 5, (40, 12, 12, 1)).astype("float32"))
+    inputs = keras.Input((12, 12, 1))
+    x = keras.layers.Flatten()(layer(inputs))
+    return keras.Model(inputs, keras.layers.Dense(4, name="logits")(x))
+
+
 MODELS = {
+    "normalized": normalized,
     "separable": lambda: kdzoo.create("separable_025", 4, (12, 12, 1)),
     "maxout": lambda: kdzoo.create("fitnet_mnist", 4, (28, 28, 1)),
     "residual": residual,
@@ -47,7 +65,7 @@ MODELS = {
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_same_model_in_a_fresh_process(kind, tmp_path):
     model = MODELS[kind]()
-    for weight in model.weights:  # Statistics too are not those of the start.
+    for weight in model.weights if kind != "normalized" else ():  # Statistics too.
         weight.assign(np.random.default_rng(1).random(weight.shape).astype("float32"))
     x = np.random.default_rng(0).random((3, *model.input_shape[1:]), "float32")
     kdzoo.save_pretrained(model, tmp_path / "it")
@@ -60,14 +78,83 @@ def test_the_same_model_in_a_fresh_process(kind, tmp_path):
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, capture_output=True)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), predict(model, x), rtol=1e-5, atol=1e-5)
-    assert sorted(os.listdir(tmp_path / "it")) == ["README.md", "config.json", "model.safetensors"]
+    card, config, weights = sorted(os.listdir(tmp_path / "it"))
+    assert (card, config) == ("README.md", "config.json")
+    assert re.fullmatch(r"model-[0-9a-f]{8}\.safetensors", weights)
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path, images, monkeypatch):
+    model = MODELS["sequential"]()
+    kdzoo.save_pretrained(model, tmp_path)
+    other = MODELS["separable"]()
+    with pytest.raises(ValueError, match="card to be a string"):
+        kdzoo.save_pretrained(other, tmp_path, card=7)
+    # Broken off after any file but the last.
+    for broken in range(3):
+        calls = []
+
+        def atomic(path, calls=calls, broken=broken):
+            calls.append(path)
+            if len(calls) > broken:
+                raise KeyboardInterrupt
+            return atomic_path(path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("kdzoo.zoo.sharing.atomic_path", atomic)
+            with pytest.raises(KeyboardInterrupt):
+                kdzoo.save_pretrained(other, tmp_path)
+        again = kdzoo.load_pretrained(tmp_path)
+        np.testing.assert_array_equal(predict(again, images), predict(model, images))
+    kdzoo.save_pretrained(other, tmp_path)
+    weights_in(tmp_path)
+    again = kdzoo.load_pretrained(tmp_path)
+    np.testing.assert_array_equal(predict(again, images), predict(other, images))
+
+
+def test_bfloat16_comes_back_exactly(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2, dtype="bfloat16")(inputs))
+    kdzoo.save_pretrained(model, tmp_path)
+    again = kdzoo.load_pretrained(tmp_path)
+    for ours, theirs in zip(again.weights, model.weights, strict=True):
+        assert ours.dtype == theirs.dtype == "bfloat16"
+        np.testing.assert_array_equal(np.asarray(ours.value), np.asarray(theirs.value))
+
+
+class Holding(keras.layers.Layer):
+    """A layer whose inner layer has another name each time."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.layers.Dense(3)
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_inner_layers_that_change_their_names(tmp_path):
+    keras.saving.register_keras_serializable("test_sharing")(Holding)
+    inputs = keras.Input((3,))
+    with pytest.raises(ValueError, match="names of their own"):
+        kdzoo.save_pretrained(keras.Model(inputs, Holding(name="it")(inputs)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.tensorflow
+def test_models_that_are_being_compressed(tmp_path):
+    pruned = kdzoo.compression.prune_low_magnitude(MODELS["sequential"]())
+    with pytest.raises(ValueError, match="strip_pruning"):
+        kdzoo.save_pretrained(pruned, tmp_path)
 
 
 def test_half_precision_and_a_card(tmp_path, images):
     model = MODELS["separable"]()
     kdzoo.save_pretrained(model, tmp_path, card="# Mine\n", dtype="float16")
     assert (tmp_path / "README.md").read_text() == "# Mine\n"
-    assert (tmp_path / "model.safetensors").stat().st_size < 0.65 * 4 * model.count_params()
+    assert weights_in(tmp_path).stat().st_size < 0.65 * 4 * model.count_params()
     again = kdzoo.load_pretrained(tmp_path)
     np.testing.assert_allclose(predict(again, images), predict(model, images), atol=1e-2)
     kdzoo.save_pretrained(model, tmp_path)
@@ -147,7 +234,7 @@ def layer(config, number=1):
         (lambda c: c["weights"].update(bytes="many"), "another format"),
         (lambda c: c["weights"].update(bytes=5), "bytes"),
         (lambda c: c["weights"].update(sha256="0" * 64), "SHA-256"),
-        (lambda c: c["weights"].update(file="../w"), "Expected weights in model.safetensors"),
+        (lambda c: c["weights"].update(file="../w"), "Expected weights in a file"),
         (lambda c: layer(c).update(class_name="Lambda"), "a Lambda, which runs code"),
         (lambda c: layer(c).update(class_name="TorchModuleWrapper"), "opens a pickle"),
         (lambda c: layer(c).update(class_name="TFSMLayer"), "opens a SavedModel"),
@@ -155,7 +242,34 @@ def layer(config, number=1):
         (lambda c: layer(c).update(module="keras.utils", class_name="get_file"), "keras.utils"),
         (lambda c: layer(c).update(module="keras", class_name="Lambda"), "runs code"),
         (lambda c: layer(c).update(module=None, registered_name=None), "an unknown module"),
-        (lambda c: layer(c).update(class_name="NoSuchLayer"), "that this Keras can build"),
+        (lambda c: layer(c).update(class_name="NoSuchLayer"), "a NoSuchLayer of .keras.layers."),
+        (lambda c: layer(c).update(module="keras.layers", class_name="os"), "a os of"),
+        (
+            lambda c: layer(c).update(
+                module="kdzoo.compression.pruning",
+                class_name="PrunedLayer",
+                registered_name="kdzoo>PrunedLayer",
+            ),
+            "not being compressed",
+        ),
+        (lambda c: c.update(model={}), "Expected a model in"),
+        (lambda c: c.update(model={"foo": 1}), "Expected a model in"),
+        (
+            lambda c: c.update(
+                model={"module": "keras.regularizers", "class_name": "L2", "config": {}}
+            ),
+            "Received: a L2",
+        ),
+        (
+            lambda c: layer(c, 2)["config"].update(
+                activation={
+                    "class_name": "__lambda__",
+                    "registered_name": "kdzoo>SoftTargets",
+                    "config": {"value": "4wEA"},
+                }
+            ),
+            "a __lambda__",
+        ),
         (lambda c: layer(c, 2)["config"].update(units=5), "shape"),
         (
             lambda c: layer(c, 2)["config"].update(name="other"),
@@ -183,8 +297,8 @@ def test_configurations_that_are_not_to_be_trusted(change, message, shared):
 
 
 def test_files_that_are_missing_or_elsewhere(shared, tmp_path_factory):
-    path = shared / "model.safetensors"
-    outside = tmp_path_factory.mktemp("outside") / "model.safetensors"
+    path = weights_in(shared)
+    outside = tmp_path_factory.mktemp("outside") / path.name
     path.rename(outside)
     with pytest.raises(FileNotFoundError, match="safetensors"):
         kdzoo.load_pretrained(shared)
@@ -193,7 +307,16 @@ def test_files_that_are_missing_or_elsewhere(shared, tmp_path_factory):
         kdzoo.load_pretrained(shared)
     with pytest.raises(FileNotFoundError, match="config"):
         kdzoo.load_pretrained(outside.parent)
-    (shared / "config.json").write_text("{")
+    config = shared / "config.json"
+    config.rename(outside.with_name("config.json"))
+    config.symlink_to(outside.with_name("config.json"))
+    with pytest.raises(ValueError, match="a link to a file elsewhere"):
+        kdzoo.load_pretrained(shared)
+    config.unlink()
+    config.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="to be a model of kdzoo"):
+        kdzoo.load_pretrained(shared)
+    config.write_text("{")
     with pytest.raises(ValueError, match="to be a model of kdzoo"):
         kdzoo.load_pretrained(shared)
 
