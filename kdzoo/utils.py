@@ -42,6 +42,12 @@ def unknown_name(kind, name, known, examples=None):
     return ValueError(f"Unknown {kind}: {name!r}. {remedy}")
 
 
+def first_line(error):
+    """Returns the first line of an error's message, or the name of its class if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def positive_integer(name, value):
     """Returns an integer of Python or NumPy as an `int`.
 

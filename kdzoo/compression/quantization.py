@@ -253,7 +253,7 @@ class QuantizedModel(HostedModel):
         To be called when training is over. TF-MOT trains with biases in float32, and a converter
         rounds them to multiples of the input's step times the weights'; the rare value that then
         falls the other way is carried on from layer to layer. After this call the model adds what
-        its file adds, and their argmax differs on some five times fewer images.
+        its file adds.
 
         Returns:
             The names of the layers whose biases, or the shifts of the normalization after them,

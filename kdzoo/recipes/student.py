@@ -5,6 +5,20 @@ import dataclasses
 from kdzoo.utils import positive_integer, unknown_name
 
 
+def distilled_and_alone(networks):
+    """Returns kind -> `Student`: each network by soft targets at T = 4, and alone.
+
+    Args:
+        networks: Name of an architecture -> further arguments of its builder.
+    """
+    soft_targets = (("SoftTargets", {"temperature": 4.0}, 1.0),)
+    return {
+        f"{name}{ending}": Student(losses, architecture=name, arguments=arguments)
+        for name, arguments in networks.items()
+        for ending, losses in ((", distilled", soft_targets), (", alone", ()))
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Student:
     """How a kind of student is taught.

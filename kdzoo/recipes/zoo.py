@@ -102,11 +102,16 @@ def main(arguments=None):
         print(f"{name}: {f'{stages} models to train, {time}' if stages else 'finished'}")
     if given.estimate:
         return
-    for entry in entries:
-        run = given.runs / entry.recipe
-        RECIPES[entry.recipe].run(run, given.data_dir, verbose=2, report=print)
-        row = publish(entry, run, given.directory, given.data_dir)
-        print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
+    for name in dict.fromkeys(entry.recipe for entry in entries):
+        RECIPES[name].run(given.runs / name, given.data_dir, verbose=2, report=print)
+        for entry in (each for each in entries if each.recipe == name):
+            _publish(entry, given)
+
+
+def _publish(entry, given):
+    """Publishes an entry and prints what it is worth."""
+    row = publish(entry, given.runs / entry.recipe, given.directory, given.data_dir)
+    print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
 
 
 if __name__ == "__main__":

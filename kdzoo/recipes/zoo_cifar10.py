@@ -6,14 +6,11 @@ One seed, as each of these takes hours on two cores.
 """
 
 from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import Student
+from kdzoo.recipes.student import distilled_and_alone
 
-_SOFT_TARGETS = (("SoftTargets", {"temperature": 4.0}, 1.0),)
-_STUDENTS = {
-    f"{name}{ending}": Student(losses, architecture=name)
-    for name in ("separable_025", "separable_050", "separable_100", "fitnet_1")
-    for ending, losses in ((", distilled", _SOFT_TARGETS), (", alone", ()))
-}
+_STUDENTS = distilled_and_alone(
+    {name: {} for name in ("separable_025", "separable_050", "separable_100", "fitnet_1")}
+)
 
 RECIPE = Comparison(
     data="cifar10",

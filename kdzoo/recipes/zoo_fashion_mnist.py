@@ -6,17 +6,11 @@ The students halve the images first: networks for a phone, and ones that train q
 """
 
 from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import Student
+from kdzoo.recipes.student import distilled_and_alone
 
-_SOFT_TARGETS = (("SoftTargets", {"temperature": 4.0}, 1.0),)
-
-_STUDENTS = {
-    f"separable_{hundredths:03d}{ending}": Student(
-        losses, architecture=f"separable_{hundredths:03d}", arguments={"halvings": 1}
-    )
-    for hundredths in (25, 50, 100)
-    for ending, losses in ((", distilled", _SOFT_TARGETS), (", alone", ()))
-}
+_STUDENTS = distilled_and_alone(
+    {f"separable_{width:03d}": {"halvings": 1} for width in (25, 50, 100)}
+)
 
 RECIPE = Comparison(
     data="fashion_mnist",

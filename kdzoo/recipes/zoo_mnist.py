@@ -6,16 +6,11 @@ The separable network halves the images first: a network for a phone, and one th
 """
 
 from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import Student
+from kdzoo.recipes.student import distilled_and_alone
 
-_SOFT_TARGETS = (("SoftTargets", {"temperature": 4.0}, 1.0),)
-_NETWORKS = {"lenet_300_100": {}, "lenet_5": {}, "separable_025": {"halvings": 1}}
-
-_STUDENTS = {
-    f"{name}{ending}": Student(losses, architecture=name, arguments=arguments)
-    for name, arguments in _NETWORKS.items()
-    for ending, losses in ((", distilled", _SOFT_TARGETS), (", alone", ()))
-}
+_STUDENTS = distilled_and_alone(
+    {"lenet_300_100": {}, "lenet_5": {}, "separable_025": {"halvings": 1}}
+)
 
 RECIPE = Comparison(
     data="mnist",

@@ -48,7 +48,7 @@ def card(name, directory=None):
     """Returns the card of a pretrained model: what it is, how good, how large, how it was trained.
 
     Args:
-        name: A name in `list_pretrained()`, e.g. `"separable_050/cifar10"`.
+        name: A name in `list_pretrained()`, e.g. `"mlp_2x800/mnist"`.
         directory: Where weights and manifest are; those that come with kdzoo when None.
 
     Returns:

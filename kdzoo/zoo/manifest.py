@@ -6,7 +6,7 @@ import importlib.resources
 import json
 import pathlib
 
-from kdzoo.utils import unknown_name
+from kdzoo.utils import atomic_path, first_line, unknown_name
 from kdzoo.zoo.weights import check_within
 
 VERSION = 1  # Of the manifest's own form.
@@ -101,7 +101,7 @@ def _rows(path, _):
         version = content["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"Expected {path} to be a manifest of pretrained models. Received: {_short(error)}"
+            f"Expected {path} to be a manifest of pretrained models. Received: {first_line(error)}"
         ) from error
     if version != VERSION:
         raise ValueError(
@@ -111,7 +111,7 @@ def _rows(path, _):
     try:
         rows = [_row(each) for each in content["models"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"Expected whole rows in {path}. Received: {_short(error)}") from error
+        raise ValueError(f"Expected whole rows in {path}. Received: {first_line(error)}") from error
     return {row.name: row for row in rows}
 
 
@@ -141,7 +141,7 @@ def list_pretrained(dataset=None, family=None, directory=None):
         directory: Where weights and manifest are; those that come with kdzoo when None.
 
     Returns:
-        A list of names such as `"separable_050/cifar10"`.
+        A list of names such as `"mlp_2x800/mnist"`.
 
     Raises:
         ValueError: If there is nothing of that data set or family; the nearest is suggested.
@@ -165,8 +165,6 @@ def write_manifest(rows, directory):
         rows: Iterable of `Pretrained`.
         directory: Where it goes.
     """
-    from kdzoo.utils import atomic_path
-
     content = {"version": VERSION, "models": [dataclasses.asdict(row) for row in rows]}
     with atomic_path(pathlib.Path(directory) / "manifest.json") as path:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -203,7 +201,3 @@ def _row(fields):
 def _check(value, kind):
     if not isinstance(value, kind):
         raise ValueError(f"{value!r} where a {kind.__name__} belongs")
-
-
-def _short(error):
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -90,7 +90,7 @@ class Pair:
         Example:
 
         ```python
-        distiller = kdzoo.pair("cifar10_separable_050").distiller()
+        distiller = kdzoo.pair("mnist_mlp_2x800").distiller()
         distiller.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         distiller.fit(x_train, y_train, epochs=10)
         ```

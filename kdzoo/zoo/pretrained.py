@@ -12,7 +12,7 @@ def load(name, classes=None, directory=None):
     """Returns a pretrained model, ready for `predict`, fine-tuning and export.
 
     Args:
-        name: A name in `list_pretrained()`, e.g. `"separable_050/cifar10"`.
+        name: A name in `list_pretrained()`, e.g. `"mlp_2x800/mnist"`.
         classes: Number of classes of a fresh head on the pretrained features; None for the
             pretrained head.
         directory: Where weights and manifest are; those that come with kdzoo when None.
@@ -30,9 +30,9 @@ def load(name, classes=None, directory=None):
     Example:
 
     ```python
-    model = kdzoo.load("separable_050/cifar10")
+    model = kdzoo.load("mlp_2x800/mnist")
     labels = model.predict(images).argmax(axis=1)
-    mine = kdzoo.load("separable_050/cifar10", classes=7)
+    mine = kdzoo.load("mlp_2x800/mnist", classes=7)
     ```
     """
     row = find(name, directory)
@@ -49,7 +49,7 @@ def tflite(name, directory=None):
     """Returns the path of a pretrained model's `.tflite` file, its hash checked.
 
     Args:
-        name: A name in `list_pretrained()` that ships one, e.g. `"separable_050/cifar10/int8"`.
+        name: A name in `list_pretrained()` that ships one, those that end in `"/int8"` or the like.
         directory: As in `load`.
 
     Returns:

@@ -5,7 +5,7 @@ import pathlib
 import re
 import sys
 
-from kdzoo.utils import atomic_path
+from kdzoo.utils import atomic_path, first_line
 from kdzoo.zoo import weights
 
 VERSION = 1  # Of the directory's own form.
@@ -72,7 +72,8 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
     except (TypeError, NotImplementedError) as error:
         raise ValueError(
-            f"Expected layers that Keras can serialize in {model.name!r}. Received: {_first(error)}"
+            f"Expected layers that Keras can serialize in {model.name!r}. Received: "
+            f"{first_line(error)}"
         ) from error
     config = _without_compilation(config)
     _check_layers(config)
@@ -136,7 +137,7 @@ def load_pretrained(directory):
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"Expected a model in {home / _CONFIG} that this Keras can build. Received: "
-            f"{_first(error)}"
+            f"{first_line(error)}"
         ) from error
     if not isinstance(model, keras.Model):
         raise ValueError(
@@ -162,7 +163,7 @@ def _read_config(home):
         known = known and isinstance(file["sha256"], str) and isinstance(file["file"], str)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"Expected {path} to be a model of kdzoo. Received: {_first(error)}"
+            f"Expected {path} to be a model of kdzoo. Received: {first_line(error)}"
         ) from error
     if not known:
         raise ValueError(f"Expected {path} to be a model of kdzoo. Received: another format.")
@@ -184,14 +185,15 @@ def _check_layers(config):
                 f"{_name_of(each)!r}, a {kind}, which {_REFUSED[kind]}; replace it by layers of "
                 "Keras."
             )
-        if module.startswith("kdzoo.compression"):
+        registered = _registered(each)
+        if getattr(registered, "__module__", "").startswith("kdzoo.compression"):
             raise ValueError(
                 "Expected a model that is not being compressed any more. Received: "
                 f"{_name_of(each)!r}, a {kind}; take what `strip_pruning`, `strip_clustering` or "
                 "`plain_model()` returns."
             )
         is_value = kind in _VALUES and not module and not each.get("registered_name")
-        if not is_value and not _is_of_keras(kind, module) and not _is_registered(kind, each):
+        if not is_value and not _is_of_keras(kind, module) and registered is None:
             raise ValueError(
                 "Expected layers of Keras, or registered in this process. Received: "
                 f"{_name_of(each)!r}, a {kind} of {module or 'an unknown module'!r}, registered as "
@@ -208,23 +210,19 @@ def _is_of_keras(kind, module):
     if not module.startswith(_KERAS):
         return False
     found = getattr(sys.modules.get(module), kind, None)
-    return (
-        isinstance(found, type)
-        and found.__module__.startswith("keras.")
-        and (
-            module not in ("keras.src.models.", "keras.src.ops.")
-            or issubclass(found, keras.Operation)
-        )
-    )
+    if not isinstance(found, type) or not found.__module__.startswith("keras."):
+        return False
+    return not module.startswith("keras.src.") or issubclass(found, keras.Operation)
 
 
-def _is_registered(kind, part):
-    """Whether this process has registered a class under just these names."""
+def _registered(part):
+    """The class that this process has registered under just these names; None if there is none."""
     import keras
 
-    name = part.get("registered_name")
+    kind, name = part["class_name"], part.get("registered_name")
     found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
-    return isinstance(found, type) and found.__name__ == kind and not kind.startswith("__")
+    is_it = isinstance(found, type) and found.__name__ == kind and not kind.startswith("__")
+    return found if is_it else None
 
 
 def _check_names(model, config):
@@ -248,12 +246,6 @@ def _without_compilation(config):
         kept = {key: each for key, each in config.items() if key != "compile_config"}
         return {key: _without_compilation(each) for key, each in kept.items()}
     return [_without_compilation(each) for each in config] if isinstance(config, list) else config
-
-
-def _first(error):
-    """The first line of an error."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _named(config):

@@ -66,21 +66,20 @@ def check_within(path, home):
         )
 
 
-def read_checked(path, sha256, size, within=None):
+def read_checked(path, sha256, size):
     """Returns the content of a file, if it is the one that was meant.
 
     Args:
         path: The file.
         sha256: Its hash in hexadecimal.
         size: Its number of bytes.
-        within: Directory that the file must lie in once links are followed; None for its own.
 
     Raises:
         FileNotFoundError: If it is missing.
-        ValueError: If it lies elsewhere, or size or hash are others.
+        ValueError: If it is a link to elsewhere, or size or hash are others.
     """
     path = pathlib.Path(path)
-    home = pathlib.Path(within or path.parent).resolve()
+    home = path.parent
     if not path.is_file():
         raise FileNotFoundError(f"Expected the file {path.name!r} in {home}. Received: none there.")
     check_within(path, home)

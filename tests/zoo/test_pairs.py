@@ -73,7 +73,7 @@ def test_taps_of_losses_on_layers():
     assert ("stage2", "stage1") in made.taps
 
 
-def test_other_losses_come_with_their_own_weights(monkeypatch):
+def test_other_losses_come_with_their_own_weights():
     found = kdzoo.pair("mnist_mlp_2x800")
     losses = [kdzoo.losses.SoftTargets(2.0), kdzoo.losses.LogitRegression()]
     distiller = found.distiller(distillation_losses=losses, student_loss_weight=0.3)

@@ -357,4 +357,8 @@ def test_lists_and_cards_need_no_keras():
         "import kdzoo\n"
         "print(kdzoo.card(kdzoo.list_pretrained()[0]), kdzoo.list_pairs(), kdzoo.list_models())"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    said = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    for part in (f"# {list_pretrained()[0]}", "mnist_mlp_2x800", "separable_050"):
+        assert part in said.stdout

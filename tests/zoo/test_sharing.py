@@ -252,6 +252,16 @@ def layer(config, number=1):
             ),
             "not being compressed",
         ),
+        (
+            lambda c: layer(c).update(
+                module="elsewhere", class_name="PrunedLayer", registered_name="kdzoo>PrunedLayer"
+            ),
+            "not being compressed",
+        ),
+        (
+            lambda c: layer(c).update(module="keras.src.ops.numpy", class_name="KerasTensor"),
+            "a KerasTensor of",
+        ),
         (lambda c: c.update(model={}), "Expected a model in"),
         (lambda c: c.update(model={"foo": 1}), "Expected a model in"),
         (
