@@ -33,6 +33,8 @@ SHARED = {
     "models": {"blocks", "logits"},
     "schemes": {"training"},
     "compression": {
+        "agreement",
+        "annotating",
         "hosted_layer",
         "hosting",
         "operations",

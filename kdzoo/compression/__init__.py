@@ -3,6 +3,12 @@
 Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
 """
 
+from kdzoo.compression.annotating import (
+    AnnotatedModel,
+    QuantizeAnnotate,
+    quantize_annotate_layer,
+    quantize_annotate_model,
+)
 from kdzoo.compression.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -19,11 +25,7 @@ from kdzoo.compression.pruning import (
 )
 from kdzoo.compression.pruning_callbacks import PruningSummaries, UpdatePruningStep
 from kdzoo.compression.quantization import (
-    AnnotatedModel,
-    QuantizeAnnotate,
     QuantizedModel,
-    quantize_annotate_layer,
-    quantize_annotate_model,
     quantize_apply,
     quantize_model,
     strip_clustering_cqat,

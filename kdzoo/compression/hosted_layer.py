@@ -4,9 +4,10 @@ import copy
 
 import keras
 
+from kdzoo.compression.agreement import check_layers_agree
 from kdzoo.compression.hosting import adopt, plain_weights
 from kdzoo.compression.tfmot import load_tfmot
-from kdzoo.compression.twin import check_layers_agree, twin_of_layer
+from kdzoo.compression.twin import twin_of_layer
 
 
 class HostedLayer(keras.layers.Layer):

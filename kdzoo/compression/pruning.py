@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 
+from kdzoo.compression.agreement import check_agreement
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel
 from kdzoo.compression.schedules import as_config, as_schedule
@@ -15,7 +16,7 @@ from kdzoo.compression.tfmot import (
     load_tfmot,
     pruning_registry,
 )
-from kdzoo.compression.twin import check_agreement, twin_of_layer
+from kdzoo.compression.twin import twin_of_layer
 from kdzoo.compression.within import (
     check_layer_or_model,
     hosted_layers,

@@ -6,9 +6,9 @@ import re
 import keras
 
 from kdzoo.compression import preserving, rounding
-from kdzoo.compression.hosting import HostedModel
+from kdzoo.compression.annotating import AnnotatedModel, QuantizeAnnotate
+from kdzoo.compression.hosting import HostedModel, unwrapped
 from kdzoo.compression.tfmot import check_made_by, check_model, load_tfmot, output_config
-from kdzoo.taps import graph_of
 
 
 def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
@@ -45,63 +45,6 @@ def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
     """
     check_model("to_quantize", to_quantize)
     return QuantizedModel(to_quantize, quantized_layer_name_prefix)
-
-
-def quantize_annotate_layer(to_annotate, quantize_config=None):
-    """Returns a layer that marks another one for `quantize_apply`, and computes what it computes.
-
-    Args:
-        to_annotate: A `keras.layers.Layer`.
-        quantize_config: A `QuantizeConfig` of TF-MOT that says how the layer is quantized; None for
-            the default of its kind.
-
-    Raises:
-        ValueError: If it is no layer, or the configuration is none of TF-MOT's.
-
-    Example:
-
-    ```python
-    def annotated(layer):  # Dense layers are quantized, others stay in float32.
-        return quantize_annotate_layer(layer) if isinstance(layer, keras.layers.Dense) else layer
-
-
-    model = keras.models.clone_model(base, clone_function=annotated)
-    quantized = quantize_apply(model)
-    ```
-    """
-    is_layer = isinstance(to_annotate, keras.layers.Layer)
-    if not is_layer or isinstance(to_annotate, keras.Model):
-        raise ValueError(
-            "Expected a `keras.layers.Layer`; for models there is `quantize_model`. Received: "
-            f"to_annotate={to_annotate!r} of type {type(to_annotate).__name__}"
-        )
-    return QuantizeAnnotate(to_annotate, quantize_config)
-
-
-def quantize_annotate_model(to_annotate):
-    """Returns a copy of a model that marks all of its layers for `quantize_apply`.
-
-    `quantize_model` does both; this is for a scheme of one's own.
-
-    Args:
-        to_annotate: The functional or sequential `keras.Model`; it is not changed. Layers that
-            `quantize_annotate_layer` annotated keep their own configuration.
-
-    Raises:
-        ValueError: If the model has no graph.
-
-    Example:
-
-    ```python
-    annotated = quantize_annotate_model(strip_pruning(pruned))
-    quantized = quantize_apply(annotated, Default8BitPrunePreserveQuantizeScheme())
-    ```
-    """
-    check_model("to_annotate", to_annotate)
-    graph_of(to_annotate)
-    marked = keras.models.clone_model(to_annotate)
-    marked.set_weights(to_annotate.get_weights())
-    return AnnotatedModel(marked.input, marked.output, name=to_annotate.name)
 
 
 def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
@@ -164,48 +107,6 @@ def strip_clustering_cqat(to_strip):
         for weight in new.weights:
             weight.assign(values[weight.name.replace(new.name, "")])
     return stripped
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class AnnotatedModel(keras.Model):
-    """A model of which all layers are to be quantized; `quantize_annotate_model` makes it."""
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class QuantizeAnnotate(keras.layers.Wrapper):
-    """Marks a layer for quantization; `quantize_annotate_layer` makes it.
-
-    Args:
-        layer: The layer.
-        quantize_config: A `QuantizeConfig` of TF-MOT, or its serialized form, or None.
-        name: Name of this layer.
-    """
-
-    def __init__(self, layer, quantize_config=None, name=None, **kwargs):
-        super().__init__(layer, name=name or f"quantize_annotate_{layer.name}", **kwargs)
-        self.quantize_config = _quantize_config(quantize_config)
-
-    @property
-    def annotated_layer(self):
-        """The layer that is marked; the twin has it in the place of this one."""
-        return self.layer
-
-    def call(self, inputs, *args, **kwargs):
-        return self.layer(inputs, *args, **kwargs)
-
-    def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
-
-    def get_config(self):
-        config = self.quantize_config
-        if config is not None:
-            kind = type(config)
-            config = {
-                "class_name": kind.__name__,
-                "registered_name": keras.saving.get_registered_name(kind),
-                "config": config.get_config(),
-            }
-        return {**super().get_config(), "quantize_config": config}
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -313,6 +214,13 @@ class QuantizedModel(HostedModel):
         """True: the export needs no data to find the ranges of the activations."""
         return True
 
+    @property
+    def layers_in_float(self):
+        """The paths of the layers with weights that stay in float32, in the file too; a list."""
+        by_name = {unwrapped(layer).name: layer for layer in self.wrapped.layers}
+        in_float = [path for name, path in self.paths.items() if not _is_wrapped(by_name.get(name))]
+        return list(dict.fromkeys(in_float))
+
     def get_config(self):
         arguments = {
             name.lstrip("_"): value
@@ -328,30 +236,9 @@ class QuantizedModel(HostedModel):
         }
 
 
-def _quantize_config(given):
-    """A configuration of TF-MOT from one, from its serialized form, or None."""
-    if given is None:
-        return None
-    tools = load_tfmot().quantization.keras
-    if isinstance(given, dict):
-        with tools.quantize_scope():
-            import tf_keras
-
-            known = tf_keras.utils.get_registered_object(given["class_name"])
-        for name in (given.get("registered_name"), given["class_name"]):
-            known = known or keras.saving.get_registered_object(name)
-        if known is None:
-            raise ValueError(
-                "Expected a `QuantizeConfig` that is known here; register your own with "
-                f"`keras.saving.register_keras_serializable()`. Received: {given['class_name']!r}"
-            )
-        return known.from_config(given["config"])
-    if not isinstance(given, tools.QuantizeConfig):
-        raise ValueError(
-            "Expected `quantize_config` to be a `QuantizeConfig` of TF-MOT. Received: "
-            f"quantize_config={given!r}"
-        )
-    return given
+def _is_wrapped(layer):
+    """Whether TF-MOT wrapped a layer; None stands for one that it replaced by several."""
+    return layer is None or unwrapped(layer) is not layer
 
 
 def _custom(annotations):

@@ -34,6 +34,8 @@ class ExportReport:
         argmax_agreement: Share of samples, in [0, 1], with the same largest output.
         inputs: Tuple of `TensorInfo`; for int8 with scale and zero point.
         outputs: Tuple of `TensorInfo`.
+        layers_in_float: Tuple of the layers with weights that a quantization-aware model, which was
+            annotated in part, leaves in float32; empty for others.
     """
 
     path: pathlib.Path
@@ -45,6 +47,7 @@ class ExportReport:
     argmax_agreement: float
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    layers_in_float: tuple[str, ...] = ()
 
 
 def to_litert(
@@ -153,6 +156,7 @@ def to_litert(
         argmax_agreement=agreement,
         inputs=runner.inputs,
         outputs=runner.outputs,
+        layers_in_float=tuple(getattr(model, "layers_in_float", ())),
     )
 
 

@@ -2,12 +2,19 @@
 
     kdzoo train prune_separable_cifar10
 
-Depthwise kernels, which TF-MOT prunes not, and biases stay as they are.
+Depthwise kernels, which TF-MOT prunes not, and biases stay as they are. 80 % are given a longer
+training than the others: after 5 epochs the first seed was 3.3 points below the dense student.
 """
 
 from kdzoo.recipes import separable_cifar10
 from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.compression_comparison import CompressionComparison
+
+_TRAININGS = {  # Share of zeros -> epochs, initial learning rate.
+    0.5: (5, 2e-3),
+    0.8: (12, 3e-3),
+    0.9: (5, 2e-3),
+}
 
 RECIPE = CompressionComparison(
     base="separable_cifar10",
@@ -15,9 +22,9 @@ RECIPE = CompressionComparison(
     start="distilled",
     kinds={
         f"{round(100 * share)} % zeros{', taught' * taught}": Compression(
-            prune=share, epochs=5, learning_rate=2e-3, taught=taught
+            prune=share, epochs=epochs, learning_rate=rate, taught=taught
         )
-        for share in (0.5, 0.8, 0.9)
+        for share, (epochs, rate) in _TRAININGS.items()
         for taught in (False, True)
     },
 )

@@ -83,6 +83,7 @@ def test_a_student_learns_from_a_teacher_and_becomes_an_int8_file(net, data, tmp
     assert report.verified_on == "random samples"
     report = kdzoo.export.to_litert(student, path, "int8", data[0])
     assert report.argmax_agreement >= 0.95
+    assert report.layers_in_float == ()
     (image,) = report.inputs
     assert (image.dtype, image.scale) == ("int8", pytest.approx(1 / 255, rel=1e-3))
     kinds = {each["dtype"] for each in tensors(path)}
@@ -147,6 +148,10 @@ def test_layers_that_are_not_annotated_stay_in_float(net, data, tmp_path):
     np.testing.assert_array_equal(
         again.predict(data[0], verbose=0), quantized.predict(data[0], verbose=0)
     )
+    report = kdzoo.export.to_litert(quantized, tmp_path / "part.tflite", "int8", data[0])
+    assert set(report.layers_in_float) == {
+        layer.name for layer in plain.layers if layer.weights and layer.name != "logits"
+    }
 
 
 def test_what_tfmot_refuses_can_be_left_out():

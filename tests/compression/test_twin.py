@@ -173,6 +173,19 @@ def test_names_lead_to_the_layers_that_give_the_same():
         np.testing.assert_allclose(part(x), tapped[path], atol=1e-5, err_msg=path)
 
 
+def test_names_that_tensorflow_refuses_are_written_in_another_way():
+    inputs = keras.Input((3,))
+    x = layers.Dense(2, name="my layer")(inputs)
+    x = layers.Dense(2, name="my_layer")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="(größe)")(x))
+    twin = build_twin(model)  # Which checks that outputs agree.
+    assert twin.names == {
+        "my layer": "my_layer",
+        "my_layer": "my_layer_1",
+        "(größe)": "layer_gr__e_",
+    }
+
+
 def test_half_precision_is_carried_over():
     keras.config.set_dtype_policy("mixed_bfloat16")
     inputs = keras.Input((8, 8, 3))
@@ -195,6 +208,7 @@ class Doubled(layers.Layer):
         (layers.Dense(2, name="d", activity_regularizer="l2"), "an activity regularizer"),
         (layers.BatchNormalization(renorm=True, name="b"), "tf_keras knows no renorm=True"),
         (layers.Activation("log_softmax", name="a"), "no activation 'log_softmax'"),
+        (layers.Lambda(abs, name="l"), "'l', a Lambda: its function cannot be carried over"),
         (ops.erf, "a keras.ops operation Erf: tf_keras has no layer for it"),
     ],
 )
@@ -202,6 +216,13 @@ def test_what_has_no_twin_is_named(make, message):
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match=message):
         build_twin(keras.Model(inputs, make(conv()(inputs))))
+
+
+def test_a_recurrent_layer_with_a_cell_of_its_own_is_named():
+    inputs = keras.Input((8, 3))
+    model = keras.Model(inputs, layers.RNN(layers.LSTMCell(2), name="r")(inputs))
+    with pytest.raises(ValueError, match="'r', a RNN: its cell cannot be carried over"):
+        build_twin(model)
 
 
 def test_models_without_a_graph_are_refused():
