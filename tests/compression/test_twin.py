@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from kdzoo import taps
+from kdzoo.compression.agreement import check_agreement
 from kdzoo.compression.twin import build_twin
 
 pytestmark = pytest.mark.tensorflow
@@ -249,3 +250,35 @@ def test_a_twin_that_disagrees_is_refused(scale, monkeypatch):
     outputs = layers.Rescaling(scale)(layers.ReLU()(inputs))
     with pytest.raises(RuntimeError, match="does not agree with it: output 0 differs by"):
         build_twin(keras.Model(inputs, outputs))
+
+
+class Wave(layers.Layer):
+    """Makes a rounding of its inputs `scale` times as large."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def call(self, x):
+        return ops.sin(self.scale * x)
+
+
+def compare(scale, error):
+    """Compares a model with one that is off as if its inputs were off by a factor."""
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, Wave(scale)(inputs))
+
+    def twin(flat, training):
+        return model(flat[0] * np.float32(1 + error), training=training)
+
+    check_agreement(model, twin)
+
+
+def test_only_roundings_that_the_model_itself_amplifies_are_forgiven():
+    compare(300.0, 2e-7)  # 6e-5, as much as the model gives for inputs that are off by that.
+    with pytest.raises(RuntimeError, match=r"differs by .*e-04, of at most 1.0e\+00. Nothing was"):
+        compare(300.0, 2e-6)
+    with pytest.raises(RuntimeError, match=r"differs by 1\..*e-05"):
+        compare(1.0, 2.5e-5)
+    with pytest.raises(RuntimeError, match=r"changes by .* so nothing can be compared: train it"):
+        compare(1e5, 2e-7)
