@@ -1,5 +1,6 @@
 """Builders of models, one architecture family per file: functional graphs that end in logits."""
 
+from kdzoo.models.airbench import airbench
 from kdzoo.models.fitnet import fitnet, fitnet_mnist
 from kdzoo.models.lenet import lenet
 from kdzoo.models.maxout import maxout
@@ -9,6 +10,7 @@ from kdzoo.models.separable import separable
 from kdzoo.models.wide_resnet import wide_resnet
 
 __all__ = [
+    "airbench",
     "fitnet",
     "fitnet_mnist",
     "lenet",

@@ -8,8 +8,10 @@ import time
 
 from kdzoo.recipes.results import measure, summarize, versions, write_json
 from kdzoo.recipes.student import Student
-from kdzoo.utils import atomic_path, positive_integer
+from kdzoo.utils import atomic_path, positive_integer, unknown_name
 from kdzoo.zoo import architecture
+
+OPTIMIZERS = ("adamw", "sgd")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,15 +20,15 @@ class Comparison:
 
     All students of a seed and an architecture start from the same weights and see the same batches
     in the same order; with `views`, those without a teacher see every image augmented anew in each
-    epoch, where the others see the recorded views in turn. Everything is trained with AdamW and a
-    cosine decay to zero; nothing is chosen on the test set.
+    epoch, where the others see the recorded views in turn. Everything is trained with AdamW, unless
+    the teacher is given SGD, and a cosine decay to zero; nothing is chosen on the test set.
 
     Attributes:
         data: Name of a data set, or a directory that `kdzoo data export` wrote.
         teacher: Name of the teacher's architecture.
         student: Name of the student's architecture.
         teacher_epochs: Epochs of the teacher.
-        epochs: Epochs of each student.
+        epochs: Epochs of each student that has no number of its own.
         seeds: A student of each kind is trained for each.
         temperature: Of the soft targets.
         student_loss_weight: Share of the loss on labels.
@@ -34,6 +36,10 @@ class Comparison:
         teacher_learning_rate: Initial learning rate of the teacher.
         learning_rate: Initial learning rate of the students.
         weight_decay: Decoupled weight decay of all.
+        teacher_optimizer: `"adamw"`, or `"sgd"`: Nesterov momentum of 0.9, the learning rate rising
+            from zero over the first tenth of the steps.
+        teacher_weight_decay: That of the teacher, where it is another one. In SGD with momentum m,
+            the decay that is added to gradients is 1 - m times this one.
         augment_student: Whether the students see augmented images; the teacher always does,
             where an augmentation is known for the data set.
         teacher_arguments: Further arguments of the teacher's builder.
@@ -73,6 +79,8 @@ class Comparison:
     validation: float | None = None
     views: int | None = None
     enlarge: int = 1
+    teacher_optimizer: str = "adamw"
+    teacher_weight_decay: float | None = None
     precision: str = "float32"
     teacher_precision: str | None = None
     paper: dict = dataclasses.field(default_factory=dict)
@@ -87,7 +95,9 @@ class Comparison:
     def smoke(self):
         """Returns the same recipe in seconds: one epoch and one seed on the embedded digits."""
         students = {
-            kind: dataclasses.replace(each, hints=each.hints and (*each.hints[:2], 1))
+            kind: dataclasses.replace(
+                each, hints=each.hints and (*each.hints[:2], 1), epochs=each.epochs and 1
+            )
             for kind, each in self.students.items()
         }
         settings = {
@@ -160,6 +170,8 @@ class Comparison:
         checks.share(self.student_loss_weight)
         for student in self.kinds.values():
             student.check()
+        if self.teacher_optimizer not in OPTIMIZERS:
+            raise unknown_name("teacher_optimizer", self.teacher_optimizer, OPTIMIZERS)
         for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
@@ -235,8 +247,9 @@ class Comparison:
             del fields[name]
         if kind != "teacher":
             taught = json.loads(json.dumps(dataclasses.asdict(self.kinds[kind])))
-            if taught["architecture"] is None:  # The recipe's, which is among the fields.
-                del taught["architecture"]
+            for name in ("architecture", "epochs"):
+                if taught[name] is None:  # The recipe's, which is among the fields.
+                    del taught[name]
             return {**fields, "taught": taught}
         of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
         of_students += ("student_loss_weight", "student_arguments", "views")
@@ -251,6 +264,10 @@ class Comparison:
         student = self.kinds[kind]
         arguments = self.student_arguments if student.architecture is None else {}
         return student.architecture or self.student, {**arguments, **student.arguments}
+
+    def epochs_of(self, kind):
+        """Returns the epochs of a kind of model, without those of a stage of hints."""
+        return self.teacher_epochs if kind == "teacher" else self.kinds[kind].epochs or self.epochs
 
     def create(self, kind, data, precision="float32"):
         """Returns a fresh model of a kind.

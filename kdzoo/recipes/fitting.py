@@ -21,7 +21,7 @@ class Fitting:
         self.recipe, self.kind, self.seed = recipe, kind, seed
         self.data, self.teacher = data, teacher
         self.student = recipe.kinds.get(kind)
-        self.epochs = recipe.epochs if self.student else recipe.teacher_epochs
+        self.epochs = recipe.epochs_of(kind)
         self.rate = recipe.learning_rate if self.student else recipe.teacher_learning_rate
 
     def run(self, home, options):
@@ -182,9 +182,19 @@ class Fitting:
         )
 
     def _optimizer(self, epochs):
-        steps = epochs * -(-len(self.data.train) // self.recipe.batch_size)
-        schedule = keras.optimizers.schedules.CosineDecay(self.rate, steps)
-        return keras.optimizers.AdamW(schedule, weight_decay=self.recipe.weight_decay)
+        recipe, of_teacher = self.recipe, self.student is None
+        steps = epochs * -(-len(self.data.train) // recipe.batch_size)
+        decay = recipe.weight_decay
+        if of_teacher and recipe.teacher_weight_decay is not None:
+            decay = recipe.teacher_weight_decay
+        if of_teacher and recipe.teacher_optimizer == "sgd":
+            rise = max(1, steps // 10)
+            rate = keras.optimizers.schedules.CosineDecay(
+                0.0, max(1, steps - rise), warmup_target=self.rate, warmup_steps=rise
+            )
+            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+        rate = keras.optimizers.schedules.CosineDecay(self.rate, steps)
+        return keras.optimizers.AdamW(rate, weight_decay=decay)
 
 
 def record(teacher, images, layers=(), batch_size=500):

@@ -182,11 +182,9 @@ class _Source:
         """Epochs in all, those of hints and of what a compressed model started from included."""
         if self.is_compressed:
             start, compression = self.recipe.comparison, self.recipe.kinds[kind]
-            return start.epochs + compression.epochs * len(compression.steps)
-        if kind == "teacher":
-            return self.recipe.teacher_epochs
-        hints = self.recipe.kinds[kind].hints
-        return self.recipe.epochs + (hints[2] if hints else 0)
+            return start.epochs_of(self.recipe.start) + compression.epochs * len(compression.steps)
+        hints = None if kind == "teacher" else self.recipe.kinds[kind].hints
+        return self.recipe.epochs_of(kind) + (hints[2] if hints else 0)
 
 
 def _write_smallest(model, source, directory):

@@ -5,15 +5,16 @@ import dataclasses
 from kdzoo.utils import positive_integer, unknown_name
 
 
-def distilled_and_alone(networks):
+def distilled_and_alone(networks, epochs=None):
     """Returns kind -> `Student`: each network by soft targets at T = 4, and alone.
 
     Args:
         networks: Name of an architecture -> further arguments of its builder.
+        epochs: Of each; the recipe's when None.
     """
     soft_targets = (("SoftTargets", {"temperature": 4.0}, 1.0),)
     return {
-        f"{name}{ending}": Student(losses, architecture=name, arguments=arguments)
+        f"{name}{ending}": Student(losses, architecture=name, arguments=arguments, epochs=epochs)
         for name, arguments in networks.items()
         for ending, losses in ((", distilled", soft_targets), (", alone", ()))
     }
@@ -32,6 +33,7 @@ class Student:
         architecture: Name of the student's architecture; the recipe's when None.
         hints: (hint layer, guided layer, epochs) of a first stage that learns the teacher's hint
             layer, see `kdzoo.schemes.hint_training`; None for none. The epochs are on top.
+        epochs: Of this kind; the recipe's when None.
         teacher_weight: (first, last) weight of the first loss, annealed evenly over the epochs;
             None for the weight in `losses`.
     """
@@ -42,6 +44,7 @@ class Student:
     hints: tuple | None = None
     teacher_weight: tuple | None = None
     architecture: str | None = None
+    epochs: int | None = None
 
     @property
     def teacher_layers(self):
@@ -57,6 +60,8 @@ class Student:
     def check(self):
         """Raises `ValueError` unless names and numbers are right."""
         self.make_losses()
+        if self.epochs is not None:
+            positive_integer("epochs", self.epochs)
         if not self.hints:
             return
         if len(self.losses) != 1:

@@ -11,6 +11,7 @@ RESNETS = "He et al. 2016, arXiv:1512.03385"
 FITNETS = "Romero et al. 2015, arXiv:1412.6550"
 MAXOUT = "Goodfellow et al. 2013, arXiv:1302.4389"
 DISTILLATION = "Hinton, Vinyals & Dean 2015, arXiv:1503.02531"
+AIRBENCH = "Jordan 2024, arXiv:2404.00498"
 DEEP_COMPRESSION = "Han, Mao & Dally 2016, arXiv:1510.00149"
 
 
@@ -192,6 +193,12 @@ def _register_convolutional():
             f"Residual network for CIFAR, ResNet-{depth}.",
             RESNETS,
         )
+    register(
+        "airbench_94",
+        "kdzoo.models.airbench:airbench",
+        description="Network of airbench: six wide convolutions, a teacher that trains quickly.",
+        paper=AIRBENCH,
+    )
 
 
 def _register_fitnets():

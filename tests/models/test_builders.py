@@ -8,6 +8,7 @@ import keras
 import pytest
 
 from kdzoo.models import (
+    airbench,
     fitnet,
     fitnet_mnist,
     lenet,
@@ -18,7 +19,7 @@ from kdzoo.models import (
     wide_resnet,
 )
 
-BUILDERS = [fitnet, fitnet_mnist, lenet, maxout, mlp, resnet, separable, wide_resnet]
+BUILDERS = [airbench, fitnet, fitnet_mnist, lenet, maxout, mlp, resnet, separable, wide_resnet]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,8 @@ BUILDERS = [fitnet, fitnet_mnist, lenet, maxout, mlp, resnet, separable, wide_re
         (fitnet, {"pieces": 0}, "Received: pieces=0"),
         (fitnet, {"dense_pieces": True}, "Received: dense_pieces=True"),
         (fitnet_mnist, {"pieces": "2"}, "Received: pieces='2'"),
+        (airbench, {"widths": (64,)}, "channels of at least two stages"),
+        (airbench, {"widths": (64, 0)}, re.escape("Received: widths=(64, 0)")),
         (lenet, {"filters": (20, 0)}, re.escape("Received: filters=(20, 0)")),
         (lenet, {"filters": 20}, "filters to hold integers of at least 1"),
         (lenet, {"hidden": ()}, "hidden to hold the units of at least one layer"),
@@ -96,7 +99,7 @@ def test_bad_dropout(build, rate):
         build(dropout=rate)
 
 
-@pytest.mark.parametrize("build", [fitnet, fitnet_mnist, resnet, separable, wide_resnet])
+@pytest.mark.parametrize("build", [airbench, fitnet, fitnet_mnist, resnet, separable, wide_resnet])
 def test_images_below_eight_pixels_are_refused(build):
     with pytest.raises(ValueError, match="height and width at least 8"):
         build(input_shape=(7, 32, 3))
@@ -111,6 +114,7 @@ def test_default_names_say_what_was_built():
     assert maxout((4, 4, 2)).name == "maxout_4_4_2"
     assert maxout((4, 4, 2), dense_units=8).name == "maxout_4_4_2_8"
     assert fitnet(((4,), (4, 8)), dense_units=8).name == "fitnet_5_layers"
+    assert airbench((8, 16)).name == "airbench_8_16"
     assert fitnet_mnist(name="mine").name == "mine"
     assert mlp((32,), name="mine").name == "mine"
 

@@ -25,6 +25,7 @@ PARAMETERS = {
     "resnet_44": (661_754, 658_586),
     "resnet_56": (857_082, 853_018),
     "resnet_110": (1_736_058, 1_727_962),
+    "airbench_94": (1_975_178, 1_972_826),
     "fitnet_mnist": (30_130, 30_130),
     "fitnet_1": (251_194, 251_194),
     "fitnet_2": (864_122, 864_122),
@@ -109,6 +110,17 @@ def expected_resnet(depth, classes):
     return fixed + 4 * norms, fixed + 2 * norms
 
 
+def expected_airbench(widths, classes, stem=24):
+    """Counts (all, trainable) of a 2x2 convolution, two 3x3 ones for each width, dense."""
+    convolutions, norms, wide = 4 * 3 * stem, stem, stem
+    for width in widths:
+        convolutions += 9 * wide * width + 9 * width * width
+        norms += 2 * width
+        wide = width
+    fixed = convolutions + (wide + 1) * classes
+    return fixed + 4 * norms, fixed + 2 * norms
+
+
 def expected_maxout(convolutions, positions, dense, channels, classes=10):
     """Counts (weights without biases, biases) of a maxout network of two pieces."""
     weights = biases = 0
@@ -127,6 +139,8 @@ def expected_maxout(convolutions, positions, dense, channels, classes=10):
 def expected(name):
     if name in MAXOUT:
         return (sum(expected_maxout(*MAXOUT[name])),) * 2
+    if name == "airbench_94":
+        return expected_airbench((64, 256, 256), classes=10)
     if name == "lenet_5":
         return (26 * 20 + (25 * 20 + 1) * 50 + (16 * 50 + 1) * 500 + 501 * 10,) * 2
     if name == "lenet_300_100":
@@ -169,6 +183,8 @@ def test_parameter_counts_are_exact(name):
         ("resnet_44", 658_586, 660_000, 10_000),
         ("resnet_56", 853_018, 850_000, 10_000),
         ("resnet_110", 1_727_962, 1_700_000, 100_000),
+        # Jordan's section on the network: 1.97 million.
+        ("airbench_94", 1_972_826, 1_970_000, 10_000),
         # Deep Compression, tables 2 and 3.
         ("lenet_300_100", 266_610, 267_000, 1_000),
         ("lenet_5", 431_080, 431_000, 1_000),

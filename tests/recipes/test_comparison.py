@@ -84,6 +84,34 @@ def test_the_teacher_answers_in_the_precision_for_training(field):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_teacher_may_learn_by_momentum():
+    """The rate rises for a tenth of the steps and falls as half a cosine; students keep AdamW."""
+    import kdzoo.data
+    from kdzoo.recipes.fitting import Fitting
+
+    data = kdzoo.data.load("digits")
+    settings = {"teacher_optimizer": "sgd", "teacher_learning_rate": 0.1}
+    recipe = dataclasses.replace(TINY, **settings, teacher_weight_decay=0.005)
+    steps = 10 * -(-len(data.train) // recipe.batch_size)
+    optimizer = Fitting(recipe, "teacher", 0, data, None)._optimizer(10)
+    config = optimizer.get_config()
+    assert (config["momentum"], config["nesterov"], config["weight_decay"]) == (0.9, True, 0.005)
+    rise = steps // 10
+    for step, expected in (
+        (0, 0.0),
+        (rise // 2, 0.1 * (rise // 2) / rise),
+        (rise, 0.1),
+        (rise + (steps - rise) / 3, 0.05 * (1 + np.cos(np.pi / 3))),
+        (steps, 0.0),
+    ):
+        assert float(optimizer._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
+    student = Fitting(recipe, "alone", 0, data, None)._optimizer(10)
+    assert type(student) is keras.optimizers.AdamW
+    assert student.weight_decay == recipe.weight_decay
+    with pytest.raises(ValueError, match=r"Unknown teacher_optimizer: 'sdg'\. Did you mean 'sgd'"):
+        dataclasses.replace(TINY, teacher_optimizer="sdg").run("nowhere")
+
+
 @on_tensorflow
 def test_a_run_of_before_a_field_was_there_goes_on(finished, tmp_path):
     directory, first = finished

@@ -45,6 +45,23 @@ def test_a_recipe_runs_in_its_smoke_mode(name, tmp_path):
     json.dumps(results)
 
 
+@pytest.mark.tensorflow
+def test_a_kind_may_have_epochs_of_its_own(tmp_path):
+    """The smoke mode gives it one all the same; another number is another run."""
+    students = {"usual": Student(), "long": Student(epochs=3)}
+    recipe = dataclasses.replace(SMALL, students=students)
+    rows = recipe.run(tmp_path, verbose=0)["rows"]
+    epochs = {row["kind"]: len(row["history"]["loss"]) for row in rows}
+    assert epochs == {"teacher": 1, "usual": 2, "long": 3}
+    assert [recipe.epochs_of(kind) for kind in epochs] == [1, 2, 3]
+    assert {each.epochs for each in recipe.smoke().students.values()} == {None, 1}
+    other = dataclasses.replace(recipe, students={**students, "long": Student(epochs=4)})
+    with pytest.raises(ValueError, match="a run with other settings"):
+        other.run(tmp_path, verbose=0)
+    with pytest.raises(ValueError, match="Expected epochs to be"):
+        dataclasses.replace(SMALL, students={"long": Student(epochs=0)}).run(tmp_path / "new")
+
+
 @pytest.mark.large
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")

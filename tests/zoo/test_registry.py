@@ -40,10 +40,19 @@ def test_list_models_by_family():
     ]
     assert {"mlp_2x128", "mlp_2x800", "mlp_2x1200"} <= set(zoo.list_models("mlp"))
     assert zoo.list_models("resnet") == [f"resnet_{depth}" for depth in (20, 32, 44, 56, 110)]
+    assert zoo.list_models("airbench") == ["airbench_94"]
     assert zoo.list_models("fitnet") == ["fitnet_1", "fitnet_2", "fitnet_3", "fitnet_4"]
     assert zoo.list_models("maxout") == ["maxout_mnist", "maxout_cifar"]
     assert zoo.list_models("lenet") == ["lenet_300_100", "lenet_5"]
-    families = ("separable", "wide_resnet", "resnet", "fitnet_mnist", "fitnet", "maxout")
+    families = (
+        "separable",
+        "wide_resnet",
+        "resnet",
+        "airbench",
+        "fitnet_mnist",
+        "fitnet",
+        "maxout",
+    )
     families = (*families, "mlp", "lenet")
     assert zoo.list_models() == [name for each in families for name in zoo.list_models(each)]
 
@@ -83,7 +92,7 @@ def test_unknown_names_suggest_the_nearest():
         zoo.create("separable_50")
     with pytest.raises(ValueError, match=r"Unknown family: 'seperable'. Did you mean 'separable'"):
         zoo.list_models("seperable")
-    with pytest.raises(ValueError, match=r"Unknown model: 'zzz'. Choose from: fitnet_1, "):
+    with pytest.raises(ValueError, match=r"Unknown model: 'zzz'. Choose from: airbench_94, "):
         zoo.architecture("zzz")
 
 
