@@ -2,7 +2,14 @@
 
 import configparser
 import fnmatch
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
 
 import kdzoo
 from kdzoo.zoo.manifest import read_manifest, weights_directory
@@ -31,3 +38,40 @@ def test_every_shipped_file_is_installed():
     for name in ["manifest.json", *names]:
         assert (weights_directory() / name).is_file()
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
+
+
+@pytest.mark.large
+@pytest.mark.tensorflow
+def test_the_wheel_loads_its_models_from_elsewhere(tmp_path):
+    """Built from a copy of what is tracked here, unpacked, and used from another directory."""
+    source, wheels, installed = (tmp_path / name for name in ("source", "wheels", "installed"))
+    for name in ("kdzoo", "zoo_weights"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", source, "--no-deps", "--no-build-isolation", "--wheel-dir", wheels]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = wheels.glob("kdzoo-*.whl")
+    zipfile.ZipFile(wheel).extractall(installed)
+    script = """
+import keras, kdzoo, numpy as np
+print(kdzoo.__file__)
+for name in kdzoo.list_pretrained():
+    model = kdzoo.load(name)
+    print(name, model.predict(np.zeros((1, *model.input_shape[1:]), "float32"), verbose=0).shape)
+    assert name in kdzoo.card(name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    file, *models = done.stdout.splitlines()
+    assert file == str(installed / "kdzoo" / "__init__.py")
+    rows = read_manifest()
+    assert models == [f"{name} (1, {row.classes})" for name, row in rows.items()]
