@@ -13,6 +13,7 @@ from kdzoo.recipes import (
     qat_separable_cifar10,
     separable_cifar10,
     zoo_cifar10,
+    zoo_cifar10_compressed,
     zoo_fashion_mnist,
     zoo_mnist,
 )
@@ -36,6 +37,7 @@ RECIPES = {
     "zoo_mnist": zoo_mnist.RECIPE,
     "zoo_fashion_mnist": zoo_fashion_mnist.RECIPE,
     "zoo_cifar10": zoo_cifar10.RECIPE,
+    **zoo_cifar10_compressed.RECIPES,
 }
 
 __all__ = ["RECIPES", "Comparison", "Compression", "CompressionComparison", "Student"]

@@ -64,7 +64,13 @@ class CompressionComparison:
 
     def smoke(self):
         """Returns the same recipe in seconds: one epoch and one seed on the embedded digits."""
-        comparison = self.comparison.smoke()
+        comparison = self.comparison
+        if comparison.students:  # The one that is compressed is enough.
+            settings = {**comparison.smoke_settings}
+            settings.pop("students", None)
+            only = {self.start: comparison.students[self.start]}
+            comparison = dataclasses.replace(comparison, students=only, smoke_settings=settings)
+        comparison = comparison.smoke()
         kinds = {kind: dataclasses.replace(each, epochs=1) for kind, each in self.kinds.items()}
         return dataclasses.replace(
             self,

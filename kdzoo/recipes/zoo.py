@@ -35,6 +35,11 @@ ENTRIES = (
         Entry(f"{name}/cifar10", "zoo_cifar10", f"{name}, distilled", f"{name}, alone")
         for name in ("separable_025", "separable_050", "separable_100", "fitnet_1")
     ),
+    *(
+        Entry(f"separable_{width}/cifar10/{form}", f"zoo_cifar10_{width}_compressed", kind)
+        for width in ("025", "050", "100")
+        for form, kind in (("int8", "int8"), ("sparse_80", "80 % zeros"))
+    ),
 )
 
 

@@ -62,6 +62,15 @@ def test_a_kind_may_have_epochs_of_its_own(tmp_path):
         dataclasses.replace(SMALL, students={"long": Student(epochs=0)}).run(tmp_path / "new")
 
 
+@pytest.mark.parametrize("name", COMPRESSING)
+def test_the_smoke_mode_of_a_compression_trains_no_more_than_it_compresses(name):
+    recipe = RECIPES[name].smoke()
+    assert recipe.start in recipe.comparison.kinds
+    assert len(recipe.comparison.students) <= 1
+    assert recipe.seeds == recipe.comparison.seeds == (0,)
+    assert recipe.built_from("any")[0] == RECIPES[name].built_from("any")[0]
+
+
 @pytest.mark.large
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")

@@ -1,0 +1,65 @@
+"""How long `kdzoo.load` takes beside `kdzoo.create` of the same model.
+
+    python tests/benchmarks/load_time.py [NAME ...] [--rounds 15] [--json PATH] [--smoke]
+
+Both in turn, in one process that has loaded the model once before; the figure is the median of the
+ratios within a round. Files are in the operating system's cache. Run it on an idle machine.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # This checkout's kdzoo.
+
+LIMIT = 1.2
+
+
+def measure(name, rounds):
+    """Returns the seconds of creating and of loading a model, and the median of their ratios."""
+    import kdzoo
+    from kdzoo.zoo.manifest import find
+
+    row = find(name)
+
+    def create():
+        kdzoo.create(row.architecture, row.classes, row.input_shape, **row.arguments)
+
+    seconds = {"create": [], "load": []}
+    for number in range(rounds + 1):
+        for what, function in (("create", create), ("load", lambda: kdzoo.load(name))):
+            start = time.perf_counter()
+            function()
+            if number:  # The first of each fills caches.
+                seconds[what].append(time.perf_counter() - start)
+    ratios = [load / made for load, made in zip(seconds["load"], seconds["create"], strict=True)]
+    return {"seconds": seconds, "ratio": statistics.median(ratios)}
+
+
+def main(arguments=None):
+    """Prints a line for each model, and writes all as JSON if asked to."""
+    import kdzoo
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="pretrained models; all by default")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--smoke", action="store_true", help="one model, one round")
+    given = parser.parse_args(arguments)
+    names = given.names or kdzoo.list_pretrained()
+    results = {}
+    for name in names[:1] if given.smoke else names:
+        results[name] = measure(name, 1 if given.smoke else given.rounds)
+        print(f"{name}: load / create {results[name]['ratio']:.2f} (target {LIMIT})", flush=True)
+    if given.json:
+        given.json.write_text(json.dumps({"limit": LIMIT, "models": results}, indent=1) + "\n")
+    return results
+
+
+if __name__ == "__main__":
+    main()
