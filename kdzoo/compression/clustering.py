@@ -8,7 +8,13 @@ import numpy as np
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel, plain_weights
 from kdzoo.compression.tfmot import check_made_by, cluster, load_tfmot
-from kdzoo.compression.within import check_layer_or_model, hosted_layers, without_hosted_layers
+from kdzoo.compression.within import (
+    check_layer_or_model,
+    check_no_distiller,
+    check_not_compressed,
+    hosted_layers,
+    without_hosted_layers,
+)
 from kdzoo.utils import positive_integer, unknown_name
 
 
@@ -71,6 +77,7 @@ def cluster_weights(
     if isinstance(to_cluster, list):
         return [cluster_weights(each, *settings) for each in to_cluster]
     check_layer_or_model("to_cluster", to_cluster)
+    check_not_compressed(to_cluster)
     if not isinstance(to_cluster, keras.Model):
         return ClusteredLayer(to_cluster, *settings)
     model = ClusteredModel(to_cluster, *settings)
@@ -88,6 +95,7 @@ def strip_clustering(model):
     Raises:
         ValueError: If it is another model.
     """
+    check_no_distiller(model)
     kinds = ClusteredLayer, ClusteredModel
     if isinstance(model, keras.Model) and hosted_layers(model, kinds):
         return without_hosted_layers(model)

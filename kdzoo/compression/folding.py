@@ -19,8 +19,9 @@ def fold_batch_normalization(model):
 
     TF-MOT quantizes a batch normalization only right after a convolution or a dense layer, which
     leaves out pre-activation residual networks. What stands elsewhere becomes a depthwise 1x1
-    convolution with a bias, of the same name and the same outputs in inference; its scale and shift
-    are trained on, its statistics are no longer updated. The rest is copied as it is.
+    convolution with a bias, of the same name and the same outputs in inference, between two
+    reshapes where there are no images; its scale and shift are trained on, its statistics are no
+    longer updated. The rest is copied as it is.
 
     Args:
         model: The trained functional or sequential `keras.Model`; it is not changed.
@@ -30,7 +31,7 @@ def fold_batch_normalization(model):
 
     Raises:
         ValueError: If the model has no graph, or a lone batch normalization is not over the
-            channels of images (batch, height, width, channels).
+            channels, the last axis.
 
     Example:
 
@@ -81,7 +82,7 @@ def _lone(model):
 
 def _call(layer, *args, **kwargs):
     """Calls a copied layer; a convolution does not take what a batch normalization was given."""
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
+    if isinstance(layer, keras.layers.DepthwiseConv2D | keras.Sequential):
         return layer(*args)
     return layer(*args, **kwargs)
 
@@ -92,15 +93,24 @@ def _takes_a_norm(layer):
 
 
 def _convolution(layer):
-    rank, axis = len(layer.input.shape), layer.axis
-    if rank != 4 or axis not in (-1, 3):
+    _, *sizes, channels = shape = layer.input.shape
+    if layer.axis not in (-1, len(shape) - 1) or (sizes.count(None) > 1 and len(shape) != 4):
         raise ValueError(
-            "Expected a batch normalization over the channels of images (batch, height, width, "
-            f"channels). Received: {layer.name!r} over axis {axis} of {rank} dimensions; put it "
-            "right after a dense layer or a convolution."
+            "Expected a batch normalization over the channels, the last axis, of one unknown size "
+            f"at most. Received: {layer.name!r} over axis {layer.axis} of {shape}; put it right "
+            "after a dense layer or a convolution."
         )
-    settings = {"name": layer.name, "dtype": layer.dtype_policy, "trainable": layer.trainable}
-    return keras.layers.DepthwiseConv2D(1, **settings)
+    settings = {"dtype": layer.dtype_policy, "trainable": layer.trainable}
+    if len(shape) == 4:
+        return keras.layers.DepthwiseConv2D(1, name=layer.name, **settings)
+    back = tuple(-1 if size is None else size for size in (*sizes, channels))
+    parts = [
+        keras.Input(shape[1:]),
+        keras.layers.Reshape((1 if not sizes else -1, 1, channels), name="as_image"),
+        keras.layers.DepthwiseConv2D(1, name="normalized", **settings),
+        keras.layers.Reshape(back, name="as_before"),
+    ]
+    return keras.Sequential(parts, name=layer.name)
 
 
 def _folded_weights(layer):

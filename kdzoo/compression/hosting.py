@@ -10,6 +10,7 @@ import copy
 import keras
 import numpy as np
 
+from kdzoo.compression.agreement import unchecked
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.compression.twin import build_twin
 from kdzoo.taps import find_layer, graph_of
@@ -116,16 +117,21 @@ class HostedModel(keras.Model):
             path
             for name, path in self.paths.items()
             if name not in names
-            and any(len(weight.shape) > 1 for weight in self.wrapped_layer(name).weights)
+            and any(len(weight.shape) > 1 for weight in unwrapped(self.wrapped_layer(name)).weights)
         ]
 
     def tapped_layer(self, path):
         """The wrapped layer whose output is that of a layer of the original model."""
         return self._host.layer(path, self.name)
 
+    def summary(self, *args, **kwargs):
+        """Prints the wrapped model's layers; arguments as of tf_keras's `Model.summary`."""
+        return self.wrapped.summary(*args, **kwargs)
+
     def call(self, inputs, training=None):
         inputs = self._host.graph._standardize_inputs(inputs)
-        outputs = self.wrapped(inputs, training=bool(training))
+        # Frozen, it leaves its masks, ranges and statistics as they are.
+        outputs = self.wrapped(inputs, training=bool(training and self.trainable))
         return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
 
     def plain_model(self):
@@ -162,6 +168,7 @@ class HostedModel(keras.Model):
             "model": copy.deepcopy(self._host.config),
             "name": self.name,
             "statistics": statistics,
+            "dtype": self.dtype_policy.name,
         }
 
     @classmethod
@@ -169,7 +176,9 @@ class HostedModel(keras.Model):
         config = dict(config)
         model = keras.saving.deserialize_keras_object(config.pop("model"))
         _set_statistics(model, config.pop("statistics", {}))
-        return cls(model, **config)
+        model.dtype_policy = config.pop("dtype", model.dtype_policy)
+        with unchecked():
+            return cls(model, **config)
 
 
 class _Host:
@@ -181,6 +190,7 @@ class _Host:
         self.statistics = twin.statistics
         self.config = keras.saving.serialize_keras_object(model)
         self.config.pop("compile_config", None)
+        _check_registered(model, self.config)
         self.graph = graph_of(model)
         self.by_name = {unwrapped(layer).name: layer for layer in wrapped.layers}
 
@@ -196,6 +206,25 @@ class _Host:
                 f"{model_name!r}, which it replaced by several."
             )
         return self.by_name[name]
+
+
+def _check_registered(model, config):
+    """Raises if the model could not be built again, to be stripped or loaded."""
+    if isinstance(config, list | tuple):
+        for each in config:
+            _check_registered(model, each)
+    if not isinstance(config, dict):
+        return
+    name, module = config.get("registered_name"), config.get("module") or ""
+    known = name is None or module.partition(".")[0] == "keras"
+    if not known and keras.saving.get_registered_object(name) is None:
+        raise ValueError(
+            "Expected a model of Keras's own classes and registered ones. Received: "
+            f"{model.name!r} with {name!r}: put `@keras.saving.register_keras_serializable()` "
+            "before its definition."
+        )
+    for each in config.values():
+        _check_registered(model, each)
 
 
 def _original_variables(model, twin):

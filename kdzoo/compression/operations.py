@@ -1,5 +1,6 @@
 """Keras 3 operations as the layers of tf_keras that compute the same."""
 
+import math
 import numbers
 
 import keras
@@ -110,7 +111,7 @@ def _of_one_tensor(operation, kind, tensor, layers, name):
     """The layer that stands for an operation on one tensor, or None."""
     if kind in _RESHAPING:
         shape = operation._inbound_nodes[0].outputs[0].shape
-        if shape[0] == tensor.shape[0] and None not in shape[1:]:
+        if shape[0] == tensor.shape[0] and _size(shape) == _size(tensor.shape):
             return layers.Reshape(shape[1:], name=name)
     rank = len(tensor.shape)
     if kind in ("Mean", "Max") and rank == 4 and _axes(operation.axis, rank) == (1, 2):
@@ -121,6 +122,11 @@ def _of_one_tensor(operation, kind, tensor, layers, name):
     if kind == "Clip" and operation.x_min == 0:
         return layers.ReLU(operation.x_max, name=name)
     return None
+
+
+def _size(shape):
+    """Number of values of one example; None where it is not known."""
+    return None if None in shape[1:] else math.prod(shape[1:])
 
 
 def _is_usual(operation, kind):

@@ -1,5 +1,6 @@
 """Magnitude pruning: TF-MOT's `prune_low_magnitude` for Keras 3 models."""
 
+import re
 import warnings
 
 import keras
@@ -19,10 +20,13 @@ from kdzoo.compression.tfmot import (
 from kdzoo.compression.twin import twin_of_layer
 from kdzoo.compression.within import (
     check_layer_or_model,
+    check_no_distiller,
+    check_not_compressed,
     hosted_layers,
     mask_weights,
     without_hosted_layers,
 )
+from kdzoo.utils import positive_integer, unknown_name
 
 _PREFIX = "prune_low_magnitude"
 
@@ -105,8 +109,14 @@ def prune_low_magnitude(
         "block_pooling_type": block_pooling_type,
         "sparsity_m_by_n": sparsity_m_by_n,
     }
+    if not (pruning_policy is None or hasattr(pruning_policy, "allow_pruning")):
+        raise ValueError(
+            "Expected pruning_policy to be an object such as `PruneForLatencyOnXNNPack()`. "
+            f"Received: pruning_policy={pruning_policy!r}"
+        )
     if isinstance(to_prune, PrunedModel | PrunedLayer):
         return to_prune
+    check_not_compressed(to_prune)
     if not isinstance(to_prune, keras.Model):
         if not to_prune.weights and _passes(to_prune):
             return to_prune
@@ -131,6 +141,7 @@ def strip_pruning(model):
     Raises:
         ValueError: If it is another model.
     """
+    check_no_distiller(model)
     if isinstance(model, keras.Model) and hosted_layers(model, (PrunedLayer, PrunedModel)):
         mask_weights(model)
         return without_hosted_layers(model)
@@ -184,7 +195,16 @@ class PrunedModel(HostedModel):
                 return layer
             return carrying_masks(prune(layer, **self._settings))
 
-        model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
+        try:
+            model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
+        except TypeError as error:
+            found = re.search(rf'layer "{_PREFIX}_(\S+)"', str(error))
+            if not found or "float16" not in str(error):
+                raise
+            raise ValueError(
+                "Expected layers that TF-MOT can prune. Received: "
+                f"{twin.path_of(found[1])!r}, in half precision; make it with dtype='float32'."
+            ) from error
         self._chosen = [layer.layer.name for layer in _pruned_layers(model)]
         if not self._chosen:
             raise ValueError(
@@ -301,12 +321,28 @@ def _passes(layer):
 
 def _settings(pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n):
     """The arguments of TF-MOT's `prune_low_magnitude`, from objects or from a configuration."""
+    zeros, among = (1, 2) if sparsity_m_by_n is None else _pair("sparsity_m_by_n", sparsity_m_by_n)
+    if zeros >= among:
+        raise ValueError(
+            "Expected sparsity_m_by_n to be (zeros, weights among which they are), such as (2, 4). "
+            f"Received: sparsity_m_by_n={sparsity_m_by_n!r}"
+        )
+    if block_pooling_type not in ("AVG", "MAX"):
+        raise unknown_name("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
     return {
         "pruning_schedule": as_schedule(pruning_schedule),
-        "block_size": tuple(block_size),
+        "block_size": _pair("block_size", block_size),
         "block_pooling_type": block_pooling_type,
-        "sparsity_m_by_n": None if sparsity_m_by_n is None else tuple(sparsity_m_by_n),
+        "sparsity_m_by_n": None if sparsity_m_by_n is None else (zeros, among),
     }
+
+
+def _pair(name, given):
+    """Two positive integers as a tuple, or an error."""
+    is_pair = isinstance(given, list | tuple) and len(given) == 2
+    if not is_pair:
+        raise ValueError(f"Expected {name} to be two integers. Received: {name}={given!r}")
+    return tuple(positive_integer(name, each) for each in given)
 
 
 def _as_config(settings):

@@ -193,21 +193,11 @@ class QuantizedModel(HostedModel):
             with tools.quantize_scope(*_custom(twin.annotations)):
                 marked = tf_keras.models.clone_model(twin.model, clone_function=annotated)
                 return tools.quantize_apply(marked, self._scheme, self._prefix)
-        except RuntimeError as error:
-            found = re.match(r"Layer (\S+):<class '.*\.(\w+)'> is not supported", str(error))
-            if not found:
+        except (RuntimeError, TypeError, ValueError) as error:
+            refused = _refused(twin.model, annotated, self._scheme, str(error))
+            if refused is None:
                 raise
-            remedy = (
-                "leave it in float32 by `quantize_annotate_layer` on the others and "
-                "`quantize_apply`, or quantize after training, with "
-                "`kdzoo.export.to_litert(model, path, 'int8', representative_data)`"
-            )
-            if found[2] == "BatchNormalization":
-                remedy = "pass `fold_batch_normalization(model)`, as it follows no convolution"
-            raise ValueError(
-                "Expected layers that TF-MOT can quantize. Received: "
-                f"{found[1]!r}, a {found[2]}; {remedy}."
-            ) from error
+            raise _refusal(twin, refused) from error
 
     @property
     def is_quantization_aware(self):
@@ -215,11 +205,25 @@ class QuantizedModel(HostedModel):
         return True
 
     @property
+    def has_seen_data(self):
+        """Whether it knows the range of its inputs, which it learns while it is trained."""
+        ranges = [
+            [float(weight) for weight in layer.weights if re.search("_(min|max):0$", weight.name)]
+            for layer in self.wrapped.layers
+            if type(layer).__name__ == "QuantizeLayer"
+        ]
+        return all(len(set(values)) == len(values) for values in ranges)
+
+    @property
     def layers_in_float(self):
-        """The paths of the layers with weights that stay in float32, in the file too; a list."""
-        by_name = {unwrapped(layer).name: layer for layer in self.wrapped.layers}
-        in_float = [path for name, path in self.paths.items() if not _is_wrapped(by_name.get(name))]
-        return list(dict.fromkeys(in_float))
+        """The paths of the layers whose kernels stay in float32, in the file too; a list."""
+        # TF-MOT also wraps the layer before an annotated one, for its output alone.
+        quantized = {
+            unwrapped(layer).name
+            for layer in self.wrapped.layers
+            if getattr(layer, "_weight_vars", None)
+        }
+        return list(dict.fromkeys(self.left_out(quantized)))
 
     def get_config(self):
         arguments = {
@@ -234,11 +238,6 @@ class QuantizedModel(HostedModel):
             "annotated_only": self._annotated_only,
             "kernels": copy.deepcopy(self._kernels),
         }
-
-
-def _is_wrapped(layer):
-    """Whether TF-MOT wrapped a layer; None stands for one that it replaced by several."""
-    return layer is None or unwrapped(layer) is not layer
 
 
 def _custom(annotations):
@@ -269,3 +268,57 @@ def _scheme(given):
     if preserving.keeps_clusters(given):  # TF-MOT's own too.
         return schemes[kind](given.preserve_sparsity)
     return given
+
+
+def _refused(model, annotated, scheme, message):
+    """Returns the tf_keras layer that TF-MOT could not quantize, or None if none is to blame.
+
+    Args:
+        model: The twin.
+        annotated: Function that marks a layer.
+        scheme: The scheme.
+        message: What TF-MOT said, which names the layer or does not.
+    """
+    import tf_keras
+
+    found = re.match(r"Layer (\S+):<class ", message)
+    if found:
+        return model.get_layer(found[1])
+    tools = load_tfmot().quantization.keras
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.layers.InputLayer | tf_keras.layers.BatchNormalization):
+            continue
+        shapes = tf_keras.backend.int_shape(layer.get_input_at(0))
+        shapes = shapes if isinstance(shapes, list) else [shapes]
+        inputs = [tf_keras.Input(shape[1:]) for shape in shapes]
+        try:
+            with tools.quantize_scope():
+                copy = annotated(type(layer).from_config(layer.get_config()))
+                outputs = copy(inputs if len(inputs) > 1 else inputs[0])
+                tools.quantize_apply(tf_keras.Model(inputs, outputs), scheme)
+        except (RuntimeError, TypeError, ValueError):
+            return layer
+    return None
+
+
+def _refusal(twin, layer):
+    """The error for a tf_keras layer that TF-MOT cannot quantize: its path, and a remedy."""
+    remedy = (
+        "leave it in float32 by `quantize_annotate_layer` on the others and "
+        "`quantize_apply`, or quantize after training, with "
+        "`kdzoo.export.to_litert(model, path, 'int8', representative_data)`"
+    )
+    kind = type(layer).__name__
+    if kind == "BatchNormalization":
+        remedy = "pass `fold_batch_normalization(model)`, as it follows no convolution"
+    path = twin.path_of(layer.name)
+    if path != layer.name and layer.name not in {*twin.names.values(), *twin.sources}:
+        kind += " that its activation consists of"
+    activation = layer.get_config().get("activation", "linear")
+    if activation not in ("linear", "relu", "softmax"):
+        kind += f" with activation {activation!r}"
+        if activation == "relu6":
+            remedy = "give it no activation and put a `keras.layers.ReLU(6)` after it"
+    return ValueError(
+        f"Expected layers that TF-MOT can quantize. Received: {path!r}, a {kind}; {remedy}."
+    )

@@ -43,7 +43,12 @@ def check_model(argument, model):
             "Expected a functional or sequential `keras.Model`. Received: "
             f"{argument}={model!r} of type {type(model).__name__}"
         )
-    if any(hasattr(layer, "wrapped_layer") for layer in model._flatten_layers()):
+    if isinstance(getattr(model, "student", None), keras.Model):
+        raise ValueError(
+            f"Expected the model itself. Received: {argument} of type {type(model).__name__}, "
+            "which trains one: pass `distiller.student`."
+        )
+    if any(hasattr(layer, "wrapped") for layer in model._flatten_layers()):
         raise ValueError(
             "Expected a plain model. Received: "
             f"{model.name!r}, which is being pruned, clustered or quantized already: pass "

@@ -46,6 +46,20 @@ class Twin:
         """
         return values(find_layer(model, self.sources[name]))[self.parts.get(name, slice(None))]
 
+    def path_of(self, name):
+        """Returns the path of the Keras 3 layer that one of the twin's layers stands for.
+
+        Args:
+            name: Name of the twin's layer; one of several that stand for a layer begins with its
+                name.
+        """
+        inner_last = sorted(self.names.items(), key=lambda each: len(each[0]))
+        paths = {twin: path for path, twin in inner_last} | self.sources
+        if name in paths:
+            return paths[name]
+        begins = [twin for twin in self.sources if name.startswith(f"{twin}_")]
+        return self.sources[max(begins, key=len)] if begins else name
+
 
 def build_twin(model, split_separable=False):
     """Builds the twin of a functional or sequential Keras 3 model and checks that it agrees.
@@ -68,11 +82,13 @@ def build_twin(model, split_separable=False):
     import tf_keras
 
     graph = graph_of(model)
+    builder = _Builder(tf_keras, split_separable)
     inputs = [
-        tf_keras.Input(tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=tensor.name)
+        tf_keras.Input(
+            tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=builder.unique(tensor.name)
+        )
         for tensor in graph.inputs
     ]
-    builder = _Builder(tf_keras, split_separable)
     outputs = builder.run(graph, inputs)
     made = tf_keras.Model(inputs, keras.tree.flatten(outputs), name=model.name)
     of_layers = builder.names, builder.sources, builder.annotations
@@ -125,8 +141,7 @@ class _Builder:
         # it when the graph was made counts no more than it does in Keras 3.
         kwargs = {k: v for k, v in kwargs.items() if v is not None and k != "training"}
         if isinstance(operation, keras.layers.Layer):
-            # A mask that Keras 3 hands on; tf_keras hands on its own.
-            kwargs = {k: v for k, v in kwargs.items() if not isinstance(v, _Mask)}
+            kwargs = _without_masks(operation, where, args, kwargs)
         elif _makes_a_mask(operation, args, kwargs):
             return _Mask(operation)
         for mask in keras.tree.flatten([args, list(kwargs.values())]):
@@ -294,6 +309,16 @@ class _Builder:
             name=name,
             dtype=layer.dtype_policy.name,
         )
+
+
+def _without_masks(layer, where, args, kwargs):
+    """The arguments without a mask that Keras 3 hands on; tf_keras hands on its own."""
+    left = {name: value for name, value in kwargs.items() if not isinstance(value, _Mask)}
+    has_mask = (getattr(each, "_keras_mask", None) is not None for each in keras.tree.flatten(args))
+    if len(left) < len(kwargs) and not any(has_mask):
+        reason = "its mask is computed in the graph; mask by a `Masking` layer or an `Embedding`"
+        raise no_twin(where, type(layer).__name__, reason)
+    return left
 
 
 class _Mask:

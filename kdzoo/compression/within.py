@@ -16,6 +16,26 @@ def check_layer_or_model(argument, given):
         )
 
 
+def check_no_distiller(model):
+    """Raises for a model that trains another."""
+    if isinstance(getattr(model, "student", None), keras.Model):
+        raise ValueError(
+            f"Expected the model itself. Received: a {type(model).__name__}, which trains one: "
+            "pass `distiller.student`."
+        )
+
+
+def check_not_compressed(given):
+    """Raises for a model that something else is done to, and for one that trains another."""
+    check_no_distiller(given)
+    if isinstance(given, HostedModel | HostedLayer):
+        raise ValueError(
+            f"Expected what is plain. Received: {given.name!r}, a {type(given).__name__}, which is "
+            "being pruned, clustered or quantized already: pass `strip_pruning(model)` or "
+            "`strip_clustering(model)`."
+        )
+
+
 def wrappers(model):
     """Returns the tf_keras layers, wrapped or not, that hosts within a model compute with.
 
@@ -70,8 +90,14 @@ def without_hosted_layers(model):
 
 
 def _call_without_masks(layer, *args, **kwargs):
-    """Calls a layer; a mask that a hosted layer was given is not for every layer."""
-    return layer(*args, **{name: each for name, each in kwargs.items() if name != "mask"})
+    """Calls a layer without the mask that Keras gives it, and gave the hosted layer, by itself.
+
+    One that was given by hand stays.
+    """
+    has_mask = (getattr(each, "_keras_mask", None) is not None for each in keras.tree.flatten(args))
+    if kwargs.get("mask") is None or any(has_mask):
+        kwargs = {name: each for name, each in kwargs.items() if name != "mask"}
+    return layer(*args, **kwargs)
 
 
 def plain_copy(model):

@@ -34,7 +34,7 @@ class ExportReport:
         argmax_agreement: Share of samples, in [0, 1], with the same largest output.
         inputs: Tuple of `TensorInfo`; for int8 with scale and zero point.
         outputs: Tuple of `TensorInfo`.
-        layers_in_float: Tuple of the layers with weights that a quantization-aware model, which was
+        layers_in_float: Tuple of the layers whose kernels a quantization-aware model, which was
             annotated in part, leaves in float32; empty for others.
     """
 
@@ -133,6 +133,11 @@ def to_litert(
         raise ValueError(
             "Expected quantize='int8' for a model that was trained aware of its quantization. "
             f"Received: quantize={quantize!r} for {model.name!r}"
+        )
+    if not getattr(model, "has_seen_data", True):
+        raise ValueError(
+            "Expected a model that was trained since it was made aware of its quantization, as it "
+            f"learns its ranges from data. Received: {model.name!r}, which was not: call `fit`."
         )
     with computing_in_float32(model):
         expected = _keras_outputs(model, data)

@@ -42,6 +42,12 @@ def check_exportable(model):
         )
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
+    parts = model._flatten_layers(include_self=False)
+    if any(getattr(layer, "is_quantization_aware", False) for layer in parts):
+        raise ValueError(
+            "Expected a quantization-aware model by itself. "
+            f"Received: model={model.name!r}, which has one as a part: export that one."
+        )
     if not getattr(model, "is_quantization_aware", False) and _is_being_compressed(model):
         raise ValueError(
             "Expected a plain Keras model. Received: "

@@ -29,8 +29,9 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
 
     Raises:
         ValueError: If a setting is out of range, the teacher is missing, the model ends in a
-            softmax, the directory holds the run of another model, teacher or setting, or TF-MOT
-            cannot take the model; the error names the layer and the remedy.
+            softmax or is being compressed already, the directory holds the run of another model,
+            teacher or setting, or TF-MOT cannot take the model; the error names the layer and the
+            remedy.
     """
     from kdzoo.models.logits import final_activation
 
@@ -42,12 +43,27 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
         )
     if compression.taught and teacher is None:
         raise ValueError("Expected a teacher, as compression.taught is True. Received: None")
+    if _is_hosted(model):
+        raise ValueError(
+            f"Expected a plain model. Received: {model.name!r}, which is being compressed already; "
+            "pass `strip_pruning(model)` or `strip_clustering(model)` of `kdzoo.compression`."
+        )
+    if len(compression.steps) > 1 and "quantize" in compression.steps:
+        # What cannot be quantized is said now, not after the first training.
+        _Step("quantize", compression, data, teacher, seed)._quantize(model)
     histories = {}
     for step in compression.steps:
         home = pathlib.Path(directory) / step
         work = _Step(step, compression, data, teacher, seed)
         model, histories[step] = work.run(model, home, **options)
     return model, histories
+
+
+def _is_hosted(model):
+    from kdzoo.compression.hosting import HostedModel
+    from kdzoo.compression.within import hosted_layers
+
+    return isinstance(model, HostedModel) or bool(hosted_layers(model))
 
 
 class _Step:

@@ -3,7 +3,8 @@
     kdzoo train prune_separable_cifar10
 
 Depthwise kernels, which TF-MOT prunes not, and biases stay as they are. 80 % are given a longer
-training than the others: after 5 epochs the first seed was 3.3 points below the dense student.
+training than the others: after 5 epochs the first seed was 3.1 points below the dense student on
+the validation images. The dense student is not trained on.
 """
 
 from kdzoo.recipes import separable_cifar10

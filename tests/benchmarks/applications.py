@@ -113,11 +113,27 @@ def _qat(model):
     try:
         quantize_model(model)
     except ValueError as error:
-        if "fold_batch_normalization" not in str(error):
+        if "fold_batch_normalization" in str(error):
+            quantize_model(fold_batch_normalization(model))
+            return "after fold_batch_normalization"
+        if "a Rescaling;" not in str(error):
             raise
-        quantize_model(fold_batch_normalization(model))
-        return "after fold_batch_normalization"
+        _quantize_but(model, ("Rescaling", "Normalization"))
+        return "all but Rescaling"
     return "yes"
+
+
+def _quantize_but(model, left_out):
+    """Quantizes all layers but those of some kinds, which stay in float32."""
+    import keras
+
+    from kdzoo.compression import quantize_annotate_layer, quantize_apply
+
+    def annotated(layer):
+        stays = isinstance(layer, keras.layers.InputLayer) or type(layer).__name__ in left_out
+        return layer if stays else quantize_annotate_layer(layer)
+
+    quantize_apply(keras.models.clone_model(model, clone_function=annotated))
 
 
 def _reason(message):
@@ -139,7 +155,8 @@ def page(results):
         "largest logit. What has no twin cannot be pruned, clustered or quantized by TF-MOT;",
         "`kdzoo.export.to_litert` quantizes it after training. With \\* the normalizations were",
         "given the statistics of a batch first: without, the network makes of a rounding of its",
-        "inputs too much of its outputs, and kdzoo says that nothing can be compared.",
+        "inputs too much of its outputs, and kdzoo says that nothing can be compared. *All but",
+        "Rescaling*: by `quantize_annotate_layer` on the other layers and `quantize_apply`.",
         "",
         "| architecture | parameters | twin | prune | cluster | quantization-aware training |",
         "|---|---|---|---|---|---|",

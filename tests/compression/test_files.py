@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import kdzoo
 from kdzoo import compression
 from kdzoo.compression import (
     ConstantSparsity,
@@ -103,3 +104,36 @@ def test_in_a_fresh_process(net, data, tmp_path):
         for kind in ("loaded", "weights"):
             found = np.load(tmp_path / f"{name}.{kind}.npy")
             np.testing.assert_array_equal(found, outputs, err_msg=f"{name}.{kind}")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_in_half_precision(policy, data, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    model = kdzoo.create("separable_025", 3, (8, 8, 3))
+    keras.config.set_dtype_policy("float32")
+    pruned = prune_low_magnitude(model, half())
+    pruned.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    pruned.fit(*data, verbose=0, shuffle=False, callbacks=[UpdatePruningStep()])
+    pruned.save(tmp_path / "half.keras")
+    loaded = keras.saving.load_model(tmp_path / "half.keras")
+    assert loaded.dtype_policy.name == pruned.dtype_policy.name == policy
+    assert strip_pruning(loaded).get_layer("stem_conv").compute_dtype == policy.removeprefix(
+        "mixed_"
+    )
+    images = data[0]
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), pruned.predict(images, verbose=0)
+    )
+
+
+def test_the_weights_that_a_model_is_built_with_are_not_compared(net, tmp_path, monkeypatch):
+    """They are random: a deep network may make all of a rounding until its own are loaded."""
+    quantize_model(net()).save(tmp_path / "quantized.keras")
+
+    def refuse(*_):
+        raise AssertionError("compared before the weights were there")
+
+    monkeypatch.setattr(compression.agreement, "_check_equal", refuse)
+    keras.saving.load_model(tmp_path / "quantized.keras")
+    with pytest.raises(AssertionError, match="before the weights"):
+        quantize_model(net())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kdzoo.compression import fold_batch_normalization
+from kdzoo.compression import fold_batch_normalization, quantize_model
 
 pytestmark = pytest.mark.tensorflow
 
@@ -64,7 +64,26 @@ def test_outputs_stay_and_lone_norms_go(make, lone, kept):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_vectors_cannot_be_folded():
-    model = keras.Sequential([keras.Input((4,)), norm("first"), layers.Dense(2)])
-    with pytest.raises(ValueError, match=r"'first' over axis -1 of 2 dimensions; put it right"):
-        fold_batch_normalization(model)
+@pytest.mark.parametrize("shape", [(6,), (5, 6), (None, 6), (2, 3, 4, 6)], ids=str)
+def test_what_is_no_image_becomes_one_for_a_moment(shape):
+    inputs = keras.Input(shape)
+    x = keras.layers.Dense(6, activation="relu")(inputs)
+    x = keras.layers.BatchNormalization(name="lone")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(x))
+    random = np.random.default_rng(0)
+    lone = model.get_layer("lone")
+    lone.set_weights([weight + random.random(weight.shape) for weight in lone.get_weights()])
+    folded = fold_batch_normalization(model)
+    x = random.random((7, *(4 if size is None else size for size in shape)), "float32")
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
+    if len(shape) == 1:
+        first = keras.Sequential([inputs, keras.layers.BatchNormalization(), keras.layers.Dense(2)])
+        np.testing.assert_allclose(fold_batch_normalization(first)(x), first(x), atol=1e-5)
+        assert quantize_model(folded).layers_in_float == []
+
+
+def test_a_norm_over_another_axis_cannot_be_folded():
+    inputs = keras.Input((5, 6))
+    x = keras.layers.BatchNormalization(axis=1, name="lone")(inputs)
+    with pytest.raises(ValueError, match=r"the last axis, .* Received: 'lone' over axis 1 of"):
+        fold_batch_normalization(keras.Model(inputs, keras.layers.Dense(3)(x)))

@@ -156,7 +156,8 @@ def test_adapted_statistics_come_along(verb, tmp_path):
     normalization.adapt(x)
     model = keras.Sequential([keras.Input((4,)), normalization, layers.Dense(2, name="dense")])
     hosted = verb(model)
-    np.testing.assert_allclose(verb(model)(x).shape, (64, 2))
+    if verb is pruned:  # Nothing is masked yet; clustered kernels are others.
+        np.testing.assert_allclose(hosted(x), model(x), atol=1e-5)
     hosted.compile("sgd", "mse")
     hosted.save(tmp_path / "hosted.keras")
     loaded = keras.saving.load_model(tmp_path / "hosted.keras")
@@ -256,9 +257,10 @@ def test_frozen_layers_stay_as_they_are(verb):
     )
     before = [weight.copy() for weight in frozen.get_weights()]
     hosted = verb(model)
+    start = hosted.plain_model().get_layer("dense").get_weights()[0]
     trained(hosted, np.random.default_rng(0).random((32, 8, 8, 3)), np.zeros((32, 3)))
     after = hosted.plain_model().get_layer("frozen").get_weights()
-    assert np.abs(hosted.plain_model().get_layer("dense").get_weights()[0]).max() > 0
+    assert np.abs(hosted.plain_model().get_layer("dense").get_weights()[0] - start).max() > 1e-4
     if verb is not pruned:  # What is masked, is; also in TF-MOT.
         for ours, theirs in zip(after, before, strict=True):
             np.testing.assert_array_equal(ours, theirs)

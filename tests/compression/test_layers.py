@@ -14,6 +14,7 @@ from kdzoo.compression import (
     UpdatePruningStep,
     cluster_weights,
     prune_low_magnitude,
+    quantize_model,
     strip_clustering,
     strip_pruning,
 )
@@ -252,3 +253,66 @@ def test_models_without_such_layers_are_refused(net, data):
             strip(net())
     with pytest.raises(ValueError, match="or with layers from it"):
         compiled(net()).fit(*data, callbacks=[UpdatePruningStep()], **FIT)
+
+
+def test_a_mask_that_was_given_by_hand_outlives_stripping():
+    inputs, mask = keras.Input((6, 4)), keras.Input((6,), dtype="bool")
+    x = keras.layers.LSTM(5)(prune(keras.layers.Dense(4))(inputs), mask=mask)
+    model = keras.Model([inputs, mask], keras.layers.Dense(2)(x))
+    random = np.random.default_rng(0)
+    x = [random.random((4, 6, 4), "float32"), random.random((4, 6)) > 0.5]
+    np.testing.assert_allclose(strip_pruning(model)(x), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sparsity_m_by_n": (4, 2)}, r"such as \(2, 4\). Received: sparsity_m_by_n=\(4, 2\)"),
+        ({"sparsity_m_by_n": 2}, "Expected sparsity_m_by_n to be two integers"),
+        ({"block_size": 4}, "Expected block_size to be two integers. Received: block_size=4"),
+        ({"block_size": (0, 1)}, "Expected block_size to be a positive integer"),
+        ({"block_pooling_type": "MEAN"}, "Unknown block_pooling_type: 'MEAN'"),
+        ({"pruning_policy": "XNNPack"}, "Received: pruning_policy='XNNPack'"),
+    ],
+)
+def test_bad_arguments_of_pruning(arguments, message, net):
+    with pytest.raises(ValueError, match=message):
+        prune_low_magnitude(net(), **arguments)
+
+
+@pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")
+def test_what_is_compressed_already_and_what_trains_it_are_told_apart(net):
+    pruned = prune_low_magnitude(net())
+    distiller = kdzoo.Distiller(net(), pruned, kdzoo.losses.SoftTargets(2.0))
+    for verb in (prune_low_magnitude, lambda model: cluster_weights(model, 4)):
+        with pytest.raises(ValueError, match=r"pass `distiller\.student`"):
+            verb(distiller)
+    for verb in (strip_pruning, strip_clustering, quantize_model):
+        with pytest.raises(ValueError, match=r"pass `distiller\.student`"):
+            verb(distiller)
+    with pytest.raises(ValueError, match=r"'net', a PrunedModel, .* pass `strip_pruning\(model\)`"):
+        cluster_weights(pruned, 4)
+    with pytest.raises(ValueError, match=r"a ClusteredLayer, .* or `strip_clustering\(model\)`"):
+        prune_low_magnitude(cluster(keras.layers.Dense(3)))
+    with pytest.raises(ValueError, match="pruned, clustered or quantized already"):
+        quantize_model(clone(net(), prune, "logits"))
+
+
+def test_a_dense_layer_in_half_precision_is_refused():
+    dense = keras.layers.Dense(4, name="d", dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8), dense])
+    with pytest.raises(ValueError, match="'d', in half precision; make it with dtype='float32'"):
+        prune_low_magnitude(model)
+
+
+def test_a_class_that_could_not_be_loaded_is_refused_at_once():
+    class Mine(keras.regularizers.Regularizer):
+        def __call__(self, x):
+            return 0.0
+
+        def get_config(self):
+            return {}
+
+    dense = keras.layers.Dense(4, kernel_regularizer=Mine())
+    with pytest.raises(ValueError, match=r"'Mine': put `@keras\.saving\.register_keras_seria"):
+        prune_low_magnitude(keras.Sequential([keras.Input((8,)), dense]))

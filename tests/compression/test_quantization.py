@@ -149,9 +149,7 @@ def test_layers_that_are_not_annotated_stay_in_float(net, data, tmp_path):
         again.predict(data[0], verbose=0), quantized.predict(data[0], verbose=0)
     )
     report = kdzoo.export.to_litert(quantized, tmp_path / "part.tflite", "int8", data[0])
-    assert set(report.layers_in_float) == {
-        layer.name for layer in plain.layers if layer.weights and layer.name != "logits"
-    }
+    assert report.layers_in_float == ("conv", "depthwise", "stage2")
 
 
 def test_what_tfmot_refuses_can_be_left_out():
@@ -266,3 +264,70 @@ def test_a_configuration_of_ones_own(net, data, tmp_path):
     np.testing.assert_array_equal(
         again.predict(data[0], verbose=0), quantized.predict(data[0], verbose=0)
     )
+
+
+def test_a_layer_whose_output_alone_is_quantized_counts_as_float(data, tmp_path):
+    """TF-MOT wraps the layer before an annotated one, and leaves its kernel as it is."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(16, 3, name="first")(inputs)
+    x = keras.layers.Conv2D(16, 3, name="second")(x)
+    x = keras.layers.Conv2D(8, 3, name="third")(x)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    clone = keras.models.clone_model(
+        model, clone_function=lambda x: quantize_annotate_layer(x) if x.name == "third" else x
+    )
+    quantized = quantize_apply(clone)
+    assert quantized.layers_in_float == ["first", "second"]
+    path = tmp_path / "part.tflite"
+    compiled(quantized).fit(*data, BATCH, verbose=0)
+    kdzoo.export.to_litert(quantized, path, "int8", data[0], min_agreement=0)
+    shapes = {tuple(each["shape"]): each["dtype"] for each in tensors(path)}
+    assert shapes[16, 3, 3, 16] == np.float32
+    assert shapes[8, 3, 3, 16] == np.int8
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            keras.layers.Conv2D(3, 1, activation="relu6"),
+            r"a Conv2D with activation 'relu6'; .*ReLU\(6\)",
+        ),
+        (keras.layers.Conv2D(3, 1, activation="elu"), "a Conv2D with activation 'elu'; leave it"),
+        (keras.layers.Activation("mish"), "a Activation with activation 'mish'; leave it"),
+        (keras.layers.Conv2D(3, 1, activation="hard_silu"), "a Rescaling that its activation"),
+        (keras.layers.Rescaling(2.0), "a Rescaling; leave it in float32 by"),
+    ],
+    ids=["relu6", "elu", "mish", "hard_silu", "rescaling"],
+)
+def test_refusals_name_the_layer_by_its_path(layer, message):
+    layer = type(layer).from_config({**layer.get_config(), "name": "my layer"})
+    part = keras.Sequential([keras.Input((4, 4, 3)), layer], name="part")
+    inputs = keras.Input((4, 4, 3))
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(part(inputs)))
+    with pytest.raises(ValueError, match=f"Received: 'part/my layer', {message}"):
+        quantize_model(keras.Model(inputs, outputs))
+
+
+def test_ranges_come_from_data(net, data, tmp_path):
+    quantized = compiled(quantize_model(net()))
+    assert not quantized.has_seen_data
+    with pytest.raises(ValueError, match="Received: 'net', which was not: call `fit`"):
+        kdzoo.export.to_litert(quantized, tmp_path / "model.tflite", "int8", data[0])
+    quantized.fit(*data, BATCH, verbose=0)
+    assert quantized.has_seen_data
+    whole = keras.Sequential([keras.Input((8, 8, 3)), quantized, keras.layers.Softmax()])
+    with pytest.raises(ValueError, match="has one as a part: export that one"):
+        kdzoo.export.to_litert(whole, tmp_path / "model.tflite", "int8", data[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_frozen_model_stays_as_it_is_within_another(net, data):
+    quantized = compiled(quantize_model(net()))
+    quantized.fit(*data, BATCH, verbose=0)
+    before = [weight.numpy() for weight in quantized.wrapped.weights]
+    quantized.trainable = False
+    whole = compiled(keras.Sequential([keras.Input((8, 8, 3)), quantized, keras.layers.Dense(3)]))
+    whole.fit(2 * data[0], data[1], BATCH, verbose=0)
+    for ours, theirs in zip(quantized.wrapped.weights, before, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs)

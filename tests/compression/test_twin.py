@@ -282,3 +282,28 @@ def test_only_roundings_that_the_model_itself_amplifies_are_forgiven():
         compare(1.0, 2.5e-5)
     with pytest.raises(RuntimeError, match=r"changes by .* so nothing can be compared: train it"):
         compare(1e5, 2e-7)
+
+
+def test_a_mask_that_is_computed_in_the_graph_is_refused():
+    """tf_keras would not hand it on; that of a `Masking` layer it does."""
+    inputs = keras.Input((6, 4))
+    mask = ops.any(ops.not_equal(inputs, 0.0), -1)
+    by_hand = keras.Model(inputs, layers.LSTM(5, name="lstm")(inputs, mask=mask))
+    with pytest.raises(ValueError, match="'lstm', a LSTM: its mask is computed in the graph"):
+        build_twin(by_hand)
+    masked = keras.Model(inputs, layers.LSTM(5)(layers.Masking()(inputs)))
+    x = np.random.default_rng(0).random((2, 6, 4), "float32")
+    x[0, 4:] = 0
+    np.testing.assert_allclose(build_twin(masked).model(x), masked(x), atol=1e-6)
+
+
+def test_a_reshape_across_examples_is_refused():
+    inputs = keras.Input((6,))
+    with pytest.raises(ValueError, match=r"'reshape.*', a keras\.ops operation Reshape"):
+        build_twin(keras.Model(inputs, layers.Dense(2)(ops.reshape(inputs, (-1, 3)))))
+
+
+def test_inputs_and_layers_may_be_called_alike():
+    inputs = keras.Input((6,), name="a_b")
+    twin = build_twin(keras.Model(inputs, layers.Dense(2, name="a b")(inputs)))
+    assert twin.names == {"a b": "a_b_1"}

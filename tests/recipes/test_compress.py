@@ -219,3 +219,20 @@ def test_on_the_command_line(trained, data, tmp_path, monkeypatch, capsys):
     assert f"{100 * measured['test_accuracy']:.2f} %" in rows["accuracy of the file"]
     assert f"{measured['gzipped_bytes']:,}" in rows["bytes after gzip"]
     assert f"{measured['bytes']:,}" in rows["bytes"]
+
+
+def test_what_cannot_be_quantized_is_said_before_anything_is_trained(data, tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, activation="elu", name="conv")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    with pytest.raises(ValueError, match="'conv', a Conv2D with activation 'elu'"):
+        compress(model, Compression(prune=0.5, quantize="qat", epochs=1), data, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_is_being_pruned_is_refused(trained, data, tmp_path):
+    pruned = kdzoo.compression.prune_low_magnitude(trained)
+    with pytest.raises(ValueError, match="'net', which is being compressed already; pass `strip"):
+        compress(pruned, Compression(prune=0.9, epochs=1), data, tmp_path)
+    assert not list(tmp_path.iterdir())
