@@ -39,6 +39,7 @@ SHARED = {
         "hosting",
         "operations",
         "preserving",
+        "refusals",
         "rounding",
         "schedules",
         "tfmot",
