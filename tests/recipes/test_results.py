@@ -77,3 +77,32 @@ def test_the_readme_says_what_each_loss_adds():
             line for line in text.splitlines() if f"| {kind} | " in line.replace("student ", "")
         )
         assert line.endswith(f"| {', '.join(f'{gain:+.1f}' for gain in gains)} |"), kind
+
+
+def test_the_readme_says_what_compression_costs():
+    """The sentences under its table, where they name a figure."""
+    measured = {
+        name: json.loads((RESULTS[0].parent / f"{name}_cifar10.json").read_text())
+        for name in ("separable", "qat_separable", "prune_separable")
+    }
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    means = {
+        (name, kind): 100 * each["mean"]
+        for name, content in measured.items()
+        for kind, each in content["summary"].items()
+    }
+    cost = means["qat_separable", "float32"] - means["prune_separable", "80 % zeros"]
+    assert f"80 % zeros {cost:.2f} points" in text
+    ahead = means["separable", "teacher"] - means["separable", "distilled"]
+    gain = means["prune_separable", "90 % zeros, taught"] - means["prune_separable", "90 % zeros"]
+    said = f"The teacher, {ahead:.1f} points better than its student, helps where much is lost, "
+    assert f"{said}{gain:.1f} points at 90 %" in text
+    agreement = {}
+    for row in measured["qat_separable"]["rows"]:
+        agreement.setdefault(row["kind"], []).append(100 * row["agreement"])
+    aware = min(agreement["int8 aware"] + agreement["int8 aware, taught"])
+    assert f"the same argmax on {aware:.1f} % of the images at least where" in text
+    assert f"on {min(agreement['int8 after training']):.1f} % where it came after" in text
+    for share, epochs in ((50, 5), (80, 12), (90, 5)):
+        settings = measured["prune_separable"]["settings"]["kinds"][f"{share} % zeros"]
+        assert settings["epochs"] == epochs
