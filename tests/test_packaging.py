@@ -43,7 +43,7 @@ def test_every_shipped_file_is_installed():
 @pytest.mark.large
 @pytest.mark.tensorflow
 def test_the_wheel_loads_its_models_from_elsewhere(tmp_path):
-    """Built from a copy of what is tracked here, unpacked, and used from another directory."""
+    """Built from a copy of the package, unpacked, and used from another directory."""
     source, wheels, installed = (tmp_path / name for name in ("source", "wheels", "installed"))
     for name in ("kdzoo", "zoo_weights"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -51,9 +51,14 @@ def fold_batch_normalization(model):
         )
         return made[layer]
 
+    def call(layer, *args, **kwargs):
+        # What replaces a batch normalization does not take what that was given.
+        replaces = any(layer is made[each] for each in lone if each in made)
+        return layer(*args) if replaces else layer(*args, **kwargs)
+
     functions = {"clone_function": clone}
     if not isinstance(model, keras.Sequential):
-        functions["call_function"] = _call
+        functions["call_function"] = call
     folded = keras.models.clone_model(model, **functions)
     for layer, copy in made.items():
         copy.set_weights(_folded_weights(layer) if layer in lone else layer.get_weights())
@@ -78,13 +83,6 @@ def _lone(model):
             if not _takes_a_norm(maker) or is_shared:
                 found.add(layer)
     return found
-
-
-def _call(layer, *args, **kwargs):
-    """Calls a copied layer; a convolution does not take what a batch normalization was given."""
-    if isinstance(layer, keras.layers.DepthwiseConv2D | keras.Sequential):
-        return layer(*args)
-    return layer(*args, **kwargs)
 
 
 def _takes_a_norm(layer):

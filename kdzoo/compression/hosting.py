@@ -169,6 +169,7 @@ class HostedModel(keras.Model):
             "name": self.name,
             "statistics": statistics,
             "dtype": self.dtype_policy.name,
+            "trainable": self.trainable,
         }
 
     @classmethod
@@ -177,8 +178,12 @@ class HostedModel(keras.Model):
         model = keras.saving.deserialize_keras_object(config.pop("model"))
         _set_statistics(model, config.pop("statistics", {}))
         model.dtype_policy = config.pop("dtype", model.dtype_policy)
+        trainable = config.pop("trainable", True)
         with unchecked():
-            return cls(model, **config)
+            made = cls(model, **config)
+        if not trainable:  # True would free what is frozen within.
+            made.trainable = False
+        return made
 
 
 class _Host:
@@ -223,8 +228,9 @@ def _check_registered(model, config):
             f"{model.name!r} with {name!r}: put `@keras.saving.register_keras_serializable()` "
             "before its definition."
         )
-    for each in config.values():
-        _check_registered(model, each)
+    for key, each in config.items():
+        if key != "quantize_config":  # Of TF-MOT or registered: `QuantizeAnnotate` checks it.
+            _check_registered(model, each)
 
 
 def _original_variables(model, twin):

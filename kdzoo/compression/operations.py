@@ -111,7 +111,8 @@ def _of_one_tensor(operation, kind, tensor, layers, name):
     """The layer that stands for an operation on one tensor, or None."""
     if kind in _RESHAPING:
         shape = operation._inbound_nodes[0].outputs[0].shape
-        if shape[0] == tensor.shape[0] and _size(shape) == _size(tensor.shape):
+        fits = _size(tensor.shape) in (None, _size(shape))
+        if shape[0] == tensor.shape[0] and None not in shape[1:] and fits:
             return layers.Reshape(shape[1:], name=name)
     rank = len(tensor.shape)
     if kind in ("Mean", "Max") and rank == 4 and _axes(operation.axis, rank) == (1, 2):

@@ -11,6 +11,8 @@ from kdzoo.compression.hosting import HostedModel, unwrapped
 from kdzoo.compression.refusals import refusal, refused_layer
 from kdzoo.compression.tfmot import check_made_by, check_model, load_tfmot, output_config
 
+_RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
+
 
 def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
     """Returns a copy of a model that computes as its 8-bit form will, for training.
@@ -207,13 +209,14 @@ class QuantizedModel(HostedModel):
 
     @property
     def has_seen_data(self):
-        """Whether it knows the range of its inputs, which it learns while it is trained."""
+        """Whether it has learned ranges, of inputs or outputs, as it does while it is trained."""
         ranges = [
-            [float(weight) for weight in layer.weights if re.search("_(min|max):0$", weight.name)]
+            abs(float(weight))
             for layer in self.wrapped.layers
-            if type(layer).__name__ == "QuantizeLayer"
+            for weight in layer.weights
+            if weight.shape.rank == 0 and re.search("_(min|max):0$", weight.name)
         ]
-        return all(len(set(values)) == len(values) for values in ranges)
+        return not set(ranges) <= _RANGES_AT_FIRST or not ranges
 
     @property
     def layers_in_float(self):

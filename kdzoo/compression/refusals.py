@@ -28,8 +28,11 @@ def refused_layer(model, annotated, scheme, message):
         inputs = [tf_keras.Input(shape[1:]) for shape in shapes]
         try:
             with tools.quantize_scope():
-                copy = annotated(type(layer).from_config(layer.get_config()))
-                outputs = copy(inputs if len(inputs) > 1 else inputs[0])
+                made = type(layer).from_config(layer.get_config())
+                marked = annotated(made)
+                if marked is made:  # It stays in float32.
+                    continue
+                outputs = marked(inputs if len(inputs) > 1 else inputs[0])
                 tools.quantize_apply(tf_keras.Model(inputs, outputs), scheme)
         except (RuntimeError, TypeError, ValueError):
             return layer

@@ -92,7 +92,7 @@ def without_hosted_layers(model):
 def _call_without_masks(layer, *args, **kwargs):
     """Calls a layer without the mask that Keras gives it, and gave the hosted layer, by itself.
 
-    One that was given by hand stays.
+    One that was given by hand stays, where the inputs have none of their own.
     """
     has_mask = (getattr(each, "_keras_mask", None) is not None for each in keras.tree.flatten(args))
     if kwargs.get("mask") is None or any(has_mask):

@@ -50,7 +50,9 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
         )
     if len(compression.steps) > 1 and "quantize" in compression.steps:
         # What cannot be quantized is said now, not after the first training.
-        _Step("quantize", compression, data, teacher, seed)._quantize(model)
+        from kdzoo.compression import fold_batch_normalization, quantize_model
+
+        quantize_model(fold_batch_normalization(model))
     histories = {}
     for step in compression.steps:
         home = pathlib.Path(directory) / step

@@ -46,7 +46,7 @@ class CompressionComparison:
     @property
     def student(self):
         """Name of the student's architecture."""
-        return self.comparison.student
+        return self.built_from(self.start)[0]
 
     @property
     def validation(self):

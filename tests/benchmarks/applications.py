@@ -155,8 +155,8 @@ def page(results):
         "largest logit. What has no twin cannot be pruned, clustered or quantized by TF-MOT;",
         "`kdzoo.export.to_litert` quantizes it after training. With \\* the normalizations were",
         "given the statistics of a batch first: without, the network makes of a rounding of its",
-        "inputs too much of its outputs, and kdzoo says that nothing can be compared. *All but",
-        "Rescaling*: by `quantize_annotate_layer` on the other layers and `quantize_apply`.",
+        "inputs too much of its outputs, and kdzoo says that nothing can be compared.",
+        *_of_rescaling(results),
         "",
         "| architecture | parameters | twin | prune | cluster | quantization-aware training |",
         "|---|---|---|---|---|---|",
@@ -170,6 +170,12 @@ def page(results):
             cells = [twin, "–", "–", "–"]
         lines.append(f"| {name} | {found['parameters']:,} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _of_rescaling(results):
+    if not any(found["qat"].startswith("all but") for found in results.values()):
+        return []
+    return ["*All but Rescaling*: by `quantize_annotate_layer` on the others and `quantize_apply`."]
 
 
 def main():

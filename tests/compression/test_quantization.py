@@ -331,3 +331,45 @@ def test_a_frozen_model_stays_as_it_is_within_another(net, data):
     whole.fit(2 * data[0], data[1], BATCH, verbose=0)
     for ours, theirs in zip(quantized.wrapped.weights, before, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs)
+
+
+def test_the_layer_that_is_refused_is_an_annotated_one():
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(3, 1, name="left_out")(inputs)
+    x = keras.layers.Conv2D(3, 1, activation="elu", name="marked")(x)
+    model = keras.Model(inputs, keras.layers.Flatten()(x))
+    clone = keras.models.clone_model(
+        model, clone_function=lambda x: quantize_annotate_layer(x) if x.name == "marked" else x
+    )
+    with pytest.raises(ValueError, match="'quantize_annotate_marked', a Conv2D with act.* 'elu'"):
+        quantize_apply(clone)
+
+
+def test_a_configuration_of_tfmot_itself(net, data, tmp_path):
+    from kdzoo.compression.tfmot import output_config
+
+    marked = annotated(net(), keras.layers.Conv2D, output_config())
+    quantized = compiled(quantize_apply(marked))
+    quantized.fit(*data, BATCH, verbose=0)
+    assert "quantize_annotate_conv" in quantized.layers_in_float
+    quantized.save(tmp_path / "output.keras")
+    again = keras.saving.load_model(tmp_path / "output.keras")
+    np.testing.assert_array_equal(
+        again.predict(data[0], verbose=0), quantized.predict(data[0], verbose=0)
+    )
+
+
+def test_a_head_alone_has_not_seen_data_either(net, data, tmp_path):
+    quantized = compiled(quantize_apply(annotated(net(), keras.layers.Dense)))
+    assert not quantized.has_seen_data
+    with pytest.raises(ValueError, match="which was not: call `fit`"):
+        kdzoo.export.to_litert(quantized, tmp_path / "model.tflite", "int8", data[0])
+    quantized.fit(*data, BATCH, verbose=0)
+    assert quantized.has_seen_data
+
+
+def test_a_frozen_model_comes_back_frozen(net, tmp_path):
+    quantized = quantize_model(net())
+    quantized.trainable = False
+    quantized.save(tmp_path / "frozen.keras")
+    assert not keras.saving.load_model(tmp_path / "frozen.keras").trainable

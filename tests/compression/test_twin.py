@@ -301,6 +301,9 @@ def test_a_reshape_across_examples_is_refused():
     inputs = keras.Input((6,))
     with pytest.raises(ValueError, match=r"'reshape.*', a keras\.ops operation Reshape"):
         build_twin(keras.Model(inputs, layers.Dense(2)(ops.reshape(inputs, (-1, 3)))))
+    steps = keras.Input((None, 4))
+    with pytest.raises(ValueError, match=r"a keras\.ops operation ExpandDims: tf_keras has"):
+        build_twin(keras.Model(steps, layers.Dense(2)(ops.expand_dims(steps, 1))))
 
 
 def test_inputs_and_layers_may_be_called_alike():

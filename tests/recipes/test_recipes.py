@@ -68,7 +68,7 @@ def test_the_smoke_mode_of_a_compression_trains_no_more_than_it_compresses(name)
     assert recipe.start in recipe.comparison.kinds
     assert len(recipe.comparison.students) <= 1
     assert recipe.seeds == recipe.comparison.seeds == (0,)
-    assert recipe.built_from("any")[0] == RECIPES[name].built_from("any")[0]
+    assert recipe.student == RECIPES[name].student == recipe.built_from("any")[0]
 
 
 @pytest.mark.large

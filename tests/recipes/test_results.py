@@ -83,7 +83,7 @@ def test_the_readme_says_what_compression_costs():
     """The sentences under its table, where they name a figure."""
     measured = {
         name: json.loads((RESULTS[0].parent / f"{name}_cifar10.json").read_text())
-        for name in ("separable", "qat_separable", "prune_separable")
+        for name in ("separable", "qat_separable", "prune_separable", "prune_2_of_4")
     }
     text = " ".join(README.read_text(encoding="utf-8").split())
     means = {
@@ -97,12 +97,19 @@ def test_the_readme_says_what_compression_costs():
     gain = means["prune_separable", "90 % zeros, taught"] - means["prune_separable", "90 % zeros"]
     said = f"The teacher, {ahead:.1f} points better than its student, helps where much is lost, "
     assert f"{said}{gain:.1f} points at 90 %" in text
+    costs = [
+        means[name, kind] - means[name, f"{kind}, taught"]
+        for name, kind in means
+        if (name, f"{kind}, taught") in means and kind != "90 % zeros"
+    ]
+    assert len(costs) == 4
+    assert f"elsewhere costs {min(costs):.1f} to {max(costs):.1f} points" in text
     agreement = {}
     for row in measured["qat_separable"]["rows"]:
         agreement.setdefault(row["kind"], []).append(100 * row["agreement"])
     aware = min(agreement["int8 aware"] + agreement["int8 aware, taught"])
-    assert f"the same argmax on {aware:.1f} % of the images at least where" in text
-    assert f"on {min(agreement['int8 after training']):.1f} % where it came after" in text
+    assert f"the same argmax on {aware:.2f} % of the images at least where" in text
+    assert f"on {min(agreement['int8 after training']):.2f} % where it came after" in text
     for share, epochs in ((50, 5), (80, 12), (90, 5)):
         settings = measured["prune_separable"]["settings"]["kinds"][f"{share} % zeros"]
         assert settings["epochs"] == epochs

@@ -32,7 +32,11 @@ def file_sizes(model, data, folder):
 
 
 def measured_again(row, data, folder):
-    """What the manifest says of a row, but for training and latency measured on the spot."""
+    """What the manifest says of a row, measured on the spot.
+
+    But for what only the training knows: other seeds, the network alone, what a compressed model
+    was made from; and for latency, which is another one every time.
+    """
     model = kdzoo.load(row.name)
     images, labels = data.test.arrays()
     shipped, measured = model, {**row.measured}
