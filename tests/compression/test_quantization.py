@@ -341,7 +341,7 @@ def test_the_layer_that_is_refused_is_an_annotated_one():
     clone = keras.models.clone_model(
         model, clone_function=lambda x: quantize_annotate_layer(x) if x.name == "marked" else x
     )
-    with pytest.raises(ValueError, match="'quantize_annotate_marked', a Conv2D with act.* 'elu'"):
+    with pytest.raises(ValueError, match=r"'quantize_annotate_marked', a Conv2D with act.* 'elu'"):
         quantize_apply(clone)
 
 
