@@ -7,10 +7,9 @@ import numpy as np
 
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel, plain_weights
-from kdzoo.compression.tfmot import check_made_by, cluster, load_tfmot
+from kdzoo.compression.tfmot import check_made_by, check_no_distiller, cluster, load_tfmot
 from kdzoo.compression.within import (
     check_layer_or_model,
-    check_no_distiller,
     check_not_compressed,
     hosted_layers,
     without_hosted_layers,

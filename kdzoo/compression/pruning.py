@@ -13,6 +13,7 @@ from kdzoo.compression.schedules import as_config, as_schedule
 from kdzoo.compression.tfmot import (
     carrying_masks,
     check_made_by,
+    check_no_distiller,
     knows_no_weights,
     load_tfmot,
     pruning_registry,
@@ -20,7 +21,6 @@ from kdzoo.compression.tfmot import (
 from kdzoo.compression.twin import twin_of_layer
 from kdzoo.compression.within import (
     check_layer_or_model,
-    check_no_distiller,
     check_not_compressed,
     hosted_layers,
     mask_weights,

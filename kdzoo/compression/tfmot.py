@@ -36,6 +36,15 @@ def load_tfmot():
     return tensorflow_model_optimization
 
 
+def check_no_distiller(model):
+    """Raises for a model that trains another."""
+    if isinstance(getattr(model, "student", None), keras.Model):
+        raise ValueError(
+            f"Expected the model itself. Received: a {type(model).__name__}, which trains one: "
+            "pass `distiller.student`."
+        )
+
+
 def check_model(argument, model):
     """Raises unless the argument of this name is a `keras.Model`."""
     if not isinstance(model, keras.Model):
@@ -43,11 +52,7 @@ def check_model(argument, model):
             "Expected a functional or sequential `keras.Model`. Received: "
             f"{argument}={model!r} of type {type(model).__name__}"
         )
-    if isinstance(getattr(model, "student", None), keras.Model):
-        raise ValueError(
-            f"Expected the model itself. Received: {argument} of type {type(model).__name__}, "
-            "which trains one: pass `distiller.student`."
-        )
+    check_no_distiller(model)
     if any(hasattr(layer, "wrapped") for layer in model._flatten_layers()):
         raise ValueError(
             "Expected a plain model. Received: "

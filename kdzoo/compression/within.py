@@ -4,6 +4,7 @@ import keras
 
 from kdzoo.compression.hosted_layer import HostedLayer, copy_of
 from kdzoo.compression.hosting import HostedModel
+from kdzoo.compression.tfmot import check_no_distiller
 from kdzoo.taps import graph_of
 
 
@@ -13,15 +14,6 @@ def check_layer_or_model(argument, given):
         raise ValueError(
             "Expected a functional or sequential `keras.Model`, a `keras.layers.Layer`, or a list "
             f"of layers. Received: {argument}={given!r} of type {type(given).__name__}"
-        )
-
-
-def check_no_distiller(model):
-    """Raises for a model that trains another."""
-    if isinstance(getattr(model, "student", None), keras.Model):
-        raise ValueError(
-            f"Expected the model itself. Received: a {type(model).__name__}, which trains one: "
-            "pass `distiller.student`."
         )
 
 
