@@ -39,6 +39,7 @@ SHARED = {
         "hosting",
         "operations",
         "preserving",
+        "pruning_settings",
         "refusals",
         "rounding",
         "schedules",

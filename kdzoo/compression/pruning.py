@@ -9,7 +9,7 @@ import numpy as np
 from kdzoo.compression.agreement import check_agreement
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel
-from kdzoo.compression.schedules import as_config, as_schedule
+from kdzoo.compression.pruning_settings import as_config, fits, pruning_settings
 from kdzoo.compression.tfmot import (
     carrying_masks,
     check_made_by,
@@ -26,7 +26,6 @@ from kdzoo.compression.within import (
     mask_weights,
     without_hosted_layers,
 )
-from kdzoo.utils import positive_integer, unknown_name
 
 _PREFIX = "prune_low_magnitude"
 
@@ -176,7 +175,7 @@ class PrunedModel(HostedModel):
         layers_to_prune=None,
         name=None,
     ):
-        self._settings = _settings(
+        self._settings = pruning_settings(
             pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
         )
         self._policy, self._chosen = pruning_policy, layers_to_prune
@@ -218,7 +217,7 @@ class PrunedModel(HostedModel):
             return layer.name in self._chosen
         if self._policy is not None and not self._policy.allow_pruning(layer):
             return False
-        return bool(registry(layer)) and _fits(self._settings, layer)
+        return bool(registry(layer)) and fits(self._settings, layer)
 
     @property
     def pruned_layers(self):
@@ -255,7 +254,7 @@ class PrunedModel(HostedModel):
     def get_config(self):
         return {
             **super().get_config(),
-            **_as_config(self._settings),
+            **as_config(self._settings),
             "layers_to_prune": list(self._chosen),
         }
 
@@ -285,7 +284,7 @@ class PrunedLayer(HostedLayer):
         name=None,
         **kwargs,
     ):
-        self._settings = _settings(
+        self._settings = pruning_settings(
             pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
         )
         super().__init__(layer, name or f"prune_low_magnitude_{layer.name}", **kwargs)
@@ -296,7 +295,7 @@ class PrunedLayer(HostedLayer):
             )
 
     def _wrap(self, twin):
-        if not _fits(self._settings, twin):
+        if not fits(self._settings, twin):
             raise ValueError(
                 "Expected a kernel that suits the pattern: blocks are for matrices, 2:4 needs "
                 f"several input channels. Received: layer {twin.name!r}"
@@ -305,7 +304,7 @@ class PrunedLayer(HostedLayer):
         return carrying_masks(prune(twin, **self._settings))
 
     def get_config(self):
-        return {**super().get_config(), **_as_config(self._settings)}
+        return {**super().get_config(), **as_config(self._settings)}
 
 
 def _passes(layer):
@@ -317,52 +316,6 @@ def _passes(layer):
     if isinstance(layer, never | keras.layers.DepthwiseConv2D):
         return False
     return knows_no_weights(layer)
-
-
-def _settings(pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n):
-    """The arguments of TF-MOT's `prune_low_magnitude`, from objects or from a configuration."""
-    zeros, among = (1, 2) if sparsity_m_by_n is None else _pair("sparsity_m_by_n", sparsity_m_by_n)
-    if zeros >= among:
-        raise ValueError(
-            "Expected sparsity_m_by_n to be (zeros, weights among which they are), such as (2, 4). "
-            f"Received: sparsity_m_by_n={sparsity_m_by_n!r}"
-        )
-    if block_pooling_type not in ("AVG", "MAX"):
-        raise unknown_name("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
-    return {
-        "pruning_schedule": as_schedule(pruning_schedule),
-        "block_size": _pair("block_size", block_size),
-        "block_pooling_type": block_pooling_type,
-        "sparsity_m_by_n": None if sparsity_m_by_n is None else (zeros, among),
-    }
-
-
-def _pair(name, given):
-    """Two positive integers as a tuple, or an error."""
-    is_pair = isinstance(given, list | tuple) and len(given) == 2
-    if not is_pair:
-        raise ValueError(f"Expected {name} to be two integers. Received: {name}={given!r}")
-    return tuple(positive_integer(name, each) for each in given)
-
-
-def _as_config(settings):
-    m_by_n = settings["sparsity_m_by_n"]
-    return {
-        **settings,
-        "pruning_schedule": as_config(settings["pruning_schedule"]),
-        "block_size": list(settings["block_size"]),
-        "sparsity_m_by_n": m_by_n and list(m_by_n),
-    }
-
-
-def _fits(settings, layer):
-    """Whether blocks or 2:4 suit a built layer's kernel."""
-    kernels = [weight for weight in layer.weights if len(weight.shape) > 1]
-    if settings["block_size"] != (1, 1):
-        return all(len(kernel.shape) == 2 for kernel in kernels)
-    return settings["sparsity_m_by_n"] is None or all(
-        len(kernel.shape) in (2, 4) and kernel.shape[-2] > 1 for kernel in kernels
-    )
 
 
 def _pruned_layers(wrapped):

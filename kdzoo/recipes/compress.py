@@ -33,9 +33,11 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
             teacher or setting, or TF-MOT cannot take the model; the error names the layer and the
             remedy.
     """
+    from kdzoo.compression.tfmot import check_model
     from kdzoo.models.logits import final_activation
 
     compression.check()
+    check_model("model", model)
     if final_activation(model) is not None:
         raise ValueError(
             f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
@@ -43,11 +45,6 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
         )
     if compression.taught and teacher is None:
         raise ValueError("Expected a teacher, as compression.taught is True. Received: None")
-    if _is_hosted(model):
-        raise ValueError(
-            f"Expected a plain model. Received: {model.name!r}, which is being compressed already; "
-            "pass `strip_pruning(model)` or `strip_clustering(model)` of `kdzoo.compression`."
-        )
     if len(compression.steps) > 1 and "quantize" in compression.steps:
         # What cannot be quantized is said now, not after the first training.
         from kdzoo.compression import fold_batch_normalization, quantize_model
@@ -59,13 +56,6 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
         work = _Step(step, compression, data, teacher, seed)
         model, histories[step] = work.run(model, home, **options)
     return model, histories
-
-
-def _is_hosted(model):
-    from kdzoo.compression.hosting import HostedModel
-    from kdzoo.compression.within import hosted_layers
-
-    return isinstance(model, HostedModel) or bool(hosted_layers(model))
 
 
 class _Step:

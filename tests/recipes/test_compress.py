@@ -233,6 +233,6 @@ def test_what_cannot_be_quantized_is_said_before_anything_is_trained(data, tmp_p
 
 def test_a_model_that_is_being_pruned_is_refused(trained, data, tmp_path):
     pruned = kdzoo.compression.prune_low_magnitude(trained)
-    with pytest.raises(ValueError, match="'net', which is being compressed already; pass `strip"):
+    with pytest.raises(ValueError, match=r"'net', which is being pruned, .* already: pass `strip"):
         compress(pruned, Compression(prune=0.9, epochs=1), data, tmp_path)
     assert not list(tmp_path.iterdir())
