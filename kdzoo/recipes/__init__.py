@@ -14,6 +14,7 @@ from kdzoo.recipes import (
     separable_cifar10,
     zoo_cifar10,
     zoo_cifar10_compressed,
+    zoo_cifar100,
     zoo_fashion_mnist,
     zoo_mnist,
 )
@@ -38,6 +39,7 @@ RECIPES = {
     "zoo_fashion_mnist": zoo_fashion_mnist.RECIPE,
     "zoo_cifar10": zoo_cifar10.RECIPE,
     **zoo_cifar10_compressed.RECIPES,
+    "zoo_cifar100": zoo_cifar100.RECIPE,
 }
 
 __all__ = ["RECIPES", "Comparison", "Compression", "CompressionComparison", "Student"]
