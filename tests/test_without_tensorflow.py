@@ -6,7 +6,7 @@ import sys
 import keras
 import pytest
 
-SCRIPT = """
+WITHOUT = """
 import os, sys
 os.environ["KERAS_BACKEND"] = "jax"
 
@@ -16,6 +16,8 @@ class NoTensorFlow:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, NoTensorFlow())
+"""
+SCRIPT = """
 import keras, kdzoo
 from kdzoo.schemes import train
 
@@ -46,12 +48,46 @@ assert accuracy == kdzoo.evaluation.accuracy(student, *data.test.arrays())
 assert "tensorflow" not in sys.modules
 print("trained", accuracy)
 """
+ZOO = """
+import pathlib, sys
+from kdzoo import recipes
+from kdzoo.recipes import Comparison, zoo
+from kdzoo.recipes.publishing import Entry
+
+small = Comparison("digits", "mlp_2x64", "mlp_2x64", 1, 1, seeds=(0,), views=1)
+recipes.RECIPES.update(small=small)
+zoo.ENTRIES = (
+    Entry("mlp_2x64/digits", "small", "teacher"),
+    Entry("separable_025/cifar10/int8", "zoo_cifar10_025_compressed", "int8"),
+)
+home = pathlib.Path(sys.argv[1])
+zoo.main(["--runs", str(home / "runs"), "--directory", str(home / "zoo")])
+assert (home / "runs" / "small" / "results.json").is_file()
+assert [path.name for path in home.iterdir()] == ["runs"]
+assert "tensorflow" not in sys.modules
+"""
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="One run of it is enough.")
-def test_models_losses_distiller_and_training_work_without_tensorflow(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="One run of it is enough.")
+
+
+def run(script, directory):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT + script, str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+
+def test_models_losses_distiller_and_training_work_without_tensorflow(tmp_path):
+    done = run(SCRIPT, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("trained")
+
+
+def test_the_zoo_is_trained_without_tensorflow_and_left_to_be_published(tmp_path):
+    done = run(ZOO, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"small: trained; publish {tmp_path / 'runs' / 'small'} where" in done.stdout
+    assert "zoo_cifar10_025_compressed: left, TF-MOT needs TensorFlow" in done.stdout

@@ -3,6 +3,10 @@
 python -m kdzoo.recipes.zoo --estimate     what is left to train, and how long it took last time
 python -m kdzoo.recipes.zoo                trains it, and goes on where it was stopped
 python -m kdzoo.recipes.zoo --only mnist   the entries whose name has this in it
+
+Training needs either backend; compressing and publishing need TensorFlow. On JAX the rest is
+trained, with `--data-dir` from arrays that `kdzoo data export` wrote; take `runs` to a machine with
+TensorFlow, and the same command goes on there.
 """
 
 import argparse
@@ -109,8 +113,17 @@ def main(arguments=None):
         print(f"{name}: {f'{stages} models to train, {time}' if stages else 'finished'}")
     if given.estimate:
         return
+    import keras
+
+    publishes = keras.config.backend() == "tensorflow"
     for name in dict.fromkeys(entry.recipe for entry in entries):
+        if not publishes and isinstance(RECIPES[name], CompressionComparison):
+            print(f"{name}: left, TF-MOT needs TensorFlow")
+            continue
         RECIPES[name].run(given.runs / name, given.data_dir, verbose=2, report=print)
+        if not publishes:
+            print(f"{name}: trained; publish {given.runs / name} where TensorFlow is")
+            continue
         for entry in (each for each in entries if each.recipe == name):
             _publish(entry, given)
 
