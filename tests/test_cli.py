@@ -1,10 +1,13 @@
 """The command line: quick to answer, honest about errors, and proof against a kill."""
 
+import dataclasses
+import hashlib
 import json
 import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +17,9 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.cli import main
+from kdzoo.cli import files, listing, main
+from kdzoo.zoo import manifest, pretrained
+from kdzoo.zoo.manifest import File
 
 ROOT = pathlib.Path(kdzoo.__file__).parents[1]
 COMMAND = "import sys; sys.argv[0] = 'kdzoo'; from kdzoo.cli import main; sys.exit(main())"
@@ -69,7 +74,7 @@ class TestStart:
         listed = capsys.readouterr().out.partition("Commands:")[2]
         assert "..." not in listed
         commands = re.findall(r"^  (\w+) ", listed, re.M)
-        expected = "list card train evaluate compress export benchmark demo data"
+        expected = "list card pair create load train evaluate compress export benchmark demo data"
         assert commands == expected.split()
         for command in commands:
             assert main([command, "--help"]) == 0
@@ -91,10 +96,105 @@ class TestList:
         assert "fashion_mnist" in out
         assert "svhn_cropped" not in out
 
+    def test_shows_those_of_a_data_set_or_family(self, capsys):
+        assert main(["list", "--dataset", "mnist"]) == 0
+        words = capsys.readouterr().out.split()
+        assert {*kdzoo.list_pretrained("mnist"), *kdzoo.list_pairs("mnist")} <= set(words)
+        assert not set(words) & {*kdzoo.list_pairs("cifar10"), *kdzoo.list_models("resnet")}
+        assert main(["list", "--family", "resnet"]) == 0  # Models, none of them pretrained or some.
+        words = capsys.readouterr().out.split()
+        assert set(kdzoo.list_models("resnet")) <= set(words)
+        assert not set(kdzoo.list_models("mlp")) & set(words)
+
+
+class TestNames:
+    """What Python does by name, the command line does too."""
+
+    def test_create_writes_a_fresh_model(self, tmp_path, capsys):
+        path = tmp_path / "student.keras"
+        arguments = ["--classes", "7", "--input-shape", "16,16,3"]
+        assert main(["create", "separable_025", str(path), *arguments]) == 0
+        model = keras.saving.load_model(path)
+        assert (model.name, model.input_shape[1:]) == ("separable_025", (16, 16, 3))
+        assert model.output_shape == (None, 7)
+        assert f"{model.count_params():,} parameters" in capsys.readouterr().out
+
+    def test_load_writes_the_pretrained_model(self, tmp_path):
+        path = tmp_path / "student.keras"
+        assert main(["load", "fitnet_mnist/mnist", str(path)]) == 0
+        images = np.random.default_rng(0).random((2, 28, 28, 1), "float32")
+        expected = kdzoo.load("fitnet_mnist/mnist").predict(images, verbose=0)
+        found = keras.saving.load_model(path).predict(images, verbose=0)
+        np.testing.assert_array_equal(found, expected)
+        assert main(["load", "fitnet_mnist/mnist", str(path), "--classes", "3"]) == 0
+        assert keras.saving.load_model(path).output_shape == (None, 3)
+
+    def test_pair_says_who_teaches_whom_and_how(self, capsys):
+        assert main(["pair", "mnist_mlp_2x800"]) == 0
+        out = capsys.readouterr().out
+        for part in ("mlp_2x1200/mnist", "SoftTargets (temperature=20.0)", "(28, 28, 1)", "0.1"):
+            assert part in out
+        assert "not shipped" not in out
+
+    def test_a_pretrained_model_is_evaluated_by_name(self, tmp_path, capsys):
+        images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1)).astype("uint8")
+        labels = np.arange(40, dtype="int32") % 10
+        data = kdzoo.data.from_arrays(images, labels, test=(images, labels))
+        kdzoo.data.export(data, tmp_path / "data")
+        arguments = [str(tmp_path / "data"), "--teacher", "maxout_mnist/mnist"]
+        assert main(["evaluate", "fitnet_mnist/mnist", *arguments]) == 0
+        out = capsys.readouterr().out
+        accuracy = kdzoo.evaluation.accuracy(
+            kdzoo.load("fitnet_mnist/mnist"), images / np.float32(255), labels
+        )
+        assert f"{100 * accuracy:.2f} %" in out
+        assert re.search(r"parameters +30,130", out)
+        size = kdzoo.zoo.manifest.find("fitnet_mnist/mnist").files["weights"].bytes
+        assert re.search(rf"bytes +{size:,}", out)
+
+    @pytest.mark.tensorflow
+    def test_the_file_of_a_compressed_model_serves_by_name(self, tmp_path, monkeypatch, capsys):
+        zoo = tmp_path / "zoo"
+        shutil.copytree(ROOT / "zoo_weights", zoo, ignore=shutil.ignore_patterns("*.py", "mlp*"))
+        kdzoo.export.to_litert(kdzoo.load("fitnet_mnist/mnist"), zoo / "fitnet.tflite")
+        content = (zoo / "fitnet.tflite").read_bytes()
+        file = File("fitnet.tflite", hashlib.sha256(content).hexdigest(), len(content))
+        row = manifest.find("fitnet_mnist/mnist")
+        row = dataclasses.replace(
+            row, name="fitnet_mnist/mnist/file", files={**row.files, "tflite": file}
+        )
+        manifest.write_manifest([row], zoo)
+        for module in (manifest, pretrained):
+            monkeypatch.setattr(module, "weights_directory", lambda: zoo)
+        out = tmp_path / "out.tflite"
+        assert main(["load", row.name, str(out)]) == 0
+        assert out.read_bytes() == content
+        assert main(["benchmark", row.name]) == 0
+        assert f"{len(content):,} bytes" in capsys.readouterr().out
+        assert isinstance(files.load_model(pathlib.Path(row.name)), kdzoo.export.LiteRTModel)
+        assert isinstance(files.load_model(pathlib.Path(row.name), (".keras",)), keras.Model)
+        (zoo / "fitnet.tflite").write_bytes(content[:-1] + b"!")
+        assert main(["benchmark", row.name]) == 1
+        assert "the file was altered" in capsys.readouterr().err
+
 
 ERRORS = [
     (["lst"], 2, "No such command 'lst'"),
     (["list", "modls"], 1, "Did you mean 'models'?"),
+    (["list", "data", "--family", "mlp"], 1, "Received: data with --family"),
+    (["list", "--dataset", "cifar11"], 1, "Unknown data set with pretrained models: 'cifar11'"),
+    (["create", "mlp_2x46", "out.keras"], 1, "Did you mean 'mlp_2x64'?"),
+    (["create", "mlp_2x64", "out.h5"], 1, "Expected a .keras file"),
+    (["create", "mlp_2x64", "out.keras", "--classes", "1"], 1, "classes=1"),
+    (["create", "mlp_2x64", "out.keras", "--input-shape", "28x28"], 1, "--input-shape=28x28"),
+    (["load", "mlp_2x80/mnist", "out.keras"], 1, "Did you mean 'mlp_2x800/mnist'?"),
+    (["load", "mlp_2x800/mnist", "out.h5"], 1, "Expected a .keras or .tflite file"),
+    (["load", "mlp_2x800/mnist", "out.tflite"], 1, "make one with kdzoo.export"),
+    (["load", "mlp_2x800/mnist", "out.tflite", "--classes", "3"], 1, "and --classes"),
+    (["pair", "mnist_mlp"], 1, "Did you mean 'mnist_mlp_2x800'?"),
+    (["evaluate", "mlp_2x80/mnist", "digits"], 1, "Did you mean 'mlp_2x800/mnist'?"),
+    (["evaluate", "mlp_2x800/mnist", "digits"], 1, "mlp_2x800/mnist for (28, 28, 1)"),
+    (["benchmark", "mlp_2x800/mnist"], 1, "make one with kdzoo.export"),
     (["train"], 2, "Missing argument"),
     (["train", "digit"], 1, "Unknown recipe or data set: 'digit'. Did you mean 'digits'?"),
     (["train", "mnist"], 1, "Expected --teacher and --student"),
@@ -172,7 +272,7 @@ class TestErrors:
             main(["train", "digit"])
 
     def test_a_defect_of_ours_keeps_its_traceback(self, monkeypatch):
-        monkeypatch.setattr("kdzoo.cli.listing._models", lambda: 1 / 0)
+        monkeypatch.setitem(listing._TABLES, "models", (lambda: 1 / 0, set()))
         with pytest.raises(ZeroDivisionError):
             main(["list"])
 
@@ -180,7 +280,7 @@ class TestErrors:
         def interrupt():
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("kdzoo.cli.listing._models", interrupt)
+        monkeypatch.setitem(listing._TABLES, "models", (interrupt, set()))
         assert main(["list"]) == 130
         assert capsys.readouterr().err.startswith("kdzoo: Interrupted")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import compress, data, demo, files, listing, train
+from kdzoo.cli import compress, data, demo, files, listing, models, train
 from kdzoo.version import __version__
 
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 app.command("list")(listing.list_names)
 app.command("card")(listing.card)
+app.command("pair")(models.pair)
+app.command("create")(models.create)
+app.command("load")(models.load)
 app.command("train")(train.train)
 app.command("evaluate")(files.evaluate)
 app.command("compress")(compress.compress)

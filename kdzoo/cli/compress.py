@@ -13,7 +13,7 @@ from kdzoo.cli.progress import TrainingProgress
 
 
 def compress(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of a trained model.")],
+    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {files.NAME}.")],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
     prune: Annotated[
@@ -24,7 +24,7 @@ def compress(
         str, typer.Option(help="none, float16, dynamic, int8 (after training), or qat (int8).")
     ] = "none",
     teacher: Annotated[
-        pathlib.Path | None, typer.Option(help="A .keras file of a model that teaches meanwhile.")
+        pathlib.Path | None, typer.Option(help="A model that teaches meanwhile, likewise.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of each training; 3.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Initial; 0.001.")] = None,
@@ -59,8 +59,8 @@ def compress(
     if output.suffix != ".tflite":
         raise ValueError(f"Expected a .tflite file to write. Received: {output}")
     for path in (model, teacher):
-        if path is not None and not path.is_file():
-            raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
+        if path is not None:
+            files.file_of(path, (".keras",))
     terminal.start_keras(training=True)
     compression.check()
     trained = files.load_model(model, (".keras",))
@@ -70,7 +70,7 @@ def compress(
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")
     for path, each in ((model, trained), (teacher, asked)):
         files.check_fit(path, each, loaded)
-    home = directory or pathlib.Path("runs") / f"compress-{model.stem}"
+    home = directory or pathlib.Path("runs") / f"compress-{files.stem(model)}"
     result = run(trained, compression, loaded, home, output, asked, seed)
     terminal.show(_table(result, f"{model} → {output}"))
     typer.echo(f"Wrote {output} and {home / 'model.keras'}.")

@@ -1,4 +1,4 @@
-"""`kdzoo evaluate`, `export` and `benchmark`: what one does with the file of a model."""
+"""`kdzoo evaluate`, `export` and `benchmark`: what one does with a model, by file or by name."""
 
 import pathlib
 import zipfile
@@ -10,12 +10,13 @@ from kdzoo.cli import data as data_command
 from kdzoo.cli import terminal
 from kdzoo.utils import unknown_name
 
+NAME = "a name that `kdzoo list pretrained` shows"
 _SPLITS = ("train", "validation", "test")
 _QUANTIZE = ("none", "float16", "dynamic", "int8")
 
 
 def evaluate(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras or a .tflite file.")],
+    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras or a .tflite file, or {NAME}.")],
     data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
     teacher: Annotated[
         pathlib.Path | None, typer.Option(help="Report the agreement with this model, too.")
@@ -49,15 +50,15 @@ def evaluate(
             agreement = evaluation.agreement(asked, measured, images)
             table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
         table.add_row("images", f"{len(part):,}")
-        if model.suffix == ".keras":
+        if hasattr(measured, "count_params"):
             table.add_row("parameters", f"{evaluation.count_parameters(measured):,}")
             table.add_row("MACs", f"{evaluation.count_macs(measured):,}")
-        table.add_row("bytes", f"{evaluation.file_bytes(model):,}")
+        table.add_row("bytes", f"{file_of(model).stat().st_size:,}")
     terminal.show(table)
 
 
 def export(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file.")],
+    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {NAME}.")],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     quantize: Annotated[str, typer.Option(help="none, float16, dynamic or int8.")] = "none",
     data: Annotated[
@@ -110,7 +111,10 @@ def _check_export(output, quantize, data):
 
 
 def benchmark(
-    file: Annotated[pathlib.Path, typer.Argument(help="A .tflite file.")],
+    file: Annotated[
+        pathlib.Path,
+        typer.Argument(help="A .tflite file, or the name of a pretrained model that ships one."),
+    ],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the interpreter.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
 ):
@@ -118,21 +122,21 @@ def benchmark(
 
     Median and quartiles of one run, which is one image unless the file says otherwise.
     """
-    _check_file(file)
+    path = _tflite_of(file)
     terminal.start_keras()
     from kdzoo.evaluation import file_bytes, latency
 
-    size = file_bytes(file)
+    size = file_bytes(path)
     with terminal.working(f"Timing {file}"), terminal.quiet():
-        measured = latency(file, threads, runs=runs)
+        measured = latency(path, threads, runs=runs)
     typer.echo(f"{file}: {measured}; {size:,} bytes")
 
 
 def load_model(path, suffixes=(".keras", ".tflite")):
-    """Loads the model of a file; of a Distiller's, its student.
+    """Loads the model of a file, of a Distiller's its student; or a pretrained one.
 
     Args:
-        path: A `pathlib.Path`.
+        path: A `pathlib.Path`: of a file, or made of the name of a pretrained model.
         suffixes: The suffixes that are taken.
 
     Returns:
@@ -140,12 +144,14 @@ def load_model(path, suffixes=(".keras", ".tflite")):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no model of these kinds.
+        ValueError: If it is no model of these kinds, or there is no pretrained one of this name.
     """
-    if path.suffix not in suffixes:
-        raise ValueError(f"Expected a {' or '.join(suffixes)} file. Received: {path}")
-    _check_file(path)
+    given, path = path, file_of(path, suffixes)
     terminal.start_keras()
+    if path.suffix == ".safetensors":
+        from kdzoo.zoo import load
+
+        return load(given.as_posix())
     if path.suffix == ".tflite":
         from kdzoo.export import LiteRTModel
 
@@ -166,10 +172,54 @@ def load_model(path, suffixes=(".keras", ".tflite")):
     return model.student if isinstance(model, Distiller) else model
 
 
-def _check_file(path):
-    """Raises unless there is a file at `path`; said before Keras starts."""
+def file_of(path, suffixes=(".keras", ".tflite")):
+    """Returns the file of a model, that which ships of a pretrained one; before Keras starts.
+
+    Args:
+        path: As in `load_model`.
+        suffixes: As there. Of a pretrained model the `.tflite` file, where it ships one and such
+            files are taken, else the weights.
+
+    Raises:
+        FileNotFoundError: As there.
+        ValueError: As there.
+    """
+    if _is_name(path):
+        return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
+    if path.suffix not in suffixes:
+        raise ValueError(f"Expected a {' or '.join(suffixes)} file, or {NAME}. Received: {path}")
     if not path.is_file():
         raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
+    return path
+
+
+def stem(path):
+    """Returns what files that belong to a model of this path or name are called after it."""
+    return "-".join(path.parts) if _is_name(path) else path.stem
+
+
+def _is_name(path):
+    """Whether this is no file but, as `"mlp_2x800/mnist"`, has the form of a name."""
+    return not path.suffix and len(path.parts) > 1 and not path.is_absolute()
+
+
+def _file_of_pretrained(name, wants_tflite):
+    from kdzoo.zoo.manifest import find, weights_directory
+    from kdzoo.zoo.pretrained import tflite
+
+    files = find(name).files
+    if wants_tflite and "tflite" in files:
+        return tflite(name)  # Its hash checked; of weights, `load` checks it.
+    return weights_directory() / files["weights"].file
+
+
+def _tflite_of(path):
+    """Returns the path of a .tflite file, or of that which a pretrained model ships."""
+    if not _is_name(path):
+        return file_of(path, (".tflite",))
+    from kdzoo.zoo.pretrained import tflite
+
+    return tflite(path.as_posix())
 
 
 def check_fit(path, model, data):

@@ -13,39 +13,57 @@ def list_names(
         str | None,
         typer.Argument(help="models, pretrained, pairs, data or recipes; all if left out."),
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Only pretrained models and pairs for this data set.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Only models and pretrained models of this family.")
+    ] = None,
 ):
     """List what has a name: models, pretrained, pairs, data, recipes."""
+    if kind is not None and kind not in _TABLES:
+        raise unknown_name("kind of name", kind, _TABLES)
+    filters = {"dataset": dataset, "family": family}
+    filters = {name: value for name, value in filters.items() if value is not None}
     shown = {
-        "models": _models,
-        "pretrained": _pretrained,
-        "pairs": _pairs,
-        "data": _data,
-        "recipes": _recipes,
+        each: make
+        for each, (make, known) in _TABLES.items()
+        if kind in (None, each) and filters.keys() <= known
     }
-    if kind is not None and kind not in shown:
-        raise unknown_name("kind of name", kind, shown)
-    for each, make in shown.items():
-        if kind in (None, each):
-            terminal.show(make())
+    if not shown:
+        raise ValueError(
+            "Expected --dataset with pretrained or pairs, --family with models or pretrained. "
+            f"Received: {kind} with {' '.join(f'--{name}' for name in filters)}"
+        )
+    tables, refused = [], []
+    for make in shown.values():
+        try:
+            tables.append(make(**filters))
+        except ValueError as error:  # A family of which nothing is pretrained, say.
+            refused.append(error)
+    if not tables:
+        raise refused[0]
+    for table in tables:
+        terminal.show(table)
 
 
-def _models():
+def _models(family=None):
     from kdzoo.zoo import architecture, list_models
 
     table = terminal.table("name", "what it is", "paper", title="Models")
-    for name in list_models():
+    for name in list_models(family):
         found = architecture(name)
         table.add_row(name, found.description, found.paper)
     return table
 
 
-def _pretrained():
-    from kdzoo.zoo import cards
-    from kdzoo.zoo.manifest import read_manifest
+def _pretrained(dataset=None, family=None):
+    from kdzoo.zoo import cards, list_pretrained
+    from kdzoo.zoo.manifest import find
 
     columns = ("name", ">test accuracy", ">parameters", ">bytes", "trained by")
     table = terminal.table(*columns, title="Pretrained models")
-    for row in read_manifest().values():
+    for row in map(find, list_pretrained(dataset, family)):
         table.add_row(
             row.name,
             terminal.percent(cards.shipped_accuracy(row), 2),
@@ -56,11 +74,11 @@ def _pretrained():
     return table
 
 
-def _pairs():
+def _pairs(dataset=None):
     from kdzoo.zoo.pairs import list_pairs, pair
 
     table = terminal.table("name", "teacher", "student", "data", title="Pairs")
-    for name in list_pairs():
+    for name in list_pairs(dataset):
         found = pair(name)
         table.add_row(name, found.teacher, found.student, found.dataset)
     return table
@@ -95,6 +113,16 @@ def _recipes():
         )
         table.add_row(name, recipe.data, recipe.teacher, recipe.student, compared)
     return table
+
+
+# Kind -> what makes its table, and the filters that it knows.
+_TABLES = {
+    "models": (_models, {"family"}),
+    "pretrained": (_pretrained, {"dataset", "family"}),
+    "pairs": (_pairs, {"dataset"}),
+    "data": (_data, set()),
+    "recipes": (_recipes, set()),
+}
 
 
 def card(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")]):

@@ -1,0 +1,114 @@
+"""`kdzoo create`, `load` and `pair`: models by name, as files for what comes next."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from kdzoo.cli import terminal
+
+_Output = Annotated[pathlib.Path, typer.Argument(help="The .keras file to write.")]
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="A name that `kdzoo list models` shows.")],
+    output: _Output,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    input_shape: Annotated[
+        str | None, typer.Option(help="Height,width,channels; the model's own if left out.")
+    ] = None,
+):
+    """Write a model with fresh weights."""
+    from kdzoo.zoo import architecture
+
+    architecture(name)
+    _check_suffix(output, ".keras")
+    shape = None if input_shape is None else _as_shape(input_shape)
+    terminal.start_keras()
+    from kdzoo.zoo import create
+
+    _save(create(name, classes, shape), output)
+
+
+def load(
+    name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")],
+    output: Annotated[
+        pathlib.Path,
+        typer.Argument(help="The .keras file to write; .tflite where one is shipped."),
+    ],
+    classes: Annotated[
+        int | None, typer.Option(help="Classes of a fresh head; the pretrained head if left out.")
+    ] = None,
+):
+    """Write a pretrained model, checked by its hash."""
+    from kdzoo.utils import atomic_path
+    from kdzoo.zoo.manifest import find
+
+    row = find(name)
+    if output.suffix == ".tflite":
+        if classes is not None:
+            raise ValueError(
+                "Expected a .keras file to write a model with a fresh head. Received: "
+                f"{output} and --classes"
+            )
+        from kdzoo.zoo.pretrained import content
+
+        checked = content(row, "tflite")
+        with atomic_path(output) as temporary:
+            temporary.write_bytes(checked)
+        typer.echo(f"Wrote {output}: {name}, {len(checked):,} bytes.")
+        return
+    _check_suffix(output, ".keras or .tflite")
+    terminal.start_keras()
+    from kdzoo.zoo import load
+
+    _save(load(name, classes), output)
+
+
+def pair(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pairs` shows.")]):
+    """Show a pair: teacher, student, data, losses."""
+    from kdzoo.zoo.manifest import read_manifest
+    from kdzoo.zoo.pairs import pair
+
+    found = pair(name)
+    table = terminal.table("part", "what it is", title=name)
+    downloaded = found.teacher.startswith("keras.applications.")
+    shipped = "" if downloaded or found.teacher in read_manifest() else ", not shipped yet"
+    table.add_row("teacher", found.teacher + shipped)
+    table.add_row("student", terminal.architecture(found.student, found.arguments))
+    table.add_row("data", f"{found.dataset}, {found.classes} classes, {found.input_shape}")
+    for loss, arguments, weight in found.losses:
+        table.add_row("loss", f"{weight} · {terminal.architecture(loss, arguments)}")
+    table.add_row("student_loss_weight", str(found.student_loss_weight))
+    table.add_row("in Python", f'kdzoo.pair("{name}").distiller()')
+    terminal.show(table)
+
+
+def _check_suffix(output, expected):
+    """Raises unless a Keras file is to be written; said before Keras starts."""
+    if output.suffix != ".keras":
+        raise ValueError(f"Expected a {expected} file to write. Received: {output}")
+
+
+def _as_shape(text):
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) != 3:
+        raise ValueError(
+            "Expected --input-shape as height,width,channels, e.g. 32,32,3. Received: "
+            f"--input-shape={text}"
+        )
+    return shape
+
+
+def _save(model, output):
+    from kdzoo.utils import atomic_path
+
+    with atomic_path(output) as path:
+        model.save(path)
+    typer.echo(
+        f"Wrote {output}: {model.name}, {model.count_params():,} parameters, images "
+        f"{model.input_shape[1:]}, {model.output_shape[-1]} classes."
+    )
