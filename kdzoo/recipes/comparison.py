@@ -247,7 +247,7 @@ class Comparison:
             del fields[name]
         if kind != "teacher":
             taught = json.loads(json.dumps(dataclasses.asdict(self.kinds[kind])))
-            for name in ("architecture", "epochs"):
+            for name in ("architecture", "epochs", "precision"):
                 if taught[name] is None:  # The recipe's, which is among the fields.
                     del taught[name]
             return {**fields, "taught": taught}
@@ -268,6 +268,12 @@ class Comparison:
     def epochs_of(self, kind):
         """Returns the epochs of a kind of model, without those of a stage of hints."""
         return self.teacher_epochs if kind == "teacher" else self.kinds[kind].epochs or self.epochs
+
+    def precision_of(self, kind):
+        """Returns the policy that a kind of model is trained in."""
+        if kind == "teacher":
+            return self.teacher_precision or self.precision
+        return self.kinds[kind].precision or self.precision
 
     def create(self, kind, data, precision="float32"):
         """Returns a fresh model of a kind.

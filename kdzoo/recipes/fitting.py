@@ -36,18 +36,13 @@ class Fitting:
         """
         self.record = home.parent / "recorded_teacher"
         keras.utils.set_random_seed(self.seed)
-        precision = self.recipe.precision if self.student else self._teacher_precision
-        model = self.recipe.create(self.kind, self.data, precision)
+        model = self.recipe.create(self.kind, self.data, self.recipe.precision_of(self.kind))
         validation = self.data.validation and self.data.validation.batches(500)
         options = {**options, "validation_data": validation}
         in_stages = self.student is not None and self.student.hints
         train = self._train_in_stages if in_stages else self._train
         history = train(model, home, options)
         return self._computing_in("float32", self.kind, model), history
-
-    @property
-    def _teacher_precision(self):
-        return self.recipe.teacher_precision or self.recipe.precision
 
     def _computing_in(self, precision, kind, model):
         """The model, or a copy of it if it was made in another precision."""
@@ -119,7 +114,7 @@ class Fitting:
 
     def _teacher_beside_the_student(self):
         """The teacher in the precision for training, as it is asked at every step."""
-        return self._computing_in(self._teacher_precision, "teacher", self.teacher)
+        return self._computing_in(self.recipe.precision_of("teacher"), "teacher", self.teacher)
 
     def _labels(self):
         """The labels of the training images, if a loss wants them."""

@@ -4,17 +4,19 @@ import dataclasses
 
 from kdzoo.utils import positive_integer, unknown_name
 
+PRECISIONS = ("float32", "mixed_bfloat16")
 
-def distilled_and_alone(networks, epochs=None):
+
+def distilled_and_alone(networks, **settings):
     """Returns kind -> `Student`: each network by soft targets at T = 4, and alone.
 
     Args:
         networks: Name of an architecture -> further arguments of its builder.
-        epochs: Of each; the recipe's when None.
+        **settings: Further fields of each `Student`, e.g. `epochs=20`.
     """
     soft_targets = (("SoftTargets", {"temperature": 4.0}, 1.0),)
     return {
-        f"{name}{ending}": Student(losses, architecture=name, arguments=arguments, epochs=epochs)
+        f"{name}{ending}": Student(losses, architecture=name, arguments=arguments, **settings)
         for name, arguments in networks.items()
         for ending, losses in ((", distilled", soft_targets), (", alone", ()))
     }
@@ -34,6 +36,7 @@ class Student:
         hints: (hint layer, guided layer, epochs) of a first stage that learns the teacher's hint
             layer, see `kdzoo.schemes.hint_training`; None for none. The epochs are on top.
         epochs: Of this kind; the recipe's when None.
+        precision: The policy that it is trained in, as that of the recipe, which it is when None.
         teacher_weight: (first, last) weight of the first loss, annealed evenly over the epochs;
             None for the weight in `losses`.
     """
@@ -45,6 +48,7 @@ class Student:
     teacher_weight: tuple | None = None
     architecture: str | None = None
     epochs: int | None = None
+    precision: str | None = None
 
     @property
     def teacher_layers(self):
@@ -62,6 +66,8 @@ class Student:
         self.make_losses()
         if self.epochs is not None:
             positive_integer("epochs", self.epochs)
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
         if not self.hints:
             return
         if len(self.losses) != 1:

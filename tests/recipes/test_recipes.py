@@ -248,6 +248,21 @@ def test_half_precision_is_for_training_alone(tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
+def test_a_kind_may_be_trained_in_a_precision_of_its_own(tmp_path, monkeypatch):
+    students = {"usual": Student(), "half": Student(precision="mixed_bfloat16")}
+    recipe = dataclasses.replace(SMALL, students=students, teacher_precision="mixed_bfloat16")
+    policies = {}
+
+    def note(fitting, model, home, options):
+        policies[fitting.kind] = model.dtype_policy.name
+        return {}
+
+    monkeypatch.setattr(Fitting, "_train", note)
+    recipe.run(tmp_path, verbose=0)
+    half = "mixed_bfloat16"
+    assert policies == {"teacher": half, "usual": "float32", "half": half}
+
+
 def test_each_loss_has_its_weight():
     taught = Student((("SoftTargets", {}, 0.25), ("LogitRegression", {}, 3.0)))
     recipe = Comparison(**{**vars(SMALL), "students": {"taught": taught}})
@@ -274,6 +289,7 @@ def test_each_loss_has_its_weight():
             ),
             "Did you mean 'stage",
         ),
+        (Student(precision="mixed_float16"), "Did you mean 'mixed_bfloat16'"),
         (Student((SOFT,), hints=("stage1", "stag1", 1)), "Did you mean 'stage1'"),
         (Student((SOFT,), hints=("stage1", "stage1", 0)), "epochs, to be a positive integer"),
         (Student((SOFT,), hints=("stage1", "stage1")), "hint layer, guided layer, epochs"),
