@@ -1,4 +1,4 @@
-"""The network of airbench: few wide convolutions, a good teacher after a short training."""
+"""The network of airbench: few wide convolutions, which train quickly."""
 
 import keras
 from keras import layers

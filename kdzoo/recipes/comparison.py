@@ -40,6 +40,8 @@ class Comparison:
             from zero over the first tenth of the steps.
         teacher_weight_decay: That of the teacher, where it is another one. In SGD with momentum m,
             the decay that is added to gradients is 1 - m times this one.
+        teacher_augmentation: Arguments of a `kdzoo.data.Augmentation` for the teacher's images; the
+            data set's usual one when None.
         augment_student: Whether the students see augmented images; the teacher always does,
             where an augmentation is known for the data set.
         teacher_arguments: Further arguments of the teacher's builder.
@@ -81,6 +83,7 @@ class Comparison:
     enlarge: int = 1
     teacher_optimizer: str = "adamw"
     teacher_weight_decay: float | None = None
+    teacher_augmentation: dict | None = None
     precision: str = "float32"
     teacher_precision: str | None = None
     paper: dict = dataclasses.field(default_factory=dict)
@@ -107,6 +110,7 @@ class Comparison:
             "seeds": self.seeds[:1],
             "validation": None,
             "views": self.views and 1,
+            "teacher_augmentation": None,
             "students": students,
         }
         return dataclasses.replace(self, **{**settings, **self.smoke_settings})
@@ -164,6 +168,7 @@ class Comparison:
     def _check_settings(self):
         """Raises unless the names are known and the numbers in range."""
         from kdzoo import checks
+        from kdzoo.data import Augmentation
 
         for name in ("teacher", *self.kinds):
             architecture(self.built_from(name)[0])
@@ -172,6 +177,8 @@ class Comparison:
             student.check()
         if self.teacher_optimizer not in OPTIMIZERS:
             raise unknown_name("teacher_optimizer", self.teacher_optimizer, OPTIMIZERS)
+        if self.teacher_augmentation is not None:
+            Augmentation(**self.teacher_augmentation)
         for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:

@@ -143,11 +143,15 @@ class Fitting:
 
     def _batches(self):
         """Returns a function from the first epoch to the batches from there on."""
+        from kdzoo.data import Augmentation
+
         if self.student and self.student.losses and not self.student.hints and self.recipe.views:
             return self._recorded_batches()
         options = {"seed": self.seed}
         if self.student is None or self.recipe.augment_student:
             options["augmentation"] = usual_augmentation(self.data.name)
+        if self.student is None and self.recipe.teacher_augmentation is not None:
+            options["augmentation"] = Augmentation(**self.recipe.teacher_augmentation)
         if self.student and self.student.needs_indices:
             options["indices"] = True
         if self.student and self.student.losses and self._answers_once():

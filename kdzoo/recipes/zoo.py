@@ -34,7 +34,7 @@ ENTRIES = (
         Entry(f"{name}/fashion_mnist", "zoo_fashion_mnist", f"{name}, distilled", f"{name}, alone")
         for name in ("separable_025", "separable_050", "separable_100")
     ),
-    Entry("airbench_94/cifar10", "zoo_cifar10", "teacher"),
+    Entry("wide_resnet_16_4/cifar10", "zoo_cifar10", "teacher"),
     *(
         Entry(f"{name}/cifar10", "zoo_cifar10", f"{name}, distilled", f"{name}, alone")
         for name in ("separable_025", "separable_050", "separable_100", "fitnet_1")

@@ -263,6 +263,23 @@ def test_a_kind_may_be_trained_in_a_precision_of_its_own(tmp_path, monkeypatch):
     assert policies == {"teacher": half, "usual": "float32", "half": half}
 
 
+def test_the_teacher_may_see_augmented_images_of_its_own(tmp_path):
+    recipe = dataclasses.replace(
+        SMALL, teacher_augmentation={"shift": 2, "cutout": 3}, augment_student=True
+    )
+    data = kdzoo.data.load("digits")
+    own = kdzoo.data.Augmentation(shift=2, cutout=3)
+    for kind, augmentation in (("teacher", own), ("alone", "default")):
+        found, _ = next(iter(Fitting(recipe, kind, 0, data, None)._batches()(0)))
+        batches = data.train.batches(recipe.batch_size, shuffle=True, augmentation=augmentation)
+        np.testing.assert_array_equal(found, next(iter(batches))[0])
+    assert recipe.smoke().teacher_augmentation is None  # Holes for other images than digits.
+    wrong = dataclasses.replace(recipe, teacher_augmentation={"cutout": -1})
+    with pytest.raises(ValueError, match="cutout=-1"):
+        wrong.run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_each_loss_has_its_weight():
     taught = Student((("SoftTargets", {}, 0.25), ("LogitRegression", {}, 3.0)))
     recipe = Comparison(**{**vars(SMALL), "students": {"taught": taught}})
