@@ -10,7 +10,9 @@ from kdzoo.recipes.compression import TWO_OF_FOUR
 _UPDATES = 100  # How often a pruning schedule moves on its way.
 
 
-def compress(model, compression, data, directory, *, teacher=None, seed=0, **options):
+def compress(
+    model, compression, data, directory, *, teacher=None, recorded=None, seed=0, **options
+):
     """Compresses a trained model.
 
     Args:
@@ -19,6 +21,8 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
         data: A `kdzoo.data.Dataset`, whose training images the model is trained on again.
         directory: Where the checkpoints go. A run that was killed goes on from there.
         teacher: A `keras.Model` that gives logits, if the compression is taught.
+        recorded: The answers of that teacher to augmented views of the training images, from
+            `kdzoo.data.with_recorded_teacher`; it is asked at every step when None.
         seed: Of order and augmentation.
         **options: `verbose`, as in `keras.Model.fit`; `callbacks`, further ones for every
             training; `report`, called with a line of text when a step starts.
@@ -53,7 +57,7 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
     histories = {}
     for step in compression.steps:
         home = pathlib.Path(directory) / step
-        work = _Step(step, compression, data, teacher, seed)
+        work = _Step(step, compression, data, teacher, recorded, seed)
         model, histories[step] = work.run(model, home, **options)
     return model, histories
 
@@ -61,9 +65,10 @@ def compress(model, compression, data, directory, *, teacher=None, seed=0, **opt
 class _Step:
     """One training on the way: wrap, train, strip."""
 
-    def __init__(self, step, compression, data, teacher, seed):
+    def __init__(self, step, compression, data, teacher, recorded, seed):
         self.step, self.compression, self.data = step, compression, data
         self.teacher = teacher if compression.taught else None
+        self.recorded = recorded if compression.taught and compression.augment else None
         self.seed = seed
         self.batches_an_epoch = -(-len(data.train) // compression.batch_size)
 
@@ -99,6 +104,7 @@ class _Step:
             "seed": self.seed,
             "model": fingerprint_of_model(model),
             "teacher": teacher,
+            **({} if self.recorded is None else {"views": self.recorded.views}),
             "data": [self.data.name, self.data.version, len(self.data.train)],
         }
 
@@ -149,7 +155,8 @@ class _Step:
 
         soft_targets = kdzoo.losses.SoftTargets(self.compression.temperature)
         share = self.compression.student_loss_weight
-        teacher = None if self._augmentation() is None else self.teacher
+        is_asked = self.recorded is None and self._augmentation() is not None
+        teacher = self.teacher if is_asked else None
         return kdzoo.Distiller(teacher, student, soft_targets, student_loss_weight=share)
 
     def _augmentation(self):
@@ -160,6 +167,10 @@ class _Step:
     def _batches(self):
         from kdzoo.recipes.fitting import record
 
+        if self.recorded is not None:
+            return lambda epoch: self.recorded.batches(
+                self.compression.batch_size, shuffle=True, seed=self.seed, initial_epoch=epoch
+            )
         options = {"seed": self.seed, "augmentation": self._augmentation()}
         if self.teacher is not None and options["augmentation"] is None:
             options["answers"] = record(self.teacher, self.data.train.arrays()[0])

@@ -5,6 +5,8 @@ import numpy as np
 
 from kdzoo import taps
 
+RECORD = "recorded_teacher"  # Directory within a recipe's, where it asks a teacher once.
+
 
 class Fitting:
     """The training of one model of a recipe.
@@ -34,7 +36,7 @@ class Fitting:
         Returns:
             The model, in float32, and its history.
         """
-        self.record = home.parent / "recorded_teacher"
+        self.home = home.parent
         keras.utils.set_random_seed(self.seed)
         model = self.recipe.create(self.kind, self.data, self.recipe.precision_of(self.kind))
         validation = self.data.validation and self.data.validation.batches(500)
@@ -161,20 +163,31 @@ class Fitting:
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
         )
 
-    def _recorded_batches(self):
-        """As `_batches`, with the answers that the teacher gave to augmented views."""
+    def recorded(self, directory):
+        """Returns the training images with the answers that the teacher gave to augmented views.
+
+        Args:
+            directory: Where they are kept; what is missing there is asked first.
+
+        Returns:
+            A `kdzoo.data.RecordedSplit`.
+        """
         from kdzoo.data import record_teacher, with_recorded_teacher
 
         augmentation = usual_augmentation(self.data.name)
         record_teacher(
             self._teacher_beside_the_student(),
             self.data.train,
-            self.record,
+            directory,
             self.recipe.views if augmentation else 1,
             layers=self.student.teacher_layers,
             augmentation=augmentation,
         )
-        recorded = with_recorded_teacher(self.data.train, self.record)
+        return with_recorded_teacher(self.data.train, directory)
+
+    def _recorded_batches(self):
+        """As `_batches`, with those answers."""
+        recorded = self.recorded(self.home / RECORD)
         options = {"seed": self.seed, "indices": self.student.needs_indices}
         return lambda epoch: recorded.batches(
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options

@@ -169,6 +169,27 @@ def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
         np.testing.assert_allclose(resumed[step]["loss"], history["loss"], rtol=1e-4)
 
 
+def test_recorded_answers_stand_in_for_the_teacher(trained, data, tmp_path, monkeypatch):
+    """With the views that a live teacher would be asked about, training is the same."""
+    made, distiller = [], kdzoo.Distiller
+    monkeypatch.setattr(kdzoo, "Distiller", lambda *a, **k: made.append(a[0]) or distiller(*a, **k))
+    kdzoo.data.record_teacher(
+        trained, data.train, tmp_path / "record", 2, augmentation="default", seed=0
+    )
+    recorded = kdzoo.data.with_recorded_teacher(data.train, tmp_path / "record", trained)
+    compression = Compression(prune=0.5, epochs=2, taught=True, batch_size=300)
+    given = {"data": data, "teacher": trained, "verbose": 0}
+    live, asked = compress(trained, compression, directory=tmp_path / "live", **given)
+    given |= {"directory": tmp_path / "recorded", "recorded": recorded}
+    model, history = compress(trained, compression, **given)
+    assert made == [trained, None]
+    np.testing.assert_allclose(history["prune"]["loss"], asked["prune"]["loss"], rtol=1e-3)
+    for ours, theirs in zip(kernels(model), kernels(live), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    with pytest.raises(ValueError, match="choose another directory"):
+        compress(trained, compression, **{**given, "recorded": None})
+
+
 def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_path):
     compression = Compression(0.5, epochs=1, batch_size=256, augment=False, taught=True)
     arguments = {"data": data, "directory": tmp_path, "verbose": 0}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.recipes import RECIPES, Comparison, Compression, CompressionComparison, Student
+from kdzoo.recipes import RECIPES, Comparison, Compression, CompressionComparison, Student, compress
 from kdzoo.recipes.comparison import directory_name
 from kdzoo.recipes.fitting import Fitting, record
 
@@ -140,6 +140,26 @@ def test_compressed_students_are_measured_as_files(tmp_path):
         dataclasses.replace(COMPRESSION, kinds=kinds).run(home, verbose=0)
     with pytest.raises(ValueError, match=r"prune=2\.0"):
         dataclasses.replace(COMPRESSION, kinds={"all": Compression(2.0)}).run(tmp_path / "no")
+
+
+@pytest.mark.tensorflow
+def test_compressing_takes_the_answers_that_the_student_learned_from(tmp_path, monkeypatch):
+    comparison = dataclasses.replace(COMPRESSION.comparison, augment_student=True, views=1)
+    kinds = {"half": Compression(prune=0.5, epochs=1, taught=True)}
+    given, original = [], compress.compress
+
+    def spy(*args, **options):
+        given.append(options["recorded"].views)
+        return original(*args, **options)
+
+    monkeypatch.setattr("kdzoo.recipes.compress.compress", spy)
+    dataclasses.replace(COMPRESSION, comparison=comparison, kinds=kinds).run(
+        tmp_path / "compressed", verbose=0
+    )
+    assert given == [1]
+    assert [path.parent for path in tmp_path.rglob("index.json")] == [
+        tmp_path / "small" / "recorded_teacher"
+    ]
 
 
 def test_the_paper_is_quoted_for_kinds_that_there_are():
