@@ -6,24 +6,33 @@ import pathlib
 
 import numpy as np
 
+from kdzoo.data.asking import LOGITS, Asking, fingerprint_of_model, is_alike
 from kdzoo.data.augmentation import Augmentation
+from kdzoo.utils import first_line
 
 FORMAT = 1
 INDEX = "index.json"
-LOGITS, LARGEST, PLACES, REST = "logits", "largest_logits", "largest_classes", "rest"
+LARGEST, PLACES, REST = "largest_logits", "largest_classes", "rest"
 SMALL_RECORD = 1 << 10
 """Records of fewer bytes share blocks in their files, and are read a view at a time."""
 
-WORDS = {"data": "data set", "fields": "kind or of other layers", "format": "version of kdzoo"}
+WORDS = {
+    "examples_a_shard": "version of kdzoo",
+    "data": "data set",
+    "fields": "kind or of other layers",
+    "format": "version of kdzoo",
+    "probe": "teacher",
+}
 
 
-def with_recorded_teacher(data, directory, teacher=None):
+def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None):
     """Joins a split and the record of a teacher's answers to it.
 
     Args:
         data: The `kdzoo.data.Split` that was recorded.
         directory: What `record_teacher` wrote.
         teacher: The teacher, to make sure that the record is of it; not looked at when None.
+        teacher_transform: What it was recorded with, if anything; looked at with the teacher.
 
     Returns:
         A `RecordedSplit`, whose `batches` carry the answers, for a `Distiller` with `teacher=None`.
@@ -35,12 +44,7 @@ def with_recorded_teacher(data, directory, teacher=None):
     directory = pathlib.Path(directory)
     if not (directory / INDEX).is_file():
         raise FileNotFoundError(f"Expected the record of a teacher. Received: {directory}")
-    index = json.loads((directory / INDEX).read_text())
-    if index.get("format") != FORMAT:
-        raise ValueError(
-            f"Expected a record in format {FORMAT}. Received: {directory} in format "
-            f"{index.get('format')!r}; record again, or take the kdzoo that wrote it."
-        )
+    index = read_index(directory / INDEX)
     if not index["complete"]:
         raise ValueError(
             f"Expected a complete record. Received: {directory}, which was broken off; call "
@@ -49,12 +53,15 @@ def with_recorded_teacher(data, directory, teacher=None):
     checks = {"data": fingerprint_of_data(data)}
     if teacher is not None:
         checks["teacher"] = fingerprint_of_model(teacher)
-    for name, value in checks.items():
-        if index[name] != value:
-            raise ValueError(
-                f"Expected the record of this {WORDS.get(name, name)}. Received: {directory}, a "
-                "record of another one."
-            )
+    others = [name for name, value in checks.items() if index[name] != value]
+    if teacher is not None and not others:
+        probe = Asking(teacher, transform=teacher_transform).probe(data)
+        others = [] if is_alike(index["probe"], probe) else ["probe"]
+    for name in others:
+        raise ValueError(
+            f"Expected the record of this {WORDS.get(name, name)}. Received: {directory}, a "
+            "record of another one."
+        )
     for name, shard in index["shards"].items():
         path = directory / name
         if not path.is_file() or digest(path) != shard["sha256"]:
@@ -63,6 +70,41 @@ def with_recorded_teacher(data, directory, teacher=None):
                 "missing or altered; delete the directory and record again."
             )
     return RecordedSplit(data, _Record(directory, index))
+
+
+def read_index(path):
+    """Returns the index of a record, a dictionary.
+
+    Args:
+        path: The index's path.
+
+    Raises:
+        ValueError: If it is damaged, or of another version of kdzoo.
+    """
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        found, whole = index["format"], index.pop("sha256", None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"Expected {path} to be the index of a record. Received: {first_line(error)}; delete "
+            "the directory and record again."
+        ) from error
+    if found != FORMAT:
+        raise ValueError(
+            f"Expected a record in format {FORMAT}. Received: {path.parent} in format {found!r}; "
+            "record again, or take the kdzoo that wrote it."
+        )
+    if whole != checksum(index):
+        raise ValueError(
+            f"Expected {path} as it was written. Received: one that was altered; delete the "
+            "directory and record again."
+        )
+    return index
+
+
+def checksum(index):
+    """Returns the SHA-256 of an index without its own checksum."""
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
 class RecordedSplit:
@@ -208,15 +250,6 @@ def digest(path):
     """Returns the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fingerprint_of_model(model):
-    """Returns what a model's outputs depend on, its weights in their order, as a SHA-256."""
-    found = hashlib.sha256()
-    for weight in model.get_weights():
-        found.update(repr((weight.shape, str(weight.dtype))).encode())
-        found.update(np.ascontiguousarray(weight).tobytes())
-    return found.hexdigest()
 
 
 def fingerprint_of_data(split):

@@ -7,23 +7,22 @@ import pathlib
 import numpy as np
 
 from kdzoo.data import augmentation as augmentations
+from kdzoo.data.asking import LOGITS, Asking, fingerprint_of_model, is_alike
 from kdzoo.data.recorded import (
     FORMAT,
     INDEX,
     LARGEST,
-    LOGITS,
     PLACES,
     REST,
     SMALL_RECORD,
     WORDS,
+    checksum,
     digest,
     fingerprint_of_data,
-    fingerprint_of_model,
+    read_index,
     record_type,
 )
 from kdzoo.utils import atomic_path, positive_integer
-
-_SHARD_BYTES = 64 << 20
 
 
 def record_teacher(
@@ -83,9 +82,10 @@ def record_teacher(
         )
     if dtype not in ("float16", "float32"):
         raise ValueError(f"Expected dtype 'float16' or 'float32'. Received: dtype={dtype!r}")
-    ask = _Asking(teacher, list(layers), teacher_transform)
-    answer = ask(data, np.arange(1), None, 0, 0)
+    ask = Asking(teacher, list(layers), teacher_transform)
+    answer = ask(data, np.arange(1))
     fields, classes = _fields(answer, top_k, dtype), answer[LOGITS].shape[-1]
+    size = _examples_a_shard(fields)
     settings = {
         "format": FORMAT,
         "teacher": fingerprint_of_model(teacher),
@@ -97,11 +97,12 @@ def record_teacher(
         "top_k": top_k,
         "classes": classes,
         "fields": [[name, list(shape), kind] for name, shape, kind in fields],
+        "examples_a_shard": size,
+        "probe": ask.probe(data),
     }
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     shards = _begun(directory, settings)
-    size = _examples_a_shard(fields, batch_size)
     for view in range(views):
         for start in range(0, len(data), size):
             name = f"view-{view:04}-from-{start:08}.arrayrecord"
@@ -118,44 +119,6 @@ def record_teacher(
             _write_index(directory, settings, shards, complete=False)
     _write_index(directory, settings, shards, complete=True)
     return directory
-
-
-class _Asking:
-    """Asks a teacher about some examples of a split in one of its views."""
-
-    def __init__(self, teacher, layers, transform):
-        self.transform = transform
-        self.model = _asked(teacher, layers)
-
-    def __call__(self, data, indices, augmentation, seed, view):
-        """Returns name -> array: the logits and, by its path, the output of each layer."""
-        images, _ = data.examples(indices)
-        if augmentation is not None:
-            images = augmentation(images, indices, seed, view)
-        images = data.to_float(images)
-        if self.transform is not None:
-            import keras
-
-            images = keras.ops.convert_to_numpy(self.transform(images))
-        return self.model.predict_on_batch(images)
-
-
-def _asked(teacher, layers):
-    """Returns a model that gives the teacher's logits and, by its path, each layer's output."""
-    import keras
-
-    from kdzoo import taps
-
-    class Asked(keras.Model):
-        def call(self, images):
-            with taps.tapping(teacher, layers) as tapped:
-                logits = teacher(images, training=False)
-            answer = {LOGITS: logits, **tapped}
-            return {name: keras.ops.cast(each, "float32") for name, each in answer.items()}
-
-    model = Asked(name="asked")
-    model.teacher = teacher  # So that its variables are known.
-    return model
 
 
 def _fields(answer, top_k, dtype):
@@ -177,10 +140,9 @@ def _fields(answer, top_k, dtype):
     return fields + others
 
 
-def _examples_a_shard(fields, batch_size):
-    """How many examples go into a file: whole batches, of about 64 MB."""
-    batches = _SHARD_BYTES // (batch_size * record_type(fields).itemsize)
-    return batch_size * max(1, batches)
+def _examples_a_shard(fields):
+    """How many examples go into a file of about 64 MB."""
+    return max(1, (64 << 20) // record_type(fields).itemsize)
 
 
 def _pack(answer, fields, top_k):
@@ -228,6 +190,7 @@ def _write(path, records):
 
 def _write_index(directory, settings, shards, complete):
     content = {**settings, "complete": complete, "shards": shards}
+    content["sha256"] = checksum(content)
     with atomic_path(directory / INDEX) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -237,9 +200,10 @@ def _begun(directory, settings):
     path = directory / INDEX
     if not path.exists():
         return {}
-    found = json.loads(path.read_text())
+    found = read_index(path)
     for name, value in json.loads(json.dumps(settings)).items():
-        if found.get(name) != value:
+        same = is_alike(found[name], value) if name == "probe" else found[name] == value
+        if not same:
             raise ValueError(
                 f"Expected a new directory, or the record of this teacher. Received: {directory}, "
                 f"a record of another {WORDS.get(name, name)}"

@@ -96,7 +96,7 @@ class _Step:
 
     def _identity(self, model):
         """What a checkpoint is recognized by: the settings, the models and the data."""
-        from kdzoo.data.recorded import fingerprint_of_model
+        from kdzoo.data.asking import fingerprint_of_model
 
         teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
         return {

@@ -1,0 +1,73 @@
+"""Asking a teacher about examples of a split, and telling teachers apart by what they answer."""
+
+import hashlib
+
+import numpy as np
+
+LOGITS = "logits"
+_PROBES = 4  # Examples by whose answers a teacher is recognized.
+
+
+class Asking:
+    """Asks a teacher about some examples of a split in one of its views.
+
+    Args:
+        teacher: A `keras.Model` that gives logits.
+        layers: Paths of the layers whose outputs are wanted too.
+        transform: From a batch of images to what the teacher takes; None for the images.
+    """
+
+    def __init__(self, teacher, layers=(), transform=None):
+        self.transform = transform
+        self.model = _asked(teacher, layers)
+
+    def __call__(self, data, indices, augmentation=None, seed=0, view=0):
+        """Returns name -> array: the logits and, by its path, the output of each layer."""
+        images, _ = data.examples(indices)
+        if augmentation is not None:
+            images = augmentation(images, indices, seed, view)
+        images = data.to_float(images)
+        if self.transform is not None:
+            import keras
+
+            images = keras.ops.convert_to_numpy(self.transform(images))
+        return self.model.predict_on_batch(images)
+
+    def probe(self, data):
+        """Returns the logits of the first examples, a list, as an index keeps them."""
+        return self(data, np.arange(min(_PROBES, len(data))))[LOGITS].tolist()
+
+
+def _asked(teacher, layers):
+    """Returns a model that gives the teacher's logits and, by its path, each layer's output."""
+    import keras
+
+    from kdzoo import taps
+
+    class Asked(keras.Model):
+        def call(self, images):
+            with taps.tapping(teacher, layers) as tapped:
+                logits = teacher(images, training=False)
+            answer = {LOGITS: logits, **tapped}
+            return {name: keras.ops.cast(each, "float32") for name, each in answer.items()}
+
+    model = Asked(name="asked")
+    model.teacher = teacher  # So that its variables are known.
+    return model
+
+
+def is_alike(probe, other):
+    """Whether two probes are of one teacher: equal up to roundings, also in half precision."""
+    probe, other = np.asarray(probe, "float64"), np.asarray(other, "float64")
+    if probe.shape != other.shape:
+        return False
+    return bool(np.abs(probe - other).max(initial=0) <= 0.02 * np.abs(probe).max(initial=0))
+
+
+def fingerprint_of_model(model):
+    """Returns the SHA-256 of a model's weights in their order."""
+    found = hashlib.sha256()
+    for weight in model.get_weights():
+        found.update(repr((weight.shape, str(weight.dtype))).encode())
+        found.update(np.ascontiguousarray(weight).tobytes())
+    return found.hexdigest()
