@@ -10,6 +10,10 @@ import sys
 import tempfile
 
 
+class UnknownNameError(ValueError):
+    """A name that is not known; `unknown_name` makes it."""
+
+
 def unknown_name(kind, name, known, examples=None):
     """Returns the error for a name that is not known, with the nearest one that is.
 
@@ -20,12 +24,12 @@ def unknown_name(kind, name, known, examples=None):
         examples: The names to list where none is near, if `known` are too many; None lists all.
 
     Returns:
-        A `ValueError`, to be raised by the caller.
+        An `UnknownNameError`, a `ValueError`, to be raised by the caller.
 
     Example:
 
     >>> unknown_name("model", "separable_05", ["mlp_800", "separable_050"])
-    ValueError("Unknown model: 'separable_05'. Did you mean 'separable_050'?")
+    UnknownNameError("Unknown model: 'separable_05'. Did you mean 'separable_050'?")
     """
     known, text = sorted(known), str(name)
 
@@ -35,11 +39,13 @@ def unknown_name(kind, name, known, examples=None):
 
     nearest = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
     remedy = f"Choose from: {', '.join(known)}."
-    if examples is not None:
+    if not known:
+        remedy = "There is none yet."
+    elif examples is not None:
         remedy = f"There are {len(known)}, among them: {', '.join(examples)}."
     if nearest:
         remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
-    return ValueError(f"Unknown {kind}: {name!r}. {remedy}")
+    return UnknownNameError(f"Unknown {kind}: {name!r}. {remedy}")
 
 
 def first_line(error):

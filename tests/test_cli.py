@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.cli import files, listing, main
+from kdzoo.cli import files, listing, main, terminal
 from kdzoo.zoo import manifest, pretrained
 from kdzoo.zoo.manifest import File
 
@@ -106,6 +106,13 @@ class TestList:
         assert set(kdzoo.list_models("resnet")) <= set(words)
         assert not set(kdzoo.list_models("mlp")) & set(words)
 
+    def test_a_damaged_manifest_is_no_empty_list(self, tmp_path, monkeypatch, capsys):
+        (tmp_path / "manifest.json").write_text('{"vers')
+        monkeypatch.setattr(manifest, "weights_directory", lambda: tmp_path)
+        for arguments in (["list"], ["list", "--dataset", "mnist"], ["list", "pretrained"]):
+            assert main(arguments) == 1
+            assert "to be a manifest" in capsys.readouterr().err
+
 
 class TestNames:
     """What Python does by name, the command line does too."""
@@ -151,6 +158,35 @@ class TestNames:
         assert re.search(r"parameters +30,130", out)
         size = kdzoo.zoo.manifest.find("fitnet_mnist/mnist").files["weights"].bytes
         assert re.search(rf"bytes +{size:,}", out)
+
+    def test_brackets_in_a_path_are_no_markup(self, tmp_path, capsys):
+        path = tmp_path / "[bold]" / "x[a].keras"
+        path.parent.mkdir()
+        kdzoo.create("mlp_2x64", 10, (8, 8, 1)).save(path)
+        assert main(["evaluate", str(path), "digits"]) == 0
+        found = "".join(capsys.readouterr().out.split())  # However a narrow terminal wraps it.
+        assert f"{path}ondigits" in found
+
+    def test_the_table_of_a_recipe_names_each_architecture(self, capsys):
+        from kdzoo.cli.train import _table
+        from kdzoo.recipes import Comparison, Student
+
+        students = {"a": Student(architecture="lenet_5"), "b": Student(arguments={"width": 1})}
+        recipe = Comparison("mnist", "maxout_mnist", "separable_025", 1, 1, students=students)
+        row = {"parameters": 1, "seconds": 1.0, "test_errors": 1}
+        kinds = ("teacher", "a", "b")
+        terminal.show(
+            _table(
+                {
+                    "settings": dataclasses.asdict(recipe),
+                    "summary": {kind: {"mean": 0.5} for kind in kinds},
+                    "rows": [{"kind": kind, **row} for kind in kinds],
+                }
+            )
+        )
+        out = capsys.readouterr().out
+        for name in ("teacher: maxout_mnist ", "a: lenet_5 ", "b: separable_025 (width=1)"):
+            assert name in out
 
     @pytest.mark.tensorflow
     def test_the_file_of_a_compressed_model_serves_by_name(self, tmp_path, monkeypatch, capsys):

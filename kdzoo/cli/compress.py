@@ -128,7 +128,9 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
 
 
 def _is_ours(warning):
-    return issubclass(warning.category, UserWarning) and "kdzoo" in warning.filename.split("/")
+    package = pathlib.Path(__file__).parents[1]
+    is_within = package in pathlib.Path(warning.filename).parents
+    return issubclass(warning.category, UserWarning) and is_within
 
 
 def _compression(given, prune, quantize, teacher):

@@ -200,7 +200,8 @@ def stem(path):
 
 def _is_name(path):
     """Whether this is no file but, as `"mlp_2x800/mnist"`, has the form of a name."""
-    return not path.suffix and len(path.parts) > 1 and not path.is_absolute()
+    has_form = not path.suffix and len(path.parts) > 1 and not path.is_absolute()
+    return has_form and not path.exists()
 
 
 def _file_of_pretrained(name, wants_tflite):

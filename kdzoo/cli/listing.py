@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from kdzoo.cli import terminal
-from kdzoo.utils import unknown_name
+from kdzoo.utils import UnknownNameError, unknown_name
 
 
 def list_names(
@@ -39,7 +39,7 @@ def list_names(
     for make in shown.values():
         try:
             tables.append(make(**filters))
-        except ValueError as error:  # A family of which nothing is pretrained, say.
+        except UnknownNameError as error:  # A family of which nothing is pretrained, say.
             refused.append(error)
     if not tables:
         raise refused[0]

@@ -38,7 +38,7 @@ def show(renderable):
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    Console(width=width, highlight=False).print(renderable)
+    Console(width=width, highlight=False, markup=False).print(renderable)
 
 
 @contextlib.contextmanager

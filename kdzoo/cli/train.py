@@ -160,9 +160,11 @@ def _table(results):
     table = terminal.table("model", ">test accuracy", *columns, ">parameters", ">seconds")
     for kind, summary in results["summary"].items():
         role = "teacher" if kind == "teacher" else "student"
-        own = settings.get("students", {}).get(kind, {}).get("arguments", {})
-        arguments = {**settings[f"{role}_arguments"], **own}
-        name = terminal.architecture(settings[role], arguments)
+        own = settings.get("students", {}).get(kind, {})
+        architecture = own.get("architecture")
+        usual = {} if architecture else settings[f"{role}_arguments"]
+        arguments = {**usual, **own.get("arguments", {})}
+        name = terminal.architecture(architecture or settings[role], arguments)
         rows = [row for row in results["rows"] if row["kind"] == kind]
         errors = " ".join(str(row["test_errors"]) for row in rows if paper)
         table.add_row(

@@ -242,6 +242,7 @@ class Comparison:
             "parameters": model.count_params(),
             **measure(model, data),
             "seconds": round(time.perf_counter() - start, 1),
+            "versions": versions(),
             "history": history,
         }
         write_json(finished, {**row, "settings": settings})

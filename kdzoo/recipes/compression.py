@@ -74,6 +74,22 @@ class Compression:
         checks.share(self.student_loss_weight)
         check_sparse(self.sparse, "int8" if self.quantize == "qat" else self.quantize)
 
+    def in_words(self):
+        """Returns what it makes of a model, e.g. `"int8, trained aware of it by its teacher"`."""
+        by = " by its teacher" if self.taught else ""
+        parts = []
+        if self.prune == TWO_OF_FOUR:
+            parts.append(f"two of four weights zero, trained again{by}")
+        elif self.prune is not None:
+            parts.append(f"{self.prune:.0%} of the weights in kernels zero, trained again{by}")
+        if self.cluster is not None:
+            parts.append(f"{self.cluster} values in each kernel, trained again{by}")
+        if self.quantize == "qat":
+            parts.append(f"int8, trained aware of it{by}")
+        elif self.quantize is not None:
+            parts.append(f"{self.quantize} after training")
+        return "; ".join(parts)
+
     @property
     def steps(self):
         """The trainings that are made, in order: of `"prune"`, `"cluster"` and `"quantize"`."""

@@ -127,7 +127,11 @@ class CompressionComparison:
         results = {
             "settings": dataclasses.asdict(self),
             "summary": {kind: _summarize(rows, kind) for kind in (FLOAT, *self.kinds)},
-            "examples": {"train": len(data.train), "test": len(data.test)},
+            "examples": {
+                part: len(getattr(data, part))
+                for part in ("train", "validation", "test")
+                if getattr(data, part) is not None
+            },
             "data_version": data.version,
             "versions": versions(),
             "rows": rows,
@@ -181,6 +185,7 @@ class CompressionComparison:
             **measure_file(written.path, model, data),
             **measure_compression(plain_copy(model) or model),
             "seconds": round(time.perf_counter() - start, 1),
+            "versions": versions(),
             "history": history,
         }
         write_json(finished, {**row, "settings": settings})

@@ -58,6 +58,7 @@ def publish(entry, run, directory, data_dir=None):
     files, measured = {"weights": file}, source.accuracies(accuracy)
     if source.is_compressed:
         files["tflite"], more = _ship_file(source, directory)
+        more["bytes"] = {"weights": file.bytes, **more["bytes"]}
     else:
         more = _measure_as_files(model, source, directory / file.file)
     measured = {
@@ -169,8 +170,14 @@ class _Source:
             "examples": examples["train"],
             "held_out": examples.get("validation", 0),
             "data_version": self.results["data_version"],
-            "versions": self.results["versions"],
+            "versions": self._versions(),
+            **({"form": self.recipe.kinds[kind].in_words()} if self.is_compressed else {}),
         }
+
+    def _versions(self):
+        """Those that trained the shipped model; of older results, those that wrote them."""
+        row = next(row for row in self.rows(self.entry.kind) if row["seed"] == self.seed)
+        return row.get("versions", self.results["versions"])
 
     def _is_taught(self):
         if self.entry.kind == "teacher":

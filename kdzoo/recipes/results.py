@@ -41,14 +41,16 @@ def summarize(rows, kind):
 
 
 def versions():
-    """Returns name -> version of the packages that a result depends on, where installed."""
+    """Returns name -> version of the packages that a result depends on, and Keras's backend."""
+    import keras
+
     found = {}
     for package in ("kdzoo", "keras", "tensorflow", "jax", "tensorflow-datasets", "numpy"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return {**found, "backend": keras.config.backend()}
 
 
 def write_json(path, content):

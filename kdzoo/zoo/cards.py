@@ -75,6 +75,7 @@ def write_card(row):
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in figures(row)),
         "",
+        *([] if "tflite" in row.files else [_CONVERTED, ""]),
         "```python",
         "import kdzoo",
         "",
@@ -103,22 +104,33 @@ def write_card(row):
     return "\n".join(lines)
 
 
+_CONVERTED = (
+    "The `.tflite` files are what `kdzoo.export.to_litert` makes of it, the int8 one after "
+    "training; they do not ship."
+)
+
+
 def figures(row):
     """Yields (what, value) of a `Pretrained` as its card says it, both strings."""
-    measured = row.measured
+    measured, is_file = row.measured, "tflite" in row.files
     accuracy = measured["accuracy"]
-    yield "accuracy of the shipped weights", f"{_percent(accuracy['shipped'])} of the test images"
-    yield "over seeds", _spread(accuracy)
-    if measured.get("alone"):
-        same = ", same budget" if row.training.get("alone_epochs") == row.training["epochs"] else ""
-        yield f"the same network alone{same}", _spread(measured["alone"])
-    if measured.get("float"):
+    weights = f"{_percent(accuracy['shipped'])} of the test images"
+    if is_file:
+        file = f"{_percent(measured['tflite_accuracy'])} of the test images"
+        yield "accuracy of the shipped `.tflite` file", file
+        yield "of such files over seeds", _spread(accuracy)
+        yield "accuracy of the shipped weights, as a Keras model", weights
         yield "the float32 model it was made from", _percent(measured["float"])
-    if measured.get("tflite_accuracy") is not None:
-        yield "accuracy of the `.tflite` file", _percent(measured["tflite_accuracy"])
+    else:
+        yield "accuracy of the shipped weights", weights
+        yield "over seeds", _spread(accuracy)
+    if measured.get("alone"):
+        epochs = row.training["alone_epochs"]
+        budget = "same budget" if epochs == row.training["epochs"] else f"{epochs} epochs"
+        yield f"the same network alone, {budget}", _spread(measured["alone"])
     yield "parameters", f"{measured['parameters']:,}"
-    if measured.get("sparsity"):
-        yield "of these at zero", _percent(measured["sparsity"])
+    if round(measured.get("sparsity", 0), 2):
+        yield "zeros among the weights of kernels", _percent(measured["sparsity"])
     yield "MACs", f"{measured['macs']:,}"
     for kind, size in measured["bytes"].items():
         yield f"bytes, {kind}", f"{size:,}"
@@ -128,9 +140,10 @@ def figures(row):
             f"{time['median']:.3g} ms (quartiles {time['q1']:.3g} to {time['q3']:.3g}), one "
             f"thread, {time['machine']}",
         )
+    of = ", of the file" if is_file else ""
     if measured.get("agreement") is not None:
-        yield "agreement with the teacher", _percent(measured["agreement"])
-    yield "expected calibration error, 15 bins", _percent(measured["calibration_error"])
+        yield f"agreement with the teacher{of}", _percent(measured["agreement"])
+    yield f"expected calibration error, 15 bins{of}", _percent(measured["calibration_error"])
 
 
 def table(rows):

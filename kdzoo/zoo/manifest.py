@@ -1,5 +1,6 @@
 """What the zoo has trained: a row for each pretrained model, read from `manifest.json`."""
 
+import copy
 import dataclasses
 import functools
 import importlib.resources
@@ -10,6 +11,15 @@ from kdzoo.utils import atomic_path, first_line, unknown_name
 from kdzoo.zoo.weights import check_within
 
 VERSION = 1  # Of the manifest's own form.
+ROLES = ("teacher", "student")
+# What lists and cards ask rows for, and of which kind it is.
+_ROW = {"name": str, "architecture": str, "arguments": dict, "dataset": str, "classes": int}
+_ROW |= {"input_shape": list, "labels": list, "training": dict, "measured": dict}
+_TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds": list}
+_TRAINING |= {"examples": int, "held_out": int, "data_version": str, "versions": dict}
+_MEASURED = {"accuracy": dict, "parameters": int, "macs": int, "bytes": dict, "latency_ms": dict}
+_MEASURED |= {"calibration_error": float}
+_ACCURACY = {"mean": float, "std": float, "by_seed": dict, "shipped": float}
 _PACKAGE = "kdzoo.zoo_weights"
 
 
@@ -91,7 +101,9 @@ def read_manifest(directory=None):
             "name the directory that holds one."
         )
     check_within(path, path.parent)
-    return dict(_rows(path, path.stat().st_mtime_ns))
+    state = path.stat()
+    # Copied, as rows consist of dictionaries, which whoever asked for them may change.
+    return copy.deepcopy(_rows(path, (state.st_mtime_ns, state.st_size, state.st_ino)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -99,11 +111,11 @@ def _rows(path, _):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"Expected {path} to be a manifest of pretrained models. Received: {first_line(error)}"
         ) from error
-    if version != VERSION:
+    if version != VERSION or isinstance(version, bool):
         raise ValueError(
             f"Expected {path} to be a manifest of version {VERSION}. Received: "
             f"version={version!r}, which another kdzoo wrote; update kdzoo."
@@ -112,7 +124,10 @@ def _rows(path, _):
         rows = [_row(each) for each in content["models"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"Expected whole rows in {path}. Received: {first_line(error)}") from error
-    return {row.name: row for row in rows}
+    found = {row.name: row for row in rows}
+    if len(found) < len(rows):
+        raise ValueError(f"Expected every row of {path} once. Received: two of one name.")
+    return found
 
 
 def find(name, directory=None):
@@ -147,14 +162,16 @@ def list_pretrained(dataset=None, family=None, directory=None):
         ValueError: If there is nothing of that data set or family; the nearest is suggested.
     """
     rows = read_manifest(directory).values()
-    for kind, wanted, known in (
-        ("data set", dataset, {row.dataset for row in rows}),
-        ("family", family, {row.family for row in rows}),
-    ):
-        if wanted is not None and wanted not in known:
+    for kind, wanted, field in (("data set", dataset, "dataset"), ("family", family, "family")):
+        if wanted is None:
+            continue
+        known = {getattr(row, field) for row in rows}
+        if wanted not in known:
             raise unknown_name(f"{kind} with pretrained models", wanted, known)
     return [
-        row.name for row in rows if dataset in (None, row.dataset) and family in (None, row.family)
+        row.name
+        for row in rows
+        if dataset in (None, row.dataset) and (family is None or row.family == family)
     ]
 
 
@@ -179,17 +196,24 @@ def _row(fields):
         _check(file.bytes, int)
         if pathlib.PurePath(file.file).name != file.file or "\\" in file.file:
             raise ValueError(f"a file elsewhere, {file.file!r}")
-    for name, kind in (("name", str), ("architecture", str), ("arguments", dict), ("dataset", str)):
-        _check(fields[name], kind)
-    for name, kind in (("classes", int), ("input_shape", list), ("labels", list)):
-        _check(fields[name], kind)
-    for part in (fields["training"], fields["measured"]):
-        _check(part, dict)
+    _check_fields(fields, _ROW)
+    _check_fields(fields["training"], _TRAINING)
+    _check_fields(fields["measured"], _MEASURED)
+    accuracy = fields["measured"]["accuracy"]
+    _check_fields(accuracy, _ACCURACY)
     if "weights" not in files:
         raise ValueError(f"a model without weights, {fields['name']!r}")
     if len(fields["labels"]) != fields["classes"]:
         raise ValueError(f"{len(fields['labels'])} labels for {fields['classes']} classes")
-    _check(fields["measured"]["accuracy"]["shipped"], float)
+    for label in fields["labels"]:
+        _check(label, str)
+    if fields["role"] not in ROLES:
+        raise ValueError(f"the role {fields['role']!r}")
+    if not 0 <= accuracy["shipped"] <= 1:
+        raise ValueError(f"an accuracy of {accuracy['shipped']!r}")
+    given = {"name", "classes", "input_shape"} & fields["arguments"].keys()
+    if given:
+        raise ValueError(f"{sorted(given)[0]!r} among the arguments")
     values = {
         "files": files,
         "input_shape": tuple(fields["input_shape"]),
@@ -198,6 +222,11 @@ def _row(fields):
     return Pretrained(**{**fields, **values})
 
 
+def _check_fields(part, kinds):
+    for name, kind in kinds.items():
+        _check(part[name], kind)
+
+
 def _check(value, kind):
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{value!r} where a {kind.__name__} belongs")

@@ -159,7 +159,7 @@ def pair(name):
     >>> pair("cifar10_separable_050").student
     'separable_050'
     """
-    if name not in _PAIRS:
+    if not isinstance(name, str) or name not in _PAIRS:
         raise unknown_name("pair", name, _PAIRS)
     return _PAIRS[name]
 

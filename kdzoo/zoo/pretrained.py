@@ -3,6 +3,7 @@
 import concurrent.futures
 import pathlib
 
+from kdzoo.utils import first_line
 from kdzoo.zoo import weights
 from kdzoo.zoo.manifest import find, weights_directory
 from kdzoo.zoo.registry import create
@@ -40,9 +41,20 @@ def load(name, classes=None, directory=None):
     fresh = () if classes is None else ("logits",)
     with concurrent.futures.ThreadPoolExecutor(1) as beside:  # Hashing leaves Python to others.
         checked = beside.submit(content, row, "weights", directory)
-        model = create(row.architecture, head, row.input_shape, **row.arguments)
+        model = _create(row, head)
         weights.load_weights(model, checked.result(), f"{name!r}", fresh)
     return model
+
+
+def _create(row, classes):
+    """The architecture of a row, fresh."""
+    try:
+        return create(row.architecture, classes, row.input_shape, **row.arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected arguments that {row.architecture!r} takes. Received: those of {row.name!r} "
+            f"in the manifest: {first_line(error)}"
+        ) from error
 
 
 def tflite(name, directory=None):

@@ -128,7 +128,7 @@ def architecture(name):
     Raises:
         ValueError: If there is no such model; the nearest is suggested.
     """
-    if name not in _ARCHITECTURES:
+    if not isinstance(name, str) or name not in _ARCHITECTURES:
         raise unknown_name("model", name, _ARCHITECTURES)
     return _ARCHITECTURES[name]
 

@@ -7,7 +7,7 @@ import sys
 
 import kdzoo
 from kdzoo.zoo.cards import table, write_card
-from kdzoo.zoo.manifest import find, read_manifest
+from kdzoo.zoo.manifest import File, find, read_manifest
 
 ROOT = pathlib.Path(kdzoo.__file__).parents[1]
 NAME = "mlp_2x64/mnist"
@@ -35,9 +35,38 @@ def test_a_card_says_what_the_manifest_says(zoo):
     other = dataclasses.replace(row, measured={**row.measured, "parameters": 7})
     assert "| parameters | 7 |" in write_card(other)
     longer = dataclasses.replace(row, training={**row.training, "epochs": 7})
-    assert "| the same network alone | 40.00" in write_card(longer)
+    assert "| the same network alone, 2 epochs | 40.00" in write_card(longer)
     elsewhere = dataclasses.replace(row, dataset="my_photos")
     assert "on my_photos" in write_card(elsewhere)
+
+
+def test_the_card_of_a_compressed_model_says_what_each_figure_is_of(zoo):
+    row = find(NAME, zoo)
+    file = {"tflite_accuracy": 0.48, "float": 0.505, "sparsity": 0.8004}
+    compressed = dataclasses.replace(
+        row,
+        files={**row.files, "tflite": File("file.tflite", "0" * 64, 77)},
+        training={**row.training, "form": "80% of the weights in kernels zero"},
+        measured={**row.measured, **file, "bytes": {"weights": 99, ".tflite": 77}},
+    )
+    lines = write_card(compressed).splitlines()
+    for line in (
+        "| accuracy of the shipped `.tflite` file | 48.00 % of the test images |",
+        "| of such files over seeds | 50.00 ± 1.00 % (2 seeds) |",
+        "| accuracy of the shipped weights, as a Keras model | 49.00 % of the test images |",
+        "| the float32 model it was made from | 50.50 % |",
+        "| zeros among the weights of kernels | 80.04 % |",
+        "| bytes, weights | 99 |",
+        "| bytes, .tflite | 77 |",
+        "| agreement with the teacher, of the file | 75.00 % |",
+        "| expected calibration error, 15 bins, of the file | 1.23 % |",
+        'path = kdzoo.zoo.tflite("mlp_2x64/mnist")',
+    ):
+        assert line in lines
+    assert "A student on MNIST, 80% of the weights in kernels zero." in lines[2]
+    assert not any("do not ship" in line for line in lines)
+    one_zero = {**compressed.measured, "sparsity": 0.001}
+    assert "zeros among" not in write_card(dataclasses.replace(compressed, measured=one_zero))
 
 
 def test_the_table(zoo):

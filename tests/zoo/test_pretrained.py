@@ -228,6 +228,8 @@ def test_a_manifest_that_names_files_elsewhere(name, zoo):
         ("[1, 2]", "list indices"),
         ('{"models": []}', "version"),
         ('{"version": 2, "models": []}', "version=2, which another kdzoo wrote; update kdzoo"),
+        ('{"version": true, "models": []}', "version=True"),
+        ("[" * 100_000, "recursion"),
         ('{"version": 1}', "whole rows"),
         ('{"version": 1, "models": [{"name": "x"}]}', "whole rows"),
     ],
@@ -243,6 +245,17 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
     ("change", "message"),
     [
         (lambda row: row["files"]["weights"].update(sha256=5), "5 where a str belongs"),
+        (lambda row: row.update(training={}), "'recipe'"),
+        (lambda row: row["measured"].pop("parameters"), "'parameters'"),
+        (lambda row: row["measured"].update(macs=True), "True where a int belongs"),
+        (lambda row: row["measured"]["accuracy"].update(shipped=7.5), "an accuracy of 7.5"),
+        (lambda row: row.update(labels=[1, 2, 3]), "1 where a str belongs"),
+        (lambda row: row.update(role=5), "the role 5"),
+        (lambda row: row.update(arguments={"name": "x"}), "'name' among the arguments"),
+        (
+            lambda row: row.update(arguments={"widht": 1}),
+            "Expected arguments that 'mlp_2x64' takes",
+        ),
         (lambda row: row["files"]["weights"].update(bytes="12"), "'12' where a int belongs"),
         (lambda row: row.update(files=[1]), "whole rows"),
         (lambda row: row.update(files={}), "a model without weights"),
@@ -268,6 +281,8 @@ def test_a_manifest_that_is_a_link_elsewhere(zoo, tmp_path):
 
 
 def test_what_was_read_is_not_shared(zoo):
+    read_manifest(zoo)[NAME].measured["accuracy"]["shipped"] = 0.1
+    assert read_manifest(zoo)[NAME].measured["accuracy"]["shipped"] == 0.49
     read_manifest(zoo).clear()
     assert list(read_manifest(zoo)) == [NAME]
     with pytest.raises(ValueError, match="Unknown pretrained model"):
