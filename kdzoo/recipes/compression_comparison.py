@@ -113,10 +113,10 @@ class CompressionComparison:
         teacher = keras.saving.load_model(home / directory_name("teacher", 0) / "model.keras")
         options = {"verbose": verbose, "callbacks": callbacks}
         if comparison.views and any(compression.taught for compression in self.kinds.values()):
-            from kdzoo.recipes.fitting import RECORD, Fitting
+            from kdzoo.recipes.fitting import Fitting
 
             fitting = Fitting(comparison, self.start, self.seeds[0], data, teacher)
-            options["recorded"] = fitting.recorded(home / RECORD)
+            options["recorded"] = fitting.recorded(home)
         rows = []
         for seed in self.seeds:
             path = home / directory_name(self.start, seed) / "model.keras"

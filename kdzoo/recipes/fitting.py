@@ -167,27 +167,29 @@ class Fitting:
         """Returns the training images with the answers that the teacher gave to augmented views.
 
         Args:
-            directory: Where they are kept; what is missing there is asked first.
+            directory: The recipe's, where they are kept; what is missing is asked first.
 
         Returns:
             A `kdzoo.data.RecordedSplit`.
         """
         from kdzoo.data import record_teacher, with_recorded_teacher
 
-        augmentation = usual_augmentation(self.data.name)
+        layers, augmentation = self.student.teacher_layers, usual_augmentation(self.data.name)
+        # A record of its own for each set of layers: a student of logits alone reads no more.
+        home = directory / "-".join((RECORD, *(layer.replace("/", "_") for layer in layers)))
         record_teacher(
             self._teacher_beside_the_student(),
             self.data.train,
-            directory,
+            home,
             self.recipe.views if augmentation else 1,
-            layers=self.student.teacher_layers,
+            layers=layers,
             augmentation=augmentation,
         )
-        return with_recorded_teacher(self.data.train, directory)
+        return with_recorded_teacher(self.data.train, home)
 
     def _recorded_batches(self):
         """As `_batches`, with those answers."""
-        recorded = self.recorded(self.home / RECORD)
+        recorded = self.recorded(self.home)
         options = {"seed": self.seed, "indices": self.student.needs_indices}
         return lambda epoch: recorded.batches(
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options

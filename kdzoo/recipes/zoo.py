@@ -10,6 +10,7 @@ TensorFlow, and the same command goes on there.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 
@@ -50,39 +51,42 @@ ENTRIES = (
 
 
 def estimate(entries, runs):
-    """Yields (recipe, stages left, seconds that those took last time or None) of what is left.
+    """Yields (recipe, its stages that are left, seconds of those that have been timed).
+
+    What several recipes start from is counted for the first of them.
 
     Args:
         entries: The `Entry`s that are wanted.
         runs: Directory with a directory of each recipe's run.
     """
+    counted = set()  # Recipes of compression start from stages of another.
     for name in dict.fromkeys(entry.recipe for entry in entries):
-        recipe, left = RECIPES[name], []
-        if isinstance(recipe, CompressionComparison):
-            kinds = (FLOAT, *recipe.kinds)
-            left += _left(recipe.base, _stages(recipe.comparison, recipe.seeds), runs)
-            stages = [(kind, seed) for seed in recipe.seeds for kind in kinds]
-        else:
-            stages = _stages(recipe, recipe.seeds)
-        left += _left(name, stages, runs)
-        yield name, len(left), None if None in left else sum(left)
+        left = [
+            stage
+            for stage in dict.fromkeys(_stages(name))
+            if stage not in counted
+            and not (runs / stage[0] / directory_name(*stage[1:]) / "result.json").exists()
+        ]
+        counted.update(left)
+        seconds = [_seconds(recipe).get((kind, seed)) for recipe, kind, seed in left]
+        yield name, left, [each for each in seconds if each is not None]
 
 
-def _stages(recipe, seeds):
-    """(kind, seed) of every model that a `Comparison` trains."""
-    return [("teacher", 0)] + [(kind, seed) for seed in seeds for kind in recipe.kinds]
+def _stages(name):
+    """Yields (recipe, kind, seed) of every model that a recipe makes, and those it starts from."""
+    recipe = RECIPES[name]
+    trained, base = recipe, name
+    if isinstance(recipe, CompressionComparison):
+        trained, base = recipe.comparison, recipe.base
+    yield base, "teacher", 0
+    for seed in recipe.seeds:
+        yield from ((base, kind, seed) for kind in trained.kinds)
+    if trained is not recipe:
+        for seed in recipe.seeds:
+            yield from ((name, kind, seed) for kind in (FLOAT, *recipe.kinds))
 
 
-def _left(name, stages, runs):
-    """The seconds that each unfinished stage took when it was measured; None where it was not."""
-    known = _seconds(name)
-    return [
-        known.get(stage)
-        for stage in stages
-        if not (runs / name / directory_name(*stage) / "result.json").exists()
-    ]
-
-
+@functools.cache
 def _seconds(name):
     """(kind, seed) -> seconds, of the recipe's committed results."""
     path = pathlib.Path(__file__).parent / "measured" / f"{name}.json"
@@ -93,11 +97,7 @@ def _seconds(name):
 
 
 def main(arguments=None):
-    """Trains what is missing of the zoo, and writes files and manifest.
-
-    Raises:
-        ValueError: If no entry has what `--only` asks for in its name.
-    """
+    """Trains what is missing of the zoo, and writes files and manifest."""
     parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.zoo")
     parser.add_argument("--estimate", action="store_true", help="only say what is left")
     parser.add_argument("--only", default="", help="entries with this in their name")
@@ -107,10 +107,12 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     entries = [entry for entry in ENTRIES if given.only in entry.name]
     if not entries:
-        raise unknown_name("part of a name", given.only, {entry.name for entry in ENTRIES})
-    for name, stages, seconds in estimate(entries, given.runs):
-        time = "not timed yet" if seconds is None else f"about {seconds / 60:.0f} minutes"
-        print(f"{name}: {f'{stages} models to train, {time}' if stages else 'finished'}")
+        names = {entry.name for entry in ENTRIES}
+        parser.error(str(unknown_name("part of a name", given.only, names)))
+    for name, left, seconds in estimate(entries, given.runs):
+        time = f"about {sum(seconds) / 60:.0f} minutes for {len(seconds)} of them"
+        time = time if seconds else "not timed yet"
+        print(f"{name}: {f'{len(left)} models to train, {time}' if left else 'finished'}")
     if given.estimate:
         return
     import keras

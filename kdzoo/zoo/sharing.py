@@ -42,14 +42,15 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     Args:
         model: A functional or sequential `keras.Model`, of Keras's own layers or of layers that
             whoever loads it registers too.
-        directory: Where it goes; made if missing. An earlier save is replaced whole or, if this one
-            fails, not at all.
+        directory: Where it goes; made if missing. The model of an earlier save is replaced whole
+            or, if this one fails, not at all; then its card is.
         card: Text for the card, in Markdown; a table of what the model is when empty.
         dtype: `"float32"`, or `"float16"` for half the bytes, as in `kdzoo.zoo.save_weights`.
 
     Raises:
         ValueError: If the model is subclassed, not built, or has a layer that runs code, opens
-            files, is not serializable, or names its inner layers anew each time; nothing is
+            files, is not serializable, or names its inner layers anew each time, or a weight that
+            is not finite; or if the directory has a README.md of something else. Nothing is
             written.
 
     Example:
@@ -79,6 +80,11 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     _check_layers(config)
     _check_names(model, config)
     home = pathlib.Path(directory)
+    if (home / _CARD).exists() and not (home / _CONFIG).exists():
+        raise ValueError(
+            f"Expected a directory of its own for the model. Received: {home}, whose {_CARD} would "
+            "be replaced."
+        )
     content = weights.to_bytes(model, dtype)
     sha256 = weights.digest(content)
     name = f"model-{sha256[:8]}.safetensors"
@@ -88,11 +94,11 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         "weights": {"file": name, "sha256": sha256, "bytes": len(content), "dtype": dtype},
         "model": config,
     }
-    # The configuration, which names the weights, last: until then the old one is whole.
+    # The configuration, which names the weights, after them: until then the old model is whole.
     for file, text in (
         (name, content),
-        (_CARD, (card or _default_card(model, len(content), dtype)).encode()),
         (_CONFIG, (json.dumps(described, indent=1) + "\n").encode()),
+        (_CARD, (card or _default_card(model, len(content), dtype)).encode()),
     ):
         with atomic_path(home / file) as path:
             path.write_bytes(text)
@@ -134,7 +140,7 @@ def load_pretrained(directory):
     _check_layers(config)
     try:
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except Exception as error:  # Keras raises whatever a damaged configuration leads to.
         raise ValueError(
             f"Expected a model in {home / _CONFIG} that this Keras can build. Received: "
             f"{first_line(error)}"
@@ -179,6 +185,8 @@ def _check_layers(config):
     """Raises unless everything that a configuration names is a known layer that runs nothing."""
     for each in _named(config):
         kind, module = each["class_name"], each.get("module") or ""
+        if not isinstance(module, str):
+            raise ValueError(f"Expected the name of a module for a {kind}. Received: {module!r}")
         if kind in _REFUSED:
             raise ValueError(
                 "Expected layers that are safe to load from others. Received: "

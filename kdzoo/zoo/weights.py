@@ -24,7 +24,8 @@ def save_weights(model, path, dtype="float32"):
         (sha256 in hexadecimal, bytes) of the file.
 
     Raises:
-        ValueError: If `dtype` is another, the model is not built, or two weights share a path.
+        ValueError: If `dtype` is another, the model is not built, a weight is not finite, or two
+            share a path.
     """
     content = to_bytes(model, dtype)
     with atomic_path(path) as temporary:
@@ -49,6 +50,8 @@ def to_bytes(model, dtype="float32"):
         tensor = keras.ops.convert_to_numpy(variable)
         if tensor.dtype.name == "bfloat16":  # NumPy has none of its own.
             tensor = tensor.astype("float32")
+        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
+            raise ValueError(f"Expected finite weights in {model.name!r}. Received: {key!r}")
         tensors[key] = np.asarray(_halved(tensor) if dtype == "float16" else tensor, order="C")
     return save(tensors)
 

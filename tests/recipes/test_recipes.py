@@ -142,6 +142,16 @@ def test_compressed_students_are_measured_as_files(tmp_path):
         dataclasses.replace(COMPRESSION, kinds={"all": Compression(2.0)}).run(tmp_path / "no")
 
 
+def test_students_that_tap_other_layers_share_a_run(tmp_path):
+    """Each set of layers has a record of its own."""
+    hint = ("Hint", {"teacher_layer": "stage1", "student_layer": "stage1"}, 1.0)
+    students = {"soft": Student((SOFT,)), "hinted": Student((SOFT, hint))}
+    recipe = dataclasses.replace(SMALL, students=students, views=1, augment_student=True, epochs=1)
+    recipe.run(tmp_path, verbose=0)
+    found = {path.parent.name for path in tmp_path.rglob("index.json")}
+    assert found == {"recorded_teacher", "recorded_teacher-stage1"}
+
+
 @pytest.mark.tensorflow
 def test_compressing_takes_the_answers_that_the_student_learned_from(tmp_path, monkeypatch):
     comparison = dataclasses.replace(COMPRESSION.comparison, augment_student=True, views=1)
