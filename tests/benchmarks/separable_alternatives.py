@@ -1,0 +1,192 @@
+"""What other blocks make of the parameters of `separable_025`: accuracy, training time, latency.
+
+    python tests/benchmarks/separable_alternatives.py [NAME ...] [--epochs 6] [--json PATH]
+
+Networks of at most 60,000 parameters, each trained alone on 45,000 images of CIFAR-10, shifted and
+flipped, by the same optimizer, in float32 with fused norms, and judged by the 5,000 that are held
+out. With `--json`, what that file has already is not trained again. Run it on an idle machine.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # This checkout's kdzoo.
+
+LIMIT = 60_000
+
+
+def conv(x, channels, side=1, strides=1, relu=True):
+    """A convolution, a norm and as a rule a ReLU."""
+    from keras import layers
+
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
+    x = layers.Conv2D(channels, side, strides=strides, **options)(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3)(x)
+    return layers.ReLU()(x) if relu else x
+
+
+def depthwise(x, strides, relu=True):
+    """A depthwise 3x3 convolution, a norm and as a rule a ReLU."""
+    import keras
+    from keras import layers
+
+    scale = keras.initializers.RandomNormal(stddev=math.sqrt(2 / 9))
+    options = {"padding": "same", "use_bias": False, "depthwise_initializer": scale}
+    x = layers.DepthwiseConv2D(3, strides=strides, **options)(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3)(x)
+    return layers.ReLU()(x) if relu else x
+
+
+def with_shortcut(x, channels, strides):
+    """The zoo's block, beside it a shortcut wherever the shape stays."""
+    return added(x, conv(depthwise(x, strides), channels))
+
+
+def linear_depthwise(x, channels, strides):
+    """The zoo's block without the ReLU between its two convolutions."""
+    return conv(depthwise(x, strides, relu=False), channels)
+
+
+def inverted_residual(x, channels, strides):
+    """MobileNetV2's: four times as wide within, no ReLU at the end, a shortcut."""
+    y = depthwise(conv(x, 4 * x.shape[-1]), strides)
+    return added(x, conv(y, channels, relu=False))
+
+
+def residual(x, channels, strides):
+    """A ResNet's: two 3x3 convolutions and a shortcut."""
+    from keras import layers
+
+    y = conv(conv(x, channels, 3, strides), channels, 3, relu=False)
+    if y.shape != x.shape:
+        x = conv(x, channels, 1, strides, relu=False)
+    return layers.ReLU()(layers.Add()([x, y]))
+
+
+def added(x, y):
+    """The sum where the shapes agree, else y."""
+    from keras import layers
+
+    return layers.Add()([x, y]) if x.shape == y.shape else y
+
+
+def network(block, stem, channels, counts, last=None):
+    """Returns a function: input shape -> model of stages of blocks at 1, 1/2, 1/4 resolution."""
+    import keras
+    from keras import layers
+
+    def build(input_shape):
+        inputs = keras.Input(input_shape)
+        x = conv(inputs, stem, 3)
+        for stage, (width, count) in enumerate(zip(channels, counts, strict=True)):
+            for number in range(count):
+                x = block(x, width, 2 if stage and not number else 1)
+        x = conv(x, last) if last else x
+        x = layers.GlobalAveragePooling2D()(x)
+        return keras.Model(inputs, layers.Dense(10)(x))
+
+    return build
+
+
+def networks():
+    """Returns name -> function that builds the network for an input shape."""
+    import kdzoo
+
+    return {
+        "separable_025": lambda shape: kdzoo.create("separable_025", 10, shape),
+        "shortcuts": network(with_shortcut, 16, (32, 64, 128), (2, 2, 3)),
+        "no ReLU after the depthwise convolution": network(
+            linear_depthwise, 16, (32, 64, 128), (2, 2, 3)
+        ),
+        "inverted residuals": network(inverted_residual, 16, (16, 24, 32), (2, 3, 3), last=128),
+        "residual 3x3 convolutions": network(residual, 12, (12, 24, 44), (2, 2, 1)),
+    }
+
+
+def measure(name, data, epochs):
+    """Trains one network and returns what it is worth and what it costs."""
+    import keras
+
+    import kdzoo
+    from kdzoo import evaluation
+    from kdzoo.export import to_litert
+    from kdzoo.recipes.fitting import usual_augmentation
+
+    keras.utils.set_random_seed(0)
+    model = networks()[name](data.input_shape)
+    assert model.count_params() <= LIMIT
+    kdzoo.fuse_batch_normalization(model)
+    steps = epochs * -(-len(data.train) // 128)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.02), loss, metrics=["accuracy"])
+    batches = data.train.batches(128, True, usual_augmentation(data.name))
+    times = []
+    clock = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: times.append(-time.perf_counter()),
+        on_epoch_end=lambda epoch, logs: times.append(times.pop() + time.perf_counter()),
+    )
+    history = model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[clock])
+    images, labels = data.validation.arrays()
+    latency, size = {}, {}
+    with tempfile.TemporaryDirectory() as room:
+        for kind in ("float32", "int8"):
+            path = pathlib.Path(room) / "model.tflite"
+            quantize = None if kind == "float32" else kind
+            to_litert(model, path, quantize, data.train.arrays()[0][:256], min_agreement=0.0)
+            latency[kind] = evaluation.latency(path).median_ms
+            size[kind] = evaluation.file_bytes(path)
+    return {
+        "network": name,
+        "parameters": evaluation.count_parameters(model),
+        "macs": evaluation.count_macs(model),
+        "train_accuracy": history.history["accuracy"][-1],
+        "validation_accuracy": evaluation.accuracy(model, images, labels),
+        "seconds_per_epoch": min(times),  # The one without compilation or another process.
+        "latency_ms": latency,
+        "bytes": size,
+    }
+
+
+def main(arguments=None):
+    """Prints a line for each network, and writes all as JSON if asked to."""
+    import kdzoo.data
+    from kdzoo.evaluation.latency import machine_name
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="networks; all by default")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--smoke", action="store_true", help="one epoch of handwritten digits")
+    given = parser.parse_args(arguments)
+    epochs = 1 if given.smoke else given.epochs
+    results = {"epochs": epochs, "machine": machine_name(), "rows": []}
+    if given.json and given.json.exists():
+        before = json.loads(given.json.read_text())
+        results["rows"] = before["rows"] if before["epochs"] == epochs else []
+    data = kdzoo.data.load("digits" if given.smoke else "cifar10")
+    for name in given.names or networks():
+        if any(row["network"] == name for row in results["rows"]):
+            continue
+        row = measure(name, data, epochs)
+        print(
+            f"{name}: validation {100 * row['validation_accuracy']:.1f} %, "
+            f"{row['seconds_per_epoch']:.0f} s an epoch, {row['parameters']} parameters, "
+            f"{row['macs']} MACs, {row['latency_ms']['int8']:.3f} ms in int8",
+            flush=True,
+        )
+        results["rows"].append(row)
+        if given.json:
+            given.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+if __name__ == "__main__":
+    main()
