@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 import kdzoo
-from kdzoo.recipes import RECIPES, Student
+from kdzoo.recipes import RECIPES, Comparison, Student
 from kdzoo.recipes.results import summarize
 
 RESULTS = sorted((pathlib.Path(kdzoo.__file__).parent / "recipes" / "measured").glob("*.json"))
@@ -27,12 +27,18 @@ def results(request):
 def test_the_results_are_of_the_recipe_that_bears_the_name(results):
     name, content = results
     settings = json.loads(json.dumps(dataclasses.asdict(RECIPES[name])))
-    # A field that came later has a default that changes nothing of what came before.
-    said = content["settings"]
-    usual = json.loads(json.dumps(dataclasses.asdict(Student())))
-    students = {kind: {**usual, **each} for kind, each in said.get("students", {}).items()}
-    said = {**said, "students": students} if "students" in said else said
+    said = with_later_fields(content["settings"])
     assert {key: settings[key] for key in said} == said
+
+
+def with_later_fields(said):
+    """A field that came later has a default that changes nothing of what came before."""
+    if "comparison" in said:
+        return {**said, "comparison": with_later_fields(said["comparison"])}
+    recipe = json.loads(json.dumps(dataclasses.asdict(Comparison("", "", "", 1, 1))))
+    student = json.loads(json.dumps(dataclasses.asdict(Student())))
+    students = {kind: {**student, **each} for kind, each in said.get("students", {}).items()}
+    return {**recipe, **said, "students": students}
 
 
 def test_the_summary_follows_from_the_rows(results):
