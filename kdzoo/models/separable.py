@@ -40,7 +40,7 @@ def separable(
         input_shape: (height, width, channels) of one image, height and width at least 8.
         dropout: Rate of dropout before the logits, in [0, 1).
         halvings: How often the image is halved before the first stage; None for the rule above.
-            Each halving makes the network about four times as fast.
+            Each halving leaves about a quarter of the multiplications.
         name: Name of the model; `"separable_"` and the width in percent when None.
 
     Returns:

@@ -2,8 +2,8 @@
 
     kdzoo train zoo_cifar10
 
-One seed, as a student takes a core between two hours and three. Dense convolutions train faster in
-half precision on processors that have it, depthwise ones in float32.
+One seed, as a student takes a core some hours. Dense convolutions train faster in half precision on
+processors that have it, depthwise ones in float32.
 """
 
 from kdzoo.recipes.comparison import Comparison

@@ -92,7 +92,7 @@ def register(name, builder, arguments=None, description="", paper=""):
 
 
 def list_models(family=None):
-    """Returns the names `create` knows, family by family, small before large.
+    """Returns the names `create` knows, family by family.
 
     Args:
         family: Only this family, e.g. `"separable"`; all when None.
