@@ -178,6 +178,10 @@ class Comparison:
         if self.teacher_optimizer not in OPTIMIZERS:
             raise unknown_name("teacher_optimizer", self.teacher_optimizer, OPTIMIZERS)
         if self.teacher_augmentation is not None:
+            known = [field.name for field in dataclasses.fields(Augmentation)]
+            for name in self.teacher_augmentation:
+                if name not in known:
+                    raise unknown_name("argument of Augmentation", name, known)
             Augmentation(**self.teacher_augmentation)
         for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
             value = getattr(self, field)
@@ -221,16 +225,10 @@ class Comparison:
         from kdzoo.recipes.fitting import Fitting
 
         home = directory / directory_name(kind, seed)
-        settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
-        finished = home / "result.json"
-        if finished.exists():
-            row = json.loads(finished.read_text())
-            if with_defaults(row.pop("settings"), settings) != settings:
-                raise ValueError(
-                    f"Expected {home} to hold a run of this recipe. Received: a run with other "
-                    "settings; choose another directory or delete it."
-                )
+        row = self.finished_row(kind, seed, home)
+        if row is not None:
             return keras.saving.load_model(home / "model.keras"), row
+        settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
         start = time.perf_counter()
         options = {"settings": settings, "callbacks": callbacks, "verbose": verbose}
         model, history = Fitting(self, kind, seed, data, teacher).run(home, options)
@@ -245,8 +243,22 @@ class Comparison:
             "versions": versions(),
             "history": history,
         }
-        write_json(finished, {**row, "settings": settings})
+        write_json(home / "result.json", {**row, "settings": settings})
         return model, row
+
+    def finished_row(self, kind, seed, home):
+        """Returns what was measured of a finished model, or None if it is not finished.
+
+        Args:
+            kind: `"teacher"` or a key of `kinds`.
+            seed: The model's seed.
+            home: Directory of its training.
+
+        Raises:
+            ValueError: If it was trained with other settings than the recipe's.
+        """
+        settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
+        return read_finished(home, lambda made: with_defaults(made, settings) == settings)
 
     def settings_of(self, kind):
         """Returns the fields that a model of this kind depends on."""
@@ -313,6 +325,28 @@ def with_defaults(made, settings):
     """
     fields = {field.name: field for field in dataclasses.fields(Comparison)}
     return {**{name: fields[name].default for name in settings if name in fields}, **made}
+
+
+def read_finished(home, fits):
+    """Returns the row of a finished training without its settings; None if there is none yet.
+
+    Args:
+        home: Directory of the training.
+        fits: Function from the settings that it was made with to whether they are the recipe's.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    finished = home / "result.json"
+    if not finished.exists():
+        return None
+    row = json.loads(finished.read_text())
+    if not fits(row.pop("settings")):
+        raise ValueError(
+            f"Expected {home} to hold a run of this recipe. Received: a run with other settings; "
+            "choose another directory or delete it."
+        )
+    return row
 
 
 def directory_name(kind, seed):

@@ -6,7 +6,12 @@ import pathlib
 import statistics
 import time
 
-from kdzoo.recipes.comparison import Comparison, directory_name, with_defaults
+from kdzoo.recipes.comparison import (
+    Comparison,
+    directory_name,
+    read_finished,
+    with_defaults,
+)
 from kdzoo.recipes.results import summarize, versions, write_json
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
@@ -149,25 +154,8 @@ class CompressionComparison:
 
         compression = self.kinds.get(kind, Compression())
         home = directory / directory_name(kind, seed)
-        settings = {
-            "kind": kind,
-            "seed": seed,
-            "compression": dataclasses.asdict(compression),
-            "student": self.comparison.settings_of(self.start),
-            "teacher": self.comparison.settings_of("teacher"),
-        }
-        settings = json.loads(json.dumps(settings))
-        finished = home / "result.json"
-        if finished.exists():
-            row = json.loads(finished.read_text())
-            made = row.pop("settings")
-            for part in ("student", "teacher"):
-                made[part] = with_defaults(made[part], settings[part])
-            if made != settings:
-                raise ValueError(
-                    f"Expected {home} to hold a run of this recipe. Received: a run with other "
-                    "settings; choose another directory or delete it."
-                )
+        row = self.finished_row(kind, seed, home)
+        if row is not None:
             return row
         start = time.perf_counter()
         model, history = student, {}
@@ -188,8 +176,32 @@ class CompressionComparison:
             "versions": versions(),
             "history": history,
         }
-        write_json(finished, {**row, "settings": settings})
+        write_json(home / "result.json", {**row, "settings": self._settings_of(kind, seed)})
         return row
+
+    def finished_row(self, kind, seed, home):
+        """Returns what was measured of a compressed model, or None: as of a `Comparison`."""
+        settings = self._settings_of(kind, seed)
+
+        def fits(made):
+            for part in ("student", "teacher"):
+                made[part] = with_defaults(made[part], settings[part])
+            return made == settings
+
+        return read_finished(home, fits)
+
+    def _settings_of(self, kind, seed):
+        """What a compressed model depends on, as JSON gives it back."""
+        from kdzoo.recipes.compression import Compression
+
+        settings = {
+            "kind": kind,
+            "seed": seed,
+            "compression": dataclasses.asdict(self.kinds.get(kind, Compression())),
+            "student": self.comparison.settings_of(self.start),
+            "teacher": self.comparison.settings_of("teacher"),
+        }
+        return json.loads(json.dumps(settings))
 
 
 def _seeds_of(home):

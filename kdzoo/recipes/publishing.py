@@ -37,14 +37,16 @@ def publish(entry, run, directory, data_dir=None):
         entry: The `Entry`.
         run: Directory that the recipe ran in.
         directory: The zoo's directory, with or without a manifest. The row replaces one of the same
-            name, and the file that only the old row named is deleted.
+            name, and the file that only the old row named is deleted. One process may publish at a
+            time: of two, the later would drop the row of the other.
         data_dir: As in `kdzoo.data.load`.
 
     Returns:
         The new `kdzoo.zoo.Pretrained`.
 
     Raises:
-        ValueError: If the recipe has no such kind.
+        ValueError: If the recipe has no such kind, or the run was made with other settings than the
+            recipe has now.
         FileNotFoundError: If the recipe is not finished there.
     """
     from kdzoo import evaluation
@@ -52,7 +54,7 @@ def publish(entry, run, directory, data_dir=None):
 
     directory, run = pathlib.Path(directory), pathlib.Path(run)
     directory.mkdir(parents=True, exist_ok=True)
-    source = _Source(entry, run, data_dir)
+    source = _Source(entry, run, directory, data_dir)
     model = source.model()
     model, file, accuracy = _write_smallest(model, source, directory)
     files, measured = {"weights": file}, source.accuracies(accuracy)
@@ -88,11 +90,12 @@ def publish(entry, run, directory, data_dir=None):
 class _Source:
     """What a recipe's run says of one of its kinds."""
 
-    def __init__(self, entry, run, data_dir):
+    def __init__(self, entry, run, directory, data_dir):
         import kdzoo.data
         from kdzoo.recipes import RECIPES, CompressionComparison
 
         self.entry, self.run, self.recipe = entry, run, RECIPES[entry.recipe]
+        self.directory = directory
         self.is_compressed = isinstance(self.recipe, CompressionComparison)
         results = run / "results.json"
         if not results.is_file():
@@ -103,6 +106,9 @@ class _Source:
         self.results = json.loads(results.read_text())
         if entry.kind not in self.results["summary"]:
             raise unknown_name("kind of model", entry.kind, self.results["summary"])
+        for kind in filter(None, (entry.kind, entry.alone)):
+            for row in self.rows(kind):
+                self.recipe.finished_row(kind, row["seed"], run / directory_name(kind, row["seed"]))
         self.seed = self.results["summary"][entry.kind]["median_seed"]
         self.data = kdzoo.data.load(self.recipe.data, data_dir, self.recipe.validation)
         self.architecture, self.arguments = self.recipe.built_from(entry.kind)
@@ -130,11 +136,16 @@ class _Source:
         return LiteRTModel(self.home / "model.tflite") if self.is_compressed else model
 
     def teacher(self):
-        """The trained teacher; None for a teacher."""
+        """The teacher as it ships, or as it was trained if it does not; None for a teacher."""
         import keras
+
+        from kdzoo.zoo import load
 
         if self.entry.kind == "teacher":
             return None
+        name = f"{self.recipe.teacher}/{self.data.name}"
+        if name in _rows_in(self.directory):
+            return load(name, directory=self.directory)
         run = self.run.parent / self.recipe.base if self.is_compressed else self.run
         return keras.saving.load_model(run / directory_name("teacher", 0) / "model.keras")
 
@@ -286,14 +297,21 @@ def _latency(path):
     return {**{name: round(each, 4) for name, each in quartiles.items()}, "machine": time.machine}
 
 
-def _add(row, directory):
-    """Puts a row into the manifest, sorted by data set, and removes what nothing names any more."""
-    from kdzoo.zoo.manifest import read_manifest, write_manifest
+def _rows_in(directory):
+    """The rows of a zoo's manifest, name -> `Pretrained`; none where there is no manifest yet."""
+    from kdzoo.zoo.manifest import read_manifest
 
     try:
-        rows = dict(read_manifest(directory))
+        return dict(read_manifest(directory))
     except FileNotFoundError:
-        rows = {}
+        return {}
+
+
+def _add(row, directory):
+    """Puts a row into the manifest, sorted by data set, and removes what nothing names any more."""
+    from kdzoo.zoo.manifest import write_manifest
+
+    rows = _rows_in(directory)
     old = rows.get(row.name)
     if old and old.files == row.files:  # Timed anew, the same files would differ by chance.
         row.measured["latency_ms"] = old.measured["latency_ms"]

@@ -145,6 +145,9 @@ _PAIRS = {}
 def pair(name):
     """Returns the ready-made pair of teacher and student of this name.
 
+    A pair trains in one `fit`. The recipe that trained the shipped student may do more: annealed
+    weights, recorded views, for `fitnet_mnist` a first stage of hints; its card names the recipe.
+
     Args:
         name: A name in `list_pairs()`, e.g. `"cifar10_separable_050"`.
 

@@ -216,7 +216,7 @@ def _what_it_is(content):
         return "a ZIP file, as `.keras` and PyTorch files are"
     if content.startswith(b"\x80"):
         return "a pickle, which is never opened"
-    return f"{len(content):,} bytes that are none"
+    return f"{len(content):,} bytes, damaged or of another format"
 
 
 def _check_names(variables, tensors, name, model):

@@ -307,6 +307,9 @@ def test_the_teacher_may_see_augmented_images_of_its_own(tmp_path):
     wrong = dataclasses.replace(recipe, teacher_augmentation={"cutout": -1})
     with pytest.raises(ValueError, match="cutout=-1"):
         wrong.run(tmp_path)
+    wrong = dataclasses.replace(recipe, teacher_augmentation={"cutuot": 8})
+    with pytest.raises(ValueError, match="Did you mean 'cutout'"):
+        wrong.run(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

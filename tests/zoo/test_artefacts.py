@@ -8,6 +8,7 @@ import pytest
 
 import kdzoo
 from kdzoo import evaluation, export
+from kdzoo.compression.monitor import measure_compression
 from kdzoo.zoo import cards, manifest
 
 pytestmark = [pytest.mark.large, pytest.mark.tensorflow]
@@ -47,6 +48,7 @@ def measured_again(row, data, folder):
     if "tflite" in row.files:
         path = kdzoo.zoo.tflite(row.name)
         shipped = export.LiteRTModel(path)
+        measured["sparsity"] = measure_compression(model)["sparsity"]
         measured["tflite_accuracy"] = evaluation.accuracy(shipped, images, labels)
         sizes = {".tflite": pathlib.Path(path).stat().st_size}
         measured["bytes"] = {**sizes, ".tflite, gzipped": evaluation.gzipped_bytes(path)}

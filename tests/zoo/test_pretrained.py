@@ -106,20 +106,20 @@ DAMAGE = {
 }
 FORGED = {
     "empty": (lambda raw, tensors: b"", "an empty file"),
-    "truncated": (lambda raw, tensors: raw[:-10], "none"),
-    "longer": (lambda raw, tensors: raw + b"x", "none"),
+    "truncated": (lambda raw, tensors: raw[:-10], "damaged or of another format"),
+    "longer": (lambda raw, tensors: raw + b"x", "damaged or of another format"),
     "pickle": (lambda raw, tensors: pickle.dumps(tensors), "a pickle, which is never opened"),
     "hdf5": (lambda raw, tensors: HDF5, "an HDF5 file"),
     "zip": (lambda raw, tensors: b"PK\x03\x04" + raw, "a ZIP file"),
     "header longer than the file": (
         lambda raw, tensors: (len(raw) * 2).to_bytes(8, "little") + raw[8:],
-        "none",
+        "damaged or of another format",
     ),
     "header of another length": (
         lambda raw, tensors: (
             (int.from_bytes(raw[:8], "little") - 9).to_bytes(8, "little") + raw[8:]
         ),
-        "none",
+        "damaged or of another format",
     ),
     "two weights swapped": (
         lambda raw, tensors: _damaged(
