@@ -45,7 +45,7 @@ ENTRIES = (
         for width in ("025", "050", "100")
         for form, kind in (("int8", "int8"), ("sparse_80", "80 % zeros"))
     ),
-    Entry("airbench_94/cifar100", "zoo_cifar100", "teacher"),
+    Entry("wide_resnet_16_2/cifar100", "zoo_cifar100", "teacher"),
     Entry("resnet_20/cifar100", "zoo_cifar100", "resnet_20, distilled", "resnet_20, alone"),
 )
 

@@ -11,7 +11,7 @@ from kdzoo.recipes.student import distilled_and_alone
 
 _STUDENTS = {
     **distilled_and_alone({"separable_025": {}}),
-    **distilled_and_alone({"fitnet_1": {}}, precision="mixed_bfloat16"),
+    **distilled_and_alone({"fitnet_1": {}}, precision="mixed_bfloat16", epochs=50),
     **distilled_and_alone({"separable_050": {}}, epochs=60),
     **distilled_and_alone({"separable_100": {}}, epochs=20),
 }

@@ -1,9 +1,10 @@
-"""The zoo's student on CIFAR-100: a ResNet-20, distilled from an airbench network and alone.
+"""The zoo's student on CIFAR-100: a ResNet-20, distilled from a WRN-16-2 and alone.
 
     kdzoo train zoo_cifar100
 
-The one pair whose training two cores can afford. What papers report of a ResNet-20, 69.06 alone and
-70.66 with the soft targets of a ResNet-56 (Tian et al. 2020, table 1), is after 240 epochs.
+The one pair whose training two cores can afford. What papers report is after 240 epochs: 73.26 of a
+WRN-16-2, 69.06 of a ResNet-20 alone and 70.66 with the soft targets of a ResNet-56 (Tian et al.
+2020, table 1).
 """
 
 from kdzoo.recipes.comparison import Comparison
@@ -13,7 +14,7 @@ _STUDENTS = distilled_and_alone({"resnet_20": {}})
 
 RECIPE = Comparison(
     data="cifar100",
-    teacher="airbench_94",
+    teacher="wide_resnet_16_2",
     student="resnet_20",
     students=_STUDENTS,
     teacher_epochs=30,

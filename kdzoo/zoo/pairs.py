@@ -207,7 +207,7 @@ def _add_all():
         _add("fashion_mnist", student, teacher, *digits, arguments={"halvings": 1})
     for student in ("separable_025", "separable_050", "separable_100", "fitnet_1"):
         _add("cifar10", student, "wide_resnet_16_4/cifar10", 10, (32, 32, 3))
-    _add("cifar100", "resnet_20", "airbench_94/cifar100", 100, (32, 32, 3))
+    _add("cifar100", "resnet_20", "wide_resnet_16_2/cifar100", 100, (32, 32, 3))
     for hundredths, teacher, module in (
         (50, "EfficientNetB0", "efficientnet"),
         (100, "ResNet50", "resnet"),

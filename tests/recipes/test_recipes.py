@@ -30,9 +30,14 @@ COMPRESSING = sorted(name for name, recipe in RECIPES.items() if not isinstance(
 SMOKE = {"jax": ["hinton_mnist"]}.get(
     keras.backend.backend(), sorted(set(RECIPES) - {"digits", "fashion_mnist", *COMPRESSING})
 )
+# Many networks, or ones of the same kinds as in the recipes that are left.
+LONG = ("hinton_mnist_temperatures", "losses_compared", "zoo_cifar100", "zoo_fashion_mnist")
 
 
-@pytest.mark.parametrize("name", SMOKE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.large] if name in LONG else []) for name in SMOKE],
+)
 def test_a_recipe_runs_in_its_smoke_mode(name, tmp_path):
     recipe = RECIPES[name].smoke()
     results = recipe.run(tmp_path, verbose=0)
