@@ -1,6 +1,5 @@
 """Pretrained models by name: checked by hash, then given to an architecture built from code."""
 
-import concurrent.futures
 import pathlib
 
 from kdzoo.utils import first_line
@@ -39,11 +38,25 @@ def load(name, classes=None, directory=None):
     row = find(name, directory)
     head = row.classes if classes is None else classes
     fresh = () if classes is None else ("logits",)
-    with concurrent.futures.ThreadPoolExecutor(1) as beside:  # Hashing leaves Python to others.
-        checked = beside.submit(content, row, "weights", directory)
+    checked = content(row, "weights", directory)
+    import keras
+
+    with keras.StatelessScope() as scope:  # Variables get their first values when it ends.
         model = _create(row, head)
-        weights.load_weights(model, checked.result(), f"{name!r}", fresh)
+        weights.load_weights(model, checked, f"{name!r}", fresh)
+        _start_from_assigned(model, scope)
     return model
+
+
+def _start_from_assigned(model, scope):
+    """Lets variables that a scope defers begin with what was assigned within it.
+
+    Drawing random values first would take longer than all else in loading.
+    """
+    for variable in model.variables:
+        value = scope.get_current_value(variable)
+        if value is not None:
+            variable._initializer = lambda shape, dtype=None, value=value: value
 
 
 def _create(row, classes):

@@ -1,0 +1,48 @@
+"""The benchmarks of the zoo: they run, and the README says what they measured."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import kdzoo
+
+HERE = pathlib.Path(__file__).parent
+README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def results(name):
+    return json.loads((HERE / "results" / f"{name}.json").read_text())
+
+
+@pytest.mark.large
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["load_time", "recorded_teacher"])
+def test_it_runs_and_prints_what_it_writes(name, tmp_path):
+    path = tmp_path / "figures.json"
+    command = [sys.executable, HERE / f"{name}.py", "--smoke", "--json", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(path.read_text())
+    assert found.keys() == results(name).keys()
+    measured = found.get("models", {"from a recorded teacher": found})
+    for each, figures in measured.items():
+        line = next(line for line in done.stdout.splitlines() if line.startswith(each))
+        ratio = float(re.search(r"/ \w+ ([\d.]+)", line)[1])
+        assert ratio == pytest.approx(figures["ratio"], abs=0.006)
+
+
+def test_the_readme_says_how_long_loading_takes():
+    found = results("load_time")["models"]
+    assert set(found) == set(kdzoo.list_pretrained())
+    ratios = [each["ratio"] for each in found.values()]
+    said = re.search(r"Loading takes ([\d.]+) to ([\d.]+)\s+of\s+the\s+time", README)
+    assert said.groups() == (f"{min(ratios):.2f}", f"{max(ratios):.2f}")
+
+
+def test_the_readme_says_what_learning_from_a_record_costs():
+    said = re.search(r"An epoch from a record takes ([\d.]+) of the time", README)
+    assert said[1] == f"{results('recorded_teacher')['ratio']:.2f}"
