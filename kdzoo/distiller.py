@@ -404,7 +404,7 @@ class Distiller(keras.Model):
         for loss, weight, name in zip(
             losses, self._soft_weights, tracker_names(losses), strict=True
         ):
-            teacher = pick_answer(targets.answer, loss.teacher_layer, self._teacher_taps)
+            teacher = pick_answer(targets.answer, loss.teacher_layer, self._teacher_taps, outputs)
             student = pick_answer(tapped, loss.student_layer, tapped)
             value = reduce_loss(loss, teacher, student, targets, self.output_names)
             self._track(name, value, outputs)

@@ -104,20 +104,21 @@ def _one_weight(sample_weight):
     return sum(mean_over_positions(ops.cast(weight, "float32")) for weight in given) / len(given)
 
 
-def pick_answer(answer, layer, layers):
+def pick_answer(answer, layer, layers, outputs=None):
     """Returns what a loss takes of the teacher's answer.
 
     Args:
         answer: The teacher's outputs, or a dictionary of them and the taps.
         layer: Path of the layer that the loss taps, a list of them, or `None` for the outputs.
         layers: All the paths that are tapped; without any, the answer is the outputs.
+        outputs: The student's, to tell data that carry more than the logits from outputs by name.
 
     Raises:
         ValueError: If the answer lacks what is asked for.
     """
     if isinstance(layer, (list, tuple)):
         return [pick_answer(answer, each, layers) for each in layer]
-    if not layers:
+    if not layers and (isinstance(outputs, dict) or _OUTPUT_IN_DATA not in _names(answer)):
         return answer
     keys = [layer] if layer is not None else [OUTPUT, _OUTPUT_IN_DATA]
     for key in keys:
@@ -127,6 +128,10 @@ def pick_answer(answer, layer, layers):
         f"Expected the teacher's answer to be a dictionary with {keys[-1]!r}, which a loss takes. "
         f"Received: {sorted(answer) if isinstance(answer, dict) else 'a tensor'}"
     )
+
+
+def _names(answer):
+    return answer if isinstance(answer, dict) else ()
 
 
 def carried_answer(data, y=None):

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 LOGITS = "logits"
+_SUM_TOLERANCE = 1e-2  # Of probabilities, in half precision too.
 _PROBES = 4  # Examples by whose answers a teacher is recognized.
 
 
@@ -34,8 +35,18 @@ class Asking:
         return self.model.predict_on_batch(images)
 
     def probe(self, data):
-        """Returns the logits of the first examples, a list, as an index keeps them."""
-        return self(data, np.arange(min(_PROBES, len(data))))[LOGITS].tolist()
+        """Returns the logits of the first examples, a list, as an index keeps them.
+
+        Raises:
+            ValueError: If they are probabilities.
+        """
+        logits = self(data, np.arange(min(_PROBES, len(data))))[LOGITS]
+        if (logits >= 0).all() and (np.abs(logits.sum(-1) - 1) < _SUM_TOLERANCE).all():
+            raise ValueError(
+                "Expected a teacher that gives logits. Received: probabilities, which sum to 1; "
+                "pass `kdzoo.as_logits(teacher)`."
+            )
+        return logits.tolist()
 
 
 def _asked(teacher, layers):
@@ -48,10 +59,15 @@ def _asked(teacher, layers):
         def call(self, images):
             with taps.tapping(teacher, layers) as tapped:
                 logits = teacher(images, training=False)
+            if not hasattr(logits, "shape"):
+                raise ValueError(
+                    "Expected a teacher with one output, its logits. Received: "
+                    f"{teacher.name!r}, which gives a {type(logits).__name__}"
+                )
             answer = {LOGITS: logits, **tapped}
             return {name: keras.ops.cast(each, "float32") for name, each in answer.items()}
 
-    model = Asked(name="asked")
+    model = Asked(name="asked", autocast=False)  # The teacher casts for itself.
     model.teacher = teacher  # So that its variables are known.
     return model
 

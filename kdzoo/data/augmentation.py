@@ -54,6 +54,7 @@ class Augmentation:
                     f"Expected `{field}` to be a number of pixels, 0 or more. Received: "
                     f"{field}={value!r}"
                 )
+            object.__setattr__(self, field, int(value))  # NumPy's integers are not for JSON.
 
     def __call__(self, images, indices, seed=0, epoch=0):
         """Returns the augmented images.

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kdzoo.data import randomness
+from kdzoo.data.recorded import Record
 
 _ORDER = 0
 _PREFETCHED = 2
@@ -30,8 +31,8 @@ class BatchMaker:
         drop_remainder: Whether the last batch is left out when it is not full.
         with_indices: Whether the labels are `{"label": labels, "index": positions}`.
         answers: Array with a teacher's answer to each example of the split, a dictionary of such
-            arrays, an object that knows the answers of each epoch, or None. The labels are then
-            `{"label": labels, "teacher": answers}`.
+            arrays, a `Record`, or None. The labels are then `{"label": labels, "teacher":
+            answers}`.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class BatchMaker:
 
     @property
     def _is_recorded(self):
-        return hasattr(self.answers, "at")
+        return isinstance(self.answers, Record)
 
     def _answers_at(self, indices, epoch):
         if self._is_recorded:
@@ -153,8 +154,8 @@ def tf_dataset(maker, initial_epoch=0):
     images = tf.TensorSpec((size, *maker.split.input_shape), tf.float32)
     dataset = tf.data.Dataset.from_generator(one_pass, output_signature=(images, labels))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(maker.count))
-    # There is nothing to tune, and a pass that ends would wait for the tuner's next turn: the pauses
-    # between its turns double, so that an epoch of 11 seconds was over after 20.5.
+    # There is nothing to tune, and a pass that ends would wait for the tuner's next turn. The pauses
+    # between those double, so that an epoch of 11 seconds was over after 20.5.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.prefetch(_PREFETCHED).with_options(options)

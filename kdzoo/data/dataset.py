@@ -151,7 +151,9 @@ class Split:
 
     def _check_answers(self, answers, augmentation):
         """Returns the answers as arrays, or raises unless there is one for each plain image."""
-        if hasattr(answers, "at"):  # Recorded ones, which bring the augmentation with them.
+        from kdzoo.data.recorded import Record
+
+        if isinstance(answers, Record):  # It brings the augmentation with it.
             return answers
         structured = isinstance(answers, dict)
         parts = {k: np.asarray(v) for k, v in (answers if structured else {"": answers}).items()}

@@ -1,5 +1,6 @@
 """The answers of a teacher that was recorded, joined with the images that it was asked about."""
 
+import copy
 import hashlib
 import json
 import pathlib
@@ -8,11 +9,12 @@ import numpy as np
 
 from kdzoo.data.asking import LOGITS, Asking, fingerprint_of_model, is_alike
 from kdzoo.data.augmentation import Augmentation
-from kdzoo.utils import first_line
+from kdzoo.data.dataset import Split
+from kdzoo.utils import first_line, unknown_name
 
 FORMAT = 1
 INDEX = "index.json"
-LARGEST, PLACES, REST = "largest_logits", "largest_classes", "rest"
+LARGEST, PLACES, REST = _OF_TOP_K = "largest_logits", "largest_classes", "rest"
 SMALL_RECORD = 1 << 10
 """Records of fewer bytes share blocks in their files, and are read a view at a time."""
 
@@ -41,6 +43,7 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
         FileNotFoundError: If there is no record.
         ValueError: If it is not complete, damaged, or of another data set or teacher.
     """
+    check_split(data)
     directory = pathlib.Path(directory)
     if not (directory / INDEX).is_file():
         raise FileNotFoundError(f"Expected the record of a teacher. Received: {directory}")
@@ -57,10 +60,10 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
     if teacher is not None and not others:
         probe = Asking(teacher, transform=teacher_transform).probe(data)
         others = [] if is_alike(index["probe"], probe) else ["probe"]
-    for name in others:
+    if others:
         raise ValueError(
-            f"Expected the record of this {WORDS.get(name, name)}. Received: {directory}, a "
-            "record of another one."
+            f"Expected the record of this {WORDS.get(others[0], others[0])}. Received: "
+            f"{directory}, a record of another one."
         )
     for name, shard in index["shards"].items():
         path = directory / name
@@ -69,7 +72,16 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
                 f"Expected the files of a record as they were written. Received: {path}, which is "
                 "missing or altered; delete the directory and record again."
             )
-    return RecordedSplit(data, _Record(directory, index))
+    return RecordedSplit(data, Record(directory, index))
+
+
+def check_split(data):
+    """Raises unless this is a `Split`."""
+    if not isinstance(data, Split):
+        raise ValueError(
+            "Expected one split of a data set, e.g. `data.train`. Received: data of type "
+            f"{type(data).__name__}"
+        )
 
 
 def read_index(path):
@@ -137,11 +149,15 @@ class RecordedSplit:
         initial_epoch=0,
         drop_remainder=False,
         indices=False,
+        layers=None,
     ):
         """Returns batches (images, `{"label": labels, "teacher": answers}`) to give to `fit`.
 
         Epoch e sees view e modulo `views`: its images augmented as the teacher saw them.
-        Arguments are those of `Split.batches`; `seed` decides the order alone.
+        Arguments are those of `Split.batches`, but that `seed` decides the order alone, and
+
+        Args:
+            layers: Which of the recorded layers come with the logits; all when None.
         """
         return self.split.batches(
             batch_size,
@@ -151,12 +167,17 @@ class RecordedSplit:
             initial_epoch=initial_epoch,
             drop_remainder=drop_remainder,
             indices=indices,
-            answers=self._record,
+            answers=self._record.of_layers(layers),
         )
 
 
-class _Record:
-    """The answers in a directory, by epoch and example."""
+class Record:
+    """The answers in a directory, by epoch and example.
+
+    Args:
+        directory: The record's.
+        index: Its index.
+    """
 
     def __init__(self, directory, index):
         self.directory, self.views, self.seed = directory, index["views"], index["seed"]
@@ -164,6 +185,7 @@ class _Record:
             index[name] for name in ("top_k", "examples", "classes")
         )
         self.type = record_type(index["fields"])
+        self.layers = [name for name in self.type.names if name not in (LOGITS, *_OF_TOP_K)]
         given = index["augmentation"]
         self._augmentation = None if given is None else Augmentation(**given)
         self._shards = [[] for _ in range(self.views)]
@@ -183,20 +205,29 @@ class _Record:
     def at(self, indices, epoch):
         """Returns the teacher's answers of an epoch to some examples."""
         records = self._records(np.asarray(indices), epoch % self.views)
-        answer = {name: records[name] for name in self.type.names}
-        if self.top_k is not None:
-            parts = [answer.pop(name) for name in (LARGEST, PLACES, REST)]
-            answer = {LOGITS: _filled(*parts, self.classes), **answer}
-        return answer if len(answer) > 1 else answer[LOGITS]
+        if self.top_k is None:
+            logits = records[LOGITS]
+        else:
+            logits = _filled(*(records[name] for name in _OF_TOP_K), self.classes)
+        tapped = {name: records[name] for name in self.layers}
+        return {LOGITS: logits, **tapped} if tapped else logits
 
     def spec(self):
         """Returns the structure of an answer with (shape of one example, type) for an array."""
-        answer = {name: self.type[name] for name in self.type.names}
-        if self.top_k is not None:
-            kind = np.dtype((answer[LARGEST].base, (self.classes,)))
-            answer = {LOGITS: kind, **{k: v for k, v in answer.items() if k not in _OF_TOP_K}}
-        found = {name: (each.shape, each.base) for name, each in answer.items()}
-        return found if len(found) > 1 else found[LOGITS]
+        logits = (self.classes,), self.type[LOGITS if self.top_k is None else LARGEST].base
+        tapped = {name: (self.type[name].shape, self.type[name].base) for name in self.layers}
+        return {LOGITS: logits, **tapped} if tapped else logits
+
+    def of_layers(self, layers):
+        """Returns the record with some of its layers alone; all of them when None."""
+        if layers is None:
+            return self
+        for layer in layers:
+            if layer not in self.layers:
+                raise unknown_name("recorded layer", layer, self.layers)
+        found = copy.copy(self)
+        found.layers = list(layers)
+        return found
 
     def _records(self, indices, view):
         if self.type.itemsize <= SMALL_RECORD:
@@ -225,9 +256,6 @@ class _Record:
                 self._readers[name] = reader
             parts = self._readers[name].read(places)
         return np.frombuffer(b"".join(parts), self.type)
-
-
-_OF_TOP_K = {LARGEST, PLACES, REST}
 
 
 def _filled(largest, places, rest, classes):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 import pathlib
 
 import numpy as np
@@ -16,6 +17,7 @@ from kdzoo.data.recorded import (
     REST,
     SMALL_RECORD,
     WORDS,
+    check_split,
     checksum,
     digest,
     fingerprint_of_data,
@@ -42,6 +44,7 @@ def record_teacher(
 
     `with_recorded_teacher` then trains students on them. A record that was broken off is gone on
     with by the same call; one that is complete is left alone.
+    One process writes a record at a time.
 
     Args:
         teacher: A `keras.Model` that gives logits (batch, classes).
@@ -51,7 +54,8 @@ def record_teacher(
         top_k: Number of the largest logits that are kept of each answer; None for all. The rest
             share what probability is left of them equally, which softmax at temperature 1 does not
             notice in the sum.
-        layers: Paths of the teacher's layers whose outputs are kept too, for losses that tap them.
+        layers: Paths of the teacher's layers whose outputs are kept too, for losses that tap them;
+            a list, or one path.
         augmentation: An `Augmentation`, "default" for the usual one of the data set, or None.
         seed: Of the augmentation.
         dtype: `"float16"` or `"float32"`, what answers are kept in.
@@ -62,8 +66,9 @@ def record_teacher(
         The directory, a `pathlib.Path`.
 
     Raises:
-        ValueError: If an argument is out of range, an answer is too large for its type, or the
-            directory holds a record of another teacher, data set, augmentation or kind.
+        ValueError: If an argument is out of range, the teacher gives probabilities, an answer is
+            too large for its type, the directory holds a record of another teacher, data set,
+            augmentation or kind, or another process writes there.
 
     Example:
 
@@ -73,7 +78,10 @@ def record_teacher(
     distiller = kdzoo.Distiller(None, student, kdzoo.losses.SoftTargets(4.0))
     ```
     """
+    check_split(data)
     views, batch_size = positive_integer("views", views), positive_integer("batch_size", batch_size)
+    top_k = None if top_k is None else positive_integer("top_k", top_k)
+    seed, layers = operator.index(seed), [layers] if isinstance(layers, str) else list(layers)
     augmentation = augmentations.resolve(augmentation, data.name)
     if augmentation is None and views > 1:
         raise ValueError(
@@ -82,7 +90,7 @@ def record_teacher(
         )
     if dtype not in ("float16", "float32"):
         raise ValueError(f"Expected dtype 'float16' or 'float32'. Received: dtype={dtype!r}")
-    ask = Asking(teacher, list(layers), teacher_transform)
+    ask = Asking(teacher, layers, teacher_transform)
     answer = ask(data, np.arange(1))
     fields, classes = _fields(answer, top_k, dtype), answer[LOGITS].shape[-1]
     size = _examples_a_shard(fields)
@@ -102,11 +110,13 @@ def record_teacher(
     }
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    shards = _begun(directory, settings)
+    index = _Index(directory, settings)
+    if index.is_complete:
+        return directory
     for view in range(views):
         for start in range(0, len(data), size):
             name = f"view-{view:04}-from-{start:08}.arrayrecord"
-            if name in shards:
+            if name in index.shards:
                 continue
             stop = min(start + size, len(data))
             parts = []
@@ -115,9 +125,9 @@ def record_teacher(
                 parts.append(_pack(ask(data, indices, augmentation, seed, view), fields, top_k))
             _write(directory / name, np.concatenate(parts))
             sha256 = digest(directory / name)
-            shards[name] = {"view": view, "start": start, "stop": stop, "sha256": sha256}
-            _write_index(directory, settings, shards, complete=False)
-    _write_index(directory, settings, shards, complete=True)
+            index.shards[name] = {"view": view, "start": start, "stop": stop, "sha256": sha256}
+            index.write(complete=False)
+    index.write(complete=True)
     return directory
 
 
@@ -131,7 +141,7 @@ def _fields(answer, top_k, dtype):
         )
     fields = [(LOGITS, (classes,), dtype)]
     if top_k is not None:
-        if positive_integer("top_k", top_k) >= classes:
+        if top_k >= classes:
             raise ValueError(
                 f"Expected top_k below the number of classes, {classes}. Received: top_k={top_k}"
             )
@@ -188,25 +198,53 @@ def _write(path, records):
         writer.close()
 
 
-def _write_index(directory, settings, shards, complete):
-    content = {**settings, "complete": complete, "shards": shards}
-    content["sha256"] = checksum(content)
-    with atomic_path(directory / INDEX) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+class _Index:
+    """The index of a record that is being made: its settings and the shards that are finished.
 
+    Args:
+        directory: The record's.
+        settings: What it is a record of.
 
-def _begun(directory, settings):
-    """The finished shards of a record that was broken off, or raises if it is another one."""
-    path = directory / INDEX
-    if not path.exists():
-        return {}
-    found = read_index(path)
-    for name, value in json.loads(json.dumps(settings)).items():
-        same = is_alike(found[name], value) if name == "probe" else found[name] == value
-        if not same:
+    Raises:
+        ValueError: If the directory holds another record.
+    """
+
+    def __init__(self, directory, settings):
+        self.directory, self.settings = directory, settings
+        self.shards, self.is_complete = {}, False
+        self._written = self._read()
+        if self._written is not None:
+            found = read_index(directory / INDEX)
+            self._check_same(found)
+            shards = found["shards"]
+            self.shards = {name: each for name, each in shards.items() if self._has(name)}
+            self.is_complete = found["complete"] and len(self.shards) == len(shards)
+
+    def write(self, complete):
+        """Writes the index whole or not at all, unless another process has written it since."""
+        if self._read() != self._written:
             raise ValueError(
-                f"Expected a new directory, or the record of this teacher. Received: {directory}, "
-                f"a record of another {WORDS.get(name, name)}"
+                f"Expected no other process to record into {self.directory}. Received: an index "
+                "that another one wrote; wait until it has finished, and call again."
             )
-    shards = found["shards"]
-    return {name: each for name, each in shards.items() if (directory / name).is_file()}
+        content = {**self.settings, "complete": complete, "shards": self.shards}
+        content["sha256"] = checksum(content)
+        self._written = json.dumps(content, indent=1) + "\n"
+        with atomic_path(self.directory / INDEX) as temporary:
+            temporary.write_text(self._written, encoding="utf-8")
+
+    def _read(self):
+        path = self.directory / INDEX
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def _has(self, name):
+        return (self.directory / name).is_file()
+
+    def _check_same(self, found):
+        for name, value in json.loads(json.dumps(self.settings)).items():
+            same = is_alike(found[name], value) if name == "probe" else found[name] == value
+            if not same:
+                raise ValueError(
+                    "Expected a new directory, or the record of this teacher. Received: "
+                    f"{self.directory}, a record of another {WORDS.get(name, name)}"
+                )

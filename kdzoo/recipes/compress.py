@@ -169,7 +169,11 @@ class _Step:
 
         if self.recorded is not None:
             return lambda epoch: self.recorded.batches(
-                self.compression.batch_size, shuffle=True, seed=self.seed, initial_epoch=epoch
+                self.compression.batch_size,
+                shuffle=True,
+                seed=self.seed,
+                initial_epoch=epoch,
+                layers=(),
             )
         options = {"seed": self.seed, "augmentation": self._augmentation()}
         if self.teacher is not None and options["augmentation"] is None:

@@ -104,6 +104,8 @@ def test_both_forms_deliver_the_same(split):
     for _ in range(3):
         assert_same(read(ours), read(theirs))
     assert theirs.element_spec[0].shape.as_list() == [None, 5, 5, 1]
+    # With the tuner, the end of an epoch would wait for up to as long as the epoch took.
+    assert theirs.options().autotune.enabled is False
 
 
 def test_form_fits_the_backend(split):

@@ -89,15 +89,23 @@ def test_answers_are_those_of_the_images_they_come_with(
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("float32", 1e-5)])
 def test_students_learn_as_from_the_live_teacher(dtype, tolerance, split, net, tmp_path):
+    """From logits of about 10, as trained teachers give them, and from a layer."""
     teacher = net(0, 12)
-    record_teacher(teacher, split, tmp_path, views=2, augmentation=AUGMENTATION, dtype=dtype)
+    logits = teacher.get_layer("logits")
+    logits.kernel.assign(30 * logits.kernel)
+    assert np.abs(teacher(split.arrays()[0])).max() > 8
+    settings = {"views": 2, "augmentation": AUGMENTATION, "dtype": dtype, "layers": "conv"}
+    record_teacher(teacher, split, tmp_path, **settings)
     histories = []
     for live in (True, False):
         student = net(1)
-        losses = kdzoo.losses.SoftTargets(2.0)
+        keras.utils.set_random_seed(2)  # Of the hint's own weights.
+        losses = [kdzoo.losses.SoftTargets(2.0), kdzoo.losses.Hint("conv", "conv")]
         distiller = kdzoo.Distiller(teacher if live else None, student, losses)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        distiller.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
+        distiller.compile(keras.optimizers.SGD(0.003, momentum=0.9), loss)
+        some = with_recorded_teacher(split, tmp_path).batches(25)
+        distiller.prepare(*answers_of(some)[0])
         values = []
         for epoch in range(4):
             if live:
@@ -157,7 +165,90 @@ def test_a_record_that_was_broken_off_is_gone_on_with(split, net, tmp_path, monk
     record_teacher(teacher, split, part, **{**settings, "batch_size": 7})
     for name, time in before.items():
         assert (part / name).stat().st_mtime_ns == time
-    assert (part / "index.json").read_text() == (whole / "index.json").read_text()
+    # The same shards, but for the last bit of answers that were asked in other batches.
+    shards = [json.loads((home / "index.json").read_text())["shards"] for home in (whole, part)]
+    for each in shards:
+        for shard in each.values():
+            del shard["sha256"]
+    assert shards[0] == shards[1]
+    taken = [answers_of(with_recorded_teacher(split, home).batches(100)) for home in (whole, part)]
+    for (_, one), (_, other) in zip(*taken, strict=True):
+        np.testing.assert_allclose(one["teacher"], other["teacher"], rtol=2e-3)
+    # A shard that is lost later is asked for again.
+    lost = next(part.glob("*.arrayrecord"))
+    lost.unlink()
+    record_teacher(teacher, split, part, **settings)
+    with_recorded_teacher(split, part, teacher)
+
+
+def test_a_complete_record_is_left_alone(split, net, tmp_path):
+    teacher = net(0)
+    settings = {"top_k": np.int64(2), "seed": np.int64(3), "layers": "conv"}
+    augmentation = Augmentation(shift=np.int64(1))
+    record_teacher(teacher, split, tmp_path, augmentation=augmentation, **settings)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    record_teacher(teacher, split, tmp_path, augmentation=augmentation, **settings)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_the_teacher_in_half_precision_is_the_same_one(split, net, tmp_path):
+    """A process may have another policy, too: it is not the teacher's."""
+    teacher = net(0)
+    record_teacher(teacher, split, tmp_path / "usual", dtype="float32")
+    usual = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        record_teacher(teacher, split, tmp_path / "policy", dtype="float32")
+        half = net(0)
+    finally:
+        keras.config.set_dtype_policy(usual)
+    assert half.get_layer("conv").compute_dtype == "bfloat16"
+    found = [
+        answers_of(with_recorded_teacher(split, tmp_path / home, half).batches(100))[0][1]
+        for home in ("usual", "policy")
+    ]
+    np.testing.assert_allclose(found[0]["teacher"], found[1]["teacher"], rtol=1e-6)
+
+
+def test_two_processes_do_not_mix_their_records(split, net, tmp_path, monkeypatch):
+    from kdzoo.data import recording
+
+    monkeypatch.setattr(recording, "_examples_a_shard", lambda fields: 50)
+    usual = recording._write
+
+    def beside_another(path, records):
+        usual(path, records)
+        monkeypatch.setattr(recording, "_write", usual)
+        record_teacher(net(0), split, tmp_path)
+
+    monkeypatch.setattr(recording, "_write", beside_another)
+    with pytest.raises(ValueError, match="no other process to record into"):
+        record_teacher(net(0), split, tmp_path)
+    with_recorded_teacher(split, tmp_path, net(0))
+
+
+def test_layers_are_handed_out_as_they_are_wanted(split, net, tmp_path):
+    teacher = net(0)
+    record_teacher(teacher, split, tmp_path, top_k=2, layers=["conv", "features"])
+    recorded = with_recorded_teacher(split, tmp_path)
+    answers = {
+        layers: answers_of(recorded.batches(100, layers=layers))[0][1]["teacher"]
+        for layers in (None, (), ("features",))
+    }
+    assert set(answers[None]) == {"logits", "conv", "features"}
+    assert set(answers["features",]) == {"logits", "features"}
+    np.testing.assert_array_equal(answers[()], answers[None]["logits"])
+    with pytest.raises(ValueError, match="Did you mean 'features'"):
+        recorded.batches(100, layers=["feature"])
+    # A loss on logits alone takes them from among the layers.
+    losses = []
+    for layers in (None, ()):
+        distiller = kdzoo.Distiller(None, net(1), kdzoo.losses.SoftTargets(2.0))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        distiller.compile("sgd", loss)
+        ((x, y),) = answers_of(recorded.batches(100, layers=layers))
+        losses.append(float(distiller.train_on_batch(x, y, return_dict=True)["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_another_record_is_refused(split, net, tmp_path):
@@ -263,12 +354,28 @@ def test_a_newer_format_is_refused(split, net, tmp_path):
         ({"top_k": 5}, "below the number of classes, 5"),
         ({"dtype": "float64"}, "'float16' or 'float32'"),
         ({"layers": ["cnov"]}, "Did you mean 'conv'"),
+        ({"layers": "cnov"}, "Did you mean 'conv'"),
         ({"augmentation": "usual"}, "'default' or None"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, complaint, split, net, tmp_path):
     with pytest.raises(ValueError, match=complaint):
         record_teacher(net(0), split, tmp_path / "new", **arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_teachers_and_data_of_another_kind_are_refused(split, net, tmp_path):
+    teacher = net(0)
+    sure = keras.Sequential([keras.Input((6, 6, 2)), teacher, keras.layers.Softmax()])
+    with pytest.raises(ValueError, match=r"probabilities.*kdzoo.as_logits\(teacher\)"):
+        record_teacher(sure, split, tmp_path / "new")
+    two = keras.Model(teacher.input, [teacher.output, teacher.get_layer("conv").output])
+    with pytest.raises(ValueError, match="a teacher with one output"):
+        record_teacher(two, split, tmp_path / "new")
+    whole = kdzoo.data.from_arrays(split.images, split.labels, validation=0)
+    for use in (record_teacher, lambda _, *rest: with_recorded_teacher(*rest)):
+        with pytest.raises(ValueError, match=r"e\.g\. `data\.train`.*type Dataset"):
+            use(teacher, whole, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
