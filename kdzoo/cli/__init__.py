@@ -1,4 +1,4 @@
-"""The command line: `kdzoo list | train | evaluate | export | benchmark | data | demo`."""
+"""The command line: `kdzoo --help` lists the commands."""
 
 from kdzoo.cli.app import app, main
 

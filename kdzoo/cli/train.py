@@ -36,7 +36,7 @@ def train(
         bool | None, typer.Option(help="Whether the students see augmented images.")
     ] = None,
     directory: Annotated[
-        pathlib.Path | None, typer.Option(help="Where everything goes; runs/NAME if left out.")
+        pathlib.Path | None, typer.Option(help="Where results go; runs/NAME if left out.")
     ] = None,
     data_dir: data_command.DataDir = None,
     smoke: Annotated[
@@ -139,6 +139,7 @@ def _comparison(name, given):
                     f"file. Received: --{fixed[0].replace('_', '-')}"
                 )
             return dataclasses.replace(recipe, **given)
+        _check_not_of_kinds(name, recipe, given)
         for role in ("teacher", "student"):
             if given.get(role, getattr(recipe, role)) != getattr(recipe, role):
                 given[f"{role}_arguments"] = {}  # Those of the recipe are for its own network.
@@ -151,6 +152,20 @@ def _comparison(name, given):
         f"Expected --teacher and --student, as there is no recipe for this data set. Received: "
         f"{name!r} alone; `kdzoo list models` shows the names."
     )
+
+
+def _check_not_of_kinds(name, recipe, given):
+    """Raises for an option in whose place kinds of student have settings of their own."""
+    own = {"temperature": "losses", "student": "architecture"}
+    own |= {field: field for field in ("epochs", "student_loss_weight")}
+    for option, field in own.items():
+        values = [getattr(each, field) for each in recipe.students.values()]
+        if option in given and any(value not in (None, ()) for value in values):
+            raise ValueError(
+                f"Expected no --{option.replace('_', '-')} for {name!r}, whose kinds of student "
+                "have their own. Received: one; compare on the data set, with --teacher and "
+                "--student."
+            )
 
 
 def _table(results):

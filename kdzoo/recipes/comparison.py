@@ -7,7 +7,7 @@ import re
 import time
 
 from kdzoo.recipes.results import measure, summarize, versions, write_json
-from kdzoo.recipes.student import Student
+from kdzoo.recipes.student import PRECISIONS, Student
 from kdzoo.utils import atomic_path, positive_integer, unknown_name
 from kdzoo.zoo import architecture
 
@@ -135,21 +135,9 @@ class Comparison:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
                 run with other settings; all but the last are found before anything is trained.
         """
-        import kdzoo.data
-
         directory = pathlib.Path(directory)
-        self._check_settings()
-        data = kdzoo.data.load(self.data, data_dir=data_dir, validation=self.validation)
-        data = data.enlarged(self.enlarge) if self.enlarge > 1 else data
-        self._check_data(data)
-        stages = [("teacher", 0)]
-        stages += [(kind, seed) for seed in self.seeds for kind in self.kinds]
-        rows, teacher = [], None
-        for number, (kind, seed) in enumerate(stages, start=1):
-            report(f"{number}/{len(stages)} {kind}, seed {seed}")
-            model, row = self._stage(kind, seed, data, teacher, directory, verbose, callbacks)
-            teacher = model if kind == "teacher" else teacher
-            rows.append(row)
+        data = self.load_data(data_dir)
+        _, rows = self.train(self.kinds, data, directory, verbose, report, callbacks)
         results = {
             "settings": dataclasses.asdict(self),
             "summary": {kind: summarize(rows, kind) for kind in ("teacher", *self.kinds)},
@@ -164,6 +152,47 @@ class Comparison:
         }
         write_json(directory / "results.json", results)
         return results
+
+    def load_data(self, data_dir=None):
+        """Returns the data set as the recipe takes it, once settings and data are checked.
+
+        Args:
+            data_dir: As in `run`.
+
+        Raises:
+            ValueError: As `run`.
+        """
+        import kdzoo.data
+
+        self._check_settings()
+        data = kdzoo.data.load(self.data, data_dir=data_dir, validation=self.validation)
+        data = data.enlarged(self.enlarge) if self.enlarge > 1 else data
+        self._check_data(data)
+        return data
+
+    def train(self, kinds, data, directory, verbose, report=lambda line: None, callbacks=()):
+        """Trains what is missing of the teacher and of some kinds of student, for every seed.
+
+        Args:
+            kinds: Keys of `kinds`.
+            data: What `load_data` returned.
+            directory: As in `run`, like the others.
+            verbose: As there.
+            report: As there.
+            callbacks: As there.
+
+        Returns:
+            The teacher, and a row for each trained model.
+        """
+        stages = [("teacher", 0)]
+        stages += [(kind, seed) for seed in self.seeds for kind in kinds]
+        rows, teacher = [], None
+        for number, (kind, seed) in enumerate(stages, start=1):
+            report(f"{number}/{len(stages)} {kind}, seed {seed}")
+            model, row = self._stage(kind, seed, data, teacher, directory, verbose, callbacks)
+            teacher = model if kind == "teacher" else teacher
+            rows.append(row)
+        return teacher, rows
 
     def _check_settings(self):
         """Raises unless the names are known and the numbers in range."""
@@ -200,6 +229,14 @@ class Comparison:
             value = getattr(self, field)
             if not 0 < value < float("inf"):
                 raise ValueError(f"Expected {field} above 0. Received: {field}={value!r}")
+        for field in ("weight_decay", "teacher_weight_decay"):
+            value = getattr(self, field)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"Expected {field} of at least 0. Received: {field}={value!r}")
+        for field in ("precision", "teacher_precision"):
+            value = getattr(self, field)
+            if value not in (*PRECISIONS, *([None] if field == "teacher_precision" else [])):
+                raise unknown_name(field, value, PRECISIONS)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(
                 f"Expected at least one seed, each once. Received: seeds={tuple(self.seeds)}"
@@ -288,6 +325,11 @@ class Comparison:
     def epochs_of(self, kind):
         """Returns the epochs of a kind of model, without those of a stage of hints."""
         return self.teacher_epochs if kind == "teacher" else self.kinds[kind].epochs or self.epochs
+
+    def all_epochs_of(self, kind):
+        """Returns the epochs of a kind of model, those of a stage of hints included."""
+        hints = None if kind == "teacher" else self.kinds[kind].hints
+        return self.epochs_of(kind) + (hints[2] if hints else 0)
 
     def precision_of(self, kind):
         """Returns the policy that a kind of model is trained in."""

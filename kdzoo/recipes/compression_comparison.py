@@ -1,6 +1,7 @@
 """A trained student made small in several ways: accuracy of the file against its bytes."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import statistics
@@ -19,13 +20,13 @@ FLOAT = "float32"  # The kind that is the trained student as it is.
 
 @dataclasses.dataclass(frozen=True)
 class CompressionComparison:
-    """Trains a teacher and students by another recipe, then compresses each in several ways.
+    """Trains a teacher and a student by another recipe, then compresses it in several ways.
 
     Everything is measured on the `.tflite` files, over all test images; nothing is chosen on them.
 
     Attributes:
-        base: Name of the recipe that trains teacher and students. Its results go beside those of
-            this one, into a directory of its name, and serve every recipe that starts from them.
+        base: Name of the recipe that trains teacher and student. They go beside the directory of
+            this one, into one of its name, and serve that recipe and all that start from it.
         comparison: That recipe, a `Comparison`.
         start: The kind of its students that are compressed.
         kinds: Kind -> `Compression`.
@@ -89,8 +90,8 @@ class CompressionComparison:
         """Trains and compresses what is missing and returns the results.
 
         Args:
-            directory: Where checkpoints, compressed models, files and `results.json` go; those of
-                the recipe that this one starts from go beside it.
+            directory: Where checkpoints, compressed models, files and `results.json` go; what the
+                recipe that this one starts from trains goes beside it.
             data_dir: Where the data set lies, as in `kdzoo.data.load`.
             verbose: As in `keras.Model.fit`.
             report: Called with a line of text when a stage starts.
@@ -104,31 +105,30 @@ class CompressionComparison:
         """
         import keras
 
-        import kdzoo.data
-
         for compression in self.kinds.values():
             compression.check()
         directory = pathlib.Path(directory)
         home = directory.parent / self.base
-        seeds = tuple(dict.fromkeys((*_seeds_of(home), *self.seeds)))  # Results there stay whole.
-        comparison = dataclasses.replace(self.comparison, seeds=seeds)
-        comparison.run(home, data_dir, verbose, report, callbacks)
-        data = kdzoo.data.load(comparison.data, data_dir=data_dir, validation=comparison.validation)
-        data = data.enlarged(comparison.enlarge) if comparison.enlarge > 1 else data
-        teacher = keras.saving.load_model(home / directory_name("teacher", 0) / "model.keras")
+        comparison = dataclasses.replace(self.comparison, seeds=self.seeds)
+        data = comparison.load_data(data_dir)
+        teacher, _ = comparison.train((self.start,), data, home, verbose, report, callbacks)
         options = {"verbose": verbose, "callbacks": callbacks}
-        if comparison.views and any(compression.taught for compression in self.kinds.values()):
+
+        @functools.cache
+        def recorded():
             from kdzoo.recipes.fitting import Fitting
 
             fitting = Fitting(comparison, self.start, self.seeds[0], data, teacher)
-            options["recorded"] = fitting.recorded(home)
+            return fitting.recorded(home) if comparison.views else None
+
         rows = []
         for seed in self.seeds:
             path = home / directory_name(self.start, seed) / "model.keras"
             student = keras.saving.load_model(path)
             for kind in (FLOAT, *self.kinds):
                 report(f"{kind}, seed {seed}")
-                rows.append(self._stage(kind, seed, student, teacher, data, directory, options))
+                stage = kind, seed, student, teacher, data, directory
+                rows.append(self._stage(*stage, recorded, options))
         results = {
             "settings": dataclasses.asdict(self),
             "summary": {kind: _summarize(rows, kind) for kind in (FLOAT, *self.kinds)},
@@ -144,7 +144,7 @@ class CompressionComparison:
         write_json(directory / "results.json", results)
         return results
 
-    def _stage(self, kind, seed, student, teacher, data, directory, options):
+    def _stage(self, kind, seed, student, teacher, data, directory, recorded, options):
         """Makes, measures and saves one compressed model, unless it is there; returns its row."""
         from kdzoo.compression.monitor import measure_compression
         from kdzoo.compression.within import plain_copy
@@ -160,8 +160,10 @@ class CompressionComparison:
         start = time.perf_counter()
         model, history = student, {}
         if kind != FLOAT:
+            asked = recorded() if compression.taught else None
+            taught = {"teacher": teacher, "recorded": asked}
             model, history = compress(
-                student, compression, data, home, teacher=teacher, seed=seed, **options
+                student, compression, data, home, **taught, seed=seed, **options
             )
         # How far the file agrees is measured on all test images, whatever comes out.
         written = export(model, home / "model.tflite", compression, data, min_agreement=0)
@@ -202,15 +204,6 @@ class CompressionComparison:
             "teacher": self.comparison.settings_of("teacher"),
         }
         return json.loads(json.dumps(settings))
-
-
-def _seeds_of(home):
-    """The seeds of the students in a run's results, a list; empty where there are none yet."""
-    results = home / "results.json"
-    if not results.exists():
-        return []
-    rows = json.loads(results.read_text())["rows"]
-    return [row["seed"] for row in rows if row["kind"] != "teacher"]
 
 
 def _summarize(rows, kind):

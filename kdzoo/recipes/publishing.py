@@ -5,10 +5,12 @@ import json
 import pathlib
 import tempfile
 
-from kdzoo.recipes.comparison import directory_name
-from kdzoo.utils import atomic_path, unknown_name
+import numpy as np
 
-_CALIBRATION = 512  # Training images that calibrate an int8 file.
+from kdzoo.recipes.comparison import directory_name
+from kdzoo.utils import unknown_name
+
+CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,30 +49,41 @@ def publish(entry, run, directory, data_dir=None):
     Raises:
         ValueError: If the recipe has no such kind, or the run was made with other settings than the
             recipe has now.
-        FileNotFoundError: If the recipe is not finished there.
+        FileNotFoundError: If the recipe is not finished there, or lacks a part.
     """
     from kdzoo import evaluation
-    from kdzoo.zoo.manifest import Pretrained
 
     directory, run = pathlib.Path(directory), pathlib.Path(run)
     directory.mkdir(parents=True, exist_ok=True)
     source = _Source(entry, run, directory, data_dir)
-    model = source.model()
-    model, file, accuracy = _write_smallest(model, source, directory)
-    files, measured = {"weights": file}, source.accuracies(accuracy)
-    if source.is_compressed:
-        files["tflite"], more = _ship_file(source, directory)
-        more["bytes"] = {"weights": file.bytes, **more["bytes"]}
-    else:
-        more = _measure_as_files(model, source, directory / file.file)
-    measured = {
-        **measured,
-        "parameters": evaluation.count_parameters(model),
-        "macs": evaluation.count_macs(model),
-        **more,
-        **_measure_answers(source.shipped(model), source),
-    }
-    row = Pretrained(
+    with tempfile.TemporaryDirectory(dir=directory) as room:  # Nothing stays of what fails.
+        room = pathlib.Path(room)
+        model, file, accuracy = _write_smallest(source.model(), source, room)
+        files, measured = {"weights": file}, source.accuracies(accuracy)
+        if source.is_compressed:
+            files["tflite"], more = _ship_file(source, room)
+            more["bytes"] = {"weights": file.bytes, **more["bytes"]}
+        else:
+            more = _measure_as_files(model, source, room / file.file)
+        measured = {
+            **measured,
+            "parameters": evaluation.count_parameters(model),
+            "macs": evaluation.count_macs(model),
+            **more,
+            **_measure_answers(source.shipped(model), source),
+        }
+        row = _row(source, files, measured)
+        for each in files.values():
+            (room / each.file).replace(directory / each.file)
+    _add(row, directory)
+    return row
+
+
+def _row(source, files, measured):
+    from kdzoo.zoo.manifest import Pretrained
+
+    entry = source.entry
+    return Pretrained(
         name=entry.name,
         architecture=source.architecture,
         arguments=source.arguments,
@@ -83,8 +96,6 @@ def publish(entry, run, directory, data_dir=None):
         training=source.training(),
         measured=measured,
     )
-    _add(row, directory)
-    return row
 
 
 class _Source:
@@ -108,10 +119,17 @@ class _Source:
             raise unknown_name("kind of model", entry.kind, self.results["summary"])
         for kind in filter(None, (entry.kind, entry.alone)):
             for row in self.rows(kind):
-                self.recipe.finished_row(kind, row["seed"], run / directory_name(kind, row["seed"]))
+                home = run / directory_name(kind, row["seed"])
+                if self.recipe.finished_row(kind, row["seed"], home) is None:
+                    raise FileNotFoundError(f"Expected {home / 'result.json'}. Received: no such.")
         self.seed = self.results["summary"][entry.kind]["median_seed"]
         self.data = kdzoo.data.load(self.recipe.data, data_dir, self.recipe.validation)
         self.architecture, self.arguments = self.recipe.built_from(entry.kind)
+
+    @property
+    def stem(self):
+        """What the files of the model are called, but for their hash."""
+        return self.entry.name.replace("/", "-")
 
     @property
     def home(self):
@@ -200,36 +218,41 @@ class _Source:
         """Epochs in all, those of hints and of what a compressed model started from included."""
         if self.is_compressed:
             start, compression = self.recipe.comparison, self.recipe.kinds[kind]
-            return start.epochs_of(self.recipe.start) + compression.epochs * len(compression.steps)
-        hints = None if kind == "teacher" else self.recipe.kinds[kind].hints
-        return self.recipe.epochs_of(kind) + (hints[2] if hints else 0)
+            before = start.all_epochs_of(self.recipe.start)
+            return before + compression.epochs * len(compression.steps)
+        return self.recipe.all_epochs_of(kind)
 
 
-def _write_smallest(model, source, directory):
+def _write_smallest(model, source, room):
     """Writes the weights in float16 if as many test images stay right, else in float32.
 
     Returns the model with the weights as they were written, the `File`, and its accuracy.
     """
     from kdzoo import evaluation
-    from kdzoo.zoo import create, load_weights, save_weights
-    from kdzoo.zoo.manifest import File
 
     images, labels = source.data.test.arrays()
     wanted = evaluation.accuracy(model, images, labels)
-    stem = source.entry.name.replace("/", "-")
-    for dtype in ("float16", "float32"):
-        with tempfile.TemporaryDirectory(dir=directory) as room:
-            path = pathlib.Path(room) / "weights.safetensors"
-            sha256, size = save_weights(model, path, dtype)
-            data = source.data
-            again = create(source.architecture, data.classes, data.input_shape, **source.arguments)
-            load_weights(again, path.read_bytes())
-            found = evaluation.accuracy(again, images, labels)
-            if found == wanted or dtype == "float32":
-                name = f"{stem}-{sha256[:8]}.safetensors"
-                path.replace(directory / name)
-                return again, File(name, sha256, size), found
-    raise AssertionError  # The loop returns.
+    again, file = _written(model, source, room, "float16")
+    found = evaluation.accuracy(again, images, labels)
+    if found != wanted:
+        (room / file.file).unlink()
+        again, file = _written(model, source, room, "float32")
+        found = evaluation.accuracy(again, images, labels)
+    return again, file, found
+
+
+def _written(model, source, room, dtype):
+    """The model with its weights as they are in a file, and the `File`."""
+    from kdzoo.zoo import create, load_weights, save_weights
+    from kdzoo.zoo.manifest import File
+
+    path, data = room / "weights.safetensors", source.data
+    sha256, size = save_weights(model, path, dtype)
+    again = create(source.architecture, data.classes, data.input_shape, **source.arguments)
+    load_weights(again, path.read_bytes())
+    name = f"{source.stem}-{sha256[:8]}.safetensors"
+    path.replace(room / name)
+    return again, File(name, sha256, size)
 
 
 def _measure_as_files(model, source, path):
@@ -238,11 +261,13 @@ def _measure_as_files(model, source, path):
     from kdzoo.export import to_litert
 
     sizes, times = {"weights": evaluation.file_bytes(path)}, {}
-    samples = source.data.train.arrays()[0][:_CALIBRATION]
+    train = source.data.train
+    samples = train.to_float(train.examples(np.arange(min(CALIBRATION, len(train))))[0])
     with tempfile.TemporaryDirectory() as room:
         for kind, quantize in (("float32", None), ("int8", "int8")):
             file = pathlib.Path(room) / f"{kind}.tflite"
-            to_litert(model, file, quantize, samples, list(source.data.class_names))
+            labels = list(source.data.class_names)
+            to_litert(model, file, quantize, samples, labels, samples=CALIBRATION)
             sizes[f".tflite {kind}"] = evaluation.file_bytes(file)
             sizes[f".tflite {kind}, gzipped"] = evaluation.gzipped_bytes(file)
             times[kind] = _latency(file)
@@ -261,7 +286,7 @@ def _measure_answers(shipped, source):
     return {**measured, "calibration_error": round(error, 6)}
 
 
-def _ship_file(source, directory):
+def _ship_file(source, room):
     """Copies the `.tflite` file of a compressed model; returns its `File` and what it is worth."""
     from kdzoo import evaluation
     from kdzoo.export import LiteRTModel
@@ -271,9 +296,8 @@ def _ship_file(source, directory):
     path = source.home / "model.tflite"
     content = path.read_bytes()
     sha256 = digest(content)
-    name = f"{source.entry.name.replace('/', '-')}-{sha256[:8]}.tflite"
-    with atomic_path(directory / name) as temporary:
-        temporary.write_bytes(content)
+    name = f"{source.stem}-{sha256[:8]}.tflite"
+    (room / name).write_bytes(content)
     row, start = (
         next(row for row in source.rows(kind) if row["seed"] == source.seed)
         for kind in (source.entry.kind, "float32")

@@ -2,7 +2,7 @@
 
 python -m kdzoo.recipes.zoo --estimate     what is left to train, and how long it took last time
 python -m kdzoo.recipes.zoo                trains it, and goes on where it was stopped
-python -m kdzoo.recipes.zoo --only mnist   the entries whose name has this in it
+python -m kdzoo.recipes.zoo --only mnist   one data set, architecture or model
 
 Training needs either backend; compressing and publishing need TensorFlow. On JAX the rest is
 trained, with `--data-dir` from arrays that `kdzoo data export` wrote; take `runs` to a machine with
@@ -10,9 +10,9 @@ TensorFlow, and the same command goes on there.
 """
 
 import argparse
-import functools
 import json
 import pathlib
+import statistics
 
 from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.comparison import directory_name
@@ -68,47 +68,54 @@ def estimate(entries, runs):
             and not (runs / stage[0] / directory_name(*stage[1:]) / "result.json").exists()
         ]
         counted.update(left)
-        seconds = [_seconds(recipe).get((kind, seed)) for recipe, kind, seed in left]
+        seconds = [_seconds(runs, *stage) for stage in left]
         yield name, left, [each for each in seconds if each is not None]
 
 
+def _names(entry):
+    """What an entry may be asked for by: its name, architecture and data set."""
+    return entry.name, *entry.name.split("/")[:2], entry.name.rpartition("/")[0]
+
+
 def _stages(name):
-    """Yields (recipe, kind, seed) of every model that a recipe makes, and those it starts from."""
+    """Yields (recipe, kind, seed) of every model that a recipe trains, those it starts from too."""
     recipe = RECIPES[name]
     trained, base = recipe, name
     if isinstance(recipe, CompressionComparison):
         trained, base = recipe.comparison, recipe.base
     yield base, "teacher", 0
     for seed in recipe.seeds:
-        yield from ((base, kind, seed) for kind in trained.kinds)
+        kinds = trained.kinds if trained is recipe else (recipe.start,)
+        yield from ((base, kind, seed) for kind in kinds)
     if trained is not recipe:
         for seed in recipe.seeds:
             yield from ((name, kind, seed) for kind in (FLOAT, *recipe.kinds))
 
 
-@functools.cache
-def _seconds(name):
-    """(kind, seed) -> seconds, of the recipe's committed results."""
+def _seconds(runs, name, kind, seed):
+    """How long a model took, or its kind with other seeds on average; None if nothing is known."""
     path = pathlib.Path(__file__).parent / "measured" / f"{name}.json"
-    if not path.exists():
-        return {}
-    rows = json.loads(path.read_text())["rows"]
-    return {(row["kind"], row["seed"]): row["seconds"] for row in rows}
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows += [json.loads(each.read_text()) for each in (runs / name).glob("*/result.json")]
+    by_seed = {row["seed"]: row["seconds"] for row in rows if row["kind"] == kind}
+    return by_seed.get(seed, statistics.fmean(by_seed.values()) if by_seed else None)
 
 
 def main(arguments=None):
     """Trains what is missing of the zoo, and writes files and manifest."""
     parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.zoo")
     parser.add_argument("--estimate", action="store_true", help="only say what is left")
-    parser.add_argument("--only", default="", help="entries with this in their name")
+    parser.add_argument(
+        "--only", help="data set, architecture or model; their recipes train what else they name"
+    )
     parser.add_argument("--runs", default="runs", type=pathlib.Path)
     parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
     parser.add_argument("--data-dir", default=None)
     given = parser.parse_args(arguments)
-    entries = [entry for entry in ENTRIES if given.only in entry.name]
+    entries = [entry for entry in ENTRIES if given.only in (None, *_names(entry))]
     if not entries:
-        names = {entry.name for entry in ENTRIES}
-        parser.error(str(unknown_name("part of a name", given.only, names)))
+        names = {name for entry in ENTRIES for name in _names(entry)}
+        parser.error(str(unknown_name("part of the zoo", given.only, names)))
     for name, left, seconds in estimate(entries, given.runs):
         time = f"about {sum(seconds) / 60:.0f} minutes for {len(seconds)} of them"
         time = time if seconds else "not timed yet"

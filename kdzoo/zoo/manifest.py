@@ -19,7 +19,10 @@ _TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds":
 _TRAINING |= {"examples": int, "held_out": int, "data_version": str, "versions": dict}
 _MEASURED = {"accuracy": dict, "parameters": int, "macs": int, "bytes": dict, "latency_ms": dict}
 _MEASURED |= {"calibration_error": float}
-_ACCURACY = {"mean": float, "std": float, "by_seed": dict, "shipped": float}
+_SPREAD = {"mean": float, "std": float, "by_seed": dict}
+_ACCURACY = {**_SPREAD, "shipped": float}
+_COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
+_TIME = {"median": float, "q1": float, "q3": float, "machine": str}
 _PACKAGE = "kdzoo.zoo_weights"
 
 
@@ -198,9 +201,9 @@ def _row(fields):
             raise ValueError(f"a file elsewhere, {file.file!r}")
     _check_fields(fields, _ROW)
     _check_fields(fields["training"], _TRAINING)
-    _check_fields(fields["measured"], _MEASURED)
-    accuracy = fields["measured"]["accuracy"]
-    _check_fields(accuracy, _ACCURACY)
+    _check_measured(fields["measured"], "tflite" in files)
+    if fields["measured"].get("alone"):
+        _check(fields["training"]["alone_epochs"], int)
     if "weights" not in files:
         raise ValueError(f"a model without weights, {fields['name']!r}")
     if len(fields["labels"]) != fields["classes"]:
@@ -209,8 +212,6 @@ def _row(fields):
         _check(label, str)
     if fields["role"] not in ROLES:
         raise ValueError(f"the role {fields['role']!r}")
-    if not 0 <= accuracy["shipped"] <= 1:
-        raise ValueError(f"an accuracy of {accuracy['shipped']!r}")
     given = {"name", "classes", "input_shape"} & fields["arguments"].keys()
     if given:
         raise ValueError(f"{sorted(given)[0]!r} among the arguments")
@@ -220,6 +221,22 @@ def _row(fields):
         "labels": tuple(fields["labels"]),
     }
     return Pretrained(**{**fields, **values})
+
+
+def _check_measured(measured, is_compressed):
+    _check_fields(measured, _MEASURED)
+    accuracy = measured["accuracy"]
+    _check_fields(accuracy, _ACCURACY)
+    if not 0 <= accuracy["shipped"] <= 1:
+        raise ValueError(f"an accuracy of {accuracy['shipped']!r}")
+    if is_compressed:
+        _check_fields(measured, _COMPRESSED)
+    if measured.get("alone"):
+        _check_fields(measured["alone"], _SPREAD)
+    for size in measured["bytes"].values():
+        _check(size, int)
+    for time in measured["latency_ms"].values():
+        _check_fields(time, _TIME)
 
 
 def _check_fields(part, kinds):

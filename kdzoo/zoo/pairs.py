@@ -83,9 +83,15 @@ class Pair:
         """Returns a `kdzoo.Distiller` of the pair, to be compiled and fitted.
 
         Args:
-            teacher: A model in place of the pair's teacher; the pair's own when None.
+            teacher: A model in place of the pair's teacher; the pair's own when None. Where that
+                one has a preprocessing, say by `teacher_transform=` what this one needs: None, or
+                `teacher_transform()` for the same.
             student: A model in place of a fresh student; a fresh one when None.
             **arguments: Further arguments of `kdzoo.Distiller`.
+
+        Raises:
+            ValueError: If it is not said which preprocessing another teacher needs, or as in
+                `kdzoo.Distiller`.
 
         Example:
 
@@ -97,6 +103,12 @@ class Pair:
         """
         from kdzoo.distiller import Distiller
 
+        if teacher is not None and self.teacher_module and "teacher_transform" not in arguments:
+            raise ValueError(
+                f"Expected `teacher_transform` beside `teacher`, as {self.teacher} has a "
+                f"preprocessing of its own. Received: {teacher!r} alone; pass None, or "
+                f"`kdzoo.pair({self.name!r}).teacher_transform()` for the same."
+            )
         settings = {
             **({} if "distillation_losses" in arguments else self._weighted_losses()),
             "student_loss_weight": self.student_loss_weight,

@@ -50,8 +50,8 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     Raises:
         ValueError: If the model is subclassed, not built, or has a layer that runs code, opens
             files, is not serializable, or names its inner layers anew each time, or a weight that
-            is not finite; or if the directory has a README.md of something else. Nothing is
-            written.
+            is not finite; or if the directory has a README.md or config.json of something else.
+            Nothing is written.
 
     Example:
 
@@ -80,11 +80,12 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     _check_layers(config)
     _check_names(model, config)
     home = pathlib.Path(directory)
-    if (home / _CARD).exists() and not (home / _CONFIG).exists():
-        raise ValueError(
-            f"Expected a directory of its own for the model. Received: {home}, whose {_CARD} would "
-            "be replaced."
-        )
+    for file in (_CARD, _CONFIG):
+        if (home / file).exists() and not _is_ours(home / _CONFIG):
+            raise ValueError(
+                f"Expected a directory of its own for the model. Received: {home}, whose {file} "
+                "would be replaced."
+            )
     content = weights.to_bytes(model, dtype)
     sha256 = weights.digest(content)
     name = f"model-{sha256[:8]}.safetensors"
@@ -105,6 +106,14 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     for path in home.iterdir():
         if _WEIGHTS.fullmatch(path.name) and path.name != name:
             path.unlink()
+
+
+def _is_ours(path):
+    """Whether a file is the configuration of a model that was saved here before."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["format"] == "kdzoo"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def load_pretrained(directory):
@@ -224,13 +233,20 @@ def _is_of_keras(kind, module):
 
 
 def _registered(part):
-    """The class that this process has registered under just these names; None if there is none."""
+    """The class that this process has registered under just these names; None if there is none.
+
+    Keras goes by the registered name alone.
+    """
     import keras
 
     kind, name = part["class_name"], part.get("registered_name")
     found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
-    is_it = isinstance(found, type) and found.__name__ == kind and not kind.startswith("__")
-    return found if is_it else None
+    if found is not None and getattr(found, "__name__", None) != kind:
+        raise ValueError(
+            f"Expected a {kind} under its own name. Received: {_name_of(part)!r}, registered as "
+            f"{name!r}, which is something else."
+        )
+    return found if isinstance(found, type) and not kind.startswith("__") else None
 
 
 def _check_names(model, config):

@@ -34,6 +34,9 @@ BUILDERS = [airbench, fitnet, fitnet_mnist, lenet, maxout, mlp, resnet, separabl
         (separable, {"width": 0}, "width to be a positive number. Received: width=0"),
         (separable, {"width": float("nan")}, "Received: width=nan"),
         (separable, {"width": "0.5"}, "Received: width='0.5'"),
+        (separable, {"halvings": -1}, "Received: halvings=-1"),
+        (separable, {"halvings": 1.5}, re.escape("Received: halvings=1.5")),
+        (separable, {"halvings": True}, "Received: halvings=True"),
         (resnet, {"depth": 18}, r"depth to be 6n \+ 2 .* being 14 or 20. Received: depth=18"),
         (resnet, {"depth": 2}, "being 8 or 14. Received: depth=2"),
         (resnet, {"depth": True}, "being 20 or 26. Received: depth=True"),
@@ -136,6 +139,15 @@ def test_default_names_say_what_was_built():
 )
 def test_separable_resolution_follows_from_the_image(side, sides):
     model = separable(0.125, input_shape=(side, side, 3))
+    assert [model.get_layer(f"stage{n}").output.shape[1] for n in (1, 2, 3)] == sides
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("halvings", "sides"), [(0, [28, 14, 7]), (1, [14, 7, 4]), (2, [7, 4, 2]), (None, [28, 14, 7])]
+)
+def test_separable_halves_as_often_as_it_is_told(halvings, sides):
+    model = separable(0.125, input_shape=(28, 28, 1), halvings=halvings)
     assert [model.get_layer(f"stage{n}").output.shape[1] for n in (1, 2, 3)] == sides
 
 

@@ -112,6 +112,22 @@ def test_a_teacher_may_learn_by_momentum():
         dataclasses.replace(TINY, teacher_optimizer="sdg").run("nowhere")
 
 
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"precision": "mixed_bfloat_16"}, "Did you mean 'mixed_bfloat16'"),
+        ({"teacher_precision": "float16"}, "Did you mean 'float32'|'mixed_bfloat16'"),
+        ({"precision": None}, "Unknown precision: None"),
+        ({"weight_decay": -0.1}, r"weight_decay=-0\.1"),
+        ({"teacher_weight_decay": float("nan")}, "teacher_weight_decay=nan"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_trained(settings, complaint, tmp_path):
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(TINY, **settings).run(tmp_path, verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
 @on_tensorflow
 def test_a_run_of_before_a_field_was_there_goes_on(finished, tmp_path):
     directory, first = finished

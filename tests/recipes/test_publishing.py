@@ -7,6 +7,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load
 
 import kdzoo
 import kdzoo.data
@@ -94,7 +95,25 @@ def test_the_median_model_is_shipped_as_it_was_measured(runs, data, tmp_path):
         teacher.predict(x, verbose=0).argmax(1) == model.predict(x, verbose=0).argmax(1)
     )
     assert row.measured["bytes"][".tflite int8"] < row.measured["bytes"][".tflite float32"]
-    # Published anew, a file that has changed takes the old one's place.
+    assert row.training == {
+        "recipe": "small",
+        "kind": "small",
+        "command": "kdzoo train small",
+        "teacher": "mlp_2x128",
+        "epochs": 4,
+        "alone_epochs": 4,
+        "seeds": [0, 1, 2],
+        "seconds": [each["seconds"] for each in results["rows"] if each["kind"] == "small"],
+        "examples": 1000,
+        "held_out": 0,
+        "data_version": data.version,
+        "versions": results["versions"],
+    }
+    training = read_manifest(zoo_directory)[TEACHER.name].training
+    assert (training["teacher"], training["alone_epochs"], training["seeds"]) == (None, None, [0])
+    # Published anew, the same files keep their row, times included.
+    assert publish(STUDENT, runs / "small", zoo_directory) == row
+    # A file that has changed takes the old one's place.
     old = zoo_directory / row.files["weights"].file
     weights = trained.get_weights()
     trained.set_weights([weight + 0.01 for weight in weights])
@@ -104,6 +123,53 @@ def test_the_median_model_is_shipped_as_it_was_measured(runs, data, tmp_path):
     again = publish(STUDENT, later, zoo_directory)
     assert again.files["weights"].file != old.name
     assert not old.exists()
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_weights_are_halved_where_no_image_is_lost(changes, runs, tmp_path, monkeypatch):
+    # Of the trained model, of it in float16 and, if that is another, of it in float32.
+    found = iter([0.95, 0.94 if changes else 0.95, 0.95])
+    monkeypatch.setattr(kdzoo.evaluation, "accuracy", lambda model, *test: next(found))
+    row = publish(TEACHER, runs / "small", tmp_path)
+    content = (tmp_path / row.files["weights"].file).read_bytes()
+    kinds = {tensor.dtype.name for tensor in load(content).values() if tensor.ndim > 1}
+    assert kinds == {"float32" if changes else "float16"}
+    assert row.measured["accuracy"]["shipped"] == 0.95
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_nothing_stays_of_what_fails(runs, tmp_path, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise RuntimeError("no file")
+
+    monkeypatch.setattr(kdzoo.export, "to_litert", fail)
+    with pytest.raises(RuntimeError, match="no file"):
+        publish(TEACHER, runs / "small", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_epochs_of_hints_count():
+    taught = Student((("SoftTargets", {}, 1.0),), hints=("stage1", "stage1", 2), epochs=3)
+    recipe = dataclasses.replace(SMALL, students={"hints": taught})
+    assert recipe.all_epochs_of("hints") == 5
+    assert recipe.all_epochs_of("teacher") == 4
+
+
+def test_what_is_left_to_train_is_estimated(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(zoo, "ENTRIES", (STUDENT, INT8))
+    runs = tmp_path / "runs"
+    for kind, seconds in (("teacher", 600), ("small", 120)):
+        home = runs / "small" / f"{kind}-0"
+        home.mkdir(parents=True)
+        row = {"kind": kind, "seed": 0, "seconds": seconds}
+        (home / "result.json").write_text(json.dumps(row))
+    zoo.main(["--estimate", "--runs", str(runs)])
+    small, compressed = capsys.readouterr().out.splitlines()
+    # Two seeds of a kind of which one has been timed, and three of one that has not.
+    assert small == "small: 5 models to train, about 4 minutes for 2 of them"
+    # The students to start from are counted above.
+    assert compressed == "compressed: 6 models to train, not timed yet"
+    assert not (tmp_path / "zoo_weights").exists()
 
 
 def test_the_run_of_another_recipe_is_not_published(runs, tmp_path, monkeypatch):
@@ -151,8 +217,8 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
     zoo.main(["--estimate", "--runs", str(runs)])
     assert "compressed: finished" in capsys.readouterr().out
     zoo.main(["--estimate", "--runs", str(tmp_path / "none")])
-    # A teacher and two seeds of two students to start from; two seeds of float32 and two kinds.
-    assert "compressed: 11 models to train" in capsys.readouterr().out
+    # A teacher and two seeds of a student to start from; two seeds of float32 and two kinds.
+    assert "compressed: 9 models to train" in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_not_published(runs, tmp_path):
@@ -194,11 +260,11 @@ def test_what_is_trained_is_published_and_what_is_left_is_said(runs, tmp_path, m
     arguments = ["--runs", str(runs), "--directory", str(tmp_path / "zoo")]
     zoo.main(["--estimate", "--runs", str(tmp_path / "none")])
     assert "small: 7 models to train, not timed yet" in capsys.readouterr().out
-    zoo.main([*arguments, "--only", "2x64"])
+    zoo.main([*arguments, "--only", "mlp_2x64"])
     assert "small: finished" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         zoo.main(["--only", "typo"])
-    assert "Unknown part of a name: 'typo'" in capsys.readouterr().err
+    assert "Unknown part of the zoo: 'typo'" in capsys.readouterr().err
     assert list(read_manifest(tmp_path / "zoo")) == [STUDENT.name]
 
 

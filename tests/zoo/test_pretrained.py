@@ -1,6 +1,8 @@
 """Pretrained models: what comes back, and the kinds of damage that nothing is loaded from."""
 
+import dataclasses
 import hashlib
+import io
 import json
 import pickle
 import subprocess
@@ -13,9 +15,17 @@ import pytest
 from safetensors.numpy import load, save
 
 import kdzoo
-from kdzoo.zoo.manifest import list_pretrained, read_manifest, weights_directory
+from kdzoo.zoo.manifest import (
+    File,
+    list_pretrained,
+    read_manifest,
+    weights_directory,
+    write_manifest,
+)
+from kdzoo.zoo.weights import named_weights
 
 NAME = "mlp_2x64/mnist"
+SHAPE = (4, 4, 1)
 
 
 def predict(model, images):
@@ -29,6 +39,43 @@ def test_the_model_comes_back(model, zoo, images):
     assert all(layer.trainable for layer in again.layers)
 
 
+@pytest.fixture
+def normed(zoo):
+    """A second model in the zoo, with norms that have seen something, and dropout."""
+    keras.utils.set_random_seed(6)
+    model = kdzoo.create("separable_025", 3, (8, 8, 1), dropout=0.1)
+    rng = np.random.default_rng(6)
+    model.set_weights([rng.uniform(0.1, 1.0, each.shape) for each in model.get_weights()])
+    sha256, size = kdzoo.zoo.save_weights(model, zoo / "normed.safetensors")
+    row = dataclasses.replace(
+        read_manifest(zoo)[NAME],
+        name="separable_025/cifar10",
+        architecture="separable_025",
+        arguments={"dropout": 0.1},
+        dataset="cifar10",
+        input_shape=(8, 8, 1),
+        files={"weights": File("normed.safetensors", sha256, size)},
+    )
+    write_manifest([*read_manifest(zoo).values(), row], zoo)
+    return model
+
+
+def test_a_model_with_norms_comes_back_and_trains(normed, zoo):
+    again = kdzoo.load("separable_025/cifar10", directory=zoo)
+    expected = dict(named_weights(normed))
+    found = dict(named_weights(again))
+    assert found.keys() == expected.keys()
+    assert any(name.endswith("moving_variance") for name in found)
+    for name, variable in found.items():
+        theirs = keras.ops.convert_to_numpy(expected[name])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), theirs, err_msg=name)
+    before = [keras.ops.convert_to_numpy(variable) for variable in again.weights]
+    again.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    again.fit(np.random.default_rng(0).random((6, 8, 8, 1)), np.arange(6) % 3, verbose=0)
+    for old, variable in zip(before, again.weights, strict=True):
+        assert np.abs(keras.ops.convert_to_numpy(variable) - old).max() > 0, variable.path
+
+
 def test_a_fresh_head_sits_on_the_pretrained_features(model, zoo, images):
     again = kdzoo.load(NAME, classes=7, directory=zoo)
     assert again.output_shape == (None, 7)
@@ -38,6 +85,9 @@ def test_a_fresh_head_sits_on_the_pretrained_features(model, zoo, images):
     np.testing.assert_array_equal(*(predict(each, images) for each in features))
     same = kdzoo.load(NAME, classes=3, directory=zoo)
     assert np.abs(predict(same, images) - predict(model, images)).max() > 1e-3
+    heads = [each.get_layer("logits").get_weights()[0] for each in (same, kdzoo.create("mlp_2x64"))]
+    spread = [kernel.std() * np.sqrt(kernel.shape[0]) for kernel in heads]
+    assert spread[0] == pytest.approx(spread[1], rel=0.3)
 
 
 @pytest.mark.parametrize("classes", [1, 0, -2, "seven"])
@@ -74,9 +124,13 @@ def test_what_float16_cannot_hold_stays(tmp_path):
     assert kernel[0, 0] == 1e6
 
 
-def test_names(zoo):
-    assert list_pretrained(directory=zoo) == [NAME]
+def test_names(normed, zoo):
+    other = "separable_025/cifar10"
+    assert list_pretrained(directory=zoo) == [NAME, other]
+    assert list_pretrained("mnist", directory=zoo) == [NAME]
+    assert list_pretrained(family="separable", directory=zoo) == [other]
     assert list_pretrained("mnist", "mlp", directory=zoo) == [NAME]
+    assert list_pretrained("mnist", "separable", directory=zoo) == []
     for wrong in (
         lambda: kdzoo.load("mlp_2x46/mnist", directory=zoo),
         lambda: kdzoo.card("mlp_2x46/mnist", directory=zoo),
@@ -91,25 +145,32 @@ def test_names(zoo):
         kdzoo.zoo.tflite(NAME, directory=zoo)
 
 
-# What is done to the bytes of the weights; with the hash in the manifest put right, for those that
-# a careless or hostile zoo would have.
 def _damaged(tensors, **changes):
     return save({**tensors, **changes})
 
 
-KERNEL = "stage1/kernel"
+def _hdf5():
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file["kernel"] = np.zeros(3)
+    return content.getvalue()
+
+
+KERNEL = "logits/kernel"  # The last, so that others are found whole before it.
+# What is done to the bytes of the weights, under the hash of what they were ...
 DAMAGE = {
     "truncated": (lambda raw, tensors: raw[:-10], "truncated"),
     "empty": (lambda raw, tensors: b"", "truncated"),
     "longer": (lambda raw, tensors: raw + b"x", "another file or altered"),
     "one bit": (lambda raw, tensors: raw[:-5] + bytes([raw[-5] ^ 1]) + raw[-4:], "SHA-256"),
 }
+# ... and with the hash in the manifest put right, as a careless or hostile zoo might have it.
 FORGED = {
     "empty": (lambda raw, tensors: b"", "an empty file"),
     "truncated": (lambda raw, tensors: raw[:-10], "damaged or of another format"),
     "longer": (lambda raw, tensors: raw + b"x", "damaged or of another format"),
     "pickle": (lambda raw, tensors: pickle.dumps(tensors), "a pickle, which is never opened"),
-    "hdf5": (lambda raw, tensors: HDF5, "an HDF5 file"),
+    "hdf5": (lambda raw, tensors: _hdf5(), "an HDF5 file"),
     "zip": (lambda raw, tensors: b"PK\x03\x04" + raw, "a ZIP file"),
     "header longer than the file": (
         lambda raw, tensors: (len(raw) * 2).to_bytes(8, "little") + raw[8:],
@@ -123,7 +184,7 @@ FORGED = {
     ),
     "two weights swapped": (
         lambda raw, tensors: _damaged(
-            tensors, **{KERNEL: tensors["stage2/kernel"], "stage2/kernel": tensors[KERNEL]}
+            tensors, **{KERNEL: tensors["stage1/kernel"], "stage1/kernel": tensors[KERNEL]}
         ),
         "shape",
     ),
@@ -131,11 +192,11 @@ FORGED = {
         lambda raw, tensors: save(
             {("other" if key == KERNEL else key): each for key, each in tensors.items()}
         ),
-        "without 'stage1/kernel', with 'other', which the model has not",
+        "without 'logits/kernel', with 'other', which the model has not",
     ),
     "missing": (
         lambda raw, tensors: save({key: each for key, each in tensors.items() if key != KERNEL}),
-        "without 'stage1/kernel'",
+        "without 'logits/kernel'",
     ),
     "left over": (
         lambda raw, tensors: _damaged(tensors, more=np.zeros(3, "float32")),
@@ -158,16 +219,6 @@ FORGED = {
         "finite",
     ),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hdf5(tmp_path_factory):
-    """The bytes of an HDF5 file."""
-    global HDF5
-    path = tmp_path_factory.mktemp("hdf5") / "weights.h5"
-    with h5py.File(path, "w") as file:
-        file["kernel"] = np.zeros(3)
-    HDF5 = path.read_bytes()
 
 
 def refused(zoo, message, error=ValueError, **arguments):
@@ -197,10 +248,12 @@ def test_damage_with_a_right_hash_is_refused_too(kind, zoo, model, images):
     (zoo / "manifest.json").write_text(json.dumps(manifest))
     refused(zoo, message)
     # Given to a model directly, it leaves the model as it was.
-    before = predict(model, images)
+    other = kdzoo.create("mlp_2x64", 3, SHAPE)
+    before = predict(other, images)
+    assert np.abs(before - predict(model, images)).max() > 1e-3
     with pytest.raises(ValueError, match=message):
-        kdzoo.zoo.load_weights(model, content)
-    np.testing.assert_array_equal(predict(model, images), before)
+        kdzoo.zoo.load_weights(other, content)
+    np.testing.assert_array_equal(predict(other, images), before)
 
 
 def test_files_that_are_elsewhere_or_missing(zoo, tmp_path):
@@ -265,6 +318,11 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row.update(labels=["a"]), "1 labels for 3 classes"),
         (lambda row: row.update(more=1), "more"),
         (lambda row: row.pop("training"), "training"),
+        (lambda row: row["training"].pop("alone_epochs"), "alone_epochs"),
+        (lambda row: row["measured"]["alone"].pop("std"), "std"),
+        (lambda row: row["measured"]["bytes"].update(weights=1.5), "1.5 where a int belongs"),
+        (lambda row: row["measured"]["latency_ms"]["int8"].pop("q3"), "q3"),
+        (lambda row: row["files"].update(tflite=row["files"]["weights"]), "tflite_accuracy"),
     ],
 )
 def test_rows_with_damaged_fields(change, message, zoo):

@@ -88,6 +88,13 @@ def test_what_could_not_be_loaded_or_is_not_ours_is_not_saved_over(tmp_path):
     (tmp_path / "README.md").write_text("my project")
     with pytest.raises(ValueError, match=r"whose README.md would be replaced"):
         kdzoo.save_pretrained(model, tmp_path)
+    for config in ('{"architectures": ["Other"]}', "not JSON", "[]"):
+        (tmp_path / "config.json").write_text(config)
+        for file in (tmp_path / "README.md", tmp_path / "config.json"):
+            with pytest.raises(ValueError, match=f"whose {file.name} would be replaced"):
+                kdzoo.save_pretrained(model, tmp_path)
+            file.unlink()
+        (tmp_path / "README.md").write_text("my project")
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     weights = model.get_weights()
     weights[0][0] = np.inf
@@ -173,7 +180,8 @@ def test_half_precision_and_a_card(tmp_path, images):
     again = kdzoo.load_pretrained(tmp_path)
     np.testing.assert_allclose(predict(again, images), predict(model, images), atol=1e-2)
     kdzoo.save_pretrained(model, tmp_path)
-    assert "| parameters | 57," in (tmp_path / "README.md").read_text()
+    said = (tmp_path / "README.md").read_text()
+    assert f"| parameters | {model.count_params():,} |" in said
     again = kdzoo.load_pretrained(tmp_path)
     np.testing.assert_array_equal(predict(again, images), predict(model, images))
 

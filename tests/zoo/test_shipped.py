@@ -1,0 +1,66 @@
+"""What ships is what the committed results of its recipe say, and what its pair teaches."""
+
+import json
+import pathlib
+import statistics
+
+import pytest
+
+import kdzoo
+from kdzoo.recipes import RECIPES, CompressionComparison, zoo
+from kdzoo.zoo import manifest
+
+MEASURED = pathlib.Path(kdzoo.__file__).parent / "recipes" / "measured"
+ENTRIES = {entry.name: entry for entry in zoo.ENTRIES}
+ROWS = manifest.read_manifest()
+# Shipped students that learned otherwise than their pair teaches, which is in one stage.
+IN_STAGES = {"fitnet_mnist/mnist"}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_says_what_its_recipe_measured(name):
+    row, entry = ROWS[name], ENTRIES[name]
+    results = json.loads((MEASURED / f"{entry.recipe}.json").read_text())
+    for field, kind in (("accuracy", entry.kind), ("alone", entry.alone)):
+        if kind is None:
+            assert field not in row.measured
+            continue
+        rows = [each for each in results["rows"] if each["kind"] == kind]
+        accuracies = [each["test_accuracy"] for each in rows]
+        said = row.measured[field]
+        assert said["by_seed"] == {str(each["seed"]): each["test_accuracy"] for each in rows}
+        assert said["mean"] == pytest.approx(statistics.fmean(accuracies), abs=1e-6)
+        spread = statistics.stdev(accuracies) if len(rows) > 1 else 0.0
+        assert said["std"] == pytest.approx(spread, abs=1e-6)
+        if field == "accuracy":
+            seed = str(said["shipped_seed"])
+            assert said["by_seed"][seed] == statistics.median_low(accuracies)
+            assert row.training["seeds"] == [each["seed"] for each in rows]
+            assert row.training["seconds"] == [each["seconds"] for each in rows]
+    assert row.training["examples"] == results["examples"]["train"]
+    assert row.training["held_out"] == results["examples"].get("validation", 0)
+    if row.role == "student" and entry.alone:
+        assert row.measured["accuracy"]["mean"] > row.measured["alone"]["mean"]
+
+
+@pytest.mark.parametrize("name", kdzoo.list_pairs())
+def test_a_pair_teaches_as_the_shipped_student_was_taught(name):
+    pair = kdzoo.pair(name)
+    if pair.teacher.startswith("keras.applications."):
+        return
+    entry = ENTRIES[f"{pair.student}/{pair.dataset}"]
+    recipe = RECIPES[entry.recipe]
+    assert not isinstance(recipe, CompressionComparison)
+    assert pair.teacher == f"{recipe.teacher}/{recipe.data}"
+    assert recipe.built_from(entry.kind) == (pair.student, pair.arguments)
+    student = recipe.kinds[entry.kind]
+    taught = [(name, arguments) for name, arguments, _ in student.losses]
+    assert [(name, arguments) for name, arguments, _ in pair.losses] == taught
+    if entry.name in IN_STAGES:
+        assert student.hints
+        return
+    assert student.hints is None
+    share = student.student_loss_weight
+    share = recipe.student_loss_weight if share is None else share
+    assert pair.student_loss_weight == share
+    assert pair.losses == student.losses
