@@ -23,9 +23,9 @@ test: $(INSTALLED)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@echo "Backend: TensorFlow"
-	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet --numprocesses auto
+	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
 	@echo "Backend: JAX"
-	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet --numprocesses auto
+	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
 
 large: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large

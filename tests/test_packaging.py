@@ -56,7 +56,9 @@ def test_the_wheel_loads_its_models_from_elsewhere(tmp_path):
     zipfile.ZipFile(wheel).extractall(installed)
     script = """
 import keras, kdzoo, numpy as np
+from kdzoo.zoo.manifest import weights_directory
 print(kdzoo.__file__)
+print(weights_directory())
 for name in kdzoo.list_pretrained():
     model = kdzoo.load(name)
     print(name, model.predict(np.zeros((1, *model.input_shape[1:]), "float32"), verbose=0).shape)
@@ -71,7 +73,8 @@ for name in kdzoo.list_pretrained():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    file, *models = done.stdout.splitlines()
+    file, weights, *models = done.stdout.splitlines()
     assert file == str(installed / "kdzoo" / "__init__.py")
+    assert weights == str(installed / "kdzoo" / "zoo_weights")
     rows = read_manifest()
     assert models == [f"{name} (1, {row.classes})" for name, row in rows.items()]

@@ -37,8 +37,9 @@ def test_it_runs_and_prints_what_it_writes(name, tmp_path):
 
 def test_the_readme_says_how_long_loading_takes():
     found = results("load_time")["models"]
-    assert set(found) == set(kdzoo.list_pretrained())
+    assert set(found) <= set(kdzoo.list_pretrained())
     ratios = [each["ratio"] for each in found.values()]
+    assert max(ratios) <= 1.2
     said = re.search(r"Loading takes ([\d.]+) to ([\d.]+)\s+of\s+the\s+time", README)
     assert said.groups() == (f"{min(ratios):.2f}", f"{max(ratios):.2f}")
 

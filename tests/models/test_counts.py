@@ -215,7 +215,7 @@ def test_maxout_networks_multiply_as_often_as_the_paper_states(name, millions):
         (40, 2, 100, 2_255_156),
         (16, 4, 100, 2_772_020),
         # The paper's largest, 36.5M in its table 5.
-        (28, 10, 100, 36_536_884),
+        pytest.param(28, 10, 100, 36_536_884, marks=pytest.mark.large),
     ],
 )
 def test_wide_resnets_have_the_published_counts(depth, width, classes, published):

@@ -9,7 +9,7 @@ import pytest
 import kdzoo
 from kdzoo import evaluation, export
 from kdzoo.compression.monitor import measure_compression
-from kdzoo.recipes.publishing import CALIBRATION
+from kdzoo.recipes.publishing import CALIBRATION, logits_of_ramp
 from kdzoo.zoo import cards, manifest
 
 pytestmark = [pytest.mark.large, pytest.mark.tensorflow]
@@ -59,6 +59,7 @@ def measured_again(row, data, folder):
         sizes |= file_sizes(model, data, folder)
     measured["bytes"] = sizes
     measured["parameters"] = model.count_params()
+    measured["logits_of_ramp"] = logits_of_ramp(model)
     measured["macs"] = evaluation.count_macs(model)
     measured["calibration_error"] = evaluation.calibration_error(shipped, images, labels)
     if row.role == "student":

@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load, save
 
 import kdzoo
+from kdzoo.recipes.publishing import logits_of_ramp
 from kdzoo.zoo.manifest import (
     File,
     list_pretrained,
@@ -422,6 +423,10 @@ def test_every_shipped_model_loads(name):
     assert model.count_params() == row.measured["parameters"]
     assert model.input_shape[1:] == row.input_shape
     assert model.output_shape == (None, len(row.labels))
+    # Weights of the same shapes in another network would load as well.
+    np.testing.assert_allclose(
+        logits_of_ramp(model), row.measured["logits_of_ramp"], rtol=1e-3, atol=5e-3
+    )
 
 
 def test_lists_and_cards_need_no_keras():
