@@ -71,7 +71,8 @@ def measure(rounds, examples):
                 epoch(number)
                 seconds[name].append(time.perf_counter() - start)
     ratios = [ours / own for ours, own in zip(seconds["recorded"], seconds["alone"], strict=True)]
-    return {"seconds": seconds, "ratio": statistics.median(ratios), "limit": LIMIT}
+    quartiles = statistics.quantiles(ratios) if rounds > 1 else 3 * ratios
+    return {"seconds": seconds, "quartiles": quartiles, "ratio": quartiles[1], "limit": LIMIT}
 
 
 def main(arguments=None):
@@ -82,7 +83,11 @@ def main(arguments=None):
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args(arguments)
     result = measure(1 if given.smoke else given.rounds, 2 * BATCH if given.smoke else 40 * BATCH)
-    print(f"from a recorded teacher / alone: {result['ratio']:.3f} (target {LIMIT})")
+    first, _, third = result["quartiles"]
+    print(
+        f"from a recorded teacher / alone: {result['ratio']:.3f} (target {LIMIT}), quartiles "
+        f"{first:.3f} and {third:.3f}"
+    )
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
     return result
