@@ -30,6 +30,27 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def untuned_datasets():
+    """Turns tf.data's tuner off, which arrays given to `fit` are batched with.
+
+    In TensorFlow 2.21 the end of a pass waits for its next turn, for as long as the pass has taken.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    def iterate(dataset, usual=tf.data.Dataset.__iter__):
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return usual(dataset.with_options(options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.data.Dataset, "__iter__", iterate)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras():
     """Gives each test float32, empty name counters and the same seed, whatever ran before it."""

@@ -32,6 +32,7 @@ def smoke(tmp_path_factory):
     return done.stdout, json.loads(path.read_text())
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_every_contender_has_its_numbers(smoke):
     printed, figures = smoke
@@ -47,6 +48,7 @@ def test_every_contender_has_its_numbers(smoke):
     assert len(row["targets"]) == 3
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_all_contenders_compute_the_same_step(smoke):
     (row,) = smoke[1]["rows"]

@@ -31,7 +31,8 @@ SMOKE = {"jax": ["hinton_mnist"]}.get(
     keras.backend.backend(), sorted(set(RECIPES) - {"digits", "fashion_mnist", *COMPRESSING})
 )
 # Many networks, or ones of the same kinds as in the recipes that are left.
-LONG = ("hinton_mnist_temperatures", "losses_compared", "zoo_cifar100", "zoo_fashion_mnist")
+LONG = ("hinton_mnist_temperatures", "losses_compared", "separable_cifar10", "zoo_cifar10")
+LONG += ("zoo_cifar100", "zoo_fashion_mnist")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,15 @@ ATTENTION = {"teacher_layer": ["stage1", "stage2"], "student_layer": ["stage1", 
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("losses", [(SOFT,), (SOFT, ("AttentionTransfer", ATTENTION, 1000.0))])
+@pytest.mark.parametrize(
+    "losses",
+    [
+        (SOFT,),
+        pytest.param(
+            (SOFT, ("AttentionTransfer", ATTENTION, 1000.0)), marks=pytest.mark.large, id="taps"
+        ),
+    ],
+)
 def test_answers_asked_once_teach_as_the_teacher_does(losses, tmp_path, monkeypatch):
     """The same run, the teacher asked beforehand or at every step."""
     rows, tapped = [], len(losses) > 1
