@@ -271,8 +271,10 @@ def test_another_record_is_refused(split, net, tmp_path):
             keywords["augmentation"] = Augmentation(shift=2)
         with pytest.raises(ValueError, match=complaint):
             record_teacher(*positional, **keywords)
-    with pytest.raises(ValueError, match="record of this data set"):
-        with_recorded_teacher(other, tmp_path)
+    brighter = kdzoo.data.Split(split.images, split.labels, scale=100)
+    for wrong in (other, brighter):
+        with pytest.raises(ValueError, match="record of this data set"):
+            with_recorded_teacher(wrong, tmp_path)
     with pytest.raises(ValueError, match="record of this teacher"):
         with_recorded_teacher(split, tmp_path, net(1))
     with pytest.raises(FileNotFoundError, match="record of a teacher"):
