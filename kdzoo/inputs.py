@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 
+from kdzoo.data.checks import are_probabilities
 from kdzoo.taps import tapped_shapes
 
 # Layers, and arithmetic inside a graph, by which a model may rescale what it is given.
@@ -23,8 +24,6 @@ _LOOKED_AT = 256
 # What TensorFlow says of an index out of range, and where it says that it happened.
 _OUT_OF_RANGE = re.compile(r"indices\[[\d,]+\] = \S+ (is not in|does not index into)")
 _OF_CONTRAST = re.compile(r"losses.contrastive\.py|ContrastiveRepresentation\.call")
-# How far the sums of a softmax lie from 1, in half precision too.
-_SUM_TOLERANCE = 2e-3
 
 
 def check_data(x, y, distiller):
@@ -132,8 +131,7 @@ def _check_answers(teacher, x, answers, transform):
     if answers is None or keras.tree.is_nested(answers):
         return
     answers = np.asarray(keras.ops.convert_to_numpy(answers[:_LOOKED_AT]), "float32")
-    sums = answers.sum(axis=-1)
-    if answers.shape[-1] > 1 and (answers >= 0).all() and (abs(sums - 1) < _SUM_TOLERANCE).all():
+    if are_probabilities(answers):
         raise ValueError(
             "Expected the teacher's logits. Received: probabilities, which sum to 1; take the "
             "teacher without its softmax (`kdzoo.as_logits`), or the logarithm of what it gives."

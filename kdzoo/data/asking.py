@@ -4,8 +4,9 @@ import hashlib
 
 import numpy as np
 
+from kdzoo.data.checks import are_probabilities
+
 LOGITS = "logits"
-_SUM_TOLERANCE = 1e-2  # Of probabilities, in half precision too.
 _PROBES = 4  # Examples by whose answers a teacher is recognized.
 
 
@@ -41,7 +42,7 @@ class Asking:
             ValueError: If they are probabilities.
         """
         logits = self(data, np.arange(min(_PROBES, len(data))))[LOGITS]
-        if (logits >= 0).all() and (np.abs(logits.sum(-1) - 1) < _SUM_TOLERANCE).all():
+        if are_probabilities(logits):
             raise ValueError(
                 "Expected a teacher that gives logits. Received: probabilities, which sum to 1; "
                 "pass `kdzoo.as_logits(teacher)`."

@@ -154,8 +154,8 @@ def tf_dataset(maker, initial_epoch=0):
     images = tf.TensorSpec((size, *maker.split.input_shape), tf.float32)
     dataset = tf.data.Dataset.from_generator(one_pass, output_signature=(images, labels))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(maker.count))
-    # There is nothing to tune, and a pass that ends would wait for the tuner's next turn: an epoch
-    # of 11 seconds was over after 20.5, as the pauses between turns double.
+    # There is nothing to tune, and in TensorFlow 2.21 a pass that ends may wait for the tuner's
+    # next turn, for as long again as it took: the pauses between turns double.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.prefetch(_PREFETCHED).with_options(options)

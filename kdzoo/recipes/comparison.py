@@ -235,7 +235,8 @@ class Comparison:
                 raise ValueError(f"Expected {field} of at least 0. Received: {field}={value!r}")
         for field in ("precision", "teacher_precision"):
             value = getattr(self, field)
-            if value not in (*PRECISIONS, *([None] if field == "teacher_precision" else [])):
+            is_left_out = value is None and field == "teacher_precision"
+            if not is_left_out and value not in PRECISIONS:
                 raise unknown_name(field, value, PRECISIONS)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(
