@@ -7,7 +7,7 @@ INSTALLED := .venv/.kdzoo-installed
 .PHONY: help demo test large benchmark zoo cards clean
 
 help:
-	@echo "make demo       teach a small network, convert it, print the table; about two minutes once installed"
+	@echo "make demo       teach a small network, convert it, print the table; a minute or two once installed"
 	@echo "make test       the whole suite: lint, TensorFlow, JAX"
 	@echo "make large      the tests that take minutes or need a prepared data set"
 	@echo "make benchmark  one distillation step against its peers, images/s and memory"

@@ -1,4 +1,4 @@
-"""FitNets' hints: a thin student first learns the middle of a wider teacher, then its answers.
+"""FitNets' hints: a small student first learns the middle of its teacher, then its answers.
 
 python examples/01_hints.py            Fashion-MNIST, some minutes
 python examples/01_hints.py --smoke    scikit-learn's digits, seconds

@@ -28,7 +28,7 @@ kdzoo.fuse_batch_normalization(teacher)
 teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 teacher.fit(batches(), epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
 
-# 128 features in the teacher, fewer in the student: relations need no projection between them.
+# 128 features in the teacher, 256 in the student: relations need no projection between them.
 student = kdzoo.create("separable_050", data.classes, data.input_shape)
 losses = [
     kdzoo.losses.SoftTargets(4.0),

@@ -1,4 +1,4 @@
-"""Pruning inside a Distiller: nine weights in ten become zero while the teacher goes on teaching.
+"""Pruning inside a Distiller: nine in ten of the weights that TF-MOT prunes become zero, taught.
 
 python examples/05_pruning.py            Fashion-MNIST, some minutes
 python examples/05_pruning.py --smoke    scikit-learn's digits, seconds

@@ -18,6 +18,9 @@ class Adjustable:
         self.variable = keras.Variable(value, dtype="float32", trainable=False, autocast=False)
 
     def set(self, value):
-        """Gives the number another value, also between the steps of a `fit`."""
+        """Gives the number another value, also between the steps of a `fit`.
+
+        On JAX a callback does so through its `self.model`, as Keras then puts all values back.
+        """
         self.value = value
         self.variable.assign(value)

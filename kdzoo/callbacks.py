@@ -108,12 +108,12 @@ class Anneal(keras.callbacks.Callback):
     def _find_loss(self):
         """The place of the loss that is meant among the distiller's."""
         adjustable = [
-            loss
-            for loss in self.model.distillation_losses
+            (place, loss.name)
+            for place, loss in enumerate(self.model.distillation_losses)
             # A temperature that is a plain attribute is compiled into the step.
             if self.number != "temperature" or hasattr(type(loss), "temperature")
         ]
-        names = [loss.name for loss in adjustable]
+        names = [name for _, name in adjustable]
         if self.loss is not None and self.loss not in names:
             raise unknown_name(f"loss with a {self.number}", self.loss, names)
         if self.loss is None and len(names) != 1:
@@ -125,7 +125,7 @@ class Anneal(keras.callbacks.Callback):
             raise ValueError(
                 f"Expected one loss of the name {name!r}. Received: {names}; give each a `name=`."
             )
-        return [loss.name for loss in self.model.distillation_losses].index(name)
+        return next(place for place, each in adjustable if each == name)
 
 
 def linear(start, end, epochs):

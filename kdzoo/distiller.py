@@ -1,7 +1,5 @@
 """The Distiller: one teacher pass, one student pass, soft and hard losses mixed."""
 
-import contextlib
-
 import keras
 from keras import ops
 
@@ -19,10 +17,11 @@ from kdzoo.mixing import (
     split_targets,
     tracker_names,
 )
+from kdzoo.state import TeacherKept
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class Distiller(keras.Model):
+class Distiller(TeacherKept, keras.Model):
     """Trains a student with a teacher: `compile`, `fit`, and take `distiller.student`.
 
     The loss is
@@ -74,8 +73,9 @@ class Distiller(keras.Model):
     distiller.student.save("student.keras")
     ```
 
-    A distiller that is loaded from a `.keras` file predicts and evaluates at once; set
-    `distiller.teacher` to go on training.
+    A distiller that is loaded from a `.keras` file predicts and evaluates at once. To go on
+    training, set `distiller.teacher`, and before it `distiller.teacher_transform` if there was one:
+    neither is in the file.
 
     Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.
     """
@@ -102,7 +102,7 @@ class Distiller(keras.Model):
         self._share = Adjustable(checks.share(student_loss_weight))
         weights = checks.weights(distillation_loss_weights, self.distillation_losses)
         self._soft_weights = tuple(Adjustable(weight) for weight in weights)
-        self._mixes_both = False
+        self._mixes_both = self._had_transform = False
         self.fuse_batch_norm = bool(fuse_batch_norm)
         self.teacher_transform = teacher_transform
         self.teacher = teacher
@@ -118,12 +118,17 @@ class Distiller(keras.Model):
 
     @teacher.setter
     def teacher(self, teacher):
+        if teacher is not None and self._had_transform and self.teacher_transform is None:
+            raise ValueError(
+                "Expected the function that the teacher's inputs went through before the distiller "
+                "was saved. Received: none; set `distiller.teacher_transform` first."
+            )
         checks.teacher(teacher, self.student, self.teacher_transform)
         checks.outputs(teacher, self.student, self.distillation_losses)
         self._teacher_reference = _Untracked(teacher)
         self._teacher_taps = _paths(self.distillation_losses, "teacher")
         taps.build_losses(self.distillation_losses, teacher, self.student)
-        self.train_function = None
+        self._compile_anew()
 
     @property
     def student_loss_weight(self):
@@ -137,7 +142,7 @@ class Distiller(keras.Model):
             checks.loss_for(weight, self._compile_loss)
         self._share.set(weight)
         if (self._uses_labels, self._uses_teacher) != parts:
-            self.train_function = None
+            self._compile_anew()
 
     @property
     def distillation_loss_weights(self):
@@ -158,7 +163,12 @@ class Distiller(keras.Model):
         """
         changes = not (self._uses_labels and self._uses_teacher)
         self._mixes_both = True
-        if changes and self.train_function is not None:
+        if changes:
+            self._compile_anew()
+
+    def _compile_anew(self):
+        """Lets the next step be another one, also within a `fit` that has begun."""
+        if self.train_function is not None:
             self.make_train_function(force=True)
 
     @property
@@ -183,15 +193,6 @@ class Distiller(keras.Model):
     def output_names(self):
         """The student's output names, so that `compile(loss={...})` may use them."""
         return getattr(self.student, "output_names", None)
-
-    @property
-    def non_trainable_variables(self):
-        """The distiller's own, then all else that a step reads: on JAX it is the step's state."""
-        own = super().non_trainable_variables
-        read = [] if self.teacher is None else list(self.teacher.variables)
-        read += [adjustable.variable for adjustable in self._adjustables()]
-        known = {id(variable) for variable in [*own, *self.trainable_variables]}
-        return own + [variable for variable in read if id(variable) not in known]
 
     def _adjustables(self):
         """The numbers that may change between steps: the weights, and those of the losses."""
@@ -242,7 +243,8 @@ class Distiller(keras.Model):
         """
         check_data(x, y, self)
         if isinstance(kwargs.get("validation_data"), tuple):
-            x_held_out, y_held_out = kwargs["validation_data"][:2]
+            held_out = keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])
+            x_held_out, y_held_out = held_out[:2]
             if isinstance(y_held_out, dict):  # Validation asks for no indices.
                 y_held_out = {k: v for k, v in y_held_out.items() if k != "index"}
             check_data(x_held_out, y_held_out, self)
@@ -300,7 +302,10 @@ class Distiller(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         targets = split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
-        regularizers = [ops.sum(ops.cast(loss, "float32")) for loss in self.losses]
+        # Keras's sum, which counts them once over all replicas.
+        regularizers = [
+            self._aggregate_additional_loss(ops.cast(loss, "float32")) for loss in self.losses
+        ]
         if not training:
             return sum([self._student_loss(targets, outputs), *regularizers], ops.zeros(()))
         parts, share = [], self._share.variable
@@ -332,6 +337,7 @@ class Distiller(keras.Model):
             "distillation_loss_weights": list(self.distillation_loss_weights),
             "student_loss_weight": self.student_loss_weight,
             "fuse_batch_norm": self.fuse_batch_norm,
+            "has_teacher_transform": self._had_transform or self.teacher_transform is not None,
         }
 
     @classmethod
@@ -340,7 +346,10 @@ class Distiller(keras.Model):
         restore = keras.saving.deserialize_keras_object
         config["student"] = restore(config["student"])
         config["distillation_losses"] = [restore(each) for each in config["distillation_losses"]]
-        return cls(teacher=None, **config)
+        had_transform = config.pop("has_teacher_transform", False)
+        distiller = cls(teacher=None, **config)
+        distiller._had_transform = had_transform
+        return distiller
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -351,17 +360,6 @@ class Distiller(keras.Model):
         """Context in which the model's batch normalizations run fused, if they are to."""
         layers = acceleration.fusible_layers(model) if self.fuse_batch_norm else []
         return acceleration.fused(layers)
-
-    def _state_scope(self, *state):
-        """On JAX, the context in which the variables have the values that the step was given."""
-        if not state:
-            return contextlib.nullcontext()
-        trainable, non_trainable = state[0][:2]
-        mapping = [
-            *zip(self.trainable_variables, trainable, strict=True),
-            *zip(self.non_trainable_variables, non_trainable, strict=True),
-        ]
-        return keras.StatelessScope(state_mapping=mapping)
 
     def _ask_teacher(self, x):
         """The teacher's outputs, or a dictionary of them and its taps if there are taps."""

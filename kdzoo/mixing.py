@@ -15,10 +15,10 @@ _PARTS = {"label", "teacher", "index"}
 
 
 class _MeanOfSamples(keras.losses.Loss):
-    """Keras's own weighting and averaging, applied to losses that are already per sample."""
+    """Keras's own weighting and averaging of losses, without what the mask of `y_pred` hides."""
 
     def call(self, y_true, y_pred):
-        return y_pred
+        return y_true
 
 
 _mean_of_samples = _MeanOfSamples(name="mean_of_samples", dtype="float32")
@@ -33,7 +33,8 @@ def reduce_loss(loss, teacher, student, targets, names=None):
         student: The same of the student.
         targets: The `Targets` of the batch. Weights, for each output or for all, weigh as in
             Keras: the weighted sum over the number of samples, or of positions where there is a
-            weight for each.
+            weight for each. Positions that the student's mask leaves out, padding for example, do
+            not count, as in Keras, where the loss has a value for each.
         names: The names of the student's outputs, by which labels and weights may be given.
 
     Returns:
@@ -57,10 +58,20 @@ def reduce_loss(loss, teacher, student, targets, names=None):
     total = 0.0
     for teacher_part, student_part, labels_part, weight in rows:
         values = loss(teacher_part, student_part, labels=labels_part, **more)
-        if weight is None or len(weight.shape) < len(values.shape):
-            values = mean_over_positions(values)
-        total = total + _mean_of_samples(values, values, _fitting(weight, values, loss))
+        carries_mask = values
+        if _has_one_for_each_position(values, student_part):
+            carries_mask = student_part
+        elif weight is None or len(weight.shape) < len(values.shape):
+            values = carries_mask = mean_over_positions(values)
+        total = total + _mean_of_samples(values, carries_mask, _fitting(weight, values, loss))
     return total
+
+
+def _has_one_for_each_position(values, student):
+    """Whether a loss has a value for each position of a sequence (batch, positions, classes)."""
+    if keras.tree.is_nested(student):
+        return False
+    return len(values.shape) == 2 and len(student.shape) == 3
 
 
 def _in_order(parts, names):
@@ -77,6 +88,8 @@ def _fitting(weight, values, loss):
     weight = ops.cast(weight, "float32")
     while len(weight.shape) > len(values.shape) and weight.shape[-1] == 1:
         weight = ops.squeeze(weight, -1)
+    while len(weight.shape) < len(values.shape):
+        weight = ops.expand_dims(weight, -1)
     if len(weight.shape) > len(values.shape):
         raise ValueError(
             f"Expected one weight for each sample, as {loss.name!r} has one value for each. "

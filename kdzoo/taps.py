@@ -149,8 +149,13 @@ def tapping(model, paths):
         ValueError: If a path is unknown, or a tapped layer ran more than once or not at all.
     """
     taps, runs = {}, dict.fromkeys(paths, 0)
-    layers = {path: find_layer(model, path) for path in paths}
-    found = {path: vars(layer).get("call") for path, layer in layers.items()}
+    methods = [
+        (path, layer, method, vars(layer).get(method))
+        for path, layer in ((path, find_layer(model, path)) for path in paths)
+        # A layer that `keras.Model.quantize` changed runs the second instead.
+        for method in ("call", "quantized_call")
+        if hasattr(layer, method)
+    ]
 
     def reporting(path, call):
         def reporting_call(*args, **kwargs):
@@ -161,14 +166,14 @@ def tapping(model, paths):
         return reporting_call
 
     try:
-        for path, layer in layers.items():
-            vars(layer)["call"] = reporting(path, layer.call)
+        for path, layer, method, _ in methods:
+            vars(layer)[method] = reporting(path, getattr(layer, method))
         yield taps
     finally:
-        for path, layer in reversed(layers.items()):
-            vars(layer).pop("call", None)
-            if found[path] is not None:
-                vars(layer)["call"] = found[path]
+        for _, layer, method, own in reversed(methods):
+            vars(layer).pop(method, None)
+            if own is not None:
+                vars(layer)[method] = own
     for path, count in runs.items():
         if count != 1:
             raise ValueError(

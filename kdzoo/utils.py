@@ -144,3 +144,16 @@ def _flush(path):
         if each.is_file():
             with open(each, "rb+") as file:
                 os.fsync(file.fileno())
+
+
+def finalize_states(model):
+    """Lets an adapted `Normalization` compute from the statistics that it was just given.
+
+    `set_weights` and `assign` leave it with what it had made of those before.
+
+    Args:
+        model: A `keras.Model`, or a layer.
+    """
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state") and layer.built:
+            layer.finalize_state()

@@ -65,6 +65,15 @@ def test_the_temperature_follows_the_schedule(make, x, y):
     assert distiller.distillation_losses[0].temperature == 1.0
 
 
+def test_of_two_losses_of_a_name_the_one_with_a_temperature_is_meant(make, x, y):
+    distiller = make([LogitRegression(name="kd"), SoftTargets(9.0, name="kd")])
+    anneal = Anneal("temperature", linear(4.0, 1.0, epochs=2))
+    distiller.fit(x, y, epochs=2, batch_size=16, callbacks=[anneal], verbose=0)
+    regression, soft_targets = distiller.distillation_losses
+    assert soft_targets.temperature == 1.0
+    assert not hasattr(regression, "temperature")
+
+
 def test_one_weight_of_several_follows_the_schedule(make, x, y):
     distiller = make([SoftTargets(2.0), LogitRegression()], [1.0, 1.0], student_loss_weight=0.0)
     _, soft, logits = parts(distiller, x, y, [SoftTargets(2.0), LogitRegression()])

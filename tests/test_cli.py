@@ -165,6 +165,31 @@ class TestNames:
         size = kdzoo.zoo.manifest.find("fitnet_mnist/mnist").files["weights"].bytes
         assert re.search(rf"bytes +{size:,}", out)
 
+    @pytest.mark.tensorflow
+    def test_an_ensemble_is_evaluated(self, student, tmp_path, capsys):
+        path = tmp_path / "ensemble.keras"
+        members = [keras.saving.load_model(student), kdzoo.create("mlp_2x64", 10, (8, 8, 1))]
+        kdzoo.Ensemble(members).save(path)
+        assert main(["evaluate", str(path), "digits"]) == 0
+        out = capsys.readouterr().out
+        count = sum(each.count_params() for each in members)
+        assert re.search(rf"parameters +{count:,}", out)
+        assert re.search(rf"MACs +{2 * (64 * 64 + 64 * 64 + 64 * 10):,}", out)
+        assert main(["evaluate", str(path), "mnist"]) == 1
+        assert "for (8, 8, 1)" in capsys.readouterr().err
+
+    @pytest.mark.tensorflow
+    def test_a_file_that_is_still_quantized_is_evaluated(self, student, tmp_path):
+        from kdzoo.compression import quantize_model
+
+        path = tmp_path / "quantized.keras"
+        model = keras.saving.load_model(student)
+        quantize_model(model).save(path)
+        done = run("evaluate", path, "digits")  # A process of its own, as classes are registered.
+        assert done.returncode == 0, done.stderr
+        assert re.search(rf"parameters +{model.count_params():,}", done.stdout)
+        assert re.search(rf"MACs +{64 * 64 + 64 * 64 + 64 * 10:,}", done.stdout)
+
     def test_brackets_in_a_path_are_no_markup(self, tmp_path, capsys):
         path = tmp_path / "[bold]" / "x[a].keras"
         path.parent.mkdir()
@@ -475,7 +500,7 @@ class TestTrain:
     def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
         killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")
         home = tmp_path / "run" / "distilled-0"
-        assert [path.name for path in home.iterdir()] == ["epoch-0002"]
+        assert sorted(path.name for path in home.iterdir()) == ["epoch-0002", "seconds.json"]
         ended = run("train", "digits", *SMALL, "--directory", tmp_path / "run")
         assert ended.returncode == 0, ended.stderr
         assert ended.stderr.startswith("1/3 teacher, seed 0: finished before\n")
@@ -547,3 +572,16 @@ class TestVerdict:
         said = verdict({"rows": rows, "summary": summary, "examples": {"test": 797}})
         assert words in said
         assert f"over 2 seeds, of which it won {sum(np.less(alone, distilled))}." in said
+
+    def test_compares_the_seeds_that_both_have(self):
+        from kdzoo.cli.train import verdict
+
+        accuracies = {("alone", 0): 0.5, ("alone", 1): 0.9, ("distilled", 0): 0.6}
+        rows = [
+            {"kind": kind, "seed": seed, "test_accuracy": accuracy}
+            for (kind, seed), accuracy in accuracies.items()
+        ]
+        summary = {"alone": {"mean": 0.7}, "distilled": {"mean": 0.6}}
+        said = verdict({"rows": rows, "summary": summary, "examples": {"test": 10}})
+        assert "won by 10.00 points" in said
+        assert "over 1 seed, of which it won 1." in said

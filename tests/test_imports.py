@@ -19,7 +19,7 @@ LAYERS = (
     {"recipes"},
     {"zoo", "schemes", "compression", "export", "evaluation"},
     {"distiller"},
-    {"checks", "inputs", "mixing"},
+    {"checks", "inputs", "mixing", "state"},
     {"losses", "models", "data", "acceleration"},
     {"taps", "callbacks", "adjustable"},
     {"utils", "version"},

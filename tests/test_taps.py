@@ -32,6 +32,17 @@ def test_taps_are_what_the_layers_give(nested):
     np.testing.assert_array_equal(ops.relu(tapped["backbone/stage1"]), tapped["backbone"])
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`:UserWarning")
+def test_layers_that_keras_quantized_are_tapped(nested):
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    nested.quantize("int8")
+    with taps.tapping(nested, ["backbone/stage1", "backbone"]) as tapped:
+        nested(x)
+    np.testing.assert_array_equal(ops.relu(tapped["backbone/stage1"]), tapped["backbone"])
+    layer = taps.find_layer(nested, "backbone/stage1")
+    assert not {"call", "quantized_call"} & set(vars(layer))
+
+
 def test_the_model_is_left_as_it_was(nested):
     layers = [nested.get_layer("logits"), taps.find_layer(nested, "backbone/stage1")]
     nodes = [len(layer._inbound_nodes) for layer in layers]

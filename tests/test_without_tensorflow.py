@@ -1,10 +1,13 @@
 """Where TensorFlow is not installed, JAX does everything that needs no TensorFlow."""
 
+import json
 import subprocess
 import sys
 
 import keras
 import pytest
+
+from kdzoo.zoo.manifest import read_manifest
 
 WITHOUT = """
 import os, sys
@@ -48,23 +51,40 @@ assert accuracy == kdzoo.evaluation.accuracy(student, *data.test.arrays())
 assert "tensorflow" not in sys.modules
 print("trained", accuracy)
 """
-ZOO = """
-import pathlib, sys
+SMALL_ZOO = """
+import dataclasses, pathlib, sys
+import kdzoo
+import kdzoo.data
 from kdzoo import recipes
 from kdzoo.recipes import Comparison, zoo
-from kdzoo.recipes.publishing import Entry
+from kdzoo.recipes.source import Entry
 
-small = Comparison("digits", "mlp_2x64", "mlp_2x64", 1, 1, seeds=(0,), views=1)
+small = Comparison("numbers", "mlp_2x64", "mlp_2x64", 1, 1, seeds=(0,), views=1)
 recipes.RECIPES.update(small=small)
 zoo.ENTRIES = (
-    Entry("mlp_2x64/digits", "small", "teacher"),
+    Entry("mlp_2x64/numbers", "small", "teacher"),
     Entry("separable_025/cifar10/int8", "zoo_cifar10_025_compressed", "int8"),
 )
 home = pathlib.Path(sys.argv[1])
-zoo.main(["--runs", str(home / "runs"), "--directory", str(home / "zoo")])
+places = {"--runs": "runs", "--directory": "zoo", "--measured": "measured", "--data-dir": "data"}
+arguments = [each for name, place in places.items() for each in (name, str(home / place))]
+"""
+ZOO = f"""{SMALL_ZOO}
+data = dataclasses.replace(kdzoo.data.load("digits"), name="numbers")
+kdzoo.data.export(data, home / "data" / "numbers")
+zoo.main(arguments)
 assert (home / "runs" / "small" / "results.json").is_file()
-assert [path.name for path in home.iterdir()] == ["runs"]
+assert sorted(path.name for path in home.iterdir()) == ["data", "runs"]
 assert "tensorflow" not in sys.modules
+"""
+PUBLISH = f"""
+import os
+os.environ["KERAS_BACKEND"] = "tensorflow"
+{SMALL_ZOO}
+zoo.main([*arguments, "--only", "numbers"])
+model = kdzoo.load("mlp_2x64/numbers", directory=home / "zoo")
+accuracy = kdzoo.evaluation.accuracy(model, *kdzoo.data.load("digits").test.arrays())
+print("published", accuracy)
 """
 
 
@@ -73,7 +93,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="One ru
 
 def run(script, directory):
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT + script, str(directory)],
+        [sys.executable, "-c", script, str(directory)],
         capture_output=True,
         text=True,
         check=False,
@@ -81,13 +101,22 @@ def run(script, directory):
 
 
 def test_models_losses_distiller_and_training_work_without_tensorflow(tmp_path):
-    done = run(SCRIPT, tmp_path)
+    done = run(WITHOUT + SCRIPT, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("trained")
 
 
-def test_the_zoo_is_trained_without_tensorflow_and_left_to_be_published(tmp_path):
-    done = run(ZOO, tmp_path)
+def test_the_zoo_is_trained_without_tensorflow_and_published_with_it(tmp_path):
+    done = run(WITHOUT + ZOO, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"small: trained; publish {tmp_path / 'runs' / 'small'} where" in done.stdout
     assert "zoo_cifar10_025_compressed: left, TF-MOT needs TensorFlow" in done.stdout
+    done = run(PUBLISH, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    trained = json.loads((tmp_path / "runs" / "small" / "teacher-0" / "result.json").read_text())
+    assert f"published {trained['test_accuracy']}" in done.stdout
+    measured = json.loads((tmp_path / "measured" / "small.json").read_text())
+    assert measured["rows"][0]["test_accuracy"] == trained["test_accuracy"]
+    row = read_manifest(tmp_path / "zoo")["mlp_2x64/numbers"]
+    assert row.training["versions"] == trained["versions"]
+    assert row.training["versions"]["backend"] == "jax"

@@ -14,7 +14,8 @@ _INTERRUPTED = 130  # What shells report for a process that Ctrl-C ended.
 
 app = typer.Typer(
     name="kdzoo",
-    help="Knowledge distillation for Keras 3: from a big model that is right to a small one.",
+    help="Knowledge distillation and compression for Keras 3: from a big model that is right to a "
+    "small one.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # Plain help comes faster, and never cuts a name off.

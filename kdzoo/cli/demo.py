@@ -1,4 +1,4 @@
-"""`kdzoo demo`: two minutes that show what distilling is worth."""
+"""`kdzoo demo`: what distilling is worth, in a minute or two."""
 
 import pathlib
 import time
@@ -16,7 +16,7 @@ def demo(
         "demo"
     ),
 ):
-    """Show in two minutes what distilling is worth.
+    """Show in a minute or two what distilling is worth.
 
     Trains a teacher and small students on handwritten digits, alone and distilled, converts them
     for a phone, and prints what was measured.

@@ -1,6 +1,7 @@
 """`kdzoo evaluate`, `export` and `benchmark`: what one does with a model, by file or by name."""
 
 import pathlib
+import textwrap
 import zipfile
 from typing import Annotated
 
@@ -34,6 +35,7 @@ def evaluate(
     measured = load_model(model)
     asked = load_model(teacher) if teacher else None
     from kdzoo import evaluation
+    from kdzoo.compression.within import plain_copy
 
     loaded = data_command.load(data, data_dir)
     part = getattr(loaded, split)
@@ -51,8 +53,12 @@ def evaluate(
             table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
         table.add_row("images", f"{len(part):,}")
         if hasattr(measured, "count_params"):
-            table.add_row("parameters", f"{evaluation.count_parameters(measured):,}")
-            table.add_row("MACs", f"{evaluation.count_macs(measured):,}")
+            parts = [plain_copy(each) or each for each in getattr(measured, "members", [measured])]
+            for name, count in (
+                ("parameters", evaluation.count_parameters),
+                ("MACs", evaluation.count_macs),
+            ):
+                table.add_row(name, f"{sum(count(part) for part in parts):,}")
         table.add_row("bytes", f"{file_of(model).stat().st_size:,}")
     terminal.show(table)
 
@@ -165,7 +171,7 @@ def load_model(path, suffixes=(".keras", ".tflite")):
             raise ValueError("it is damaged, or was not written by Keras 3")
         model = keras.saving.load_model(path)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = textwrap.shorten(str(error).strip().partition("\n")[0], 300)
         raise ValueError(
             f"Expected a .keras file of a model. Received: {path}, which Keras refused: {reason}"
         ) from error
@@ -227,10 +233,10 @@ def check_fit(path, model, data):
     """Raises unless a model of one input and output, where its shapes are known, fits the data."""
     if model is None:
         return
-    if hasattr(model, "inputs") and isinstance(model.inputs, tuple):
-        shapes = model.inputs[0].shape[1:], model.outputs[0].shape[-1:]
-    else:
-        shapes = model.input_shape[1:], model.output_shape[-1:]
+    model = getattr(model, "graph", model)  # Of an ensemble, a member that knows its shapes.
+    if not getattr(model, "inputs", None):
+        return
+    shapes = model.inputs[0].shape[1:], model.outputs[0].shape[-1:]
     expected = data.input_shape, (data.classes,)
     for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
         if tuple(own) != tuple(needed) and None not in own:

@@ -80,8 +80,16 @@ def _pairs(dataset=None):
     table = terminal.table("name", "teacher", "student", "data", title="Pairs")
     for name in list_pairs(dataset):
         found = pair(name)
-        table.add_row(name, found.teacher, found.student, found.dataset)
+        table.add_row(name, teacher_of(found), found.student, found.dataset)
     return table
+
+
+def teacher_of(pair):
+    """Returns the name of a pair's teacher, and whether it is one that neither ships nor loads."""
+    from kdzoo.zoo.manifest import read_manifest
+
+    downloaded = pair.teacher.startswith("keras.applications.")
+    return pair.teacher + ("" if downloaded or pair.teacher in read_manifest() else ", not shipped")
 
 
 def _data():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import terminal
+from kdzoo.cli import listing, terminal
 
 _Output = Annotated[pathlib.Path, typer.Argument(help="The .keras file to write.")]
 
@@ -67,14 +67,11 @@ def load(
 
 def pair(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pairs` shows.")]):
     """Show a pair: teacher, student, data, losses."""
-    from kdzoo.zoo.manifest import read_manifest
     from kdzoo.zoo.pairs import pair
 
     found = pair(name)
     table = terminal.table("part", "what it is", title=name)
-    downloaded = found.teacher.startswith("keras.applications.")
-    shipped = "" if downloaded or found.teacher in read_manifest() else ", not shipped yet"
-    table.add_row("teacher", found.teacher + shipped)
+    table.add_row("teacher", listing.teacher_of(found))
     table.add_row("student", terminal.architecture(found.student, found.arguments))
     table.add_row("data", f"{found.dataset}, {found.classes} classes, {found.input_shape}")
     for loss, arguments, weight in found.losses:

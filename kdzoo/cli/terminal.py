@@ -72,6 +72,7 @@ def start_keras(training=False):
     with working("Starting Keras"), quiet():
         import keras
 
+        import kdzoo.compression
         import kdzoo.distiller
         import kdzoo.losses
         import kdzoo.models.ensemble  # noqa: F401

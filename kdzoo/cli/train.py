@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import statistics
 from typing import Annotated
 
 import typer
@@ -89,20 +90,22 @@ def verdict(results):
     """Returns the sentence that says, from what was measured, whether distilling paid.
 
     Compared with the student alone is the student distilled or, where there are several kinds of
-    teaching, the best of them. Where no student is alone there is nothing to say.
+    teaching, the best of them, on the seeds that both have. Where no student is alone there is
+    nothing to say.
     """
     summary = results["summary"]
     taught = [kind for kind in summary if kind not in ("teacher", "alone")]
     if "alone" not in summary or not taught:
         return ""
     best = max(taught, key=lambda kind: summary[kind]["mean"])
-    points = 100 * (summary[best]["mean"] - summary["alone"]["mean"])
-    by_kind = {
-        kind: {row["seed"]: row["test_accuracy"] for row in results["rows"] if row["kind"] == kind}
-        for kind in ("alone", best)
-    }
-    seeds = by_kind["alone"]
-    wins = sum(by_kind[best][seed] > seeds[seed] for seed in seeds)
+    ours, alone = (
+        {row["seed"]: row["test_accuracy"] for row in results["rows"] if row["kind"] == kind}
+        for kind in (best, "alone")
+    )
+    seeds = sorted(ours.keys() & alone.keys())
+    means = [statistics.fmean(each[seed] for seed in seeds) for each in (ours, alone)]
+    points = 100 * (means[0] - means[1])
+    wins = sum(ours[seed] > alone[seed] for seed in seeds)
     if points:
         outcome = f"{'won' if points > 0 else 'lost'} by {abs(points):.2f} points of accuracy"
     else:
@@ -156,7 +159,7 @@ def _comparison(name, given):
 
 def _check_not_of_kinds(name, recipe, given):
     """Raises for an option in whose place kinds of student have settings of their own."""
-    own = {"temperature": "losses", "student": "architecture"}
+    own = {"temperature": "losses", "student": "architecture", "seeds": "seed_count"}
     own |= {field: field for field in ("epochs", "student_loss_weight")}
     for option, field in own.items():
         values = [getattr(each, field) for each in recipe.students.values()]

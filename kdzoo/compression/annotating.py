@@ -4,6 +4,7 @@ import keras
 
 from kdzoo.compression.tfmot import check_model, load_tfmot
 from kdzoo.taps import graph_of
+from kdzoo.utils import finalize_states
 
 
 def quantize_annotate_layer(to_annotate, quantize_config=None):
@@ -60,6 +61,7 @@ def quantize_annotate_model(to_annotate):
     graph_of(to_annotate)
     marked = keras.models.clone_model(to_annotate)
     marked.set_weights(to_annotate.get_weights())
+    finalize_states(marked)
     return AnnotatedModel(marked.input, marked.output, name=to_annotate.name)
 
 

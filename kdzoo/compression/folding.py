@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from kdzoo.taps import graph_of
+from kdzoo.utils import finalize_states
 
 _FOLDING = (
     keras.layers.Conv2D,
@@ -62,6 +63,7 @@ def fold_batch_normalization(model):
     folded = keras.models.clone_model(model, **functions)
     for layer, copy in made.items():
         copy.set_weights(_folded_weights(layer) if layer in lone else layer.get_weights())
+    finalize_states(folded)
     return folded
 
 

@@ -6,6 +6,7 @@ from kdzoo.compression.hosted_layer import HostedLayer, copy_of
 from kdzoo.compression.hosting import HostedModel
 from kdzoo.compression.tfmot import check_no_distiller
 from kdzoo.taps import graph_of
+from kdzoo.utils import finalize_states
 
 
 def check_layer_or_model(argument, given):
@@ -78,6 +79,7 @@ def without_hosted_layers(model):
     for layer, new in made.items():
         hosted = isinstance(layer, HostedLayer)
         new.set_weights(layer.plain_weights() if hosted else layer.get_weights())
+    finalize_states(plain)
     return plain
 
 

@@ -154,11 +154,19 @@ class RecordedSplit:
         """Returns batches (images, `{"label": labels, "teacher": answers}`) to give to `fit`.
 
         Epoch e sees view e modulo `views`: its images augmented as the teacher saw them.
-        Arguments are those of `Split.batches`, but that `seed` decides the order alone, and
+        Arguments are those of `Split.batches`, except that `seed` decides nothing but the order.
 
         Args:
-            layers: Which of the recorded layers come with the logits; all when None.
+            batch_size: Images in a batch.
+            shuffle: Whether each epoch has another order.
+            seed: Of the order.
+            initial_epoch: The number of the first epoch.
+            drop_remainder: Whether a last batch of fewer images is left out.
+            indices: Whether each example's position comes along, under `"index"`.
+            layers: Paths of the recorded layers that come with the logits, a list or one path; all
+                when None.
         """
+        layers = [layers] if isinstance(layers, str) else layers
         return self.split.batches(
             batch_size,
             shuffle,

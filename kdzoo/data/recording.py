@@ -217,7 +217,7 @@ class _Index:
             found = read_index(directory / INDEX)
             self._check_same(found)
             shards = found["shards"]
-            self.shards = {name: each for name, each in shards.items() if self._has(name)}
+            self.shards = {name: each for name, each in shards.items() if self._has(name, each)}
             self.is_complete = found["complete"] and len(self.shards) == len(shards)
 
     def write(self, complete):
@@ -237,8 +237,9 @@ class _Index:
         path = self.directory / INDEX
         return path.read_text(encoding="utf-8") if path.exists() else None
 
-    def _has(self, name):
-        return (self.directory / name).is_file()
+    def _has(self, name, shard):
+        path = self.directory / name
+        return path.is_file() and digest(path) == shard["sha256"]
 
     def _check_same(self, found):
         for name, value in json.loads(json.dumps(self.settings)).items():

@@ -42,8 +42,8 @@ def fidelity(teacher, student, data, *, temperature=1.0, batch_size=128, check_i
         A `Fidelity`.
 
     Raises:
-        ValueError: If there is no sample, the classes differ, inputs or outputs are NaN, or images
-            are in [0, 255].
+        ValueError: If there is no sample, the classes differ, outputs have further axes, inputs or
+            outputs are NaN, or images are in [0, 255].
 
     Example:
 
@@ -65,6 +65,11 @@ def fidelity(teacher, student, data, *, temperature=1.0, batch_size=128, check_i
             raise ValueError(
                 "Expected teacher and student with the same classes. Received: outputs of shape "
                 f"{teacher_logits.shape} and {student_logits.shape}."
+            )
+        if teacher_logits.ndim != 2:
+            raise ValueError(
+                "Expected one answer for each sample, (samples, classes). Received: outputs of "
+                f"shape {teacher_logits.shape}; fold other axes into the samples."
             )
         same += int(np.sum(decisions(teacher_logits) == decisions(student_logits)))
         log_p = _log_probs(teacher_logits, temperature)

@@ -9,7 +9,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 
 
 def training_curves(histories, path, title=None):
-    """Draws how accuracy and loss on the validation images went, epoch by epoch.
+    """Draws error and loss on the validation images, epoch by epoch.
 
     Args:
         histories: Dictionary from the name of a curve to a list of histories, one for each seed; a

@@ -94,8 +94,8 @@ def to_litert(
         check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
             `Normalization` layer.
         sparse: Whether kernels that are mostly zeros, as `strip_pruning` leaves them, are stored
-            without them, for float32 and float16. The file is smaller (at 80 % zeros about a
-            third), not always faster: where XNNPACK has no sparse kernel for a layer, the
+            without them, for float32 and float16. The file is smaller (at 80 % zeros to about
+            a third), not always faster: where XNNPACK has no sparse kernel for a layer, the
             interpreter restores the zeros when it starts.
 
     Returns:

@@ -61,7 +61,7 @@ class LiteRTModel:
         path: The file, a `pathlib.Path`.
         threads: As given.
         inputs: Tuple of `TensorInfo`, in the order of the file.
-        outputs: Tuple of `TensorInfo`, by name.
+        outputs: Tuple of `TensorInfo`, sorted by name.
         labels: List of the class names in the file, or None.
         batch_size: Examples in one run.
 

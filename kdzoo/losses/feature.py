@@ -154,6 +154,7 @@ class Hint(DistillationLoss):
             return layers.Dense(channels, **options)
         growth = [h - g for h, g in zip(hint_shape[:2], guided_shape[:2], strict=True)]
         kernel_size = [abs(each) + 1 for each in growth]
+        options["data_format"] = "channels_last"
         if max(growth) <= 0:
             return layers.Conv2D(channels, kernel_size, **options)
         if min(growth) >= 0:

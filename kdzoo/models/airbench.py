@@ -8,6 +8,7 @@ from kdzoo.models import blocks
 STEM_UNITS = 24
 
 
+@blocks.channels_last
 def airbench(widths=(64, 256, 256), classes=10, input_shape=(32, 32, 3), dropout=0.0, name=None):
     """Builds the network of airbench: six wide 3x3 convolutions, made to be trained quickly.
 

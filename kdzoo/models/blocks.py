@@ -1,10 +1,26 @@
 """What the families share: checks of arguments, normalization, maxout, pooling and the head."""
 
+import functools
 import math
 import numbers
 
 import keras
 from keras import layers
+
+
+def channels_last(builder):
+    """Decorates a builder whose layers take (batch, height, width, channels), whatever is usual."""
+
+    @functools.wraps(builder)
+    def build(*args, **kwargs):
+        usual = keras.config.image_data_format()
+        keras.config.set_image_data_format("channels_last")
+        try:
+            return builder(*args, **kwargs)
+        finally:
+            keras.config.set_image_data_format(usual)
+
+    return build
 
 
 def is_count(value, least=1):

@@ -13,6 +13,7 @@ MNIST_LAYERS = (
 )
 
 
+@blocks.channels_last
 def fitnet(
     stages=((16, 16, 16), (32, 32, 32), (48, 48, 64)),
     dense_units=500,
@@ -98,6 +99,7 @@ def fitnet(
     return keras.Model(inputs, blocks.logits(classes)(x), name=name or f"fitnet_{depth}_layers")
 
 
+@blocks.channels_last
 def fitnet_mnist(classes=10, input_shape=(28, 28, 1), pieces=2, dropout=0.0, name="fitnet_mnist"):
     """Builds the FitNet for MNIST: six convolutional maxout layers, twice as many as its teacher.
 

@@ -8,6 +8,7 @@ from keras import layers
 from kdzoo.models import blocks
 
 
+@blocks.channels_last
 def lenet(
     filters=(20, 50), hidden=(500,), classes=10, input_shape=(28, 28, 1), dropout=0.0, name=None
 ):

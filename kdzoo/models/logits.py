@@ -2,6 +2,8 @@
 
 import keras
 
+from kdzoo.utils import finalize_states
+
 _STRIPPED = ("softmax", "sigmoid")
 # Other names of the same functions.
 _ALIASES = {"softmax_v2": "softmax"}
@@ -95,6 +97,7 @@ def as_logits(model):
         model = keras.Model(model.input, outputs, name=model.name)
     copy = keras.models.clone_model(model, clone_function=without_activation)
     copy.set_weights(model.get_weights())
+    finalize_states(copy)
     return copy
 
 

@@ -11,6 +11,7 @@ MAX_NORMS = (0.9, 1.9365, 1.9365, 1.9, 1.9365)  # Of three stages, `stage4`, the
 VARIANCE = 0.5  # Of the first weights: pooling about doubles the mean square of the maps.
 
 
+@blocks.channels_last
 def maxout(
     units=(48, 48, 24),
     padding=(0, 3, 3),

@@ -8,6 +8,7 @@ from keras import layers
 from kdzoo.models import blocks
 
 
+@blocks.channels_last
 def mlp(
     hidden=(1200, 1200),
     classes=10,

@@ -6,6 +6,7 @@ from keras import layers
 from kdzoo.models import blocks
 
 
+@blocks.channels_last
 def resnet(depth=20, classes=10, input_shape=(32, 32, 3), name=None):
     """Builds a residual network for CIFAR, ResNet-depth.
 

@@ -14,6 +14,7 @@ STEM_CHANNELS = 64
 LARGEST_MAP = 48  # The stem halves larger images until their shorter side is at most this.
 
 
+@blocks.channels_last
 def separable(
     width=0.5, classes=10, input_shape=(32, 32, 3), dropout=0.0, halvings=None, name=None
 ):

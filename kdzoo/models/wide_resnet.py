@@ -6,6 +6,7 @@ from keras import layers
 from kdzoo.models import blocks
 
 
+@blocks.channels_last
 def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=0.0, name=None):
     """Builds a wide residual network WRN-depth-width.
 
@@ -15,8 +16,9 @@ def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=
     Layers to tap: `stage1`, `stage2`, `stage3` (the sums that end a stage), `features`, `logits`.
 
     Weight decay is left to the optimizer (`keras.optimizers.SGD(weight_decay=...)`), so that the
-    same graph serves every recipe and no penalty travels in its saved file. Quantization-aware
-    training as TF-MOT does it refuses pre-activation networks; see `separable` for that.
+    same graph serves every recipe and no penalty travels in its saved file. Before
+    quantization-aware training, `kdzoo.compression.fold_batch_normalization` takes away the norms
+    that follow no convolution, which TF-MOT refuses.
 
     Args:
         depth: Number of convolutional layers, `6 * n + 4` with n at least 1: 10, 16, 22, 28, 40 …

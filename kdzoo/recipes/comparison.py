@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import pathlib
-import re
-import time
 
-from kdzoo.recipes.results import measure, summarize, versions, write_json
-from kdzoo.recipes.student import PRECISIONS, Student
-from kdzoo.utils import atomic_path, positive_integer, unknown_name
-from kdzoo.zoo import architecture
-
-OPTIMIZERS = ("adamw", "sgd")
+from kdzoo.recipes.results import (
+    directory_name,
+    measure,
+    read_finished,
+    summarize,
+    versions,
+    write_json,
+)
+from kdzoo.recipes.settings import check_settings
+from kdzoo.recipes.student import Student
+from kdzoo.utils import atomic_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Comparison:
         student: Name of the student's architecture.
         teacher_epochs: Epochs of the teacher.
         epochs: Epochs of each student that has no number of its own.
-        seeds: A student of each kind is trained for each.
+        seeds: A student of each kind is trained for each, or for its first `seed_count` of them.
         temperature: Of the soft targets.
         student_loss_weight: Share of the loss on labels.
         batch_size: Images a step.
@@ -38,6 +41,8 @@ class Comparison:
         weight_decay: Decoupled weight decay of all.
         teacher_optimizer: `"adamw"`, or `"sgd"`: Nesterov momentum of 0.9, the learning rate rising
             from zero over the first tenth of the steps.
+        teacher_restart_epochs: After `teacher_epochs`, the teacher's learning rate starts once more
+            from its initial value, and falls to zero over so many epochs.
         teacher_weight_decay: That of the teacher, where it is another one. In SGD with momentum m,
             the decay that is added to gradients is 1 - m times this one.
         teacher_augmentation: Arguments of a `kdzoo.data.Augmentation` for the teacher's images; the
@@ -82,6 +87,7 @@ class Comparison:
     views: int | None = None
     enlarge: int = 1
     teacher_optimizer: str = "adamw"
+    teacher_restart_epochs: int = 0
     teacher_weight_decay: float | None = None
     teacher_augmentation: dict | None = None
     precision: str = "float32"
@@ -106,6 +112,7 @@ class Comparison:
         settings = {
             "data": "digits",
             "teacher_epochs": 1,
+            "teacher_restart_epochs": 0,
             "epochs": 1,
             "seeds": self.seeds[:1],
             "validation": None,
@@ -164,7 +171,7 @@ class Comparison:
         """
         import kdzoo.data
 
-        self._check_settings()
+        check_settings(self)
         data = kdzoo.data.load(self.data, data_dir=data_dir, validation=self.validation)
         data = data.enlarged(self.enlarge) if self.enlarge > 1 else data
         self._check_data(data)
@@ -185,7 +192,9 @@ class Comparison:
             The teacher, and a row for each trained model.
         """
         stages = [("teacher", 0)]
-        stages += [(kind, seed) for seed in self.seeds for kind in kinds]
+        stages += [
+            (kind, seed) for seed in self.seeds for kind in kinds if seed in self.seeds_of(kind)
+        ]
         rows, teacher = [], None
         for number, (kind, seed) in enumerate(stages, start=1):
             report(f"{number}/{len(stages)} {kind}, seed {seed}")
@@ -193,55 +202,6 @@ class Comparison:
             teacher = model if kind == "teacher" else teacher
             rows.append(row)
         return teacher, rows
-
-    def _check_settings(self):
-        """Raises unless the names are known and the numbers in range."""
-        from kdzoo import checks
-        from kdzoo.data import Augmentation
-
-        for name in ("teacher", *self.kinds):
-            architecture(self.built_from(name)[0])
-        checks.share(self.student_loss_weight)
-        for student in self.kinds.values():
-            student.check()
-        if self.teacher_optimizer not in OPTIMIZERS:
-            raise unknown_name("teacher_optimizer", self.teacher_optimizer, OPTIMIZERS)
-        if self.teacher_augmentation is not None:
-            known = [field.name for field in dataclasses.fields(Augmentation)]
-            for name in self.teacher_augmentation:
-                if name not in known:
-                    raise unknown_name("argument of Augmentation", name, known)
-            Augmentation(**self.teacher_augmentation)
-        for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"Expected {field} to be an integer of at least 1. Received: {field}={value!r}"
-                )
-        if self.views is not None:
-            positive_integer("views", self.views)
-            if not self.augment_student:
-                raise ValueError(
-                    "Expected views only where the students see augmented images. Received: "
-                    f"views={self.views}, augment_student=False"
-                )
-        for field in ("teacher_learning_rate", "learning_rate"):
-            value = getattr(self, field)
-            if not 0 < value < float("inf"):
-                raise ValueError(f"Expected {field} above 0. Received: {field}={value!r}")
-        for field in ("weight_decay", "teacher_weight_decay"):
-            value = getattr(self, field)
-            if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"Expected {field} of at least 0. Received: {field}={value!r}")
-        for field in ("precision", "teacher_precision"):
-            value = getattr(self, field)
-            is_left_out = value is None and field == "teacher_precision"
-            if not is_left_out and value not in PRECISIONS:
-                raise unknown_name(field, value, PRECISIONS)
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(
-                f"Expected at least one seed, each once. Received: seeds={tuple(self.seeds)}"
-            )
 
     def _check_data(self, data):
         """Raises unless the data have all splits and images that all networks take."""
@@ -260,6 +220,7 @@ class Comparison:
         """Trains one model, or loads it if it is finished; returns it and its row."""
         import keras
 
+        from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.fitting import Fitting
 
         home = directory / directory_name(kind, seed)
@@ -267,8 +228,8 @@ class Comparison:
         if row is not None:
             return keras.saving.load_model(home / "model.keras"), row
         settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
-        start = time.perf_counter()
-        options = {"settings": settings, "callbacks": callbacks, "verbose": verbose}
+        clock = Clock(home)
+        options = {"settings": settings, "callbacks": [*callbacks, clock], "verbose": verbose}
         model, history = Fitting(self, kind, seed, data, teacher).run(home, options)
         with atomic_path(home / "model.keras") as path:
             model.save(path)
@@ -277,11 +238,12 @@ class Comparison:
             "seed": seed,
             "parameters": model.count_params(),
             **measure(model, data),
-            "seconds": round(time.perf_counter() - start, 1),
+            "seconds": clock.seconds,
             "versions": versions(),
             "history": history,
         }
         write_json(home / "result.json", {**row, "settings": settings})
+        clock.clear()
         return model, row
 
     def finished_row(self, kind, seed, home):
@@ -299,12 +261,13 @@ class Comparison:
         return read_finished(home, lambda made: with_defaults(made, settings) == settings)
 
     def settings_of(self, kind):
-        """Returns the fields that a model of this kind depends on."""
+        """Returns the fields that a model of this kind may depend on."""
         fields = json.loads(json.dumps(dataclasses.asdict(self)))
         for name in ("seeds", "paper", "students", "smoke_settings"):
             del fields[name]
         if kind != "teacher":
             taught = json.loads(json.dumps(dataclasses.asdict(self.kinds[kind])))
+            del taught["seed_count"]
             for name in ("architecture", "epochs", "precision"):
                 if taught[name] is None:  # The recipe's, which is among the fields.
                     del taught[name]
@@ -323,9 +286,15 @@ class Comparison:
         arguments = self.student_arguments if student.architecture is None else {}
         return student.architecture or self.student, {**arguments, **student.arguments}
 
+    def seeds_of(self, kind):
+        """Returns the seeds that a kind of model is trained for."""
+        return (0,) if kind == "teacher" else self.seeds[: self.kinds[kind].seed_count]
+
     def epochs_of(self, kind):
         """Returns the epochs of a kind of model, without those of a stage of hints."""
-        return self.teacher_epochs if kind == "teacher" else self.kinds[kind].epochs or self.epochs
+        if kind == "teacher":
+            return self.teacher_epochs + self.teacher_restart_epochs
+        return self.kinds[kind].epochs or self.epochs
 
     def all_epochs_of(self, kind):
         """Returns the epochs of a kind of model, those of a stage of hints included."""
@@ -368,30 +337,3 @@ def with_defaults(made, settings):
     """
     fields = {field.name: field for field in dataclasses.fields(Comparison)}
     return {**{name: fields[name].default for name in settings if name in fields}, **made}
-
-
-def read_finished(home, fits):
-    """Returns the row of a finished training without its settings; None if there is none yet.
-
-    Args:
-        home: Directory of the training.
-        fits: Function from the settings that it was made with to whether they are the recipe's.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    finished = home / "result.json"
-    if not finished.exists():
-        return None
-    row = json.loads(finished.read_text())
-    if not fits(row.pop("settings")):
-        raise ValueError(
-            f"Expected {home} to hold a run of this recipe. Received: a run with other settings; "
-            "choose another directory or delete it."
-        )
-    return row
-
-
-def directory_name(kind, seed):
-    """Returns the name of a stage's directory: "300 units, T=2.5", 0 -> "300-units-T-2.5-0"."""
-    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', kind)}-{seed}"

@@ -5,15 +5,16 @@ import functools
 import json
 import pathlib
 import statistics
-import time
 
-from kdzoo.recipes.comparison import (
-    Comparison,
+from kdzoo.recipes.comparison import Comparison, with_defaults
+from kdzoo.recipes.results import (
     directory_name,
     read_finished,
-    with_defaults,
+    summarize,
+    versions,
+    write_json,
 )
-from kdzoo.recipes.results import summarize, versions, write_json
+from kdzoo.utils import unknown_name
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 
@@ -30,7 +31,9 @@ class CompressionComparison:
         comparison: That recipe, a `Comparison`.
         start: The kind of its students that are compressed.
         kinds: Kind -> `Compression`.
-        seeds: Of students and of their compression.
+        seeds: Of students and of their compression; as many of them as the student is trained for.
+        alone: The kind of student that is the same network without a teacher; it is trained too, to
+            stand beside. None for none.
     """
 
     base: str
@@ -38,6 +41,7 @@ class CompressionComparison:
     start: str
     kinds: dict
     seeds: tuple = (0, 1, 2)
+    alone: str | None = None
 
     @property
     def data(self):
@@ -48,6 +52,16 @@ class CompressionComparison:
     def teacher(self):
         """Name of the teacher's architecture."""
         return self.comparison.teacher
+
+    @property
+    def started_from(self):
+        """The recipe that trains teacher and student, with the seeds of this one."""
+        return dataclasses.replace(self.comparison, seeds=self.seeds)
+
+    @property
+    def start_kinds(self):
+        """The kinds of students of that recipe that are trained."""
+        return tuple(filter(None, (self.start, self.alone)))
 
     @property
     def student(self):
@@ -84,6 +98,7 @@ class CompressionComparison:
             comparison=comparison,
             kinds=kinds,
             seeds=comparison.seeds,
+            alone=None,
         )
 
     def run(self, directory, data_dir=None, verbose="auto", report=lambda line: None, callbacks=()):
@@ -107,11 +122,14 @@ class CompressionComparison:
 
         for compression in self.kinds.values():
             compression.check()
+        for kind in self.start_kinds:
+            if kind not in self.comparison.kinds:
+                raise unknown_name("kind of student", kind, self.comparison.kinds)
         directory = pathlib.Path(directory)
         home = directory.parent / self.base
-        comparison = dataclasses.replace(self.comparison, seeds=self.seeds)
+        comparison = self.started_from
         data = comparison.load_data(data_dir)
-        teacher, _ = comparison.train((self.start,), data, home, verbose, report, callbacks)
+        teacher, _ = comparison.train(self.start_kinds, data, home, verbose, report, callbacks)
         options = {"verbose": verbose, "callbacks": callbacks}
 
         @functools.cache
@@ -122,7 +140,7 @@ class CompressionComparison:
             return fitting.recorded(home) if comparison.views else None
 
         rows = []
-        for seed in self.seeds:
+        for seed in comparison.seeds_of(self.start):
             path = home / directory_name(self.start, seed) / "model.keras"
             student = keras.saving.load_model(path)
             for kind in (FLOAT, *self.kinds):
@@ -148,6 +166,7 @@ class CompressionComparison:
         """Makes, measures and saves one compressed model, unless it is there; returns its row."""
         from kdzoo.compression.monitor import measure_compression
         from kdzoo.compression.within import plain_copy
+        from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.compress import compress, export, measure_file
         from kdzoo.recipes.compression import Compression
         from kdzoo.utils import atomic_path
@@ -157,7 +176,8 @@ class CompressionComparison:
         row = self.finished_row(kind, seed, home)
         if row is not None:
             return row
-        start = time.perf_counter()
+        clock = Clock(home)
+        options = {**options, "callbacks": [*options["callbacks"], clock]}
         model, history = student, {}
         if kind != FLOAT:
             asked = recorded() if compression.taught else None
@@ -174,11 +194,12 @@ class CompressionComparison:
             "seed": seed,
             **measure_file(written.path, model, data),
             **measure_compression(plain_copy(model) or model),
-            "seconds": round(time.perf_counter() - start, 1),
+            "seconds": clock.seconds,
             "versions": versions(),
             "history": history,
         }
         write_json(home / "result.json", {**row, "settings": self._settings_of(kind, seed)})
+        clock.clear()
         return row
 
     def finished_row(self, kind, seed, home):

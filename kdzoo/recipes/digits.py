@@ -2,7 +2,7 @@
 
     kdzoo demo
 
-Under two minutes on two cores, see the README. Chosen on the validation images.
+A minute or two on two cores, see the README. Chosen on the validation images.
 """
 
 from kdzoo.recipes.comparison import Comparison

@@ -44,12 +44,10 @@ class Fitting:
         in_stages = self.student is not None and self.student.hints
         train = self._train_in_stages if in_stages else self._train
         history = train(model, home, options)
-        return self._computing_in("float32", self.kind, model), history
+        # Not compiled: whoever loads it needs nothing but Keras.
+        return self._copy(self.kind, model, "float32"), history
 
-    def _computing_in(self, precision, kind, model):
-        """The model, or a copy of it if it was made in another precision."""
-        if model.dtype_policy.name == precision:
-            return model
+    def _copy(self, kind, model, precision):
         copy = self.recipe.create(kind, self.data, precision)
         copy.set_weights(model.get_weights())
         return copy
@@ -116,7 +114,10 @@ class Fitting:
 
     def _teacher_beside_the_student(self):
         """The teacher in the precision for training, as it is asked at every step."""
-        return self._computing_in(self.recipe.precision_of("teacher"), "teacher", self.teacher)
+        precision = self.recipe.precision_of("teacher")
+        if self.teacher.dtype_policy.name == precision:
+            return self.teacher
+        return self._copy("teacher", self.teacher, precision)
 
     def _labels(self):
         """The labels of the training images, if a loss wants them."""
@@ -197,18 +198,51 @@ class Fitting:
 
     def _optimizer(self, epochs):
         recipe, of_teacher = self.recipe, self.student is None
-        steps = epochs * -(-len(self.data.train) // recipe.batch_size)
+        an_epoch = -(-len(self.data.train) // recipe.batch_size)
+        again = an_epoch * recipe.teacher_restart_epochs if of_teacher else 0
+        steps = an_epoch * epochs - again
         decay = recipe.weight_decay
         if of_teacher and recipe.teacher_weight_decay is not None:
             decay = recipe.teacher_weight_decay
         if of_teacher and recipe.teacher_optimizer == "sgd":
-            rise = max(1, steps // 10)
-            rate = keras.optimizers.schedules.CosineDecay(
-                0.0, max(1, steps - rise), warmup_target=self.rate, warmup_steps=rise
-            )
+            rate = Cosine(self.rate, steps, again, rise=max(1, steps // 10))
             return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-        rate = keras.optimizers.schedules.CosineDecay(self.rate, steps)
+        rate = Cosine(self.rate, steps, again)
         return keras.optimizers.AdamW(rate, weight_decay=decay)
+
+
+class Cosine(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises evenly, falls to zero as half a cosine, and may start from the top again.
+
+    Args:
+        rate: The highest rate.
+        steps: Steps until it is zero.
+        again: Steps of a second fall, a warm restart; 0 for none.
+        rise: Steps of the rise.
+
+    Reference: Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017,
+    arXiv:1608.03983, equation 5.
+    """
+
+    def __init__(self, rate, steps, again=0, rise=0):
+        super().__init__()
+        self._config = {"rate": rate, "steps": steps, "again": again, "rise": rise}
+        cosine = keras.optimizers.schedules.CosineDecay
+        self._first = (
+            cosine(0.0, max(1, steps - rise), warmup_target=rate, warmup_steps=rise)
+            if rise
+            else cosine(rate, steps)
+        )
+        self._second = cosine(rate, again) if again else None
+
+    def __call__(self, step):
+        if self._second is None:
+            return self._first(step)
+        steps = self._config["steps"]
+        return keras.ops.where(step < steps, self._first(step), self._second(step - steps))
+
+    def get_config(self):
+        return dict(self._config)
 
 
 def record(teacher, images, layers=(), batch_size=500):

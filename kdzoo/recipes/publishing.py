@@ -1,35 +1,13 @@
 """From the directory of a finished recipe into `zoo_weights`: files and manifest rows."""
 
-import dataclasses
-import json
 import pathlib
 import tempfile
 
 import numpy as np
 
-from kdzoo.recipes.comparison import directory_name
-from kdzoo.utils import unknown_name
+from kdzoo.recipes.source import Source, rows_in
 
 CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A model of the zoo, and the part of a recipe that trains it.
-
-    Attributes:
-        name: `"architecture/data set"`, as `kdzoo.load` will know it, and `"/int8"` or the like
-            of a compressed one.
-        recipe: Name of the recipe.
-        kind: The kind of model within it, `"teacher"` or one of its students.
-        alone: The kind that is the same network on the same budget without a teacher; None for a
-            teacher.
-    """
-
-    name: str
-    recipe: str
-    kind: str
-    alone: str | None = None
 
 
 def publish(entry, run, directory, data_dir=None):
@@ -55,7 +33,8 @@ def publish(entry, run, directory, data_dir=None):
 
     directory, run = pathlib.Path(directory), pathlib.Path(run)
     directory.mkdir(parents=True, exist_ok=True)
-    source = _Source(entry, run, directory, data_dir)
+    rows_in(directory)  # Of a broken manifest one hears before everything is measured.
+    source = Source(entry, run, directory, data_dir)
     with tempfile.TemporaryDirectory(dir=directory) as room:  # Nothing stays of what fails.
         room = pathlib.Path(room)
         model, file, accuracy = _write_smallest(source.model(), source, room)
@@ -97,131 +76,6 @@ def _row(source, files, measured):
         training=source.training(),
         measured=measured,
     )
-
-
-class _Source:
-    """What a recipe's run says of one of its kinds."""
-
-    def __init__(self, entry, run, directory, data_dir):
-        import kdzoo.data
-        from kdzoo.recipes import RECIPES, CompressionComparison
-
-        self.entry, self.run, self.recipe = entry, run, RECIPES[entry.recipe]
-        self.directory = directory
-        self.is_compressed = isinstance(self.recipe, CompressionComparison)
-        results = run / "results.json"
-        if not results.is_file():
-            raise FileNotFoundError(
-                f"Expected {results}, as `kdzoo train {entry.recipe}` writes it when it is "
-                "finished. Received: none there."
-            )
-        self.results = json.loads(results.read_text())
-        if entry.kind not in self.results["summary"]:
-            raise unknown_name("kind of model", entry.kind, self.results["summary"])
-        for kind in filter(None, (entry.kind, entry.alone)):
-            for row in self.rows(kind):
-                home = run / directory_name(kind, row["seed"])
-                if self.recipe.finished_row(kind, row["seed"], home) is None:
-                    raise FileNotFoundError(f"Expected {home / 'result.json'}. Received: no such.")
-        self.seed = self.results["summary"][entry.kind]["median_seed"]
-        self.data = kdzoo.data.load(self.recipe.data, data_dir, self.recipe.validation)
-        self.architecture, self.arguments = self.recipe.built_from(entry.kind)
-
-    @property
-    def stem(self):
-        """What the files of the model are called, but for their hash."""
-        return self.entry.name.replace("/", "-")
-
-    @property
-    def home(self):
-        """The directory of the run of the median seed."""
-        return self.run / directory_name(self.entry.kind, self.seed)
-
-    def model(self):
-        """The trained model; of a compressed one the plain model with its weights."""
-        import keras
-
-        model = keras.saving.load_model(self.home / "model.keras")
-        if self.is_compressed:
-            from kdzoo.compression.within import plain_copy
-
-            return plain_copy(model) or model
-        return model
-
-    def shipped(self, model):
-        """What a phone gets: the file of a compressed model, else the model."""
-        from kdzoo.export import LiteRTModel
-
-        return LiteRTModel(self.home / "model.tflite") if self.is_compressed else model
-
-    def teacher(self):
-        """The teacher as it ships, or as it was trained if it does not; None for a teacher."""
-        import keras
-
-        from kdzoo.zoo import load
-
-        if self.entry.kind == "teacher":
-            return None
-        name = f"{self.recipe.teacher}/{self.data.name}"
-        if name in _rows_in(self.directory):
-            return load(name, directory=self.directory)
-        run = self.run.parent / self.recipe.base if self.is_compressed else self.run
-        return keras.saving.load_model(run / directory_name("teacher", 0) / "model.keras")
-
-    def accuracies(self, shipped):
-        """What cards say of accuracy, that of the shipped weights included."""
-        measured = {"accuracy": {**self._spread(self.entry.kind), "shipped": shipped}}
-        measured["accuracy"]["shipped_seed"] = self.seed
-        if self.entry.alone:
-            measured["alone"] = self._spread(self.entry.alone)
-        return measured
-
-    def rows(self, kind):
-        """The rows of a kind, one for each seed."""
-        return [row for row in self.results["rows"] if row["kind"] == kind]
-
-    def _spread(self, kind):
-        summary = self.results["summary"][kind]
-        by_seed = {str(row["seed"]): row["test_accuracy"] for row in self.rows(kind)}
-        return {"mean": summary["mean"], "std": summary["std"], "by_seed": by_seed}
-
-    def training(self):
-        """What cards say of the training."""
-        kind, examples = self.entry.kind, self.results["examples"]
-        return {
-            "recipe": self.entry.recipe,
-            "kind": kind,
-            "command": f"kdzoo train {self.entry.recipe}",
-            "teacher": self.recipe.teacher if self._is_taught() else None,
-            "epochs": self._epochs(kind),
-            "alone_epochs": self._epochs(self.entry.alone) if self.entry.alone else None,
-            "seeds": [row["seed"] for row in self.rows(kind)],
-            "seconds": [row["seconds"] for row in self.rows(kind)],
-            "examples": examples["train"],
-            "held_out": examples.get("validation", 0),
-            "data_version": self.results["data_version"],
-            "versions": self._versions(),
-            **({"form": self.recipe.kinds[kind].in_words()} if self.is_compressed else {}),
-        }
-
-    def _versions(self):
-        """Those that trained the shipped model; of older results, those that wrote them."""
-        row = next(row for row in self.rows(self.entry.kind) if row["seed"] == self.seed)
-        return row.get("versions", self.results["versions"])
-
-    def _is_taught(self):
-        if self.entry.kind == "teacher":
-            return False
-        kind = self.recipe.kinds[self.entry.kind]
-        return kind.taught if self.is_compressed else bool(kind.losses)
-
-    def _epochs(self, kind):
-        """Epochs in all, those of hints and of what a compressed model started from included."""
-        if self.is_compressed:
-            start, compression = self.recipe.comparison, self.recipe.kinds[kind]
-            before = start.all_epochs_of(self.recipe.start)
-            return before + compression.epochs * len(compression.steps)
-        return self.recipe.all_epochs_of(kind)
 
 
 def _write_smallest(model, source, room):
@@ -335,21 +189,11 @@ def _latency(path):
     return {**{name: round(each, 4) for name, each in quartiles.items()}, "machine": time.machine}
 
 
-def _rows_in(directory):
-    """The rows of a zoo's manifest, name -> `Pretrained`; none where there is no manifest yet."""
-    from kdzoo.zoo.manifest import read_manifest
-
-    try:
-        return dict(read_manifest(directory))
-    except FileNotFoundError:
-        return {}
-
-
 def _add(row, directory):
     """Puts a row into the manifest, sorted by data set, and removes what nothing names any more."""
     from kdzoo.zoo.manifest import write_manifest
 
-    rows = _rows_in(directory)
+    rows = rows_in(directory)
     old = rows.get(row.name)
     if old and old.files == row.files:  # Timed anew, the same files would differ by chance.
         row.measured["latency_ms"] = old.measured["latency_ms"]

@@ -1,8 +1,12 @@
-"""What a recipe reports: accuracies, their spread, the versions, in one JSON file."""
+"""What a recipe leaves: a row for each model, accuracies, their spread, versions, as JSON."""
 
+import functools
 import importlib.metadata
 import json
+import pathlib
+import re
 import statistics
+import subprocess
 
 from kdzoo.utils import atomic_path
 
@@ -41,7 +45,10 @@ def summarize(rows, kind):
 
 
 def versions():
-    """Returns name -> version of the packages that a result depends on, and Keras's backend."""
+    """Returns name -> version of the packages that a result depends on, and Keras's backend.
+
+    Where kdzoo runs from a checkout, its commit is among them, with a "+" if its code is changed.
+    """
     import keras
 
     found = {}
@@ -50,10 +57,60 @@ def versions():
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {**found, "backend": keras.config.backend()}
+    commit = _commit()
+    return {**found, "backend": keras.config.backend(), **({"commit": commit} if commit else {})}
+
+
+@functools.cache
+def _commit():
+    """The commit of the checkout that kdzoo is imported from; None where there is none, or no git.
+
+    A package in the environment of another project is in that project's checkout, which is not it.
+    """
+    root = pathlib.Path(__file__).resolve().parents[2]
+
+    def git(*arguments):
+        return subprocess.check_output(
+            ["git", "-C", str(root), *arguments], text=True, stderr=subprocess.DEVNULL
+        ).strip()
+
+    try:
+        if pathlib.Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no", "kdzoo/*.py")
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def write_json(path, content):
     """Writes JSON whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_finished(home, fits):
+    """Returns the row of a finished training without its settings; None if there is none yet.
+
+    Args:
+        home: Directory of the training.
+        fits: Function from the settings that it was made with to whether they are the recipe's.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    finished = home / "result.json"
+    if not finished.exists():
+        return None
+    row = json.loads(finished.read_text())
+    if not fits(row.pop("settings")):
+        raise ValueError(
+            f"Expected {home} to hold a run of this recipe. Received: a run with other settings; "
+            "choose another directory or delete it."
+        )
+    return row
+
+
+def directory_name(kind, seed):
+    """Returns the name of a stage's directory: "300 units, T=2.5", 0 -> "300-units-T-2.5-0"."""
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', kind)}-{seed}"

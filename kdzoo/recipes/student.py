@@ -37,6 +37,8 @@ class Student:
             layer, see `kdzoo.schemes.hint_training`; None for none. The epochs are on top.
         epochs: Of this kind; the recipe's when None.
         precision: The policy that it is trained in, as that of the recipe, which it is when None.
+        seed_count: For how many of the recipe's seeds, from the first, it is trained; all when
+            None.
         teacher_weight: (first, last) weight of the first loss, annealed evenly over the epochs;
             None for the weight in `losses`.
     """
@@ -49,6 +51,7 @@ class Student:
     architecture: str | None = None
     epochs: int | None = None
     precision: str | None = None
+    seed_count: int | None = None
 
     @property
     def teacher_layers(self):
@@ -64,8 +67,9 @@ class Student:
     def check(self):
         """Raises `ValueError` unless names and numbers are right."""
         self.make_losses()
-        if self.epochs is not None:
-            positive_integer("epochs", self.epochs)
+        for field in ("epochs", "seed_count"):
+            if getattr(self, field) is not None:
+                positive_integer(field, getattr(self, field))
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         if not self.hints:

@@ -15,11 +15,13 @@ import pathlib
 import statistics
 
 from kdzoo.recipes import RECIPES, CompressionComparison
-from kdzoo.recipes.comparison import directory_name
 from kdzoo.recipes.compression_comparison import FLOAT
-from kdzoo.recipes.publishing import Entry, publish
+from kdzoo.recipes.publishing import publish
+from kdzoo.recipes.results import directory_name, write_json
+from kdzoo.recipes.source import Entry
 from kdzoo.utils import unknown_name
 
+MEASURED = pathlib.Path(__file__).parent / "measured"
 ENTRIES = (
     Entry("mlp_2x1200/mnist", "hinton_mnist", "teacher"),
     Entry("mlp_2x800/mnist", "hinton_mnist", "distilled", "alone"),
@@ -41,7 +43,12 @@ ENTRIES = (
         for name in ("separable_025", "separable_050", "separable_100", "fitnet_1")
     ),
     *(
-        Entry(f"separable_{width}/cifar10/{form}", f"zoo_cifar10_{width}_compressed", kind)
+        Entry(
+            f"separable_{width}/cifar10/{form}",
+            f"zoo_cifar10_{width}_compressed",
+            kind,
+            f"separable_{width}, alone",
+        )
         for width in ("025", "050", "100")
         for form, kind in (("int8", "int8"), ("sparse_80", "80 % zeros"))
     ),
@@ -82,22 +89,22 @@ def _stages(name):
     recipe = RECIPES[name]
     trained, base = recipe, name
     if isinstance(recipe, CompressionComparison):
-        trained, base = recipe.comparison, recipe.base
-    yield base, "teacher", 0
-    for seed in recipe.seeds:
-        kinds = trained.kinds if trained is recipe else (recipe.start,)
-        yield from ((base, kind, seed) for kind in kinds)
+        trained, base = recipe.started_from, recipe.base
+    kinds = trained.kinds if trained is recipe else recipe.start_kinds
+    for kind in ("teacher", *kinds):
+        yield from ((base, kind, seed) for seed in trained.seeds_of(kind))
     if trained is not recipe:
-        for seed in recipe.seeds:
+        for seed in trained.seeds_of(recipe.start):
             yield from ((name, kind, seed) for kind in (FLOAT, *recipe.kinds))
 
 
 def _seconds(runs, name, kind, seed):
     """How long a model took, or its kind with other seeds on average; None if nothing is known."""
-    path = pathlib.Path(__file__).parent / "measured" / f"{name}.json"
+    path = MEASURED / f"{name}.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     rows += [json.loads(each.read_text()) for each in (runs / name).glob("*/result.json")]
     by_seed = {row["seed"]: row["seconds"] for row in rows if row["kind"] == kind}
+    by_seed = {each: seconds for each, seconds in by_seed.items() if seconds is not None}
     return by_seed.get(seed, statistics.fmean(by_seed.values()) if by_seed else None)
 
 
@@ -110,6 +117,7 @@ def main(arguments=None):
     )
     parser.add_argument("--runs", default="runs", type=pathlib.Path)
     parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
+    parser.add_argument("--measured", default=MEASURED, type=pathlib.Path)
     parser.add_argument("--data-dir", default=None)
     given = parser.parse_args(arguments)
     entries = [entry for entry in ENTRIES if given.only in (None, *_names(entry))]
@@ -129,10 +137,11 @@ def main(arguments=None):
         if not publishes and isinstance(RECIPES[name], CompressionComparison):
             print(f"{name}: left, TF-MOT needs TensorFlow")
             continue
-        RECIPES[name].run(given.runs / name, given.data_dir, verbose=2, report=print)
+        results = RECIPES[name].run(given.runs / name, given.data_dir, verbose=2, report=print)
         if not publishes:
             print(f"{name}: trained; publish {given.runs / name} where TensorFlow is")
             continue
+        write_json(given.measured / f"{name}.json", results)
         for entry in (each for each in entries if each.recipe == name):
             _publish(entry, given)
 

@@ -22,6 +22,7 @@ RECIPE = Comparison(
     student="separable_050",
     students=_STUDENTS,
     teacher_epochs=30,
+    teacher_restart_epochs=15,
     epochs=100,
     seeds=(0,),
     views=10,

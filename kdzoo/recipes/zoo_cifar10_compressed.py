@@ -14,6 +14,7 @@ RECIPES = {
         base="zoo_cifar10",
         comparison=zoo_cifar10.RECIPE,
         start=f"separable_{width}, distilled",
+        alone=f"separable_{width}, alone",
         kinds={
             "int8": Compression(quantize="qat", taught=True, epochs=3, learning_rate=3e-4),
             "80 % zeros": Compression(prune=0.8, taught=True, epochs=12, learning_rate=3e-3),

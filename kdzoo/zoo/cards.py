@@ -9,27 +9,27 @@ DATASETS = {
         "scikit-learn's digits",
         "Alpaydin & Kaynak 1998, doi:10.24432/C50P49",
         "CC BY 4.0",
-        "Sees one handwritten digit of 8x8 pixels; good for tests and demonstrations.",
+        "Takes one handwritten digit of 8x8 pixels; good for tests and demonstrations.",
     ),
     "mnist": (
         "MNIST",
         "LeCun, Cortes & Burges, 1998",
         "CC BY-SA 3.0",
-        "Sees one white digit on black, centred, of 28x28 pixels. Other writing, other paper and "
-        "photographs are outside what it was tested on.",
+        "Takes one white digit on black, centred, of 28x28 pixels. It was not tested on other "
+        "writing, other paper or photographs.",
     ),
     "fashion_mnist": (
         "Fashion-MNIST",
         "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747",
         "MIT",
-        "Sees one piece of clothing on black, centred, grey, of 28x28 pixels. Photographs are "
-        "outside what it was tested on.",
+        "Takes one piece of clothing on black, centred, grey, of 28x28 pixels. It was not tested "
+        "on photographs.",
     ),
     "cifar10": (
         "CIFAR-10",
         "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
         "none stated by its authors",
-        "Sees one object of ten kinds that fills 32x32 pixels, and calls whatever else it is shown "
+        "Takes one object of ten kinds that fills 32x32 pixels; calls whatever else it is shown "
         "one of the ten. 3.3 % of the test images have near duplicates among the training images "
         "(Barz & Denzler 2020, arXiv:1902.00423), so the accuracy is a little too high.",
     ),
@@ -37,9 +37,9 @@ DATASETS = {
         "CIFAR-100",
         "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
         "none stated by its authors",
-        "Sees one object of a hundred kinds that fills 32x32 pixels. About 10 % of the test images "
-        "have near duplicates among the training images (Barz & Denzler 2020, arXiv:1902.00423), "
-        "so the accuracy is too high.",
+        "Takes one object of a hundred kinds that fills 32x32 pixels. About 10 % of the test "
+        "images have near duplicates among the training images (Barz & Denzler 2020, "
+        "arXiv:1902.00423), so the accuracy is too high.",
     ),
 }
 
@@ -89,7 +89,8 @@ def write_card(row):
         "## Training",
         "",
         f"`{training['command']}` trains it, kind {training['kind']!r}, {training['epochs']} "
-        f"epochs, seeds {', '.join(map(str, training['seeds']))}"
+        f"epochs, seed{'s' if len(training['seeds']) > 1 else ''} "
+        + ", ".join(map(str, training["seeds"]))
         + (f", taught by {training['teacher']}" if training.get("teacher") else "")
         + f". {training['examples']:,} training images of {title} ({source}), version "
         f"{training['data_version']}; "
@@ -127,6 +128,7 @@ def figures(row):
     if measured.get("alone"):
         epochs = row.training["alone_epochs"]
         budget = "same budget" if epochs == row.training["epochs"] else f"{epochs} epochs"
+        budget = f"float32, {epochs} epochs" if is_file else budget
         yield f"the same network alone, {budget}", _spread(measured["alone"])
     yield "parameters", f"{measured['parameters']:,}"
     if round(measured.get("sparsity", 0), 2):

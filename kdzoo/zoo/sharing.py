@@ -202,6 +202,11 @@ def _check_layers(config):
                 f"{_name_of(each)!r}, a {kind}, which {_REFUSED[kind]}; replace it by layers of "
                 "Keras."
             )
+        if kind == "function":
+            raise ValueError(
+                "Expected layers that are safe to load from others. Received: the function "
+                f"{each.get('config')!r}; make it a registered layer."
+            )
         registered = _registered(each)
         if getattr(registered, "__module__", "").startswith("kdzoo.compression"):
             raise ValueError(

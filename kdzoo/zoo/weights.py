@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from kdzoo.utils import atomic_path
+from kdzoo.utils import atomic_path, finalize_states
 
 _SHOWN = 3  # Names that an error lists.
 
@@ -150,9 +150,7 @@ def load_weights(model, content, name="weights", left_out=()):
         values[key] = value
     for key, variable in variables.items():
         variable.assign(values[key])
-    for layer in model._flatten_layers():
-        if hasattr(layer, "finalize_state") and layer.built:
-            layer.finalize_state()  # An adapted Normalization computes from its statistics.
+    finalize_states(model)
 
 
 def named_weights(model):

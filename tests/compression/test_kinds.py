@@ -24,6 +24,7 @@ from kdzoo.compression import (
     strip_clustering,
     strip_pruning,
 )
+from kdzoo.compression.hosted_layer import copy_of
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -168,6 +169,35 @@ def test_adapted_statistics_come_along(verb, tmp_path):
         plain.get_layer("adapted").get_weights(), normalization.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_adapted_statistics_come_along_in_copies():
+    x = (7 + 3 * np.random.default_rng(0).random((64, 8, 8, 3))).astype("float32")
+    normalization = layers.Normalization(name="adapted")
+    normalization.adapt(x)
+    y = layers.BatchNormalization(name="alone")(normalization(inputs := keras.Input((8, 8, 3))))
+    y = layers.Conv2D(4, 3, name="conv")(y)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(y)))
+    expected = model.predict(x, verbose=0)
+    layerwise = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: (
+            prune_low_magnitude(copy_of(layer), ConstantSparsity(0.0, 0))
+            if layer.name == "conv"
+            else copy_of(layer)
+        ),
+    )
+    for ours, theirs in zip(layerwise.layers, model.layers, strict=True):
+        if ours.name == theirs.name:
+            ours.set_weights(theirs.get_weights())
+    layerwise.get_layer("adapted").finalize_state()
+    pairs = {
+        "folded": (fold_batch_normalization(model), expected),
+        "annotated": (quantize_annotate_model(model), expected),
+        "stripped": (strip_pruning(layerwise), layerwise.predict(x, verbose=0)),
+    }
+    for name, (copy, expected) in pairs.items():
+        np.testing.assert_allclose(copy.predict(x, verbose=0), expected, atol=1e-4, err_msg=name)
 
 
 def test_inputs_by_name_are_not_mixed_up():

@@ -238,6 +238,8 @@ def test_layers_are_handed_out_as_they_are_wanted(split, net, tmp_path):
     assert set(answers[None]) == {"logits", "conv", "features"}
     assert set(answers["features",]) == {"logits", "features"}
     np.testing.assert_array_equal(answers[()], answers[None]["logits"])
+    one = answers_of(recorded.batches(100, layers="features"))[0][1]["teacher"]
+    assert set(one) == {"logits", "features"}
     with pytest.raises(ValueError, match="Did you mean 'features'"):
         recorded.batches(100, layers=["feature"])
     # A loss on logits alone takes them from among the layers.
@@ -315,6 +317,9 @@ def test_damaged_files_are_refused(damage, split, net, tmp_path):
         path.write_bytes(content if damage == "altered" else content[:-1])
     with pytest.raises(ValueError, match="missing or altered"):
         with_recorded_teacher(split, tmp_path)
+    # What is no longer as it was is asked again.
+    record_teacher(net(0), split, tmp_path)
+    assert with_recorded_teacher(split, tmp_path).views == 1
 
 
 @pytest.mark.parametrize(

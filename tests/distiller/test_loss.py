@@ -289,6 +289,32 @@ def test_weights_by_position_weigh_positions(sequences, cross_entropy, temperatu
     assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_padding_counts_in_neither_loss(cross_entropy, weighted):
+    def net(seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((10,))
+        x = keras.layers.Embedding(20, 8, mask_zero=True)(inputs)
+        x = keras.layers.LSTM(6, return_sequences=True)(x)
+        return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+    teacher, student = net(1), net(2)
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(1, 20, (4, 10)), rng.integers(0, 3, (4, 10))
+    real = np.arange(10) < rng.integers(2, 9, (4, 1))
+    x = x * real
+    weight = rng.uniform(0.5, 2, (4, 10)).astype("float32") if weighted else np.float32(1)
+    answers, outputs = (ops.convert_to_numpy(model(x)) for model in (teacher, student))
+    distiller = kdzoo.Distiller(teacher, student, SoftTargets(3.0))
+    arguments = {"sample_weight": weight} if weighted else {}
+    logs = first_step(distiller, cross_entropy, x, y, **arguments)
+    soft = soft_targets(answers, outputs, 3.0)
+    hard = -np.take_along_axis(log_softmax(outputs), y[..., None], -1)[..., 0]
+    for name, values in (("distillation_loss", soft), ("student_loss", hard)):
+        expected = (weight * values)[real].sum() / real.sum()
+        assert logs[name] == pytest.approx(expected, rel=1e-4), name
+
+
 def test_weights_by_position_need_values_by_position(sequences, cross_entropy):
     teacher, student, x, y, weights = sequences
     loss = kdzoo.losses.SimilarityPreserving()

@@ -108,6 +108,7 @@ def test_images_below_eight_pixels_are_refused(build):
         build(input_shape=(7, 32, 3))
 
 
+@pytest.mark.tensorflow
 def test_default_names_say_what_was_built():
     assert wide_resnet(16, 1).name == "wide_resnet_16_1"
     assert separable(0.25).name == "separable_025"

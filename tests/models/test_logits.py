@@ -33,11 +33,19 @@ def nested(activation):
     return keras.Model(inputs, dense(activation)(keras.layers.Dense(5)(inputs)))
 
 
+def adapted(activation):
+    normalization = keras.layers.Normalization()
+    normalization.adapt(3 * images(64) + 7)
+    inputs = keras.Input((5,))
+    return keras.Model(inputs, keras.layers.Dense(3, activation)(normalization(inputs)))
+
+
 CASES = {
     "dense": lambda: dense("softmax"),
     "softmax_layer": lambda: layer(keras.layers.Softmax()),
     "activation_layer": lambda: layer(keras.layers.Activation("softmax")),
     "sequential": lambda: sequential("softmax"),
+    "adapted": lambda: adapted("softmax"),
     "nested": lambda: nested("softmax"),
     "softmax_object": lambda: dense(keras.layers.Softmax()),
     "softmax_then_reshape": lambda: layer(

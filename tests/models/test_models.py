@@ -40,6 +40,22 @@ def model_images(model, batch=4):
     return images(model.input_shape[1:], batch)
 
 
+@pytest.mark.parametrize(
+    "name", ["mlp_2x64", "lenet_5", "separable_025", "resnet_20", "maxout_mnist"]
+)
+def test_images_have_their_channels_last_whatever_is_usual(name):
+    expected = zoo.create(name, 10, (28, 28, 3))
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = zoo.create(name, 10, (28, 28, 3))
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    model.set_weights(expected.get_weights())
+    x = model_images(model)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected.predict(x, verbose=0))
+
+
 @pytest.mark.parametrize("name", RUN)
 def test_graph_and_taps(name):
     model = built(name)

@@ -4,12 +4,14 @@ import dataclasses
 import json
 import shutil
 import statistics
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 
-from kdzoo.recipes import RECIPES, Comparison
+from kdzoo.recipes import RECIPES, Comparison, CompressionComparison, Student
 from kdzoo.recipes.results import summarize
 
 TINY = Comparison(
@@ -69,6 +71,35 @@ def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(finished):
     assert by_kind["alone", 1]["test_accuracy"] == pytest.approx(accuracy)
 
 
+@on_tensorflow
+def test_what_is_trained_loads_with_nothing_but_keras(finished):
+    load = "import keras, sys; [keras.saving.load_model(path) for path in sys.argv[1:]]"
+    paths = [finished[0] / kind / "model.keras" for kind in ("teacher-0", "alone-0", "distilled-0")]
+    done = subprocess.run([sys.executable, "-c", load, *paths], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+
+
+@on_tensorflow
+def test_a_kind_of_student_may_have_fewer_seeds(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    teaching = TINY.kinds["distilled"].losses
+    students = {"alone": Student(seed_count=1), "distilled": Student(teaching)}
+    recipe = dataclasses.replace(TINY, students=students)
+    # What was trained for all of them is the same run.
+    rows = recipe.run(tmp_path / "run", verbose=0)["rows"]
+    stages = [(row["kind"], row["seed"]) for row in rows]
+    assert stages == [("teacher", 0), ("alone", 0), ("distilled", 0), ("distilled", 1)]
+    assert [row for row in finished[1]["rows"] if (row["kind"], row["seed"]) in stages] == rows
+    compressing = CompressionComparison("tiny", recipe, "alone", {}, seeds=(1, 0))
+    assert compressing.started_from.seeds_of("alone") == (1,)
+
+
+def test_a_kind_of_student_has_a_seed():
+    recipe = dataclasses.replace(TINY, students={"alone": Student(seed_count=0)})
+    with pytest.raises(ValueError, match="seed_count"):
+        recipe.load_data()
+
+
 @pytest.mark.parametrize("field", ["precision", "teacher_precision"])
 def test_the_teacher_answers_in_the_precision_for_training(field):
     import kdzoo.data
@@ -105,6 +136,16 @@ def test_a_teacher_may_learn_by_momentum():
         (steps, 0.0),
     ):
         assert float(optimizer._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
+    twice = dataclasses.replace(recipe, teacher_epochs=10, teacher_restart_epochs=5)
+    rate = Fitting(twice, "teacher", 0, data, None)._optimizer(twice.epochs_of("teacher"))
+    for step, expected in (
+        (rise, 0.1),
+        (steps - 1, 0.05 * (1 + np.cos(np.pi * (steps - 1 - rise) / (steps - rise)))),
+        (steps, 0.1),
+        (steps + steps // 4, 0.05),
+        (steps + steps // 2, 0.0),
+    ):
+        assert float(rate._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
     student = Fitting(recipe, "alone", 0, data, None)._optimizer(10)
     assert type(student) is keras.optimizers.AdamW
     assert student.weight_decay == recipe.weight_decay
@@ -137,6 +178,18 @@ def test_a_run_of_before_a_field_was_there_goes_on(finished, tmp_path):
         del row["settings"]["enlarge"]
         path.write_text(json.dumps(row))
     assert TINY.run(tmp_path, verbose=0)["rows"] == json.loads(json.dumps(first["rows"]))
+
+
+@on_tensorflow
+def test_the_time_before_a_kill_counts(tmp_path):
+    recipe = dataclasses.replace(TINY, seeds=(0,))
+    (tmp_path / "teacher-0").mkdir()
+    (tmp_path / "teacher-0" / "seconds.json").write_text("3600.0")
+    (teacher, alone, _) = recipe.run(tmp_path, verbose=0)["rows"]
+    assert 3600 < teacher["seconds"] < 3600 + 600
+    assert 0 < alone["seconds"] < 600
+    # What is trained anew, without its result, does not count it twice.
+    assert not (tmp_path / "teacher-0" / "seconds.json").exists()
 
 
 @on_tensorflow

@@ -13,7 +13,8 @@ import kdzoo
 import kdzoo.data
 from kdzoo import recipes
 from kdzoo.recipes import Comparison, Compression, CompressionComparison, Student, cards, zoo
-from kdzoo.recipes.publishing import Entry, publish
+from kdzoo.recipes.publishing import publish
+from kdzoo.recipes.source import Entry
 from kdzoo.zoo.manifest import read_manifest
 
 pytestmark = pytest.mark.tensorflow
@@ -44,7 +45,7 @@ COMPRESSED = CompressionComparison(
 )
 STUDENT = Entry("mlp_2x64/digits", "small", "small", "small alone")
 TEACHER = Entry("mlp_2x128/digits", "small", "teacher")
-INT8 = Entry("mlp_2x64/digits/int8", "compressed", "int8")
+INT8 = Entry("mlp_2x64/digits/int8", "compressed", "int8", "small alone")
 SPARSE = Entry("mlp_2x64/digits/sparse_50", "compressed", "half")
 
 
@@ -172,6 +173,30 @@ def test_what_is_left_to_train_is_estimated(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "zoo_weights").exists()
 
 
+def test_agreement_is_with_the_teacher_that_taught(runs, data, tmp_path):
+    publish(TEACHER, runs / "small", tmp_path / "zoo")
+    row = publish(STUDENT, runs / "small", tmp_path / "zoo")
+    # The zoo still has the teacher of before, when teacher and students are trained anew.
+    later = tmp_path / "later"
+    shutil.copytree(runs / "small", later)
+    path = later / "teacher-0" / "model.keras"
+    teacher = keras.saving.load_model(path)
+    teacher.set_weights([np.flip(weight, -1) for weight in teacher.get_weights()])
+    teacher.save(path)
+    again = publish(STUDENT, later, tmp_path / "zoo")
+    expected = kdzoo.evaluation.agreement(
+        teacher, kdzoo.load(STUDENT.name, directory=tmp_path / "zoo"), data.test.arrays()[0]
+    )
+    assert again.measured["agreement"] == expected != row.measured["agreement"]
+
+
+def test_nothing_is_measured_for_a_broken_manifest(runs, tmp_path):
+    (tmp_path / "manifest.json").write_text("<<<<<<< ours")
+    with pytest.raises(ValueError, match="manifest"):
+        publish(TEACHER, runs / "small", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
 def test_the_run_of_another_recipe_is_not_published(runs, tmp_path, monkeypatch):
     changed = dataclasses.replace(SMALL, learning_rate=1e-4)
     monkeypatch.setitem(recipes.RECIPES, "small", changed)
@@ -198,11 +223,18 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
         assert row.measured["float"] == floats[row.measured["accuracy"]["shipped_seed"]]
         error = kdzoo.evaluation.calibration_error(file, x, y)
         assert row.measured["calibration_error"] == round(error, 6)
-        training = row.training
+        training, card = row.training, kdzoo.card(entry.name, directory=tmp_path)
+        if entry is INT8:
+            of_two_seeds = [
+                each["test_accuracy"]
+                for each in json.loads((runs / "small" / "results.json").read_text())["rows"]
+                if each["kind"] == "small alone" and each["seed"] in COMPRESSED.seeds
+            ]
+            assert row.measured["alone"]["mean"] == np.mean(of_two_seeds)
+            assert "| the same network alone, float32, 4 epochs |" in card
         taught = entry is SPARSE
         assert training["teacher"] == ("mlp_2x128" if taught else None)
         assert training["epochs"] == SMALL.epochs + (2 if taught else 1)
-        card = kdzoo.card(entry.name, directory=tmp_path)
         assert f"| accuracy of the shipped `.tflite` file | {100 * accuracy:.2f} %" in card
         assert f"| bytes, weights | {row.files['weights'].bytes:,} |" in card
         form = "50% of the weights in kernels zero, trained again by its teacher"
@@ -258,6 +290,7 @@ def test_cards_that_drifted_are_named_and_mended(runs, tmp_path, capsys):
 def test_what_is_trained_is_published_and_what_is_left_is_said(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(zoo, "ENTRIES", (TEACHER, STUDENT))
     arguments = ["--runs", str(runs), "--directory", str(tmp_path / "zoo")]
+    arguments += ["--measured", str(tmp_path)]
     zoo.main(["--estimate", "--runs", str(tmp_path / "none")])
     assert "small: 7 models to train, not timed yet" in capsys.readouterr().out
     zoo.main([*arguments, "--only", "mlp_2x64"])
@@ -266,15 +299,21 @@ def test_what_is_trained_is_published_and_what_is_left_is_said(runs, tmp_path, m
         zoo.main(["--only", "typo"])
     assert "Unknown part of the zoo: 'typo'" in capsys.readouterr().err
     assert list(read_manifest(tmp_path / "zoo")) == [STUDENT.name]
+    measured = (runs / "small" / "results.json").read_text()
+    assert (tmp_path / "small.json").read_text() == measured
 
 
 def test_every_entry_of_the_zoo_names_what_there_is():
     names = [entry.name for entry in zoo.ENTRIES]
     assert len(set(names)) == len(names)
     for entry in zoo.ENTRIES:
-        recipe = recipes.RECIPES[entry.recipe]
+        recipe = trained = recipes.RECIPES[entry.recipe]
         architecture, dataset, *_ = entry.name.split("/")
         assert recipe.data == dataset
         assert recipe.built_from(entry.kind)[0] == architecture
-        for kind in {entry.kind, entry.alone} - {None, "teacher"}:
-            assert kind in recipe.kinds
+        if entry.kind != "teacher":
+            assert entry.kind in recipe.kinds
+            if isinstance(recipe, CompressionComparison):
+                trained = recipe.comparison
+            assert not trained.kinds[entry.alone].losses
+            assert trained.built_from(entry.alone) == recipe.built_from(entry.kind)

@@ -9,8 +9,8 @@ import pytest
 
 import kdzoo
 from kdzoo.recipes import RECIPES, Comparison, Compression, CompressionComparison, Student, compress
-from kdzoo.recipes.comparison import directory_name
 from kdzoo.recipes.fitting import Fitting, record
+from kdzoo.recipes.results import directory_name
 
 SMALL = Comparison(
     data="digits",

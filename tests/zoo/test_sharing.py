@@ -225,6 +225,18 @@ def test_layers_that_nobody_registered(tmp_path):
     assert isinstance(kdzoo.load_pretrained(tmp_path).get_layer("mine"), Custom)
 
 
+def test_functions_are_not_shared(tmp_path):
+    @keras.saving.register_keras_serializable("test_sharing")
+    def doubled(x):
+        return 2 * x
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation=doubled)(inputs))
+    with pytest.raises(ValueError, match=r"the function .*make it a registered layer"):
+        kdzoo.save_pretrained(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_things_than_models(tmp_path):
     class Subclassed(keras.Model):
         pass
@@ -320,7 +332,7 @@ def layer(config, number=1):
             lambda c: layer(c, 2)["config"].update(
                 activation={"class_name": "function", "config": "x", "module": "builtins"}
             ),
-            "a function of 'builtins'",
+            "the function 'x'",
         ),
         (
             lambda c: layer(c, 2)["config"].update(

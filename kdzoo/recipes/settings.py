@@ -1,0 +1,72 @@
+"""The settings of a comparison, checked before anything is trained."""
+
+import dataclasses
+
+from kdzoo.recipes.student import PRECISIONS
+from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.zoo import architecture
+
+OPTIMIZERS = ("adamw", "sgd")
+
+
+def check_settings(recipe):
+    """Raises unless the names are known and the numbers in range.
+
+    Args:
+        recipe: The `Comparison`.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    from kdzoo import checks
+    from kdzoo.data import Augmentation
+
+    for name in ("teacher", *recipe.kinds):
+        architecture(recipe.built_from(name)[0])
+    checks.share(recipe.student_loss_weight)
+    for student in recipe.kinds.values():
+        student.check()
+    if recipe.teacher_optimizer not in OPTIMIZERS:
+        raise unknown_name("teacher_optimizer", recipe.teacher_optimizer, OPTIMIZERS)
+    if recipe.teacher_augmentation is not None:
+        known = [field.name for field in dataclasses.fields(Augmentation)]
+        for name in recipe.teacher_augmentation:
+            if name not in known:
+                raise unknown_name("argument of Augmentation", name, known)
+        Augmentation(**recipe.teacher_augmentation)
+    for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
+        value = getattr(recipe, field)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"Expected {field} to be an integer of at least 1. Received: {field}={value!r}"
+            )
+    restart = recipe.teacher_restart_epochs
+    if not isinstance(restart, int) or restart < 0:
+        raise ValueError(
+            "Expected teacher_restart_epochs to be an integer of at least 0. Received: "
+            f"teacher_restart_epochs={restart!r}"
+        )
+    if recipe.views is not None:
+        positive_integer("views", recipe.views)
+        if not recipe.augment_student:
+            raise ValueError(
+                "Expected views only where the students see augmented images. Received: "
+                f"views={recipe.views}, augment_student=False"
+            )
+    for field in ("teacher_learning_rate", "learning_rate"):
+        value = getattr(recipe, field)
+        if not 0 < value < float("inf"):
+            raise ValueError(f"Expected {field} above 0. Received: {field}={value!r}")
+    for field in ("weight_decay", "teacher_weight_decay"):
+        value = getattr(recipe, field)
+        if value is not None and not 0 <= value < float("inf"):
+            raise ValueError(f"Expected {field} of at least 0. Received: {field}={value!r}")
+    for field in ("precision", "teacher_precision"):
+        value = getattr(recipe, field)
+        is_left_out = value is None and field == "teacher_precision"
+        if not is_left_out and value not in PRECISIONS:
+            raise unknown_name(field, value, PRECISIONS)
+    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
+        raise ValueError(
+            f"Expected at least one seed, each once. Received: seeds={tuple(recipe.seeds)}"
+        )
