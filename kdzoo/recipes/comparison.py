@@ -41,8 +41,6 @@ class Comparison:
         weight_decay: Decoupled weight decay of all.
         teacher_optimizer: `"adamw"`, or `"sgd"`: Nesterov momentum of 0.9, the learning rate rising
             from zero over the first tenth of the steps.
-        teacher_restart_epochs: After `teacher_epochs`, the teacher's learning rate starts once more
-            from its initial value, and falls to zero over so many epochs.
         teacher_weight_decay: That of the teacher, where it is another one. In SGD with momentum m,
             the decay that is added to gradients is 1 - m times this one.
         teacher_augmentation: Arguments of a `kdzoo.data.Augmentation` for the teacher's images; the
@@ -87,7 +85,6 @@ class Comparison:
     views: int | None = None
     enlarge: int = 1
     teacher_optimizer: str = "adamw"
-    teacher_restart_epochs: int = 0
     teacher_weight_decay: float | None = None
     teacher_augmentation: dict | None = None
     precision: str = "float32"
@@ -112,7 +109,6 @@ class Comparison:
         settings = {
             "data": "digits",
             "teacher_epochs": 1,
-            "teacher_restart_epochs": 0,
             "epochs": 1,
             "seeds": self.seeds[:1],
             "validation": None,
@@ -293,7 +289,7 @@ class Comparison:
     def epochs_of(self, kind):
         """Returns the epochs of a kind of model, without those of a stage of hints."""
         if kind == "teacher":
-            return self.teacher_epochs + self.teacher_restart_epochs
+            return self.teacher_epochs
         return self.kinds[kind].epochs or self.epochs
 
     def all_epochs_of(self, kind):

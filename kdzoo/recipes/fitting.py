@@ -198,51 +198,15 @@ class Fitting:
 
     def _optimizer(self, epochs):
         recipe, of_teacher = self.recipe, self.student is None
-        an_epoch = -(-len(self.data.train) // recipe.batch_size)
-        again = an_epoch * recipe.teacher_restart_epochs if of_teacher else 0
-        steps = an_epoch * epochs - again
-        decay = recipe.weight_decay
+        steps = -(-len(self.data.train) // recipe.batch_size) * epochs
+        cosine, decay = keras.optimizers.schedules.CosineDecay, recipe.weight_decay
         if of_teacher and recipe.teacher_weight_decay is not None:
             decay = recipe.teacher_weight_decay
         if of_teacher and recipe.teacher_optimizer == "sgd":
-            rate = Cosine(self.rate, steps, again, rise=max(1, steps // 10))
+            rise = max(1, steps // 10)
+            rate = cosine(0.0, max(1, steps - rise), warmup_target=self.rate, warmup_steps=rise)
             return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-        rate = Cosine(self.rate, steps, again)
-        return keras.optimizers.AdamW(rate, weight_decay=decay)
-
-
-class Cosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that rises evenly, falls to zero as half a cosine, and may start from the top again.
-
-    Args:
-        rate: The highest rate.
-        steps: Steps until it is zero.
-        again: Steps of a second fall, a warm restart; 0 for none.
-        rise: Steps of the rise.
-
-    Reference: Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017,
-    arXiv:1608.03983, equation 5.
-    """
-
-    def __init__(self, rate, steps, again=0, rise=0):
-        super().__init__()
-        self._config = {"rate": rate, "steps": steps, "again": again, "rise": rise}
-        cosine = keras.optimizers.schedules.CosineDecay
-        self._first = (
-            cosine(0.0, max(1, steps - rise), warmup_target=rate, warmup_steps=rise)
-            if rise
-            else cosine(rate, steps)
-        )
-        self._second = cosine(rate, again) if again else None
-
-    def __call__(self, step):
-        if self._second is None:
-            return self._first(step)
-        steps = self._config["steps"]
-        return keras.ops.where(step < steps, self._first(step), self._second(step - steps))
-
-    def get_config(self):
-        return dict(self._config)
+        return keras.optimizers.AdamW(cosine(self.rate, steps), weight_decay=decay)
 
 
 def record(teacher, images, layers=(), batch_size=500):

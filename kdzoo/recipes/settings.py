@@ -40,12 +40,6 @@ def check_settings(recipe):
             raise ValueError(
                 f"Expected {field} to be an integer of at least 1. Received: {field}={value!r}"
             )
-    restart = recipe.teacher_restart_epochs
-    if not isinstance(restart, int) or restart < 0:
-        raise ValueError(
-            "Expected teacher_restart_epochs to be an integer of at least 0. Received: "
-            f"teacher_restart_epochs={restart!r}"
-        )
     if recipe.views is not None:
         positive_integer("views", recipe.views)
         if not recipe.augment_student:

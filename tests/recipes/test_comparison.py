@@ -136,16 +136,6 @@ def test_a_teacher_may_learn_by_momentum():
         (steps, 0.0),
     ):
         assert float(optimizer._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
-    twice = dataclasses.replace(recipe, teacher_epochs=10, teacher_restart_epochs=5)
-    rate = Fitting(twice, "teacher", 0, data, None)._optimizer(twice.epochs_of("teacher"))
-    for step, expected in (
-        (rise, 0.1),
-        (steps - 1, 0.05 * (1 + np.cos(np.pi * (steps - 1 - rise) / (steps - rise)))),
-        (steps, 0.1),
-        (steps + steps // 4, 0.05),
-        (steps + steps // 2, 0.0),
-    ):
-        assert float(rate._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
     student = Fitting(recipe, "alone", 0, data, None)._optimizer(10)
     assert type(student) is keras.optimizers.AdamW
     assert student.weight_decay == recipe.weight_decay
