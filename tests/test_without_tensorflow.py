@@ -109,8 +109,9 @@ def test_models_losses_distiller_and_training_work_without_tensorflow(tmp_path):
 def test_the_zoo_is_trained_without_tensorflow_and_published_with_it(tmp_path):
     done = run(WITHOUT + ZOO, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"small: trained; publish {tmp_path / 'runs' / 'small'} where" in done.stdout
-    assert "zoo_cifar10_025_compressed: left, TF-MOT needs TensorFlow" in done.stdout
+    place = tmp_path / "runs" / "small"
+    assert f"mlp_2x64/numbers: trained; publish {place} where" in done.stdout
+    assert "separable_025/cifar10/int8: left, TF-MOT needs TensorFlow" in done.stdout
     done = run(PUBLISH, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     trained = json.loads((tmp_path / "runs" / "small" / "teacher-0" / "result.json").read_text())

@@ -6,13 +6,14 @@ import pathlib
 
 from kdzoo.recipes.results import (
     directory_name,
+    finished_rows,
     measure,
     read_finished,
-    summarize,
+    summarize_all,
     versions,
     write_json,
 )
-from kdzoo.recipes.settings import check_settings
+from kdzoo.recipes.settings import check_kinds, check_settings
 from kdzoo.recipes.student import Student
 from kdzoo.utils import atomic_path
 
@@ -118,7 +119,15 @@ class Comparison:
         }
         return dataclasses.replace(self, **{**settings, **self.smoke_settings})
 
-    def run(self, directory, data_dir=None, verbose="auto", report=lambda line: None, callbacks=()):
+    def run(
+        self,
+        directory,
+        data_dir=None,
+        verbose="auto",
+        report=lambda line: None,
+        callbacks=(),
+        kinds=None,
+    ):
         """Trains what is missing and returns the results.
 
         Args:
@@ -128,22 +137,25 @@ class Comparison:
             verbose: As in `keras.Model.fit`.
             report: Called with a line of text when a stage starts.
             callbacks: Callbacks for every `fit`, for example one that shows progress.
+            kinds: The kinds of student to train, keys of `kinds`; all when None.
 
         Returns:
             The content of `results.json`: a dictionary with the settings, one row per trained
             model, the mean and standard deviation of each kind, and the versions of data set and
-            packages.
+            packages. Kinds that were finished before are in it, whatever `kinds` names.
 
         Raises:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
                 run with other settings; all but the last are found before anything is trained.
         """
         directory = pathlib.Path(directory)
+        kinds = check_kinds(kinds, self.kinds)
         data = self.load_data(data_dir)
-        _, rows = self.train(self.kinds, data, directory, verbose, report, callbacks)
+        self.train(kinds, data, directory, verbose, report, callbacks)
+        rows = finished_rows(self, ("teacher", *self.kinds), directory)
         results = {
             "settings": dataclasses.asdict(self),
-            "summary": {kind: summarize(rows, kind) for kind in ("teacher", *self.kinds)},
+            "summary": summarize_all(rows),
             "examples": {
                 part: len(getattr(data, part))
                 for part in ("train", "validation", "test")
@@ -185,19 +197,18 @@ class Comparison:
             callbacks: As there.
 
         Returns:
-            The teacher, and a row for each trained model.
+            The teacher.
         """
         stages = [("teacher", 0)]
         stages += [
             (kind, seed) for seed in self.seeds for kind in kinds if seed in self.seeds_of(kind)
         ]
-        rows, teacher = [], None
+        teacher = None
         for number, (kind, seed) in enumerate(stages, start=1):
             report(f"{number}/{len(stages)} {kind}, seed {seed}")
-            model, row = self._stage(kind, seed, data, teacher, directory, verbose, callbacks)
+            model = self._stage(kind, seed, data, teacher, directory, verbose, callbacks)
             teacher = model if kind == "teacher" else teacher
-            rows.append(row)
-        return teacher, rows
+        return teacher
 
     def _check_data(self, data):
         """Raises unless the data have all splits and images that all networks take."""
@@ -213,16 +224,15 @@ class Comparison:
             Fitting(self, kind, self.seeds[0], data, teacher).check()
 
     def _stage(self, kind, seed, data, teacher, directory, verbose, callbacks=()):
-        """Trains one model, or loads it if it is finished; returns it and its row."""
+        """Trains and measures one model, or loads it if it is finished; returns it."""
         import keras
 
         from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.fitting import Fitting
 
         home = directory / directory_name(kind, seed)
-        row = self.finished_row(kind, seed, home)
-        if row is not None:
-            return keras.saving.load_model(home / "model.keras"), row
+        if self.finished_row(kind, seed, home) is not None:
+            return keras.saving.load_model(home / "model.keras")
         settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
         clock = Clock(home)
         options = {"settings": settings, "callbacks": [*callbacks, clock], "verbose": verbose}
@@ -240,7 +250,7 @@ class Comparison:
         }
         write_json(home / "result.json", {**row, "settings": settings})
         clock.clear()
-        return model, row
+        return model
 
     def finished_row(self, kind, seed, home):
         """Returns what was measured of a finished model, or None if it is not finished.

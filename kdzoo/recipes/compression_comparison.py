@@ -9,12 +9,14 @@ import statistics
 from kdzoo.recipes.comparison import Comparison, with_defaults
 from kdzoo.recipes.results import (
     directory_name,
+    finished_rows,
     read_finished,
     summarize,
+    summarize_all,
     versions,
     write_json,
 )
-from kdzoo.utils import unknown_name
+from kdzoo.recipes.settings import check_kinds
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 
@@ -101,7 +103,19 @@ class CompressionComparison:
             alone=None,
         )
 
-    def run(self, directory, data_dir=None, verbose="auto", report=lambda line: None, callbacks=()):
+    def seeds_of(self, _):
+        """Returns the seeds that each kind is made for: those of the student it starts from."""
+        return self.started_from.seeds_of(self.start)
+
+    def run(
+        self,
+        directory,
+        data_dir=None,
+        verbose="auto",
+        report=lambda line: None,
+        callbacks=(),
+        kinds=None,
+    ):
         """Trains and compresses what is missing and returns the results.
 
         Args:
@@ -111,6 +125,7 @@ class CompressionComparison:
             verbose: As in `keras.Model.fit`.
             report: Called with a line of text when a stage starts.
             callbacks: Callbacks for every `fit`.
+            kinds: Keys of `kinds`, what to compress to besides the float32 file; all when None.
 
         Returns:
             The content of `results.json`, as of a `Comparison`, with bytes for each file.
@@ -122,14 +137,13 @@ class CompressionComparison:
 
         for compression in self.kinds.values():
             compression.check()
-        for kind in self.start_kinds:
-            if kind not in self.comparison.kinds:
-                raise unknown_name("kind of student", kind, self.comparison.kinds)
+        check_kinds(self.start_kinds, self.comparison.kinds)
+        kinds = check_kinds(kinds, self.kinds)
         directory = pathlib.Path(directory)
         home = directory.parent / self.base
         comparison = self.started_from
         data = comparison.load_data(data_dir)
-        teacher, _ = comparison.train(self.start_kinds, data, home, verbose, report, callbacks)
+        teacher = comparison.train(self.start_kinds, data, home, verbose, report, callbacks)
         options = {"verbose": verbose, "callbacks": callbacks}
 
         @functools.cache
@@ -139,17 +153,17 @@ class CompressionComparison:
             fitting = Fitting(comparison, self.start, self.seeds[0], data, teacher)
             return fitting.recorded(home) if comparison.views else None
 
-        rows = []
-        for seed in comparison.seeds_of(self.start):
+        for seed in self.seeds_of(self.start):
             path = home / directory_name(self.start, seed) / "model.keras"
             student = keras.saving.load_model(path)
-            for kind in (FLOAT, *self.kinds):
+            for kind in (FLOAT, *kinds):
                 report(f"{kind}, seed {seed}")
                 stage = kind, seed, student, teacher, data, directory
-                rows.append(self._stage(*stage, recorded, options))
+                self._stage(*stage, recorded, options)
+        rows = finished_rows(self, (FLOAT, *self.kinds), directory)
         results = {
             "settings": dataclasses.asdict(self),
-            "summary": {kind: _summarize(rows, kind) for kind in (FLOAT, *self.kinds)},
+            "summary": summarize_all(rows, _summarize),
             "examples": {
                 part: len(getattr(data, part))
                 for part in ("train", "validation", "test")
@@ -163,7 +177,7 @@ class CompressionComparison:
         return results
 
     def _stage(self, kind, seed, student, teacher, data, directory, recorded, options):
-        """Makes, measures and saves one compressed model, unless it is there; returns its row."""
+        """Makes, measures and saves one compressed model, unless it is there."""
         from kdzoo.compression.monitor import measure_compression
         from kdzoo.compression.within import plain_copy
         from kdzoo.recipes.clock import Clock
@@ -173,9 +187,8 @@ class CompressionComparison:
 
         compression = self.kinds.get(kind, Compression())
         home = directory / directory_name(kind, seed)
-        row = self.finished_row(kind, seed, home)
-        if row is not None:
-            return row
+        if self.finished_row(kind, seed, home) is not None:
+            return
         clock = Clock(home)
         options = {**options, "callbacks": [*options["callbacks"], clock]}
         model, history = student, {}
@@ -200,7 +213,6 @@ class CompressionComparison:
         }
         write_json(home / "result.json", {**row, "settings": self._settings_of(kind, seed)})
         clock.clear()
-        return row
 
     def finished_row(self, kind, seed, home):
         """Returns what was measured of a compressed model, or None: as of a `Comparison`."""

@@ -44,6 +44,38 @@ def summarize(rows, kind):
     }
 
 
+def summarize_all(rows, summarize=summarize):
+    """Returns kind -> what `summarize` says of its rows, in the order in which kinds appear.
+
+    Args:
+        rows: The rows of `results.json`.
+        summarize: Function of rows and a kind.
+    """
+    return {kind: summarize(rows, kind) for kind in dict.fromkeys(row["kind"] for row in rows)}
+
+
+def finished_rows(recipe, kinds, directory):
+    """Returns the rows of the kinds that are finished for all their seeds; a seed's are together.
+
+    Args:
+        recipe: The recipe, with `seeds_of` and `finished_row`.
+        kinds: The kinds, in order.
+        directory: Where it ran.
+
+    Raises:
+        ValueError: If one was made with other settings than the recipe's.
+    """
+    rows = {
+        (kind, seed): recipe.finished_row(kind, seed, directory / directory_name(kind, seed))
+        for kind in kinds
+        for seed in recipe.seeds_of(kind)
+    }
+    unfinished = {kind for (kind, _), row in rows.items() if row is None}
+    seeds = dict.fromkeys(seed for _, seed in rows)
+    stages = [(kind, seed) for seed in seeds for kind in kinds if kind not in unfinished]
+    return [rows[stage] for stage in stages if stage in rows]
+
+
 def versions():
     """Returns name -> version of the packages that a result depends on, and Keras's backend.
 

@@ -9,6 +9,22 @@ from kdzoo.zoo import architecture
 OPTIMIZERS = ("adamw", "sgd")
 
 
+def check_kinds(kinds, known):
+    """Returns the kinds that are asked for, all that are known when None, in a tuple.
+
+    Args:
+        kinds: Names, or None.
+        known: The names that there are.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    for kind in kinds or ():
+        if kind not in known:
+            raise unknown_name("kind of student", kind, known)
+    return tuple(known if kinds is None else kinds)
+
+
 def check_settings(recipe):
     """Raises unless the names are known and the numbers in range.
 

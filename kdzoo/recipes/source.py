@@ -28,6 +28,14 @@ class Entry:
     kind: str
     alone: str | None = None
 
+    @property
+    def kinds(self):
+        """The kinds that its recipe is to train for it, besides the teacher."""
+        from kdzoo.recipes import RECIPES
+
+        known = RECIPES[self.recipe].kinds
+        return [kind for kind in (self.kind, self.alone) if kind in known]
+
 
 class Source:
     """What a recipe's run says of one of its kinds.

@@ -1,8 +1,9 @@
-"""The whole zoo again: every recipe that trains a shipped model, then files and manifest.
+"""The whole zoo again: every model is trained by its recipe, and published when it is.
 
 python -m kdzoo.recipes.zoo --estimate     what is left to train, and how long it took last time
 python -m kdzoo.recipes.zoo                trains it, and goes on where it was stopped
 python -m kdzoo.recipes.zoo --only mnist   one data set, architecture or model
+python -m kdzoo.recipes.zoo --restore      takes teachers and students that ship as trained
 
 Training needs either backend; compressing and publishing need TensorFlow. On JAX the rest is
 trained, with `--data-dir` from arrays that `kdzoo data export` wrote; take `runs` to a machine with
@@ -17,6 +18,7 @@ import statistics
 from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.compression_comparison import FLOAT
 from kdzoo.recipes.publishing import publish
+from kdzoo.recipes.restoring import restore, with_committed
 from kdzoo.recipes.results import directory_name, write_json
 from kdzoo.recipes.source import Entry
 from kdzoo.utils import unknown_name
@@ -67,10 +69,13 @@ def estimate(entries, runs):
         runs: Directory with a directory of each recipe's run.
     """
     counted = set()  # Recipes of compression start from stages of another.
-    for name in dict.fromkeys(entry.recipe for entry in entries):
+    wanted = {}
+    for entry in entries:
+        wanted.setdefault(entry.recipe, []).extend(entry.kinds)
+    for name, kinds in wanted.items():
         left = [
             stage
-            for stage in dict.fromkeys(_stages(name))
+            for stage in dict.fromkeys(_stages(name, kinds))
             if stage not in counted
             and not (runs / stage[0] / directory_name(*stage[1:]) / "result.json").exists()
         ]
@@ -84,18 +89,18 @@ def _names(entry):
     return entry.name, *entry.name.split("/")[:2], entry.name.rpartition("/")[0]
 
 
-def _stages(name):
-    """Yields (recipe, kind, seed) of every model that a recipe trains, those it starts from too."""
+def _stages(name, kinds):
+    """Yields (recipe, kind, seed) of every model to train for some kinds, the teacher first."""
     recipe = RECIPES[name]
-    trained, base = recipe, name
     if isinstance(recipe, CompressionComparison):
-        trained, base = recipe.started_from, recipe.base
-    kinds = trained.kinds if trained is recipe else recipe.start_kinds
-    for kind in ("teacher", *kinds):
-        yield from ((base, kind, seed) for seed in trained.seeds_of(kind))
-    if trained is not recipe:
-        for seed in trained.seeds_of(recipe.start):
-            yield from ((name, kind, seed) for kind in (FLOAT, *recipe.kinds))
+        yield from _of(recipe.started_from, recipe.base, ("teacher", *recipe.start_kinds))
+        yield from _of(recipe, name, (FLOAT, *kinds))
+    else:
+        yield from _of(recipe, name, ("teacher", *kinds))
+
+
+def _of(recipe, name, kinds):
+    return ((name, kind, seed) for kind in kinds for seed in recipe.seeds_of(kind))
 
 
 def _seconds(runs, name, kind, seed):
@@ -112,8 +117,9 @@ def main(arguments=None):
     """Trains what is missing of the zoo, and writes files and manifest."""
     parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.zoo")
     parser.add_argument("--estimate", action="store_true", help="only say what is left")
+    parser.add_argument("--only", help="data set, architecture or model")
     parser.add_argument(
-        "--only", help="data set, architecture or model; their recipes train what else they name"
+        "--restore", action="store_true", help="train nothing anew that ships with its results"
     )
     parser.add_argument("--runs", default="runs", type=pathlib.Path)
     parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
@@ -124,6 +130,9 @@ def main(arguments=None):
     if not entries:
         names = {name for entry in ENTRIES for name in _names(entry)}
         parser.error(str(unknown_name("part of the zoo", given.only, names)))
+    for entry in entries if given.restore else ():
+        if restore(entry, given.runs / entry.recipe, given.directory, given.measured):
+            print(f"{entry.name}: restored from {given.directory}")
     for name, left, seconds in estimate(entries, given.runs):
         time = f"about {sum(seconds) / 60:.0f} minutes for {len(seconds)} of them"
         time = time if seconds else "not timed yet"
@@ -133,23 +142,20 @@ def main(arguments=None):
     import keras
 
     publishes = keras.config.backend() == "tensorflow"
-    for name in dict.fromkeys(entry.recipe for entry in entries):
-        if not publishes and isinstance(RECIPES[name], CompressionComparison):
-            print(f"{name}: left, TF-MOT needs TensorFlow")
+    for entry in entries:
+        recipe, home = RECIPES[entry.recipe], given.runs / entry.recipe
+        if not publishes and isinstance(recipe, CompressionComparison):
+            print(f"{entry.name}: left, TF-MOT needs TensorFlow")
             continue
-        results = RECIPES[name].run(given.runs / name, given.data_dir, verbose=2, report=print)
+        options = {"verbose": 2, "report": print, "kinds": entry.kinds}
+        results = recipe.run(home, given.data_dir, **options)
         if not publishes:
-            print(f"{name}: trained; publish {given.runs / name} where TensorFlow is")
+            print(f"{entry.name}: trained; publish {home} where TensorFlow is")
             continue
-        write_json(given.measured / f"{name}.json", results)
-        for entry in (each for each in entries if each.recipe == name):
-            _publish(entry, given)
-
-
-def _publish(entry, given):
-    """Publishes an entry and prints what it is worth."""
-    row = publish(entry, given.runs / entry.recipe, given.directory, given.data_dir)
-    print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
+        path = given.measured / f"{entry.recipe}.json"
+        write_json(path, with_committed(results, path))
+        row = publish(entry, home, given.directory, given.data_dir)
+        print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
 
 
 if __name__ == "__main__":

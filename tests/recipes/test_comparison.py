@@ -187,6 +187,8 @@ def test_a_directory_of_another_run_is_refused(finished):
     tmp_path, _ = finished
     with pytest.raises(ValueError, match="run with other settings; choose another directory"):
         dataclasses.replace(TINY, epochs=2).run(tmp_path, verbose=0)
+    with pytest.raises(ValueError, match=r"Unknown kind of student: 'alon'\. Did you mean 'alone'"):
+        TINY.run(tmp_path, verbose=0, kinds=["alon"])
 
 
 def test_recipes_name_what_exists():

@@ -14,6 +14,7 @@ import kdzoo.data
 from kdzoo import recipes
 from kdzoo.recipes import Comparison, Compression, CompressionComparison, Student, cards, zoo
 from kdzoo.recipes.publishing import publish
+from kdzoo.recipes.restoring import restore, with_committed
 from kdzoo.recipes.source import Entry
 from kdzoo.zoo.manifest import read_manifest
 
@@ -168,8 +169,8 @@ def test_what_is_left_to_train_is_estimated(tmp_path, monkeypatch, capsys):
     small, compressed = capsys.readouterr().out.splitlines()
     # Two seeds of a kind of which one has been timed, and three of one that has not.
     assert small == "small: 5 models to train, about 4 minutes for 2 of them"
-    # The students to start from are counted above.
-    assert compressed == "compressed: 6 models to train, not timed yet"
+    # The students to start from are counted above; int8 beside float32 for two seeds.
+    assert compressed == "compressed: 4 models to train, not timed yet"
     assert not (tmp_path / "zoo_weights").exists()
 
 
@@ -249,8 +250,8 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
     zoo.main(["--estimate", "--runs", str(runs)])
     assert "compressed: finished" in capsys.readouterr().out
     zoo.main(["--estimate", "--runs", str(tmp_path / "none")])
-    # A teacher and two seeds of a student to start from; two seeds of float32 and two kinds.
-    assert "compressed: 9 models to train" in capsys.readouterr().out
+    # A teacher and two seeds of a student to start from; two seeds of float32 and of int8.
+    assert "compressed: 7 models to train" in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_not_published(runs, tmp_path):
@@ -301,6 +302,75 @@ def test_what_is_trained_is_published_and_what_is_left_is_said(runs, tmp_path, m
     assert list(read_manifest(tmp_path / "zoo")) == [STUDENT.name]
     measured = (runs / "small" / "results.json").read_text()
     assert (tmp_path / "small.json").read_text() == measured
+
+
+def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeypatch, capsys):
+    recipe = dataclasses.replace(SMALL, teacher_epochs=1, epochs=1, seeds=(0,))
+    monkeypatch.setitem(recipes.RECIPES, "small", recipe)
+    monkeypatch.setattr(zoo, "ENTRIES", (TEACHER, STUDENT))
+    places = {"--directory": tmp_path / "zoo", "--measured": tmp_path}
+    arguments = [str(each) for pair in places.items() for each in pair]
+    first, second = ["--runs", str(tmp_path / "runs")], ["--runs", str(tmp_path / "others")]
+
+    zoo.main([*arguments, *first, "--only", "mlp_2x128"])
+    alone = json.loads((tmp_path / "small.json").read_text())
+    assert [row["kind"] for row in alone["rows"]] == list(alone["summary"]) == ["teacher"]
+    assert list(read_manifest(tmp_path / "zoo")) == [TEACHER.name]
+
+    # Elsewhere, with what ships and no run: only the student is trained.
+    capsys.readouterr()
+    zoo.main([*arguments, *second, "--only", "mlp_2x64", "--estimate"])
+    assert "small: 3 models to train" in capsys.readouterr().out
+    assert not restore(STUDENT, tmp_path / "others" / "small", tmp_path / "zoo", tmp_path)
+    assert restore(TEACHER, tmp_path / "others" / "small", tmp_path / "zoo", tmp_path)
+    assert not restore(TEACHER, tmp_path / "others" / "small", tmp_path / "zoo", tmp_path)
+    zoo.main([*arguments, *second, "--only", "mlp_2x64"])
+    assert "small: 2 models to train" in capsys.readouterr().out
+    both = json.loads((tmp_path / "small.json").read_text())
+    assert list(both["summary"]) == ["teacher", "small", "small alone"]
+    assert both["rows"][0] == alone["rows"][0]
+    file = read_manifest(tmp_path / "zoo")[TEACHER.name].files["weights"].file
+    dtype = next(iter(load((tmp_path / "zoo" / file).read_bytes()).values())).dtype
+    teacher = keras.saving.load_model(tmp_path / "runs" / "small" / "teacher-0" / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "others" / "small" / "teacher-0" / "model.keras")
+    for ours, theirs in zip(teacher.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours.astype(dtype), theirs)
+
+    # Results of kinds that a run lacks stay.
+    zoo.main([*arguments, *first, "--only", "mlp_2x128"])
+    assert json.loads((tmp_path / "small.json").read_text()) == both
+
+
+def test_only_what_is_of_the_recipes_settings_is_restored(runs, tmp_path, monkeypatch):
+    publish(TEACHER, runs / "small", tmp_path)
+    publish(STUDENT, runs / "small", tmp_path)
+    shutil.copyfile(runs / "small" / "results.json", tmp_path / "small.json")
+
+    def is_restored(entry, recipe, run):
+        monkeypatch.setitem(recipes.RECIPES, "small", recipe)
+        return restore(entry, tmp_path / run, tmp_path, tmp_path)
+
+    longer = dataclasses.replace(SMALL, teacher_epochs=5)
+    assert not is_restored(TEACHER, longer, "longer")
+    assert not is_restored(STUDENT, longer, "longer")
+    of_students = dataclasses.replace(SMALL, epochs=5)
+    assert is_restored(TEACHER, of_students, "students")
+    assert not is_restored(STUDENT, of_students, "students")
+    assert is_restored(STUDENT, SMALL, "same")
+    assert not is_restored(INT8, SMALL, "same")
+    [restored] = (tmp_path / "same").iterdir()
+    seed = int(restored.name.removeprefix("small-"))
+    assert SMALL.finished_row("small", seed, restored)["seed"] == seed
+
+    results = json.loads((tmp_path / "small.json").read_text())
+    less = {**results, "summary": {"teacher": results["summary"]["teacher"]}}
+    less["rows"] = results["rows"][:1]
+    assert with_committed(less, tmp_path / "small.json")["summary"] == results["summary"]
+    less["settings"] = {**results["settings"], "epochs": 5}
+    assert with_committed(less, tmp_path / "small.json") == less
+    results["rows"][0]["test_accuracy"] -= 0.1
+    (tmp_path / "small.json").write_text(json.dumps(results))
+    assert not is_restored(TEACHER, SMALL, "differing")
 
 
 def test_every_entry_of_the_zoo_names_what_there_is():
