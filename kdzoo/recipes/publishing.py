@@ -59,6 +59,30 @@ def publish(entry, run, directory, data_dir=None):
     return row
 
 
+def is_published(entry, run, directory, data_dir=None):
+    """Whether a zoo already has what a finished run would make of an entry.
+
+    Args:
+        entry: As in `publish`, like the others.
+        run: As there.
+        directory: As there.
+        data_dir: As there.
+
+    Raises:
+        ValueError: As `publish`.
+        FileNotFoundError: As `publish`.
+    """
+    directory = pathlib.Path(directory)
+    row = rows_in(directory).get(entry.name)
+    if row is None:
+        return False
+    if not all((directory / each.file).is_file() for each in row.files.values()):
+        return False
+    source = Source(entry, pathlib.Path(run), directory, data_dir)
+    accuracies = source.accuracies(row.measured["accuracy"]["shipped"])
+    return row.training == source.training() and accuracies.items() <= row.measured.items()
+
+
 def _row(source, files, measured):
     from kdzoo.zoo.manifest import Pretrained
 

@@ -17,7 +17,7 @@ import statistics
 
 from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.compression_comparison import FLOAT
-from kdzoo.recipes.publishing import publish
+from kdzoo.recipes.publishing import is_published, publish
 from kdzoo.recipes.restoring import restore, with_committed
 from kdzoo.recipes.results import directory_name, write_json
 from kdzoo.recipes.source import Entry
@@ -121,6 +121,9 @@ def main(arguments=None):
     parser.add_argument(
         "--restore", action="store_true", help="train nothing anew that ships with its results"
     )
+    parser.add_argument(
+        "--again", action="store_true", help="measure anew what is published and not trained anew"
+    )
     parser.add_argument("--runs", default="runs", type=pathlib.Path)
     parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
     parser.add_argument("--measured", default=MEASURED, type=pathlib.Path)
@@ -154,6 +157,9 @@ def main(arguments=None):
             continue
         path = given.measured / f"{entry.recipe}.json"
         write_json(path, with_committed(results, path))
+        if not given.again and is_published(entry, home, given.directory, given.data_dir):
+            print(f"{entry.name}: published")
+            continue
         row = publish(entry, home, given.directory, given.data_dir)
         print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
 

@@ -336,8 +336,15 @@ def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeyp
     for ours, theirs in zip(teacher.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_array_equal(ours.astype(dtype), theirs)
 
-    # Results of kinds that a run lacks stay.
+    # Results of kinds that a run lacks stay, and nothing is measured twice unless asked.
+    capsys.readouterr()
     zoo.main([*arguments, *first, "--only", "mlp_2x128"])
+    assert "mlp_2x128/digits: published" in capsys.readouterr().out
+    zoo.main([*arguments, *first, "--only", "mlp_2x128", "--again"])
+    assert "mlp_2x128/digits: published" not in capsys.readouterr().out
+    (tmp_path / "zoo" / file).unlink()
+    zoo.main([*arguments, *first, "--only", "mlp_2x128"])
+    assert (tmp_path / "zoo" / file).is_file()
     assert json.loads((tmp_path / "small.json").read_text()) == both
 
 
