@@ -6,12 +6,11 @@ import pathlib
 
 from kdzoo.recipes.results import (
     directory_name,
-    finished_rows,
     measure,
     read_finished,
-    summarize_all,
     versions,
     write_json,
+    write_results,
 )
 from kdzoo.recipes.settings import check_kinds, check_settings
 from kdzoo.recipes.student import Student
@@ -152,21 +151,7 @@ class Comparison:
         kinds = check_kinds(kinds, self.kinds)
         data = self.load_data(data_dir)
         self.train(kinds, data, directory, verbose, report, callbacks)
-        rows = finished_rows(self, ("teacher", *self.kinds), directory)
-        results = {
-            "settings": dataclasses.asdict(self),
-            "summary": summarize_all(rows),
-            "examples": {
-                part: len(getattr(data, part))
-                for part in ("train", "validation", "test")
-                if getattr(data, part) is not None
-            },
-            "data_version": data.version,
-            "versions": versions(),
-            "rows": rows,
-        }
-        write_json(directory / "results.json", results)
-        return results
+        return write_results(self, ("teacher", *self.kinds), data, directory)
 
     def load_data(self, data_dir=None):
         """Returns the data set as the recipe takes it, once settings and data are checked.

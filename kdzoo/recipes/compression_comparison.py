@@ -9,12 +9,11 @@ import statistics
 from kdzoo.recipes.comparison import Comparison, with_defaults
 from kdzoo.recipes.results import (
     directory_name,
-    finished_rows,
     read_finished,
     summarize,
-    summarize_all,
     versions,
     write_json,
+    write_results,
 )
 from kdzoo.recipes.settings import check_kinds
 
@@ -160,21 +159,7 @@ class CompressionComparison:
                 report(f"{kind}, seed {seed}")
                 stage = kind, seed, student, teacher, data, directory
                 self._stage(*stage, recorded, options)
-        rows = finished_rows(self, (FLOAT, *self.kinds), directory)
-        results = {
-            "settings": dataclasses.asdict(self),
-            "summary": summarize_all(rows, _summarize),
-            "examples": {
-                part: len(getattr(data, part))
-                for part in ("train", "validation", "test")
-                if getattr(data, part) is not None
-            },
-            "data_version": data.version,
-            "versions": versions(),
-            "rows": rows,
-        }
-        write_json(directory / "results.json", results)
-        return results
+        return write_results(self, (FLOAT, *self.kinds), data, directory, _summarize)
 
     def _stage(self, kind, seed, student, teacher, data, directory, recorded, options):
         """Makes, measures and saves one compressed model, unless it is there."""

@@ -1,5 +1,6 @@
 """What a recipe leaves: a row for each model, accuracies, their spread, versions, as JSON."""
 
+import dataclasses
 import functools
 import importlib.metadata
 import json
@@ -44,27 +45,40 @@ def summarize(rows, kind):
     }
 
 
-def summarize_all(rows, summarize=summarize):
-    """Returns kind -> what `summarize` says of its rows, in the order in which kinds appear.
+def write_results(recipe, kinds, data, directory, summarize=summarize):
+    """Writes what is finished of a recipe to `results.json`, and returns it.
 
     Args:
-        rows: The rows of `results.json`.
-        summarize: Function of rows and a kind.
-    """
-    return {kind: summarize(rows, kind) for kind in dict.fromkeys(row["kind"] for row in rows)}
-
-
-def finished_rows(recipe, kinds, directory):
-    """Returns the rows of the kinds that are finished for all their seeds; a seed's are together.
-
-    Args:
-        recipe: The recipe, with `seeds_of` and `finished_row`.
-        kinds: The kinds, in order.
-        directory: Where it ran.
+        recipe: A dataclass with `seeds_of` and `finished_row`.
+        kinds: The kinds of model, in order; those are left out that lack a seed.
+        data: The `kdzoo.data.Dataset`.
+        directory: Where the recipe ran, a path.
+        summarize: Function of rows and a kind, what to say of it in the summary.
 
     Raises:
-        ValueError: If one was made with other settings than the recipe's.
+        ValueError: If a model was made with other settings than the recipe's.
     """
+    rows = _finished_rows(recipe, kinds, directory)
+    results = {
+        "settings": dataclasses.asdict(recipe),
+        "summary": {
+            kind: summarize(rows, kind) for kind in dict.fromkeys(row["kind"] for row in rows)
+        },
+        "examples": {
+            part: len(getattr(data, part))
+            for part in ("train", "validation", "test")
+            if getattr(data, part) is not None
+        },
+        "data_version": data.version,
+        "versions": versions(),
+        "rows": rows,
+    }
+    write_json(directory / "results.json", results)
+    return results
+
+
+def _finished_rows(recipe, kinds, directory):
+    """The rows of the kinds that are finished for all their seeds; those of a seed are together."""
     rows = {
         (kind, seed): recipe.finished_row(kind, seed, directory / directory_name(kind, seed))
         for kind in kinds
