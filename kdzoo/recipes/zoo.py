@@ -42,7 +42,13 @@ ENTRIES = (
     Entry("wide_resnet_16_4/cifar10", "zoo_cifar10", "teacher"),
     *(
         Entry(f"{name}/cifar10", "zoo_cifar10", f"{name}, distilled", f"{name}, alone")
-        for name in ("separable_025", "separable_050", "separable_100", "fitnet_1")
+        for name in (
+            "fitnet_1",
+            "wide_resnet_16_1",
+            "separable_025",
+            "separable_050",
+            "separable_100",
+        )
     ),
     *(
         Entry(

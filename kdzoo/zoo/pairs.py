@@ -217,7 +217,8 @@ def _add_all():
         student = f"separable_{hundredths:03d}"
         teacher = "wide_resnet_16_2/fashion_mnist"
         _add("fashion_mnist", student, teacher, *digits, arguments={"halvings": 1})
-    for student in ("separable_025", "separable_050", "separable_100", "fitnet_1"):
+    separable = ("separable_025", "separable_050", "separable_100")
+    for student in (*separable, "fitnet_1", "wide_resnet_16_1"):
         _add("cifar10", student, "wide_resnet_16_4/cifar10", 10, (32, 32, 3))
     _add("cifar100", "resnet_20", "wide_resnet_16_2/cifar100", 100, (32, 32, 3))
     for hundredths, teacher, module in (

@@ -115,5 +115,5 @@ def test_a_misspelt_pair():
         kdzoo.pair("mnist_mlp_2x80")
     with pytest.raises(ValueError, match="Did you mean 'cifar10'"):
         kdzoo.list_pairs("cifar01")
-    students = ("separable_025", "separable_050", "separable_100", "fitnet_1")
+    students = ["separable_025", "separable_050", "separable_100", "fitnet_1", "wide_resnet_16_1"]
     assert kdzoo.list_pairs("cifar10") == [f"cifar10_{student}" for student in students]
