@@ -34,7 +34,7 @@ benchmark: $(INSTALLED)
 	@$(BIN)/python tests/benchmarks/distiller_step.py
 
 zoo: $(INSTALLED)
-	@$(BIN)/python -m kdzoo.recipes.zoo
+	@$(BIN)/python -m kdzoo.recipes.zoo --anew
 	@$(BIN)/python -m kdzoo.recipes.cards
 
 cards: $(INSTALLED)

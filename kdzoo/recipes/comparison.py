@@ -6,8 +6,10 @@ import pathlib
 
 from kdzoo.recipes.results import (
     directory_name,
+    finished_rows,
     measure,
     read_finished,
+    stages_left,
     versions,
     write_json,
     write_results,
@@ -93,6 +95,11 @@ class Comparison:
     smoke_settings: dict = dataclasses.field(default_factory=dict)
 
     @property
+    def all_kinds(self):
+        """The kinds of model that it trains."""
+        return ("teacher", *self.kinds)
+
+    @property
     def kinds(self):
         """Kind -> `Student`, what the recipe compares."""
         soft_targets = ("SoftTargets", {"temperature": self.temperature}, 1.0)
@@ -100,12 +107,6 @@ class Comparison:
 
     def smoke(self):
         """Returns the same recipe in seconds: one epoch and one seed on the embedded digits."""
-        students = {
-            kind: dataclasses.replace(
-                each, hints=each.hints and (*each.hints[:2], 1), epochs=each.epochs and 1
-            )
-            for kind, each in self.students.items()
-        }
         settings = {
             "data": "digits",
             "teacher_epochs": 1,
@@ -114,9 +115,16 @@ class Comparison:
             "validation": None,
             "views": self.views and 1,
             "teacher_augmentation": None,
-            "students": students,
+            "students": self.students,
         }
-        return dataclasses.replace(self, **{**settings, **self.smoke_settings})
+        settings = {**settings, **self.smoke_settings}
+        students = {
+            kind: dataclasses.replace(
+                each, hints=each.hints and (*each.hints[:2], 1), epochs=each.epochs and 1
+            )
+            for kind, each in settings["students"].items()
+        }
+        return dataclasses.replace(self, **{**settings, "students": students})
 
     def run(
         self,
@@ -139,19 +147,20 @@ class Comparison:
             kinds: The kinds of student to train, keys of `kinds`; all when None.
 
         Returns:
-            The content of `results.json`: a dictionary with the settings, one row per trained
-            model, the mean and standard deviation of each kind, and the versions of data set and
-            packages. Kinds that were finished before are in it, whatever `kinds` names.
+            The content of `results.json`: a dictionary with the settings, one row per model of the
+            kinds that are finished for all their seeds, whatever `kinds` names, the mean and
+            standard deviation of each kind, and the versions of data set and packages.
 
         Raises:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
-                run with other settings; all but the last are found before anything is trained.
+                run with other settings. Nothing is trained then.
         """
         directory = pathlib.Path(directory)
-        kinds = check_kinds(kinds, self.kinds)
+        kinds = check_kinds("kind of student", kinds, self.kinds)
         data = self.load_data(data_dir)
+        finished_rows(self, self.all_kinds, directory)  # Others are refused now.
         self.train(kinds, data, directory, verbose, report, callbacks)
-        return write_results(self, ("teacher", *self.kinds), data, directory)
+        return write_results(self, self.all_kinds, data, directory)
 
     def load_data(self, data_dir=None):
         """Returns the data set as the recipe takes it, once settings and data are checked.
@@ -171,7 +180,7 @@ class Comparison:
         return data
 
     def train(self, kinds, data, directory, verbose, report=lambda line: None, callbacks=()):
-        """Trains what is missing of the teacher and of some kinds of student, for every seed.
+        """Trains what is missing of the teacher and of some kinds of student.
 
         Args:
             kinds: Keys of `kinds`.
@@ -180,20 +189,17 @@ class Comparison:
             verbose: As there.
             report: As there.
             callbacks: As there.
-
-        Returns:
-            The teacher.
         """
-        stages = [("teacher", 0)]
-        stages += [
-            (kind, seed) for seed in self.seeds for kind in kinds if seed in self.seeds_of(kind)
-        ]
+        import keras
+
+        left = stages_left(self, ("teacher", *kinds), directory)
         teacher = None
-        for number, (kind, seed) in enumerate(stages, start=1):
-            report(f"{number}/{len(stages)} {kind}, seed {seed}")
-            model = self._stage(kind, seed, data, teacher, directory, verbose, callbacks)
-            teacher = model if kind == "teacher" else teacher
-        return teacher
+        for number, (kind, seed) in enumerate(left, start=1):
+            report(f"{number}/{len(left)} {kind}, seed {seed}")
+            if teacher is None and kind != "teacher" and self.kinds[kind].losses:
+                home = directory / directory_name("teacher", 0)
+                teacher = keras.saving.load_model(home / "model.keras")
+            self._stage(kind, seed, data, teacher, directory, {"verbose": verbose}, callbacks)
 
     def _check_data(self, data):
         """Raises unless the data have all splits and images that all networks take."""
@@ -208,19 +214,15 @@ class Comparison:
         for kind in self.kinds:
             Fitting(self, kind, self.seeds[0], data, teacher).check()
 
-    def _stage(self, kind, seed, data, teacher, directory, verbose, callbacks=()):
-        """Trains and measures one model, or loads it if it is finished; returns it."""
-        import keras
-
+    def _stage(self, kind, seed, data, teacher, directory, options, callbacks):
+        """Trains, measures and saves one model."""
         from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.fitting import Fitting
 
         home = directory / directory_name(kind, seed)
-        if self.finished_row(kind, seed, home) is not None:
-            return keras.saving.load_model(home / "model.keras")
-        settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
+        settings = self.stage_settings(kind, seed)
         clock = Clock(home)
-        options = {"settings": settings, "callbacks": [*callbacks, clock], "verbose": verbose}
+        options = {**options, "settings": settings, "callbacks": [*callbacks, clock]}
         model, history = Fitting(self, kind, seed, data, teacher).run(home, options)
         with atomic_path(home / "model.keras") as path:
             model.save(path)
@@ -235,7 +237,6 @@ class Comparison:
         }
         write_json(home / "result.json", {**row, "settings": settings})
         clock.clear()
-        return model
 
     def finished_row(self, kind, seed, home):
         """Returns what was measured of a finished model, or None if it is not finished.
@@ -248,8 +249,12 @@ class Comparison:
         Raises:
             ValueError: If it was trained with other settings than the recipe's.
         """
-        settings = {"kind": kind, "seed": seed, **self.settings_of(kind)}
+        settings = self.stage_settings(kind, seed)
         return read_finished(home, lambda made: with_defaults(made, settings) == settings)
+
+    def stage_settings(self, kind, seed):
+        """Returns what identifies one model of the recipe, as JSON gives it back."""
+        return {"kind": kind, "seed": seed, **self.settings_of(kind)}
 
     def settings_of(self, kind):
         """Returns the fields that a model of this kind may depend on."""

@@ -9,7 +9,9 @@ import statistics
 from kdzoo.recipes.comparison import Comparison, with_defaults
 from kdzoo.recipes.results import (
     directory_name,
+    finished_rows,
     read_finished,
+    stages_left,
     summarize,
     versions,
     write_json,
@@ -63,6 +65,11 @@ class CompressionComparison:
     def start_kinds(self):
         """The kinds of students of that recipe that are trained."""
         return tuple(filter(None, (self.start, self.alone)))
+
+    @property
+    def all_kinds(self):
+        """The kinds of model that it makes, the plain student's file included."""
+        return (FLOAT, *self.kinds)
 
     @property
     def student(self):
@@ -132,37 +139,24 @@ class CompressionComparison:
         Raises:
             ValueError: As `Comparison.run`.
         """
-        import keras
-
         for compression in self.kinds.values():
             compression.check()
-        check_kinds(self.start_kinds, self.comparison.kinds)
-        kinds = check_kinds(kinds, self.kinds)
+        check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
+        kinds = check_kinds("kind of compressed model", kinds, self.kinds)
         directory = pathlib.Path(directory)
+        data = self.started_from.load_data(data_dir)
+        finished_rows(self, self.all_kinds, directory)  # Others are refused now.
         home = directory.parent / self.base
-        comparison = self.started_from
-        data = comparison.load_data(data_dir)
-        teacher = comparison.train(self.start_kinds, data, home, verbose, report, callbacks)
+        self.started_from.train(self.start_kinds, data, home, verbose, report, callbacks)
         options = {"verbose": verbose, "callbacks": callbacks}
+        start = _Start(self, data, home)
+        for kind, seed in stages_left(self, (FLOAT, *kinds), directory):
+            report(f"{kind}, seed {seed}")
+            self._stage(kind, seed, start, data, directory / directory_name(kind, seed), options)
+        return write_results(self, self.all_kinds, data, directory, _summarize)
 
-        @functools.cache
-        def recorded():
-            from kdzoo.recipes.fitting import Fitting
-
-            fitting = Fitting(comparison, self.start, self.seeds[0], data, teacher)
-            return fitting.recorded(home) if comparison.views else None
-
-        for seed in self.seeds_of(self.start):
-            path = home / directory_name(self.start, seed) / "model.keras"
-            student = keras.saving.load_model(path)
-            for kind in (FLOAT, *kinds):
-                report(f"{kind}, seed {seed}")
-                stage = kind, seed, student, teacher, data, directory
-                self._stage(*stage, recorded, options)
-        return write_results(self, (FLOAT, *self.kinds), data, directory, _summarize)
-
-    def _stage(self, kind, seed, student, teacher, data, directory, recorded, options):
-        """Makes, measures and saves one compressed model, unless it is there."""
+    def _stage(self, kind, seed, start, data, home, options):
+        """Makes, measures and saves one compressed model."""
         from kdzoo.compression.monitor import measure_compression
         from kdzoo.compression.within import plain_copy
         from kdzoo.recipes.clock import Clock
@@ -171,17 +165,15 @@ class CompressionComparison:
         from kdzoo.utils import atomic_path
 
         compression = self.kinds.get(kind, Compression())
-        home = directory / directory_name(kind, seed)
-        if self.finished_row(kind, seed, home) is not None:
-            return
         clock = Clock(home)
         options = {**options, "callbacks": [*options["callbacks"], clock]}
-        model, history = student, {}
+        model, history = start.student(seed), {}
         if kind != FLOAT:
-            asked = recorded() if compression.taught else None
-            taught = {"teacher": teacher, "recorded": asked}
+            taught = {}
+            if compression.taught:
+                taught = {"teacher": start.teacher, "recorded": start.recorded}
             model, history = compress(
-                student, compression, data, home, **taught, seed=seed, **options
+                model, compression, data, home, **taught, seed=seed, **options
             )
         # How far the file agrees is measured on all test images, whatever comes out.
         written = export(model, home / "model.tflite", compression, data, min_agreement=0)
@@ -196,12 +188,12 @@ class CompressionComparison:
             "versions": versions(),
             "history": history,
         }
-        write_json(home / "result.json", {**row, "settings": self._settings_of(kind, seed)})
+        write_json(home / "result.json", {**row, "settings": self.stage_settings(kind, seed)})
         clock.clear()
 
     def finished_row(self, kind, seed, home):
         """Returns what was measured of a compressed model, or None: as of a `Comparison`."""
-        settings = self._settings_of(kind, seed)
+        settings = self.stage_settings(kind, seed)
 
         def fits(made):
             for part in ("student", "teacher"):
@@ -210,8 +202,8 @@ class CompressionComparison:
 
         return read_finished(home, fits)
 
-    def _settings_of(self, kind, seed):
-        """What a compressed model depends on, as JSON gives it back."""
+    def stage_settings(self, kind, seed):
+        """Returns what identifies one compressed model, as JSON gives it back."""
         from kdzoo.recipes.compression import Compression
 
         settings = {
@@ -222,6 +214,44 @@ class CompressionComparison:
             "teacher": self.comparison.settings_of("teacher"),
         }
         return json.loads(json.dumps(settings))
+
+
+class _Start:
+    """What is compressed and who teaches it, each loaded when it is first wanted.
+
+    Args:
+        recipe: The `CompressionComparison`.
+        data: The `kdzoo.data.Dataset`.
+        home: Directory of the run that trained them.
+    """
+
+    def __init__(self, recipe, data, home):
+        self._recipe, self._data, self._home = recipe, data, home
+
+    def student(self, seed):
+        """The student of a seed."""
+        return self._load(self._recipe.start, seed)
+
+    @functools.cached_property
+    def teacher(self):
+        """The teacher."""
+        return self._load("teacher", 0)
+
+    @functools.cached_property
+    def recorded(self):
+        """The training images with the teacher's recorded answers; None without views."""
+        from kdzoo.recipes.fitting import Fitting
+
+        recipe, start = self._recipe.started_from, self._recipe.start
+        if not recipe.views:
+            return None
+        fitting = Fitting(recipe, start, recipe.seeds[0], self._data, self.teacher)
+        return fitting.recorded(self._home)
+
+    def _load(self, kind, seed):
+        import keras
+
+        return keras.saving.load_model(self._home / directory_name(kind, seed) / "model.keras")
 
 
 def _summarize(rows, kind):

@@ -59,14 +59,13 @@ def publish(entry, run, directory, data_dir=None):
     return row
 
 
-def is_published(entry, run, directory, data_dir=None):
-    """Whether a zoo already has what a finished run would make of an entry.
+def is_published(entry, run, directory):
+    """Whether a zoo already has what a finished run would make of an entry, of the same teacher.
 
     Args:
         entry: As in `publish`, like the others.
         run: As there.
         directory: As there.
-        data_dir: As there.
 
     Raises:
         ValueError: As `publish`.
@@ -74,13 +73,14 @@ def is_published(entry, run, directory, data_dir=None):
     """
     directory = pathlib.Path(directory)
     row = rows_in(directory).get(entry.name)
-    if row is None:
+    if row is None or not all((directory / each.file).is_file() for each in row.files.values()):
         return False
-    if not all((directory / each.file).is_file() for each in row.files.values()):
-        return False
-    source = Source(entry, pathlib.Path(run), directory, data_dir)
+    source = Source(entry, pathlib.Path(run), directory, None)
     accuracies = source.accuracies(row.measured["accuracy"]["shipped"])
-    return row.training == source.training() and accuracies.items() <= row.measured.items()
+    return (
+        source.trained().items() <= row.training.items()
+        and accuracies.items() <= row.measured.items()
+    )
 
 
 def _row(source, files, measured):
@@ -191,8 +191,8 @@ def _ship_file(source, room):
     name = f"{source.stem}-{sha256[:8]}.tflite"
     (room / name).write_bytes(content)
     row, start = (
-        next(row for row in source.rows(kind) if row["seed"] == source.seed)
-        for kind in (source.entry.kind, "float32")
+        next(row for row in rows if row["seed"] == source.seed)
+        for rows in (source.rows, source.finished(source.recipe, source.run, "float32"))
     )
     images, labels = source.data.test.arrays()
     measured = {

@@ -1,92 +1,165 @@
-"""Shipped models and committed results beside a run that made only a part of them."""
+"""A recipe's run again from what was committed of it: the results, and the models that ship."""
 
 import json
+import shutil
 
 from kdzoo.recipes.comparison import Comparison
+from kdzoo.recipes.compression import Compression
+from kdzoo.recipes.compression_comparison import CompressionComparison
 from kdzoo.recipes.results import directory_name, write_json
 from kdzoo.recipes.source import rows_in
 from kdzoo.recipes.student import Student
 from kdzoo.utils import atomic_path
 
 
-def restore(entry, run, directory, measured):
-    """Puts a shipped model where its recipe would have left it, so that it is not trained again.
-
-    Only of a recipe that trains, not of one that compresses; only the model that ships, so that
-    further seeds are trained; and only if the committed results are of the settings that the recipe
-    has now.
+class Committed:
+    """What a zoo and its committed results know of the runs that made them.
 
     Args:
-        entry: The `Entry`.
-        run: Directory of the recipe's run, a path.
+        entries: All `Entry`s of the zoo.
+        runs: Directory with a directory of each recipe's run, a path.
         directory: The zoo's, a path.
         measured: Directory with the committed results, `RECIPE.json`, a path.
-
-    Returns:
-        Whether it was restored: False if it was there, does not ship or has other settings.
-
-    Raises:
-        ValueError: If the weights are damaged.
     """
-    from kdzoo.recipes import RECIPES
-    from kdzoo.zoo import load
 
-    recipe, shipped = RECIPES[entry.recipe], rows_in(directory).get(entry.name)
-    results = measured / f"{entry.recipe}.json"
-    if shipped is None or not isinstance(recipe, Comparison) or not results.exists():
-        return False
-    seed = shipped.measured["accuracy"]["shipped_seed"]
-    home = run / directory_name(entry.kind, seed)
-    results = json.loads(results.read_text())
-    rows = {(row["kind"], row["seed"]): row for row in results["rows"]}
-    row = rows.get((entry.kind, seed))
-    settings = _settings_of(results["settings"], entry.kind)
-    if (home / "result.json").exists() or settings != recipe.settings_of(entry.kind):
-        return False
-    if row is None or row["test_accuracy"] != shipped.measured["accuracy"]["shipped"]:
-        return False
-    model = load(entry.name, directory=directory)
-    home.mkdir(parents=True, exist_ok=True)
-    with atomic_path(home / "model.keras") as path:
-        model.save(path)
-    settings = {"kind": entry.kind, "seed": seed, **settings}
-    write_json(home / "result.json", {**row, "settings": settings})
-    return True
+    def __init__(self, entries, runs, directory, measured):
+        self._entries, self._runs = entries, runs
+        self._directory, self._measured = directory, measured
+        self._shipped = rows_in(directory)
+
+    def missing(self, name):
+        """Returns what a run lacks and can have without training, (kind, seed) -> row.
+
+        A kind is left out if it had other settings than the recipe gives it now or other seeds, if
+        it is to ship and does not, and if it was taught by another teacher than the run has.
+
+        Args:
+            name: Name of the recipe.
+        """
+        from kdzoo.recipes import RECIPES
+
+        recipe, committed = RECIPES[name], self._results(name)
+        then = None if committed is None else _recipe_of(committed["settings"])
+        if then is None or not self._has_what_it_starts_from(name, recipe):
+            return {}
+        return {
+            stage: row
+            for stage, row in self._rows(name).items()
+            if _are_alike(recipe, then, *stage)
+            and self._ships_or_need_not(name, stage[0])
+            and not self._path(name, *stage).exists()
+        }
+
+    def restore(self, name):
+        """Puts what a run lacks into its directory, so that it is not trained again.
+
+        Args:
+            name: Name of the recipe.
+
+        Returns:
+            The (kind, seed) that were restored, a list.
+
+        Raises:
+            ValueError: If a file of the zoo is damaged.
+        """
+        from kdzoo.recipes import RECIPES
+
+        missing = self.missing(name)
+        for (kind, seed), row in missing.items():
+            home = self._path(name, kind, seed).parent
+            home.mkdir(parents=True, exist_ok=True)
+            shipped = self._shipped_of(name, kind)
+            if shipped is not None and shipped.measured["accuracy"]["shipped_seed"] == seed:
+                self._copy(shipped, home)
+            settings = RECIPES[name].stage_settings(kind, seed)
+            write_json(home / "result.json", {**row, "settings": settings})
+        return list(missing)
+
+    def _copy(self, shipped, home):
+        from kdzoo.zoo import load, tflite
+
+        model = load(shipped.name, directory=self._directory)
+        with atomic_path(home / "model.keras") as path:
+            model.save(path)
+        if "tflite" in shipped.files:
+            shutil.copyfile(tflite(shipped.name, self._directory), home / "model.tflite")
+
+    def _path(self, name, kind, seed):
+        return self._runs / name / directory_name(kind, seed) / "result.json"
+
+    def _results(self, name):
+        path = self._measured / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def _rows(self, name):
+        """The committed rows, (kind, seed) -> row; older ones share the versions of all."""
+        results = self._results(name) or {"rows": []}
+        return {
+            (row["kind"], row["seed"]): {"versions": results["versions"], **row}
+            for row in results["rows"]
+        }
+
+    def _has_what_it_starts_from(self, name, recipe):
+        """Whether the committed teacher, and student to compress, are those that the run has."""
+        stages = [(name, "teacher", 0)]
+        if isinstance(recipe, CompressionComparison):
+            seeds = recipe.seeds_of(recipe.start)
+            stages = [(recipe.base, "teacher", 0)]
+            stages += [(recipe.base, recipe.start, seed) for seed in seeds]
+        return all(self._has(*stage) for stage in stages)
+
+    def _has(self, name, kind, seed):
+        """Whether a committed model is the one that the run has, or could have."""
+        row, path = self._rows(name).get((kind, seed)), self._path(name, kind, seed)
+        if row is None:
+            return False
+        if path.exists():
+            there = json.loads(path.read_text())
+            return {key: there.get(key) for key in row} == row
+        shipped = self._shipped_of(name, kind)
+        return shipped is not None and shipped.measured["accuracy"]["shipped_seed"] == seed
+
+    def _ships_or_need_not(self, name, kind):
+        wanted = any((each.recipe, each.kind) == (name, kind) for each in self._entries)
+        return not wanted or self._shipped_of(name, kind) is not None
+
+    def _shipped_of(self, name, kind):
+        """The `Pretrained` of a kind whose files are there and whose figures are the committed."""
+        for entry in self._entries:
+            shipped = self._shipped.get(entry.name)
+            if (entry.recipe, entry.kind) != (name, kind) or shipped is None:
+                continue
+            rows = [row for (each, _), row in self._rows(name).items() if each == kind]
+            if (
+                shipped.training["seconds"] == [row["seconds"] for row in rows]
+                and shipped.measured["accuracy"]["by_seed"]
+                == {str(row["seed"]): row["test_accuracy"] for row in rows}
+                and all((self._directory / file.file).is_file() for file in shipped.files.values())
+            ):
+                return shipped
+        return None
 
 
-def with_committed(results, path):
-    """Returns results with the rows of kinds that they lack and that were committed before.
-
-    Args:
-        results: What the recipe's `run` returned.
-        path: The committed results of the same recipe, a path. What was made with other settings
-            is not added; nothing is where the file is not there.
-    """
-    if not path.exists():
-        return results
-    committed, ours = json.loads(path.read_text()), json.loads(json.dumps(results["settings"]))
-    added = {
-        kind: summary
-        for kind, summary in committed["summary"].items()
-        if kind not in results["summary"] and _are_alike(committed["settings"], ours, kind)
-    }
-    rows = results["rows"] + [row for row in committed["rows"] if row["kind"] in added]
-    return {**results, "summary": {**results["summary"], **added}, "rows": rows}
+def _are_alike(recipe, then, kind, seed):
+    """Whether a kind of model has the settings and the seeds that it had then."""
+    return (
+        kind in recipe.all_kinds
+        and kind in then.all_kinds
+        and list(recipe.seeds_of(kind)) == list(then.seeds_of(kind))
+        and recipe.stage_settings(kind, seed) == then.stage_settings(kind, seed)
+    )
 
 
-def _are_alike(settings, others, kind):
-    """Whether a kind of model is the same in two recipes."""
-    if "students" not in settings:  # Of a recipe that compresses.
-        return settings == others
-    ours = _settings_of(settings, kind)
-    return ours is not None and ours == _settings_of(others, kind)
-
-
-def _settings_of(settings, kind):
-    """What a kind of model depended on in a recipe as it was; None if that had other fields."""
+def _recipe_of(settings):
+    """The recipe that results were made with; None if it had fields that there are no more."""
     try:
-        students = {name: Student(**each) for name, each in settings["students"].items()}
-        recipe = Comparison(**{**settings, "students": students})
-        return recipe.settings_of(kind) if kind in ("teacher", *recipe.kinds) else None
+        if "base" in settings:
+            kinds = {kind: Compression(**each) for kind, each in settings["kinds"].items()}
+            comparison = _recipe_of(settings["comparison"])
+            settings = {**settings, "kinds": kinds, "comparison": comparison}
+            return comparison and CompressionComparison(**settings)
+        students = settings.get("students", {})
+        students = {kind: Student(**each) for kind, each in students.items()}
+        return Comparison(**{**settings, "students": students})
     except TypeError:
         return None

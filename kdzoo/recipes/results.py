@@ -45,7 +45,7 @@ def summarize(rows, kind):
     }
 
 
-def write_results(recipe, kinds, data, directory, summarize=summarize):
+def write_results(recipe, kinds, data, directory, in_short=summarize):
     """Writes what is finished of a recipe to `results.json`, and returns it.
 
     Args:
@@ -53,16 +53,16 @@ def write_results(recipe, kinds, data, directory, summarize=summarize):
         kinds: The kinds of model, in order; those are left out that lack a seed.
         data: The `kdzoo.data.Dataset`.
         directory: Where the recipe ran, a path.
-        summarize: Function of rows and a kind, what to say of it in the summary.
+        in_short: Function of rows and a kind, what to say of it in the summary.
 
     Raises:
         ValueError: If a model was made with other settings than the recipe's.
     """
-    rows = _finished_rows(recipe, kinds, directory)
+    rows = finished_rows(recipe, kinds, directory)
     results = {
         "settings": dataclasses.asdict(recipe),
         "summary": {
-            kind: summarize(rows, kind) for kind in dict.fromkeys(row["kind"] for row in rows)
+            kind: in_short(rows, kind) for kind in dict.fromkeys(row["kind"] for row in rows)
         },
         "examples": {
             part: len(getattr(data, part))
@@ -77,17 +77,36 @@ def write_results(recipe, kinds, data, directory, summarize=summarize):
     return results
 
 
-def _finished_rows(recipe, kinds, directory):
-    """The rows of the kinds that are finished for all their seeds; those of a seed are together."""
-    rows = {
-        (kind, seed): recipe.finished_row(kind, seed, directory / directory_name(kind, seed))
-        for kind in kinds
-        for seed in recipe.seeds_of(kind)
-    }
+def finished_rows(recipe, kinds, directory):
+    """Returns the rows of the kinds that are finished for all their seeds.
+
+    Args:
+        recipe: As in `write_results`, like the others.
+        kinds: As there.
+        directory: As there.
+
+    Raises:
+        ValueError: As there.
+    """
+    rows = _rows(recipe, kinds, directory)
     unfinished = {kind for (kind, _), row in rows.items() if row is None}
-    seeds = dict.fromkeys(seed for _, seed in rows)
-    stages = [(kind, seed) for seed in seeds for kind in kinds if kind not in unfinished]
-    return [rows[stage] for stage in stages if stage in rows]
+    return [row for (kind, _), row in rows.items() if kind not in unfinished]
+
+
+def stages_left(recipe, kinds, directory):
+    """Returns (kind, seed) of what is not finished, as `finished_rows` what is."""
+    return [stage for stage, row in _rows(recipe, kinds, directory).items() if row is None]
+
+
+def _rows(recipe, kinds, directory):
+    """(kind, seed) -> row or None, the kinds of one seed together."""
+    seeds = dict.fromkeys(seed for kind in kinds for seed in recipe.seeds_of(kind))
+    return {
+        (kind, seed): recipe.finished_row(kind, seed, directory / directory_name(kind, seed))
+        for seed in seeds
+        for kind in kinds
+        if seed in recipe.seeds_of(kind)
+    }
 
 
 def versions():

@@ -9,19 +9,22 @@ from kdzoo.zoo import architecture
 OPTIMIZERS = ("adamw", "sgd")
 
 
-def check_kinds(kinds, known):
+def check_kinds(what, kinds, known):
     """Returns the kinds that are asked for, all that are known when None, in a tuple.
 
     Args:
-        kinds: Names, or None.
+        what: What they are, for the error.
+        kinds: A list of names, or None.
         known: The names that there are.
 
     Raises:
         ValueError: If one is unknown.
     """
+    if isinstance(kinds, str):
+        raise ValueError(f"Expected a list of names. Received: kinds={kinds!r}")
     for kind in kinds or ():
         if kind not in known:
-            raise unknown_name("kind of student", kind, known)
+            raise unknown_name(what, kind, known)
     return tuple(known if kinds is None else kinds)
 
 

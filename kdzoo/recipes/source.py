@@ -1,7 +1,7 @@
 """What is published of a finished recipe: the models of one kind, and what the run says of them."""
 
 import dataclasses
-import json
+import functools
 
 import numpy as np
 
@@ -30,11 +30,13 @@ class Entry:
 
     @property
     def kinds(self):
-        """The kinds that its recipe is to train for it, besides the teacher."""
-        from kdzoo.recipes import RECIPES
+        """The kinds that its recipe is to make for it, besides what all are made from."""
+        from kdzoo.recipes import RECIPES, CompressionComparison
 
-        known = RECIPES[self.recipe].kinds
-        return [kind for kind in (self.kind, self.alone) if kind in known]
+        is_compressed = isinstance(RECIPES[self.recipe], CompressionComparison)
+        if self.kind == "teacher":
+            return ()
+        return (self.kind,) if is_compressed or self.alone is None else (self.kind, self.alone)
 
 
 class Source:
@@ -52,41 +54,47 @@ class Source:
     """
 
     def __init__(self, entry, run, directory, data_dir):
-        import kdzoo.data
         from kdzoo.recipes import RECIPES, CompressionComparison
 
         self.entry, self.run, self.recipe = entry, run, RECIPES[entry.recipe]
-        self.directory = directory
+        self.directory, self._data_dir = directory, data_dir
         self.is_compressed = isinstance(self.recipe, CompressionComparison)
-        results = run / "results.json"
-        if not results.is_file():
-            raise FileNotFoundError(
-                f"Expected {results}, as `kdzoo train {entry.recipe}` writes it when it is "
-                "finished. Received: none there."
-            )
-        self.results = json.loads(results.read_text())
-        kinds = (() if self.is_compressed else ("teacher",)) + tuple(self.recipe.kinds)
-        if entry.kind not in kinds:
-            raise unknown_name("kind of model", entry.kind, kinds)
-        if not self.rows(entry.kind):
-            raise FileNotFoundError(
-                f"Expected a run with the kind {entry.kind!r}. Received: {results} without it; "
-                f"`kdzoo train {entry.recipe}` trains what is missing."
-            )
-        for row in self.rows(entry.kind):
-            self._finished(self.recipe, run, entry.kind, row["seed"])
-        self.alone = self._rows_alone()
-        self.seed = self.results["summary"][entry.kind]["median_seed"]
-        self.data = kdzoo.data.load(self.recipe.data, data_dir, self.recipe.validation)
+        if entry.kind not in self.recipe.all_kinds:
+            raise unknown_name("kind of model", entry.kind, self.recipe.all_kinds)
+        self.rows = self.finished(self.recipe, run, entry.kind)
+        self.alone = self.finished(*self.base, entry.alone) if entry.alone else []
+        self.seed = summarize(self.rows, entry.kind)["median_seed"]
         self.architecture, self.arguments = self.recipe.built_from(entry.kind)
 
-    def _finished(self, recipe, run, kind, seed):
-        """The row of a model that was trained with the settings that the recipe has now."""
-        home = run / directory_name(kind, seed)
-        row = recipe.finished_row(kind, seed, home)
-        if row is None:
-            raise FileNotFoundError(f"Expected {home / 'result.json'}. Received: no such.")
-        return row
+    def finished(self, recipe, run, kind):
+        """Returns the rows of a kind, one for each seed, of the settings that it has now.
+
+        Args:
+            recipe: The recipe that made it.
+            run: The directory of its run.
+            kind: The kind of model.
+
+        Raises:
+            ValueError: If it was made with other settings.
+            FileNotFoundError: If it is not finished.
+        """
+        rows = []
+        for seed in recipe.seeds_of(kind):
+            home = run / directory_name(kind, seed)
+            rows.append(recipe.finished_row(kind, seed, home))
+            if rows[-1] is None:
+                raise FileNotFoundError(
+                    f"Expected {home / 'result.json'}, as `kdzoo train {self.entry.recipe}` "
+                    "leaves it when the model is finished. Received: no such file."
+                )
+        return rows
+
+    @functools.cached_property
+    def data(self):
+        """The data set."""
+        import kdzoo.data
+
+        return kdzoo.data.load(self.recipe.data, self._data_dir, self.recipe.validation)
 
     @property
     def base(self):
@@ -124,66 +132,63 @@ class Source:
 
     def teacher(self):
         """The teacher as it ships if that is this run's, else as it was trained; None for one."""
+        if self.entry.kind == "teacher":
+            return None
+        return self._teacher[0]
+
+    @functools.cached_property
+    def _teacher(self):
+        """The teacher, and the name of its weights' file; None for that if it does not ship."""
         import keras
 
         from kdzoo.zoo import load
 
-        if self.entry.kind == "teacher":
-            return None
         trained = self.base[1] / directory_name("teacher", 0) / "model.keras"
         trained = keras.saving.load_model(trained)
-        name = f"{self.recipe.teacher}/{self.data.name}"
-        if name in rows_in(self.directory):
+        name = f"{self.recipe.teacher}/{self.recipe.data}"
+        row = rows_in(self.directory).get(name)
+        if row is not None:
             shipped = load(name, directory=self.directory)
             if _are_rounded(trained.get_weights(), shipped.get_weights()):
-                return shipped
-        return trained
+                return shipped, row.files["weights"].file
+        return trained, None
 
     def accuracies(self, shipped):
         """What cards say of accuracy, that of the shipped weights included."""
-        measured = {"accuracy": {**_spread(self.rows(self.entry.kind)), "shipped": shipped}}
+        measured = {"accuracy": {**_spread(self.rows), "shipped": shipped}}
         measured["accuracy"]["shipped_seed"] = self.seed
         if self.alone:
             measured["alone"] = _spread(self.alone)
         return measured
 
-    def _rows_alone(self):
-        """The rows of the same network without a teacher; none for a teacher."""
-        recipe, run = self.base
-        kind = self.entry.alone
-        if kind is None:
-            return []
-        return [self._finished(recipe, run, kind, seed) for seed in recipe.seeds_of(kind)]
-
-    def rows(self, kind):
-        """The rows of a kind, one for each seed."""
-        return [row for row in self.results["rows"] if row["kind"] == kind]
-
     def training(self):
         """What cards say of the training."""
-        kind, examples = self.entry.kind, self.results["examples"]
+        kind, (base, _) = self.entry.kind, self.base
+        held_out = self.data.validation
         return {
             "recipe": self.entry.recipe,
             "kind": kind,
             "command": f"kdzoo train {self.entry.recipe}",
             "teacher": self.recipe.teacher if self._is_taught() else None,
             "epochs": self._epochs(kind),
-            "alone_epochs": self.base[0].all_epochs_of(self.entry.alone)
-            if self.entry.alone
-            else None,
-            "seeds": [row["seed"] for row in self.rows(kind)],
-            "seconds": [row["seconds"] for row in self.rows(kind)],
-            "examples": examples["train"],
-            "held_out": examples.get("validation", 0),
-            "data_version": self.results["data_version"],
-            "versions": self._versions(),
+            "alone_epochs": base.all_epochs_of(self.entry.alone) if self.entry.alone else None,
+            "examples": len(self.data.train),
+            "held_out": 0 if held_out is None else len(held_out),
+            "data_version": self.data.version,
+            **self.trained(),
             **({"form": self.recipe.kinds[kind].in_words()} if self.is_compressed else {}),
         }
 
-    def _versions(self):
-        """Those that trained the shipped model; of older results, those that wrote them."""
-        row = next(row for row in self.rows(self.entry.kind) if row["seed"] == self.seed)
-        return row.get("versions", self.results["versions"])
+    def trained(self):
+        """The part of `training` that another training would change."""
+        shipped = next(row for row in self.rows if row["seed"] == self.seed)
+        is_teacher = self.entry.kind == "teacher"
+        return {
+            "seeds": [row["seed"] for row in self.rows],
+            "seconds": [row["seconds"] for row in self.rows],
+            "versions": shipped["versions"],
+            "teacher_weights": None if is_teacher else self._teacher[1],
+        }
 
     def _is_taught(self):
         if self.entry.kind == "teacher":

@@ -3,7 +3,10 @@
 python -m kdzoo.recipes.zoo --estimate     what is left to train, and how long it took last time
 python -m kdzoo.recipes.zoo                trains it, and goes on where it was stopped
 python -m kdzoo.recipes.zoo --only mnist   one data set, architecture or model
-python -m kdzoo.recipes.zoo --restore      takes teachers and students that ship as trained
+python -m kdzoo.recipes.zoo --anew         trains what ships, too; `make zoo`
+
+What ships with its results counts as trained unless `--anew` is given: a new student does not ask
+for its teacher to be trained for hours again.
 
 Training needs either backend; compressing and publishing need TensorFlow. On JAX the rest is
 trained, with `--data-dir` from arrays that `kdzoo data export` wrote; take `runs` to a machine with
@@ -18,7 +21,7 @@ import statistics
 from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.compression_comparison import FLOAT
 from kdzoo.recipes.publishing import is_published, publish
-from kdzoo.recipes.restoring import restore, with_committed
+from kdzoo.recipes.restoring import Committed
 from kdzoo.recipes.results import directory_name, write_json
 from kdzoo.recipes.source import Entry
 from kdzoo.utils import unknown_name
@@ -65,7 +68,7 @@ ENTRIES = (
 )
 
 
-def estimate(entries, runs):
+def estimate(entries, runs, restored=lambda name: ()):
     """Yields (recipe, its stages that are left, seconds of those that have been timed).
 
     What several recipes start from is counted for the first of them.
@@ -73,21 +76,38 @@ def estimate(entries, runs):
     Args:
         entries: The `Entry`s that are wanted.
         runs: Directory with a directory of each recipe's run.
+        restored: Function from a recipe's name to the (kind, seed) that need no training.
     """
-    counted = set()  # Recipes of compression start from stages of another.
     wanted = {}
     for entry in entries:
         wanted.setdefault(entry.recipe, []).extend(entry.kinds)
+    counted = set()  # Recipes of compression start from stages of another.
     for name, kinds in wanted.items():
         left = [
             stage
             for stage in dict.fromkeys(_stages(name, kinds))
             if stage not in counted
+            and stage[1:] not in restored(stage[0])
             and not (runs / stage[0] / directory_name(*stage[1:]) / "result.json").exists()
         ]
         counted.update(left)
         seconds = [_seconds(runs, *stage) for stage in left]
         yield name, left, [each for each in seconds if each is not None]
+
+
+def _wanted(only):
+    """The entries that are asked for and those that they start from, a list; all when None."""
+    asked = [entry for entry in ENTRIES if only in (None, *_names(entry))]
+    if not asked:
+        names = {name for entry in ENTRIES for name in _names(entry)}
+        raise unknown_name("part of the zoo", only, names)
+    starts = set()
+    for entry in asked:
+        recipe = RECIPES[entry.recipe]
+        is_compressed = isinstance(recipe, CompressionComparison)
+        starts |= {(recipe.base if is_compressed else entry.recipe, "teacher")}
+        starts |= {(recipe.base, recipe.start)} if is_compressed else set()
+    return [each for each in ENTRIES if each in asked or (each.recipe, each.kind) in starts]
 
 
 def _names(entry):
@@ -99,13 +119,13 @@ def _stages(name, kinds):
     """Yields (recipe, kind, seed) of every model to train for some kinds, the teacher first."""
     recipe = RECIPES[name]
     if isinstance(recipe, CompressionComparison):
-        yield from _of(recipe.started_from, recipe.base, ("teacher", *recipe.start_kinds))
-        yield from _of(recipe, name, (FLOAT, *kinds))
+        yield from _stages_of(recipe.started_from, recipe.base, ("teacher", *recipe.start_kinds))
+        yield from _stages_of(recipe, name, (FLOAT, *kinds))
     else:
-        yield from _of(recipe, name, ("teacher", *kinds))
+        yield from _stages_of(recipe, name, ("teacher", *kinds))
 
 
-def _of(recipe, name, kinds):
+def _stages_of(recipe, name, kinds):
     return ((name, kind, seed) for kind in kinds for seed in recipe.seeds_of(kind))
 
 
@@ -123,51 +143,62 @@ def main(arguments=None):
     """Trains what is missing of the zoo, and writes files and manifest."""
     parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.zoo")
     parser.add_argument("--estimate", action="store_true", help="only say what is left")
-    parser.add_argument("--only", help="data set, architecture or model")
     parser.add_argument(
-        "--restore", action="store_true", help="train nothing anew that ships with its results"
+        "--only", help="data set, architecture or model; what it starts from comes along"
     )
     parser.add_argument(
-        "--again", action="store_true", help="measure anew what is published and not trained anew"
+        "--anew", action="store_true", help="train what ships, too, where its run is gone"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="measure and publish what is published, too"
     )
     parser.add_argument("--runs", default="runs", type=pathlib.Path)
     parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
     parser.add_argument("--measured", default=MEASURED, type=pathlib.Path)
     parser.add_argument("--data-dir", default=None)
     given = parser.parse_args(arguments)
-    entries = [entry for entry in ENTRIES if given.only in (None, *_names(entry))]
-    if not entries:
-        names = {name for entry in ENTRIES for name in _names(entry)}
-        parser.error(str(unknown_name("part of the zoo", given.only, names)))
-    for entry in entries if given.restore else ():
-        if restore(entry, given.runs / entry.recipe, given.directory, given.measured):
-            print(f"{entry.name}: restored from {given.directory}")
-    for name, left, seconds in estimate(entries, given.runs):
+    try:
+        entries = _wanted(given.only)
+    except ValueError as error:
+        parser.error(str(error))
+    committed = Committed(ENTRIES, given.runs, given.directory, given.measured)
+    restored = (lambda name: ()) if given.anew else committed.missing
+    for name, left, seconds in estimate(entries, given.runs, restored):
         time = f"about {sum(seconds) / 60:.0f} minutes for {len(seconds)} of them"
         time = time if seconds else "not timed yet"
         print(f"{name}: {f'{len(left)} models to train, {time}' if left else 'finished'}")
     if given.estimate:
         return
+    if not given.anew:
+        # What others start from is wanted too, and comes before them.
+        for name in dict.fromkeys(entry.recipe for entry in entries):
+            for kind, seed in committed.restore(name):
+                print(f"{name}: {kind}, seed {seed}, restored from what was committed")
+    for entry in entries:
+        _make(entry, given)
+
+
+def _make(entry, given):
+    """Trains and publishes a model, unless it is published already."""
     import keras
 
+    recipe, home = RECIPES[entry.recipe], given.runs / entry.recipe
     publishes = keras.config.backend() == "tensorflow"
-    for entry in entries:
-        recipe, home = RECIPES[entry.recipe], given.runs / entry.recipe
-        if not publishes and isinstance(recipe, CompressionComparison):
-            print(f"{entry.name}: left, TF-MOT needs TensorFlow")
-            continue
-        options = {"verbose": 2, "report": print, "kinds": entry.kinds}
-        results = recipe.run(home, given.data_dir, **options)
-        if not publishes:
-            print(f"{entry.name}: trained; publish {home} where TensorFlow is")
-            continue
-        path = given.measured / f"{entry.recipe}.json"
-        write_json(path, with_committed(results, path))
-        if not given.again and is_published(entry, home, given.directory, given.data_dir):
-            print(f"{entry.name}: published")
-            continue
-        row = publish(entry, home, given.directory, given.data_dir)
-        print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
+    if not publishes and isinstance(recipe, CompressionComparison):
+        print(f"{entry.name}: left, TF-MOT needs TensorFlow")
+        return
+    [(_, left, _)] = estimate([entry], given.runs)
+    if publishes and not left and not given.again and is_published(entry, home, given.directory):
+        print(f"{entry.name}: published")
+        return
+    options = {"verbose": 2, "report": print, "kinds": entry.kinds}
+    results = recipe.run(home, given.data_dir, **options)
+    if not publishes:
+        print(f"{entry.name}: trained; publish {home} where TensorFlow is")
+        return
+    write_json(given.measured / f"{entry.recipe}.json", results)
+    row = publish(entry, home, given.directory, given.data_dir)
+    print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
 
 
 if __name__ == "__main__":

@@ -187,6 +187,17 @@ def test_a_directory_of_another_run_is_refused(finished):
     tmp_path, _ = finished
     with pytest.raises(ValueError, match="run with other settings; choose another directory"):
         dataclasses.replace(TINY, epochs=2).run(tmp_path, verbose=0)
+
+
+@on_tensorflow
+def test_kinds_are_trained_one_at_a_time(finished, tmp_path):
+    home, results = finished
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    assert TINY.run(tmp_path, verbose=0, kinds=[])["rows"] == results["rows"]
+    # A kind counts when it is finished for all seeds.
+    more = dataclasses.replace(TINY, seeds=(*TINY.seeds, 7))
+    assert list(more.run(tmp_path, verbose=0, kinds=[])["summary"]) == ["teacher"]
+    assert list(more.run(tmp_path, verbose=0, kinds=["alone"])["summary"]) == ["teacher", "alone"]
     with pytest.raises(ValueError, match=r"Unknown kind of student: 'alon'\. Did you mean 'alone'"):
         TINY.run(tmp_path, verbose=0, kinds=["alon"])
 

@@ -13,8 +13,8 @@ import kdzoo
 import kdzoo.data
 from kdzoo import recipes
 from kdzoo.recipes import Comparison, Compression, CompressionComparison, Student, cards, zoo
-from kdzoo.recipes.publishing import publish
-from kdzoo.recipes.restoring import restore, with_committed
+from kdzoo.recipes.publishing import is_published, publish
+from kdzoo.recipes.restoring import Committed
 from kdzoo.recipes.source import Entry
 from kdzoo.zoo.manifest import read_manifest
 
@@ -110,6 +110,7 @@ def test_the_median_model_is_shipped_as_it_was_measured(runs, data, tmp_path):
         "held_out": 0,
         "data_version": data.version,
         "versions": results["versions"],
+        "teacher_weights": read_manifest(zoo_directory)[TEACHER.name].files["weights"].file,
     }
     training = read_manifest(zoo_directory)[TEACHER.name].training
     assert (training["teacher"], training["alone_epochs"], training["seeds"]) == (None, None, [0])
@@ -242,6 +243,19 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
         assert (form if taught else "int8, trained aware of it") in card
     kernel = model.get_layer("stage1").get_weights()[0]
     assert (kernel == 0).mean() == pytest.approx(0.5, abs=0.01)
+    # Beside the students that they were made from, they are there again without training.
+    for name in ("small", "compressed"):
+        shutil.copyfile(runs / name / "results.json", tmp_path / f"{name}.json")
+        ignored = shutil.ignore_patterns("*") if name == "compressed" else None
+        shutil.copytree(runs / name, tmp_path / "again" / name, ignore=ignored)
+    places = tmp_path / "again", tmp_path, tmp_path
+    assert not Committed((INT8, SPARSE), tmp_path, *places[1:]).missing("compressed")
+    assert len(Committed((INT8, SPARSE), *places).restore("compressed")) == 6
+    assert is_published(SPARSE, tmp_path / "again" / "compressed", tmp_path)
+    (tmp_path / read_manifest(tmp_path)[INT8.name].files["tflite"].file).unlink()
+    shutil.rmtree(tmp_path / "again" / "compressed")
+    left = Committed((INT8, SPARSE), *places).missing("compressed")
+    assert {kind for kind, _ in left} == {"float32", "half"}
     path = kdzoo.zoo.tflite(SPARSE.name, directory=tmp_path)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="SHA-256"):
@@ -299,7 +313,7 @@ def test_what_is_trained_is_published_and_what_is_left_is_said(runs, tmp_path, m
     with pytest.raises(SystemExit):
         zoo.main(["--only", "typo"])
     assert "Unknown part of the zoo: 'typo'" in capsys.readouterr().err
-    assert list(read_manifest(tmp_path / "zoo")) == [STUDENT.name]
+    assert list(read_manifest(tmp_path / "zoo")) == [TEACHER.name, STUDENT.name]
     measured = (runs / "small" / "results.json").read_text()
     assert (tmp_path / "small.json").read_text() == measured
 
@@ -308,76 +322,106 @@ def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeyp
     recipe = dataclasses.replace(SMALL, teacher_epochs=1, epochs=1, seeds=(0,))
     monkeypatch.setitem(recipes.RECIPES, "small", recipe)
     monkeypatch.setattr(zoo, "ENTRIES", (TEACHER, STUDENT))
-    places = {"--directory": tmp_path / "zoo", "--measured": tmp_path}
-    arguments = [str(each) for pair in places.items() for each in pair]
-    first, second = ["--runs", str(tmp_path / "runs")], ["--runs", str(tmp_path / "others")]
 
-    zoo.main([*arguments, *first, "--only", "mlp_2x128"])
+    def make(runs, *arguments):
+        places = {"--runs": runs, "--directory": "zoo", "--measured": ""}
+        places = [each for name, place in places.items() for each in (name, str(tmp_path / place))]
+        zoo.main([*places, *arguments])
+        return capsys.readouterr().out
+
+    make("runs", "--only", "mlp_2x128")
     alone = json.loads((tmp_path / "small.json").read_text())
     assert [row["kind"] for row in alone["rows"]] == list(alone["summary"]) == ["teacher"]
     assert list(read_manifest(tmp_path / "zoo")) == [TEACHER.name]
 
-    # Elsewhere, with what ships and no run: only the student is trained.
-    capsys.readouterr()
-    zoo.main([*arguments, *second, "--only", "mlp_2x64", "--estimate"])
-    assert "small: 3 models to train" in capsys.readouterr().out
-    assert not restore(STUDENT, tmp_path / "others" / "small", tmp_path / "zoo", tmp_path)
-    assert restore(TEACHER, tmp_path / "others" / "small", tmp_path / "zoo", tmp_path)
-    assert not restore(TEACHER, tmp_path / "others" / "small", tmp_path / "zoo", tmp_path)
-    zoo.main([*arguments, *second, "--only", "mlp_2x64"])
-    assert "small: 2 models to train" in capsys.readouterr().out
+    # Elsewhere, with what ships and no run, the student alone is left to train.
+    asked = ["--only", "mlp_2x64"]
+    assert "small: 3 models to train" in make("others", *asked, "--estimate", "--anew")
+    assert "small: 2 models to train" in make("others", *asked, "--estimate")
+    assert not (tmp_path / "others").exists()
+    said = make("others", *asked)
+    assert "small: 2 models to train" in said
+    assert "small: teacher, seed 0, restored from what was committed" in said
+    assert "mlp_2x128/digits: published" in said
     both = json.loads((tmp_path / "small.json").read_text())
     assert list(both["summary"]) == ["teacher", "small", "small alone"]
     assert both["rows"][0] == alone["rows"][0]
     file = read_manifest(tmp_path / "zoo")[TEACHER.name].files["weights"].file
+    assert read_manifest(tmp_path / "zoo")[STUDENT.name].training["teacher_weights"] == file
     dtype = next(iter(load((tmp_path / "zoo" / file).read_bytes()).values())).dtype
     teacher = keras.saving.load_model(tmp_path / "runs" / "small" / "teacher-0" / "model.keras")
     copy = keras.saving.load_model(tmp_path / "others" / "small" / "teacher-0" / "model.keras")
     for ours, theirs in zip(teacher.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_array_equal(ours.astype(dtype), theirs)
 
-    # Results of kinds that a run lacks stay, and nothing is measured twice unless asked.
-    capsys.readouterr()
-    zoo.main([*arguments, *first, "--only", "mlp_2x128"])
-    assert "mlp_2x128/digits: published" in capsys.readouterr().out
-    zoo.main([*arguments, *first, "--only", "mlp_2x128", "--again"])
-    assert "mlp_2x128/digits: published" not in capsys.readouterr().out
-    (tmp_path / "zoo" / file).unlink()
-    zoo.main([*arguments, *first, "--only", "mlp_2x128"])
-    assert (tmp_path / "zoo" / file).is_file()
+    # All is there again from nothing, and nothing is measured twice unless it is asked for.
+    said = make("third")
+    assert "small: finished" in said
+    assert said.count(": published") == 2
     assert json.loads((tmp_path / "small.json").read_text()) == both
+    assert "mlp_2x128/digits: published" not in make("third", "--only", "mlp_2x128", "--again")
+    assert json.loads((tmp_path / "small.json").read_text()) == both
+    (tmp_path / "zoo" / file).unlink()
+    make("runs", "--only", "mlp_2x128")
+    assert (tmp_path / "zoo" / file).is_file()
+
+    # A teacher that was trained again is published, and what is said of its students, too.
+    home = tmp_path / "third" / "small" / "teacher-0"
+    teacher.set_weights([weight + 0.01 for weight in teacher.get_weights()])
+    teacher.save(home / "model.keras")
+    result = json.loads((home / "result.json").read_text())
+    (home / "result.json").write_text(json.dumps({**result, "seconds": 1.0}))
+    assert ": published" not in make("third")
+    rows = read_manifest(tmp_path / "zoo")
+    another = rows[TEACHER.name].files["weights"].file
+    assert rows[STUDENT.name].training["teacher_weights"] == another != file
 
 
-def test_only_what_is_of_the_recipes_settings_is_restored(runs, tmp_path, monkeypatch):
-    publish(TEACHER, runs / "small", tmp_path)
-    publish(STUDENT, runs / "small", tmp_path)
-    shutil.copyfile(runs / "small" / "results.json", tmp_path / "small.json")
+def test_only_what_is_as_the_recipe_wants_it_is_restored(runs, tmp_path, monkeypatch):
+    zoo_directory = tmp_path / "zoo"
+    monkeypatch.setattr(zoo, "ENTRIES", (TEACHER, STUDENT))
+    publish(TEACHER, runs / "small", zoo_directory)
+    publish(STUDENT, runs / "small", zoo_directory)
+    path = tmp_path / "small.json"
+    shutil.copyfile(runs / "small" / "results.json", path)
 
-    def is_restored(entry, recipe, run):
+    def missing(recipe, run="none"):
         monkeypatch.setitem(recipes.RECIPES, "small", recipe)
-        return restore(entry, tmp_path / run, tmp_path, tmp_path)
+        committed = Committed((TEACHER, STUDENT), tmp_path / run, zoo_directory, tmp_path)
+        return {kind for kind, _ in committed.missing("small")}
 
-    longer = dataclasses.replace(SMALL, teacher_epochs=5)
-    assert not is_restored(TEACHER, longer, "longer")
-    assert not is_restored(STUDENT, longer, "longer")
-    of_students = dataclasses.replace(SMALL, epochs=5)
-    assert is_restored(TEACHER, of_students, "students")
-    assert not is_restored(STUDENT, of_students, "students")
-    assert is_restored(STUDENT, SMALL, "same")
-    assert not is_restored(INT8, SMALL, "same")
-    [restored] = (tmp_path / "same").iterdir()
-    seed = int(restored.name.removeprefix("small-"))
-    assert SMALL.finished_row("small", seed, restored)["seed"] == seed
+    assert missing(SMALL) == {"teacher", "small", "small alone"}
+    assert missing(dataclasses.replace(SMALL, teacher_epochs=5)) == set()
+    assert missing(dataclasses.replace(SMALL, epochs=5)) == {"teacher"}
+    assert missing(dataclasses.replace(SMALL, seeds=(0, 1))) == {"teacher"}
+    once = dataclasses.replace(SMALL.students["small"], seed_count=1)
+    students = {**SMALL.students, "small": once}
+    assert missing(dataclasses.replace(SMALL, students=students)) == {"teacher", "small alone"}
 
-    results = json.loads((tmp_path / "small.json").read_text())
-    less = {**results, "summary": {"teacher": results["summary"]["teacher"]}}
-    less["rows"] = results["rows"][:1]
-    assert with_committed(less, tmp_path / "small.json")["summary"] == results["summary"]
-    less["settings"] = {**results["settings"], "epochs": 5}
-    assert with_committed(less, tmp_path / "small.json") == less
-    results["rows"][0]["test_accuracy"] -= 0.1
-    (tmp_path / "small.json").write_text(json.dumps(results))
-    assert not is_restored(TEACHER, SMALL, "differing")
+    # Beside the teacher of another training, nobody whom the committed one has taught.
+    shutil.copytree(runs / "small" / "teacher-0", tmp_path / "run" / "small" / "teacher-0")
+    assert missing(SMALL, "run") == {"small", "small alone"}
+    result = tmp_path / "run" / "small" / "teacher-0" / "result.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "seconds": 1.0}))
+    assert missing(SMALL, "run") == set()
+
+    # What is restored is what was committed, and finished.
+    Committed((TEACHER, STUDENT), tmp_path / "all", zoo_directory, tmp_path).restore("small")
+    again = SMALL.run(tmp_path / "all" / "small", verbose=0)
+    results = json.loads(path.read_text())
+    assert again["rows"] == results["rows"]
+    assert again["summary"] == results["summary"]
+    models = {each.parent.name for each in (tmp_path / "all").glob("*/*/model.keras")}
+    assert models == {"teacher-0", f"small-{results['summary']['small']['median_seed']}"}
+
+    # Not by figures that are others than the zoo's, nor with a field that there is no more.
+    results["rows"][0]["seconds"] += 1
+    path.write_text(json.dumps(results))
+    assert missing(SMALL) == set()
+    shutil.copyfile(runs / "small" / "results.json", path)
+    results["settings"]["restart"] = 0
+    path.write_text(json.dumps(results))
+    assert missing(SMALL) == set()
 
 
 def test_every_entry_of_the_zoo_names_what_there_is():

@@ -51,6 +51,17 @@ def test_a_recipe_runs_in_its_smoke_mode(name, tmp_path):
     json.dumps(results)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_smoke_mode_trains_for_an_epoch(name):
+    recipe = RECIPES[name].smoke()
+    if isinstance(recipe, CompressionComparison):
+        assert {each.epochs for each in recipe.kinds.values()} == {1}
+        recipe = recipe.comparison
+    for kind in recipe.all_kinds:
+        in_stages = kind != "teacher" and recipe.kinds[kind].hints
+        assert recipe.all_epochs_of(kind) == (2 if in_stages else 1)
+
+
 @pytest.mark.tensorflow
 def test_a_kind_may_have_epochs_of_its_own(tmp_path):
     """The smoke mode gives it one all the same; another number is another run."""
@@ -114,7 +125,14 @@ COMPRESSION = CompressionComparison(
 @pytest.mark.tensorflow
 def test_compressed_students_are_measured_as_files(tmp_path):
     home = tmp_path / "compressed"
+    part = COMPRESSION.run(home, verbose=0, kinds=["int8"])
+    assert list(part["summary"]) == ["float32", "int8"]
     results = COMPRESSION.run(home, verbose=0)
+    assert results["rows"][0] == part["rows"][0]
+    with pytest.raises(ValueError, match=r"kind of compressed model: 'int9'\. Did you mean 'int8'"):
+        COMPRESSION.run(home, verbose=0, kinds=["int9"])
+    with pytest.raises(ValueError, match=r"Expected a list of names\. Received: kinds='int8'"):
+        COMPRESSION.run(home, verbose=0, kinds="int8")
     student = keras.saving.load_model(tmp_path / "small" / "distilled-0" / "model.keras")
     images, labels = kdzoo.data.load("digits").test.arrays()
     rows = {row["kind"]: row for row in results["rows"]}
