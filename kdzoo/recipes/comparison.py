@@ -9,7 +9,7 @@ from kdzoo.recipes.results import (
     finished_rows,
     measure,
     read_finished,
-    stages_left,
+    stage_rows,
     versions,
     write_json,
     write_results,
@@ -192,10 +192,12 @@ class Comparison:
         """
         import keras
 
-        left = stages_left(self, ("teacher", *kinds), directory)
+        stages = stage_rows(self, ("teacher", *kinds), directory)
         teacher = None
-        for number, (kind, seed) in enumerate(left, start=1):
-            report(f"{number}/{len(left)} {kind}, seed {seed}")
+        for number, ((kind, seed), row) in enumerate(stages.items(), start=1):
+            report(f"{number}/{len(stages)} {kind}, seed {seed}")
+            if row is not None:
+                continue
             if teacher is None and kind != "teacher" and self.kinds[kind].losses:
                 home = directory / directory_name("teacher", 0)
                 teacher = keras.saving.load_model(home / "model.keras")

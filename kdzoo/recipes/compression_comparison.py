@@ -11,7 +11,7 @@ from kdzoo.recipes.results import (
     directory_name,
     finished_rows,
     read_finished,
-    stages_left,
+    stage_rows,
     summarize,
     versions,
     write_json,
@@ -150,9 +150,11 @@ class CompressionComparison:
         self.started_from.train(self.start_kinds, data, home, verbose, report, callbacks)
         options = {"verbose": verbose, "callbacks": callbacks}
         start = _Start(self, data, home)
-        for kind, seed in stages_left(self, (FLOAT, *kinds), directory):
+        for (kind, seed), row in stage_rows(self, (FLOAT, *kinds), directory).items():
             report(f"{kind}, seed {seed}")
-            self._stage(kind, seed, start, data, directory / directory_name(kind, seed), options)
+            home = directory / directory_name(kind, seed)
+            if row is None:
+                self._stage(kind, seed, start, data, home, options)
         return write_results(self, self.all_kinds, data, directory, _summarize)
 
     def _stage(self, kind, seed, start, data, home, options):

@@ -88,18 +88,22 @@ def finished_rows(recipe, kinds, directory):
     Raises:
         ValueError: As there.
     """
-    rows = _rows(recipe, kinds, directory)
+    rows = stage_rows(recipe, kinds, directory)
     unfinished = {kind for (kind, _), row in rows.items() if row is None}
     return [row for (kind, _), row in rows.items() if kind not in unfinished]
 
 
-def stages_left(recipe, kinds, directory):
-    """Returns (kind, seed) of what is not finished, as `finished_rows` what is."""
-    return [stage for stage, row in _rows(recipe, kinds, directory).items() if row is None]
+def stage_rows(recipe, kinds, directory):
+    """Returns (kind, seed) -> row, or None for what is not finished, the kinds of a seed together.
 
+    Args:
+        recipe: As in `write_results`, like the others.
+        kinds: As there.
+        directory: As there.
 
-def _rows(recipe, kinds, directory):
-    """(kind, seed) -> row or None, the kinds of one seed together."""
+    Raises:
+        ValueError: As there.
+    """
     seeds = dict.fromkeys(seed for kind in kinds for seed in recipe.seeds_of(kind))
     return {
         (kind, seed): recipe.finished_row(kind, seed, directory / directory_name(kind, seed))
