@@ -370,7 +370,7 @@ def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeyp
     teacher.set_weights([weight + 0.01 for weight in teacher.get_weights()])
     teacher.save(home / "model.keras")
     result = json.loads((home / "result.json").read_text())
-    (home / "result.json").write_text(json.dumps({**result, "seconds": 1.0}))
+    (home / "result.json").write_text(json.dumps({**result, "seconds": 1e6}))
     assert ": published" not in make("third")
     rows = read_manifest(tmp_path / "zoo")
     another = rows[TEACHER.name].files["weights"].file
@@ -402,7 +402,7 @@ def test_only_what_is_as_the_recipe_wants_it_is_restored(runs, tmp_path, monkeyp
     shutil.copytree(runs / "small" / "teacher-0", tmp_path / "run" / "small" / "teacher-0")
     assert missing(SMALL, "run") == {"small", "small alone"}
     result = tmp_path / "run" / "small" / "teacher-0" / "result.json"
-    result.write_text(json.dumps({**json.loads(result.read_text()), "seconds": 1.0}))
+    result.write_text(json.dumps({**json.loads(result.read_text()), "seconds": 1e6}))
     assert missing(SMALL, "run") == set()
 
     # What is restored is what was committed, and finished.
