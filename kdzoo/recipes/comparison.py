@@ -62,7 +62,7 @@ class Comparison:
         precision: The policy that all are trained in, `"float32"` or `"mixed_bfloat16"`; what is
             measured and saved, and logits that are given once for all epochs, are in float32.
         teacher_precision: That of the teacher, where it is another one; also of a teacher that is
-            asked at every step. Depthwise convolutions train faster in float32, others not.
+            asked at every step.
         paper: What the paper reports for each kind, test errors, to stand beside ours.
         smoke_settings: Fields that the smoke mode replaces besides its own.
     """
@@ -272,8 +272,9 @@ class Comparison:
             return {**fields, "taught": taught}
         of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
         of_students += ("student_loss_weight", "student_arguments", "views")
-        if self.teacher_precision is not None:
-            fields["precision"] = self.teacher_precision
+        for name in ("precision", "weight_decay"):
+            own = getattr(self, f"teacher_{name}")
+            fields[name] = fields[name] if own is None else own
         return {name: value for name, value in fields.items() if name not in of_students}
 
     def built_from(self, kind):

@@ -115,6 +115,30 @@ def test_the_teacher_answers_in_the_precision_for_training(field):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("student", "separable_025"),
+        ("epochs", 7),
+        ("learning_rate", 0.5),
+        ("temperature", 2.0),
+        ("student_loss_weight", 0.5),
+        ("precision", "mixed_bfloat16"),
+        ("weight_decay", 0.5),
+    ],
+)
+def test_a_teacher_stays_where_its_students_change(field, value):
+    """It is trained again only for what it depends on itself."""
+    own = {"teacher_precision": "float32", "teacher_weight_decay": 0.005}
+    before = dataclasses.replace(TINY, **own)
+    after = dataclasses.replace(before, **{field: value})
+    assert after.stage_settings("teacher", 0) == before.stage_settings("teacher", 0)
+    assert after.stage_settings("alone", 0) != before.stage_settings("alone", 0)
+    for teachers, other in (("teacher_precision", "mixed_bfloat16"), ("teacher_weight_decay", 0.1)):
+        changed = dataclasses.replace(before, **{teachers: other})
+        assert changed.stage_settings("teacher", 0) != before.stage_settings("teacher", 0)
+
+
 def test_a_teacher_may_learn_by_momentum():
     """The rate rises for a tenth of the steps and falls as half a cosine; students keep AdamW."""
     import kdzoo.data
