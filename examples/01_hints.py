@@ -29,7 +29,7 @@ directory = pathlib.Path("runs/example-hints-smoke" if SMOKE else "runs/example-
 keras.utils.set_random_seed(0)
 
 teacher = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
-kdzoo.fuse_batch_normalization(teacher)
+kdzoo.accelerate(teacher)
 teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 kdzoo.schemes.train(teacher, batches, EPOCHS, directory / "teacher", validation, verbose=2)
 

@@ -24,7 +24,7 @@ def batches():
 
 
 teacher = kdzoo.create("wide_resnet_16_2", data.classes, data.input_shape)
-kdzoo.fuse_batch_normalization(teacher)
+kdzoo.accelerate(teacher)
 teacher.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
 teacher.fit(batches(), epochs=EPOCHS, validation_data=validation, shuffle=False, verbose=2)
 

@@ -41,7 +41,7 @@ teacher = kdzoo.as_logits(classifier)
 # Fine-tuned on the images as the teacher wants them.
 images = keras.Input(data.input_shape)
 tuned = keras.Model(images, teacher(keras.layers.Lambda(for_the_teacher)(images)))
-kdzoo.fuse_batch_normalization(tuned)
+kdzoo.accelerate(tuned)
 tuned.compile(keras.optimizers.AdamW(1e-4), cross_entropy, metrics=["accuracy"])
 tuned.fit(batches(), epochs=EPOCHS, shuffle=False, verbose=2)
 

@@ -38,7 +38,7 @@ def taught(student):
 
 
 teacher = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
-kdzoo.fuse_batch_normalization(teacher)
+kdzoo.accelerate(teacher)
 fit(teacher, 2e-3)
 student = kdzoo.create("separable_025", data.classes, data.input_shape)
 fit(taught(student), 2e-3)

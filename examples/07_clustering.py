@@ -34,7 +34,7 @@ def write(model, path):
 
 
 model = kdzoo.create("separable_050", data.classes, data.input_shape)
-kdzoo.fuse_batch_normalization(model)
+kdzoo.accelerate(model)
 fit(model, 2e-3)
 print(f"Before: {kdzoo.evaluation.accuracy(model, *data.test.arrays()):.1%}")
 write(model, "plain.tflite")

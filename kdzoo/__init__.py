@@ -8,6 +8,7 @@ from kdzoo.version import __version__
 _HOME = {
     "Distiller": "kdzoo.distiller",
     "Ensemble": "kdzoo.models.ensemble",
+    "accelerate": "kdzoo.acceleration",
     "as_logits": "kdzoo.models.logits",
     "card": "kdzoo.zoo.cards",
     "create": "kdzoo.zoo.registry",

@@ -1,10 +1,12 @@
-"""Fused batch normalization: the TensorFlow kernel that Keras 3 does without, for any Keras model.
+"""Quicker ways for any Keras model to compute the same: TensorFlow kernels that Keras does without.
 
-Keras 3 computes moments, scale and offset in separate passes over the activations. TensorFlow has
-one kernel for all of it, which its graph optimizer also merges with the convolution before and the
-ReLU after. Here each `BatchNormalization` layer is given a `call` of its own that uses the kernel.
-Class, configuration and variables stay Keras's, so saved files hold plain Keras layers, and the
-results agree to about 1e-5.
+Keras 3 computes a batch normalization's moments, scale and offset in separate passes over the
+activations. TensorFlow has one kernel for all of it, which its graph optimizer also merges with the
+convolution before and the ReLU after. And on processors, TensorFlow's kernel for the gradient of a
+strided depthwise convolution is several times slower in bfloat16 than in float32.
+
+Here such layers are given a `call` of their own. Class, configuration and variables stay Keras's,
+so saved files hold plain Keras layers, and the results agree to the rounding.
 """
 
 import contextlib
@@ -15,6 +17,34 @@ import keras
 # The smallest epsilon that cuDNN takes.
 _SMALLEST_EPSILON = 1e-5
 _FUSED_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def accelerate(model):
+    """Makes a model train and run faster, with the same results to the rounding.
+
+    Two things, on the TensorFlow backend: `fuse_batch_normalization`, and where no GPU is there and
+    the model computes in bfloat16, strided `DepthwiseConv2D` layers compute the gradient of their
+    inputs in float32 (`tests/benchmarks/depthwise_forms.py` measures what that saves). `Distiller`
+    does both for its own passes; call this yourself for a model that you train alone, before `fit`
+    or before `compile`.
+
+    Args:
+        model: A `keras.Model` or layer; nested layers are found.
+
+    Returns:
+        The number of layers that are now quicker.
+
+    Example:
+
+    ```python
+    kdzoo.accelerate(model)
+    model.fit(...)
+    ```
+    """
+    layers = [*fusible_layers(model), *strided_layers(model)]
+    for layer in layers:
+        _quicken(layer)
+    return len(layers)
 
 
 def fuse_batch_normalization(model):
@@ -42,12 +72,12 @@ def fuse_batch_normalization(model):
     """
     layers = fusible_layers(model)
     for layer in layers:
-        vars(layer)["call"] = functools.partial(_fused_call, layer)
+        _quicken(layer)
     return len(layers)
 
 
 def unfuse_batch_normalization(model):
-    """Takes `fuse_batch_normalization` back.
+    """Takes `fuse_batch_normalization` back, and that part of `accelerate`.
 
     Args:
         model: A `keras.Model` or layer.
@@ -57,16 +87,16 @@ def unfuse_batch_normalization(model):
 
 
 @contextlib.contextmanager
-def fused(layers):
-    """Runs the block with these layers fused, and leaves them as they were found.
+def accelerated(layers):
+    """Runs the block with these layers quicker, and leaves them as they were found.
 
     Args:
-        layers: What `fusible_layers` returned for a model.
+        layers: What `fusible_layers` and `strided_layers` returned for a model.
     """
     found = [(layer, vars(layer).get("call")) for layer in layers]
     try:
         for layer, _ in found:
-            vars(layer)["call"] = functools.partial(_fused_call, layer)
+            _quicken(layer)
         yield
     finally:
         for layer, call in found:
@@ -78,10 +108,40 @@ def fused(layers):
 
 def fusible_layers(model):
     """Returns the `BatchNormalization` layers of a model that the fused kernel can stand in for."""
-    if keras.backend.backend() != "tensorflow":
-        return []
-    layers = model._flatten_layers() if isinstance(model, keras.layers.Layer) else ()
-    return [layer for layer in layers if _is_fusible(layer)]
+    return [layer for layer in _layers(model) if _is_fusible(layer)]
+
+
+def strided_layers(model):
+    """Returns the depthwise layers of a model whose gradient TensorFlow is slow to compute."""
+    return [layer for layer in _layers(model) if _is_slow(layer)]
+
+
+def _layers(model):
+    if keras.backend.backend() != "tensorflow" or not isinstance(model, keras.layers.Layer):
+        return ()
+    return model._flatten_layers()
+
+
+def _quicken(layer):
+    is_norm = isinstance(layer, keras.layers.BatchNormalization)
+    call = _fused_call if is_norm else _strided_call
+    vars(layer)["call"] = functools.partial(call, layer)
+
+
+def _is_slow(layer):
+    return (
+        type(layer) is keras.layers.DepthwiseConv2D
+        and layer.compute_dtype == "bfloat16"
+        and layer.data_format == "channels_last"
+        and layer.strides[0] == layer.strides[1] > 1
+        and not _has_gpu()
+    )
+
+
+def _has_gpu():
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _is_fusible(layer):
@@ -124,3 +184,45 @@ def _fused_call(layer, inputs, training=None, mask=None):
         layer.moving_mean.assign(mean * momentum + normalize.batch_mean * (1.0 - momentum))
         layer.moving_variance.assign(variance * momentum + biased * (1.0 - momentum))
     return tf.cast(normalize.y, layer.compute_dtype)
+
+
+def _strided_call(layer, inputs):
+    """Stands in for `DepthwiseConv2D.call`, with another kernel for a gradient."""
+    import tensorflow as tf
+
+    kernel = tf.cast(tf.convert_to_tensor(layer.kernel), inputs.dtype)
+    outputs = depthwise_conv(inputs, kernel, layer.strides, layer.padding)
+    if layer.use_bias:
+        outputs = outputs + tf.cast(tf.convert_to_tensor(layer.bias), inputs.dtype)
+    return layer.activation(outputs)
+
+
+def depthwise_conv(inputs, kernel, strides, padding):
+    """A depthwise convolution that computes the gradient of its inputs in float32, on TensorFlow.
+
+    Args:
+        inputs: Tensor (batch, height, width, channels) in bfloat16.
+        kernel: Tensor (height, width, channels, multiplier) in bfloat16.
+        strides: A pair of equal integers.
+        padding: `"same"` or `"valid"`.
+
+    Returns:
+        Tensor (batch, new height, new width, channels * multiplier) in bfloat16.
+    """
+    import tensorflow as tf
+
+    options = {"strides": (1, *strides, 1), "padding": padding.upper()}
+
+    @tf.custom_gradient
+    def convolve(inputs, kernel):
+        def gradient(upstream):
+            wide = (tf.cast(each, "float32") for each in (kernel, upstream))
+            of_inputs = tf.nn.depthwise_conv2d_backprop_input(tf.shape(inputs), *wide, **options)
+            of_kernel = tf.nn.depthwise_conv2d_backprop_filter(
+                inputs, tf.shape(kernel), upstream, **options
+            )
+            return tf.cast(of_inputs, inputs.dtype), of_kernel
+
+        return tf.nn.depthwise_conv2d(inputs, kernel, **options), gradient
+
+    return convolve(inputs, kernel)

@@ -1,4 +1,4 @@
-"""Fused batch normalization equals Keras's own; on other backends nothing is touched."""
+"""What is quicker equals Keras's own; on other backends nothing is touched."""
 
 import json
 import zipfile
@@ -158,10 +158,118 @@ def test_the_context_restores_what_it_found():
     layers = acceleration.fusible_layers(model)
     expected = 1 if keras.backend.backend() == "tensorflow" else 0
     assert len(layers) == expected
-    with acceleration.fused(layers):
+    with acceleration.accelerated(layers):
         assert sum("call" in vars(layer) for layer in model.layers) == expected
     assert not any("call" in vars(layer) for layer in model.layers)
     acceleration.fuse_batch_normalization(model)
-    with acceleration.fused(layers):
+    with acceleration.accelerated(layers):
         pass
     assert sum("call" in vars(layer) for layer in model.layers) == expected
+
+
+def strided_net(**arguments):
+    inputs = keras.Input((9, 8, 6))
+    layer = keras.layers.DepthwiseConv2D(
+        3, 2, depthwise_initializer="he_normal", bias_initializer="he_normal", **arguments
+    )
+    return keras.Model(inputs, layer(inputs))
+
+
+def gradients(model, x, upstream):
+    """The outputs, and the gradients for the inputs and each weight, in a compiled function."""
+    import tensorflow as tf
+
+    @tf.function
+    def run(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = model(x)
+            total = tf.reduce_sum(tf.cast(outputs, "float32") * upstream)
+        return outputs, *tape.gradient(total, [x, *[each.value for each in model.weights]])
+
+    return [np.asarray(each, "float64") for each in run(tf.constant(x), tf.constant(upstream))]
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"padding": "same"},
+        {"padding": "valid", "activation": "relu"},
+        {"padding": "same", "depth_multiplier": 2, "use_bias": False},
+    ],
+    ids=str,
+)
+def test_strided_depthwise_gradients_equal_keras(arguments):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    plain = strided_net(**arguments)
+    quick = keras.models.clone_model(plain)
+    quick.set_weights(plain.get_weights())
+    keras.config.set_dtype_policy("float32")
+    exact = strided_net(**arguments)
+    exact.set_weights(plain.get_weights())
+    assert acceleration.accelerate(quick) == 1
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(4, 9, 8, 6)).astype("float32")
+    upstream = rng.normal(size=plain(x).shape).astype("float32")
+    theirs, ours = gradients(plain, x, upstream), gradients(quick, x, upstream)
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    for our, their in zip(ours[1:3], theirs[1:3], strict=True):  # Of the inputs and the kernel.
+        assert relative_error(our, their) < 2**-7
+    for our, right in zip(ours, gradients(exact, x, upstream), strict=True):
+        assert relative_error(our, right) < 2e-2
+
+
+@needs_tensorflow
+def test_the_slow_kernel_is_really_avoided():
+    import tensorflow as tf
+
+    def slow_operations(model):
+        @tf.function
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                outputs = model(x)
+            return tape.gradient(outputs, x)
+
+        x = np.zeros((2, 9, 8, 6), "float32")
+        graph = gradient.get_concrete_function(tf.constant(x)).graph
+        return [
+            operation
+            for operation in graph.get_operations()
+            if operation.type == "DepthwiseConv2dNativeBackpropInput"
+            and operation.outputs[0].dtype == tf.bfloat16
+        ]
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = strided_net()
+    assert len(slow_operations(model)) == 1
+    acceleration.accelerate(model)
+    assert slow_operations(model) == []
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    ("policy", "layer"),
+    [
+        ("float32", keras.layers.DepthwiseConv2D(3, 2)),
+        ("mixed_bfloat16", keras.layers.DepthwiseConv2D(3)),
+        ("mixed_bfloat16", keras.layers.SeparableConv2D(4, 3, 2)),
+    ],
+    ids=["float32", "no stride", "separable"],
+)
+def test_quick_depthwise_layers_are_left_alone(policy, layer):
+    keras.config.set_dtype_policy(policy)
+    layer = type(layer).from_config({**layer.get_config(), "dtype": policy})
+    inputs = keras.Input((9, 8, 6))
+    assert acceleration.accelerate(keras.Model(inputs, layer(inputs))) == 0
+
+
+def test_what_tensorflow_lacks_is_found_on_tensorflow_alone():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    inputs = keras.Input((9, 7, 3))
+    x = keras.layers.DepthwiseConv2D(3, 2, padding="same", use_bias=False)(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
+    expected = 2 if keras.backend.backend() == "tensorflow" else 0
+    assert acceleration.accelerate(model) == expected
+    assert model(images(2)).shape == (2, 5, 4, 3)

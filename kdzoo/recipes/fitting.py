@@ -76,7 +76,7 @@ class Fitting:
             trained = self._distiller(model, asked)
             options = {**options, "callbacks": [*self._annealing(), *options["callbacks"]]}
         else:
-            kdzoo.fuse_batch_normalization(model)
+            kdzoo.accelerate(model)
         trained.compile(self._optimizer(self.epochs), _cross_entropy(), metrics=["accuracy"])
         return train(trained, self._batches(), self.epochs, home, **options)
 

@@ -21,7 +21,7 @@ RECIPE = Comparison(
     epochs=30,
     views=10,
     validation=0,
-    teacher_precision="mixed_bfloat16",
+    precision="mixed_bfloat16",
     smoke_settings={
         "teacher": "mlp_2x64",
         "students": dict(list(_STUDENTS.items())[:2]),
