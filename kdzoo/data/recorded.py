@@ -24,6 +24,7 @@ WORDS = {
     "fields": "kind or of other layers",
     "format": "version of kdzoo",
     "probe": "teacher",
+    "views": "number of views, which is larger",
 }
 
 

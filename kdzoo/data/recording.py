@@ -43,8 +43,8 @@ def record_teacher(
     """Asks a teacher about every image, as often as there are views, and keeps the answers.
 
     `with_recorded_teacher` then trains students on them. A record that was broken off is gone on
-    with by the same call; one that is complete is left alone.
-    One process writes a record at a time.
+    with by the same call, and one of fewer views by a call for more; one that is complete is left
+    alone. One process writes a record at a time.
 
     Args:
         teacher: A `keras.Model` that gives logits (batch, classes).
@@ -68,7 +68,7 @@ def record_teacher(
     Raises:
         ValueError: If an argument is out of range, the teacher gives probabilities, an answer is
             too large for its type, the directory holds a record of another teacher, data set,
-            augmentation or kind, or another process writes there.
+            augmentation or kind or of more views, or another process writes there.
 
     Example:
 
@@ -219,6 +219,7 @@ class _Index:
             shards = found["shards"]
             self.shards = {name: each for name, each in shards.items() if self._has(name, each)}
             self.is_complete = found["complete"] and len(self.shards) == len(shards)
+            self.is_complete &= found["views"] == settings["views"]
 
     def write(self, complete):
         """Writes the index whole or not at all, unless another process has written it since."""
@@ -243,7 +244,10 @@ class _Index:
 
     def _check_same(self, found):
         for name, value in json.loads(json.dumps(self.settings)).items():
-            same = is_alike(found[name], value) if name == "probe" else found[name] == value
+            if name == "probe":
+                same = is_alike(found[name], value)
+            else:  # Views that are missing can be asked for.
+                same = found[name] <= value if name == "views" else found[name] == value
             if not same:
                 raise ValueError(
                     "Expected a new directory, or the record of this teacher. Received: "

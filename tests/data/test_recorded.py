@@ -181,6 +181,25 @@ def test_a_record_that_was_broken_off_is_gone_on_with(split, net, tmp_path, monk
     with_recorded_teacher(split, part, teacher)
 
 
+def test_more_views_are_added_to_a_record(split, net, tmp_path):
+    """What there is stays, and the whole is what is recorded at once."""
+    teacher, grown, whole = net(0), tmp_path / "grown", tmp_path / "whole"
+    settings = {"augmentation": AUGMENTATION}
+    record_teacher(teacher, split, grown, 2, **settings)
+    before = {path: path.stat().st_mtime_ns for path in grown.glob("*.arrayrecord")}
+    record_teacher(teacher, split, grown, 3, **settings)
+    record_teacher(teacher, split, whole, 3, **settings)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert with_recorded_teacher(split, grown).views == 3
+    for epoch in range(3):
+        ours, theirs = (
+            answers_of(with_recorded_teacher(split, home).batches(100, initial_epoch=epoch))
+            for home in (grown, whole)
+        )
+        for (_, one), (_, other) in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one["teacher"], other["teacher"])
+
+
 def test_a_complete_record_is_left_alone(split, net, tmp_path):
     teacher = net(0)
     settings = {"top_k": np.int64(2), "seed": np.int64(3), "layers": "conv"}
@@ -263,7 +282,12 @@ def test_another_record_is_refused(split, net, tmp_path):
         "another teacher": (net(1), split, tmp_path, again),
         "another data set": (teacher, other, tmp_path, again),
         "another augmentation": (teacher, split, tmp_path, {**again, "augmentation": "default"}),
-        "another views": (teacher, split, tmp_path, {**again, "views": 3}),
+        "another number of views, which is larger": (
+            teacher,
+            split,
+            tmp_path,
+            {**again, "views": 1},
+        ),
         "another seed": (teacher, split, tmp_path, {**again, "seed": 1}),
         kind: (teacher, split, tmp_path, {**again, "layers": ["conv"]}),
         "another top_k": (teacher, split, tmp_path, {**again, "top_k": 2}),
