@@ -2,7 +2,8 @@
 
     kdzoo train zoo_cifar10
 
-Three seeds of FitNet 1, one of the others, which take a core hours.
+Three seeds of FitNet 1, one of the others, which take a core an hour or more. The students' weight
+decay was chosen on held-out images, with `separable_025` and `wide_resnet_16_1` in 20 epochs.
 """
 
 from kdzoo.recipes.comparison import Comparison
@@ -13,7 +14,7 @@ _STUDENTS = {
     **distilled_and_alone({"fitnet_1": {}}, epochs=50, **_HALF),
     **distilled_and_alone({"wide_resnet_16_1": {}}, **_HALF, **_ONE),
     **distilled_and_alone({"separable_025": {}}, **_HALF, **_ONE),
-    **distilled_and_alone({"separable_050": {}}, epochs=60, **_HALF, **_ONE),
+    **distilled_and_alone({"separable_050": {}}, **_HALF, **_ONE),
     **distilled_and_alone({"separable_100": {}}, epochs=20, **_HALF, **_ONE),
 }
 
@@ -23,8 +24,9 @@ RECIPE = Comparison(
     student="separable_050",
     students=_STUDENTS,
     teacher_epochs=50,
-    epochs=100,
-    views=10,
+    epochs=60,
+    views=20,
+    weight_decay=0.2,
     validation=0,
     teacher_optimizer="sgd",
     teacher_learning_rate=0.1,
