@@ -26,7 +26,7 @@ class Comparison:
     All students of a seed and an architecture start from the same weights and see the same batches
     in the same order; with `views`, those without a teacher see every image augmented anew in each
     epoch, where the others see the recorded views in turn. Everything is trained with AdamW, unless
-    the teacher is given SGD, and a cosine decay to zero; nothing is chosen on the test set.
+    it is given SGD, and a cosine decay to zero; nothing is chosen on the test set.
 
     Attributes:
         data: Name of a data set, or a directory that `kdzoo data export` wrote.
@@ -40,11 +40,12 @@ class Comparison:
         batch_size: Images a step.
         teacher_learning_rate: Initial learning rate of the teacher.
         learning_rate: Initial learning rate of the students.
-        weight_decay: Decoupled weight decay of all.
-        teacher_optimizer: `"adamw"`, or `"sgd"`: Nesterov momentum of 0.9, the learning rate rising
-            from zero over the first tenth of the steps.
-        teacher_weight_decay: That of the teacher, where it is another one. In SGD with momentum m,
-            the decay that is added to gradients is 1 - m times this one.
+        optimizer: Of the students: `"adamw"`, or `"sgd"`: Nesterov momentum of 0.9, the learning
+            rate rising from zero over the first tenth of the steps.
+        weight_decay: Decoupled weight decay of all. In SGD with momentum m, the decay that is added
+            to gradients is 1 - m times this one.
+        teacher_optimizer: That of the teacher.
+        teacher_weight_decay: That of the teacher, where it is another one.
         teacher_augmentation: Arguments of a `kdzoo.data.Augmentation` for the teacher's images; the
             data set's usual one when None.
         augment_student: Whether the students see augmented images; the teacher always does,
@@ -86,6 +87,7 @@ class Comparison:
     validation: float | None = None
     views: int | None = None
     enlarge: int = 1
+    optimizer: str = "adamw"
     teacher_optimizer: str = "adamw"
     teacher_weight_decay: float | None = None
     teacher_augmentation: dict | None = None
@@ -271,7 +273,7 @@ class Comparison:
                     del taught[name]
             return {**fields, "taught": taught}
         of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
-        of_students += ("student_loss_weight", "student_arguments", "views")
+        of_students += ("student_loss_weight", "student_arguments", "views", "optimizer")
         for name in ("precision", "weight_decay"):
             own = getattr(self, f"teacher_{name}")
             fields[name] = fields[name] if own is None else own

@@ -202,7 +202,7 @@ class Fitting:
         cosine, decay = keras.optimizers.schedules.CosineDecay, recipe.weight_decay
         if of_teacher and recipe.teacher_weight_decay is not None:
             decay = recipe.teacher_weight_decay
-        if of_teacher and recipe.teacher_optimizer == "sgd":
+        if (recipe.teacher_optimizer if of_teacher else recipe.optimizer) == "sgd":
             rise = max(1, steps // 10)
             rate = cosine(0.0, max(1, steps - rise), warmup_target=self.rate, warmup_steps=rise)
             return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)

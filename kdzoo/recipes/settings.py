@@ -45,8 +45,9 @@ def check_settings(recipe):
     checks.share(recipe.student_loss_weight)
     for student in recipe.kinds.values():
         student.check()
-    if recipe.teacher_optimizer not in OPTIMIZERS:
-        raise unknown_name("teacher_optimizer", recipe.teacher_optimizer, OPTIMIZERS)
+    for field in ("optimizer", "teacher_optimizer"):
+        if getattr(recipe, field) not in OPTIMIZERS:
+            raise unknown_name(field, getattr(recipe, field), OPTIMIZERS)
     if recipe.teacher_augmentation is not None:
         known = [field.name for field in dataclasses.fields(Augmentation)]
         for name in recipe.teacher_augmentation:

@@ -125,6 +125,7 @@ def test_the_teacher_answers_in_the_precision_for_training(field):
         ("student_loss_weight", 0.5),
         ("precision", "mixed_bfloat16"),
         ("weight_decay", 0.5),
+        ("optimizer", "sgd"),
     ],
 )
 def test_a_teacher_stays_where_its_students_change(field, value):
@@ -139,16 +140,19 @@ def test_a_teacher_stays_where_its_students_change(field, value):
         assert changed.stage_settings("teacher", 0) != before.stage_settings("teacher", 0)
 
 
-def test_a_teacher_may_learn_by_momentum():
-    """The rate rises for a tenth of the steps and falls as half a cosine; students keep AdamW."""
+@pytest.mark.parametrize(
+    ("side", "kind", "other"), [("teacher_", "teacher", "alone"), ("", "alone", "teacher")]
+)
+def test_a_model_may_learn_by_momentum(side, kind, other):
+    """The rate rises for a tenth of the steps and falls as half a cosine; the rest keep AdamW."""
     import kdzoo.data
     from kdzoo.recipes.fitting import Fitting
 
     data = kdzoo.data.load("digits")
-    settings = {"teacher_optimizer": "sgd", "teacher_learning_rate": 0.1}
-    recipe = dataclasses.replace(TINY, **settings, teacher_weight_decay=0.005)
+    settings = {f"{side}optimizer": "sgd", f"{side}learning_rate": 0.1}
+    recipe = dataclasses.replace(TINY, **settings, **{f"{side}weight_decay": 0.005})
     steps = 10 * -(-len(data.train) // recipe.batch_size)
-    optimizer = Fitting(recipe, "teacher", 0, data, None)._optimizer(10)
+    optimizer = Fitting(recipe, kind, 0, data, None)._optimizer(10)
     config = optimizer.get_config()
     assert (config["momentum"], config["nesterov"], config["weight_decay"]) == (0.9, True, 0.005)
     rise = steps // 10
@@ -160,11 +164,11 @@ def test_a_teacher_may_learn_by_momentum():
         (steps, 0.0),
     ):
         assert float(optimizer._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
-    student = Fitting(recipe, "alone", 0, data, None)._optimizer(10)
-    assert type(student) is keras.optimizers.AdamW
-    assert student.weight_decay == recipe.weight_decay
-    with pytest.raises(ValueError, match=r"Unknown teacher_optimizer: 'sdg'\. Did you mean 'sgd'"):
-        dataclasses.replace(TINY, teacher_optimizer="sdg").run("nowhere")
+    rest = Fitting(recipe, other, 0, data, None)._optimizer(10)
+    assert type(rest) is keras.optimizers.AdamW
+    assert rest.weight_decay == recipe.weight_decay
+    with pytest.raises(ValueError, match=rf"Unknown {side}optimizer: 'sdg'\. Did you mean 'sgd'"):
+        dataclasses.replace(TINY, **{f"{side}optimizer": "sdg"}).run("nowhere")
 
 
 @pytest.mark.parametrize(
