@@ -41,10 +41,7 @@ def accelerate(model):
     model.fit(...)
     ```
     """
-    layers = [*fusible_layers(model), *strided_layers(model)]
-    for layer in layers:
-        _quicken(layer)
-    return len(layers)
+    return _quicken([*fusible_layers(model), *strided_layers(model)])
 
 
 def fuse_batch_normalization(model):
@@ -70,10 +67,7 @@ def fuse_batch_normalization(model):
     model.fit(...)
     ```
     """
-    layers = fusible_layers(model)
-    for layer in layers:
-        _quicken(layer)
-    return len(layers)
+    return _quicken(fusible_layers(model))
 
 
 def unfuse_batch_normalization(model):
@@ -95,8 +89,7 @@ def accelerated(layers):
     """
     found = [(layer, vars(layer).get("call")) for layer in layers]
     try:
-        for layer, _ in found:
-            _quicken(layer)
+        _quicken(layers)
         yield
     finally:
         for layer, call in found:
@@ -122,10 +115,12 @@ def _layers(model):
     return model._flatten_layers()
 
 
-def _quicken(layer):
-    is_norm = isinstance(layer, keras.layers.BatchNormalization)
-    call = _fused_call if is_norm else _strided_call
-    vars(layer)["call"] = functools.partial(call, layer)
+def _quicken(layers):
+    for layer in layers:
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        call = _fused_call if is_norm else _strided_call
+        vars(layer)["call"] = functools.partial(call, layer)
+    return len(layers)
 
 
 def _is_slow(layer):
