@@ -246,8 +246,10 @@ class _Index:
         for name, value in json.loads(json.dumps(self.settings)).items():
             if name == "probe":
                 same = is_alike(found[name], value)
-            else:  # Views that are missing can be asked for.
-                same = found[name] <= value if name == "views" else found[name] == value
+            elif name == "views":  # Those that are missing can be asked for.
+                same = found[name] <= value
+            else:
+                same = found[name] == value
             if not same:
                 raise ValueError(
                     "Expected a new directory, or the record of this teacher. Received: "

@@ -2,7 +2,7 @@
 
     kdzoo train zoo_cifar10
 
-Three seeds of FitNet 1, one of the others, which take a core an hour or more. The students'
+Three seeds of FitNet 1, one of the others, which take a core more than half an hour. The students'
 optimizer was chosen on held-out images, with `separable_025` and `wide_resnet_16_1` in 20 epochs.
 """
 
