@@ -64,6 +64,19 @@ class Fitting:
             parts = taps.cut(self.teacher, hint_layer), taps.cut(model, guided_layer)
             kdzoo.Distiller(*parts, kdzoo.losses.Hint(), student_loss_weight=0.0)
 
+    def optimizer(self, epochs):
+        """Returns a fresh optimizer, whose learning rate falls over so many epochs."""
+        recipe, of_teacher = self.recipe, self.student is None
+        steps = -(-len(self.data.train) // recipe.batch_size) * epochs
+        cosine, decay = keras.optimizers.schedules.CosineDecay, recipe.weight_decay
+        if of_teacher and recipe.teacher_weight_decay is not None:
+            decay = recipe.teacher_weight_decay
+        if (recipe.teacher_optimizer if of_teacher else recipe.optimizer) == "sgd":
+            rise = max(1, steps // 10)
+            rate = cosine(0.0, max(1, steps - rise), warmup_target=self.rate, warmup_steps=rise)
+            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+        return keras.optimizers.AdamW(cosine(self.rate, steps), weight_decay=decay)
+
     def _train(self, model, home, options):
         """Trains a model by itself or, if it learns from the teacher, in a Distiller."""
         import kdzoo
@@ -77,7 +90,7 @@ class Fitting:
             options = {**options, "callbacks": [*self._annealing(), *options["callbacks"]]}
         else:
             kdzoo.accelerate(model)
-        trained.compile(self._optimizer(self.epochs), _cross_entropy(), metrics=["accuracy"])
+        trained.compile(self.optimizer(self.epochs), _cross_entropy(), metrics=["accuracy"])
         return train(trained, self._batches(), self.epochs, home, **options)
 
     def _train_in_stages(self, model, home, options):
@@ -99,8 +112,8 @@ class Fitting:
             soft_targets=student.make_losses()[0][0],
             student_loss_weight=self._share(),
             teacher_weight=student.teacher_weight or (student.losses[0][2],) * 2,
-            hint_optimizer=self._optimizer(hint_epochs),
-            optimizer=self._optimizer(self.epochs),
+            hint_optimizer=self.optimizer(hint_epochs),
+            optimizer=self.optimizer(self.epochs),
             metrics=["accuracy"],
             **options,
         )
@@ -195,18 +208,6 @@ class Fitting:
         return lambda epoch: recorded.batches(
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
         )
-
-    def _optimizer(self, epochs):
-        recipe, of_teacher = self.recipe, self.student is None
-        steps = -(-len(self.data.train) // recipe.batch_size) * epochs
-        cosine, decay = keras.optimizers.schedules.CosineDecay, recipe.weight_decay
-        if of_teacher and recipe.teacher_weight_decay is not None:
-            decay = recipe.teacher_weight_decay
-        if (recipe.teacher_optimizer if of_teacher else recipe.optimizer) == "sgd":
-            rise = max(1, steps // 10)
-            rate = cosine(0.0, max(1, steps - rise), warmup_target=self.rate, warmup_steps=rise)
-            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-        return keras.optimizers.AdamW(cosine(self.rate, steps), weight_decay=decay)
 
 
 def record(teacher, images, layers=(), batch_size=500):

@@ -3,9 +3,10 @@
     python tests/benchmarks/separable_alternatives.py [NAME ...] [--epochs 6] [--json PATH]
 
 Networks of at most 60,000 parameters, each trained alone on 45,000 images of CIFAR-10, shifted and
-flipped, by the same optimizer, in bfloat16 with `kdzoo.accelerate`, and judged by the 5,000 that
-are held out. Time is the processor's, of all threads. Latencies come first, of fresh weights: only
-they want an idle machine. With `--json`, what that file has of this machine is not measured again.
+flipped, by the optimizer of the zoo's students, in bfloat16 with `kdzoo.accelerate`, and judged by
+the 5,000 that are held out. Time is the processor's, of all threads. Latencies come first, of fresh
+weights: only they want an idle machine. With `--json`, what that file has of this machine is not
+measured again.
 """
 
 import argparse
@@ -144,17 +145,17 @@ def train(name, data, epochs):
 
     import kdzoo
     from kdzoo import evaluation
-    from kdzoo.recipes.fitting import usual_augmentation
+    from kdzoo.recipes import RECIPES
+    from kdzoo.recipes.fitting import Fitting, usual_augmentation
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = networks()[name](data.input_shape)
     keras.config.set_dtype_policy("float32")
     kdzoo.accelerate(model)
-    steps = epochs * -(-len(data.train) // 128)
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    fitting = Fitting(RECIPES["zoo_cifar10"], "separable_025, alone", 0, data, None)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.02), loss, metrics=["accuracy"])
+    model.compile(fitting.optimizer(epochs), loss, metrics=["accuracy"])
     batches = data.train.batches(128, True, usual_augmentation(data.name))
     times = []
     clock = keras.callbacks.LambdaCallback(

@@ -152,7 +152,7 @@ def test_a_model_may_learn_by_momentum(side, kind, other):
     settings = {f"{side}optimizer": "sgd", f"{side}learning_rate": 0.1}
     recipe = dataclasses.replace(TINY, **settings, **{f"{side}weight_decay": 0.005})
     steps = 10 * -(-len(data.train) // recipe.batch_size)
-    optimizer = Fitting(recipe, kind, 0, data, None)._optimizer(10)
+    optimizer = Fitting(recipe, kind, 0, data, None).optimizer(10)
     config = optimizer.get_config()
     assert (config["momentum"], config["nesterov"], config["weight_decay"]) == (0.9, True, 0.005)
     rise = steps // 10
@@ -164,7 +164,7 @@ def test_a_model_may_learn_by_momentum(side, kind, other):
         (steps, 0.0),
     ):
         assert float(optimizer._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
-    rest = Fitting(recipe, other, 0, data, None)._optimizer(10)
+    rest = Fitting(recipe, other, 0, data, None).optimizer(10)
     assert type(rest) is keras.optimizers.AdamW
     assert rest.weight_decay == recipe.weight_decay
     with pytest.raises(ValueError, match=rf"Unknown {side}optimizer: 'sdg'\. Did you mean 'sgd'"):

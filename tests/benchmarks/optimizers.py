@@ -1,0 +1,83 @@
+"""What the optimizer is worth to the zoo's small networks: accuracy on held-out images.
+
+    python tests/benchmarks/optimizers.py [NETWORK/DATA ...] [--epochs 10] [--json PATH]
+
+Each network is trained alone, as a recipe of the zoo trains it but for optimizer and epochs, on
+nine tenths of the training images, and judged by the rest. With `--json`, what that file has of the
+same epochs is not trained again.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # This checkout's kdzoo.
+
+WAYS = {
+    "AdamW, weight decay 0.02": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.02},
+    "AdamW, weight decay 0.2": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.2},
+    "SGD, weight decay 0.005": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.005},
+}
+NETWORKS = ("separable_025/cifar10", "separable_025/fashion_mnist", "lenet_5/mnist")
+
+
+def train(network, way, epochs, smoke=False):
+    """Trains a network in a way; returns its accuracy on held-out and on training images."""
+    import dataclasses
+
+    import kdzoo.data
+    from kdzoo import evaluation
+    from kdzoo.recipes import RECIPES
+    from kdzoo.recipes.fitting import Fitting
+
+    architecture, _, data_set = network.partition("/")
+    recipe = dataclasses.replace(
+        RECIPES[f"zoo_{data_set}"], **WAYS[way], validation=None, epochs=epochs
+    )
+    kind = f"{architecture}, alone"
+    students = {kind: dataclasses.replace(recipe.students[kind], epochs=None)}
+    recipe = dataclasses.replace(recipe, students=students)
+    data = kdzoo.data.load("digits" if smoke else data_set)
+    with tempfile.TemporaryDirectory() as room:
+        options = {"verbose": 0, "callbacks": []}
+        fitting = Fitting(recipe, kind, 0, data, None)
+        model, history = fitting.run(pathlib.Path(room) / "model", options)
+    return {
+        "network": network,
+        "optimizer": way,
+        "validation_accuracy": evaluation.accuracy(model, *data.validation.arrays()),
+        "train_accuracy": history["accuracy"][-1],
+    }
+
+
+def main(arguments=None):
+    """Prints a line for each network and optimizer, and writes all as JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK/DATA", help="all by default")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--smoke", action="store_true", help="one epoch of handwritten digits")
+    given = parser.parse_args(arguments)
+    results = {"epochs": 1 if given.smoke else given.epochs, "rows": []}
+    if given.json and given.json.exists():
+        before = json.loads(given.json.read_text())
+        results = before if before["epochs"] == results["epochs"] else results
+    rows = results["rows"]
+    for network in given.networks or NETWORKS:
+        for way in WAYS:
+            if any((row["network"], row["optimizer"]) == (network, way) for row in rows):
+                continue
+            rows.append(row := train(network, way, results["epochs"], given.smoke))
+            accuracies = (100 * row[f"{part}_accuracy"] for part in ("validation", "train"))
+            print(f"{network}, {way}: {{:.2f}} % held out, {{:.2f}} % train".format(*accuracies))
+            if given.json:
+                given.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+if __name__ == "__main__":
+    main()
