@@ -275,6 +275,8 @@ ERRORS = [
     (["train", "digits", "--temperature", "-1"], 1, "temperature=-1"),
     (["train", "digits", "--student-loss-weight", "2"], 1, "student_loss_weight=2"),
     (["train", "digits", "--learning-rate", "0"], 1, "learning_rate=0"),
+    (["train", "digits", "--optimizer", "sdg"], 1, "Did you mean 'sgd'?"),
+    (["train", "digits", "--teacher-optimizer", "adam"], 1, "Did you mean 'adamw'?"),
     (["train", "digits", "--seeds", "0,x"], 1, "--seeds to be integers"),
     (["train", "digits", "--seeds", "1,1"], 1, "each once"),
     (["train", "./nowhere", *SMALL], 1, "nowhere"),

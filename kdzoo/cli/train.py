@@ -32,6 +32,11 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
     teacher_learning_rate: Annotated[float | None, typer.Option(help="Initial.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Initial, of the students.")] = None,
+    teacher_optimizer: Annotated[str | None, typer.Option(help="As --optimizer.")] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="Of the students: adamw, or sgd with momentum, at a rate of about 0.1."),
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled.")] = None,
     augment_student: Annotated[
         bool | None, typer.Option(help="Whether the students see augmented images.")

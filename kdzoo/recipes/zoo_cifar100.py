@@ -21,10 +21,12 @@ RECIPE = Comparison(
     epochs=40,
     seeds=(0,),
     views=10,
+    optimizer="sgd",
+    learning_rate=0.1,
+    weight_decay=0.005,
     validation=0,
     precision="mixed_bfloat16",
     teacher_optimizer="sgd",
     teacher_learning_rate=0.1,
-    teacher_weight_decay=0.005,
     smoke_settings={"teacher": "mlp_2x64"},
 )

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import kdzoo
+from kdzoo.recipes import RECIPES
 
 HERE = pathlib.Path(__file__).parent
 README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
@@ -41,12 +42,19 @@ def test_it_runs_and_prints_what_it_writes(name, tmp_path):
 
 @pytest.mark.large
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("name", ["depthwise_forms", "separable_alternatives"])
+@pytest.mark.parametrize("name", ["depthwise_forms", "separable_alternatives", "optimizers"])
 def test_forms_are_compared(name, tmp_path):
     found, _ = smoke(name, tmp_path / "figures.json")
     if name == "depthwise_forms":
         assert found.keys() == results(name).keys()
         assert found["milliseconds"].keys() == results(name)["milliseconds"].keys()
+        return
+    if name == "optimizers":
+        tried = [
+            [(row["network"], row["optimizer"]) for row in each["rows"]]
+            for each in (found, results(name))
+        ]
+        assert sorted(tried[0]) == sorted(tried[1])
         return
     assert len(found["rows"]) == 5
     assert all(row["parameters"] <= 60_000 for row in found["rows"])
@@ -61,6 +69,23 @@ def test_the_readme_says_what_depthwise_layers_cost():
     assert said.groups() == tuple(f"{found[form]:.0f}" for form in forms)
     # The recipes train separable networks in bfloat16, with TensorFlow's op: no other is near.
     assert sorted(found, key=found.get)[:2] == ["own op", "accelerated, bfloat16"]
+
+
+def test_the_zoo_learns_by_what_did_best():
+    found = results("optimizers")
+    held_out = {}
+    for row in found["rows"]:
+        accuracies = held_out.setdefault(row["network"], {})
+        accuracies[row["optimizer"]] = row["validation_accuracy"] or 0.0  # It diverged.
+    assert len(held_out) == 3
+    for network, accuracies in held_out.items():
+        recipe = RECIPES[f"zoo_{network.partition('/')[2]}"]
+        [ours] = [
+            way
+            for way, settings in found["settings"].items()
+            if all(getattr(recipe, name) == value for name, value in settings.items())
+        ]
+        assert accuracies[ours] >= max(accuracies.values()) - 1e-3, network
 
 
 def test_the_readme_says_how_long_loading_takes():
