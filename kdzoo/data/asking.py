@@ -50,6 +50,17 @@ class Asking:
         return logits.tolist()
 
 
+def check_teacher(teacher):
+    """Raises `ValueError` unless this is a model."""
+    import keras
+
+    if not isinstance(teacher, keras.Model):
+        raise ValueError(
+            "Expected a keras.Model that gives logits, e.g. what `kdzoo.load(name)` returns. "
+            f"Received: teacher={teacher!r}"
+        )
+
+
 def _asked(teacher, layers):
     """Returns a model that gives the teacher's logits and, by its path, each layer's output."""
     import keras

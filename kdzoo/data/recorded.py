@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from kdzoo.data.asking import LOGITS, Asking, fingerprint_of_model, is_alike
+from kdzoo.data.asking import LOGITS, Asking, check_teacher, fingerprint_of_model, is_alike
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Split
 from kdzoo.utils import first_line, unknown_name
@@ -56,6 +56,7 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
         )
     checks = {"data": fingerprint_of_data(data)}
     if teacher is not None:
+        check_teacher(teacher)
         checks["teacher"] = fingerprint_of_model(teacher)
     others = [name for name, value in checks.items() if index[name] != value]
     if teacher is not None and not others:
@@ -240,10 +241,12 @@ class Record:
 
     def _records(self, indices, view):
         if self.type.itemsize <= SMALL_RECORD:
-            if self._kept[0] != view:
+            kept, records = self._kept  # Another thread may replace it by another view's.
+            if kept != view:
                 parts = [self._read(name) for _, _, name in sorted(self._shards[view])]
-                self._kept = view, np.concatenate(parts)
-            return self._kept[1][indices]
+                records = np.concatenate(parts)
+                self._kept = view, records
+            return records[indices]
         found = np.empty(len(indices), self.type)
         for start, stop, name in self._shards[view]:
             here = np.flatnonzero((indices >= start) & (indices < stop))

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import operator
+import numbers
 import pathlib
 
 import numpy as np
 
 from kdzoo.data import augmentation as augmentations
-from kdzoo.data.asking import LOGITS, Asking, fingerprint_of_model, is_alike
+from kdzoo.data.asking import LOGITS, Asking, check_teacher, fingerprint_of_model, is_alike
 from kdzoo.data.recorded import (
     FORMAT,
     INDEX,
@@ -81,7 +81,10 @@ def record_teacher(
     check_split(data)
     views, batch_size = positive_integer("views", views), positive_integer("batch_size", batch_size)
     top_k = None if top_k is None else positive_integer("top_k", top_k)
-    seed, layers = operator.index(seed), [layers] if isinstance(layers, str) else list(layers)
+    check_teacher(teacher)
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise ValueError(f"Expected seed to be an integer. Received: seed={seed!r}")
+    seed, layers = int(seed), [layers] if isinstance(layers, str) else list(layers or ())
     augmentation = augmentations.resolve(augmentation, data.name)
     if augmentation is None and views > 1:
         raise ValueError(

@@ -68,7 +68,7 @@ def write_card(row):
     lines = [
         f"# {row.name}",
         "",
-        f"{architecture(row.architecture).description} A {row.role} on {title}"
+        f"{architecture(row.architecture).description}{_built_with(row)} A {row.role} on {title}"
         + (f", {training['form']}." if training.get("form") else "."),
         "",
         "| | |",
@@ -103,6 +103,12 @@ def write_card(row):
         "",
     ]
     return "\n".join(lines)
+
+
+def _built_with(row):
+    """The arguments of the builder that its name does not say."""
+    said = ", ".join(f"{name}={value!r}" for name, value in row.arguments.items())
+    return f" Built with `{said}`." if said else ""
 
 
 _CONVERTED = (

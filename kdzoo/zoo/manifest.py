@@ -125,7 +125,8 @@ def _rows(path, _):
         )
     try:
         rows = [_row(each) for each in content["models"]]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        copy.deepcopy(rows)  # As every reader will.
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected whole rows in {path}. Received: {first_line(error)}") from error
     found = {row.name: row for row in rows}
     if len(found) < len(rows):
@@ -206,6 +207,14 @@ def _row(fields):
         _check(fields["training"]["alone_epochs"], int)
     if "weights" not in files:
         raise ValueError(f"a model without weights, {fields['name']!r}")
+    _check_architecture(fields["name"], fields["architecture"])
+    shape = fields["input_shape"]
+    for size in shape:
+        _check(size, int)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"images of the shape {shape}")
+    if fields["classes"] < 2:
+        raise ValueError(f"{fields['classes']} classes")
     if len(fields["labels"]) != fields["classes"]:
         raise ValueError(f"{len(fields['labels'])} labels for {fields['classes']} classes")
     for label in fields["labels"]:
@@ -223,8 +232,21 @@ def _row(fields):
     return Pretrained(**{**fields, **values})
 
 
+def _check_architecture(name, wanted):
+    from kdzoo.zoo.registry import architecture
+
+    try:
+        architecture(wanted)
+    except ValueError as error:
+        raise ValueError(
+            f"{name!r} of the architecture {wanted!r}, which this kdzoo does not have; update kdzoo"
+        ) from error
+
+
 def _check_measured(measured, is_compressed):
     _check_fields(measured, _MEASURED)
+    if measured.get("agreement") is not None:
+        _check(measured["agreement"], float)
     accuracy = measured["accuracy"]
     _check_fields(accuracy, _ACCURACY)
     if not 0 <= accuracy["shipped"] <= 1:

@@ -1,5 +1,6 @@
 """A model as a directory that others can load: configuration, weights, hashes, no code."""
 
+import contextlib
 import json
 import pathlib
 import re
@@ -70,13 +71,14 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     if not isinstance(card, str):
         raise ValueError(f"Expected card to be a string. Received: card={card!r}")
     try:
-        config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+        with _not_compiled(model):
+            config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
     except (TypeError, NotImplementedError) as error:
         raise ValueError(
             f"Expected layers that Keras can serialize in {model.name!r}. Received: "
             f"{first_line(error)}"
         ) from error
-    config = _without_compilation(config)
+    config = _without_compilation(config)  # Of each model it is an empty dictionary now.
     _check_layers(config)
     _check_names(model, config)
     home = pathlib.Path(directory)
@@ -145,8 +147,13 @@ def load_pretrained(directory):
             f"{file['file']!r}"
         )
     tensors = weights.read_checked(home / file["file"], file["sha256"], file["bytes"])
-    config = _without_compilation(content["model"])
-    _check_layers(config)
+    try:
+        config = _without_compilation(content["model"])
+        _check_layers(config)
+    except RecursionError as error:
+        raise ValueError(
+            f"Expected a model in {home / _CONFIG}. Received: lists within lists without end."
+        ) from error
     try:
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     except Exception as error:  # Keras raises whatever a damaged configuration leads to.
@@ -267,6 +274,25 @@ def _check_names(model, config):
             "layers within custom layers names of their own. Received: "
             f"{sorted(differing)[0]!r} in {model.name!r}"
         )
+
+
+@contextlib.contextmanager
+def _not_compiled(model):
+    """Lets no model within the block say how it was compiled, which need not be serializable."""
+    import keras
+
+    compiled = [
+        each
+        for each in (model, *model._flatten_layers(include_self=False))
+        if isinstance(each, keras.Model) and each.compiled
+    ]
+    for each in compiled:
+        each.compiled = False
+    try:
+        yield
+    finally:
+        for each in compiled:
+            each.compiled = True
 
 
 def _without_compilation(config):

@@ -102,21 +102,26 @@ def read_checked(path, sha256, size):
     return content
 
 
-def load_weights(model, content, name="weights", left_out=()):
+def load_weights(model, content, name=None, left_out=()):
     """Gives a model the weights of a safetensors file; all of them or, where one is wrong, none.
 
     Args:
         model: The built `keras.Model`.
-        content: The bytes of the file, as `read_checked` returns them.
-        name: What errors call the file.
+        content: The file: its path or its bytes.
+        name: What errors call the file; its path, or "weights", when None.
         left_out: Layers, by name, that keep what they have, as a fresh head does.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If it is no safetensors file, a weight is missing, left over, not a number, or
             of another shape or kind.
     """
     import keras
 
+    if isinstance(content, str | os.PathLike):
+        name = str(content) if name is None else name
+        content = pathlib.Path(content).read_bytes()
+    content, name = bytes(content), "weights" if name is None else name
     variables = {
         key: variable
         for key, variable in named_weights(model).items()
@@ -197,7 +202,7 @@ def _parsed(content, name):
     from safetensors.numpy import load
 
     try:
-        return load(bytes(content))
+        return load(content)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected {name} to be a safetensors file. Received: {_what_it_is(content)} "

@@ -387,11 +387,14 @@ def test_a_newer_format_is_refused(split, net, tmp_path):
         ({"layers": ["cnov"]}, "Did you mean 'conv'"),
         ({"layers": "cnov"}, "Did you mean 'conv'"),
         ({"augmentation": "usual"}, "'default' or None"),
+        ({"seed": 1.5}, r"seed to be an integer. Received: seed=1\.5"),
+        ({"teacher": "wide_resnet_16_4/cifar10"}, r"`kdzoo\.load\(name\)`.*'wide_resnet_16_4"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, complaint, split, net, tmp_path):
+    arguments = {"teacher": net(0), **arguments}
     with pytest.raises(ValueError, match=complaint):
-        record_teacher(net(0), split, tmp_path / "new", **arguments)
+        record_teacher(data=split, directory=tmp_path / "new", **arguments)
     assert not (tmp_path / "new").exists()
 
 
@@ -403,6 +406,9 @@ def test_teachers_and_data_of_another_kind_are_refused(split, net, tmp_path):
     two = keras.Model(teacher.input, [teacher.output, teacher.get_layer("conv").output])
     with pytest.raises(ValueError, match="a teacher with one output"):
         record_teacher(two, split, tmp_path / "new")
+    record_teacher(teacher, split, tmp_path / "right")
+    with pytest.raises(ValueError, match=r"kdzoo\.load\(name\)"):
+        with_recorded_teacher(split, tmp_path / "right", "wide_resnet_16_4/cifar10")
     whole = kdzoo.data.from_arrays(split.images, split.labels, validation=0)
     for use in (record_teacher, lambda _, *rest: with_recorded_teacher(*rest)):
         with pytest.raises(ValueError, match=r"e\.g\. `data\.train`.*type Dataset"):

@@ -36,6 +36,9 @@ def test_a_card_says_what_the_manifest_says(zoo):
     assert "| parameters | 7 |" in write_card(other)
     longer = dataclasses.replace(row, training={**row.training, "epochs": 7})
     assert "| the same network alone, 2 epochs | 40.00" in write_card(longer)
+    assert "Built with" not in text
+    other = dataclasses.replace(row, arguments={"dropout": 0.5, "max_norm": 4.0})
+    assert " Built with `dropout=0.5, max_norm=4.0`. A student on MNIST" in write_card(other)
     elsewhere = dataclasses.replace(row, dataset="my_photos")
     assert "on my_photos" in write_card(elsewhere)
 

@@ -1,6 +1,7 @@
 """Pretrained models: what comes back, and the kinds of damage that nothing is loaded from."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -25,6 +26,8 @@ from kdzoo.zoo.manifest import (
 )
 from kdzoo.zoo.weights import named_weights
 
+# Deeper than Python follows, but not than its reader of JSON does.
+NESTED = functools.reduce(lambda inner, _: [inner], range(700), [])
 NAME = "mlp_2x64/mnist"
 SHAPE = (4, 4, 1)
 
@@ -98,8 +101,9 @@ def test_a_wrong_number_of_classes(classes, zoo):
 
 
 def test_half_precision_is_cast_back(model, tmp_path, images):
-    kdzoo.zoo.save_weights(model, tmp_path / "half.safetensors", "float16")
-    content = (tmp_path / "half.safetensors").read_bytes()
+    path = tmp_path / "half.safetensors"
+    kdzoo.zoo.save_weights(model, path, "float16")
+    content = path.read_bytes()
     assert len(content) < 0.6 * 4 * model.count_params()
     kinds = {key: tensor.dtype.name for key, tensor in load(content).items()}
     assert set(kinds.values()) == {"float16", "float32"}
@@ -107,6 +111,11 @@ def test_half_precision_is_cast_back(model, tmp_path, images):
     assert kinds["stage1/bias"] == "float32"
     again = kdzoo.create("mlp_2x64", 3, (4, 4, 1))
     kdzoo.zoo.load_weights(again, content)
+    for given in (memoryview(content), path, str(path)):
+        other = kdzoo.create("mlp_2x64", 3, (4, 4, 1))
+        kdzoo.zoo.load_weights(other, given)
+        for ours, theirs in zip(other.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
     for ours, theirs in zip(again.weights, model.weights, strict=True):
         assert ours.dtype == "float32"
         expected = keras.ops.convert_to_numpy(theirs)
@@ -324,6 +333,13 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row["measured"]["bytes"].update(weights=1.5), "1.5 where a int belongs"),
         (lambda row: row["measured"]["latency_ms"]["int8"].pop("q3"), "q3"),
         (lambda row: row["files"].update(tflite=row["files"]["weights"]), "tflite_accuracy"),
+        (lambda row: row.update(architecture="mlp_new"), "'mlp_new', which this kdzoo does not"),
+        (lambda row: row["measured"].update(agreement="high"), "'high' where a float belongs"),
+        (lambda row: row.update(input_shape=["a"]), "'a' where a int belongs"),
+        (lambda row: row.update(input_shape=[4, 4]), r"images of the shape \[4, 4\]"),
+        (lambda row: row.update(input_shape=[4, 0, 1]), r"images of the shape \[4, 0, 1\]"),
+        (lambda row: row.update(classes=1, labels=["a"]), "1 classes"),
+        (lambda row: row["training"].update(more=NESTED), "recursion"),
     ],
 )
 def test_rows_with_damaged_fields(change, message, zoo):

@@ -1,5 +1,6 @@
 """Directories to share: the same model comes back, and nothing in them runs or is trusted."""
 
+import functools
 import json
 import os
 import re
@@ -13,6 +14,9 @@ import pytest
 import kdzoo
 from kdzoo.utils import atomic_path
 from kdzoo.zoo.sharing import _check_layers
+
+# Deeper than Python follows, but not than its reader of JSON does.
+NESTED = functools.reduce(lambda inner, _: [inner], range(700), [])
 
 
 def predict(model, images):
@@ -201,6 +205,28 @@ def test_compiled_models_come_back_plain(tmp_path, images):
     np.testing.assert_array_equal(predict(again, images), predict(model, images))
 
 
+def test_how_a_model_was_compiled_does_not_matter(tmp_path, images):
+    """Neither an own schedule without a configuration nor a loss without source is serialized."""
+
+    class Falling(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
+
+    inner = MODELS["sequential"]()
+    inner.compile(
+        keras.optimizers.SGD(Falling()), functools.partial(keras.losses.mean_squared_error)
+    )
+    inputs = keras.Input(inner.input_shape[1:])
+    outer = keras.Model(inputs, inner(inputs))
+    outer.compile("adam", eval("lambda y, z: keras.ops.mean((y - z) ** 2)"))
+    for name, model in {"inner": inner, "outer": outer}.items():
+        kdzoo.save_pretrained(model, tmp_path / name)
+        assert model.compiled
+        again = kdzoo.load_pretrained(tmp_path / name)
+        assert not again.compiled
+        np.testing.assert_array_equal(predict(again, images), predict(model, images))
+
+
 def test_what_runs_code_is_neither_saved_nor_loaded(tmp_path):
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1, name="mine")(inputs))
@@ -305,6 +331,7 @@ def layer(config, number=1):
             "a KerasTensor of",
         ),
         (lambda c: c.update(model={}), "Expected a model in"),
+        (lambda c: layer(c)["config"].update(more=NESTED), "lists within lists"),
         (lambda c: c.update(model={"foo": 1}), "Expected a model in"),
         (
             lambda c: c.update(
