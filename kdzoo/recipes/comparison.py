@@ -5,7 +5,9 @@ import json
 import pathlib
 
 from kdzoo.recipes.results import (
+    check_made_from,
     directory_name,
+    fingerprint,
     finished_rows,
     measure,
     read_finished,
@@ -226,7 +228,11 @@ class Comparison:
         home = directory / directory_name(kind, seed)
         settings = self.stage_settings(kind, seed)
         clock = Clock(home)
-        options = {**options, "settings": settings, "callbacks": [*callbacks, clock]}
+        learned_from = {}
+        if kind != "teacher" and self.kinds[kind].losses:
+            learned_from = {"teacher_weights": fingerprint(teacher)}
+        identity = {**settings, **learned_from}
+        options = {**options, "settings": identity, "callbacks": [*callbacks, clock]}
         model, history = Fitting(self, kind, seed, data, teacher).run(home, options)
         with atomic_path(home / "model.keras") as path:
             model.save(path)
@@ -237,6 +243,8 @@ class Comparison:
             **measure(model, data),
             "seconds": clock.seconds,
             "versions": versions(),
+            "weights": fingerprint(model),
+            **learned_from,
             "history": history,
         }
         write_json(home / "result.json", {**row, "settings": settings})
@@ -251,10 +259,13 @@ class Comparison:
             home: Directory of its training.
 
         Raises:
-            ValueError: If it was trained with other settings than the recipe's.
+            ValueError: If it was trained with other settings than the recipe's, or taught by
+                another teacher than the run has.
         """
         settings = self.stage_settings(kind, seed)
-        return read_finished(home, lambda made: with_defaults(made, settings) == settings)
+        row = read_finished(home, lambda made: with_defaults(made, settings) == settings)
+        check_made_from(row, "teacher_weights", home, home.parent / directory_name("teacher", 0))
+        return row
 
     def stage_settings(self, kind, seed):
         """Returns what identifies one model of the recipe, as JSON gives it back."""

@@ -8,7 +8,9 @@ import statistics
 
 from kdzoo.recipes.comparison import Comparison, with_defaults
 from kdzoo.recipes.results import (
+    check_made_from,
     directory_name,
+    fingerprint,
     finished_rows,
     read_finished,
     stage_rows,
@@ -20,6 +22,7 @@ from kdzoo.recipes.results import (
 from kdzoo.recipes.settings import check_kinds
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
+_TEACHER = ("teacher", 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +173,12 @@ class CompressionComparison:
         clock = Clock(home)
         options = {**options, "callbacks": [*options["callbacks"], clock]}
         model, history = start.student(seed), {}
+        made_from = {"start_weights": fingerprint(model)}
         if kind != FLOAT:
             taught = {}
             if compression.taught:
                 taught = {"teacher": start.teacher, "recorded": start.recorded}
+                made_from["teacher_weights"] = fingerprint(start.teacher)
             model, history = compress(
                 model, compression, data, home, **taught, seed=seed, **options
             )
@@ -188,6 +193,7 @@ class CompressionComparison:
             **measure_compression(plain_copy(model) or model),
             "seconds": clock.seconds,
             "versions": versions(),
+            **made_from,
             "history": history,
         }
         write_json(home / "result.json", {**row, "settings": self.stage_settings(kind, seed)})
@@ -202,7 +208,10 @@ class CompressionComparison:
                 made[part] = with_defaults(made[part], settings[part])
             return made == settings
 
-        return read_finished(home, fits)
+        row, base = read_finished(home, fits), home.parent.parent / self.base
+        for field, source in (("start_weights", (self.start, seed)), ("teacher_weights", _TEACHER)):
+            check_made_from(row, field, home, base / directory_name(*source))
+        return row
 
     def stage_settings(self, kind, seed):
         """Returns what identifies one compressed model, as JSON gives it back."""
@@ -237,7 +246,7 @@ class _Start:
     @functools.cached_property
     def teacher(self):
         """The teacher."""
-        return self._load("teacher", 0)
+        return self._load(*_TEACHER)
 
     @functools.cached_property
     def recorded(self):

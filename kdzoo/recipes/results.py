@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
 import json
 import pathlib
 import re
 import statistics
 import subprocess
+
+import numpy as np
 
 from kdzoo.utils import atomic_path
 
@@ -178,6 +181,45 @@ def read_finished(home, fits):
             "choose another directory or delete it."
         )
     return row
+
+
+def fingerprint(model):
+    """Returns the SHA-256 of a model's weights in half precision.
+
+    So a model that was published in float16 and restored is still the one that was trained.
+
+    Args:
+        model: A `keras.Model`.
+    """
+    found = hashlib.sha256()
+    for weight in model.get_weights():
+        with np.errstate(over="ignore"):
+            halved = weight.astype("float16") if weight.dtype.kind == "f" else weight
+        found.update(repr((halved.shape, str(halved.dtype))).encode())
+        found.update(np.ascontiguousarray(halved).tobytes())
+    return found.hexdigest()
+
+
+def check_made_from(row, field, home, source):
+    """Raises `ValueError` if a model was made from another one than there is now.
+
+    Args:
+        row: The model's row; None if it is not finished. Older rows do not say.
+        field: What holds the other one's `fingerprint`: "teacher_weights" or "start_weights".
+        home: Directory of the model's training.
+        source: That of the other one.
+    """
+    wanted = row and row.get(field)
+    if not wanted:
+        return
+    path = source / "result.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found.get("weights", wanted if path.exists() else None) != wanted:
+        what = "another model" if path.exists() else "nothing"
+        raise ValueError(
+            f"Expected {source} to hold the model that {home} was made from. Received: {what} "
+            f"there; put it back, or delete {home.name}, which is then trained again."
+        )
 
 
 def directory_name(kind, seed):

@@ -6,7 +6,8 @@ python -m kdzoo.recipes.zoo --only mnist   one data set, architecture or model
 python -m kdzoo.recipes.zoo --anew         trains what ships, too; `make zoo`
 
 What ships with its results counts as trained unless `--anew` is given: a new student does not ask
-for its teacher to be trained for hours again.
+for its teacher to be trained for hours again. `--anew` trains whatever there are committed results
+of in the recipes that are asked for, as all in one of them have learned from one teacher.
 
 Training needs either backend; compressing and publishing need TensorFlow. On JAX the rest is
 trained, with `--data-dir` from arrays that `kdzoo data export` wrote; take `runs` to a machine with
@@ -68,7 +69,7 @@ ENTRIES = (
 )
 
 
-def estimate(entries, runs, restored=lambda name: ()):
+def estimate(entries, runs, restored=lambda name: (), measured=MEASURED, more=None):
     """Yields (recipe, its stages that are left, seconds of those that have been timed).
 
     What several recipes start from is counted for the first of them.
@@ -77,10 +78,13 @@ def estimate(entries, runs, restored=lambda name: ()):
         entries: The `Entry`s that are wanted.
         runs: Directory with a directory of each recipe's run.
         restored: Function from a recipe's name to the (kind, seed) that need no training.
+        measured: Directory of committed results, which say how long a model took.
+        more: Recipe -> further kinds that are wanted of it.
     """
     wanted = {}
     for entry in entries:
-        wanted.setdefault(entry.recipe, []).extend(entry.kinds)
+        kinds = wanted.setdefault(entry.recipe, list((more or {}).get(entry.recipe, ())))
+        kinds.extend(entry.kinds)
     counted = set()  # Recipes of compression start from stages of another.
     for name, kinds in wanted.items():
         left = [
@@ -91,7 +95,7 @@ def estimate(entries, runs, restored=lambda name: ()):
             and not (runs / stage[0] / directory_name(*stage[1:]) / "result.json").exists()
         ]
         counted.update(left)
-        seconds = [_seconds(runs, *stage) for stage in left]
+        seconds = [_seconds(runs, measured, *stage) for stage in left]
         yield name, left, [each for each in seconds if each is not None]
 
 
@@ -129,10 +133,26 @@ def _stages_of(recipe, name, kinds):
     return ((name, kind, seed) for kind in kinds for seed in recipe.seeds_of(kind))
 
 
-def _seconds(runs, name, kind, seed):
+def _committed_rows(measured, name):
+    path = measured / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def _committed_kinds(entries, measured):
+    """Recipe -> the kinds that there are committed results of and that it still has."""
+    return {
+        name: [
+            kind
+            for kind in dict.fromkeys(row["kind"] for row in _committed_rows(measured, name))
+            if kind in RECIPES[name].kinds
+        ]
+        for name in dict.fromkeys(entry.recipe for entry in entries)
+    }
+
+
+def _seconds(runs, measured, name, kind, seed):
     """How long a model took, or its kind with other seeds on average; None if nothing is known."""
-    path = MEASURED / f"{name}.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = _committed_rows(measured, name)
     rows += [json.loads(each.read_text()) for each in (runs / name).glob("*/result.json")]
     by_seed = {row["seed"]: row["seconds"] for row in rows if row["kind"] == kind}
     by_seed = {each: seconds for each, seconds in by_seed.items() if seconds is not None}
@@ -163,7 +183,8 @@ def main(arguments=None):
         parser.error(str(error))
     committed = Committed(ENTRIES, given.runs, given.directory, given.measured)
     restored = (lambda name: ()) if given.anew else committed.missing
-    for name, left, seconds in estimate(entries, given.runs, restored):
+    more = _committed_kinds(entries, given.measured) if given.anew else {}
+    for name, left, seconds in estimate(entries, given.runs, restored, given.measured, more):
         time = f"about {sum(seconds) / 60:.0f} minutes for {len(seconds)} of them"
         time = time if seconds else "not timed yet"
         print(f"{name}: {f'{len(left)} models to train, {time}' if left else 'finished'}")
@@ -175,10 +196,10 @@ def main(arguments=None):
             for kind, seed in committed.restore(name):
                 print(f"{name}: {kind}, seed {seed}, restored from what was committed")
     for entry in entries:
-        _make(entry, given)
+        _make(entry, given, more.get(entry.recipe, ()))
 
 
-def _make(entry, given):
+def _make(entry, given, more):
     """Trains and publishes a model, unless it is published already."""
     import keras
 
@@ -187,11 +208,12 @@ def _make(entry, given):
     if not publishes and isinstance(recipe, CompressionComparison):
         print(f"{entry.name}: left, TF-MOT needs TensorFlow")
         return
-    [(_, left, _)] = estimate([entry], given.runs)
+    [(_, left, _)] = estimate([entry], given.runs, more={entry.recipe: more})
     if publishes and not left and not given.again and is_published(entry, home, given.directory):
         print(f"{entry.name}: published")
         return
-    options = {"verbose": 2, "report": print, "kinds": entry.kinds}
+    kinds = tuple(dict.fromkeys((*entry.kinds, *more)))
+    options = {"verbose": 2, "report": print, "kinds": kinds}
     results = recipe.run(home, given.data_dir, **options)
     if not publishes:
         print(f"{entry.name}: trained; publish {home} where TensorFlow is")

@@ -15,6 +15,7 @@ from kdzoo import recipes
 from kdzoo.recipes import Comparison, Compression, CompressionComparison, Student, cards, zoo
 from kdzoo.recipes.publishing import is_published, publish
 from kdzoo.recipes.restoring import Committed
+from kdzoo.recipes.results import fingerprint
 from kdzoo.recipes.source import Entry
 from kdzoo.zoo.manifest import read_manifest
 
@@ -210,6 +211,26 @@ def test_the_run_of_another_recipe_is_not_published(runs, tmp_path, monkeypatch)
 
 @pytest.mark.large
 @pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning")
+@pytest.mark.parametrize(
+    ("changed", "kind"), [("small-1", "int8"), ("small-1", "half"), ("teacher-0", "half")]
+)
+def test_what_a_compressed_model_was_made_from_is_not_exchanged(changed, kind, runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "runs")
+    base, home = tmp_path / "runs" / "small", tmp_path / "runs" / "compressed" / f"{kind}-1"
+    row = {"settings": COMPRESSED.stage_settings(kind, 1)}
+    for field, source in (("start_weights", "small-1"), ("teacher_weights", "teacher-0")):
+        row[field] = json.loads((base / source / "result.json").read_text())["weights"]
+        if kind == "int8":  # It is not taught.
+            break
+    home.mkdir(parents=True)
+    (home / "result.json").write_text(json.dumps(row))
+    assert COMPRESSED.finished_row(kind, 1, home)["start_weights"] == row["start_weights"]
+    other = base / changed / "result.json"
+    other.write_text(json.dumps({**json.loads(other.read_text()), "weights": "another"}))
+    with pytest.raises(ValueError, match=f"{changed} to hold the model that {home} was made from"):
+        COMPRESSED.finished_row(kind, 1, home)
+
+
 def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, capsys):
     COMPRESSED.run(runs / "compressed", verbose=0)
     x, y = data.test.arrays()
@@ -365,12 +386,27 @@ def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeyp
     make("runs", "--only", "mlp_2x128")
     assert (tmp_path / "zoo" / file).is_file()
 
-    # A teacher that was trained again is published, and what is said of its students, too.
+    # Anew, nothing is dropped that there were results of.
+    assert "restored" not in make("fourth", "--only", "mlp_2x128", "--anew")
+    again = json.loads((tmp_path / "small.json").read_text())
+    assert [row["kind"] for row in again["rows"]] == [row["kind"] for row in both["rows"]]
+
+    # A teacher that was trained again is not published beside students that it did not teach.
     home = tmp_path / "third" / "small" / "teacher-0"
     teacher.set_weights([weight + 0.01 for weight in teacher.get_weights()])
     teacher.save(home / "model.keras")
     result = json.loads((home / "result.json").read_text())
-    (home / "result.json").write_text(json.dumps({**result, "seconds": 1e6}))
+    assert result["weights"] == fingerprint(copy)
+    changed = {"seconds": 1e6, "weights": fingerprint(teacher)}
+    (home / "result.json").write_text(json.dumps({**result, **changed}))
+    (tmp_path / "small.json").unlink()
+    with pytest.raises(ValueError, match=r"that .*small-0 was made from. Received: another model"):
+        make("third")
+    home.rename(tmp_path / "away")
+    with pytest.raises(ValueError, match=r"that .*small-0 was made from. Received: nothing there"):
+        make("third")
+    (tmp_path / "away").rename(home)
+    shutil.rmtree(home.with_name("small-0"))
     assert ": published" not in make("third")
     rows = read_manifest(tmp_path / "zoo")
     another = rows[TEACHER.name].files["weights"].file

@@ -146,6 +146,14 @@ def test_compressed_students_are_measured_as_files(tmp_path):
     assert rows["half"]["sparsity"] == pytest.approx(0.5, abs=0.005)
     assert rows["int8"]["bytes"] < 0.5 * rows["float32"]["bytes"]
 
+    # Each says what it was made from, that is, whose run it may stand beside.
+    made = {
+        name: json.loads((tmp_path / "small" / f"{name}-0" / "result.json").read_text())["weights"]
+        for name in ("distilled", "teacher")
+    }
+    assert {row["start_weights"] for row in rows.values()} == {made["distilled"]}
+    assert rows["half"]["teacher_weights"] == made["teacher"] != made["distilled"]
+
     # Of the recipe that it started from it trained what it needs, and that serves the recipe.
     small = tmp_path / "small"
     assert sorted(path.name for path in small.iterdir()) == ["distilled-0", "teacher-0"]

@@ -55,6 +55,28 @@ def test_a_row_says_what_its_recipe_measured(name):
             assert row.training["seeds"] == [each["seed"] for each in rows]
             assert row.training["seconds"] == [each["seconds"] for each in rows]
     results = measured(entry.recipe)
+    training = row.training
+    assert (row.architecture, row.arguments) == recipe.built_from(entry.kind)
+    assert (training["recipe"], training["kind"]) == (entry.recipe, entry.kind)
+    assert training["command"] == f"kdzoo train {entry.recipe}"
+    assert training["data_version"] == results["data_version"]
+    base = recipe.comparison if is_compressed else recipe
+    assert training["alone_epochs"] == (entry.alone and base.all_epochs_of(entry.alone))
+    shipped = row.measured["accuracy"]["shipped_seed"]
+    [made] = [
+        each for each in results["rows"] if (each["kind"], each["seed"]) == (entry.kind, shipped)
+    ]
+    assert training["versions"] == made.get("versions", results["versions"])
+    if is_compressed:
+        compression = recipe.kinds[entry.kind]
+        more = compression.epochs * len(compression.steps)
+        assert training["epochs"] == base.all_epochs_of(recipe.start) + more
+        is_taught = compression.taught
+    else:
+        assert training["epochs"] == len(made["history"]["loss"])
+        is_taught = entry.kind != "teacher" and bool(recipe.kinds[entry.kind].losses)
+    assert training["teacher"] == (recipe.teacher if is_taught else None)
+    assert "teacher_weights" in training
     assert row.training["examples"] == results["examples"]["train"]
     assert row.training["held_out"] == results["examples"].get("validation", 0)
     if row.role == "student" and not is_compressed:
