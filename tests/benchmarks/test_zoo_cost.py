@@ -10,6 +10,7 @@ import pytest
 
 import kdzoo
 from kdzoo.recipes import RECIPES
+from kdzoo.zoo.manifest import read_manifest
 
 HERE = pathlib.Path(__file__).parent
 README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
@@ -91,6 +92,8 @@ def test_the_zoo_learns_by_what_did_best():
 def test_the_readme_says_how_long_loading_takes():
     found = results("load_time")["models"]
     assert set(found) <= set(kdzoo.list_pretrained())
+    rows = read_manifest()
+    assert {rows[name].family for name in found} == {row.family for row in rows.values()}
     ratios = [each["ratio"] for each in found.values()]
     assert max(ratios) <= 1.2
     said = re.search(r"Loading takes ([\d.]+) to ([\d.]+)\s+of\s+the\s+time", README)
