@@ -157,7 +157,7 @@ class Comparison:
 
         Raises:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
-                run with other settings. Nothing is trained then.
+                run with other settings or a student of another teacher. Nothing is trained then.
         """
         directory = pathlib.Path(directory)
         kinds = check_kinds("kind of student", kinds, self.kinds)
