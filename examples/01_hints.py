@@ -1,6 +1,6 @@
 """FitNets' hints: a small student first learns the middle of its teacher, then its answers.
 
-python examples/01_hints.py            Fashion-MNIST, some minutes
+python examples/01_hints.py            Fashion-MNIST, tens of minutes
 python examples/01_hints.py --smoke    scikit-learn's digits, seconds
 """
 

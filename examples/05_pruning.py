@@ -1,6 +1,6 @@
 """Pruning inside a Distiller: nine in ten of the weights that TF-MOT prunes become zero, taught.
 
-python examples/05_pruning.py            Fashion-MNIST, some minutes
+python examples/05_pruning.py            Fashion-MNIST, tens of minutes
 python examples/05_pruning.py --smoke    scikit-learn's digits, seconds
 """
 

@@ -1,6 +1,6 @@
 """Quantization-aware training inside a Distiller, to an int8 file: nothing left to calibrate.
 
-python examples/06_quantization.py            Fashion-MNIST, some minutes
+python examples/06_quantization.py            Fashion-MNIST, tens of minutes
 python examples/06_quantization.py --smoke    scikit-learn's digits, seconds
 """
 

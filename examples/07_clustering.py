@@ -1,6 +1,6 @@
 """Clustering: kernels of sixteen different weights, which gzip makes small.
 
-python examples/07_clustering.py            Fashion-MNIST, some minutes
+python examples/07_clustering.py            Fashion-MNIST, tens of minutes
 python examples/07_clustering.py --smoke    scikit-learn's digits, seconds
 """
 

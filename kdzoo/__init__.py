@@ -31,6 +31,7 @@ _ROOMS = (
     "export",
     "losses",
     "models",
+    "recipes",
     "schemes",
     "zoo",
 )

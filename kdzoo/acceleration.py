@@ -25,8 +25,8 @@ def accelerate(model):
     Two things, on the TensorFlow backend: `fuse_batch_normalization`, and where no GPU is there and
     the model computes in bfloat16, strided `DepthwiseConv2D` layers compute the gradient of their
     inputs in float32 (`tests/benchmarks/depthwise_forms.py` measures what that saves). `Distiller`
-    does both for its own passes; call this yourself for a model that you train alone, before `fit`
-    or before `compile`.
+    does both for its own passes; call this yourself for a model that you train alone, before its
+    first `fit`. After one call `compile` again: what Keras has traced stays as it was.
 
     Args:
         model: A `keras.Model` or layer; nested layers are found.

@@ -139,6 +139,9 @@ def linear(start, end, epochs):
     Returns:
         A function from the epoch, counted from 0, to the value.
 
+    Raises:
+        ValueError: If `epochs` is no positive integer.
+
     Example:
 
     >>> [linear(4.0, 1.0, epochs=4)(epoch) for epoch in (0, 1, 2, 3, 9)]

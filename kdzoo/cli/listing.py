@@ -99,7 +99,7 @@ def _data():
     for name, augmentation in DEFAULTS.items():
         source = "scikit-learn, no download" if name == "digits" else "tensorflow-datasets"
         table.add_row(name, source, _in_words(augmentation))
-    table.add_row("any other image classification set", "tensorflow-datasets", "none")
+    table.add_row("others, images all of one size", "tensorflow-datasets", "none")
     table.add_row("a directory", "`kdzoo data export`", "as its data set")
     return table
 

@@ -71,6 +71,9 @@ class Split:
 
         Args:
             indices: Positions in this split, integers (k,).
+
+        Raises:
+            ValueError: If there is none.
         """
         indices = np.arange(len(self))[indices]
         if not indices.size:
@@ -115,8 +118,9 @@ class Split:
                 to the images as they are: leave them out where images are augmented.
 
         Returns:
-            (images, labels) batch by batch, float32 in [0, 1] and int32: a `tf.data.Dataset` on the
-            TensorFlow backend, a `keras.utils.PyDataset` of NumPy arrays on others.
+            (images, labels) batch by batch, float32 (batch, height, width, channels) in [0, 1] and
+            int32 (batch,): a `tf.data.Dataset` on the TensorFlow backend, a
+            `keras.utils.PyDataset` of NumPy arrays on others.
 
         Raises:
             ValueError: An argument is not as described.

@@ -167,6 +167,14 @@ class RecordedSplit:
             indices: Whether each example's position comes along, under `"index"`.
             layers: Paths of the recorded layers that come with the logits, a list or one path; all
                 when None.
+
+        Returns:
+            As `Split.batches`: images float32 (batch, height, width, channels), labels int32
+            (batch,), and as answers the logits, (batch, classes) in the type of the record, or
+            `{"logits": logits, "<layer>": features}` where layers come with them.
+
+        Raises:
+            ValueError: If a layer was not recorded, or as in `Split.batches`.
         """
         layers = [layers] if isinstance(layers, str) else layers
         return self.split.batches(

@@ -41,7 +41,8 @@ def load(name, data_dir=None, validation=None):
         ImportError: It must be read by tfds, and TensorFlow is not installed.
         FileNotFoundError: It is not prepared and cannot be downloaded, or a file of an export is
             missing.
-        ValueError: There is no such data set, it is no image classification set, or it is damaged.
+        ValueError: There is no such data set, it is no image classification set, its images are of
+            several sizes, it has neither a test nor a validation split, or it is damaged.
 
     Example:
 

@@ -44,8 +44,8 @@ class Comparison:
         learning_rate: Initial learning rate of the students.
         optimizer: Of the students: `"adamw"`, or `"sgd"`: Nesterov momentum of 0.9, the learning
             rate rising from zero over the first tenth of the steps.
-        weight_decay: Decoupled weight decay of all. In SGD with momentum m, the decay that is added
-            to gradients is 1 - m times this one.
+        weight_decay: Decoupled weight decay of all. With SGD of momentum m it stands for a decay of
+            1 - m times this one in the gradients, as papers give it: 0.005 for their 5e-4.
         teacher_optimizer: That of the teacher.
         teacher_weight_decay: That of the teacher, where it is another one.
         teacher_augmentation: Arguments of a `kdzoo.data.Augmentation` for the teacher's images; the

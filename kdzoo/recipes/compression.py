@@ -43,7 +43,7 @@ class Compression:
     sparse: bool = False
 
     def check(self):
-        """Raises `ValueError` unless all settings are in range and something is done."""
+        """Raises `ValueError` unless all settings are in range; one that does nothing is."""
         from kdzoo import checks
         from kdzoo.export.convert import check_sparse
         from kdzoo.utils import positive_integer, unknown_name

@@ -55,6 +55,7 @@ def card(name, directory=None):
         Markdown, a string.
 
     Raises:
+        FileNotFoundError: If the directory has no manifest.
         ValueError: If there is no such model; the nearest is suggested.
     """
     return write_card(find(name, directory))

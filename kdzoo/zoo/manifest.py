@@ -163,6 +163,7 @@ def list_pretrained(dataset=None, family=None, directory=None):
         A list of names such as `"mlp_2x800/mnist"`.
 
     Raises:
+        FileNotFoundError: If the directory has no manifest.
         ValueError: If there is nothing of that data set or family; the nearest is suggested.
     """
     rows = read_manifest(directory).values()

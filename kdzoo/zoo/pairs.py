@@ -18,7 +18,7 @@ class Pair:
         name: `"<data set>_<student>"`.
         teacher: A name that `kdzoo.load` knows, or `"keras.applications.<Name>"`.
         student: A name that `kdzoo.create` knows.
-        dataset: Name of the data set, as `kdzoo.data.load` and tensorflow-datasets know it.
+        dataset: Name of the data set, as tensorflow-datasets knows it.
         classes: Number of classes.
         input_shape: (height, width, channels) of the student's images.
         losses: The distillation losses, each as (name of a class in `kdzoo.losses`, its arguments,
@@ -90,8 +90,8 @@ class Pair:
             **arguments: Further arguments of `kdzoo.Distiller`.
 
         Raises:
-            ValueError: If it is not said which preprocessing another teacher needs, or as in
-                `kdzoo.Distiller`.
+            ValueError: If kdzoo does not ship the teacher yet and none is given, it is not said
+                which preprocessing another teacher needs, or as in `kdzoo.Distiller`.
 
         Example:
 

@@ -44,6 +44,7 @@ def measure(name, rounds):
 def main(arguments=None):
     """Prints a line for each model, and writes all as JSON if asked to."""
     import kdzoo
+    from kdzoo.evaluation.latency import machine_name
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="pretrained models; all by default")
@@ -57,7 +58,8 @@ def main(arguments=None):
         results[name] = measure(name, 1 if given.smoke else given.rounds)
         print(f"{name}: load / create {results[name]['ratio']:.2f} (target {LIMIT})", flush=True)
     if given.json:
-        given.json.write_text(json.dumps({"limit": LIMIT, "models": results}, indent=1) + "\n")
+        content = {"limit": LIMIT, "machine": machine_name(), "models": results}
+        given.json.write_text(json.dumps(content, indent=1) + "\n")
     return results
 
 
