@@ -22,7 +22,7 @@ def measured(recipe):
 
 
 # What the zoo set out to reach on the test images.
-TARGETS = {"wide_resnet_16_4/cifar10": 0.94}
+TARGETS = {"wide_resnet_16_4/cifar10": 0.94, "separable_025/cifar10": 0.88}
 
 
 @pytest.mark.parametrize("name", TARGETS)
