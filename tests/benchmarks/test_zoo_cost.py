@@ -87,6 +87,8 @@ def test_the_zoo_learns_by_what_did_best():
             if all(getattr(recipe, name) == value for name, value in settings.items())
         ]
         assert accuracies[ours] >= max(accuracies.values()) - 1e-3, network
+        cells = (f"{100 * each:.2f}" if each else "diverged" for each in accuracies.values())
+        assert f"| {network} | {' | '.join(cells)} |" in README
 
 
 def test_the_readme_says_how_long_loading_takes():
