@@ -92,10 +92,18 @@ def is_alike(probe, other):
     return bool(np.abs(probe - other).max(initial=0) <= 0.02 * np.abs(probe).max(initial=0))
 
 
-def fingerprint_of_model(model):
-    """Returns the SHA-256 of a model's weights in their order."""
+def fingerprint_of_model(model, dtype=None):
+    """Returns the SHA-256 of a model's weights in their order.
+
+    Args:
+        model: The `keras.Model`.
+        dtype: What its floating-point weights are rounded to first; None for as they are.
+    """
     found = hashlib.sha256()
     for weight in model.get_weights():
+        if dtype is not None and weight.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                weight = weight.astype(dtype)
         found.update(repr((weight.shape, str(weight.dtype))).encode())
         found.update(np.ascontiguousarray(weight).tobytes())
     return found.hexdigest()

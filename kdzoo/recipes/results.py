@@ -2,15 +2,12 @@
 
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
 import json
 import pathlib
 import re
 import statistics
 import subprocess
-
-import numpy as np
 
 from kdzoo.utils import atomic_path
 
@@ -191,13 +188,9 @@ def fingerprint(model):
     Args:
         model: A `keras.Model`.
     """
-    found = hashlib.sha256()
-    for weight in model.get_weights():
-        with np.errstate(over="ignore"):
-            halved = weight.astype("float16") if weight.dtype.kind == "f" else weight
-        found.update(repr((halved.shape, str(halved.dtype))).encode())
-        found.update(np.ascontiguousarray(halved).tobytes())
-    return found.hexdigest()
+    from kdzoo.data.asking import fingerprint_of_model
+
+    return fingerprint_of_model(model, "float16")
 
 
 def check_made_from(row, field, home, source):
@@ -212,14 +205,15 @@ def check_made_from(row, field, home, source):
     wanted = row and row.get(field)
     if not wanted:
         return
-    path = source / "result.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
-    if found.get("weights", wanted if path.exists() else None) != wanted:
-        what = "another model" if path.exists() else "nothing"
-        raise ValueError(
-            f"Expected {source} to hold the model that {home} was made from. Received: {what} "
-            f"there; put it back, or delete {home.name}, which is then trained again."
-        )
+    path, what = source / "result.json", "nothing"
+    if path.exists():
+        what = "another model"
+        if json.loads(path.read_text()).get("weights", wanted) == wanted:
+            return
+    raise ValueError(
+        f"Expected {source} to hold the model that {home} was made from. Received: {what} there; "
+        f"put it back, or delete {home.name}, which is then trained again."
+    )
 
 
 def directory_name(kind, seed):
