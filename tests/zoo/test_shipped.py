@@ -30,6 +30,12 @@ def test_a_target_is_reached(name):
     assert ROWS[name].measured["accuracy"]["shipped"] >= TARGETS[name]
 
 
+@pytest.mark.parametrize("name", [name for name in ROWS if name.endswith("/int8")])
+def test_an_int8_file_loses_at_most_three_tenths_of_a_point(name):
+    measured = ROWS[name].measured
+    assert measured["tflite_accuracy"] >= measured["float"] - 0.003
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_says_what_its_recipe_measured(name):
     row, entry = ROWS[name], ENTRIES[name]
