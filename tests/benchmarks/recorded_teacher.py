@@ -77,6 +77,8 @@ def measure(rounds, examples):
 
 def main(arguments=None):
     """Prints the ratio, and writes it as JSON if asked to."""
+    from kdzoo.evaluation.latency import machine_name
+
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--json", type=pathlib.Path)
@@ -89,7 +91,8 @@ def main(arguments=None):
         f"{first:.3f} and {third:.3f}"
     )
     if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
+        content = {"machine": machine_name(), **result}
+        given.json.write_text(json.dumps(content, indent=1) + "\n")
     return result
 
 
