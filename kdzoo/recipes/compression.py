@@ -81,7 +81,8 @@ class Compression:
         if self.prune == TWO_OF_FOUR:
             parts.append(f"two of four weights zero, trained again{by}")
         elif self.prune is not None:
-            parts.append(f"{self.prune:.0%} of the weights in kernels zero, trained again{by}")
+            zeros = f"{self.prune:.0%} of the weights in pruned kernels zero"
+            parts.append(f"{zeros}, trained again{by}")
         if self.cluster is not None:
             parts.append(f"{self.cluster} values in each kernel, trained again{by}")
         if self.quantize == "qat":

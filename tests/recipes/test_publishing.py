@@ -260,7 +260,7 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
         assert training["epochs"] == SMALL.epochs + (2 if taught else 1)
         assert f"| accuracy of the shipped `.tflite` file | {100 * accuracy:.2f} %" in card
         assert f"| bytes, weights | {row.files['weights'].bytes:,} |" in card
-        form = "50% of the weights in kernels zero, trained again by its teacher"
+        form = "50% of the weights in pruned kernels zero, trained again by its teacher"
         assert (form if taught else "int8, trained aware of it") in card
     kernel = model.get_layer("stage1").get_weights()[0]
     assert (kernel == 0).mean() == pytest.approx(0.5, abs=0.01)

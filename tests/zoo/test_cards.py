@@ -49,7 +49,7 @@ def test_the_card_of_a_compressed_model_says_what_each_figure_is_of(zoo):
     compressed = dataclasses.replace(
         row,
         files={**row.files, "tflite": File("file.tflite", "0" * 64, 77)},
-        training={**row.training, "form": "80% of the weights in kernels zero"},
+        training={**row.training, "form": "80% of the weights in pruned kernels zero"},
         measured={**row.measured, **file, "bytes": {"weights": 99, ".tflite": 77}},
     )
     lines = write_card(compressed).splitlines()
@@ -66,7 +66,7 @@ def test_the_card_of_a_compressed_model_says_what_each_figure_is_of(zoo):
         'path = kdzoo.zoo.tflite("mlp_2x64/mnist")',
     ):
         assert line in lines
-    assert "A student on MNIST, 80% of the weights in kernels zero." in lines[2]
+    assert "A student on MNIST, 80% of the weights in pruned kernels zero." in lines[2]
     assert not any("do not ship" in line for line in lines)
     one_zero = {**compressed.measured, "sparsity": 0.001}
     assert "zeros among" not in write_card(dataclasses.replace(compressed, measured=one_zero))
