@@ -106,7 +106,7 @@ def batch_norm(epsilon=1e-5, name=None):
 def logits(classes, max_norm=None):
     """The last layer of every family: one float32 logit for each class, in any dtype policy."""
     bound = _norm_bound(max_norm, rank=2)
-    return layers.Dense(classes, kernel_constraint=bound, dtype="float32", name="logits")
+    return layers.Dense(int(classes), kernel_constraint=bound, dtype="float32", name="logits")
 
 
 def maxout(

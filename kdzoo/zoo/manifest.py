@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import functools
-import importlib.resources
 import json
 import pathlib
 
@@ -23,7 +22,6 @@ _SPREAD = {"mean": float, "std": float, "by_seed": dict}
 _ACCURACY = {**_SPREAD, "shipped": float}
 _COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
 _TIME = {"median": float, "q1": float, "q3": float, "machine": str}
-_PACKAGE = "kdzoo.zoo_weights"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +79,9 @@ class Pretrained:
 
 def weights_directory():
     """Returns the directory of the weights that come with kdzoo, a `pathlib.Path`."""
-    try:
-        return pathlib.Path(str(importlib.resources.files(_PACKAGE)))
-    except ModuleNotFoundError:  # A checkout that is on the path without being installed.
-        return pathlib.Path(__file__).parents[2] / "zoo_weights"
+    package = pathlib.Path(__file__).parents[1]
+    installed = package / "zoo_weights"
+    return installed if installed.is_dir() else package.parent / "zoo_weights"  # Of a checkout.
 
 
 def read_manifest(directory=None):
@@ -171,7 +168,7 @@ def list_pretrained(dataset=None, family=None, directory=None):
         if wanted is None:
             continue
         known = {getattr(row, field) for row in rows}
-        if wanted not in known:
+        if not isinstance(wanted, str) or wanted not in known:
             raise unknown_name(f"{kind} with pretrained models", wanted, known)
     return [
         row.name

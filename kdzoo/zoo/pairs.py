@@ -1,5 +1,6 @@
 """Ready-made pairs: which student learns what from which teacher, and a Distiller in one line."""
 
+import copy
 import dataclasses
 
 from kdzoo.utils import unknown_name
@@ -176,7 +177,7 @@ def pair(name):
     """
     if not isinstance(name, str) or name not in _PAIRS:
         raise unknown_name("pair", name, _PAIRS)
-    return _PAIRS[name]
+    return copy.deepcopy(_PAIRS[name])  # It holds dictionaries, which may be changed.
 
 
 def list_pairs(dataset=None):
@@ -192,7 +193,7 @@ def list_pairs(dataset=None):
         ValueError: If there is no pair for the data set; the nearest is suggested.
     """
     known = {each.dataset for each in _PAIRS.values()}
-    if dataset is not None and dataset not in known:
+    if dataset is not None and (not isinstance(dataset, str) or dataset not in known):
         raise unknown_name("data set with pairs", dataset, known)
     return [name for name, each in _PAIRS.items() if dataset in (None, each.dataset)]
 

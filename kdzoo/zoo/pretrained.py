@@ -1,5 +1,6 @@
 """Pretrained models by name: checked by hash, then given to an architecture built from code."""
 
+import contextlib
 import pathlib
 
 from kdzoo.utils import first_line
@@ -19,8 +20,10 @@ def load(name, classes=None, directory=None):
 
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
-        to float32 logits (batch, classes). All layers are trainable; for a fresh head on frozen
-        features set `layer.trainable = False` for all but the layer `"logits"`.
+        to float32 logits (batch, classes), also where the name stands for an int8 file: that one
+        is at `kdzoo.zoo.tflite(name)`, this is what it was made of. All layers are trainable; for a
+        fresh head on frozen features set `layer.trainable = False` for all but the layer
+        `"logits"`.
 
     Raises:
         FileNotFoundError: If the file of the weights is missing.
@@ -39,13 +42,27 @@ def load(name, classes=None, directory=None):
     head = row.classes if classes is None else classes
     fresh = () if classes is None else ("logits",)
     checked = content(row, "weights", directory)
-    import keras
-
-    with keras.StatelessScope() as scope:  # Variables get their first values when it ends.
+    with _deferring() as scope:
         model = _create(row, head)
         weights.load_weights(model, checked, f"{name!r}", fresh)
         _start_from_assigned(model, scope)
     return model
+
+
+@contextlib.contextmanager
+def _deferring():
+    """A scope at whose end variables get their first values; none keep waiting if it fails."""
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = "uninitialized_variables"  # Where Keras keeps them; it would try again for ever.
+    before = list(global_state.get_global_attribute(waiting) or ())
+    try:
+        with keras.StatelessScope() as scope:
+            yield scope
+    except BaseException:
+        global_state.set_global_attribute(waiting, before)
+        raise
 
 
 def _start_from_assigned(model, scope):

@@ -67,7 +67,7 @@ def register(name, builder, arguments=None, description="", paper=""):
         The new `Architecture`.
 
     Raises:
-        ValueError: If the name is taken, or the builder is neither.
+        ValueError: If the name is taken or no string, or the builder is neither.
 
     Example:
 
@@ -76,6 +76,8 @@ def register(name, builder, arguments=None, description="", paper=""):
     kdzoo.create("tiny_050", classes=7)
     ```
     """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"Expected name to be a string. Received: name={name!r}")
     if name in _ARCHITECTURES:
         raise ValueError(
             f"Expected a new name, as registering never replaces a model. Received: name={name!r}"
@@ -109,7 +111,7 @@ def list_models(family=None):
     ['separable_025', 'separable_050', 'separable_075', 'separable_100']
     """
     families = {each.family for each in _ARCHITECTURES.values()}
-    if family is not None and family not in families:
+    if family is not None and (not isinstance(family, str) or family not in families):
         raise unknown_name("family", family, families)
     return [
         name for name, each in _ARCHITECTURES.items() if family is None or each.family == family

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from kdzoo.utils import atomic_path, finalize_states
+from kdzoo.utils import atomic_path, finalize_states, unknown_name
 
 _SHOWN = 3  # Names that an error lists.
 
@@ -84,7 +84,9 @@ def read_checked(path, sha256, size):
     path = pathlib.Path(path)
     home = path.parent
     if not path.is_file():
-        raise FileNotFoundError(f"Expected the file {path.name!r} in {home}. Received: none there.")
+        raise FileNotFoundError(
+            f"Expected the file {path.name!r} in {home}. Received: none there; fetch it again."
+        )
     check_within(path, home)
     found = os.path.getsize(path)
     if found != size:
@@ -109,12 +111,13 @@ def load_weights(model, content, name=None, left_out=()):
         model: The built `keras.Model`.
         content: The file: its path or its bytes.
         name: What errors call the file; its path, or "weights", when None.
-        left_out: Layers, by name, that keep what they have, as a fresh head does.
+        left_out: Layers, by name, that keep what they have, as a fresh head does; a list, or one
+            name.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no safetensors file, a weight is missing, left over, not a number, or
-            of another shape or kind.
+        ValueError: If it is no safetensors file, a layer that is left out is not there, or a weight
+            is missing, left over, not a number, or of another shape or kind.
     """
     import keras
 
@@ -122,10 +125,14 @@ def load_weights(model, content, name=None, left_out=()):
         name = str(content) if name is None else name
         content = pathlib.Path(content).read_bytes()
     content, name = bytes(content), "weights" if name is None else name
+    variables = named_weights(model)
+    left_out = (left_out,) if isinstance(left_out, str) else tuple(left_out or ())
+    layers = {key.split("/")[0] for key in variables}
+    for layer in left_out:
+        if layer not in layers:
+            raise unknown_name("layer with weights", layer, layers)
     variables = {
-        key: variable
-        for key, variable in named_weights(model).items()
-        if key.split("/")[0] not in left_out
+        key: variable for key, variable in variables.items() if key.split("/")[0] not in left_out
     }
     tensors = {
         key: tensor

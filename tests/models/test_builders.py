@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 from kdzoo.models import (
@@ -93,6 +94,11 @@ def test_bad_arguments_of_every_family(build, arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         build(**arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_classes_may_be_an_integer_of_numpy(build):
+    assert build(classes=np.arange(7).max() + 1).output_shape == (None, 7)
 
 
 @pytest.mark.parametrize("build", [each for each in BUILDERS if each is not resnet])

@@ -110,6 +110,27 @@ def test_students_fit_their_images(name):
     assert student.output_shape == (None, found.classes)
 
 
+def test_pairs_are_not_shared():
+    found = kdzoo.pair("mnist_separable_025")
+    found.losses[0][1]["temperature"] = 99
+    found.arguments["halvings"] = 9
+    again = kdzoo.pair("mnist_separable_025")
+    assert again.losses[0][1]["temperature"] == 4.0
+    assert again.arguments == {"halvings": 1}
+
+
+@pytest.mark.parametrize("wrong", [["cifar10"], 3])
+def test_filters_that_are_no_names(wrong):
+    for ask in (
+        kdzoo.list_pairs,
+        kdzoo.list_models,
+        kdzoo.list_pretrained,
+        lambda family: kdzoo.list_pretrained(family=family),
+    ):
+        with pytest.raises(ValueError, match=r"Unknown (data set|family)"):
+            ask(wrong)
+
+
 def test_a_misspelt_pair():
     with pytest.raises(ValueError, match="Did you mean 'mnist_mlp_2x800'"):
         kdzoo.pair("mnist_mlp_2x80")

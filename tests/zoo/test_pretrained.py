@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import json
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -98,6 +99,39 @@ def test_a_fresh_head_sits_on_the_pretrained_features(model, zoo, images):
 def test_a_wrong_number_of_classes(classes, zoo):
     with pytest.raises(ValueError, match="classes"):
         kdzoo.load(NAME, classes=classes, directory=zoo)
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_load_that_fails_leaves_nothing_behind(error, model, zoo, images, monkeypatch):
+    """Its variables begin when its scope ends; one that cannot must not be tried again."""
+
+    def failing(self, shape, dtype=None):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.initializers.GlorotUniform, "__call__", failing)
+        with pytest.raises(error):
+            kdzoo.load(NAME, classes=7, directory=zoo)
+    again = kdzoo.load(NAME, directory=zoo)
+    np.testing.assert_array_equal(predict(again, images), predict(model, images))
+    fresh = kdzoo.create("mlp_2x64", 3, SHAPE)
+    fresh.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fresh.fit(images, np.zeros(len(images)), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"), [("logit", "mean 'logits'"), (["log", "logits"], "mean 'logits'")]
+)
+def test_layers_that_are_left_out_are_there(left_out, message, model, tmp_path):
+    kdzoo.zoo.save_weights(model, tmp_path / "w.safetensors")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=message):
+        kdzoo.zoo.load_weights(model, tmp_path / "w.safetensors", left_out=left_out)
+    other = kdzoo.create("mlp_2x64", 3, SHAPE)
+    head = other.get_layer("logits").get_weights()
+    kdzoo.zoo.load_weights(other, tmp_path / "w.safetensors", left_out="logits")
+    np.testing.assert_array_equal(other.get_layer("logits").get_weights()[0], head[0])
+    np.testing.assert_array_equal(other.get_weights()[0], before[0])
 
 
 def test_half_precision_is_cast_back(model, tmp_path, images):
@@ -362,6 +396,12 @@ def test_what_was_read_is_not_shared(zoo):
     assert list(read_manifest(zoo)) == [NAME]
     with pytest.raises(ValueError, match="Unknown pretrained model"):
         kdzoo.load(["a"], directory=zoo)
+
+
+def test_the_weights_are_those_beside_the_code():
+    """Not those of another checkout that is installed."""
+    package = pathlib.Path(kdzoo.__file__).parent
+    assert weights_directory() in (package / "zoo_weights", package.parent / "zoo_weights")
 
 
 def test_no_manifest(tmp_path):

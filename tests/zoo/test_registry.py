@@ -122,6 +122,12 @@ def test_register_never_overwrites(own_registry):
     assert zoo.architecture("separable_050").family == "separable"
 
 
+@pytest.mark.parametrize("name", [3, None, ""])
+def test_register_refuses_other_names(own_registry, name):
+    with pytest.raises(ValueError, match="Expected name to be a string"):
+        zoo.register(name, tiny)
+
+
 @pytest.mark.parametrize("builder", [None, "kdzoo.models.mlp", ":mlp", "kdzoo.models.mlp:", 3])
 def test_register_refuses_other_builders(own_registry, builder):
     with pytest.raises(ValueError, match="Expected builder to be a function or its path"):
