@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import sys
+import textwrap
 
 from kdzoo.utils import atomic_path, first_line
 from kdzoo.zoo import weights
@@ -17,7 +18,7 @@ _WEIGHTS = re.compile(r"model-[0-9a-f]{8}\.safetensors")
 _PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
 _KERAS = (*(f"keras.{each}" for each in _PARTS), "keras.src.models.", "keras.src.ops.")
 _FROM_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
-_VALUES = {"__keras_tensor__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
+_VALUES = {"__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
 # Layers of Keras that run, open or fetch something.
 _REFUSED = {
     "Lambda": "runs code",
@@ -45,7 +46,8 @@ def save_pretrained(model, directory, card="", dtype="float32"):
             whoever loads it registers too.
         directory: Where it goes; made if missing. The model of an earlier save is replaced whole
             or, if this one fails, not at all; then its card is.
-        card: Text for the card, in Markdown; a table of what the model is when empty.
+        card: Text for the card, in Markdown. When empty, a table of what the model is, except
+            where somebody has edited the card of an earlier save: that one stays.
         dtype: `"float32"`, or `"float16"` for half the bytes, as in `kdzoo.zoo.save_weights`.
 
     Raises:
@@ -65,8 +67,9 @@ def save_pretrained(model, directory, card="", dtype="float32"):
 
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
-            "Expected a functional keras.Model, or a sequential one that is built. Received: "
-            f"{getattr(model, 'name', model)!r}, a {type(model).__name__}"
+            "Expected a functional keras.Model, or a sequential one that is built, of a Distiller "
+            f"its `.student`. Received: {getattr(model, 'name', model)!r}, a "
+            f"{type(model).__name__}"
         )
     if not isinstance(card, str):
         raise ValueError(f"Expected card to be a string. Received: card={card!r}")
@@ -82,8 +85,9 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     _check_layers(config)
     _check_names(model, config)
     home = pathlib.Path(directory)
+    before = _saved_before(home)
     for file in (_CARD, _CONFIG):
-        if (home / file).exists() and not _is_ours(home / _CONFIG):
+        if (home / file).exists() and not before:
             raise ValueError(
                 f"Expected a directory of its own for the model. Received: {home}, whose {file} "
                 "would be replaced."
@@ -91,31 +95,48 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     content = weights.to_bytes(model, dtype)
     sha256 = weights.digest(content)
     name = f"model-{sha256[:8]}.safetensors"
+    text = (card or _default_card(model, len(content), dtype)).encode()
+    written_before = before.get("cards", [])
     described = {
         "format": "kdzoo",
         "version": VERSION,
         "weights": {"file": name, "sha256": sha256, "bytes": len(content), "dtype": dtype},
         "model": config,
+        "cards": [weights.digest(text), *written_before[:1]],  # A save may be broken off.
     }
+    if not card and _is_edited(home / _CARD, written_before):
+        text = (home / _CARD).read_bytes()
     # The configuration, which names the weights, after them: until then the old model is whole.
-    for file, text in (
+    for file, written in (
         (name, content),
         (_CONFIG, (json.dumps(described, indent=1) + "\n").encode()),
-        (_CARD, (card or _default_card(model, len(content), dtype)).encode()),
+        (_CARD, text),
     ):
         with atomic_path(home / file) as path:
-            path.write_bytes(text)
+            path.write_bytes(written)
     for path in home.iterdir():
-        if _WEIGHTS.fullmatch(path.name) and path.name != name:
+        if _WEIGHTS.fullmatch(path.name) and path.name != name and _is_named_by_content(path):
             path.unlink()
 
 
-def _is_ours(path):
-    """Whether a file is the configuration of a model that was saved here before."""
+def _saved_before(home):
+    """The configuration that an earlier save wrote here; empty if there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["format"] == "kdzoo"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        found = json.loads((home / _CONFIG).read_text(encoding="utf-8"))
+        is_ours = found["format"] == "kdzoo" and isinstance(found.get("cards", []), list)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError):
+        return {}
+    return found if is_ours else {}
+
+
+def _is_edited(card, written):
+    """Whether a card is none of those, by their hashes, that earlier saves wrote."""
+    return bool(written) and card.is_file() and weights.digest(card.read_bytes()) not in written
+
+
+def _is_named_by_content(path):
+    """Whether a file of weights bears the hash of what it holds, as only saves here name them."""
+    return path.stem.removeprefix("model-") == weights.digest(path.read_bytes())[:8]
 
 
 def load_pretrained(directory):
@@ -141,12 +162,8 @@ def load_pretrained(directory):
     home = pathlib.Path(directory)
     content = _read_config(home)
     file = content["weights"]
-    if not _WEIGHTS.fullmatch(file["file"]):
-        raise ValueError(
-            f"Expected weights in a file such as model-01234567.safetensors. Received: "
-            f"{file['file']!r}"
-        )
-    tensors = weights.read_checked(home / file["file"], file["sha256"], file["bytes"])
+    path = home / file["file"]
+    tensors = weights.read_checked(path, file["sha256"], file["bytes"])
     try:
         config = _without_compilation(content["model"])
         _check_layers(config)
@@ -159,14 +176,34 @@ def load_pretrained(directory):
     except Exception as error:  # Keras raises whatever a damaged configuration leads to.
         raise ValueError(
             f"Expected a model in {home / _CONFIG} that this Keras can build. Received: "
-            f"{first_line(error)}"
+            f"{_reason(error)}"
         ) from error
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected a model in {home / _CONFIG}. Received: a {type(model).__name__}"
         )
-    weights.load_weights(model, tensors, str(home / file["file"]))
+    weights.load_weights(model, tensors, str(path))
     return model
+
+
+def weights_file(directory):
+    """Returns the path of the weights in a directory that `save_pretrained` wrote, not checked.
+
+    Args:
+        directory: The directory.
+
+    Raises:
+        FileNotFoundError: If there is no configuration.
+        ValueError: If it is damaged, or comes from a newer kdzoo.
+    """
+    home = pathlib.Path(directory)
+    return home / _read_config(home)["weights"]["file"]
+
+
+def _reason(error):
+    """What went wrong in the innermost part that Keras could not build, in one line."""
+    lines = str(error).rpartition("Exception encountered: ")[2].strip().splitlines()
+    return textwrap.shorten(lines[0] if lines else type(error).__name__, 200)
 
 
 def _read_config(home):
@@ -193,6 +230,11 @@ def _read_config(home):
         raise ValueError(
             f"Expected {path} to be of version {VERSION}. Received: version={version!r}, which "
             "another kdzoo wrote; update kdzoo."
+        )
+    if not _WEIGHTS.fullmatch(file["file"]):
+        raise ValueError(
+            f"Expected weights in a file such as model-01234567.safetensors. Received: "
+            f"{file['file']!r}"
         )
     return content
 
@@ -265,7 +307,13 @@ def _check_names(model, config):
     """Raises unless the model that the configuration stands for has weights of the same names."""
     import keras
 
-    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
+    try:
+        again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
+    except Exception as error:  # Keras raises whatever it stumbles over.
+        raise ValueError(
+            "Expected a model that Keras can build again from its configuration, which it cannot "
+            f"where an argument is a lambda. Received: {model.name!r}: {_reason(error)}"
+        ) from error
     ours, theirs = weights.named_weights(model), weights.named_weights(again)
     differing = ours.keys() ^ theirs.keys()
     if differing:
@@ -321,12 +369,15 @@ def _name_of(part):
 
 
 def _default_card(model, size, dtype):
-    shapes = [tuple(tensor.shape) for tensor in (model.inputs[0], model.outputs[0])]
+    inputs, outputs = (
+        ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        for tensors in (model.inputs, model.outputs)
+    )
     return (
         "---\nlibrary_name: keras\ntags:\n- kdzoo\n---\n\n"
         f"# {model.name}\n\n"
         "| | |\n|---|---|\n"
-        f"| input | {shapes[0]} |\n| output | {shapes[1]} |\n"
+        f"| input | {inputs} |\n| output | {outputs} |\n"
         f"| parameters | {model.count_params():,} |\n| weights | {size:,} bytes, {dtype} |\n\n"
         '```python\nimport kdzoo\n\nmodel = kdzoo.load_pretrained(".")\n```\n'
     )

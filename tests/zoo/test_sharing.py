@@ -196,6 +196,73 @@ def test_half_precision_and_a_card(tmp_path, images):
     np.testing.assert_array_equal(predict(again, images), predict(model, images))
 
 
+def test_a_card_that_was_edited_stays(tmp_path, monkeypatch):
+    model, other = MODELS["sequential"](), MODELS["separable"]()
+    readme = tmp_path / "README.md"
+    kdzoo.save_pretrained(model, tmp_path)
+    kdzoo.save_pretrained(other, tmp_path)
+    assert f"# {other.name}" in readme.read_text()  # Nobody had edited the first.
+    for _ in range(2):
+        readme.write_text("# Mine\n")
+        for each in (model, other, other):
+            kdzoo.save_pretrained(each, tmp_path)
+            assert readme.read_text() == "# Mine\n"
+        kdzoo.save_pretrained(model, tmp_path, card="# Theirs\n")
+        assert readme.read_text() == "# Theirs\n"
+    calls = []
+
+    def atomic(path):
+        calls.append(path)
+        if path == readme:
+            raise KeyboardInterrupt
+        return atomic_path(path)
+
+    with monkeypatch.context() as patched:  # The card of a save that was broken off is no edit.
+        patched.setattr("kdzoo.zoo.sharing.atomic_path", atomic)
+        with pytest.raises(KeyboardInterrupt):
+            kdzoo.save_pretrained(other, tmp_path)
+    assert readme.read_text() == "# Theirs\n"
+    kdzoo.save_pretrained(other, tmp_path)
+    assert f"# {other.name}" in readme.read_text()
+
+
+def test_files_of_others_stay(tmp_path):
+    foreign = tmp_path / "model-12345678.safetensors"
+    foreign.write_bytes(b"of somebody else")
+    for make in (MODELS["sequential"], MODELS["separable"]):
+        kdzoo.save_pretrained(make(), tmp_path)
+    assert foreign.read_bytes() == b"of somebody else"
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_constants_of_numpy(tmp_path, images):
+    inputs = keras.Input((12, 12, 1))
+    x = (inputs - np.array([0.5], "float32")) / np.array([0.25], "float32")
+    x = keras.layers.Rescaling(np.array(3.0, "float32"))(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    kdzoo.save_pretrained(model, tmp_path)
+    again = kdzoo.load_pretrained(tmp_path)
+    np.testing.assert_array_equal(predict(again, images), predict(model, images))
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_an_activation_that_is_a_lambda(tmp_path):
+    layers = [keras.Input((3,)), keras.layers.Dense(2, activation=lambda x: x)]
+    with pytest.raises(ValueError, match=r"where an argument is a lambda\. Received: 'plain'") as e:
+        kdzoo.save_pretrained(keras.Sequential(layers, name="plain"), tmp_path / "new")
+    assert len(str(e.value)) < 500
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_configuration_that_keras_cannot_build_says_why(tmp_path):
+    kdzoo.save_pretrained(MODELS["sequential"](), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"units": 4', '"units": "4"'))
+    with pytest.raises(ValueError, match=r"Received: .*units.*'?4'?$"):
+        kdzoo.load_pretrained(tmp_path)
+
+
 def test_compiled_models_come_back_plain(tmp_path, images):
     model = MODELS["sequential"]()
     model.compile("adam", "mse", metrics=["mae"])
