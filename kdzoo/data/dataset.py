@@ -139,6 +139,7 @@ class Split:
         for argument, value, least in (
             ("batch_size", batch_size, 1),
             ("initial_epoch", initial_epoch, 0),
+            ("seed", seed, 0),
         ):
             if not isinstance(value, int | np.integer) or value < least:
                 raise ValueError(

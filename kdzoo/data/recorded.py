@@ -47,7 +47,10 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
     check_split(data)
     directory = pathlib.Path(directory)
     if not (directory / INDEX).is_file():
-        raise FileNotFoundError(f"Expected the record of a teacher. Received: {directory}")
+        raise FileNotFoundError(
+            f"Expected the record of a teacher in {directory}. Received: none there; "
+            "`record_teacher` writes one."
+        )
     index = read_index(directory / INDEX)
     if not index["complete"]:
         raise ValueError(
@@ -72,7 +75,7 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
         if not path.is_file() or digest(path) != shard["sha256"]:
             raise ValueError(
                 f"Expected the files of a record as they were written. Received: {path}, which is "
-                "missing or altered; delete the directory and record again."
+                "missing or altered; call `record_teacher` again, which asks for what it held anew."
             )
     return RecordedSplit(data, Record(directory, index))
 
@@ -100,8 +103,8 @@ def read_index(path):
         found, whole = index["format"], index.pop("sha256", None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"Expected {path} to be the index of a record. Received: {first_line(error)}; delete "
-            "the directory and record again."
+            f"Expected {path} to be the index of a record. Received: another file or a damaged "
+            f"one ({first_line(error)}); record into another directory."
         ) from error
     if found != FORMAT:
         raise ValueError(
@@ -110,8 +113,8 @@ def read_index(path):
         )
     if whole != checksum(index):
         raise ValueError(
-            f"Expected {path} as it was written. Received: one that was altered; delete the "
-            "directory and record again."
+            f"Expected {path} as it was written. Received: one that was altered; record into "
+            "another directory."
         )
     return index
 

@@ -43,8 +43,8 @@ def record_teacher(
     """Asks a teacher about every image, as often as there are views, and keeps the answers.
 
     `with_recorded_teacher` then trains students on them. A record that was broken off is gone on
-    with by the same call, and one of fewer views by a call for more; one that is complete is left
-    alone. One process writes a record at a time.
+    with by the same call, and one of fewer views by a call for more, until the end of which it is
+    not complete; one that is complete is left alone. One process writes a record at a time.
 
     Args:
         teacher: A `keras.Model` that gives logits (batch, classes).
@@ -66,9 +66,10 @@ def record_teacher(
         The directory, a `pathlib.Path`.
 
     Raises:
-        ValueError: If an argument is out of range, the teacher gives probabilities, an answer is
-            too large for its type, the directory holds a record of another teacher, data set,
-            augmentation or kind or of more views, or another process writes there.
+        ValueError: If an argument is out of range, a layer is not there or bears one of the names
+            that answers are kept under, such as "logits", the teacher gives probabilities, an
+            answer is too large for its type, the directory holds a record of another teacher, data
+            set, augmentation or kind or of more views, or another process writes there.
 
     Example:
 
@@ -84,7 +85,7 @@ def record_teacher(
     check_teacher(teacher)
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise ValueError(f"Expected seed to be an integer. Received: seed={seed!r}")
-    seed, layers = int(seed), [layers] if isinstance(layers, str) else list(layers or ())
+    seed, layers = int(seed), _checked_layers(teacher, layers)
     augmentation = augmentations.resolve(augmentation, data.name)
     if augmentation is None and views > 1:
         raise ValueError(
@@ -132,6 +133,23 @@ def record_teacher(
             index.write(complete=False)
     index.write(complete=True)
     return directory
+
+
+def _checked_layers(teacher, layers):
+    """Returns the paths of layers as a list, each of them once."""
+    from kdzoo import taps
+
+    layers = [layers] if isinstance(layers, str) else list(layers or ())
+    for layer in layers:
+        if not isinstance(layer, str):
+            raise ValueError(f"Expected layers to be paths of layers. Received: {layer!r}")
+        if layer in (LOGITS, LARGEST, PLACES, REST):
+            raise ValueError(
+                f"Expected layers besides {layer!r}, a name under which the teacher's answers are "
+                f"kept themselves. Received: layers={layers!r}; leave it out, or rename that layer."
+            )
+        taps.find_layer(teacher, layer)
+    return list(dict.fromkeys(layers))
 
 
 def _fields(answer, top_k, dtype):

@@ -116,7 +116,9 @@ def test_bad_input_is_refused(images, labels, options, message):
         kdzoo.data.from_arrays(images, labels, **options)
 
 
-@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"initial_epoch": -1}])
+@pytest.mark.parametrize(
+    "arguments", [{"batch_size": 0}, {"initial_epoch": -1}, {"seed": None}, {"seed": 1.5}]
+)
 def test_bad_batch_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match=f"Expected `{next(iter(arguments))}` to be an integer"):
         kdzoo.data.load("digits").train.batches(**arguments)

@@ -272,6 +272,32 @@ def test_layers_are_handed_out_as_they_are_wanted(split, net, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def test_layers_that_cannot_be_recorded(split, net, tmp_path):
+    """One named "logits" that is no output would take the place of the teacher's answers."""
+    inputs = keras.Input(split.images.shape[1:])
+    inner = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(inputs))
+    teacher = keras.Model(inputs, keras.layers.Rescaling(10.0, name="scaled")(inner))
+    for layers, message in (
+        (["scaled", "logits"], "besides 'logits', a name under which"),
+        (["scale"], "Did you mean 'scaled'"),
+        ([1], "Received: 1"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            record_teacher(teacher, split, tmp_path / "new", layers=layers)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "new").exists()
+    record_teacher(teacher, split, tmp_path, layers=["scaled", "scaled"], dtype="float32")
+    answer = answers_of(with_recorded_teacher(split, tmp_path).batches(100))[0][1]["teacher"]
+    np.testing.assert_array_equal(answer["logits"], answer["scaled"])
+
+
+def test_a_directory_of_somebody_else_is_not_recommended_for_deletion(split, net, tmp_path):
+    (tmp_path / "index.json").write_text('{"my": "site"}')
+    with pytest.raises(ValueError, match="into another directory") as error:
+        record_teacher(net(0), split, tmp_path)
+    assert "delete" not in str(error.value)
+
+
 def test_another_record_is_refused(split, net, tmp_path):
     teacher = net(0)
     settings = {"views": 2, "augmentation": AUGMENTATION}
