@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 import shutil
+import textwrap
 
 import keras
 import numpy as np
@@ -208,10 +209,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
             return 0
         state = json.loads((found[-1] / "state.json").read_text())
         if state["settings"] != self.settings:
+            ours, theirs = _differing(self.settings, state["settings"])
             raise ValueError(
-                f"Expected the checkpoint of a run with settings {self.settings}. Received: "
-                f"settings {state['settings']} in {found[-1]}; choose another directory or "
-                "delete it."
+                f"Expected the checkpoint of a run with settings {ours}. Received: settings "
+                f"{theirs} in {found[-1]}; choose another directory or delete it."
             )
         if state.get("shapes", _shapes(model)) != _shapes(model):
             raise ValueError(
@@ -249,6 +250,14 @@ class EpochCheckpoint(keras.callbacks.Callback):
         }
         whole = [path for path, number in numbers.items() if number.isdecimal()]
         return sorted(whole, key=lambda path: int(numbers[path]))
+
+
+def _differing(ours, theirs):
+    """Two settings in words: of dictionaries what differs between them, each shortened."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+        ours, theirs = ({name: each.get(name) for name in names} for each in (ours, theirs))
+    return [textwrap.shorten(repr(each), 300) for each in (ours, theirs)]
 
 
 def _shapes(model):

@@ -139,8 +139,44 @@ class TestNames:
         expected = kdzoo.load("fitnet_mnist/mnist").predict(images, verbose=0)
         found = keras.saving.load_model(path).predict(images, verbose=0)
         np.testing.assert_array_equal(found, expected)
+        path = tmp_path / "mine.keras"
         assert main(["load", "fitnet_mnist/mnist", str(path), "--classes", "3"]) == 0
         assert keras.saving.load_model(path).output_shape == (None, 3)
+
+    def test_models_are_not_written_over(self, tmp_path, capsys):
+        for arguments, suffix in (
+            (["create", "mlp_2x64"], "keras"),
+            (["load", "fitnet_mnist/mnist"], "keras"),
+            (["load", "separable_025/cifar10/int8"], "tflite"),
+        ):
+            path = tmp_path / f"trained.{suffix}"
+            path.write_bytes(b"for days")
+            assert main([*arguments, str(path)]) == 1
+            assert f"Received: {path}, which exists" in capsys.readouterr().err
+            assert path.read_bytes() == b"for days"
+
+    def test_a_directory_to_share_serves_as_a_model(self, student, tmp_path, capsys):
+        saved = keras.saving.load_model(student)
+        kdzoo.save_pretrained(saved, tmp_path / "shared")
+        assert main(["evaluate", str(student), "digits"]) == 0
+        by_file = capsys.readouterr().out
+        assert main(["evaluate", str(tmp_path / "shared"), "digits"]) == 0
+        by_directory = capsys.readouterr().out
+        for row in ("accuracy", "parameters"):
+            pattern = rf"{row} +(\S+)"
+            assert re.search(pattern, by_file)[1] == re.search(pattern, by_directory)[1]
+        (weights,) = (tmp_path / "shared").glob("*.safetensors")
+        assert f"{weights.stat().st_size:,}" in by_directory
+        (tmp_path / "shared" / "config.json").write_text("{}")
+        assert main(["evaluate", str(tmp_path / "shared"), "digits"]) == 1
+        assert "to be a model of kdzoo" in capsys.readouterr().err
+
+    def test_python_runs_the_package(self):
+        done = subprocess.run(
+            [sys.executable, "-m", "kdzoo", "pair", "mnist_mlp"], capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert "Did you mean 'mnist_mlp_2x800'?" in done.stderr
 
     def test_pair_says_who_teaches_whom_and_how(self, capsys):
         assert main(["pair", "mnist_mlp_2x800"]) == 0
@@ -266,10 +302,14 @@ ERRORS = [
     (["evaluate", "mlp_2x80/mnist", "digits"], 1, "Did you mean 'mlp_2x800/mnist'?"),
     (["evaluate", "mlp_2x800/mnist", "digits"], 1, "mlp_2x800/mnist for (28, 28, 1)"),
     (["benchmark", "mlp_2x800/mnist"], 1, "make one with kdzoo.export"),
+    (["export", "separable_025/cifar10/int8", "out.tflite"], 1, "/int8 out.tflite` writes it"),
+    (["evaluate", ".", "digits"], 1, "Expected config.json in ."),
     (["train"], 2, "Missing argument"),
     (["card", "mlp_2x80/mnist"], 1, "Did you mean 'mlp_2x800/mnist'"),
     (["train", "digit"], 1, "Unknown recipe or data set: 'digit'. Did you mean 'digits'?"),
-    (["train", "mnist"], 1, "Expected --teacher and --student"),
+    (["train", "mnist"], 1, "(hinton_mnist, hinton_mnist_temperatures, fitnet_mnist, zoo_mnist)"),
+    (["train", "./", "--teacher", "mlp_2x64"], 1, "Expected --teacher and --student"),
+    (["train", "digits", "--teacher", "maxout_mnist/mnist"], 1, "may be a pretrained model"),
     (["train", "digits", "--student", "mlp_2x46"], 1, "Did you mean 'mlp_2x64'?"),
     (["train", "digits", "--epochs", "0"], 2, "'--epochs'"),
     (["train", "digits", "--temperature", "-1"], 1, "temperature=-1"),

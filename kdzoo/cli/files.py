@@ -11,7 +11,7 @@ from kdzoo.cli import data as data_command
 from kdzoo.cli import terminal
 from kdzoo.utils import unknown_name
 
-NAME = "a name that `kdzoo list pretrained` shows"
+NAME = "a directory of save_pretrained, or a name that `kdzoo list pretrained` shows"
 _SPLITS = ("train", "validation", "test")
 _QUANTIZE = ("none", "float16", "dynamic", "int8")
 
@@ -78,6 +78,7 @@ def export(
     The file runs against Keras before it appears; one that disagrees is not written.
     """
     _check_export(output, quantize, data)
+    _check_ships_no_file(model, output)
     converted = load_model(model, (".keras",))
     images = labels = None
     if data is not None:
@@ -101,6 +102,18 @@ def export(
         f"{terminal.percent(report.argmax_agreement)} and differs by at most "
         f"{report.max_abs_difference:.2g}."
     )
+
+
+def _check_ships_no_file(model, output):
+    """Raises if a pretrained model is a `.tflite` file itself: a new one would be another."""
+    if _is_name(model):
+        from kdzoo.zoo.manifest import find
+
+        if "tflite" in find(model.as_posix()).files:
+            raise ValueError(
+                f"Expected a model that ships without a .tflite file. Received: {model}, which "
+                f"ships with one; `kdzoo load {model} {output}` writes it."
+            )
 
 
 def _check_export(output, quantize, data):
@@ -142,8 +155,9 @@ def load_model(path, suffixes=(".keras", ".tflite")):
     """Loads the model of a file, of a Distiller's its student; or a pretrained one.
 
     Args:
-        path: A `pathlib.Path`: of a file, or made of the name of a pretrained model.
-        suffixes: The suffixes that are taken.
+        path: A `pathlib.Path`: of a file, of a directory that `kdzoo.save_pretrained` wrote, or
+            made of the name of a pretrained model.
+        suffixes: The suffixes that are taken of files.
 
     Returns:
         A `keras.Model`, or a `kdzoo.export.LiteRTModel`.
@@ -154,6 +168,10 @@ def load_model(path, suffixes=(".keras", ".tflite")):
     """
     given, path = path, file_of(path, suffixes)
     terminal.start_keras()
+    if given.is_dir():
+        from kdzoo.zoo import load_pretrained
+
+        return load_pretrained(given)
     if path.suffix == ".safetensors":
         from kdzoo.zoo import load
 
@@ -192,6 +210,10 @@ def file_of(path, suffixes=(".keras", ".tflite")):
     """
     if _is_name(path):
         return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
+    if path.is_dir():
+        from kdzoo.zoo.sharing import weights_file
+
+        return weights_file(path)
     if path.suffix not in suffixes:
         raise ValueError(f"Expected a {' or '.join(suffixes)} file, or {NAME}. Received: {path}")
     if not path.is_file():

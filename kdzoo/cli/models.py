@@ -22,7 +22,7 @@ def create(
     from kdzoo.zoo import architecture
 
     architecture(name)
-    _check_suffix(output, ".keras")
+    _check_output(output, ".keras")
     shape = None if input_shape is None else _as_shape(input_shape)
     terminal.start_keras()
     from kdzoo.zoo import create
@@ -45,6 +45,7 @@ def load(
     from kdzoo.zoo.manifest import find
 
     row = find(name)
+    _check_output(output, ".keras or .tflite")
     if output.suffix == ".tflite":
         if classes is not None:
             raise ValueError(
@@ -58,7 +59,6 @@ def load(
             temporary.write_bytes(checked)
         typer.echo(f"Wrote {output}: {name}, {len(checked):,} bytes.")
         return
-    _check_suffix(output, ".keras or .tflite")
     terminal.start_keras()
     from kdzoo.zoo import load
 
@@ -81,10 +81,15 @@ def pair(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pairs
     terminal.show(table)
 
 
-def _check_suffix(output, expected):
-    """Raises unless a Keras file is to be written; said before Keras starts."""
-    if output.suffix != ".keras":
+def _check_output(output, expected):
+    """Raises unless this is a file of a kind that can be written, and a new one.
+
+    What stands there may be a model that took days to train; said before Keras starts.
+    """
+    if output.suffix not in expected.split(" or "):
         raise ValueError(f"Expected a {expected} file to write. Received: {output}")
+    if output.exists():
+        raise ValueError(f"Expected a new file to write. Received: {output}, which exists.")
 
 
 def _as_shape(text):

@@ -137,6 +137,13 @@ def _comparison(name, given):
     from kdzoo.data.augmentation import DEFAULTS
     from kdzoo.recipes import RECIPES, Comparison
 
+    for role in ("teacher", "student"):
+        if "/" in given.get(role, ""):
+            raise ValueError(
+                f"Expected an architecture as --{role}, which the run trains itself. Received: "
+                f"{given[role]!r}, which may be a pretrained model; those teach in Python, e.g. "
+                "`kdzoo.pair(name).distiller()`, see `kdzoo list pairs`."
+            )
     if name in RECIPES:
         recipe = RECIPES[name]
         if not isinstance(recipe, Comparison):
@@ -156,9 +163,11 @@ def _comparison(name, given):
         return Comparison(data=name, **{"teacher_epochs": _EPOCHS, "epochs": _EPOCHS, **given})
     if name not in DEFAULTS and not pathlib.Path(name).exists():
         raise unknown_name("recipe or data set", name, {*RECIPES, *DEFAULTS})
+    names = [each for each, recipe in RECIPES.items() if recipe.data == name]
+    recipes = f"the name of a recipe ({', '.join(names)}), or a data set with " if names else ""
     raise ValueError(
-        f"Expected --teacher and --student, as there is no recipe for this data set. Received: "
-        f"{name!r} alone; `kdzoo list models` shows the names."
+        f"Expected {recipes}--teacher and --student. Received: {name!r} alone; `kdzoo list models` "
+        "shows what they may be."
     )
 
 

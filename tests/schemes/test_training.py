@@ -91,9 +91,13 @@ def test_only_the_newest_epoch_is_kept_and_it_is_whole(tmp_path):
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    train(compiled(), batches, 1, tmp_path, settings={"seed": 1}, verbose=0)
-    with pytest.raises(ValueError, match=r"settings \{'seed': 2\}.*choose another directory"):
-        train(compiled(), batches, 2, tmp_path, settings={"seed": 2}, verbose=0)
+    same = {"data": ["digits"] * 99, "epochs": 3}
+    train(compiled(), batches, 1, tmp_path, settings={**same, "seed": 1}, verbose=0)
+    with pytest.raises(ValueError, match="choose another directory") as error:
+        train(compiled(), batches, 2, tmp_path, settings={**same, "seed": 2}, verbose=0)
+    assert "settings {'seed': 2}. Received: settings {'seed': 1} in" in str(error.value)
+    with pytest.raises(ValueError, match=r"a run with settings 7\. Received: settings"):
+        train(compiled(), batches, 2, tmp_path, settings=7, verbose=0)
 
 
 def test_an_unfinished_write_leaves_no_checkpoint(tmp_path, monkeypatch):
