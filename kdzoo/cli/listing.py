@@ -61,7 +61,7 @@ def _pretrained(dataset=None, family=None):
     from kdzoo.zoo import cards, list_pretrained
     from kdzoo.zoo.manifest import find
 
-    columns = ("name", ">test accuracy", ">parameters", ">bytes", "trained by")
+    columns = ("name", ">accuracy", ">parameters", ">bytes", "recipe")
     table = terminal.table(*columns, title="Pretrained models")
     for row in map(find, list_pretrained(dataset, family)):
         table.add_row(
@@ -69,7 +69,7 @@ def _pretrained(dataset=None, family=None):
             terminal.percent(cards.shipped_accuracy(row), 2),
             f"{row.measured['parameters']:,}",
             f"{cards.shipped_file(row).bytes:,}",
-            row.training["command"],
+            row.training["recipe"],
         )
     return table
 

@@ -23,12 +23,13 @@ def table(*columns, title=None):
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for place, column in enumerate(columns):
         right = column.startswith(">")
-        # What stands first is a name, which may be copied: whole, however narrow the terminal.
+        # What stands first is a name, which may be copied: whole, however narrow the terminal, as
+        # numbers are.
         made.add_column(
             column.lstrip(">"),
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=place == 0,
+            no_wrap=right or place == 0,
         )
     return made
 
