@@ -91,6 +91,28 @@ def test_the_zoo_learns_by_what_did_best():
         assert f"| {network} | {' | '.join(cells)} |" in README
 
 
+def test_the_readme_says_why_separable_has_its_blocks():
+    rows = results("separable_alternatives")["rows"]
+    assert len(rows) == 5
+    for row in rows:
+        cells = (
+            f"{100 * row['validation_accuracy']:.1f}",
+            f"{row['processor_seconds_per_epoch']:.0f}",
+            f"{row['macs'] / 1e6:.1f}",
+            *(f"{row['latency_ms'][kind]:.2f}" for kind in ("float32", "int8")),
+        )
+        assert f"| {row['network']} | {' | '.join(cells)} |" in README
+    (ours, *others), quicker = rows, set()
+    assert ours["network"] == "separable_025"
+    for other in others:
+        assert ours["validation_accuracy"] > other["validation_accuracy"]
+        for kind in ("float32", "int8"):
+            assert ours["latency_ms"][kind] < other["latency_ms"][kind]
+        if other["processor_seconds_per_epoch"] < ours["processor_seconds_per_epoch"]:
+            quicker.add(other["network"])
+    assert quicker == {"no ReLU after the depthwise convolution"}
+
+
 def test_the_readme_says_how_long_loading_takes():
     found = results("load_time")["models"]
     assert set(found) <= set(kdzoo.list_pretrained())
