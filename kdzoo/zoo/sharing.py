@@ -4,32 +4,15 @@ import contextlib
 import json
 import pathlib
 import re
-import sys
 import textwrap
 
 from kdzoo.utils import atomic_path, first_line
 from kdzoo.zoo import weights
+from kdzoo.zoo.safety import check_parts
 
 VERSION = 1  # Of the directory's own form.
 _CONFIG, _CARD = "config.json", "README.md"
 _WEIGHTS = re.compile(r"model-[0-9a-f]{8}\.safetensors")
-
-# Where Keras keeps what models consist of, and what else it writes into a configuration.
-_PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
-_KERAS = (*(f"keras.{each}" for each in _PARTS), "keras.src.models.", "keras.src.ops.")
-_FROM_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
-_VALUES = {"__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
-# Layers of Keras that run, open or fetch something.
-_REFUSED = {
-    "Lambda": "runs code",
-    "TFSMLayer": "opens a SavedModel",
-    "JaxLayer": "runs code",
-    "FlaxLayer": "runs code",
-    "TorchModuleWrapper": "opens a pickle",
-    "StringLookup": "may open a file",
-    "IntegerLookup": "may open a file",
-    "TextVectorization": "may open a file",
-}
 
 
 def save_pretrained(model, directory, card="", dtype="float32"):
@@ -82,7 +65,7 @@ def save_pretrained(model, directory, card="", dtype="float32"):
             f"{first_line(error)}"
         ) from error
     config = _without_compilation(config)  # Of each model it is an empty dictionary now.
-    _check_layers(config)
+    check_parts(config)
     _check_names(model, config)
     home = pathlib.Path(directory)
     before = _saved_before(home)
@@ -166,7 +149,7 @@ def load_pretrained(directory):
     tensors = weights.read_checked(path, file["sha256"], file["bytes"])
     try:
         config = _without_compilation(content["model"])
-        _check_layers(config)
+        check_parts(config)
     except RecursionError as error:
         raise ValueError(
             f"Expected a model in {home / _CONFIG}. Received: lists within lists without end."
@@ -239,70 +222,6 @@ def _read_config(home):
     return content
 
 
-def _check_layers(config):
-    """Raises unless everything that a configuration names is a known layer that runs nothing."""
-    for each in _named(config):
-        kind, module = each["class_name"], each.get("module") or ""
-        if not isinstance(module, str):
-            raise ValueError(f"Expected the name of a module for a {kind}. Received: {module!r}")
-        if kind in _REFUSED:
-            raise ValueError(
-                "Expected layers that are safe to load from others. Received: "
-                f"{_name_of(each)!r}, a {kind}, which {_REFUSED[kind]}; replace it by layers of "
-                "Keras."
-            )
-        if kind == "function":
-            raise ValueError(
-                "Expected layers that are safe to load from others. Received: the function "
-                f"{each.get('config')!r}; make it a registered layer."
-            )
-        registered = _registered(each)
-        if getattr(registered, "__module__", "").startswith("kdzoo.compression"):
-            raise ValueError(
-                "Expected a model that is not being compressed any more. Received: "
-                f"{_name_of(each)!r}, a {kind}; take what `strip_pruning`, `strip_clustering` or "
-                "`plain_model()` returns."
-            )
-        is_value = kind in _VALUES and not module and not each.get("registered_name")
-        if not is_value and not _is_of_keras(kind, module) and registered is None:
-            raise ValueError(
-                "Expected layers of Keras, or registered in this process. Received: "
-                f"{_name_of(each)!r}, a {kind} of {module or 'an unknown module'!r}, registered as "
-                f"{each.get('registered_name')!r}; import what registers it first."
-            )
-
-
-def _is_of_keras(kind, module):
-    """Whether a class of this name is where Keras keeps what models consist of."""
-    import keras
-
-    if module == "keras":
-        return kind in _FROM_KERAS
-    if not module.startswith(_KERAS):
-        return False
-    found = getattr(sys.modules.get(module), kind, None)
-    if not isinstance(found, type) or not found.__module__.startswith("keras."):
-        return False
-    return not module.startswith("keras.src.") or issubclass(found, keras.Operation)
-
-
-def _registered(part):
-    """The class that this process has registered under just these names; None if there is none.
-
-    Keras goes by the registered name alone.
-    """
-    import keras
-
-    kind, name = part["class_name"], part.get("registered_name")
-    found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
-    if found is not None and getattr(found, "__name__", None) != kind:
-        raise ValueError(
-            f"Expected a {kind} under its own name. Received: {_name_of(part)!r}, registered as "
-            f"{name!r}, which is something else."
-        )
-    return found if isinstance(found, type) and not kind.startswith("__") else None
-
-
 def _check_names(model, config):
     """Raises unless the model that the configuration stands for has weights of the same names."""
     import keras
@@ -349,23 +268,6 @@ def _without_compilation(config):
         kept = {key: each for key, each in config.items() if key != "compile_config"}
         return {key: _without_compilation(each) for key, each in kept.items()}
     return [_without_compilation(each) for each in config] if isinstance(config, list) else config
-
-
-def _named(config):
-    """Yields every part of a configuration that names a class."""
-    if isinstance(config, dict):
-        if isinstance(config.get("class_name"), str):
-            yield config
-        config = config.values()
-    elif not isinstance(config, list):
-        return
-    for each in config:
-        yield from _named(each)
-
-
-def _name_of(part):
-    inner = part.get("config")
-    return inner.get("name", part["class_name"]) if isinstance(inner, dict) else part["class_name"]
 
 
 def _default_card(model, size, dtype):

@@ -13,7 +13,7 @@ import pytest
 
 import kdzoo
 from kdzoo.utils import atomic_path
-from kdzoo.zoo.sharing import _check_layers
+from kdzoo.zoo.safety import check_parts
 
 # Deeper than Python follows, but not than its reader of JSON does.
 NESTED = functools.reduce(lambda inner, _: [inner], range(700), [])
@@ -474,4 +474,4 @@ def test_all_of_kdzoos_own_architectures_may_be_shared():
     families["fitnet"] = "fitnet_1"
     for name in families.values():
         config = keras.saving.serialize_keras_object(kdzoo.create(name))
-        _check_layers(json.loads(json.dumps(config)))
+        check_parts(json.loads(json.dumps(config)))
