@@ -51,9 +51,9 @@ def warn_of_the_schedule(schedule, first, last):
     except AttributeError:
         return  # A schedule of the user's own.
     end = last if end < 0 else min(end, last)
-    start = max(first, begin)
-    nearest = begin + -(-(start - begin) // frequency) * frequency
-    if nearest > end:
+    start = max(1, begin)  # It may have fired before, in a training that this one continues.
+    earliest = begin + -(-(start - begin) // frequency) * frequency
+    if earliest > end:
         warnings.warn(
             f"The pruning schedule fires in no step of this training, {first} to {last}: it begins "
             f"at step {begin} and fires every {frequency} steps; lower `frequency` or `begin_step` "

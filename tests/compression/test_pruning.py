@@ -222,6 +222,14 @@ def test_a_schedule_that_does_not_do_its_work_is_told(net, data, arguments, mess
         pruned.fit(*data, BATCH, epochs=2, verbose=0, callbacks=[UpdatePruningStep()])
 
 
+def test_a_training_that_goes_on_after_the_schedule_is_told_nothing(net, data):
+    pruned = compiled(prune_low_magnitude(net(), compression.PolynomialDecay(0.0, 0.5, 0, 8, 3, 1)))
+    pruned.fit(*data, BATCH, epochs=2, verbose=0, callbacks=[UpdatePruningStep()])
+    pruned.fit(*data, BATCH, epochs=3, initial_epoch=2, verbose=0, callbacks=[UpdatePruningStep()])
+    kernel = strip_pruning(pruned).get_layer("conv").get_weights()[0]
+    assert np.mean(kernel == 0) == pytest.approx(0.5, abs=0.01)
+
+
 def test_without_the_callback_training_is_refused(net, data):
     pruned = compiled(prune_low_magnitude(net(), every_step()))
     with pytest.raises(Exception, match="UpdatePruningStep"):
