@@ -25,6 +25,7 @@ ROOT = pathlib.Path(kdzoo.__file__).parents[1]
 COMMAND = "import sys; sys.argv[0] = 'kdzoo'; from kdzoo.cli import main; sys.exit(main())"
 SMALL = ("--teacher=mlp_2x64", "--student=mlp_2x64", "--teacher-epochs=2", "--epochs=3")
 SMALL += ("--seeds=0", "--batch-size=64")
+BY_FITNET = ("--teacher=fitnet_mnist/mnist", "--student=mlp_2x64")
 
 
 def run(*arguments, before="", cwd=None):
@@ -309,7 +310,9 @@ ERRORS = [
     (["train", "digit"], 1, "Unknown recipe or data set: 'digit'. Did you mean 'digits'?"),
     (["train", "mnist"], 1, "(hinton_mnist, hinton_mnist_temperatures, fitnet_mnist, zoo_mnist)"),
     (["train", "./", "--teacher", "mlp_2x64"], 1, "Expected --teacher and --student"),
-    (["train", "digits", "--teacher", "maxout_mnist/mnist"], 1, "may be a pretrained model"),
+    (["train", "digits", "--student", "fitnet_mnist/mnist"], 1, "may be a pretrained model"),
+    (["train", "digits", *BY_FITNET], 1, "for images of (8, 8, 1), as 'digits' has"),
+    (["train", "digits", *BY_FITNET, "--teacher-epochs", "2"], 1, "Expected no --teacher-epochs"),
     (["train", "digits", "--student", "mlp_2x46"], 1, "Did you mean 'mlp_2x64'?"),
     (["train", "digits", "--epochs", "0"], 2, "'--epochs'"),
     (["train", "digits", "--temperature", "-1"], 1, "temperature=-1"),
@@ -575,6 +578,15 @@ class TestTrain:
         captured = capsys.readouterr()
         assert captured.err.count("finished before") == 3
         assert "teacher: mlp_2x64" in captured.out
+
+    def test_a_teacher_is_asked_once_about_views(self, tmp_path, capsys):
+        x, y = np.zeros((60, 28, 28, 1), np.uint8), np.arange(60) % 10
+        kdzoo.data.export(kdzoo.data.from_arrays(x, y, test=(x, y), name="mnist"), tmp_path / "x")
+        options = ["--views=2", "--epochs=1", "--seeds=0", "--directory", str(tmp_path / "run")]
+        assert main(["train", str(tmp_path / "x"), *BY_FITNET, *options]) == 0
+        assert "teacher: fitnet_mnist/mnist" in capsys.readouterr().out
+        recorded = json.loads((tmp_path / "run" / "recorded_teacher" / "index.json").read_text())
+        assert recorded["views"] == 2
 
     def test_makes_a_comparison_for_a_data_set_without_a_recipe(self, tmp_path, monkeypatch):
         from kdzoo.recipes import Comparison

@@ -20,7 +20,9 @@ def train(
     name: Annotated[
         str, typer.Argument(metavar="RECIPE|DATA", help="A recipe, or a data set for your own.")
     ],
-    teacher: Annotated[str | None, typer.Option(help="Name of the teacher's architecture.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="The teacher's architecture, or a pretrained model.")
+    ] = None,
     student: Annotated[str | None, typer.Option(help="Name of the student's.")] = None,
     teacher_epochs: Annotated[int | None, typer.Option(min=1, help="Of the teacher.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of each student.")] = None,
@@ -38,6 +40,10 @@ def train(
         typer.Option(help="Of the students: adamw, or sgd with momentum, at a rate of about 0.1."),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled.")] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask the teacher once about so many augmented views."),
+    ] = None,
     augment_student: Annotated[
         bool | None, typer.Option(help="Whether the students see augmented images.")
     ] = None,
@@ -137,13 +143,12 @@ def _comparison(name, given):
     from kdzoo.data.augmentation import DEFAULTS
     from kdzoo.recipes import RECIPES, Comparison
 
-    for role in ("teacher", "student"):
-        if "/" in given.get(role, ""):
-            raise ValueError(
-                f"Expected an architecture as --{role}, which the run trains itself. Received: "
-                f"{given[role]!r}, which may be a pretrained model; those teach in Python, e.g. "
-                "`kdzoo.pair(name).distiller()`, see `kdzoo list pairs`."
-            )
+    if "/" in given.get("student", ""):
+        raise ValueError(
+            "Expected an architecture as --student, which starts from fresh weights. Received: "
+            f"{given['student']!r}, which may be a pretrained model."
+        )
+    _check_trained_teacher(given)
     if name in RECIPES:
         recipe = RECIPES[name]
         if not isinstance(recipe, Comparison):
@@ -169,6 +174,17 @@ def _comparison(name, given):
         f"Expected {recipes}--teacher and --student. Received: {name!r} alone; `kdzoo list models` "
         "shows what they may be."
     )
+
+
+def _check_trained_teacher(given):
+    """Raises for an option on the training of a teacher that is trained already."""
+    if "/" in given.get("teacher", ""):
+        fixed = [each for each in given if each.startswith("teacher_")]
+        if fixed:
+            raise ValueError(
+                f"Expected no --{fixed[0].replace('_', '-')} for a pretrained teacher, which "
+                f"teaches as it is. Received: --teacher {given['teacher']} and that."
+            )
 
 
 def _check_not_of_kinds(name, recipe, given):

@@ -16,9 +16,10 @@ from kdzoo.recipes.results import (
     write_json,
     write_results,
 )
-from kdzoo.recipes.settings import check_kinds, check_settings
+from kdzoo.recipes.settings import check_kinds, check_settings, check_teacher
 from kdzoo.recipes.student import Student
 from kdzoo.utils import atomic_path
+from kdzoo.zoo.manifest import find
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Comparison:
 
     Attributes:
         data: Name of a data set, or a directory that `kdzoo data export` wrote.
-        teacher: Name of the teacher's architecture.
+        teacher: Name of the teacher's architecture; or of a pretrained model, which teaches as it
+            is: other fields on the teacher's training have no effect, and it may have seen the
+            images that are held out.
         student: Name of the student's architecture.
         teacher_epochs: Epochs of the teacher.
         epochs: Epochs of each student that has no number of its own.
@@ -99,6 +102,11 @@ class Comparison:
     smoke_settings: dict = dataclasses.field(default_factory=dict)
 
     @property
+    def pretrained_teacher(self):
+        """The `kdzoo.zoo.Pretrained` that teaches as it is; None where the teacher is trained."""
+        return find(self.teacher) if "/" in self.teacher else None
+
+    @property
     def all_kinds(self):
         """The kinds of model that it trains."""
         return ("teacher", *self.kinds)
@@ -121,6 +129,8 @@ class Comparison:
             "teacher_augmentation": None,
             "students": self.students,
         }
+        if self.pretrained_teacher:  # Digits are not what it knows: a fresh one of its kind.
+            settings["teacher"], settings["teacher_arguments"] = self.built_from("teacher")
         settings = {**settings, **self.smoke_settings}
         students = {
             kind: dataclasses.replace(
@@ -216,6 +226,7 @@ class Comparison:
                 )
         from kdzoo.recipes.fitting import Fitting
 
+        check_teacher(self, data)
         teacher = self.create("teacher", data)
         for kind in self.kinds:
             Fitting(self, kind, self.seeds[0], data, teacher).check()
@@ -241,7 +252,7 @@ class Comparison:
             "seed": seed,
             "parameters": model.count_params(),
             **measure(model, data),
-            "seconds": clock.seconds,
+            "seconds": clock.seconds if history else 0.0,  # A pretrained teacher takes none.
             "versions": versions(),
             "weights": fingerprint(model),
             **learned_from,
@@ -293,7 +304,8 @@ class Comparison:
     def built_from(self, kind):
         """Returns the architecture's name and the builder's arguments of a kind of model."""
         if kind == "teacher":
-            return self.teacher, self.teacher_arguments
+            row, own = self.pretrained_teacher, (self.teacher, self.teacher_arguments)
+            return (row.architecture, row.arguments) if row else own
         student = self.kinds[kind]
         arguments = self.student_arguments if student.architecture is None else {}
         return student.architecture or self.student, {**arguments, **student.arguments}

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from kdzoo import taps
+from kdzoo.zoo import load
 
 RECORD = "recorded_teacher"  # Directory within a recipe's, where it asks a teacher once.
 
@@ -34,8 +35,10 @@ class Fitting:
             options: Further arguments of `kdzoo.schemes.train`: settings, callbacks, verbose.
 
         Returns:
-            The model, in float32, and its history.
+            The model, in float32, and its history: an empty one of a teacher that is pretrained.
         """
+        if self.student is None and self.recipe.pretrained_teacher:
+            return self._copy(self.kind, load(self.recipe.teacher), "float32"), {}
         self.home = home.parent
         keras.utils.set_random_seed(self.seed)
         model = self.recipe.create(self.kind, self.data, self.recipe.precision_of(self.kind))

@@ -1,6 +1,7 @@
 """The settings of a comparison, checked before anything is trained."""
 
 import dataclasses
+import itertools
 
 from kdzoo.recipes.student import PRECISIONS
 from kdzoo.utils import positive_integer, unknown_name
@@ -42,6 +43,11 @@ def check_settings(recipe):
 
     for name in ("teacher", *recipe.kinds):
         architecture(recipe.built_from(name)[0])
+    if recipe.pretrained_teacher and recipe.teacher_arguments:
+        raise ValueError(
+            "Expected no teacher_arguments for a teacher that is built already. Received: "
+            f"teacher={recipe.teacher!r}, teacher_arguments={recipe.teacher_arguments}"
+        )
     checks.share(recipe.student_loss_weight)
     for student in recipe.kinds.values():
         student.check()
@@ -83,4 +89,35 @@ def check_settings(recipe):
     if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
         raise ValueError(
             f"Expected at least one seed, each once. Received: seeds={tuple(recipe.seeds)}"
+        )
+
+
+def check_teacher(recipe, data):
+    """Raises unless a pretrained teacher knows the images and classes that it is to teach.
+
+    Args:
+        recipe: The `Comparison`.
+        data: Its `kdzoo.data.Dataset`.
+
+    Raises:
+        ValueError: If it was trained for images of another shape, or for other classes.
+    """
+    row = recipe.pretrained_teacher
+    if row is None:
+        return
+    if row.input_shape != data.input_shape:
+        raise ValueError(
+            f"Expected a teacher for images of {data.input_shape}, as {data.name!r} has. Received: "
+            f"teacher={row.name!r}, for {row.input_shape}"
+        )
+    if row.labels != tuple(data.class_names):
+        differing = next(
+            pair
+            for pair in itertools.zip_longest(data.class_names, row.labels)
+            if pair[0] != pair[1]
+        )
+        raise ValueError(
+            f"Expected a teacher of the {data.classes} classes of {data.name!r}. Received: "
+            f"teacher={row.name!r}, of {row.classes}; where one has {differing[0]!r}, the other "
+            f"has {differing[1]!r}"
         )

@@ -11,8 +11,10 @@ import keras
 import numpy as np
 import pytest
 
+import kdzoo
+import kdzoo.data
 from kdzoo.recipes import RECIPES, Comparison, CompressionComparison, Student
-from kdzoo.recipes.results import summarize
+from kdzoo.recipes.results import fingerprint, summarize
 
 TINY = Comparison(
     data="digits",
@@ -64,7 +66,6 @@ def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(finished):
     assert written == json.loads(json.dumps(results))
 
     model = keras.saving.load_model(tmp_path / "alone-1" / "model.keras")
-    import kdzoo.data
 
     x, y = kdzoo.data.load("digits").test.arrays()
     accuracy = (model.predict(x, verbose=0).argmax(-1) == y).mean()
@@ -102,7 +103,6 @@ def test_a_kind_of_student_has_a_seed():
 
 @pytest.mark.parametrize("field", ["precision", "teacher_precision"])
 def test_the_teacher_answers_in_the_precision_for_training(field):
-    import kdzoo.data
     from kdzoo.recipes.fitting import Fitting
 
     data = kdzoo.data.load("digits")
@@ -145,7 +145,6 @@ def test_a_teacher_stays_where_its_students_change(field, value):
 )
 def test_a_model_may_learn_by_momentum(side, kind, other):
     """The rate rises for a tenth of the steps and falls as half a cosine; the rest keep AdamW."""
-    import kdzoo.data
     from kdzoo.recipes.fitting import Fitting
 
     data = kdzoo.data.load("digits")
@@ -196,6 +195,57 @@ def test_a_run_of_before_a_field_was_there_goes_on(finished, tmp_path):
         del row["settings"]["enlarge"]
         path.write_text(json.dumps(row))
     assert TINY.run(tmp_path, verbose=0)["rows"] == json.loads(json.dumps(first["rows"]))
+
+
+@pytest.fixture
+def unknown_digits(tmp_path):
+    """A directory with data of MNIST's form, of which no model knows anything."""
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 256, (80, 28, 28, 1), np.uint8), np.arange(80) % 10
+    data = kdzoo.data.from_arrays(x[:60], y[:60], test=(x[60:], y[60:]), name="unknown")
+    return kdzoo.data.export(data, tmp_path / "unknown")
+
+
+@on_tensorflow
+def test_a_pretrained_teacher_teaches_as_it_is(unknown_digits, tmp_path):
+    name = "fitnet_mnist/mnist"
+    recipe = dataclasses.replace(TINY, data=str(unknown_digits), teacher=name, seeds=(0,))
+    rows = {row["kind"]: row for row in recipe.run(tmp_path / "run", verbose=0)["rows"]}
+    shipped = kdzoo.load(name)
+    x, y = kdzoo.data.load(str(unknown_digits)).test.arrays()
+    ours = keras.saving.load_model(tmp_path / "run" / "teacher-0" / "model.keras")
+    np.testing.assert_array_equal(ours.predict(x, verbose=0), shipped.predict(x, verbose=0))
+    accuracy = (shipped.predict(x, verbose=0).argmax(-1) == y).mean()
+    assert rows["teacher"]["test_accuracy"] == pytest.approx(accuracy)
+    assert (rows["teacher"]["seconds"], rows["teacher"]["history"]) == (0.0, {})
+    assert rows["distilled"]["teacher_weights"] == fingerprint(shipped)
+    assert recipe.smoke().teacher == "fitnet_mnist"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"teacher": "fitnet_mnst/mnist"}, "Did you mean 'fitnet_mnist/mnist'"),
+        ({"teacher_arguments": {"depth": 3}}, "Expected no teacher_arguments"),
+        ({"data": "digits"}, r"images of \(8, 8, 1\)"),
+        ({"data": "renamed"}, r"Expected a teacher of the 10 classes .* has 'zero', .* '0'"),
+        ({"data": "fewer"}, r"Expected a teacher of the 9 classes .* has None, .* has '9'"),
+    ],
+)
+def test_a_pretrained_teacher_of_other_data_is_refused(
+    settings, complaint, unknown_digits, tmp_path
+):
+    classes = {"renamed": ["zero", *"123456789"], "fewer": list("012345678")}
+    for name, names in classes.items():
+        x, y = np.zeros((60, 28, 28, 1), np.uint8), np.arange(60) % len(names)
+        data = kdzoo.data.from_arrays(x, y, test=(x, y), class_names=names)
+        kdzoo.data.export(data, tmp_path / name)
+    if settings.get("data") in classes:
+        settings = {"data": str(tmp_path / settings["data"])}
+    fields = {"data": str(unknown_digits), "teacher": "fitnet_mnist/mnist", **settings}
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(TINY, **fields).run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @on_tensorflow
