@@ -190,7 +190,8 @@ def _check_trained_teacher(given):
 def _check_not_of_kinds(name, recipe, given):
     """Raises for an option in whose place kinds of student have settings of their own."""
     own = {"temperature": "losses", "student": "architecture", "seeds": "seed_count"}
-    own |= {field: field for field in ("epochs", "student_loss_weight")}
+    own |= {field: field for field in ("epochs", "student_loss_weight", "optimizer")}
+    own |= {field: field for field in ("learning_rate", "weight_decay")}
     for option, field in own.items():
         values = [getattr(each, field) for each in recipe.students.values()]
         if option in given and any(value not in (None, ()) for value in values):

@@ -17,7 +17,7 @@ from kdzoo.recipes.results import (
     write_results,
 )
 from kdzoo.recipes.settings import check_kinds, check_settings, check_teacher
-from kdzoo.recipes.student import Student
+from kdzoo.recipes.student import OF_RECIPE, Student
 from kdzoo.utils import atomic_path
 from kdzoo.zoo.manifest import find
 
@@ -290,8 +290,8 @@ class Comparison:
         if kind != "teacher":
             taught = json.loads(json.dumps(dataclasses.asdict(self.kinds[kind])))
             del taught["seed_count"]
-            for name in ("architecture", "epochs", "precision"):
-                if taught[name] is None:  # The recipe's, which is among the fields.
+            for name in OF_RECIPE:
+                if taught[name] is None:  # That is among the fields.
                     del taught[name]
             return {**fields, "taught": taught}
         of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
@@ -324,6 +324,19 @@ class Comparison:
         """Returns the epochs of a kind of model, those of a stage of hints included."""
         hints = None if kind == "teacher" else self.kinds[kind].hints
         return self.epochs_of(kind) + (hints[2] if hints else 0)
+
+    def optimizer_of(self, kind):
+        """Returns the optimizer of a kind of model, its learning rate and its weight decay."""
+        if kind == "teacher":
+            decay = self.teacher_weight_decay
+            decay = self.weight_decay if decay is None else decay
+            return self.teacher_optimizer, self.teacher_learning_rate, decay
+        student = self.kinds[kind]
+        own = (student.optimizer, student.learning_rate, student.weight_decay)
+        usual = (self.optimizer, self.learning_rate, self.weight_decay)
+        return tuple(
+            theirs if ours is None else ours for ours, theirs in zip(own, usual, strict=True)
+        )
 
     def precision_of(self, kind):
         """Returns the policy that a kind of model is trained in."""

@@ -25,7 +25,6 @@ class Fitting:
         self.data, self.teacher = data, teacher
         self.student = recipe.kinds.get(kind)
         self.epochs = recipe.epochs_of(kind)
-        self.rate = recipe.learning_rate if self.student else recipe.teacher_learning_rate
 
     def run(self, home, options):
         """Trains the model, or goes on with it where a killed run stopped.
@@ -69,16 +68,14 @@ class Fitting:
 
     def optimizer(self, epochs):
         """Returns a fresh optimizer, whose learning rate falls over so many epochs."""
-        recipe, of_teacher = self.recipe, self.student is None
-        steps = -(-len(self.data.train) // recipe.batch_size) * epochs
-        cosine, decay = keras.optimizers.schedules.CosineDecay, recipe.weight_decay
-        if of_teacher and recipe.teacher_weight_decay is not None:
-            decay = recipe.teacher_weight_decay
-        if (recipe.teacher_optimizer if of_teacher else recipe.optimizer) == "sgd":
+        name, highest, decay = self.recipe.optimizer_of(self.kind)
+        steps = -(-len(self.data.train) // self.recipe.batch_size) * epochs
+        cosine = keras.optimizers.schedules.CosineDecay
+        if name == "sgd":
             rise = max(1, steps // 10)
-            rate = cosine(0.0, max(1, steps - rise), warmup_target=self.rate, warmup_steps=rise)
+            rate = cosine(0.0, max(1, steps - rise), warmup_target=highest, warmup_steps=rise)
             return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-        return keras.optimizers.AdamW(cosine(self.rate, steps), weight_decay=decay)
+        return keras.optimizers.AdamW(cosine(highest, steps), weight_decay=decay)
 
     def _train(self, model, home, options):
         """Trains a model by itself or, if it learns from the teacher, in a Distiller."""

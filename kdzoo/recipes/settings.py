@@ -3,11 +3,9 @@
 import dataclasses
 import itertools
 
-from kdzoo.recipes.student import PRECISIONS
+from kdzoo.recipes.student import OPTIMIZERS, PRECISIONS, check_rates
 from kdzoo.utils import positive_integer, unknown_name
 from kdzoo.zoo import architecture
-
-OPTIMIZERS = ("adamw", "sgd")
 
 
 def check_kinds(what, kinds, known):
@@ -73,14 +71,8 @@ def check_settings(recipe):
                 "Expected views only where the students see augmented images. Received: "
                 f"views={recipe.views}, augment_student=False"
             )
-    for field in ("teacher_learning_rate", "learning_rate"):
-        value = getattr(recipe, field)
-        if not 0 < value < float("inf"):
-            raise ValueError(f"Expected {field} above 0. Received: {field}={value!r}")
-    for field in ("weight_decay", "teacher_weight_decay"):
-        value = getattr(recipe, field)
-        if value is not None and not 0 <= value < float("inf"):
-            raise ValueError(f"Expected {field} of at least 0. Received: {field}={value!r}")
+    rates = ("teacher_learning_rate", "learning_rate", "weight_decay", "teacher_weight_decay")
+    check_rates({field: getattr(recipe, field) for field in rates})
     for field in ("precision", "teacher_precision"):
         value = getattr(recipe, field)
         is_left_out = value is None and field == "teacher_precision"

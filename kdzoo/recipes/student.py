@@ -5,6 +5,9 @@ import dataclasses
 from kdzoo.utils import positive_integer, unknown_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
+OPTIMIZERS = ("adamw", "sgd")
+# Fields of a student that are the recipe's when None.
+OF_RECIPE = ("architecture", "epochs", "precision", "optimizer", "learning_rate", "weight_decay")
 
 
 def distilled_and_alone(networks, **settings):
@@ -37,6 +40,9 @@ class Student:
             layer, see `kdzoo.schemes.hint_training`; None for none. The epochs are on top.
         epochs: Of this kind; the recipe's when None.
         precision: The policy that it is trained in, as that of the recipe, which it is when None.
+        optimizer: Its optimizer; the recipe's when None, like the next two.
+        learning_rate: Its initial learning rate.
+        weight_decay: Its decoupled weight decay.
         seed_count: For how many of the recipe's seeds, from the first, it is trained; all when
             None.
         teacher_weight: (first, last) weight of the first loss, annealed evenly over the epochs;
@@ -51,6 +57,9 @@ class Student:
     architecture: str | None = None
     epochs: int | None = None
     precision: str | None = None
+    optimizer: str | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
     seed_count: int | None = None
 
     @property
@@ -72,6 +81,9 @@ class Student:
                 positive_integer(field, getattr(self, field))
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
+        if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        check_rates({name: getattr(self, name) for name in ("learning_rate", "weight_decay")})
         if not self.hints:
             return
         if len(self.losses) != 1:
@@ -105,3 +117,19 @@ class Student:
                 arguments = {"examples": 2 if labels is None else labels, **arguments}
             made.append(getattr(losses, name)(**arguments))
         return made, [weight for _, _, weight in self.losses]
+
+
+def check_rates(fields):
+    """Raises `ValueError` unless learning rates and weight decays are in range.
+
+    Args:
+        fields: Name -> value. What is None is left to another field; the name of a learning rate
+            ends in that.
+    """
+    for field, value in fields.items():
+        if value is None:
+            continue
+        is_rate = field.endswith("learning_rate")
+        if not 0 <= value < float("inf") or (is_rate and not value):
+            least = "above 0" if is_rate else "of at least 0"
+            raise ValueError(f"Expected {field} {least}. Received: {field}={value!r}")

@@ -222,6 +222,39 @@ def test_a_pretrained_teacher_teaches_as_it_is(unknown_digits, tmp_path):
     assert recipe.smoke().teacher == "fitnet_mnist"
 
 
+def test_a_kind_of_student_may_have_an_optimizer_of_its_own():
+    from kdzoo.recipes.fitting import Fitting
+
+    own = Student(optimizer="sgd", learning_rate=0.05, weight_decay=0.001)
+    recipe = dataclasses.replace(TINY, students={"alone": Student(), "own": own})
+    data = kdzoo.data.load("digits")
+    optimizer = Fitting(recipe, "own", 0, data, None).optimizer(1)
+    assert type(optimizer) is keras.optimizers.SGD
+    steps = -(-len(data.train) // recipe.batch_size)
+    assert float(optimizer._learning_rate(max(1, steps // 10))) == pytest.approx(0.05)
+    assert optimizer.weight_decay == 0.001
+    usual = Fitting(recipe, "alone", 0, data, None).optimizer(1)
+    assert type(usual) is keras.optimizers.AdamW
+    assert usual.weight_decay == TINY.weight_decay
+    assert "optimizer" not in recipe.settings_of("alone")["taught"]
+    assert recipe.settings_of("own")["taught"]["optimizer"] == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("optimizer", "sdg", "Did you mean 'sgd'"),
+        ("learning_rate", 0.0, "Expected learning_rate above 0"),
+        ("learning_rate", float("nan"), "Expected learning_rate above 0"),
+        ("weight_decay", -1.0, "Expected weight_decay of at least 0"),
+    ],
+)
+def test_the_optimizer_of_a_kind_is_checked(field, value, complaint, tmp_path):
+    recipe = dataclasses.replace(TINY, students={"alone": Student(**{field: value})})
+    with pytest.raises(ValueError, match=complaint):
+        recipe.run(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
