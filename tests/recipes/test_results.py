@@ -44,8 +44,12 @@ def with_later_fields(said):
         return {**said, "comparison": with_later_fields(said["comparison"])}
     recipe = json.loads(json.dumps(dataclasses.asdict(Comparison("", "", "", 1, 1))))
     student = json.loads(json.dumps(dataclasses.asdict(Student())))
-    students = {kind: {**student, **each} for kind, each in said.get("students", {}).items()}
-    return {**recipe, **said, "students": students}
+
+    def whole(part):
+        students = {kind: {**student, **each} for kind, each in part.get("students", {}).items()}
+        return {**part, "students": students} if students else part
+
+    return whole({**recipe, **said, "smoke_settings": whole(said.get("smoke_settings", {}))})
 
 
 def test_the_summary_follows_from_the_rows(results):
