@@ -31,6 +31,18 @@ def share(student_loss_weight):
     return float(student_loss_weight)
 
 
+def teacher_weight(given):
+    """Returns (first, last) weight of a loss that is annealed, or raises unless they are that."""
+    given = tuple(given) if isinstance(given, tuple | list) else given
+    pair = given if isinstance(given, tuple) else ()
+    if len(pair) != 2 or not all(isinstance(each, numbers.Real) and each >= 0 for each in pair):
+        raise ValueError(
+            "Expected `teacher_weight` to be the first and the last weight, two numbers of at "
+            f"least 0. Received: teacher_weight={given!r}"
+        )
+    return pair
+
+
 def loss_for(student_loss_weight, loss):
     """Raises if the labels are to count and there is no loss on them."""
     if loss is None and student_loss_weight > 0:

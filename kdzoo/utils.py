@@ -109,6 +109,41 @@ def atomic_path(path):
 
 
 @contextlib.contextmanager
+def one_process(directory):
+    """Keeps a directory to this process while the block runs, where the system has such locks.
+
+    A process that is killed lets go of it.
+
+    Args:
+        directory: The directory; made if missing.
+
+    Raises:
+        ValueError: If another process has it.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows.
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Expected {directory} to be free. Received: one in which another process trains; "
+                "wait for it, stop it, or choose another directory."
+            ) from error
+        except OSError:  # A file system without locks.
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def without_chatter(known):
     """Holds back standard error inside the block and hands on, after it, all but known chatter.
 

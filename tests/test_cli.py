@@ -326,6 +326,9 @@ ERRORS = [
     (["train", "qat_separable_cifar10", "--epochs", "2"], 1, "Received: --epochs"),
     (["train", "zoo_cifar10", "--epochs", "2"], 1, "Expected no --epochs for 'zoo_cifar10'"),
     (["train", "zoo_mnist", "--temperature", "2"], 1, "Expected no --temperature"),
+    (["train", "hinton_mnist_temperatures", "--student=lenet_5"], 1, "Expected no --student"),
+    (["train", "zoo_cifar10_025_compressed", "--seeds=0,1"], 1, "Expected at most 1 of --seeds"),
+    (["train", "digits", "--seeds=-1"], 1, "Expected seeds to be integers from 0"),
     (["evaluate", "nowhere.keras", "digits"], 1, "nowhere.keras, not a file"),
     (["evaluate", "model.onnx", "digits"], 1, "Expected a .keras or .tflite file"),
     (["evaluate", "{student}", "digit"], 1, "Did you mean"),
@@ -541,6 +544,11 @@ class TestTrain:
         assert "A smoke run" in out
         assert "Distilling" not in out
         assert (tmp_path / "run" / "errors.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_smoke_is_of_the_teacher_that_was_asked_for(self, tmp_path, capsys):
+        asked = ["train", "losses_compared", "--teacher", "wide_resnet_16_1/mnist", "--smoke"]
+        assert main([*asked, "--directory", str(tmp_path / "run")]) == 0
+        assert "teacher: wide_resnet_16_1" in capsys.readouterr().out
 
     def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
         killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")

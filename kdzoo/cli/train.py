@@ -158,11 +158,22 @@ def _comparison(name, given):
                     f"Expected no option but --seeds for {name!r}, whose settings stand in its "
                     f"file. Received: --{fixed[0].replace('_', '-')}"
                 )
-            return dataclasses.replace(recipe, **given)
+            recipe = dataclasses.replace(recipe, **given)
+            if len(recipe.seeds_of(recipe.start)) < len(recipe.seeds):
+                raise ValueError(
+                    f"Expected at most {len(recipe.seeds_of(recipe.start))} of --seeds for "
+                    f"{name!r}, as many as there are of {recipe.start!r}, where it starts. "
+                    f"Received: --seeds={','.join(map(str, recipe.seeds))}"
+                )
+            return recipe
         _check_not_of_kinds(name, recipe, given)
         for role in ("teacher", "student"):
             if given.get(role, getattr(recipe, role)) != getattr(recipe, role):
-                given[f"{role}_arguments"] = {}  # Those of the recipe are for its own network.
+                # What the recipe says more of it is for its own network.
+                own = (role, f"{role}_arguments")
+                smoke = given.get("smoke_settings", recipe.smoke_settings)
+                smoke = {field: each for field, each in smoke.items() if field not in own}
+                given |= {f"{role}_arguments": {}, "smoke_settings": smoke}
         return dataclasses.replace(recipe, **given)
     if {"teacher", "student"} <= given.keys():
         return Comparison(data=name, **{"teacher_epochs": _EPOCHS, "epochs": _EPOCHS, **given})
@@ -189,12 +200,13 @@ def _check_trained_teacher(given):
 
 def _check_not_of_kinds(name, recipe, given):
     """Raises for an option in whose place kinds of student have settings of their own."""
-    own = {"temperature": "losses", "student": "architecture", "seeds": "seed_count"}
-    own |= {field: field for field in ("epochs", "student_loss_weight", "optimizer")}
-    own |= {field: field for field in ("learning_rate", "weight_decay")}
-    for option, field in own.items():
-        values = [getattr(each, field) for each in recipe.students.values()]
-        if option in given and any(value not in (None, ()) for value in values):
+    own = {"temperature": ["losses"], "student": ["architecture", "arguments"]}
+    own |= {"seeds": ["seed_count"]}
+    own |= {field: [field] for field in ("epochs", "student_loss_weight", "optimizer")}
+    own |= {field: [field] for field in ("learning_rate", "weight_decay")}
+    for option, fields in own.items():
+        values = [getattr(each, name) for each in recipe.students.values() for name in fields]
+        if option in given and any(value not in (None, (), {}) for value in values):
             raise ValueError(
                 f"Expected no --{option.replace('_', '-')} for {name!r}, whose kinds of student "
                 "have their own. Received: one; compare on the data set, with --teacher and "

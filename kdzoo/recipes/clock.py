@@ -1,24 +1,35 @@
-"""How long a model took to train, also where the training was stopped and gone on with."""
+"""How long a model took to train, and by which code, also where the training was stopped."""
 
 import json
 import time
 
 import keras
 
-from kdzoo.recipes.results import write_json
+from kdzoo.recipes.results import versions, write_json
 
 
 class Clock(keras.callbacks.Callback):
-    """Counts the seconds of a training, and keeps them on disk after every epoch.
+    """Counts the seconds of a training and keeps them, and whose they were, after every epoch.
 
     Args:
         home: Directory of the training; what processes before this one took is read from there.
+
+    Attributes:
+        versions: As of `results.versions`, when the training began; of a training that was gone on
+            with "commit" names those of all its processes, the first one first.
     """
 
     def __init__(self, home):
         super().__init__()
         self._path, self._start = home / "seconds.json", time.perf_counter()
-        self._before = json.loads(self._path.read_text()) if self._path.exists() else 0.0
+        found = json.loads(self._path.read_text()) if self._path.exists() else 0.0
+        if not isinstance(found, dict):  # As it was before commits were kept.
+            found = {"seconds": found, "commits": []}
+        self._before, self.versions = found["seconds"], versions()
+        ours = [self.versions["commit"]] if "commit" in self.versions else []
+        self._commits = list(dict.fromkeys((*found["commits"], *ours)))
+        if self._commits:
+            self.versions["commit"] = ", ".join(self._commits)
 
     @property
     def seconds(self):
@@ -30,4 +41,4 @@ class Clock(keras.callbacks.Callback):
         self._path.unlink(missing_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        write_json(self._path, self.seconds)
+        write_json(self._path, {"seconds": self.seconds, "commits": self._commits})

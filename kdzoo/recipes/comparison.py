@@ -1,7 +1,6 @@
 """The student distilled beside the same student alone: same data, budget, seeds and start."""
 
 import dataclasses
-import json
 import pathlib
 
 from kdzoo.recipes.results import (
@@ -12,13 +11,12 @@ from kdzoo.recipes.results import (
     measure,
     read_finished,
     stage_rows,
-    versions,
     write_json,
     write_results,
 )
-from kdzoo.recipes.settings import check_kinds, check_settings, check_teacher
-from kdzoo.recipes.student import OF_RECIPE, Student
-from kdzoo.utils import atomic_path
+from kdzoo.recipes.settings import check_kinds, check_settings, check_teacher, settings_of
+from kdzoo.recipes.student import Student
+from kdzoo.utils import atomic_path, first_line
 from kdzoo.zoo.manifest import find
 
 
@@ -43,8 +41,8 @@ class Comparison:
         temperature: Of the soft targets.
         student_loss_weight: Share of the loss on labels.
         batch_size: Images a step.
-        teacher_learning_rate: Initial learning rate of the teacher.
-        learning_rate: Initial learning rate of the students.
+        teacher_learning_rate: Highest learning rate of the teacher.
+        learning_rate: Highest learning rate of the students.
         optimizer: Of the students: `"adamw"`, or `"sgd"`: Nesterov momentum of 0.9, the learning
             rate rising from zero over the first tenth of the steps.
         weight_decay: Decoupled weight decay of all. With SGD of momentum m it stands for a decay of
@@ -131,6 +129,9 @@ class Comparison:
         }
         if self.pretrained_teacher:  # Digits are not what it knows: a fresh one of its kind.
             settings["teacher"], settings["teacher_arguments"] = self.built_from("teacher")
+        for role in ("teacher", "student"):
+            if role in self.smoke_settings:  # The recipe's arguments are for its own network.
+                settings[f"{role}_arguments"] = {}
         settings = {**settings, **self.smoke_settings}
         students = {
             kind: dataclasses.replace(
@@ -209,7 +210,8 @@ class Comparison:
         stages = stage_rows(self, ("teacher", *kinds), directory)
         teacher = None
         for number, ((kind, seed), row) in enumerate(stages.items(), start=1):
-            report(f"{number}/{len(stages)} {kind}, seed {seed}")
+            is_given = kind == "teacher" and self.pretrained_teacher
+            report(f"{number}/{len(stages)} {kind}, {'pretrained' if is_given else f'seed {seed}'}")
             if row is not None:
                 continue
             if teacher is None and kind != "teacher" and self.kinds[kind].losses:
@@ -253,7 +255,7 @@ class Comparison:
             "parameters": model.count_params(),
             **measure(model, data),
             "seconds": clock.seconds if history else 0.0,  # A pretrained teacher takes none.
-            "versions": versions(),
+            "versions": clock.versions,
             "weights": fingerprint(model),
             **learned_from,
             "history": history,
@@ -284,22 +286,7 @@ class Comparison:
 
     def settings_of(self, kind):
         """Returns the fields that a model of this kind may depend on."""
-        fields = json.loads(json.dumps(dataclasses.asdict(self)))
-        for name in ("seeds", "paper", "students", "smoke_settings"):
-            del fields[name]
-        if kind != "teacher":
-            taught = json.loads(json.dumps(dataclasses.asdict(self.kinds[kind])))
-            del taught["seed_count"]
-            for name in OF_RECIPE:
-                if taught[name] is None:  # That is among the fields.
-                    del taught[name]
-            return {**fields, "taught": taught}
-        of_students = ("student", "epochs", "temperature", "learning_rate", "augment_student")
-        of_students += ("student_loss_weight", "student_arguments", "views", "optimizer")
-        for name in ("precision", "weight_decay"):
-            own = getattr(self, f"teacher_{name}")
-            fields[name] = fields[name] if own is None else own
-        return {name: value for name, value in fields.items() if name not in of_students}
+        return settings_of(self, kind)
 
     def built_from(self, kind):
         """Returns the architecture's name and the builder's arguments of a kind of model."""
@@ -326,7 +313,7 @@ class Comparison:
         return self.epochs_of(kind) + (hints[2] if hints else 0)
 
     def optimizer_of(self, kind):
-        """Returns the optimizer of a kind of model, its learning rate and its weight decay."""
+        """Returns the optimizer of a kind of model, its highest learning rate and weight decay."""
         if kind == "teacher":
             decay = self.teacher_weight_decay
             decay = self.weight_decay if decay is None else decay
@@ -361,6 +348,11 @@ class Comparison:
         keras.config.set_dtype_policy(precision)
         try:
             return kdzoo.create(name, data.classes, data.input_shape, **arguments)
+        except TypeError as error:
+            raise ValueError(
+                f"Expected arguments that {name!r} takes. Received: {arguments!r}: "
+                f"{first_line(error)}"
+            ) from error
         finally:
             keras.config.set_dtype_policy(usual)
 

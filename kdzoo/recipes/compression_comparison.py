@@ -15,7 +15,6 @@ from kdzoo.recipes.results import (
     read_finished,
     stage_rows,
     summarize,
-    versions,
     write_json,
     write_results,
 )
@@ -192,7 +191,7 @@ class CompressionComparison:
             **measure_file(written.path, model, data),
             **measure_compression(plain_copy(model) or model),
             "seconds": clock.seconds,
-            "versions": versions(),
+            "versions": clock.versions,
             **made_from,
             "history": history,
         }

@@ -1,11 +1,18 @@
-"""The settings of a comparison, checked before anything is trained."""
+"""The settings of a comparison: which of them a model depends on, and whether they are right."""
 
 import dataclasses
 import itertools
+import json
 
-from kdzoo.recipes.student import OPTIMIZERS, PRECISIONS, check_rates
+from kdzoo.recipes.results import directory_name
+from kdzoo.recipes.student import OF_RECIPE, OPTIMIZERS, PRECISIONS, check_rates
 from kdzoo.utils import positive_integer, unknown_name
 from kdzoo.zoo import architecture
+
+_OF_STUDENTS = ("student", "epochs", "temperature", "learning_rate", "augment_student")
+_OF_STUDENTS += ("student_loss_weight", "student_arguments", "views", "optimizer")
+_OF_TEACHERS_TRAINING = ("teacher_arguments", "teacher_augmentation", "teacher_epochs")
+_OF_TEACHERS_TRAINING += ("teacher_learning_rate", "teacher_optimizer", "teacher_weight_decay")
 
 
 def check_kinds(what, kinds, known):
@@ -71,7 +78,8 @@ def check_settings(recipe):
                 "Expected views only where the students see augmented images. Received: "
                 f"views={recipe.views}, augment_student=False"
             )
-    rates = ("teacher_learning_rate", "learning_rate", "weight_decay", "teacher_weight_decay")
+    rates = ["teacher_learning_rate", "learning_rate", "weight_decay"]
+    rates += ["teacher_weight_decay"] if recipe.teacher_weight_decay is not None else []
     check_rates({field: getattr(recipe, field) for field in rates})
     for field in ("precision", "teacher_precision"):
         value = getattr(recipe, field)
@@ -82,6 +90,21 @@ def check_settings(recipe):
         raise ValueError(
             f"Expected at least one seed, each once. Received: seeds={tuple(recipe.seeds)}"
         )
+    for seed in recipe.seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise ValueError(
+                "Expected seeds to be integers from 0 to 2**32 - 1. Received: "
+                f"seeds={tuple(recipe.seeds)}"
+            )
+    kinds = {}
+    for kind in ("teacher", *recipe.kinds):
+        kinds.setdefault(directory_name(kind, 0), []).append(kind)
+    for home, alike in kinds.items():
+        if len(alike) > 1:
+            raise ValueError(
+                "Expected kinds of student whose directories differ from each other's and from "
+                f"the teacher's. Received: {alike[0]!r} and {alike[1]!r}, both in {home}"
+            )
 
 
 def check_teacher(recipe, data):
@@ -113,3 +136,31 @@ def check_teacher(recipe, data):
             f"teacher={row.name!r}, of {row.classes}; where one has {differing[0]!r}, the other "
             f"has {differing[1]!r}"
         )
+
+
+def settings_of(recipe, kind):
+    """Returns the fields that a kind of model may depend on, as JSON gives them back.
+
+    Args:
+        recipe: The `Comparison`.
+        kind: `"teacher"` or a key of `recipe.kinds`.
+    """
+    fields = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    for name in ("seeds", "paper", "students", "smoke_settings"):
+        del fields[name]
+    is_pretrained = recipe.pretrained_teacher is not None
+    if kind == "teacher" and is_pretrained:
+        return {name: fields[name] for name in ("data", "enlarge", "teacher", "validation")}
+    if kind != "teacher":
+        taught = json.loads(json.dumps(dataclasses.asdict(recipe.kinds[kind])))
+        del taught["seed_count"]
+        for name in OF_RECIPE:
+            if taught[name] is None:  # That is among the fields.
+                del taught[name]
+        for name in _OF_TEACHERS_TRAINING if is_pretrained else ():
+            del fields[name]
+        return {**fields, "taught": taught}
+    for name in ("precision", "weight_decay"):
+        own = getattr(recipe, f"teacher_{name}")
+        fields[name] = fields[name] if own is None else own
+    return {name: value for name, value in fields.items() if name not in _OF_STUDENTS}

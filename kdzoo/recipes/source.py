@@ -145,7 +145,8 @@ class Source:
 
         trained = self.base[1] / directory_name("teacher", 0) / "model.keras"
         trained = keras.saving.load_model(trained)
-        name = f"{self.recipe.teacher}/{self.recipe.data}"
+        recipe = self.recipe
+        name = recipe.teacher if "/" in recipe.teacher else f"{recipe.teacher}/{recipe.data}"
         row = rows_in(self.directory).get(name)
         if row is not None:
             shipped = load(name, directory=self.directory)

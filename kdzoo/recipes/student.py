@@ -1,8 +1,9 @@
 """One kind of student in a comparison: what it learns from."""
 
 import dataclasses
+import numbers
 
-from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.utils import first_line, positive_integer, unknown_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
@@ -40,8 +41,9 @@ class Student:
             layer, see `kdzoo.schemes.hint_training`; None for none. The epochs are on top.
         epochs: Of this kind; the recipe's when None.
         precision: The policy that it is trained in, as that of the recipe, which it is when None.
-        optimizer: Its optimizer; the recipe's when None, like the next two.
-        learning_rate: Its initial learning rate.
+        optimizer: Its optimizer, `"adamw"` or `"sgd"`; the recipe's when None, like the next two.
+            Another one needs a learning rate of its own.
+        learning_rate: Its highest learning rate.
         weight_decay: Its decoupled weight decay.
         seed_count: For how many of the recipe's seeds, from the first, it is trained; all when
             None.
@@ -75,6 +77,12 @@ class Student:
 
     def check(self):
         """Raises `ValueError` unless names and numbers are right."""
+        for each in self.losses:
+            if not isinstance(each, tuple | list) or len(each) != 3:
+                raise ValueError(
+                    "Expected losses as (name, arguments, weight). Received: "
+                    f"{each!r} among losses={self.losses}"
+                )
         self.make_losses()
         for field in ("epochs", "seed_count"):
             if getattr(self, field) is not None:
@@ -83,7 +91,17 @@ class Student:
             raise unknown_name("precision", self.precision, PRECISIONS)
         if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
-        check_rates({name: getattr(self, name) for name in ("learning_rate", "weight_decay")})
+        own = {name: getattr(self, name) for name in ("learning_rate", "weight_decay")}
+        check_rates({name: value for name, value in own.items() if value is not None})
+        if self.optimizer is not None and self.learning_rate is None:
+            raise ValueError(
+                "Expected a learning_rate beside an optimizer. Received: "
+                f"optimizer={self.optimizer!r}, learning_rate=None"
+            )
+        if self.teacher_weight is not None:
+            from kdzoo import checks
+
+            checks.teacher_weight(self.teacher_weight)
         if not self.hints:
             return
         if len(self.losses) != 1:
@@ -115,7 +133,13 @@ class Student:
                 raise unknown_name("loss", name, losses.__all__)
             if name == "ContrastiveRepresentation":
                 arguments = {"examples": 2 if labels is None else labels, **arguments}
-            made.append(getattr(losses, name)(**arguments))
+            try:
+                made.append(getattr(losses, name)(**arguments))
+            except TypeError as error:
+                raise ValueError(
+                    f"Expected arguments that {name} takes. Received: {arguments!r}: "
+                    f"{first_line(error)}"
+                ) from error
         return made, [weight for _, _, weight in self.losses]
 
 
@@ -123,13 +147,11 @@ def check_rates(fields):
     """Raises `ValueError` unless learning rates and weight decays are in range.
 
     Args:
-        fields: Name -> value. What is None is left to another field; the name of a learning rate
-            ends in that.
+        fields: Name -> value; the name of a learning rate ends in that.
     """
     for field, value in fields.items():
-        if value is None:
-            continue
         is_rate = field.endswith("learning_rate")
-        if not 0 <= value < float("inf") or (is_rate and not value):
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < float("inf") or (is_rate and not value):
             least = "above 0" if is_rate else "of at least 0"
             raise ValueError(f"Expected {field} {least}. Received: {field}={value!r}")

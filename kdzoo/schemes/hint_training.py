@@ -1,11 +1,10 @@
 """FitNets' training in two stages: hints up to the middle, then soft targets to the end."""
 
-import numbers
 import pathlib
 
 import keras
 
-from kdzoo import taps
+from kdzoo import checks, taps
 from kdzoo.callbacks import Anneal, EpochCheckpoint, linear
 from kdzoo.distiller import Distiller
 from kdzoo.losses import Hint, SoftTargets
@@ -182,13 +181,7 @@ def _weights(teacher_weight, soft_targets):
     if teacher_weight is None:
         squared = getattr(soft_targets, "temperature", 1.0) ** 2
         return 4.0 / squared, 1.0 / squared
-    given = tuple(teacher_weight) if isinstance(teacher_weight, tuple | list) else ()
-    if len(given) != 2 or not all(isinstance(each, numbers.Real) and each >= 0 for each in given):
-        raise ValueError(
-            "Expected `teacher_weight` to be the first and the last weight, two numbers of at "
-            f"least 0. Received: teacher_weight={teacher_weight!r}"
-        )
-    return given
+    return checks.teacher_weight(teacher_weight)
 
 
 def _joined(first, second):

@@ -3,6 +3,7 @@
 import pathlib
 
 from kdzoo.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
+from kdzoo.utils import one_process
 
 
 def train(
@@ -37,7 +38,7 @@ def train(
 
     Raises:
         ValueError: If the model is not built or not compiled, the checkpoint is of another run,
-            or the loss becomes NaN or infinite.
+            another process trains in the directory, or the loss becomes NaN or infinite.
     """
     if not model.built or not model.compiled:
         raise ValueError(
@@ -46,19 +47,20 @@ def train(
             "batch."
         )
     checkpoint = EpochCheckpoint(pathlib.Path(directory), settings)
-    if checkpoint.exists() and data is not None and hasattr(model, "prepare"):
-        model.prepare(data(0))
-    done = checkpoint.restore(model)
-    if done < epochs:
-        model.fit(
-            data(done),
-            epochs=epochs,
-            initial_epoch=done,
-            validation_data=validation_data,
-            # The checkpoint comes last: an epoch that another callback rejects is not kept.
-            callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
-            verbose=verbose,
-            # The data have an order of their own; Keras warns if it is asked to shuffle them.
-            shuffle=False,
-        )
+    with one_process(directory):
+        if checkpoint.exists() and data is not None and hasattr(model, "prepare"):
+            model.prepare(data(0))
+        done = checkpoint.restore(model)
+        if done < epochs:
+            model.fit(
+                data(done),
+                epochs=epochs,
+                initial_epoch=done,
+                validation_data=validation_data,
+                # The checkpoint comes last: an epoch that another callback rejects is not kept.
+                callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
+                verbose=verbose,
+                # The data have an order of their own; Keras warns if it is asked to shuffle them.
+                shuffle=False,
+            )
     return checkpoint.history

@@ -96,7 +96,7 @@ def write_card(row):
         + f". {training['examples']:,} training images of {title} ({source}), version "
         f"{training['data_version']}; "
         + ("none held out" if not training["held_out"] else f"{training['held_out']:,} held out")
-        + f". Made with {_versions(training['versions'])}.",
+        + f". Finished with {_versions(training['versions'])}.",
         "",
         "## Licence and limits",
         "",

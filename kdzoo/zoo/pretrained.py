@@ -1,6 +1,5 @@
 """Pretrained models by name: checked by hash, then given to an architecture built from code."""
 
-import contextlib
 import pathlib
 
 from kdzoo.utils import first_line
@@ -42,38 +41,7 @@ def load(name, classes=None, directory=None):
     head = row.classes if classes is None else classes
     fresh = () if classes is None else ("logits",)
     checked = content(row, "weights", directory)
-    with _deferring() as scope:
-        model = _create(row, head)
-        weights.load_weights(model, checked, f"{name!r}", fresh)
-        _start_from_assigned(model, scope)
-    return model
-
-
-@contextlib.contextmanager
-def _deferring():
-    """A scope at whose end variables get their first values; none keep waiting if it fails."""
-    import keras
-    from keras.src.backend.common import global_state
-
-    waiting = "uninitialized_variables"  # Where Keras keeps them; it would try again for ever.
-    before = list(global_state.get_global_attribute(waiting) or ())
-    try:
-        with keras.StatelessScope() as scope:
-            yield scope
-    except BaseException:
-        global_state.set_global_attribute(waiting, before)
-        raise
-
-
-def _start_from_assigned(model, scope):
-    """Lets variables that a scope defers begin with what was assigned within it.
-
-    Drawing random values first would take longer than all else in loading.
-    """
-    for variable in model.variables:
-        value = scope.get_current_value(variable)
-        if value is not None:
-            variable._initializer = lambda shape, dtype=None, value=value: value
+    return weights.built_from(lambda: _create(row, head), checked, f"{name!r}", fresh)
 
 
 def _create(row, classes):

@@ -67,7 +67,7 @@ def register(name, builder, arguments=None, description="", paper=""):
         The new `Architecture`.
 
     Raises:
-        ValueError: If the name is taken or no string, or the builder is neither.
+        ValueError: If the name is taken, no string or has a "/", or the builder is neither.
 
     Example:
 
@@ -78,6 +78,11 @@ def register(name, builder, arguments=None, description="", paper=""):
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"Expected name to be a string. Received: name={name!r}")
+    if "/" in name:
+        raise ValueError(
+            "Expected a name without '/', which stands in names of pretrained models. Received: "
+            f"name={name!r}"
+        )
     if name in _ARCHITECTURES:
         raise ValueError(
             f"Expected a new name, as registering never replaces a model. Received: name={name!r}"

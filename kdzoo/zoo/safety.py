@@ -53,6 +53,11 @@ def check_parts(config):
                 f"{_name_of(each)!r}, a {kind}; take what `strip_pruning`, `strip_clustering` or "
                 "`plain_model()` returns."
             )
+        if module.startswith("keras.quantizers"):
+            raise ValueError(
+                "Expected a model that Keras has not quantized. Received: one with a "
+                f"{kind}; save it before `quantize`."
+            )
         is_value = kind in _VALUES and not module and not each.get("registered_name")
         if not is_value and not _is_of_keras(kind, module) and registered is None:
             raise ValueError(

@@ -154,19 +154,22 @@ def load_pretrained(directory):
         raise ValueError(
             f"Expected a model in {home / _CONFIG}. Received: lists within lists without end."
         ) from error
-    try:
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-    except Exception as error:  # Keras raises whatever a damaged configuration leads to.
-        raise ValueError(
-            f"Expected a model in {home / _CONFIG} that this Keras can build. Received: "
-            f"{_reason(error)}"
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"Expected a model in {home / _CONFIG}. Received: a {type(model).__name__}"
-        )
-    weights.load_weights(model, tensors, str(path))
-    return model
+
+    def build():
+        try:
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        except Exception as error:  # Keras raises whatever a damaged configuration leads to.
+            raise ValueError(
+                f"Expected a model in {home / _CONFIG} that this Keras can build. Received: "
+                f"{_reason(error)}"
+            ) from error
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"Expected a model in {home / _CONFIG}. Received: a {type(model).__name__}"
+            )
+        return model
+
+    return weights.built_from(build, tensors, str(path))
 
 
 def weights_file(directory):

@@ -1,5 +1,6 @@
 """A model's weights as a safetensors file: by name, checked before they are used, nothing runs."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -163,6 +164,61 @@ def load_weights(model, content, name=None, left_out=()):
     for key, variable in variables.items():
         variable.assign(values[key])
     finalize_states(model)
+
+
+def built_from(build, content, name, left_out=()):
+    """Returns a model that is built with weights of a file, without values of its own before.
+
+    So drawing random values, which would take longer than all else, is left out; and a model that
+    the file does not fit is refused before anything of its size is made.
+
+    Args:
+        build: Function that builds the model.
+        content: The bytes of the file, as in `load_weights`, like the others.
+        name: As there.
+        left_out: As there.
+
+    Raises:
+        ValueError: As there.
+    """
+    with _deferring() as scope:
+        model = build()
+        load_weights(model, content, name, left_out)
+        _start_from_assigned(model, scope)
+    return model
+
+
+@contextlib.contextmanager
+def _deferring():
+    """A scope at whose end variables get their first values; none keep waiting if it fails."""
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = "uninitialized_variables"  # Where Keras keeps them; it would try again for ever.
+    before = list(global_state.get_global_attribute(waiting) or ())
+
+    @contextlib.contextmanager
+    def forgetting():
+        try:
+            yield
+        except BaseException:
+            global_state.set_global_attribute(waiting, before)
+            raise
+
+    # Within the scope, whose end gives values to all that wait; and where just that fails.
+    with forgetting(), keras.StatelessScope() as scope, forgetting():
+        yield scope
+
+
+def _start_from_assigned(model, scope):
+    """Lets variables that a scope defers begin with what was assigned within it.
+
+    Drawing random values first would take longer than all else in loading.
+    """
+    for variable in model.variables:
+        value = scope.get_current_value(variable)
+        if value is not None:
+            variable._initializer = lambda shape, dtype=None, value=value: value
 
 
 def named_weights(model):

@@ -14,6 +14,7 @@ import pytest
 import kdzoo
 import kdzoo.data
 from kdzoo.recipes import RECIPES, Comparison, CompressionComparison, Student
+from kdzoo.recipes.clock import Clock
 from kdzoo.recipes.results import fingerprint, summarize
 
 TINY = Comparison(
@@ -177,6 +178,11 @@ def test_a_model_may_learn_by_momentum(side, kind, other):
         ({"teacher_precision": "float16"}, "Did you mean 'float32'|'mixed_bfloat16'"),
         ({"precision": None}, "Unknown precision: None"),
         ({"weight_decay": -0.1}, r"weight_decay=-0\.1"),
+        ({"weight_decay": None}, "weight_decay=None"),
+        ({"learning_rate": None}, "learning_rate=None"),
+        ({"seeds": (0, -1)}, r"seeds=\(0, -1\)"),
+        ({"seeds": (2**32,)}, "from 0 to"),
+        ({"seeds": (0.5,)}, "Expected seeds to be integers"),
         ({"teacher_weight_decay": float("nan")}, "teacher_weight_decay=nan"),
     ],
 )
@@ -246,13 +252,61 @@ def test_a_kind_of_student_may_have_an_optimizer_of_its_own():
         ("optimizer", "sdg", "Did you mean 'sgd'"),
         ("learning_rate", 0.0, "Expected learning_rate above 0"),
         ("learning_rate", float("nan"), "Expected learning_rate above 0"),
+        ("learning_rate", "0.1", "Expected learning_rate above 0"),
         ("weight_decay", -1.0, "Expected weight_decay of at least 0"),
+        ("optimizer", "adamw", "Expected a learning_rate beside an optimizer"),
+        ("teacher_weight", (4.0,), "the first and the last weight"),
+        ("losses", (("SoftTargets", {}),), "name, arguments, weight"),
+        (
+            "losses",
+            (("SoftTargets", {"temprature": 4.0}, 1.0),),
+            "arguments that SoftTargets takes",
+        ),
+        ("arguments", {"depht": 3}, "arguments that 'mlp_2x64' takes"),
     ],
 )
-def test_the_optimizer_of_a_kind_is_checked(field, value, complaint, tmp_path):
+def test_what_a_kind_has_of_its_own_is_checked(field, value, complaint, tmp_path):
     recipe = dataclasses.replace(TINY, students={"alone": Student(**{field: value})})
     with pytest.raises(ValueError, match=complaint):
         recipe.run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kinds", [("teacher",), ("a b", "a-b")])
+def test_kinds_have_directories_of_their_own(kinds, tmp_path):
+    recipe = dataclasses.replace(TINY, students={kind: Student() for kind in kinds})
+    with pytest.raises(ValueError, match="directories differ"):
+        recipe.run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@on_tensorflow
+def test_how_the_teacher_would_train_is_nothing_to_a_pretrained_one(unknown_digits, tmp_path):
+    fields = {"data": str(unknown_digits), "teacher": "fitnet_mnist/mnist", "seeds": (0,)}
+    recipe = dataclasses.replace(TINY, **fields)
+    rows = recipe.run(tmp_path / "run", verbose=0)["rows"]
+    other = {"epochs": 5, "learning_rate": 1.0, "optimizer": "sgd", "weight_decay": 0.5}
+    other = {f"teacher_{field}": value for field, value in other.items()}
+    again = dataclasses.replace(recipe, **other).run(tmp_path / "run", verbose=0)["rows"]
+    assert again == json.loads(json.dumps(rows))
+
+
+def test_a_smoke_run_has_the_arguments_of_the_network_that_it_has():
+    fields = {"teacher": "separable_025/mnist", "smoke_settings": {"teacher": "mlp_2x64"}}
+    smoke = dataclasses.replace(TINY, **fields).smoke()
+    assert smoke.built_from("teacher") == ("mlp_2x64", {})
+    smoke = dataclasses.replace(TINY, teacher="separable_025/mnist").smoke()
+    assert smoke.built_from("teacher") == ("separable_025", {"halvings": 1})
+
+
+def test_a_training_that_is_gone_on_with_names_all_commits(tmp_path, monkeypatch):
+    for commit in ("one", "two", "two"):
+        monkeypatch.setattr("kdzoo.recipes.clock.versions", lambda now=commit: {"commit": now})
+        clock = Clock(tmp_path)
+        clock.on_epoch_end(0)
+    assert clock.versions == {"commit": "one, two"}
+    clock.clear()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

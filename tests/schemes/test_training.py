@@ -10,6 +10,7 @@ import pytest
 import kdzoo
 from kdzoo.callbacks import EpochCheckpoint
 from kdzoo.schemes import train
+from kdzoo.utils import one_process
 
 
 def compiled(seed=0):
@@ -46,6 +47,14 @@ class StopAfter(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 == self.epochs:
             raise KeyboardInterrupt
+
+
+def test_two_processes_do_not_train_in_one_directory(tmp_path):
+    with one_process(tmp_path / "run"):
+        with pytest.raises(ValueError, match="in which another process trains"):
+            train(compiled(), batches, 1, tmp_path / "run", verbose=0)
+        assert not list((tmp_path / "run").iterdir())
+    assert len(train(compiled(), batches, 1, tmp_path / "run", verbose=0)["loss"]) == 1
 
 
 def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path):

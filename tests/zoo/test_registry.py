@@ -128,6 +128,12 @@ def test_register_refuses_other_names(own_registry, name):
         zoo.register(name, tiny)
 
 
+def test_register_refuses_names_like_those_of_pretrained_models(own_registry):
+    with pytest.raises(ValueError, match=r"without '/'.*name='mine/net'"):
+        zoo.register("mine/net", tiny)
+    assert "mine/net" not in zoo.list_models()
+
+
 @pytest.mark.parametrize("builder", [None, "kdzoo.models.mlp", ":mlp", "kdzoo.models.mlp:", 3])
 def test_register_refuses_other_builders(own_registry, builder):
     with pytest.raises(ValueError, match="Expected builder to be a function or its path"):

@@ -318,6 +318,14 @@ def test_layers_that_nobody_registered(tmp_path):
     assert isinstance(kdzoo.load_pretrained(tmp_path).get_layer("mine"), Custom)
 
 
+def test_what_keras_has_quantized_is_not_shared(tmp_path):
+    model = MODELS["sequential"]()
+    model.layers[-1].quantize("int8")
+    with pytest.raises(ValueError, match="that Keras has not quantized"):
+        kdzoo.save_pretrained(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_functions_are_not_shared(tmp_path):
     @keras.saving.register_keras_serializable("test_sharing")
     def doubled(x):
@@ -417,6 +425,7 @@ def layer(config, number=1):
             "a __lambda__",
         ),
         (lambda c: layer(c, 2)["config"].update(units=5), "shape"),
+        (lambda c: layer(c, 2)["config"].update(units=10**13), "shape"),  # None has the memory.
         (
             lambda c: layer(c, 2)["config"].update(name="other"),
             "with .logits/bias., .logits/kernel., which the model has not",
