@@ -151,30 +151,8 @@ def _comparison(name, given):
     _check_trained_teacher(given)
     if name in RECIPES:
         recipe = RECIPES[name]
-        if not isinstance(recipe, Comparison):
-            fixed = sorted(set(given) - {"seeds"})
-            if fixed:
-                raise ValueError(
-                    f"Expected no option but --seeds for {name!r}, whose settings stand in its "
-                    f"file. Received: --{fixed[0].replace('_', '-')}"
-                )
-            recipe = dataclasses.replace(recipe, **given)
-            if len(recipe.seeds_of(recipe.start)) < len(recipe.seeds):
-                raise ValueError(
-                    f"Expected at most {len(recipe.seeds_of(recipe.start))} of --seeds for "
-                    f"{name!r}, as many as there are of {recipe.start!r}, where it starts. "
-                    f"Received: --seeds={','.join(map(str, recipe.seeds))}"
-                )
-            return recipe
-        _check_not_of_kinds(name, recipe, given)
-        for role in ("teacher", "student"):
-            if given.get(role, getattr(recipe, role)) != getattr(recipe, role):
-                # What the recipe says more of it is for its own network.
-                own = (role, f"{role}_arguments")
-                smoke = given.get("smoke_settings", recipe.smoke_settings)
-                smoke = {field: each for field, each in smoke.items() if field not in own}
-                given |= {f"{role}_arguments": {}, "smoke_settings": smoke}
-        return dataclasses.replace(recipe, **given)
+        change = _change if isinstance(recipe, Comparison) else _change_seeds
+        return change(name, recipe, given)
     if {"teacher", "student"} <= given.keys():
         return Comparison(data=name, **{"teacher_epochs": _EPOCHS, "epochs": _EPOCHS, **given})
     if name not in DEFAULTS and not pathlib.Path(name).exists():
@@ -185,6 +163,37 @@ def _comparison(name, given):
         f"Expected {recipes}--teacher and --student. Received: {name!r} alone; `kdzoo list models` "
         "shows what they may be."
     )
+
+
+def _change(name, recipe, given):
+    """A comparison's recipe with what was given instead."""
+    _check_not_of_kinds(name, recipe, given)
+    for role in ("teacher", "student"):
+        if given.get(role, getattr(recipe, role)) != getattr(recipe, role):
+            # What the recipe says more of it is for its own network.
+            own = (role, f"{role}_arguments")
+            smoke = {key: each for key, each in recipe.smoke_settings.items() if key not in own}
+            recipe = dataclasses.replace(recipe, smoke_settings=smoke, **{own[1]: {}})
+    return dataclasses.replace(recipe, **given)
+
+
+def _change_seeds(name, recipe, given):
+    """A recipe of compression with other seeds, which is all that may be given."""
+    fixed = sorted(set(given) - {"seeds"})
+    if fixed:
+        raise ValueError(
+            f"Expected no option but --seeds for {name!r}, whose settings stand in its file. "
+            f"Received: --{fixed[0].replace('_', '-')}"
+        )
+    recipe = dataclasses.replace(recipe, **given)
+    most = len(recipe.seeds_of(recipe.start))
+    if len(recipe.seeds) > most:
+        raise ValueError(
+            f"Expected at most {most} of --seeds for {name!r}, as many as there are of "
+            f"{recipe.start!r}, where it starts. Received: "
+            f"--seeds={','.join(map(str, recipe.seeds))}"
+        )
+    return recipe
 
 
 def _check_trained_teacher(given):
@@ -200,10 +209,13 @@ def _check_trained_teacher(given):
 
 def _check_not_of_kinds(name, recipe, given):
     """Raises for an option in whose place kinds of student have settings of their own."""
-    own = {"temperature": ["losses"], "student": ["architecture", "arguments"]}
-    own |= {"seeds": ["seed_count"]}
-    own |= {field: [field] for field in ("epochs", "student_loss_weight", "optimizer")}
-    own |= {field: [field] for field in ("learning_rate", "weight_decay")}
+    same = ("epochs", "student_loss_weight", "optimizer", "learning_rate", "weight_decay")
+    own = {
+        "temperature": ["losses"],
+        "student": ["architecture", "arguments"],
+        "seeds": ["seed_count"],
+        **{field: [field] for field in same},
+    }
     for option, fields in own.items():
         values = [getattr(each, name) for each in recipe.students.values() for name in fields]
         if option in given and any(value not in (None, (), {}) for value in values):

@@ -56,15 +56,20 @@ def check_settings(recipe):
     checks.share(recipe.student_loss_weight)
     for student in recipe.kinds.values():
         student.check()
-    for field in ("optimizer", "teacher_optimizer"):
-        if getattr(recipe, field) not in OPTIMIZERS:
-            raise unknown_name(field, getattr(recipe, field), OPTIMIZERS)
     if recipe.teacher_augmentation is not None:
         known = [field.name for field in dataclasses.fields(Augmentation)]
         for name in recipe.teacher_augmentation:
             if name not in known:
                 raise unknown_name("argument of Augmentation", name, known)
         Augmentation(**recipe.teacher_augmentation)
+    _check_numbers(recipe)
+    _check_choices(recipe)
+    _check_seeds(recipe)
+    _check_directories(recipe)
+
+
+def _check_numbers(recipe):
+    """Raises unless epochs, rates and the like are in range."""
     for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
         value = getattr(recipe, field)
         if not isinstance(value, int) or value < 1:
@@ -81,11 +86,22 @@ def check_settings(recipe):
     rates = ["teacher_learning_rate", "learning_rate", "weight_decay"]
     rates += ["teacher_weight_decay"] if recipe.teacher_weight_decay is not None else []
     check_rates({field: getattr(recipe, field) for field in rates})
+
+
+def _check_choices(recipe):
+    """Raises unless optimizers and precisions are known."""
+    for field in ("optimizer", "teacher_optimizer"):
+        if getattr(recipe, field) not in OPTIMIZERS:
+            raise unknown_name(field, getattr(recipe, field), OPTIMIZERS)
     for field in ("precision", "teacher_precision"):
         value = getattr(recipe, field)
         is_left_out = value is None and field == "teacher_precision"
         if not is_left_out and value not in PRECISIONS:
             raise unknown_name(field, value, PRECISIONS)
+
+
+def _check_seeds(recipe):
+    """Raises unless there are seeds, each once and one that all generators take."""
     if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
         raise ValueError(
             f"Expected at least one seed, each once. Received: seeds={tuple(recipe.seeds)}"
@@ -96,6 +112,10 @@ def check_settings(recipe):
                 "Expected seeds to be integers from 0 to 2**32 - 1. Received: "
                 f"seeds={tuple(recipe.seeds)}"
             )
+
+
+def _check_directories(recipe):
+    """Raises if two kinds of model would share a directory."""
     kinds = {}
     for kind in ("teacher", *recipe.kinds):
         kinds.setdefault(directory_name(kind, 0), []).append(kind)
