@@ -33,8 +33,7 @@ def share(student_loss_weight):
 
 def teacher_weight(given):
     """Returns (first, last) weight of a loss that is annealed, or raises unless they are that."""
-    given = tuple(given) if isinstance(given, tuple | list) else given
-    pair = given if isinstance(given, tuple) else ()
+    pair = tuple(given) if isinstance(given, tuple | list) else ()
     if len(pair) != 2 or not all(isinstance(each, numbers.Real) and each >= 0 for each in pair):
         raise ValueError(
             "Expected `teacher_weight` to be the first and the last weight, two numbers of at "

@@ -102,7 +102,7 @@ class Comparison:
     @property
     def pretrained_teacher(self):
         """The `kdzoo.zoo.Pretrained` that teaches as it is; None where the teacher is trained."""
-        return find(self.teacher) if "/" in self.teacher else None
+        return find(self.teacher) if "/" in str(self.teacher) else None
 
     @property
     def all_kinds(self):
