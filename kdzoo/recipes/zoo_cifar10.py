@@ -4,8 +4,8 @@
 
 Three seeds of FitNet 1, one of the others, which take a core more than half an hour. The students'
 optimizer was chosen on held-out images, with `separable_025` and `wide_resnet_16_1` in 20 epochs.
-FitNet 1, without batch normalization, diverges with it: it has AdamW, at the best of three rates in
-5 epochs.
+FitNet 1, without batch normalization, diverges with it: it has AdamW, whose rate and weight decay
+were chosen on them in 5 epochs.
 """
 
 from kdzoo.recipes.comparison import Comparison
