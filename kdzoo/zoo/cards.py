@@ -100,7 +100,7 @@ def write_card(row):
         "",
         "## Licence and limits",
         "",
-        f"Weights: Apache-2.0. Data: {licence}. {limits}",
+        f"Weights: {row.licence}. Data: {licence}. {limits}",
         "",
     ]
     return "\n".join(lines)
@@ -127,8 +127,10 @@ def figures(row):
         file = f"{_percent(measured['tflite_accuracy'])} of the test images"
         yield "accuracy of the shipped `.tflite` file", file
         yield "of such files over seeds", _spread(accuracy)
-        yield "accuracy of the shipped weights, as a Keras model", weights
-        yield "the float32 model it was made from", _percent(measured["float"])
+        yield "accuracy of the same weights in float32, what `kdzoo.load` returns", weights
+        yield "accuracy of the float32 student that this training began with", _percent(
+            measured["float"]
+        )
     else:
         yield "accuracy of the shipped weights", weights
         yield "over seeds", _spread(accuracy)
@@ -139,7 +141,8 @@ def figures(row):
         yield f"the same network alone, {budget}", _spread(measured["alone"])
     yield "parameters", f"{measured['parameters']:,}"
     if round(measured.get("sparsity", 0), 2):
-        yield "zeros among the weights of kernels", _percent(measured["sparsity"])
+        zeros = f"{_percent(measured['sparsity'])}, with those of the layers left dense"
+        yield "zeros among the weights of all kernels", zeros
     yield "MACs", f"{measured['macs']:,}"
     for kind, size in measured["bytes"].items():
         yield f"bytes, {kind}", f"{size:,}"
@@ -199,4 +202,5 @@ def _spread(values, unit=" %"):
 
 
 def _versions(versions):
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return said if "commit" in versions else f"{said}, commit not recorded"

@@ -14,6 +14,7 @@ ROLES = ("teacher", "student")
 # What lists and cards ask rows for, and of which kind it is.
 _ROW = {"name": str, "architecture": str, "arguments": dict, "dataset": str, "classes": int}
 _ROW |= {"input_shape": list, "labels": list, "training": dict, "measured": dict}
+_ROW |= {"licence": str}
 _TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds": list}
 _TRAINING |= {"examples": int, "held_out": int, "data_version": str, "versions": dict}
 _MEASURED = {"accuracy": dict, "parameters": int, "macs": int, "bytes": dict, "latency_ms": dict}
@@ -55,6 +56,7 @@ class Pretrained:
         files: `"weights"`, and `"tflite"` where one is shipped, each with its `File`.
         training: How it was trained: recipe, kind, command, seeds, epochs, teacher.
         measured: What the card says of it: accuracy, bytes, latency and so on.
+        licence: Of the weights, an SPDX identifier.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Pretrained:
     files: dict
     training: dict
     measured: dict
+    licence: str = "Apache-2.0"
 
     @property
     def family(self):

@@ -19,10 +19,10 @@ def load(name, classes=None, directory=None):
 
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
-        to float32 logits (batch, classes), also where the name stands for an int8 file: that one
-        is at `kdzoo.zoo.tflite(name)`, this is what it was made of. All layers are trainable; for a
-        fresh head on frozen features set `layer.trainable = False` for all but the layer
-        `"logits"`.
+        to float32 logits (batch, classes). Where the name ends in `"/int8"`, the network of the
+        same weights in float32, nothing in it rounded; what is, is the file, at
+        `kdzoo.zoo.tflite(name)`. All layers are trainable; for a fresh head on frozen features set
+        `layer.trainable = False` for all but the layer `"logits"`.
 
     Raises:
         FileNotFoundError: If the file of the weights is missing.

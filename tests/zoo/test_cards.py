@@ -39,6 +39,12 @@ def test_a_card_says_what_the_manifest_says(zoo):
     assert "Built with" not in text
     other = dataclasses.replace(row, arguments={"dropout": 0.5, "max_norm": 4.0})
     assert " Built with `dropout=0.5, max_norm=4.0`. A student on MNIST" in write_card(other)
+    assert "Finished with keras 3.15.1, commit not recorded." in text
+    versions = {"keras": "3.15.1", "commit": "0123456789"}
+    known = dataclasses.replace(row, training={**row.training, "versions": versions})
+    assert "Finished with keras 3.15.1, commit 0123456789." in write_card(known)
+    assert "Weights: Apache-2.0. Data: CC BY-SA 3.0." in text
+    assert "Weights: MIT." in write_card(dataclasses.replace(row, licence="MIT"))
     elsewhere = dataclasses.replace(row, dataset="my_photos")
     assert "on my_photos" in write_card(elsewhere)
 
@@ -56,9 +62,10 @@ def test_the_card_of_a_compressed_model_says_what_each_figure_is_of(zoo):
     for line in (
         "| accuracy of the shipped `.tflite` file | 48.00 % of the test images |",
         "| of such files over seeds | 50.00 ± 1.00 % (2 seeds) |",
-        "| accuracy of the shipped weights, as a Keras model | 49.00 % of the test images |",
-        "| the float32 model it was made from | 50.50 % |",
-        "| zeros among the weights of kernels | 80.04 % |",
+        "| accuracy of the same weights in float32, what `kdzoo.load` returns | 49.00 % of "
+        "the test images |",
+        "| accuracy of the float32 student that this training began with | 50.50 % |",
+        "| zeros among the weights of all kernels | 80.04 %, with those of the layers left dense |",
         "| bytes, weights | 99 |",
         "| bytes, .tflite | 77 |",
         "| agreement with the teacher, of the file | 75.00 % |",
