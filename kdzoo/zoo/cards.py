@@ -128,8 +128,9 @@ def figures(row):
         yield "accuracy of the shipped `.tflite` file", file
         yield "of such files over seeds", _spread(accuracy)
         yield "accuracy of the same weights in float32, what `kdzoo.load` returns", weights
-        yield "accuracy of the float32 student that this training began with", _percent(
-            measured["float"]
+        yield (
+            "accuracy of the float32 student that this training began with",
+            _percent(measured["float"]),
         )
     else:
         yield "accuracy of the shipped weights", weights
