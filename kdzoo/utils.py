@@ -133,7 +133,7 @@ def one_process(directory):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"Expected {directory} to be free. Received: one in which another process trains; "
+                f"Expected {directory} to be free. Received: one in which another process works; "
                 "wait for it, stop it, or choose another directory."
             ) from error
         except OSError:  # A file system without locks.

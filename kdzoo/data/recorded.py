@@ -24,7 +24,6 @@ WORDS = {
     "fields": "kind or of other layers",
     "format": "version of kdzoo",
     "probe": "teacher",
-    "views": "number of views, which is larger",
 }
 
 
@@ -55,7 +54,7 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
     if not index["complete"]:
         raise ValueError(
             f"Expected a complete record. Received: {directory}, which was broken off; call "
-            "`record_teacher` again, which goes on with it."
+            f"`record_teacher` again, for {index['views']} views, which goes on with it."
         )
     checks = {"data": fingerprint_of_data(data)}
     if teacher is not None:

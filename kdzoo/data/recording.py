@@ -24,7 +24,7 @@ from kdzoo.data.recorded import (
     read_index,
     record_type,
 )
-from kdzoo.utils import atomic_path, positive_integer
+from kdzoo.utils import atomic_path, one_process, positive_integer
 
 
 def record_teacher(
@@ -56,7 +56,8 @@ def record_teacher(
             notice in the sum.
         layers: Paths of the teacher's layers whose outputs are kept too, for losses that tap them;
             a list, or one path.
-        augmentation: An `Augmentation`, "default" for the usual one of the data set, or None.
+        augmentation: An `Augmentation`, but none of a subclass, which a record could not name;
+            "default" for the usual one of the data set, or None.
         seed: Of the augmentation.
         dtype: `"float16"` or `"float32"`, what answers are kept in.
         batch_size: How many images the teacher is asked about at a time.
@@ -87,6 +88,11 @@ def record_teacher(
         raise ValueError(f"Expected seed to be an integer. Received: seed={seed!r}")
     seed, layers = int(seed), _checked_layers(teacher, layers)
     augmentation = augmentations.resolve(augmentation, data.name)
+    if augmentation is not None and type(augmentation) is not augmentations.Augmentation:
+        raise ValueError(
+            "Expected an Augmentation of kdzoo's own class, which a record can name. Received: "
+            f"augmentation={augmentation!r}"
+        )
     if augmentation is None and views > 1:
         raise ValueError(
             "Expected one view of images that are not augmented, as all would be alike. Received: "
@@ -112,27 +118,41 @@ def record_teacher(
         "examples_a_shard": size,
         "probe": ask.probe(data),
     }
+
+    def answers(view, start, stop):
+        parts = []
+        for at in range(start, stop, batch_size):
+            indices = np.arange(at, min(at + batch_size, stop))
+            parts.append(_pack(ask(data, indices, augmentation, seed, view), fields, top_k))
+        return np.concatenate(parts)
+
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    index = _Index(directory, settings)
+    with one_process(directory):
+        _write_missing(_Index(directory, settings), answers)
+    return directory
+
+
+def _write_missing(index, answers):
+    """Writes the shards that a record lacks.
+
+    Args:
+        index: The `_Index`.
+        answers: Function of a view and the first and last example, exclusive, to their records.
+    """
     if index.is_complete:
-        return directory
-    for view in range(views):
-        for start in range(0, len(data), size):
+        return
+    examples, size = index.settings["examples"], index.settings["examples_a_shard"]
+    for view in range(index.settings["views"]):
+        for start in range(0, examples, size):
             name = f"view-{view:04}-from-{start:08}.arrayrecord"
             if name in index.shards:
                 continue
-            stop = min(start + size, len(data))
-            parts = []
-            for at in range(start, stop, batch_size):
-                indices = np.arange(at, min(at + batch_size, stop))
-                parts.append(_pack(ask(data, indices, augmentation, seed, view), fields, top_k))
-            _write(directory / name, np.concatenate(parts))
-            sha256 = digest(directory / name)
-            index.shards[name] = {"view": view, "start": start, "stop": stop, "sha256": sha256}
+            stop, path = min(start + size, examples), index.directory / name
+            _write(path, answers(view, start, stop))
+            shard = {"view": view, "start": start, "stop": stop, "sha256": digest(path)}
+            index.shards[name] = shard
             index.write(complete=False)
     index.write(complete=True)
-    return directory
 
 
 def _checked_layers(teacher, layers):
@@ -251,13 +271,13 @@ class _Index:
             )
         content = {**self.settings, "complete": complete, "shards": self.shards}
         content["sha256"] = checksum(content)
-        self._written = json.dumps(content, indent=1) + "\n"
+        self._written = (json.dumps(content, indent=1) + "\n").encode()
         with atomic_path(self.directory / INDEX) as temporary:
-            temporary.write_text(self._written, encoding="utf-8")
+            temporary.write_bytes(self._written)
 
     def _read(self):
         path = self.directory / INDEX
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        return path.read_bytes() if path.exists() else None
 
     def _has(self, name, shard):
         path = self.directory / name
@@ -272,7 +292,9 @@ class _Index:
             else:
                 same = found[name] == value
             if not same:
+                what = f"another {WORDS.get(name, name)}"
+                what = f"{found[name]} views; ask for as many" if name == "views" else what
                 raise ValueError(
                     "Expected a new directory, or the record of this teacher. Received: "
-                    f"{self.directory}, a record of another {WORDS.get(name, name)}"
+                    f"{self.directory}, a record of {what}"
                 )

@@ -1,5 +1,6 @@
 """A recorded teacher teaches as the live one does, and no other record is taken for it."""
 
+import contextlib
 import json
 
 import keras
@@ -229,21 +230,78 @@ def test_the_teacher_in_half_precision_is_the_same_one(split, net, tmp_path):
     np.testing.assert_allclose(found[0]["teacher"], found[1]["teacher"], rtol=1e-6)
 
 
-def test_two_processes_do_not_mix_their_records(split, net, tmp_path, monkeypatch):
+@pytest.fixture
+def beside_another(split, net, tmp_path, monkeypatch):
+    """The errors of a second recording, which begins while the first writes; they come up here."""
     from kdzoo.data import recording
 
     monkeypatch.setattr(recording, "_examples_a_shard", lambda fields: 50)
-    usual = recording._write
+    usual, errors = recording._write, []
 
-    def beside_another(path, records):
+    def write(path, records):
         usual(path, records)
         monkeypatch.setattr(recording, "_write", usual)
-        record_teacher(net(0), split, tmp_path)
+        try:
+            record_teacher(net(0), split, tmp_path)
+        except ValueError as error:
+            errors.append(str(error))
 
-    monkeypatch.setattr(recording, "_write", beside_another)
+    monkeypatch.setattr(recording, "_write", write)
+    return errors
+
+
+def test_two_processes_do_not_mix_their_records(beside_another, split, net, tmp_path):
+    pytest.importorskip("fcntl")
+    record_teacher(net(0), split, tmp_path)
+    [error] = beside_another
+    assert "in which another process works" in error
+    with_recorded_teacher(split, tmp_path, net(0))
+
+
+def test_nor_do_they_where_there_are_no_locks(beside_another, split, net, tmp_path, monkeypatch):
+    from kdzoo.data import recording
+
+    monkeypatch.setattr(recording, "one_process", contextlib.nullcontext)
     with pytest.raises(ValueError, match="no other process to record into"):
         record_teacher(net(0), split, tmp_path)
+    assert not beside_another
     with_recorded_teacher(split, tmp_path, net(0))
+
+
+def test_an_augmentation_of_another_class_is_refused(split, net, tmp_path):
+    """Read from a record it would be another: what it does is not written there."""
+
+    class Inverted(Augmentation):
+        def __call__(self, images, *arguments):
+            return 255 - super().__call__(images, *arguments)
+
+    for augmentation in (Inverted(shift=1), Inverted()):
+        with pytest.raises(ValueError, match=r"of kdzoo's own class.*Inverted"):
+            record_teacher(net(0), split, tmp_path / "new", augmentation=augmentation)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_record_whose_growth_was_broken_off_says_how_many_views(
+    split, net, tmp_path, monkeypatch
+):
+    from kdzoo.data import recording
+
+    settings = {"augmentation": AUGMENTATION}
+    record_teacher(net(0), split, tmp_path, views=2, **settings)
+    usual = recording._write
+
+    def killed(path, records):
+        if "view-0003" in path.name:
+            raise KeyboardInterrupt
+        usual(path, records)
+
+    monkeypatch.setattr(recording, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        record_teacher(net(0), split, tmp_path, views=6, **settings)
+    with pytest.raises(ValueError, match="`record_teacher` again, for 6 views"):
+        with_recorded_teacher(split, tmp_path)
+    with pytest.raises(ValueError, match="a record of 6 views; ask for as many"):
+        record_teacher(net(0), split, tmp_path, views=2, **settings)
 
 
 def test_layers_are_handed_out_as_they_are_wanted(split, net, tmp_path):
@@ -308,7 +366,7 @@ def test_another_record_is_refused(split, net, tmp_path):
         "another teacher": (net(1), split, tmp_path, again),
         "another data set": (teacher, other, tmp_path, again),
         "another augmentation": (teacher, split, tmp_path, {**again, "augmentation": "default"}),
-        "another number of views, which is larger": (
+        "2 views; ask for as many": (
             teacher,
             split,
             tmp_path,
@@ -375,18 +433,19 @@ def test_damaged_files_are_refused(damage, split, net, tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "to be the index of a record"),
-        ("{", "to be the index of a record"),
-        ("[]", "to be the index of a record"),
-        ('{"format": 1}', "that was altered"),
+        (b"", "to be the index of a record"),
+        (b"{", "to be the index of a record"),
+        (b"[]", "to be the index of a record"),
+        (b"\xff\xfe\x00", "to be the index of a record"),
+        (b'{"format": 1}', "that was altered"),
         (None, "that was altered"),
     ],
 )
 def test_a_damaged_index_is_refused(content, complaint, split, net, tmp_path):
     record_teacher(net(0), split, tmp_path)
     path = tmp_path / "index.json"
-    changed = path.read_text().replace('"seed": 0', '"seed": 1')
-    path.write_text(changed if content is None else content)
+    changed = path.read_bytes().replace(b'"seed": 0', b'"seed": 1')
+    path.write_bytes(changed if content is None else content)
     for use in (
         lambda: with_recorded_teacher(split, tmp_path),
         lambda: record_teacher(net(0), split, tmp_path),

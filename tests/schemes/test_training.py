@@ -51,7 +51,7 @@ class StopAfter(keras.callbacks.Callback):
 
 def test_two_processes_do_not_train_in_one_directory(tmp_path):
     with one_process(tmp_path / "run"):
-        with pytest.raises(ValueError, match="in which another process trains"):
+        with pytest.raises(ValueError, match="in which another process works"):
             train(compiled(), batches, 1, tmp_path / "run", verbose=0)
         assert not list((tmp_path / "run").iterdir())
     assert len(train(compiled(), batches, 1, tmp_path / "run", verbose=0)["loss"]) == 1
