@@ -1,5 +1,6 @@
 """Data sets as a directory of .npy files, which any machine with NumPy can read."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -38,7 +39,8 @@ def write(data, directory):
 
     The directory gets `dataset.json`, `train_images.npy` (uint8, validation examples included),
     `train_labels.npy` (int32), the same for `test` and for validation images of their own, or
-    `validation_indices.npy`, which says which of the training images are for validation.
+    `validation_indices.npy`, which says which of the training images are for validation. The
+    SHA-256 of each file stands in `dataset.json`.
 
     Args:
         data: The `Dataset`.
@@ -66,6 +68,7 @@ def write(data, directory):
         temporary.mkdir()
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        metadata["sha256"] = {name: _digest(temporary / f"{name}.npy") for name in arrays}
         (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     return directory
 
@@ -87,8 +90,10 @@ def read(directory, validation=None):
     """
     directory = pathlib.Path(directory)
     metadata = _read_metadata(directory)
+    known = metadata.get("sha256", {})
     arrays = {
-        name: _read_array(directory, name, shape) for name, shape in metadata["arrays"].items()
+        name: _read_array(directory, name, shape, known.get(name))
+        for name, shape in metadata["arrays"].items()
     }
     name, scale, class_names = metadata["name"], metadata["scale"], tuple(metadata["class_names"])
     splits = {}
@@ -116,7 +121,7 @@ def _arrays_of(data):
     """Returns the arrays to write, by file name without suffix."""
     train, held_out = data.train, data.validation
     arrays = {}
-    if held_out is not None and held_out.images is train.images:
+    if held_out is not None and held_out.images is train.images and _are_apart(train, held_out):
         used = np.union1d(_indices(train), _indices(held_out))
         whole = dataset.Split(train.images, train.labels, train.scale, used, train.name)
         arrays["train_images"], arrays["train_labels"] = whole.examples(np.arange(len(whole)))
@@ -134,6 +139,13 @@ def _arrays_of(data):
                 f"255).round().astype('uint8')`. Received: {name} of type {array.dtype}."
             )
     return arrays
+
+
+def _are_apart(*splits):
+    """Whether splits of the same arrays take no example twice, each in the order of the arrays."""
+    chosen = [_indices(split) for split in splits]
+    in_order = all((np.diff(each) > 0).all() for each in chosen)
+    return in_order and np.intersect1d(*chosen).size == 0
 
 
 def _indices(split):
@@ -164,6 +176,8 @@ def _read_metadata(directory):
     if not all(isinstance(each, str) for each in metadata["class_names"]):
         raise _damaged(path, "a class name is no text")
     _check_arrays(path, metadata["arrays"])
+    if not isinstance(metadata.get("sha256", {}), dict):
+        raise _damaged(path, "its checksums are no dictionary")
     return metadata
 
 
@@ -183,7 +197,7 @@ def _check_arrays(path, arrays):
             raise _damaged(path, f"the shape of {name!r} is {shape!r} instead of a list")
 
 
-def _read_array(directory, name, shape):
+def _read_array(directory, name, shape, sha256=None):
     path = directory / f"{name}.npy"
     try:
         array = np.load(path, allow_pickle=False)
@@ -201,7 +215,15 @@ def _read_array(directory, name, shape):
         raise _damaged(path, f"it holds {array.dtype} instead of {words}")
     if list(array.shape) != shape:
         raise _damaged(path, f"its shape is {array.shape} instead of {tuple(shape)}")
+    if sha256 not in (None, _digest(path)):  # Earlier directories have none.
+        raise _damaged(path, "its SHA-256 is another than that in the metadata")
     return array
+
+
+def _digest(path):
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(directory, part, images, labels, shape, classes, scale):

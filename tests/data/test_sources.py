@@ -1,5 +1,6 @@
 """Data sets by name and from directories, and what happens when they are not there."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -34,6 +35,18 @@ def test_export_reads_back_the_same(exported):
     assert_same(
         kdzoo.data.load(exported, validation=0.3), kdzoo.data.load("digits", validation=0.3)
     )
+
+
+@pytest.mark.parametrize(
+    ("train", "validation"),
+    [([5, 5, 3, 9], [7, 1]), ([3, 5, 9], [7, 1]), ([3, 5, 9], [1, 5]), ([1, 3], [5, 9])],
+)
+def test_subsets_are_exported_as_they_are(train, validation, tmp_path):
+    """Also with examples that come twice or in another order, or that both splits have."""
+    whole = kdzoo.data.load("digits")
+    parts = {"train": whole.train.subset(train), "validation": whole.train.subset(validation)}
+    data = dataclasses.replace(whole, **parts)
+    assert_same(kdzoo.data.load(kdzoo.data.export(data, tmp_path / "mine")), data)
 
 
 def test_export_is_found_by_name(tmp_path, monkeypatch):
@@ -73,7 +86,17 @@ def test_export_refuses_floats(tmp_path):
 
 
 def replace_array(directory, name, change):
+    """Replaces an array in a directory without checksums, as one written by hand may be."""
     np.save(directory / name, change(np.load(directory / name)))
+    metadata = json.loads((directory / "dataset.json").read_text())
+    del metadata["sha256"]
+    (directory / "dataset.json").write_text(json.dumps(metadata))
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +107,8 @@ def replace_array(directory, name, change):
         (lambda d: os.truncate(d / "test_images.npy", 0), ValueError, "damaged"),
         (lambda d: os.truncate(d / "dataset.json", 20), ValueError, "damaged"),
         (lambda d: (d / "dataset.json").write_text("[]"), ValueError, "not of format 1"),
+        (lambda d: flip_a_bit(d / "train_labels.npy"), ValueError, "its SHA-256 is another"),
+        (lambda d: flip_a_bit(d / "test_images.npy"), ValueError, "its SHA-256 is another"),
         (lambda d: (d / "dataset.json").unlink(), FileNotFoundError, "kdzoo data export"),
         (
             lambda d: replace_array(d, "train_images.npy", lambda x: x.astype("float32")),
@@ -132,6 +157,7 @@ def test_metadata_that_names_other_files_is_refused(exported):
         ({"scale": 0}, "its scale is 0"),
         ({"scale": True}, "its scale is True"),
         ({"version": 3}, "its version is 3"),
+        ({"sha256": []}, "its checksums are no dictionary"),
         ({"class_names": [0, 1]}, "a class name is no text"),
         ({"arrays": {"train_images": 7}}, "it lists the arrays"),
         ({"arrays": {"train_images": 7, "train_labels": [1]}}, "shape of 'train_images' is 7"),
