@@ -59,10 +59,11 @@ from kdzoo import recipes
 from kdzoo.recipes import Comparison, zoo
 from kdzoo.recipes.source import Entry
 
-small = Comparison("numbers", "mlp_2x64", "mlp_2x64", 1, 1, seeds=(0,), views=1)
+small = Comparison("numbers", "mlp_2x64", "mlp_2x128", 1, 1, seeds=(0,), views=1)
 recipes.RECIPES.update(small=small)
 zoo.ENTRIES = (
     Entry("mlp_2x64/numbers", "small", "teacher"),
+    Entry("mlp_2x128/numbers", "small", "distilled"),
     Entry("separable_025/cifar10/int8", "zoo_cifar10_025_compressed", "int8"),
 )
 home = pathlib.Path(sys.argv[1])
@@ -74,6 +75,8 @@ data = dataclasses.replace(kdzoo.data.load("digits"), name="numbers")
 kdzoo.data.export(data, home / "data" / "numbers")
 zoo.main(arguments)
 assert (home / "runs" / "small" / "results.json").is_file()
+assert (home / "runs" / "small" / "distilled-0" / "result.json").is_file()
+assert (home / "runs" / "small" / "recorded_teacher" / "index.json").is_file()
 assert sorted(path.name for path in home.iterdir()) == ["data", "runs"]
 assert "tensorflow" not in sys.modules
 """

@@ -4,7 +4,9 @@ import dataclasses
 import pathlib
 
 from kdzoo.recipes.results import (
+    check_data,
     check_made_from,
+    check_no_record,
     directory_name,
     fingerprint,
     finished_rows,
@@ -168,7 +170,8 @@ class Comparison:
 
         Raises:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
-                run with other settings or a student of another teacher. Nothing is trained then.
+                run with other settings or of other data, a student of another teacher, or the
+                answers of one that is gone. Nothing is trained then.
         """
         directory = pathlib.Path(directory)
         kinds = check_kinds("kind of student", kinds, self.kinds)
@@ -208,6 +211,9 @@ class Comparison:
         import keras
 
         stages = stage_rows(self, ("teacher", *kinds), directory)
+        check_data(directory, data)
+        if stages["teacher", 0] is None and not self.pretrained_teacher:
+            check_no_record(directory)
         teacher = None
         for number, ((kind, seed), row) in enumerate(stages.items(), start=1):
             is_given = kind == "teacher" and self.pretrained_teacher

@@ -180,6 +180,48 @@ def read_finished(home, fits):
     return row
 
 
+def check_data(directory, data):
+    """Raises `ValueError` if a run was made with other images; keeps what these are if it is new.
+
+    Args:
+        directory: The run's, a path.
+        data: The `kdzoo.data.Dataset`.
+    """
+    from kdzoo.data.recorded import fingerprint_of_data
+
+    parts = {name: getattr(data, name) for name in ("train", "validation", "test")}
+    known = {name: fingerprint_of_data(each) for name, each in parts.items() if each is not None}
+    path = directory / "data.json"
+    if not path.exists():
+        write_json(path, {"name": data.name, "version": data.version, "sha256": known})
+        return
+    before = json.loads(path.read_text())
+    differing = sorted(set(known.items()) ^ set(before["sha256"].items()))
+    if differing:
+        raise ValueError(
+            f"Expected the images and labels that {directory} was begun with, {before['name']} in "
+            f"version {before['version']}. Received: {data.name} in version {data.version}, whose "
+            f"{differing[0][0]} split is another; choose another directory."
+        )
+
+
+def check_no_record(directory):
+    """Raises `ValueError` if a run without a teacher holds a teacher's recorded answers.
+
+    The teacher that is about to be trained would not fit them, and its students have none.
+
+    Args:
+        directory: The run's, a path.
+    """
+    from kdzoo.recipes.fitting import RECORD
+
+    for each in sorted(directory.glob(f"{RECORD}*")):
+        raise ValueError(
+            f"Expected {directory} to hold the teacher whose answers are in {each.name}. Received: "
+            f"none there; put it back, or delete {each.name}: those of a new one are recorded anew."
+        )
+
+
 def fingerprint(model):
     """Returns the SHA-256 of a model's weights in half precision.
 

@@ -355,6 +355,36 @@ def test_a_directory_of_another_run_is_refused(finished):
 
 
 @on_tensorflow
+def test_a_run_of_other_images_is_refused(tmp_path):
+    """Also half of one: a directory may be exported anew while a recipe is being trained."""
+    images = np.random.default_rng(0).integers(0, 256, (90, 8, 8, 1)).astype("uint8")
+    for part in (slice(60), slice(90)):
+        data = kdzoo.data.from_arrays(images[part], np.arange(90)[part] % 10, name="mine")
+        test = dataclasses.replace(data, test=data.validation)
+        kdzoo.data.export(test, tmp_path / str(part.stop) / "mine")
+    recipe = dataclasses.replace(TINY, data="mine", seeds=(0,))
+    home, places = tmp_path / "home", [tmp_path / "60", tmp_path / "90"]
+    recipe.run(home, places[0], verbose=0, kinds=["alone"])
+    with pytest.raises(ValueError, match=r"was begun with, mine in version .*test split"):
+        recipe.run(home, places[1], verbose=0)
+    assert not (home / "distilled-0").exists()
+    assert len(recipe.run(home, places[0], verbose=0)["rows"]) == 3
+
+
+@on_tensorflow
+def test_the_answers_of_a_teacher_that_is_gone_are_not_left_to_another(tmp_path):
+    recipe = dataclasses.replace(TINY, seeds=(0,), views=1)
+    recipe.run(tmp_path, verbose=0, kinds=["distilled"])
+    shutil.rmtree(tmp_path / "teacher-0")
+    shutil.rmtree(tmp_path / "distilled-0")
+    with pytest.raises(ValueError, match="put it back, or delete recorded_teacher"):
+        recipe.run(tmp_path, verbose=0)
+    assert not (tmp_path / "teacher-0").exists()
+    shutil.rmtree(tmp_path / "recorded_teacher")
+    assert len(recipe.run(tmp_path, verbose=0, kinds=["distilled"])["rows"]) == 2
+
+
+@on_tensorflow
 def test_kinds_are_trained_one_at_a_time(finished, tmp_path):
     home, results = finished
     shutil.copytree(home, tmp_path, dirs_exist_ok=True)
