@@ -35,7 +35,8 @@ def publish(entry, run, directory, data_dir=None):
     directory.mkdir(parents=True, exist_ok=True)
     rows_in(directory)  # Of a broken manifest one hears before everything is measured.
     source = Source(entry, run, directory, data_dir)
-    with tempfile.TemporaryDirectory(dir=directory) as room:  # Nothing stays of what fails.
+    # Nothing stays of what fails; git does not see what a killed process leaves.
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory) as room:
         room = pathlib.Path(room)
         model, file, accuracy = _write_smallest(source.model(), source, room)
         files, measured = {"weights": file}, source.accuracies(accuracy)
@@ -60,7 +61,7 @@ def publish(entry, run, directory, data_dir=None):
 
 
 def is_published(entry, run, directory):
-    """Whether a zoo already has what a finished run would make of an entry, of the same teacher.
+    """Whether a zoo has, whole, what a finished run would make of an entry, of the same teacher.
 
     Args:
         entry: As in `publish`, like the others.
@@ -73,7 +74,7 @@ def is_published(entry, run, directory):
     """
     directory = pathlib.Path(directory)
     row = rows_in(directory).get(entry.name)
-    if row is None or not all((directory / each.file).is_file() for each in row.files.values()):
+    if row is None or not all(_is_whole(directory, each) for each in row.files.values()):
         return False
     source = Source(entry, pathlib.Path(run), directory, None)
     accuracies = source.accuracies(row.measured["accuracy"]["shipped"])
@@ -81,6 +82,16 @@ def is_published(entry, run, directory):
         source.trained().items() <= row.training.items()
         and accuracies.items() <= row.measured.items()
     )
+
+
+def _is_whole(directory, file):
+    from kdzoo.zoo.weights import read_checked
+
+    try:
+        read_checked(directory / file.file, file.sha256, file.bytes)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def _row(source, files, measured):

@@ -80,6 +80,10 @@ def estimate(entries, runs, restored=lambda name: (), measured=MEASURED, more=No
         restored: Function from a recipe's name to the (kind, seed) that need no training.
         measured: Directory of committed results, which say how long a model took.
         more: Recipe -> further kinds that are wanted of it.
+
+    Raises:
+        ValueError: If a model was trained with other settings than its recipe has now, or learned
+            from another than there is.
     """
     wanted = {}
     for entry in entries:
@@ -92,7 +96,7 @@ def estimate(entries, runs, restored=lambda name: (), measured=MEASURED, more=No
             for stage in dict.fromkeys(_stages(name, kinds))
             if stage not in counted
             and stage[1:] not in restored(stage[0])
-            and not (runs / stage[0] / directory_name(*stage[1:]) / "result.json").exists()
+            and not _is_finished(runs, *stage)
         ]
         counted.update(left)
         seconds = [_seconds(runs, measured, *stage) for stage in left]
@@ -131,6 +135,11 @@ def _stages(name, kinds):
 
 def _stages_of(recipe, name, kinds):
     return ((name, kind, seed) for kind in kinds for seed in recipe.seeds_of(kind))
+
+
+def _is_finished(runs, name, kind, seed):
+    home = runs / name / directory_name(kind, seed)
+    return RECIPES[name].finished_row(kind, seed, home) is not None
 
 
 def _committed_rows(measured, name):
@@ -184,7 +193,11 @@ def main(arguments=None):
     committed = Committed(ENTRIES, given.runs, given.directory, given.measured)
     restored = (lambda name: ()) if given.anew else committed.missing
     more = _committed_kinds(entries, given.measured) if given.anew else {}
-    for name, left, seconds in estimate(entries, given.runs, restored, given.measured, more):
+    try:
+        found = list(estimate(entries, given.runs, restored, given.measured, more))
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
+    for name, left, seconds in found:
         time = f"about {sum(seconds) / 60:.0f} minutes for {len(seconds)} of them"
         time = time if seconds else "not timed yet"
         print(f"{name}: {f'{len(left)} models to train, {time}' if left else 'finished'}")
