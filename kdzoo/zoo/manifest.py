@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 
 from kdzoo.utils import atomic_path, first_line, unknown_name
@@ -254,8 +255,12 @@ def _check_measured(measured, is_compressed):
         raise ValueError(f"an accuracy of {accuracy['shipped']!r}")
     if is_compressed:
         _check_fields(measured, _COMPRESSED)
-    if measured.get("alone"):
-        _check_fields(measured["alone"], _SPREAD)
+    elif "sparsity" in measured:
+        _check(measured["sparsity"], float)
+    for spread in filter(None, (accuracy, measured.get("alone"))):
+        _check_fields(spread, _SPREAD)
+        if not spread["by_seed"]:
+            raise ValueError("accuracies of no seed")
     for size in measured["bytes"].values():
         _check(size, int)
     for time in measured["latency_ms"].values():
@@ -270,3 +275,5 @@ def _check_fields(part, kinds):
 def _check(value, kind):
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{value!r} where a {kind.__name__} belongs")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{value!r} where a number belongs")

@@ -20,7 +20,7 @@ def load(name, classes=None, directory=None):
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
         to float32 logits (batch, classes). Where the name ends in `"/int8"`, the network of the
-        same weights in float32, nothing in it rounded; what is, is the file, at
+        weights that it was trained to, not quantized; the file that is, is at
         `kdzoo.zoo.tflite(name)`. All layers are trainable; for a fresh head on frozen features set
         `layer.trainable = False` for all but the layer `"logits"`.
 

@@ -60,10 +60,13 @@ def check_parts(config):
             )
         is_value = kind in _VALUES and not module and not each.get("registered_name")
         if not is_value and not _is_of_keras(kind, module) and registered is None:
+            remedy = "import what registers it first"
+            if module.startswith("keras."):
+                remedy = "Keras registers it nowhere, so share the model as a `.keras` file"
             raise ValueError(
                 "Expected layers of Keras, or registered in this process. Received: "
                 f"{_name_of(each)!r}, a {kind} of {module or 'an unknown module'!r}, registered as "
-                f"{each.get('registered_name')!r}; import what registers it first."
+                f"{each.get('registered_name')!r}; {remedy}."
             )
 
 

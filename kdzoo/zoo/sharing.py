@@ -18,7 +18,7 @@ _WEIGHTS = re.compile(r"model-[0-9a-f]{8}\.safetensors")
 def save_pretrained(model, directory, card="", dtype="float32"):
     """Saves a model as a directory that others load without running anything of it.
 
-    `config.json` holds the layers and the hash of the weights, a `.safetensors` file the weights,
+    `config.json` holds the layers and the hashes of both, a `.safetensors` file the weights,
     `README.md` the card, which is what model hubs show. The directory can be pushed to a hub as it
     is, for example with `hf upload <user>/<name> <directory>`. The model is not compiled when it
     comes back. Of models that are being pruned, clustered or quantized, save what their `strip_`
@@ -35,9 +35,9 @@ def save_pretrained(model, directory, card="", dtype="float32"):
 
     Raises:
         ValueError: If the model is subclassed, not built, or has a layer that runs code, opens
-            files, is not serializable, or names its inner layers anew each time, or a weight that
-            is not finite; or if the directory has a README.md or config.json of something else.
-            Nothing is written.
+            files, is not serializable, names its inner layers anew each time, or, as stateful
+            recurrent ones, makes weights only when it is called, or a weight that is not finite; or
+            if the directory has a README.md or config.json of something else. Nothing is written.
 
     Example:
 
@@ -66,7 +66,8 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         ) from error
     config = _without_compilation(config)  # Of each model it is an empty dictionary now.
     check_parts(config)
-    _check_names(model, config)
+    content = weights.to_bytes(model, dtype)
+    _check_loads(model, config, content)
     home = pathlib.Path(directory)
     before = _saved_before(home)
     for file in (_CARD, _CONFIG):
@@ -75,7 +76,6 @@ def save_pretrained(model, directory, card="", dtype="float32"):
                 f"Expected a directory of its own for the model. Received: {home}, whose {file} "
                 "would be replaced."
             )
-    content = weights.to_bytes(model, dtype)
     sha256 = weights.digest(content)
     name = f"model-{sha256[:8]}.safetensors"
     text = (card or _default_card(model, len(content), dtype)).encode()
@@ -85,7 +85,8 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         "version": VERSION,
         "weights": {"file": name, "sha256": sha256, "bytes": len(content), "dtype": dtype},
         "model": config,
-        "cards": [weights.digest(text), *written_before[:1]],  # A save may be broken off.
+        "model_sha256": _digest(config),
+        "cards": [weights.digest(text), *written_before[:9]],  # Saves may be broken off.
     }
     if not card and _is_edited(home / _CARD, written_before):
         text = (home / _CARD).read_bytes()
@@ -126,7 +127,7 @@ def load_pretrained(directory):
     """Returns the model of a directory that `save_pretrained` wrote.
 
     Nothing of the directory runs: its configuration may name Keras's own layers, and those that
-    this process has registered; its weights are numbers, checked by hash.
+    this process has registered; its weights are numbers. Both are checked by hash.
 
     Args:
         directory: The directory, of plain files. (The cache of the Hugging Face Hub consists of
@@ -150,6 +151,11 @@ def load_pretrained(directory):
     try:
         config = _without_compilation(content["model"])
         check_parts(config)
+        if content["model_sha256"] != _digest(content["model"]):
+            raise ValueError(
+                f"Expected the model of {home / _CONFIG} as it was saved. Received: one that was "
+                "altered; fetch the file again."
+            )
     except RecursionError as error:
         raise ValueError(
             f"Expected a model in {home / _CONFIG}. Received: lists within lists without end."
@@ -202,21 +208,25 @@ def _read_config(home):
     weights.check_within(path, home)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        file = content["weights"]
         version, known = content["version"], content["format"] == "kdzoo"
-        known = known and isinstance(content["model"], dict) and isinstance(file["bytes"], int)
-        known = known and isinstance(file["sha256"], str) and isinstance(file["file"], str)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"Expected {path} to be a model of kdzoo. Received: {first_line(error)}"
         ) from error
-    if not known:
-        raise ValueError(f"Expected {path} to be a model of kdzoo. Received: another format.")
-    if version != VERSION:
+    if known and (version != VERSION or isinstance(version, bool)):
         raise ValueError(
             f"Expected {path} to be of version {VERSION}. Received: version={version!r}, which "
             "another kdzoo wrote; update kdzoo."
         )
+    try:
+        file, kinds = content["weights"], ((content["model"], dict), (content["model_sha256"], str))
+        kinds += ((file["bytes"], int), (file["sha256"], str), (file["file"], str))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected {path} to be a model of kdzoo. Received: {first_line(error)}"
+        ) from error
+    if not known or not all(isinstance(each, kind) for each, kind in kinds):
+        raise ValueError(f"Expected {path} to be a model of kdzoo. Received: another format.")
     if not _WEIGHTS.fullmatch(file["file"]):
         raise ValueError(
             f"Expected weights in a file such as model-01234567.safetensors. Received: "
@@ -225,25 +235,35 @@ def _read_config(home):
     return content
 
 
-def _check_names(model, config):
-    """Raises unless the model that the configuration stands for has weights of the same names."""
+def _check_loads(model, config, content):
+    """Raises unless the model can be made again of its configuration and its weights."""
     import keras
 
-    try:
-        again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
-    except Exception as error:  # Keras raises whatever it stumbles over.
-        raise ValueError(
-            "Expected a model that Keras can build again from its configuration, which it cannot "
-            f"where an argument is a lambda. Received: {model.name!r}: {_reason(error)}"
-        ) from error
-    ours, theirs = weights.named_weights(model), weights.named_weights(again)
-    differing = ours.keys() ^ theirs.keys()
-    if differing:
-        raise ValueError(
-            "Expected a model whose weights have the same names when it is built again; give the "
-            "layers within custom layers names of their own. Received: "
-            f"{sorted(differing)[0]!r} in {model.name!r}"
-        )
+    def build():
+        try:
+            again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
+        except Exception as error:  # Keras raises whatever it stumbles over.
+            raise ValueError(
+                "Expected a model that Keras can build again from its configuration, which it "
+                "cannot where an argument is a lambda or a layer makes weights only when it is "
+                f"called. Received: {model.name!r}: {_reason(error)}"
+            ) from error
+        ours, theirs = weights.named_weights(model), weights.named_weights(again)
+        differing = ours.keys() ^ theirs.keys()
+        if differing:
+            raise ValueError(
+                "Expected a model whose weights have the same names when it is built again; give "
+                "the layers within custom layers names of their own. Received: "
+                f"{sorted(differing)[0]!r} in {model.name!r}"
+            )
+        return again
+
+    weights.built_from(build, content, repr(model.name))
+
+
+def _digest(config):
+    """Returns the SHA-256 of a configuration, however it is set in the file."""
+    return weights.digest(json.dumps(config, sort_keys=True).encode())
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ def save_weights(model, path, dtype="float32"):
         model: The built `keras.Model`.
         path: Where the file goes, whole or not at all.
         dtype: `"float32"` for the values as they are, or `"float16"` for floating-point weights of
-            two dimensions and more in half the bytes; vectors, and what float16 cannot hold, stay.
+            two dimensions and more in half the bytes. Vectors stay, and so does a weight whose
+            largest value is above 65504 or below 6.1e-5, where float16 has fewer digits or none.
 
     Returns:
         (sha256 in hexadecimal, bytes) of the file.
@@ -305,5 +306,6 @@ def _halved(tensor):
     """The tensor in float16, if it is a matrix or more of floats that float16 can hold."""
     if tensor.ndim < 2 or not np.issubdtype(tensor.dtype, np.floating):
         return tensor
-    largest = np.abs(tensor).max(initial=0)
-    return tensor.astype("float16") if largest <= np.finfo("float16").max else tensor
+    largest, limits = np.abs(tensor).max(initial=0), np.finfo("float16")
+    fits = largest == 0 or limits.smallest_normal <= largest <= limits.max
+    return tensor.astype("float16") if fits else tensor

@@ -168,6 +168,19 @@ def test_what_float16_cannot_hold_stays(tmp_path):
     assert kernel[0, 0] == 1e6
 
 
+@pytest.mark.parametrize("largest", [1e-9, 6e-5, 6.2e-5, 0.1])
+def test_what_float16_holds_with_too_few_digits_stays(largest, tmp_path):
+    inputs = keras.Input((50,))
+    model = keras.Model(inputs, keras.layers.Dense(20, name="logits")(inputs))
+    kernel = largest * np.random.default_rng(0).uniform(-1, 1, (50, 20)).astype("float32")
+    kernel[0, 0] = largest
+    model.set_weights([kernel, np.zeros(20, "float32")])
+    kdzoo.zoo.save_weights(model, tmp_path / "w.safetensors", "float16")
+    found = load((tmp_path / "w.safetensors").read_bytes())["logits/kernel"]
+    assert found.dtype == ("float32" if largest < 2**-14 else "float16")
+    np.testing.assert_allclose(found.astype("float32"), kernel, atol=2**-11 * largest, rtol=0)
+
+
 def test_names(normed, zoo):
     other = "separable_025/cifar10"
     assert list_pretrained(directory=zoo) == [NAME, other]
@@ -346,6 +359,10 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row["measured"].pop("parameters"), "'parameters'"),
         (lambda row: row["measured"].update(macs=True), "True where a int belongs"),
         (lambda row: row["measured"]["accuracy"].update(shipped=7.5), "an accuracy of 7.5"),
+        (lambda row: row["measured"]["accuracy"].update(mean=float("nan")), "nan where a number"),
+        (lambda row: row["measured"]["accuracy"].update(by_seed={}), "accuracies of no seed"),
+        (lambda row: row["measured"].update(sparsity="x"), "'x' where a float belongs"),
+        (lambda row: row.pop("licence"), "'licence'"),
         (lambda row: row.update(labels=[1, 2, 3]), "1 where a str belongs"),
         (lambda row: row.update(role=5), "the role 5"),
         (lambda row: row.update(arguments={"name": "x"}), "'name' among the arguments"),
