@@ -59,6 +59,9 @@ def __dir__():
 
 # The command line answers `--help` and `list` without Keras. Everywhere else the classes are there
 # from the start, because Keras finds them by their registered names when it loads a file.
-if _os.path.basename(_sys.argv[0] if _sys.argv else "") not in ("kdzoo", "kdzoo.exe"):
+_command = _os.path.basename(_sys.argv[0] if _sys.argv else "")
+if _command == "-m":  # `python -m kdzoo` imports the package before it knows the file to run.
+    _command = _sys.orig_argv[_sys.orig_argv.index("-m") + 1]
+if _command not in ("kdzoo", "kdzoo.exe"):
     from kdzoo import compression, distiller, losses  # noqa: F401
     from kdzoo.models import ensemble  # noqa: F401

@@ -179,6 +179,19 @@ class TestNames:
         assert done.returncode == 1
         assert "Did you mean 'mnist_mlp_2x800'?" in done.stderr
 
+    def test_python_runs_the_package_without_keras(self, tmp_path):
+        """As the installed script does."""
+        for module in ("keras", "tensorflow", "jax"):
+            (tmp_path / f"{module}.py").write_text("raise ImportError('not this one')")
+        done = subprocess.run(
+            [sys.executable, "-m", "kdzoo", "list", "pairs"],
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "mnist_mlp_2x800" in done.stdout
+
     def test_pair_says_who_teaches_whom_and_how(self, capsys):
         assert main(["pair", "mnist_mlp_2x800"]) == 0
         out = capsys.readouterr().out
@@ -234,6 +247,22 @@ class TestNames:
         assert main(["evaluate", str(path), "digits"]) == 0
         found = "".join(capsys.readouterr().out.split())  # However a narrow terminal wraps it.
         assert f"{path}ondigits" in found
+
+    @pytest.mark.parametrize("columns", ["30", "60", "72", "200"])
+    def test_a_narrow_terminal_loses_no_digit(self, columns, monkeypatch, capsys):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(["list", "pretrained"]) == 0
+        words = capsys.readouterr().out.split()
+        for name in kdzoo.list_pretrained():
+            row = manifest.read_manifest()[name]
+            assert {name, f"{row.measured['parameters']:,}"} <= set(words)
+
+    def test_a_directory_has_no_file_to_time(self, tmp_path, capsys):
+        kdzoo.save_pretrained(kdzoo.create("mlp_2x64", 3, (4, 4, 1)), tmp_path)
+        assert main(["benchmark", str(tmp_path)]) == 1
+        assert "a directory; `kdzoo export` makes a file" in " ".join(
+            capsys.readouterr().err.split()
+        )
 
     def test_the_table_of_a_recipe_names_each_architecture(self, capsys):
         from kdzoo.cli.train import _table

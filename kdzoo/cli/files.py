@@ -244,6 +244,11 @@ def _file_of_pretrained(name, wants_tflite):
 
 def _tflite_of(path):
     """Returns the path of a .tflite file, or of that which a pretrained model ships."""
+    if path.is_dir():
+        raise ValueError(
+            f"Expected a .tflite file, or the name of a pretrained model that ships one. Received: "
+            f"{path}, a directory; `kdzoo export` makes a file of the model in it."
+        )
     if not _is_name(path):
         return file_of(path, (".tflite",))
     from kdzoo.zoo.pretrained import tflite

@@ -35,11 +35,18 @@ def table(*columns, title=None):
 
 
 def show(renderable):
-    """Prints a table to standard output, unbroken where that is no terminal."""
+    """Prints a table to standard output, unbroken where that is no terminal.
+
+    A terminal that is too narrow for names and numbers breaks the lines itself: nothing is cut.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    Console(width=width, highlight=False, markup=False).print(renderable)
+    console = Console(width=width, highlight=False, markup=False)
+    least = Measurement.get(console, console.options.update(width=10_000), renderable).minimum
+    console.width = max(console.width, least)
+    console.print(renderable)
 
 
 @contextlib.contextmanager

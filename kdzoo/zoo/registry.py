@@ -1,5 +1,6 @@
 """Names of architectures, and the builders they stand for, imported when one is built."""
 
+import copy
 import dataclasses
 import importlib
 
@@ -67,7 +68,8 @@ def register(name, builder, arguments=None, description="", paper=""):
         The new `Architecture`.
 
     Raises:
-        ValueError: If the name is taken, no string or has a "/", or the builder is neither.
+        ValueError: If the name is taken, no string or has a "/", the builder is neither, or the
+            arguments hold `classes` or `name`, which `create` gives.
 
     Example:
 
@@ -93,9 +95,15 @@ def register(name, builder, arguments=None, description="", paper=""):
             "Expected builder to be a function or its path as 'package.module:function'. "
             f"Received: builder={builder!r}"
         )
-    architecture = Architecture(name, builder, dict(arguments or {}), description, paper)
-    _ARCHITECTURES[name] = architecture
-    return architecture
+    arguments = copy.deepcopy(dict(arguments or {}))
+    for given in ("classes", "name"):
+        if given in arguments:
+            raise ValueError(
+                f"Expected arguments without {given!r}, which `create` gives. Received: "
+                f"arguments={arguments}"
+            )
+    _ARCHITECTURES[name] = Architecture(name, builder, arguments, description, paper)
+    return architecture(name)
 
 
 def list_models(family=None):
@@ -137,7 +145,7 @@ def architecture(name):
     """
     if not isinstance(name, str) or name not in _ARCHITECTURES:
         raise unknown_name("model", name, _ARCHITECTURES)
-    return _ARCHITECTURES[name]
+    return copy.deepcopy(_ARCHITECTURES[name])  # It holds a dictionary, which may be changed.
 
 
 def create(name, classes=10, input_shape=None, **overrides):

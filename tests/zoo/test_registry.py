@@ -24,6 +24,22 @@ def tiny(classes, input_shape=(8, 8, 1), units=4, name=None):
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name=name)
 
 
+def test_what_is_listed_is_not_shared(own_registry):
+    zoo.architecture("separable_025").arguments["width"] = 0.5
+    assert zoo.architecture("separable_025").arguments["width"] == 0.25
+    arguments = {"units": [3]}
+    zoo.register("tiny", tiny, arguments)
+    arguments["units"].append(4)
+    assert zoo.architecture("tiny").arguments == {"units": [3]}
+
+
+@pytest.mark.parametrize("given", ["classes", "name"])
+def test_what_create_gives_is_no_argument_of_an_architecture(given, own_registry):
+    with pytest.raises(ValueError, match=f"without '{given}', which `create` gives"):
+        zoo.register("tiny", tiny, {given: 5})
+    assert "tiny" not in zoo.list_models()
+
+
 def test_list_models_by_family():
     assert zoo.list_models("separable") == [
         "separable_025",
