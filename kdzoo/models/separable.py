@@ -32,9 +32,9 @@ def separable(
     128 become 32, 224 becomes 28, and the last stage is 7x7).
     Layers to tap: `stage1`, `stage2`, `stage3`, `features`, `logits`.
 
-    Of five kinds of block that were tried with 60,000 parameters (shortcuts, no ReLU in between,
-    inverted residuals, residual 3x3 convolutions) this one was the most accurate after six epochs
-    of CIFAR-10 and the quickest in LiteRT: `tests/benchmarks/separable_alternatives.py`.
+    Tried beside it with as many parameters: shortcuts, no ReLU in between, inverted residuals,
+    residual 3x3 convolutions. After six epochs of CIFAR-10 none was more accurate, and the last two
+    take twice the time in LiteRT: `tests/benchmarks/separable_alternatives.py`.
 
     Weight decay is left to the optimizer.
 
