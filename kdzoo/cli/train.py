@@ -186,8 +186,8 @@ def _change_seeds(name, recipe, given):
             f"Received: --{fixed[0].replace('_', '-')}"
         )
     recipe = dataclasses.replace(recipe, **given)
-    most = len(recipe.seeds_of(recipe.start))
-    if len(recipe.seeds) > most:
+    most = len(recipe.start_seeds)
+    if recipe.start_seed is None and len(recipe.seeds) > most:
         raise ValueError(
             f"Expected at most {most} of --seeds for {name!r}, as many as there are of "
             f"{recipe.start!r}, where it starts. Received: "

@@ -18,7 +18,7 @@ from kdzoo.recipes.results import (
     write_json,
     write_results,
 )
-from kdzoo.recipes.settings import check_kinds
+from kdzoo.recipes.settings import check_kinds, check_seeds
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 _TEACHER = ("teacher", 0)
@@ -36,7 +36,10 @@ class CompressionComparison:
         comparison: That recipe, a `Comparison`.
         start: The kind of its students that are compressed.
         kinds: Kind -> `Compression`.
-        seeds: Of students and of their compression; as many of them as the student is trained for.
+        seeds: Of the compression and, without `start_seed`, of the student that each starts from;
+            as many of them as that one is trained for.
+        start_seed: Seed of the student that all compression starts from; None for its own.
+        seed_counts: Kind -> for how many of the seeds, from the first, it is made; all by default.
         alone: The kind of student that is the same network without a teacher; it is trained too, to
             stand beside. None for none.
     """
@@ -47,6 +50,8 @@ class CompressionComparison:
     kinds: dict
     seeds: tuple = (0, 1, 2)
     alone: str | None = None
+    start_seed: int | None = None
+    seed_counts: dict = dataclasses.field(default_factory=dict)
 
     @property
     def data(self):
@@ -60,8 +65,18 @@ class CompressionComparison:
 
     @property
     def started_from(self):
-        """The recipe that trains teacher and student, with the seeds of this one."""
-        return dataclasses.replace(self.comparison, seeds=self.seeds)
+        """The recipe that trains teacher and student, with the seeds that this one starts from."""
+        seeds = self.seeds if self.start_seed is None else (self.start_seed,)
+        return dataclasses.replace(self.comparison, seeds=seeds)
+
+    @property
+    def start_seeds(self):
+        """The seeds of the student that is compressed."""
+        return self.started_from.seeds_of(self.start)
+
+    def start_seed_of(self, seed):
+        """Returns the seed of the student that the compression of a seed starts from."""
+        return seed if self.start_seed is None else self.start_seed
 
     @property
     def start_kinds(self):
@@ -108,12 +123,17 @@ class CompressionComparison:
             comparison=comparison,
             kinds=kinds,
             seeds=comparison.seeds,
+            start_seed=None,
             alone=None,
         )
 
-    def seeds_of(self, _):
-        """Returns the seeds that each kind is made for: those of the student it starts from."""
-        return self.started_from.seeds_of(self.start)
+    def seeds_of(self, kind):
+        """Returns the seeds that a kind is made for."""
+        start = self.start_seeds
+        if kind == FLOAT:
+            return start
+        seeds = start if self.start_seed is None else self.seeds
+        return seeds[: self.seed_counts.get(kind)]
 
     def run(
         self,
@@ -143,6 +163,8 @@ class CompressionComparison:
         """
         for compression in self.kinds.values():
             compression.check()
+        check_seeds(self)
+        check_kinds("kind of compressed model", self.seed_counts, self.kinds)
         check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
         kinds = check_kinds("kind of compressed model", kinds, self.kinds)
         directory = pathlib.Path(directory)
@@ -171,7 +193,7 @@ class CompressionComparison:
         compression = self.kinds.get(kind, Compression())
         clock = Clock(home)
         options = {**options, "callbacks": [*options["callbacks"], clock]}
-        model, history = start.student(seed), {}
+        model, history = start.student(self.start_seed_of(seed)), {}
         made_from = {"start_weights": fingerprint(model)}
         if kind != FLOAT:
             taught = {}
@@ -208,7 +230,8 @@ class CompressionComparison:
             return made == settings
 
         row, base = read_finished(home, fits), home.parent.parent / self.base
-        for field, source in (("start_weights", (self.start, seed)), ("teacher_weights", _TEACHER)):
+        start = self.start, self.start_seed_of(seed)
+        for field, source in (("start_weights", start), ("teacher_weights", _TEACHER)):
             check_made_from(row, field, home, base / directory_name(*source))
         return row
 
@@ -223,6 +246,8 @@ class CompressionComparison:
             "student": self.comparison.settings_of(self.start),
             "teacher": self.comparison.settings_of("teacher"),
         }
+        if self.start_seed_of(seed) != seed:
+            settings["start_seed"] = self.start_seed
         return json.loads(json.dumps(settings))
 
 

@@ -201,9 +201,10 @@ def _ship_file(source, room):
     sha256 = digest(content)
     name = f"{source.stem}-{sha256[:8]}.tflite"
     (room / name).write_bytes(content)
+    began = source.finished(source.recipe, source.run, "float32"), source.start_seed
     row, start = (
-        next(row for row in rows if row["seed"] == source.seed)
-        for rows in (source.rows, source.finished(source.recipe, source.run, "float32"))
+        next(row for row in rows if row["seed"] == seed)
+        for rows, seed in ((source.rows, source.seed), began)
     )
     images, labels = source.data.test.arrays()
     measured = {

@@ -103,9 +103,8 @@ class Committed:
         """Whether the committed teacher, and student to compress, are those that the run has."""
         stages = [(name, "teacher", 0)]
         if isinstance(recipe, CompressionComparison):
-            seeds = recipe.seeds_of(recipe.start)
             stages = [(recipe.base, "teacher", 0)]
-            stages += [(recipe.base, recipe.start, seed) for seed in seeds]
+            stages += [(recipe.base, recipe.start, seed) for seed in recipe.start_seeds]
         return all(self._has(*stage) for stage in stages)
 
     def _has(self, name, kind, seed):

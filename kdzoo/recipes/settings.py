@@ -64,7 +64,7 @@ def check_settings(recipe):
         Augmentation(**recipe.teacher_augmentation)
     _check_numbers(recipe)
     _check_choices(recipe)
-    _check_seeds(recipe)
+    check_seeds(recipe)
     _check_directories(recipe)
 
 
@@ -100,8 +100,8 @@ def _check_choices(recipe):
             raise unknown_name(field, value, PRECISIONS)
 
 
-def _check_seeds(recipe):
-    """Raises unless there are seeds, each once and one that all generators take."""
+def check_seeds(recipe):
+    """Raises `ValueError` unless there are seeds, each once and one that all generators take."""
     if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
         raise ValueError(
             f"Expected at least one seed, each once. Received: seeds={tuple(recipe.seeds)}"

@@ -113,6 +113,16 @@ class Source:
         """The directory of the run of the median seed."""
         return self.run / directory_name(self.entry.kind, self.seed)
 
+    @property
+    def has_one_start(self):
+        """Whether all seeds of a compressed model started from one student."""
+        return self.is_compressed and self.recipe.start_seed is not None
+
+    @property
+    def start_seed(self):
+        """The seed of the student that a compressed model started from; None for another."""
+        return self.recipe.start_seed_of(self.seed) if self.is_compressed else None
+
     def model(self):
         """The trained model; of a compressed one the plain model with its weights."""
         import keras
@@ -178,6 +188,7 @@ class Source:
             "data_version": self.data.version,
             **self.trained(),
             **({"form": self.recipe.kinds[kind].in_words()} if self.is_compressed else {}),
+            **({"start_seed": self.start_seed} if self.has_one_start else {}),
         }
 
     def trained(self):

@@ -94,6 +94,7 @@ def write_card(row):
         f"`{training['command']}` trains it, kind {training['kind']!r}, {training['epochs']} "
         f"epochs, seed{'s' if len(training['seeds']) > 1 else ''} "
         + ", ".join(map(str, training["seeds"]))
+        + _begun_with(training)
         + (f", taught by {training['teacher']}" if training.get("teacher") else "")
         + f". {training['examples']:,} training images of {title} ({source}), version "
         f"{training['data_version']}; "
@@ -190,6 +191,13 @@ def shipped_file(row):
 def shipped_accuracy(row):
     """Returns the accuracy of that file on the test images, in [0, 1]."""
     return row.measured.get("tflite_accuracy", row.measured["accuracy"]["shipped"])
+
+
+def _begun_with(training):
+    """Which student a compressed model began with, where there is one for several seeds."""
+    if len(training["seeds"]) == 1 or training.get("start_seed") is None:
+        return ""
+    return f", all from the student of seed {training['start_seed']}"
 
 
 def _percent(share):

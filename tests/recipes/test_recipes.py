@@ -156,7 +156,7 @@ def test_compressed_students_are_measured_as_files(tmp_path):
 
     # Of the recipe that it started from it trained what it needs, and that serves the recipe.
     small = tmp_path / "small"
-    assert sorted(path.name for path in small.iterdir()) == ["distilled-0", "teacher-0"]
+    assert sorted(path.name for path in small.glob("*/")) == ["distilled-0", "teacher-0"]
     models = {path: path.stat().st_mtime_ns for path in small.glob("*/model.keras")}
     COMPRESSION.comparison.run(small, verbose=0)
     assert {path: path.stat().st_mtime_ns for path in models} == models
@@ -177,6 +177,39 @@ def test_compressed_students_are_measured_as_files(tmp_path):
         dataclasses.replace(COMPRESSION, kinds=kinds).run(home, verbose=0)
     with pytest.raises(ValueError, match=r"prune=2\.0"):
         dataclasses.replace(COMPRESSION, kinds={"all": Compression(2.0)}).run(tmp_path / "no")
+
+
+@pytest.mark.tensorflow
+def test_several_seeds_compress_one_student(tmp_path):
+    """Of a student whose training takes long there is one seed; compressing it takes less."""
+    kinds = {
+        "half": Compression(prune=0.5, epochs=1, augment=False),
+        "int8": Compression(quantize="int8"),
+    }
+    settings = {"kinds": kinds, "seeds": (0, 1), "start_seed": 0, "seed_counts": {"int8": 1}}
+    recipe = dataclasses.replace(COMPRESSION, **settings)
+    before = dataclasses.replace(COMPRESSION, kinds=kinds).run(tmp_path / "one", verbose=0)
+    results = recipe.run(tmp_path / "one", verbose=0)
+    made = [(row["kind"], row["seed"]) for row in results["rows"]]
+    assert sorted(made) == [("float32", 0), ("half", 0), ("half", 1), ("int8", 0)]
+    # What the first seed had is what it has, and they differ in nothing but the seed.
+    assert [row for row in results["rows"] if row["seed"] == 0] == before["rows"]
+    assert len({row["start_weights"] for row in results["rows"]}) == 1
+    halves = [row for row in results["rows"] if row["kind"] == "half"]
+    assert halves[0]["history"] != halves[1]["history"]
+    assert sorted(path.name for path in (tmp_path / "small").glob("*/")) == [
+        "distilled-0",
+        "teacher-0",
+    ]
+    # Of another student it would be another model.
+    with pytest.raises(ValueError, match="run with other settings"):
+        dataclasses.replace(COMPRESSION, kinds=kinds, seeds=(0, 1)).run(tmp_path / "one", verbose=0)
+    for wrong, complaint in (
+        ({"seeds": (0, 0)}, "each once"),
+        ({"seed_counts": {"haf": 1}}, "Did you mean 'half'"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            dataclasses.replace(recipe, **wrong).run(tmp_path / "no", verbose=0)
 
 
 def test_students_that_tap_other_layers_share_a_run(tmp_path):

@@ -75,6 +75,9 @@ def test_the_card_of_a_compressed_model_says_what_each_figure_is_of(zoo):
         assert line in lines
     assert "A student on MNIST, 80% of the weights in pruned kernels zero." in lines[2]
     assert not any("do not ship" in line for line in lines)
+    assert "from the student of seed" not in write_card(compressed)
+    one_start = dataclasses.replace(compressed, training={**compressed.training, "start_seed": 0})
+    assert "seeds 0, 1, all from the student of seed 0, taught by" in write_card(one_start)
     one_zero = {**compressed.measured, "sparsity": 0.001}
     assert "zeros among" not in write_card(dataclasses.replace(compressed, measured=one_zero))
 
