@@ -77,6 +77,38 @@ def test_teachers_of_keras_applications_see_what_they_were_trained_on(monkeypatc
     assert made.distiller(mine, teacher_transform=None).teacher_transform is None
 
 
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("name", "first_value"),
+    [
+        # What keras.applications documents: pixels up to 255; in BGR, less ImageNet's mean.
+        ("imagenet2012_separable_050", lambda image: 255 * image[..., 0]),
+        ("imagenet2012_separable_100", lambda image: 255 * image[..., 2] - 103.939),
+    ],
+)
+def test_the_pairs_for_imagenet_train_and_are_exported(name, first_value, tmp_path, monkeypatch):
+    """Fresh weights stand in for those that Keras would download."""
+    found = kdzoo.pair(name)
+    architecture = found.teacher.rpartition(".")[2]
+    build = getattr(keras.applications, architecture)
+    monkeypatch.setattr(
+        keras.applications, architecture, lambda **settings: build(weights=None, **settings)
+    )
+    distiller = found.distiller()
+    images = np.random.default_rng(0).random((2, 224, 224, 3), "float32")
+    seen = keras.ops.convert_to_numpy(distiller.teacher_transform(images))
+    np.testing.assert_allclose(seen[..., 0], first_value(images), atol=1e-3)
+    answers = keras.ops.convert_to_numpy(distiller.teacher(seen))
+    assert answers.shape == (2, 1000)
+    assert (answers < 0).any()  # Logits: no softmax is left.
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    logs = distiller.train_on_batch(images, np.array([0, 999]), return_dict=True)
+    assert np.isfinite(float(logs["loss"]))
+    if keras.backend.backend() == "tensorflow":
+        report = kdzoo.export.to_litert(distiller.student, tmp_path / "s.tflite", None, images)
+        assert report.argmax_agreement == 1.0
+
+
 def test_taps_of_losses_on_layers():
     made = Pair(
         "x", "a", "b", "c", 2, (8, 8, 1),
