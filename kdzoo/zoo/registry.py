@@ -145,7 +145,9 @@ def architecture(name):
     """
     if not isinstance(name, str) or name not in _ARCHITECTURES:
         raise unknown_name("model", name, _ARCHITECTURES)
-    return copy.deepcopy(_ARCHITECTURES[name])  # It holds a dictionary, which may be changed.
+    found = _ARCHITECTURES[name]
+    # Of the arguments a copy, as whoever asks may change them.
+    return dataclasses.replace(found, arguments=copy.deepcopy(found.arguments))
 
 
 def create(name, classes=10, input_shape=None, **overrides):
