@@ -2,10 +2,9 @@
 
     kdzoo train zoo_cifar10
 
-Three seeds of FitNet 1, one of the others, which take a core more than half an hour. The students'
-optimizer was chosen on held-out images, with `separable_025` and `wide_resnet_16_1` in 20 epochs.
-FitNet 1, without batch normalization, diverges with it: it has AdamW, whose rate and weight decay
-were chosen on them in 5 epochs.
+Three seeds of FitNet 1, one of the others, which take a core more than half an hour. The optimizers
+were chosen on held-out images, `tests/benchmarks/optimizers.py`: with that of the others FitNet 1,
+without batch normalization, diverges.
 """
 
 from kdzoo.recipes.comparison import Comparison
