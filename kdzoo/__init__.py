@@ -61,7 +61,8 @@ def __dir__():
 # from the start, because Keras finds them by their registered names when it loads a file.
 _command = _os.path.basename(_sys.argv[0] if _sys.argv else "")
 if _command == "-m":  # `python -m kdzoo` imports the package before it knows the file to run.
-    _command = _sys.orig_argv[_sys.orig_argv.index("-m") + 1]
+    # What precedes the arguments, of which `sys.argv` has kept those after the module's name.
+    _command = _sys.orig_argv[-len(_sys.argv)].rpartition("-m")[2]
 if _command not in ("kdzoo", "kdzoo.exe"):
     from kdzoo import compression, distiller, losses  # noqa: F401
     from kdzoo.models import ensemble  # noqa: F401

@@ -179,12 +179,13 @@ class TestNames:
         assert done.returncode == 1
         assert "Did you mean 'mnist_mlp_2x800'?" in done.stderr
 
-    def test_python_runs_the_package_without_keras(self, tmp_path):
+    @pytest.mark.parametrize("flags", [["-m", "kdzoo"], ["-Bum", "kdzoo"], ["-mkdzoo"]])
+    def test_python_runs_the_package_without_keras(self, flags, tmp_path):
         """As the installed script does."""
         for module in ("keras", "tensorflow", "jax"):
             (tmp_path / f"{module}.py").write_text("raise ImportError('not this one')")
         done = subprocess.run(
-            [sys.executable, "-m", "kdzoo", "list", "pairs"],
+            [sys.executable, *flags, "list", "pairs"],
             env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
             capture_output=True,
             text=True,
@@ -256,6 +257,16 @@ class TestNames:
         for name in kdzoo.list_pretrained():
             row = manifest.read_manifest()[name]
             assert {name, f"{row.measured['parameters']:,}"} <= set(words)
+
+    @pytest.mark.parametrize("columns", ["20", "45"])
+    def test_numbers_are_whole_beside_names_with_spaces(self, columns, monkeypatch, capsys):
+        monkeypatch.setenv("COLUMNS", columns)
+        made = terminal.table("model", ">test accuracy", ">seconds")
+        made.add_row("separable_025, distilled", "91.03 ± 0.16 %", "1,234.5")
+        terminal.show(made)
+        out = capsys.readouterr().out
+        for whole in ("separable_025, distilled", "91.03 ± 0.16 %", "1,234.5"):
+            assert whole in out
 
     def test_a_directory_has_no_file_to_time(self, tmp_path, capsys):
         kdzoo.save_pretrained(kdzoo.create("mlp_2x64", 3, (4, 4, 1)), tmp_path)

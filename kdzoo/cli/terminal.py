@@ -39,9 +39,13 @@ def show(renderable):
 
     A terminal that is too narrow for names and numbers breaks the lines itself: nothing is cut.
     """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.measure import Measurement
 
+    for column in getattr(renderable, "columns", ()):
+        if column.no_wrap:
+            column.min_width = max(cell_len(str(each)) for each in (column.header, *column.cells))
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
     console = Console(width=width, highlight=False, markup=False)
     least = Measurement.get(console, console.options.update(width=10_000), renderable).minimum

@@ -127,6 +127,8 @@ def record_teacher(
         return np.concatenate(parts)
 
     directory = pathlib.Path(directory)
+    if _Index(directory, settings).is_complete:
+        return directory
     with one_process(directory):
         _write_missing(_Index(directory, settings), answers)
     return directory
@@ -139,8 +141,6 @@ def _write_missing(index, answers):
         index: The `_Index`.
         answers: Function of a view and the first and last example, exclusive, to their records.
     """
-    if index.is_complete:
-        return
     examples, size = index.settings["examples"], index.settings["examples_a_shard"]
     for view in range(index.settings["views"]):
         for start in range(0, examples, size):

@@ -19,6 +19,7 @@ from kdzoo.recipes.results import (
     write_results,
 )
 from kdzoo.recipes.settings import check_kinds, check_seeds
+from kdzoo.utils import positive_integer
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 _TEACHER = ("teacher", 0)
@@ -165,6 +166,8 @@ class CompressionComparison:
             compression.check()
         check_seeds(self)
         check_kinds("kind of compressed model", self.seed_counts, self.kinds)
+        for kind, count in self.seed_counts.items():
+            positive_integer(f"seed_counts of {kind!r}", count)
         check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
         kinds = check_kinds("kind of compressed model", kinds, self.kinds)
         directory = pathlib.Path(directory)

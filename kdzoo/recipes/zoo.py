@@ -96,7 +96,7 @@ def estimate(entries, runs, restored=lambda name: (), measured=MEASURED, more=No
             for stage in dict.fromkeys(_stages(name, kinds))
             if stage not in counted
             and stage[1:] not in restored(stage[0])
-            and not _is_finished(runs, *stage)
+            and not _is_finished(runs, restored, *stage)
         ]
         counted.update(left)
         seconds = [_seconds(runs, measured, *stage) for stage in left]
@@ -137,9 +137,12 @@ def _stages_of(recipe, name, kinds):
     return ((name, kind, seed) for kind in kinds for seed in recipe.seeds_of(kind))
 
 
-def _is_finished(runs, name, kind, seed):
-    home = runs / name / directory_name(kind, seed)
-    return RECIPES[name].finished_row(kind, seed, home) is not None
+def _is_finished(runs, restored, name, kind, seed):
+    recipe, home = RECIPES[name], runs / name / directory_name(kind, seed)
+    if restored(name) or restored(getattr(recipe, "base", name)):
+        # What it was made from comes back first; then the recipe sees whether it is that.
+        return (home / "result.json").exists()
+    return recipe.finished_row(kind, seed, home) is not None
 
 
 def _committed_rows(measured, name):

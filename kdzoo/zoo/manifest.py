@@ -15,7 +15,6 @@ ROLES = ("teacher", "student")
 # What lists and cards ask rows for, and of which kind it is.
 _ROW = {"name": str, "architecture": str, "arguments": dict, "dataset": str, "classes": int}
 _ROW |= {"input_shape": list, "labels": list, "training": dict, "measured": dict}
-_ROW |= {"licence": str}
 _TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds": list}
 _TRAINING |= {"examples": int, "held_out": int, "data_version": str, "versions": dict}
 _MEASURED = {"accuracy": dict, "parameters": int, "macs": int, "bytes": dict, "latency_ms": dict}
@@ -203,6 +202,7 @@ def _row(fields):
         if pathlib.PurePath(file.file).name != file.file or "\\" in file.file:
             raise ValueError(f"a file elsewhere, {file.file!r}")
     _check_fields(fields, _ROW)
+    _check(fields.get("licence", ""), str)
     _check_fields(fields["training"], _TRAINING)
     _check_measured(fields["measured"], "tflite" in files)
     if fields["measured"].get("alone"):

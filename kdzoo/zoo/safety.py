@@ -61,7 +61,9 @@ def check_parts(config):
         is_value = kind in _VALUES and not module and not each.get("registered_name")
         if not is_value and not _is_of_keras(kind, module) and registered is None:
             remedy = "import what registers it first"
-            if module.startswith("keras."):
+            if module.startswith("keras.") and not module.startswith("keras.src."):
+                remedy = "this Keras has none, so update Keras"
+            elif module.startswith("keras."):
                 remedy = "Keras registers it nowhere, so share the model as a `.keras` file"
             raise ValueError(
                 "Expected layers of Keras, or registered in this process. Received: "

@@ -151,7 +151,7 @@ def load_pretrained(directory):
     try:
         config = _without_compilation(content["model"])
         check_parts(config)
-        if content["model_sha256"] != _digest(content["model"]):
+        if content.get("model_sha256") not in (None, _digest(content["model"])):
             raise ValueError(
                 f"Expected the model of {home / _CONFIG} as it was saved. Received: one that was "
                 "altered; fetch the file again."
@@ -219,7 +219,8 @@ def _read_config(home):
             "another kdzoo wrote; update kdzoo."
         )
     try:
-        file, kinds = content["weights"], ((content["model"], dict), (content["model_sha256"], str))
+        file, kinds = content["weights"], ((content["model"], dict),)
+        kinds += ((content.get("model_sha256", ""), str),)  # Earlier directories have none.
         kinds += ((file["bytes"], int), (file["sha256"], str), (file["file"], str))
     except (KeyError, TypeError) as error:
         raise ValueError(

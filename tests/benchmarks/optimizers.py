@@ -25,7 +25,7 @@ WAYS = {
 }
 NETWORKS = ("separable_025/cifar10", "separable_025/fashion_mnist", "lenet_5/mnist")
 NETWORKS += ("fitnet_1/cifar10",)
-ONLY = {"AdamW at 0.002": "fitnet_1/cifar10"}  # Where no other way did well.
+ONLY = {"AdamW at 0.002": "fitnet_1/cifar10"}  # What its recipe has.
 
 
 def train(network, way, epochs, smoke=False):

@@ -207,6 +207,7 @@ def test_several_seeds_compress_one_student(tmp_path):
     for wrong, complaint in (
         ({"seeds": (0, 0)}, "each once"),
         ({"seed_counts": {"haf": 1}}, "Did you mean 'half'"),
+        ({"seed_counts": {"half": 0}}, "seed_counts of 'half' to be a positive integer"),
     ):
         with pytest.raises(ValueError, match=complaint):
             dataclasses.replace(recipe, **wrong).run(tmp_path / "no", verbose=0)

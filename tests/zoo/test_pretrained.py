@@ -362,7 +362,7 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row["measured"]["accuracy"].update(mean=float("nan")), "nan where a number"),
         (lambda row: row["measured"]["accuracy"].update(by_seed={}), "accuracies of no seed"),
         (lambda row: row["measured"].update(sparsity="x"), "'x' where a float belongs"),
-        (lambda row: row.pop("licence"), "'licence'"),
+        (lambda row: row.update(licence=5), "5 where a str belongs"),
         (lambda row: row.update(labels=[1, 2, 3]), "1 where a str belongs"),
         (lambda row: row.update(role=5), "the role 5"),
         (lambda row: row.update(arguments={"name": "x"}), "'name' among the arguments"),
