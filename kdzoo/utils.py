@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import hashlib
 import numbers
 import os
 import pathlib
@@ -73,6 +74,12 @@ def positive_integer(name, value):
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"Expected {name} to be a positive integer. Received: {name}={value!r}")
     return int(value)
+
+
+def digest_of_file(path):
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Data sets as a directory of .npy files, which any machine with NumPy can read."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -68,7 +67,9 @@ def write(data, directory):
         temporary.mkdir()
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-        metadata["sha256"] = {name: _digest(temporary / f"{name}.npy") for name in arrays}
+        metadata["sha256"] = {
+            name: utils.digest_of_file(temporary / f"{name}.npy") for name in arrays
+        }
         (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     return directory
 
@@ -215,15 +216,9 @@ def _read_array(directory, name, shape, sha256=None):
         raise _damaged(path, f"it holds {array.dtype} instead of {words}")
     if list(array.shape) != shape:
         raise _damaged(path, f"its shape is {array.shape} instead of {tuple(shape)}")
-    if sha256 not in (None, _digest(path)):  # Earlier directories have none.
+    if sha256 not in (None, utils.digest_of_file(path)):  # Earlier directories have none.
         raise _damaged(path, "its SHA-256 is another than that in the metadata")
     return array
-
-
-def _digest(path):
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(directory, part, images, labels, shape, classes, scale):

@@ -10,7 +10,7 @@ import numpy as np
 from kdzoo.data.asking import LOGITS, Asking, check_teacher, fingerprint_of_model, is_alike
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Split
-from kdzoo.utils import first_line, unknown_name
+from kdzoo.utils import digest_of_file, first_line, unknown_name
 
 FORMAT = 1
 INDEX = "index.json"
@@ -71,7 +71,7 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
         )
     for name, shard in index["shards"].items():
         path = directory / name
-        if not path.is_file() or digest(path) != shard["sha256"]:
+        if not path.is_file() or digest_of_file(path) != shard["sha256"]:
             raise ValueError(
                 f"Expected the files of a record as they were written. Received: {path}, which is "
                 "missing or altered; call `record_teacher` again, which asks for what it held anew."
@@ -294,12 +294,6 @@ def record_type(fields):
         fields: List of (name, shape of one example, type).
     """
     return np.dtype([(name, kind, tuple(shape)) for name, shape, kind in fields])
-
-
-def digest(path):
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint_of_data(split):

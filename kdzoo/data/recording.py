@@ -19,12 +19,11 @@ from kdzoo.data.recorded import (
     WORDS,
     check_split,
     checksum,
-    digest,
     fingerprint_of_data,
     read_index,
     record_type,
 )
-from kdzoo.utils import atomic_path, one_process, positive_integer
+from kdzoo.utils import atomic_path, digest_of_file, one_process, positive_integer
 
 
 def record_teacher(
@@ -149,7 +148,7 @@ def _write_missing(index, answers):
                 continue
             stop, path = min(start + size, examples), index.directory / name
             _write(path, answers(view, start, stop))
-            shard = {"view": view, "start": start, "stop": stop, "sha256": digest(path)}
+            shard = {"view": view, "start": start, "stop": stop, "sha256": digest_of_file(path)}
             index.shards[name] = shard
             index.write(complete=False)
     index.write(complete=True)
@@ -281,7 +280,7 @@ class _Index:
 
     def _has(self, name, shard):
         path = self.directory / name
-        return path.is_file() and digest(path) == shard["sha256"]
+        return path.is_file() and digest_of_file(path) == shard["sha256"]
 
     def _check_same(self, found):
         for name, value in json.loads(json.dumps(self.settings)).items():

@@ -211,9 +211,9 @@ class Comparison:
         import keras
 
         stages = stage_rows(self, ("teacher", *kinds), directory)
-        check_data(directory, data)
         if stages["teacher", 0] is None and not self.pretrained_teacher:
             check_no_record(directory)
+        check_data(directory, data)
         teacher = None
         for number, ((kind, seed), row) in enumerate(stages.items(), start=1):
             is_given = kind == "teacher" and self.pretrained_teacher
