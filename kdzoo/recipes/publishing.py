@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 
-from kdzoo.recipes.source import Source, rows_in
+from kdzoo.recipes.source import Source, is_whole, rows_in
 
 CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
 
@@ -74,7 +74,7 @@ def is_published(entry, run, directory):
     """
     directory = pathlib.Path(directory)
     row = rows_in(directory).get(entry.name)
-    if row is None or not all(_is_whole(directory, each) for each in row.files.values()):
+    if row is None or not is_whole(row, directory):
         return False
     source = Source(entry, pathlib.Path(run), directory, None)
     accuracies = source.accuracies(row.measured["accuracy"]["shipped"])
@@ -82,16 +82,6 @@ def is_published(entry, run, directory):
         source.trained().items() <= row.training.items()
         and accuracies.items() <= row.measured.items()
     )
-
-
-def _is_whole(directory, file):
-    from kdzoo.zoo.weights import read_checked
-
-    try:
-        read_checked(directory / file.file, file.sha256, file.bytes)
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
 
 
 def _row(source, files, measured):

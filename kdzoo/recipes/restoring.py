@@ -7,7 +7,7 @@ from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.compression_comparison import CompressionComparison
 from kdzoo.recipes.results import directory_name, write_json
-from kdzoo.recipes.source import rows_in
+from kdzoo.recipes.source import is_whole, rows_in
 from kdzoo.recipes.student import Student
 from kdzoo.utils import atomic_path
 
@@ -20,12 +20,18 @@ class Committed:
         runs: Directory with a directory of each recipe's run, a path.
         directory: The zoo's, a path.
         measured: Directory with the committed results, `RECIPE.json`, a path.
+
+    Attributes:
+        broken: Names of the models that the manifest lists and whose files are not as it says,
+            which are not restored.
     """
 
     def __init__(self, entries, runs, directory, measured):
         self._entries, self._runs = entries, runs
         self._directory, self._measured = directory, measured
-        self._shipped = rows_in(directory)
+        rows = rows_in(directory)
+        self.broken = sorted(name for name, row in rows.items() if not is_whole(row, directory))
+        self._shipped = {name: row for name, row in rows.items() if name not in self.broken}
 
     def missing(self, name):
         """Returns what a run lacks and can have without training, (kind, seed) -> row.
@@ -58,9 +64,6 @@ class Committed:
 
         Returns:
             The (kind, seed) that were restored, a list.
-
-        Raises:
-            ValueError: If a file of the zoo is damaged.
         """
         from kdzoo.recipes import RECIPES
 
@@ -123,18 +126,16 @@ class Committed:
         return not wanted or self._shipped_of(name, kind) is not None
 
     def _shipped_of(self, name, kind):
-        """The `Pretrained` of a kind whose files are there and whose figures are the committed."""
+        """The `Pretrained` of a kind whose files are whole and whose figures are the committed."""
         for entry in self._entries:
             shipped = self._shipped.get(entry.name)
             if (entry.recipe, entry.kind) != (name, kind) or shipped is None:
                 continue
             rows = [row for (each, _), row in self._rows(name).items() if each == kind]
-            if (
-                shipped.training["seconds"] == [row["seconds"] for row in rows]
-                and shipped.measured["accuracy"]["by_seed"]
-                == {str(row["seed"]): row["test_accuracy"] for row in rows}
-                and all((self._directory / file.file).is_file() for file in shipped.files.values())
-            ):
+            seconds = [row["seconds"] for row in rows]
+            accuracies = {str(row["seed"]): row["test_accuracy"] for row in rows}
+            measured = shipped.measured["accuracy"]["by_seed"]
+            if (shipped.training["seconds"], measured) == (seconds, accuracies):
                 return shipped
         return None
 

@@ -64,17 +64,23 @@ def write_results(recipe, kinds, data, directory, in_short=summarize):
         "summary": {
             kind: in_short(rows, kind) for kind in dict.fromkeys(row["kind"] for row in rows)
         },
-        "examples": {
-            part: len(getattr(data, part))
-            for part in ("train", "validation", "test")
-            if getattr(data, part) is not None
-        },
-        "data_version": data.version,
+        **_size_and_version(data),
         "versions": versions(),
         "rows": rows,
     }
     write_json(directory / "results.json", results)
     return results
+
+
+def _size_and_version(data):
+    sizes = {part: len(each) for part, each in _parts(data).items()}
+    return {"examples": sizes, "data_version": data.version}
+
+
+def _parts(data):
+    """The splits that there are, name -> split."""
+    parts = {name: getattr(data, name) for name in ("train", "validation", "test")}
+    return {name: each for name, each in parts.items() if each is not None}
 
 
 def finished_rows(recipe, kinds, directory):
@@ -183,16 +189,18 @@ def read_finished(home, fits):
 def check_data(directory, data):
     """Raises `ValueError` if a run was made with other images; keeps what these are if it is new.
 
+    Of a run that did not keep that yet, its results say the version of the data and how many.
+
     Args:
         directory: The run's, a path.
         data: The `kdzoo.data.Dataset`.
     """
     from kdzoo.data.recorded import fingerprint_of_data
 
-    parts = {name: getattr(data, name) for name in ("train", "validation", "test")}
-    known = {name: fingerprint_of_data(each) for name, each in parts.items() if each is not None}
+    known = {name: fingerprint_of_data(each) for name, each in _parts(data).items()}
     path = directory / "data.json"
     if not path.exists():
+        _check_same_results(directory, data)
         write_json(path, {"name": data.name, "version": data.version, "sha256": known})
         return
     before = json.loads(path.read_text())
@@ -203,6 +211,17 @@ def check_data(directory, data):
             f"version {before['version']}. Received: {data.name} in version {data.version}, whose "
             f"{differing[0][0]} split is another; choose another directory."
         )
+
+
+def _check_same_results(directory, data):
+    path, now = directory / "results.json", _size_and_version(data)
+    before = {**now, **(json.loads(path.read_text()) if path.exists() else {})}
+    for field, said in now.items():
+        if before[field] != said:
+            raise ValueError(
+                f"Expected the data that {path} was made with, {field}={before[field]!r}. "
+                f"Received: {data.name} with {said!r}; choose another directory."
+            )
 
 
 def check_no_record(directory):

@@ -240,3 +240,20 @@ def rows_in(directory):
         return dict(read_manifest(directory))
     except FileNotFoundError:
         return {}
+
+
+def is_whole(row, directory):
+    """Whether the files that a row names are there and are what it says, byte for byte.
+
+    Args:
+        row: The `kdzoo.zoo.Pretrained`.
+        directory: The zoo's, a path.
+    """
+    from kdzoo.zoo.weights import read_checked
+
+    try:
+        for each in row.files.values():
+            read_checked(directory / each.file, each.sha256, each.bytes)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True

@@ -196,6 +196,9 @@ def main(arguments=None):
     committed = Committed(ENTRIES, given.runs, given.directory, given.measured)
     restored = (lambda name: ()) if given.anew else committed.missing
     more = _committed_kinds(entries, given.measured) if given.anew else {}
+    for entry in entries:
+        if entry.name in committed.broken and not given.anew:
+            print(f"{entry.name}: its files are damaged or gone; put them back, or it is made anew")
     try:
         found = list(estimate(entries, given.runs, restored, given.measured, more))
     except ValueError as error:

@@ -424,6 +424,16 @@ def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeyp
     another = rows[TEACHER.name].files["weights"].file
     assert rows[STUDENT.name].training["teacher_weights"] == another != file
 
+    # Of what is damaged nothing is restored, nor what has learned from it.
+    path = tmp_path / "zoo" / another
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    said = make("fifth", "--estimate")
+    assert "mlp_2x128/digits: its files are damaged or gone; put them back, or it is made" in said
+    assert "mlp_2x64/digits: its" not in said
+    assert "small: 3 models to train" in said
+    assert "restored" not in make("fifth", "--only", "mlp_2x128")
+    assert not Committed((), tmp_path, tmp_path / "zoo", tmp_path).broken
+
 
 def test_only_what_is_as_the_recipe_wants_it_is_restored(runs, tmp_path, monkeypatch):
     zoo_directory = tmp_path / "zoo"
