@@ -46,6 +46,17 @@ def test_an_int8_file_loses_at_most_three_tenths_of_a_point(name):
     assert measured["tflite_accuracy"] >= measured["float"] - 0.003
 
 
+def test_of_students_with_one_seed_the_readme_says_why():
+    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    said = readme.partition("so have the students that take more than ")[2]
+    assert said.startswith("half an hour to train, with what is made of them.")
+    for name, row in ROWS.items():
+        if row.role == "student" and len(row.training["seeds"]) == 1:
+            start = ROWS["/".join(name.split("/")[:2])]  # Of a small form, what it is made of.
+            assert len(start.training["seeds"]) == 1
+            assert min(start.training["seconds"]) > 1800
+
+
 def test_the_readme_says_which_small_form_is_the_better():
     readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
     said = readme.partition("int8 is the better: ")[2].partition("<!--")[0]
