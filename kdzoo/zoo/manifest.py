@@ -8,7 +8,7 @@ import math
 import pathlib
 
 from kdzoo.utils import atomic_path, first_line, unknown_name
-from kdzoo.zoo.weights import check_within
+from kdzoo.zoo.weights import check_within, digest
 
 VERSION = 1  # Of the manifest's own form.
 ROLES = ("teacher", "student")
@@ -95,8 +95,14 @@ def read_manifest(directory=None):
 
     Raises:
         FileNotFoundError: If there is no manifest.
-        ValueError: If it is damaged, or of a newer version of kdzoo.
+        ValueError: If it was altered, or is of a newer version of kdzoo.
     """
+    # Copied, as rows consist of dictionaries, which whoever asked for them may change.
+    return copy.deepcopy(_read(directory))
+
+
+def _read(directory):
+    """The rows that all readers share."""
     path = pathlib.Path(directory or weights_directory()) / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -105,8 +111,7 @@ def read_manifest(directory=None):
         )
     check_within(path, path.parent)
     state = path.stat()
-    # Copied, as rows consist of dictionaries, which whoever asked for them may change.
-    return copy.deepcopy(_rows(path, (state.st_mtime_ns, state.st_size, state.st_ino)))
+    return _rows(path, (state.st_mtime_ns, state.st_size, state.st_ino))
 
 
 @functools.lru_cache(maxsize=8)
@@ -124,6 +129,8 @@ def _rows(path, _):
             f"version={version!r}, which another kdzoo wrote; update kdzoo."
         )
     try:
+        if content["sha256"] != _digest(content["models"]):
+            raise ValueError("rows that were altered; reinstall kdzoo, or fetch the file again")
         rows = [_row(each) for each in content["models"]]
         copy.deepcopy(rows)  # As every reader will.
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -143,12 +150,13 @@ def find(name, directory=None):
 
     Raises:
         FileNotFoundError: If there is no manifest.
-        ValueError: If there is no such model; the nearest is suggested.
+        ValueError: If there is no such model, where the nearest is suggested, or as in
+            `read_manifest`.
     """
-    rows = read_manifest(directory)
+    rows = _read(directory)
     if not isinstance(name, str) or name not in rows:
         raise unknown_name("pretrained model", name, rows, list(rows)[:5])
-    return rows[name]
+    return copy.deepcopy(rows[name])
 
 
 def list_pretrained(dataset=None, family=None, directory=None):
@@ -164,9 +172,10 @@ def list_pretrained(dataset=None, family=None, directory=None):
 
     Raises:
         FileNotFoundError: If the directory has no manifest.
-        ValueError: If there is nothing of that data set or family; the nearest is suggested.
+        ValueError: If there is nothing of that data set or family, where the nearest is suggested,
+            or as in `read_manifest`.
     """
-    rows = read_manifest(directory).values()
+    rows = _read(directory).values()
     for kind, wanted, field in (("data set", dataset, "dataset"), ("family", family, "family")):
         if wanted is None:
             continue
@@ -187,9 +196,15 @@ def write_manifest(rows, directory):
         rows: Iterable of `Pretrained`.
         directory: Where it goes.
     """
-    content = {"version": VERSION, "models": [dataclasses.asdict(row) for row in rows]}
+    models = [dataclasses.asdict(row) for row in rows]
+    content = {"version": VERSION, "sha256": _digest(models), "models": models}
     with atomic_path(pathlib.Path(directory) / "manifest.json") as path:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _digest(models):
+    """Returns the SHA-256 of the rows, however they are set in the file."""
+    return digest(json.dumps(models, sort_keys=True).encode())
 
 
 def _row(fields):

@@ -19,15 +19,16 @@ def load(name, classes=None, directory=None):
 
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
-        to float32 logits (batch, classes). Where the name ends in `"/int8"`, the network of the
+        to float32 logits (batch, classes), which computes in Keras's global dtype policy; the
+        card's figures are those in float32. Where the name ends in `"/int8"`, the network of the
         weights that it was trained to, not quantized; the file that is, is at
         `kdzoo.zoo.tflite(name)`. All layers are trainable; for a fresh head on frozen features set
         `layer.trainable = False` for all but the layer `"logits"`.
 
     Raises:
-        FileNotFoundError: If the file of the weights is missing.
-        ValueError: If there is no such model, the file was truncated or altered, or `classes` is
-            below 2; nothing is loaded.
+        FileNotFoundError: If the manifest or the file of the weights is missing.
+        ValueError: If there is no such model, one of the two was truncated or altered or is of a
+            newer kdzoo, or `classes` is below 2; nothing is loaded.
 
     Example:
 
@@ -66,8 +67,8 @@ def tflite(name, directory=None):
         A `pathlib.Path`.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If there is no such model, none is shipped, or the file was altered.
+        FileNotFoundError: If the manifest or the file is missing.
+        ValueError: If there is no such model, none is shipped, or manifest or file was altered.
     """
     row = find(name, directory)
     content(row, "tflite", directory)
@@ -81,6 +82,10 @@ def content(row, kind, directory=None):
         row: The `Pretrained`.
         kind: `"weights"` or `"tflite"`.
         directory: As in `load`.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If the model has no such file, or it was truncated or altered.
     """
     if kind not in row.files:
         raise ValueError(

@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 
 import kdzoo
 from kdzoo.recipes.publishing import logits_of_ramp
+from kdzoo.zoo import manifest
 from kdzoo.zoo.manifest import (
     File,
     list_pretrained,
@@ -284,6 +285,15 @@ def refused(zoo, message, error=ValueError, **arguments):
         kdzoo.load(NAME, directory=zoo, **arguments)
 
 
+def forge(zoo, change):
+    """Changes the manifest's one row, and puts the hash of the rows right."""
+    path = zoo / "manifest.json"
+    content = json.loads(path.read_text())
+    change(content["models"][0])
+    rows = json.dumps(content["models"], sort_keys=True).encode()
+    path.write_text(json.dumps({**content, "sha256": hashlib.sha256(rows).hexdigest()}))
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_found_by_the_hash(kind, zoo):
     path = zoo / "weights.safetensors"
@@ -299,10 +309,8 @@ def test_damage_with_a_right_hash_is_refused_too(kind, zoo, model, images):
     change, message = FORGED[kind]
     content = change(raw, load(raw))
     path.write_bytes(content)
-    manifest = json.loads((zoo / "manifest.json").read_text())
-    entry = manifest["models"][0]["files"]["weights"]
-    entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    right = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    forge(zoo, lambda row: row["files"]["weights"].update(right))
     refused(zoo, message)
     # Given to a model directly, it leaves the model as it was.
     other = kdzoo.create("mlp_2x64", 3, SHAPE)
@@ -324,9 +332,7 @@ def test_files_that_are_elsewhere_or_missing(zoo, tmp_path):
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "a\\b.safetensors"])
 def test_a_manifest_that_names_files_elsewhere(name, zoo):
-    manifest = json.loads((zoo / "manifest.json").read_text())
-    manifest["models"][0]["files"]["weights"]["file"] = name
-    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    forge(zoo, lambda row: row["files"]["weights"].update(file=name))
     refused(zoo, "a file elsewhere")
 
 
@@ -394,10 +400,25 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
     ],
 )
 def test_rows_with_damaged_fields(change, message, zoo):
-    manifest = json.loads((zoo / "manifest.json").read_text())
-    change(manifest["models"][0])
-    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    forge(zoo, change)
     refused(zoo, message)
+
+
+def test_every_byte_of_the_manifest_counts(normed, zoo):
+    """With one bit of it flipped, and with the files of two models exchanged."""
+    path, rng = zoo / "manifest.json", np.random.default_rng(0)
+    raw = path.read_bytes()
+    assert len(read_manifest(zoo)) == 2
+    for at, bit in enumerate(rng.integers(0, 8, len(raw))):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :])
+        manifest._rows.cache_clear()  # The clock of the file system is slower than this.
+        with pytest.raises(ValueError, match=r"Expected (whole rows in )?.*manifest\.json"):
+            read_manifest(zoo)
+    content = json.loads(raw)
+    rows = content["models"]
+    rows[0]["files"], rows[1]["files"] = rows[1]["files"], rows[0]["files"]
+    path.write_text(json.dumps(content))
+    refused(zoo, r"Received: rows that were altered; reinstall kdzoo")
 
 
 def test_a_manifest_that_is_a_link_elsewhere(zoo, tmp_path):
