@@ -168,11 +168,12 @@ def _measure_as_files(model, source, path):
 
 
 def _measure_answers(shipped, source):
-    """Agreement with the teacher, where there is one, and calibration of what is shipped."""
+    """Agreement with the teacher, if any, and calibration; what these and all are measured on."""
     from kdzoo import evaluation
+    from kdzoo.data.recorded import fingerprint_of_data
 
     images, labels = source.data.test.arrays()
-    teacher, measured = source.teacher(), {}
+    teacher, measured = source.teacher(), {"test_sha256": fingerprint_of_data(source.data.test)}
     if teacher is not None:
         measured["agreement"] = evaluation.agreement(teacher, shipped, images)
     error = evaluation.calibration_error(shipped, images, labels)

@@ -6,7 +6,7 @@ import shutil
 from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.compression_comparison import CompressionComparison
-from kdzoo.recipes.results import directory_name, write_json
+from kdzoo.recipes.results import DATA, directory_name, keep_data, write_json
 from kdzoo.recipes.source import is_whole, rows_in
 from kdzoo.recipes.student import Student
 from kdzoo.utils import atomic_path
@@ -37,7 +37,8 @@ class Committed:
         """Returns what a run lacks and can have without training, (kind, seed) -> row.
 
         A kind is left out if it had other settings than the recipe gives it now or other seeds, if
-        it is to ship and does not, and if it was taught by another teacher than the run has.
+        it is to ship and does not, and if it was taught by another teacher than the run has. All
+        are if the run is of other images.
 
         Args:
             name: Name of the recipe.
@@ -46,7 +47,9 @@ class Committed:
 
         recipe, committed = RECIPES[name], self._results(name)
         then = None if committed is None else _recipe_of(committed["settings"])
-        if then is None or not self._has_what_it_starts_from(name, recipe):
+        if then is None or not self._is_of_the_same_data(recipe, name, committed):
+            return {}
+        if not self._has_what_it_starts_from(name, recipe):
             return {}
         return {
             stage: row
@@ -76,6 +79,10 @@ class Committed:
                 self._copy(shipped, home)
             settings = RECIPES[name].stage_settings(kind, seed)
             write_json(home / "result.json", {**row, "settings": settings})
+        recipe, committed = RECIPES[name], self._results(name)
+        home = self._home(recipe, name)
+        if missing and "data_sha256" in committed and not (home / DATA).exists():
+            keep_data(home, recipe.data, committed)
         return list(missing)
 
     def _copy(self, shipped, home):
@@ -86,6 +93,16 @@ class Committed:
             model.save(path)
         if "tflite" in shipped.files:
             shutil.copyfile(tflite(shipped.name, self._directory), home / "model.tflite")
+
+    def _home(self, recipe, name):
+        """The directory that says which data a recipe's run is of."""
+        return self._runs / getattr(recipe, "base", name)
+
+    def _is_of_the_same_data(self, recipe, name, committed):
+        path, known = self._home(recipe, name) / DATA, committed.get("data_sha256")
+        if known is None or not path.exists():  # Older results do not say.
+            return True
+        return json.loads(path.read_text())["sha256"] == known
 
     def _path(self, name, kind, seed):
         return self._runs / name / directory_name(kind, seed) / "result.json"

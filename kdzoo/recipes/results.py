@@ -11,6 +11,8 @@ import subprocess
 
 from kdzoo.utils import atomic_path
 
+DATA = "data.json"  # In a run's directory: which images and labels it is of.
+
 
 def measure(model, data):
     """Returns the accuracy on the test images and, where some are held out, on those.
@@ -64,7 +66,7 @@ def write_results(recipe, kinds, data, directory, in_short=summarize):
         "summary": {
             kind: in_short(rows, kind) for kind in dict.fromkeys(row["kind"] for row in rows)
         },
-        **_size_and_version(data),
+        **_what_data(data),
         "versions": versions(),
         "rows": rows,
     }
@@ -72,9 +74,16 @@ def write_results(recipe, kinds, data, directory, in_short=summarize):
     return results
 
 
-def _size_and_version(data):
-    sizes = {part: len(each) for part, each in _parts(data).items()}
-    return {"examples": sizes, "data_version": data.version}
+def _what_data(data):
+    """What results say of the data that they are of."""
+    from kdzoo.data.recorded import fingerprint_of_data
+
+    parts = _parts(data)
+    return {
+        "examples": {part: len(each) for part, each in parts.items()},
+        "data_version": data.version,
+        "data_sha256": {part: fingerprint_of_data(each) for part, each in parts.items()},
+    }
 
 
 def _parts(data):
@@ -189,38 +198,48 @@ def read_finished(home, fits):
 def check_data(directory, data):
     """Raises `ValueError` if a run was made with other images; keeps what these are if it is new.
 
-    Of a run that did not keep that yet, its results say the version of the data and how many.
+    Of a run that did not keep that yet, its results say what they know of the data.
 
     Args:
         directory: The run's, a path.
         data: The `kdzoo.data.Dataset`.
     """
-    from kdzoo.data.recorded import fingerprint_of_data
-
-    known = {name: fingerprint_of_data(each) for name, each in _parts(data).items()}
-    path = directory / "data.json"
+    now, path = _what_data(data), directory / DATA
     if not path.exists():
-        _check_same_results(directory, data)
-        write_json(path, {"name": data.name, "version": data.version, "sha256": known})
+        _check_same_results(directory, data.name, now)
+        keep_data(directory, data.name, now)
         return
     before = json.loads(path.read_text())
-    differing = sorted(set(known.items()) ^ set(before["sha256"].items()))
+    differing = sorted(set(now["data_sha256"].items()) ^ set(before["sha256"].items()))
     if differing:
         raise ValueError(
             f"Expected the images and labels that {directory} was begun with, {before['name']} in "
             f"version {before['version']}. Received: {data.name} in version {data.version}, whose "
-            f"{differing[0][0]} split is another; choose another directory."
+            f"{differing[0][0]} split is another; choose another directory, or train anew what was "
+            "restored."
         )
 
 
-def _check_same_results(directory, data):
-    path, now = directory / "results.json", _size_and_version(data)
+def keep_data(directory, name, results):
+    """Writes which data a run is of.
+
+    Args:
+        directory: The run's, a path.
+        name: Name of the data set.
+        results: What its results say, as `write_results` returns them.
+    """
+    version, sha256 = results["data_version"], results["data_sha256"]
+    write_json(directory / DATA, {"name": name, "version": version, "sha256": sha256})
+
+
+def _check_same_results(directory, name, now):
+    path = directory / "results.json"
     before = {**now, **(json.loads(path.read_text()) if path.exists() else {})}
     for field, said in now.items():
         if before[field] != said:
             raise ValueError(
                 f"Expected the data that {path} was made with, {field}={before[field]!r}. "
-                f"Received: {data.name} with {said!r}; choose another directory."
+                f"Received: {name} with {said!r}; choose another directory."
             )
 
 

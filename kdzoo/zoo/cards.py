@@ -160,6 +160,7 @@ def figures(row):
     if measured.get("agreement") is not None:
         yield f"agreement with the teacher{of}", _percent(measured["agreement"])
     yield f"expected calibration error, 15 bins{of}", _percent(measured["calibration_error"])
+    yield "SHA-256 of the test images and labels", f"{measured['test_sha256'][:16]}…"
 
 
 def table(rows):

@@ -472,6 +472,18 @@ def test_only_what_is_as_the_recipe_wants_it_is_restored(runs, tmp_path, monkeyp
     models = {each.parent.name for each in (tmp_path / "all").glob("*/*/model.keras")}
     assert models == {"teacher-0", f"small-{results['summary']['small']['median_seed']}"}
 
+    # With the images that they are of: a run of others is neither gone on with nor restored into.
+    kept = tmp_path / "all" / "small" / "data.json"
+    said = json.loads(kept.read_text())
+    assert said == json.loads((runs / "small" / "data.json").read_text())
+    assert said["sha256"] == results["data_sha256"]
+    shutil.rmtree(tmp_path / "all" / "small" / "small-0")
+    assert missing(SMALL, "all") == {"small"}
+    kept.write_text(json.dumps({**said, "sha256": {**said["sha256"], "test": "0" * 64}}))
+    assert missing(SMALL, "all") == set()
+    with pytest.raises(ValueError, match="test split is another; choose another directory, or tr"):
+        SMALL.run(tmp_path / "all" / "small", verbose=0)
+
     # Not by figures that are others than the zoo's, nor with a field that there is no more.
     results["rows"][0]["seconds"] += 1
     path.write_text(json.dumps(results))

@@ -63,6 +63,7 @@ def zoo(model, tmp_path):
             "latency_ms": {"int8": {"median": 0.1, "q1": 0.09, "q3": 0.12, "machine": "here"}},
             "agreement": 0.75,
             "calibration_error": 0.0123,
+            "test_sha256": "0123456789abcdef" * 4,
         },
     )
     write_manifest([row], home)

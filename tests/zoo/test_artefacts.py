@@ -9,6 +9,7 @@ import pytest
 import kdzoo
 from kdzoo import evaluation, export
 from kdzoo.compression.monitor import measure_compression
+from kdzoo.data.recorded import fingerprint_of_data
 from kdzoo.recipes.publishing import CALIBRATION, logits_of_ramp
 from kdzoo.zoo import cards, manifest
 
@@ -58,6 +59,7 @@ def measured_again(row, data, folder):
     else:
         sizes |= file_sizes(model, data, folder)
     measured["bytes"] = sizes
+    measured["test_sha256"] = fingerprint_of_data(data.test)
     measured["parameters"] = model.count_params()
     measured["logits_of_ramp"] = logits_of_ramp(model)
     measured["macs"] = evaluation.count_macs(model)
@@ -72,6 +74,9 @@ def measured_again(row, data, folder):
 def test_a_card_comes_out_again(name, tmp_path):
     row = ROWS[name]
     data = loaded(row.dataset, bool(row.training["held_out"]))
+    assert row.labels == tuple(data.class_names)
+    assert row.input_shape == data.input_shape
+    assert row.measured["test_sha256"] == fingerprint_of_data(data.test), "Other test images."
     again = dataclasses.replace(row, measured=measured_again(row, data, tmp_path))
     assert again.measured.keys() == row.measured.keys()
     assert cards.write_card(again) == cards.write_card(row)

@@ -113,6 +113,13 @@ def test_a_row_says_what_its_recipe_measured(name):
     ]
     assert training["versions"] == made.get("versions", results["versions"])
     if is_compressed:
+        [start] = [
+            each
+            for each in results["rows"]
+            if (each["kind"], each["seed"]) == ("float32", recipe.start_seed_of(shipped))
+        ]
+        assert row.measured["float"] == start["test_accuracy"]
+        assert training["form"] == recipe.kinds[entry.kind].in_words()
         compression = recipe.kinds[entry.kind]
         more = compression.epochs * len(compression.steps)
         assert training["epochs"] == base.all_epochs_of(recipe.start) + more
@@ -121,11 +128,33 @@ def test_a_row_says_what_its_recipe_measured(name):
         assert training["epochs"] == len(made["history"]["loss"])
         is_taught = entry.kind != "teacher" and bool(recipe.kinds[entry.kind].losses)
     assert training["teacher"] == (recipe.teacher if is_taught else None)
-    assert "teacher_weights" in training
+    teacher = ROWS.get(f"{recipe.teacher}/{recipe.data}") if row.role == "student" else None
+    shipped_teacher = teacher and teacher.files["weights"].file
+    assert training["teacher_weights"] == shipped_teacher
+    assert (row.role == "student") == (shipped_teacher is not None)
     assert row.training["examples"] == results["examples"]["train"]
     assert row.training["held_out"] == results["examples"].get("validation", 0)
     if row.role == "student" and not is_compressed:
         assert row.measured["accuracy"]["mean"] > row.measured["alone"]["mean"]
+
+
+@pytest.mark.parametrize("data", sorted({row.dataset for row in ROWS.values()}))
+def test_all_of_a_data_set_are_of_the_same_images_and_classes(data):
+    """Which the large tests compare with the data set itself."""
+    rows = [row for row in ROWS.values() if row.dataset == data]
+    facts = {(row.labels, row.input_shape, row.measured["test_sha256"]) for row in rows}
+    assert len(facts) == 1
+    assert all(size == 64 for size in (len(row.measured["test_sha256"]) for row in rows))
+    for row in rows:
+        known = measured(row.training["recipe"]).get("data_sha256")
+        assert known is None or known["test"] == row.measured["test_sha256"]
+
+
+def test_the_readme_says_of_which_images_the_copies_are_not_exact():
+    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    said = "20 of the 10,000 test images (19 ships and a horse) were decoded from JPEG copies"
+    assert said in kdzoo.card("separable_050/cifar10")
+    assert f"of CIFAR-10, {said}" in readme
 
 
 @pytest.mark.parametrize("name", kdzoo.list_pairs())
