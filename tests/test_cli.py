@@ -258,6 +258,33 @@ class TestNames:
             row = manifest.read_manifest()[name]
             assert {name, f"{row.measured['parameters']:,}"} <= set(words)
 
+    @pytest.mark.tensorflow
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("evaluate", "mlp_2x800/mnist", "DATA"),
+            ("evaluate", "OWN", "DATA", "--teacher", "mlp_2x800/mnist"),
+            ("export", "mlp_2x800/mnist", "out.tflite", "--data", "DATA"),
+            ("compress", "mlp_2x800/mnist", "out.tflite", "DATA", "--prune", "0.5"),
+            ("compress", "OWN", "o.tflite", "DATA", "--prune=0.5", "--teacher=mlp_2x800/mnist"),
+        ],
+    )
+    def test_a_pretrained_model_of_other_classes_is_refused(
+        self, command, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.chdir(tmp_path)
+        images, labels = np.zeros((60, 28, 28, 1), np.uint8), np.arange(60) % 10
+        names = manifest.find("separable_025/fashion_mnist").labels
+        data = kdzoo.data.from_arrays(images, labels, test=(images, labels), class_names=names)
+        kdzoo.data.export(data, "clothes")
+        kdzoo.create("mlp_2x64").save("own.keras")
+        places = {"DATA": "./clothes", "OWN": "own.keras"}
+        before = sorted(tmp_path.rglob("*"))
+        assert main([places.get(each, each) for each in command]) == 1
+        said = "'mlp_2x800/mnist', of 10; where one has 'T-shirt/top', the other has '0'"
+        assert said in " ".join(capsys.readouterr().err.split())
+        assert sorted(tmp_path.rglob("*")) == before
+
     @pytest.mark.parametrize("columns", ["20", "45"])
     def test_numbers_are_whole_beside_names_with_spaces(self, columns, monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", columns)

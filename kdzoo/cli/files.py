@@ -257,9 +257,20 @@ def _tflite_of(path):
 
 
 def check_fit(path, model, data):
-    """Raises unless a model of one input and output, where its shapes are known, fits the data."""
+    """Raises unless a model of one input and output, where its shapes are known, fits the data.
+
+    Of a pretrained model the classes are known, too.
+    """
     if model is None:
         return
+    _check_shapes(path, model, data)
+    if _is_name(pathlib.Path(path)):
+        from kdzoo.zoo.manifest import check_classes, find
+
+        check_classes(find(pathlib.Path(path).as_posix()), data)
+
+
+def _check_shapes(path, model, data):
     model = getattr(model, "graph", model)  # Of an ensemble, a member that knows its shapes.
     if not getattr(model, "inputs", None):
         return

@@ -1,13 +1,13 @@
 """The settings of a comparison: which of them a model depends on, and whether they are right."""
 
 import dataclasses
-import itertools
 import json
 
 from kdzoo.recipes.results import directory_name
 from kdzoo.recipes.student import OF_RECIPE, OPTIMIZERS, PRECISIONS, check_rates
 from kdzoo.utils import positive_integer, unknown_name
 from kdzoo.zoo import architecture
+from kdzoo.zoo.manifest import check_classes
 
 _OF_STUDENTS = ("student", "epochs", "temperature", "learning_rate", "augment_student")
 _OF_STUDENTS += ("student_loss_weight", "student_arguments", "views", "optimizer")
@@ -145,17 +145,7 @@ def check_teacher(recipe, data):
             f"Expected a teacher for images of {data.input_shape}, as {data.name!r} has. Received: "
             f"teacher={row.name!r}, for {row.input_shape}"
         )
-    if row.labels != tuple(data.class_names):
-        differing = next(
-            pair
-            for pair in itertools.zip_longest(data.class_names, row.labels)
-            if pair[0] != pair[1]
-        )
-        raise ValueError(
-            f"Expected a teacher of the {data.classes} classes of {data.name!r}. Received: "
-            f"teacher={row.name!r}, of {row.classes}; where one has {differing[0]!r}, the other "
-            f"has {differing[1]!r}"
-        )
+    check_classes(row, data, "teacher")
 
 
 def settings_of(recipe, kind):

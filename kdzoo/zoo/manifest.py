@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import pathlib
@@ -157,6 +158,22 @@ def find(name, directory=None):
     if not isinstance(name, str) or name not in rows:
         raise unknown_name("pretrained model", name, rows, list(rows)[:5])
     return copy.deepcopy(rows[name])
+
+
+def check_classes(row, data, what="model"):
+    """Raises `ValueError` unless a pretrained model knows the classes of some data, in their order.
+
+    Args:
+        row: The `Pretrained`.
+        data: The `kdzoo.data.Dataset`.
+        what: What an error calls the model.
+    """
+    for wanted, label in itertools.zip_longest(data.class_names, row.labels):
+        if wanted != label:
+            raise ValueError(
+                f"Expected a {what} of the {data.classes} classes of {data.name!r}. Received: "
+                f"{row.name!r}, of {row.classes}; where one has {wanted!r}, the other has {label!r}"
+            )
 
 
 def list_pretrained(dataset=None, family=None, directory=None):
