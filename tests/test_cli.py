@@ -199,6 +199,16 @@ class TestNames:
         for part in ("mlp_2x1200/mnist", "SoftTargets (temperature=20.0)", "(28, 28, 1)", "0.1"):
             assert part in out
         assert "not shipped" not in out
+        assert ".distiller()" in out
+
+    def test_pair_without_a_shipped_teacher_wants_one(self, monkeypatch, capsys):
+        shipped = manifest.read_manifest()
+        del shipped["mlp_2x1200/mnist"]
+        monkeypatch.setattr(manifest, "read_manifest", lambda directory=None: shipped)
+        assert main(["pair", "mnist_mlp_2x800"]) == 0
+        out = capsys.readouterr().out
+        assert "mlp_2x1200/mnist, not shipped" in out
+        assert '("mnist_mlp_2x800").distiller(teacher)' in out
 
     def test_a_pretrained_model_is_evaluated_by_name(self, tmp_path, capsys):
         images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1)).astype("uint8")
@@ -358,6 +368,11 @@ ERRORS = [
     (["list", "modls"], 1, "Did you mean 'models'?"),
     (["list", "data", "--family", "mlp"], 1, "Received: data with --family"),
     (["list", "--dataset", "cifar11"], 1, "Unknown data set with pretrained models: 'cifar11'"),
+    (
+        ["list", "--dataset", "mnist", "--family", "fitnet"],
+        1,
+        "Unknown family with pretrained models for 'mnist': 'fitnet'. Did you mean 'fitnet_mnist'?",
+    ),
     (["create", "mlp_2x46", "out.keras"], 1, "Did you mean 'mlp_2x64'?"),
     (["create", "mlp_2x64", "out.h5"], 1, "Expected a .keras file"),
     (["create", "mlp_2x64", "out.keras", "--classes", "1"], 1, "classes=1"),

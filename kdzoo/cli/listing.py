@@ -7,6 +7,8 @@ import typer
 from kdzoo.cli import terminal
 from kdzoo.utils import UnknownNameError, unknown_name
 
+NOT_SHIPPED = ", not shipped"
+
 
 def list_names(
     kind: Annotated[
@@ -63,7 +65,11 @@ def _pretrained(dataset=None, family=None):
 
     columns = ("name", ">accuracy", ">parameters", ">bytes", "recipe")
     table = terminal.table(*columns, title="Pretrained models")
-    for row in map(find, list_pretrained(dataset, family)):
+    names = list_pretrained(dataset, family)
+    if not names:  # There are models of both, but none of both at once.
+        known = {find(name).family for name in list_pretrained(dataset)}
+        raise unknown_name(f"family with pretrained models for {dataset!r}", family, known)
+    for row in map(find, names):
         table.add_row(
             row.name,
             terminal.percent(cards.shipped_accuracy(row), 2),
@@ -89,7 +95,7 @@ def teacher_of(pair):
     from kdzoo.zoo.manifest import read_manifest
 
     downloaded = pair.teacher.startswith("keras.applications.")
-    return pair.teacher + ("" if downloaded or pair.teacher in read_manifest() else ", not shipped")
+    return pair.teacher + ("" if downloaded or pair.teacher in read_manifest() else NOT_SHIPPED)
 
 
 def _data():

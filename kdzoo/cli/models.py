@@ -71,13 +71,15 @@ def pair(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pairs
 
     found = pair(name)
     table = terminal.table("part", "what it is", title=name)
-    table.add_row("teacher", listing.teacher_of(found))
+    teacher = listing.teacher_of(found)
+    table.add_row("teacher", teacher)
     table.add_row("student", terminal.architecture(found.student, found.arguments))
     table.add_row("data", f"{found.dataset}, {found.classes} classes, {found.input_shape}")
     for loss, arguments, weight in found.losses:
         table.add_row("loss", f"{weight} · {terminal.architecture(loss, arguments)}")
     table.add_row("student_loss_weight", str(found.student_loss_weight))
-    table.add_row("in Python", f'kdzoo.pair("{name}").distiller()')
+    given = "teacher" if teacher.endswith(listing.NOT_SHIPPED) else ""
+    table.add_row("in Python", f'kdzoo.pair("{name}").distiller({given})')
     terminal.show(table)
 
 

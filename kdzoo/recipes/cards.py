@@ -57,7 +57,10 @@ def main(arguments=None):
     parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
     parser.add_argument("--readme", default="README.md", type=pathlib.Path)
     given = parser.parse_args(arguments)
-    made = pages(given.directory, given.readme)
+    try:
+        made = pages(given.directory, given.readme)
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(1, f"{error}\n")
     for path in drifted(given.directory, given.readme):
         print(path)
         if given.check:

@@ -26,6 +26,7 @@ from kdzoo.recipes.restoring import Committed
 from kdzoo.recipes.results import directory_name, write_json
 from kdzoo.recipes.source import Entry
 from kdzoo.utils import unknown_name
+from kdzoo.zoo.manifest import weights_directory
 
 MEASURED = pathlib.Path(__file__).parent / "measured"
 ENTRIES = (
@@ -185,15 +186,27 @@ def main(arguments=None):
         "--again", action="store_true", help="measure and publish what is published, too"
     )
     parser.add_argument("--runs", default="runs", type=pathlib.Path)
-    parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
-    parser.add_argument("--measured", default=MEASURED, type=pathlib.Path)
+    parser.add_argument(
+        "--directory", type=pathlib.Path, help="the zoo; this checkout's if left out"
+    )
+    parser.add_argument("--measured", type=pathlib.Path, help="results; this checkout's, too")
     parser.add_argument("--data-dir", default=None)
     given = parser.parse_args(arguments)
     try:
         entries = _wanted(given.only)
     except ValueError as error:
         parser.error(str(error))
-    committed = Committed(ENTRIES, given.runs, given.directory, given.measured)
+    if not given.estimate and None in (given.directory, given.measured) and not _is_checkout():
+        parser.error(
+            "Expected --directory and --measured, where to write. Received: a kdzoo that is "
+            "installed, whose own zoo is left as it is."
+        )
+    given.directory = given.directory or weights_directory()
+    given.measured = given.measured or MEASURED
+    try:
+        committed = Committed(ENTRIES, given.runs, given.directory, given.measured)
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
     restored = (lambda name: ()) if given.anew else committed.missing
     more = _committed_kinds(entries, given.measured) if given.anew else {}
     for entry in entries:
@@ -216,6 +229,10 @@ def main(arguments=None):
                 print(f"{name}: {kind}, seed {seed}, restored from what was committed")
     for entry in entries:
         _make(entry, given, more.get(entry.recipe, ()))
+
+
+def _is_checkout():
+    return weights_directory().parent == MEASURED.parents[2]
 
 
 def _make(entry, given, more):

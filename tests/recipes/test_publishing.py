@@ -329,8 +329,12 @@ def test_cards_that_drifted_are_named_and_mended(runs, tmp_path, capsys):
     assert cards.main(arguments) == 0
     assert not card.with_name("gone.md").exists()
     readme.write_text("no place for a table")
-    with pytest.raises(ValueError, match="Expected the lines"):
-        cards.main(arguments)
+    for said in ("Expected the lines", "No such file or directory: "):
+        with pytest.raises(SystemExit) as ended:
+            cards.main(arguments)
+        assert ended.value.code == 1
+        assert said in capsys.readouterr().err
+        readme.unlink(missing_ok=True)
 
 
 def test_what_is_trained_is_published_and_what_is_left_is_said(runs, tmp_path, monkeypatch, capsys):
@@ -347,6 +351,27 @@ def test_what_is_trained_is_published_and_what_is_left_is_said(runs, tmp_path, m
     assert list(read_manifest(tmp_path / "zoo")) == [TEACHER.name, STUDENT.name]
     measured = (runs / "small" / "results.json").read_text()
     assert (tmp_path / "small.json").read_text() == measured
+
+
+def test_the_zoo_of_the_package_is_found_from_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    zoo.main(["--estimate", "--only", "mlp_2x800"])
+    assert capsys.readouterr().out == "hinton_mnist: finished\n"
+    monkeypatch.setattr(
+        zoo, "MEASURED", tmp_path / "site-packages" / "kdzoo" / "recipes" / "measured"
+    )
+    for given in ([], ["--directory", "zoo"], ["--measured", "measured"]):
+        with pytest.raises(SystemExit) as ended:
+            zoo.main(["--only", "mlp_2x800", *given])
+        assert ended.value.code == 2
+        assert "Expected --directory and --measured, where to write" in capsys.readouterr().err
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "manifest.json").write_text("<<<<<<< ours")
+    with pytest.raises(SystemExit) as ended:
+        zoo.main(["--estimate", "--directory", "zoo"])
+    assert ended.value.code == 1
+    assert "to be a manifest of pretrained models" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["zoo", "manifest.json"]
 
 
 def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeypatch, capsys):
