@@ -115,6 +115,21 @@ def atomic_path(path):
         shutil.rmtree(room, ignore_errors=True)
 
 
+def checked_directory(directory):
+    """Returns what is to be a directory, missing or not, as a path.
+
+    Args:
+        directory: The directory.
+
+    Raises:
+        ValueError: If there is a file of this name.
+    """
+    directory = pathlib.Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"Expected a directory. Received: {directory}, a file")
+    return directory
+
+
 @contextlib.contextmanager
 def one_process(directory):
     """Keeps a directory to this process while the block runs, where the system has such locks.
@@ -125,9 +140,9 @@ def one_process(directory):
         directory: The directory; made if missing.
 
     Raises:
-        ValueError: If another process has it.
+        ValueError: If another process has it, or it is a file.
     """
-    directory = pathlib.Path(directory)
+    directory = checked_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl

@@ -61,6 +61,21 @@ def check_teacher(teacher):
         )
 
 
+def check_images(teacher, data):
+    """Raises `ValueError` if a teacher whose input is known takes images of another shape."""
+    inputs = getattr(teacher, "inputs", None) or ()
+    if len(inputs) != 1:
+        return
+    wanted, found = tuple(inputs[0].shape[1:]), data.input_shape
+    if len(wanted) != len(found):  # Keras adds or drops an axis of 1.
+        return
+    if any(size not in (None, given) for size, given in zip(wanted, found, strict=True)):
+        raise ValueError(
+            f"Expected a teacher for images of {found}, or a teacher_transform to what it takes. "
+            f"Received: {teacher.name!r}, for {wanted}"
+        )
+
+
 def _asked(teacher, layers):
     """Returns a model that gives the teacher's logits and, by its path, each layer's output."""
     import keras

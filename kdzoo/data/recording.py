@@ -3,12 +3,19 @@
 import dataclasses
 import json
 import numbers
-import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
 from kdzoo.data import augmentation as augmentations
-from kdzoo.data.asking import LOGITS, Asking, check_teacher, fingerprint_of_model, is_alike
+from kdzoo.data.asking import (
+    LOGITS,
+    Asking,
+    check_images,
+    check_teacher,
+    fingerprint_of_model,
+    is_alike,
+)
 from kdzoo.data.recorded import (
     FORMAT,
     INDEX,
@@ -23,7 +30,13 @@ from kdzoo.data.recorded import (
     read_index,
     record_type,
 )
-from kdzoo.utils import atomic_path, digest_of_file, one_process, positive_integer
+from kdzoo.utils import (
+    atomic_path,
+    checked_directory,
+    digest_of_file,
+    one_process,
+    positive_integer,
+)
 
 
 def record_teacher(
@@ -67,9 +80,10 @@ def record_teacher(
 
     Raises:
         ValueError: If an argument is out of range, a layer is not there or bears one of the names
-            that answers are kept under, such as "logits", the teacher gives probabilities, an
-            answer is too large for its type, the directory holds a record of another teacher, data
-            set, augmentation or kind or of more views, or another process writes there.
+            that answers are kept under, such as "logits", the teacher gives probabilities or takes
+            images of another shape, an answer is too large for its type, the directory is a file,
+            holds a record of another teacher, data set, augmentation or kind or of more views, or
+            another process writes there.
 
     Example:
 
@@ -80,9 +94,12 @@ def record_teacher(
     ```
     """
     check_split(data)
+    directory = checked_directory(directory)
     views, batch_size = positive_integer("views", views), positive_integer("batch_size", batch_size)
     top_k = None if top_k is None else positive_integer("top_k", top_k)
     check_teacher(teacher)
+    if teacher_transform is None:
+        check_images(teacher, data)
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise ValueError(f"Expected seed to be an integer. Received: seed={seed!r}")
     seed, layers = int(seed), _checked_layers(teacher, layers)
@@ -125,7 +142,6 @@ def record_teacher(
             parts.append(_pack(ask(data, indices, augmentation, seed, view), fields, top_k))
         return np.concatenate(parts)
 
-    directory = pathlib.Path(directory)
     if _Index(directory, settings).is_complete:
         return directory
     with one_process(directory):
@@ -158,6 +174,8 @@ def _checked_layers(teacher, layers):
     """Returns the paths of layers as a list, each of them once."""
     from kdzoo import taps
 
+    if layers is not None and not isinstance(layers, str | Iterable):
+        raise ValueError(f"Expected layers to be paths of layers. Received: layers={layers!r}")
     layers = [layers] if isinstance(layers, str) else list(layers or ())
     for layer in layers:
         if not isinstance(layer, str):

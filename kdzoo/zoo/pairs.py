@@ -16,7 +16,7 @@ class Pair:
     """A teacher, a student, and how the one teaches the other; `kdzoo.pair(name)` returns it.
 
     Attributes:
-        name: `"<data set>_<student>"`.
+        name: `"<data set>_<student>"`, e.g. `"cifar10_separable_050"`; as `list_pairs()` has it.
         teacher: A name that `kdzoo.load` knows, or `"keras.applications.<Name>"`.
         student: A name that `kdzoo.create` knows.
         dataset: Name of the data set, as tensorflow-datasets knows it.
@@ -55,8 +55,13 @@ class Pair:
 
         Those of `keras.applications` are downloaded by Keras when they are first asked for.
 
+        Returns:
+            A `keras.Model` from images (batch, height, width, channels), as `teacher_transform()`
+            gives them, to logits (batch, classes).
+
         Raises:
             ValueError: If kdzoo does not ship the teacher yet.
+            Exception: Keras's own, if a download fails.
         """
         if not self.teacher.startswith(_APPLICATIONS):
             if self.teacher not in read_manifest():
@@ -89,6 +94,10 @@ class Pair:
                 `teacher_transform()` for the same.
             student: A model in place of a fresh student; a fresh one when None.
             **arguments: Further arguments of `kdzoo.Distiller`.
+
+        Returns:
+            A `kdzoo.Distiller`, not compiled, whose inputs are the student's images: float32
+            (batch, height, width, channels) in [0, 1].
 
         Raises:
             ValueError: If kdzoo does not ship the teacher yet and none is given, it is not said

@@ -6,7 +6,7 @@ import pathlib
 import re
 import textwrap
 
-from kdzoo.utils import atomic_path, first_line
+from kdzoo.utils import atomic_path, checked_directory, first_line
 from kdzoo.zoo import weights
 from kdzoo.zoo.safety import check_parts
 
@@ -37,7 +37,8 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         ValueError: If the model is subclassed, not built, or has a layer that runs code, opens
             files, is not serializable, names its inner layers anew each time, or, as stateful
             recurrent ones, makes weights only when it is called, or a weight that is not finite; or
-            if the directory has a README.md or config.json of something else. Nothing is written.
+            if the directory is a file, or has a README.md or config.json of something else. Nothing
+            is written.
 
     Example:
 
@@ -54,6 +55,7 @@ def save_pretrained(model, directory, card="", dtype="float32"):
             f"its `.student`. Received: {getattr(model, 'name', model)!r}, a "
             f"{type(model).__name__}"
         )
+    home = checked_directory(directory)
     if not isinstance(card, str):
         raise ValueError(f"Expected card to be a string. Received: card={card!r}")
     try:
@@ -68,7 +70,6 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     check_parts(config)
     content = weights.to_bytes(model, dtype)
     _check_loads(model, config, content)
-    home = pathlib.Path(directory)
     before = _saved_before(home)
     for file in (_CARD, _CONFIG):
         if (home / file).exists() and not before:
@@ -300,10 +301,12 @@ def _default_card(model, size, dtype):
         for tensors in (model.inputs, model.outputs)
     )
     return (
-        "---\nlibrary_name: keras\ntags:\n- kdzoo\n---\n\n"
+        "---\nlibrary_name: kdzoo\ntags:\n- keras\n---\n\n"
         f"# {model.name}\n\n"
         "| | |\n|---|---|\n"
         f"| input | {inputs} |\n| output | {outputs} |\n"
         f"| parameters | {model.count_params():,} |\n| weights | {size:,} bytes, {dtype} |\n\n"
-        '```python\nimport kdzoo\n\nmodel = kdzoo.load_pretrained(".")\n```\n'
+        "From a hub: `hf download <user>/<name> --local-dir my-student`; then, where kdzoo is "
+        "installed:\n\n"
+        '```python\nimport kdzoo\n\nmodel = kdzoo.load_pretrained("my-student")\n```\n'
     )

@@ -123,6 +123,8 @@ def load_weights(model, content, name=None, left_out=()):
     """
     import keras
 
+    if not isinstance(content, str | os.PathLike | bytes | bytearray | memoryview):
+        raise ValueError(f"Expected the path or the bytes of a file. Received: {content!r}")
     if isinstance(content, str | os.PathLike):
         name = str(content) if name is None else name
         content = pathlib.Path(content).read_bytes()

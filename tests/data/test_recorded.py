@@ -471,6 +471,7 @@ def test_a_newer_format_is_refused(split, net, tmp_path):
         ({"dtype": "float64"}, "'float16' or 'float32'"),
         ({"layers": ["cnov"]}, "Did you mean 'conv'"),
         ({"layers": "cnov"}, "Did you mean 'conv'"),
+        ({"layers": 5}, "paths of layers. Received: layers=5"),
         ({"augmentation": "usual"}, "'default' or None"),
         ({"seed": 1.5}, r"seed to be an integer. Received: seed=1\.5"),
         ({"teacher": "wide_resnet_16_4/cifar10"}, r"`kdzoo\.load\(name\)`.*'wide_resnet_16_4"),
@@ -491,6 +492,13 @@ def test_teachers_and_data_of_another_kind_are_refused(split, net, tmp_path):
     two = keras.Model(teacher.input, [teacher.output, teacher.get_layer("conv").output])
     with pytest.raises(ValueError, match="a teacher with one output"):
         record_teacher(two, split, tmp_path / "new")
+    larger = keras.Sequential([keras.Input((8, None, 2)), keras.layers.Flatten()])
+    said = r"images of \(6, 6, 2\), or a teacher_transform .*for \(8, None, 2\)"
+    with pytest.raises(ValueError, match=said):
+        record_teacher(larger, split, tmp_path / "new")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"Expected a directory\. Received: .*, a file"):
+        record_teacher(teacher, split, tmp_path / "file")
     record_teacher(teacher, split, tmp_path / "right")
     with pytest.raises(ValueError, match=r"kdzoo\.load\(name\)"):
         with_recorded_teacher(split, tmp_path / "right", "wide_resnet_16_4/cifar10")

@@ -151,6 +151,8 @@ def test_half_precision_is_cast_back(model, tmp_path, images):
         kdzoo.zoo.load_weights(other, given)
         for ours, theirs in zip(other.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match=r"path or the bytes of a file\. Received: 5"):
+        kdzoo.zoo.load_weights(other, 5)
     for ours, theirs in zip(again.weights, model.weights, strict=True):
         assert ours.dtype == "float32"
         expected = keras.ops.convert_to_numpy(theirs)

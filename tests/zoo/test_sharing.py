@@ -393,6 +393,10 @@ def test_other_things_than_models(tmp_path):
     with pytest.raises(ValueError, match="'float32' or 'float16'"):
         kdzoo.save_pretrained(MODELS["sequential"](), tmp_path, dtype="int8")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match=r"Expected a directory\. Received: .*, a file"):
+        kdzoo.save_pretrained(MODELS["sequential"](), tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.fixture
