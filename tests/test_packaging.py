@@ -1,9 +1,12 @@
 """What is installed: every folder of the package, and the files that it needs."""
 
+import ast
 import configparser
 import fnmatch
+import importlib.metadata
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +41,43 @@ def test_every_shipped_file_is_installed():
     for name in ["manifest.json", *names]:
         assert (weights_directory() / name).is_file()
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
+
+
+def test_what_is_imported_is_required():
+    """And what is required is imported, but for what only others import."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    required = names_of(config["options"]["install_requires"])
+    optional = names_of("".join(config["options.extras_require"].values()))
+    distributions = importlib.metadata.packages_distributions()
+    imported = {
+        distribution.lower().replace("_", "-")
+        for path in ROOT.glob("kdzoo/**/*.py")
+        for module in modules_of(ast.parse(path.read_text(encoding="utf-8")))
+        for distribution in distributions.get(module, [module])[:1]
+    }
+    assert imported - required - optional == set()
+    assert required - imported == FOR_OTHERS
+
+
+# TF-MOT imports distutils, and tensorflow-datasets a package that it does not require.
+FOR_OTHERS = {"setuptools", "importlib-resources"}
+
+
+def names_of(requirements):
+    lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
+    return {re.split("[<>=]", line)[0].lower().replace("_", "-") for line in lines if line}
+
+
+def modules_of(tree):
+    """The top-level packages that a module imports, wherever in it, those of Python left out."""
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        for name in (each.partition(".")[0] for each in names):
+            if name not in {"kdzoo", *sys.stdlib_module_names}:
+                yield name
 
 
 @pytest.mark.large
