@@ -150,6 +150,19 @@ def test_all_of_a_data_set_are_of_the_same_images_and_classes(data):
         assert known is None or known["test"] == row.measured["test_sha256"]
 
 
+def test_the_readme_says_which_student_had_fewer_epochs():
+    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    said = re.search(
+        r"On CIFAR-10 `separable_100` was trained for (\d+) epochs, which took an hour and a half, "
+        r"the narrower ones for (\d+)\.",
+        readme,
+    )
+    widths = {width: ROWS[f"separable_{width}/cifar10"].training for width in ("025", "050", "100")}
+    assert int(said[1]) == widths["100"]["epochs"]
+    assert {int(said[2])} == {widths[each]["epochs"] for each in ("025", "050")}
+    assert widths["100"]["seconds"][0] / 3600 == pytest.approx(1.5, abs=0.1)
+
+
 def test_the_readme_says_of_which_images_the_copies_are_not_exact():
     readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
     said = "20 of the 10,000 test images (19 ships and a horse) were decoded from JPEG copies"
