@@ -60,15 +60,19 @@ def check_parts(config):
             )
         is_value = kind in _VALUES and not module and not each.get("registered_name")
         if not is_value and not _is_of_keras(kind, module) and registered is None:
-            remedy = "import what registers it first"
+            remedy = (
+                "import what registers it, or decorate a class of yours with "
+                "`keras.saving.register_keras_serializable()`"
+            )
             if module.startswith("keras.") and not module.startswith("keras.src."):
                 remedy = "this Keras has none, so update Keras"
             elif module.startswith("keras."):
                 remedy = "Keras registers it nowhere, so share the model as a `.keras` file"
+            home = repr(module) if module else "an unknown module"
             raise ValueError(
                 "Expected layers of Keras, or registered in this process. Received: "
-                f"{_name_of(each)!r}, a {kind} of {module or 'an unknown module'!r}, registered as "
-                f"{each.get('registered_name')!r}; {remedy}."
+                f"{_name_of(each)!r}, a {kind} of {home}, "
+                f"registered as {each.get('registered_name')!r}; {remedy}."
             )
 
 
