@@ -10,6 +10,8 @@ import shutil
 import sys
 import tempfile
 
+_NEAR = 0.6  # A share of letters in common from which a name is suggested, as in difflib.
+
 
 class UnknownNameError(ValueError):
     """A name that is not known; `unknown_name` makes it."""
@@ -32,13 +34,18 @@ def unknown_name(kind, name, known, examples=None):
     >>> unknown_name("model", "separable_05", ["mlp_800", "separable_050"])
     UnknownNameError("Unknown model: 'separable_05'. Did you mean 'separable_050'?")
     """
-    known, text = sorted(known), str(name)
+    known, text = sorted(known), str(name).casefold()
 
     def likeness(candidate):
+        candidate = candidate.casefold()
         ratio = difflib.SequenceMatcher(None, candidate, text).ratio()
         return ratio, candidate.startswith(text)
 
-    nearest = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
+    def is_near(candidate):
+        ratio, begins = likeness(candidate)
+        return ratio >= _NEAR or (begins and len(text) > 2)
+
+    nearest = list(filter(is_near, known))
     remedy = f"Choose from: {', '.join(known)}."
     if not known:
         remedy = "There is none yet."

@@ -109,11 +109,16 @@ def test_unknown_name_suggests_the_nearest(tmp_path):
         kdzoo.data.load("fashion_mnits", tmp_path)
     with pytest.raises(ValueError, match=r"Did you mean 'digits'\?"):
         kdzoo.data.load("digitss", tmp_path)
+    with pytest.raises(ValueError, match=r"Did you mean 'cifar10'\?"):
+        kdzoo.data.load("CIFAR10", tmp_path)
+    with pytest.raises(ValueError, match=r"Did you mean 'svhn_cropped'\?"):
+        kdzoo.data.load("svhn", tmp_path)
 
 
-def test_unknown_name_without_a_near_one_lists_a_few(tmp_path):
+@pytest.mark.parametrize("name", ["qqqqqqqqqqqq", "nope"])  # Half of it is in "svhn_cropped".
+def test_unknown_name_without_a_near_one_lists_a_few(tmp_path, name):
     with pytest.raises(ValueError, match=r"There are \d+, among them: .*digits.*mnist") as caught:
-        kdzoo.data.load("qqqqqqqqqqqq", tmp_path)
+        kdzoo.data.load(name, tmp_path)
     assert len(str(caught.value)) < 300
 
 
