@@ -148,6 +148,28 @@ def logits_of_ramp(model):
     return [round(float(logit), 4) for logit in model.predict(ramp, verbose=0)[0]]
 
 
+def signature_of(model):
+    """Returns what one gives to a `.tflite` file and has from it, by `"input"` and `"output"`.
+
+    Args:
+        model: A `kdzoo.export.LiteRTModel` of one input and one output.
+
+    Returns:
+        Of each a dictionary: its shape, batch included, its dtype, and scale and zero point, by
+        which a value is scale * (integer - zero_point); None where it is not quantized.
+    """
+    [taken], [given] = model.inputs, model.outputs
+    return {
+        side: {
+            "shape": [int(size) for size in tensor.shape],
+            "dtype": tensor.dtype,
+            "scale": tensor.scale,
+            "zero_point": tensor.zero_point,
+        }
+        for side, tensor in (("input", taken), ("output", given))
+    }
+
+
 def _measure_as_files(model, source, path):
     """Bytes of the weights and of `.tflite` files, and how fast those are."""
     from kdzoo import evaluation
@@ -198,8 +220,10 @@ def _ship_file(source, room):
         for rows, seed in ((source.rows, source.seed), began)
     )
     images, labels = source.data.test.arrays()
+    model = LiteRTModel(path)
     measured = {
-        "tflite_accuracy": evaluation.accuracy(LiteRTModel(path), images, labels),
+        "tflite_accuracy": evaluation.accuracy(model, images, labels),
+        "signature": signature_of(model),
         "float": start["test_accuracy"],
         "sparsity": row["sparsity"],
         "bytes": {".tflite": len(content), ".tflite, gzipped": evaluation.gzipped_bytes(path)},

@@ -141,7 +141,7 @@ def figures(row):
     if measured.get("alone"):
         epochs = row.training["alone_epochs"]
         budget = "same budget" if epochs == row.training["epochs"] else f"{epochs} epochs"
-        budget = f"float32, {epochs} epochs" if is_file else budget
+        budget = f"neither quantized nor pruned, {epochs} epochs" if is_file else budget
         yield f"the same network alone, {budget}", _spread(measured["alone"])
     yield "parameters", f"{measured['parameters']:,}"
     if round(measured.get("sparsity", 0), 2):
@@ -156,6 +156,8 @@ def figures(row):
             f"{time['median']:.3g} ms (quartiles {time['q1']:.3g} to {time['q3']:.3g}), one "
             f"thread, {time['machine']}",
         )
+    for side, tensor in measured.get("signature", {}).items():
+        yield f"{side} of the file", _tensor(tensor)
     of = ", of the file" if is_file else ""
     if measured.get("agreement") is not None:
         yield f"agreement with the teacher{of}", _percent(measured["agreement"])
@@ -199,6 +201,16 @@ def _begun_with(training):
     if len(training["seeds"]) == 1 or training.get("start_seed") is None:
         return ""
     return f", all from the student of seed {training['start_seed']}"
+
+
+def _tensor(tensor):
+    """What a file takes or gives: its type, its shape and, of integers, what they stand for."""
+    said = f"{tensor['dtype']} {tuple(tensor['shape'])}"
+    if tensor["scale"] is None:
+        return said
+    zero = tensor["zero_point"]
+    shifted = f"integer {'-' if zero > 0 else '+'} {abs(zero)}"
+    return f"{said}, value = {tensor['scale']:.6g} · ({shifted})"
 
 
 def _percent(share):

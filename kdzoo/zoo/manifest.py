@@ -8,7 +8,7 @@ import json
 import math
 import pathlib
 
-from kdzoo.utils import atomic_path, first_line, unknown_name
+from kdzoo.utils import atomic_path, first_line, read_object, unknown_name
 from kdzoo.zoo.weights import check_within, digest
 
 VERSION = 1  # Of the manifest's own form.
@@ -23,6 +23,8 @@ _MEASURED |= {"calibration_error": float, "test_sha256": str}
 _SPREAD = {"mean": float, "std": float, "by_seed": dict}
 _ACCURACY = {**_SPREAD, "shipped": float}
 _COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
+_SIGNATURE = {"input": dict, "output": dict}
+_TENSOR = {"shape": list, "dtype": str}
 _TIME = {"median": float, "q1": float, "q3": float, "machine": str}
 
 
@@ -117,13 +119,11 @@ def _read(directory):
 
 @functools.lru_cache(maxsize=8)
 def _rows(path, _):
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"Expected {path} to be a manifest of pretrained models. Received: {first_line(error)}"
-        ) from error
+    what = "a manifest of pretrained models"
+    content = read_object(path, what)
+    if "version" not in content:
+        raise ValueError(f"Expected {path} to be {what}. Received: no 'version' in it")
+    version = content["version"]
     if version != VERSION or isinstance(version, bool):
         raise ValueError(
             f"Expected {path} to be a manifest of version {VERSION}. Received: "
@@ -287,6 +287,9 @@ def _check_measured(measured, is_compressed):
         raise ValueError(f"an accuracy of {accuracy['shipped']!r}")
     if is_compressed:
         _check_fields(measured, _COMPRESSED)
+        _check_fields(measured["signature"], _SIGNATURE)
+        for tensor in measured["signature"].values():
+            _check_tensor(tensor)
     elif "sparsity" in measured:
         _check(measured["sparsity"], float)
     for spread in filter(None, (accuracy, measured.get("alone"))):
@@ -297,6 +300,12 @@ def _check_measured(measured, is_compressed):
         _check(size, int)
     for time in measured["latency_ms"].values():
         _check_fields(time, _TIME)
+
+
+def _check_tensor(tensor):
+    _check_fields(tensor, _TENSOR)
+    if tensor["scale"] is not None:
+        _check_fields(tensor, {"scale": float, "zero_point": int})
 
 
 def _check_fields(part, kinds):

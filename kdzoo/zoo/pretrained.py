@@ -59,6 +59,10 @@ def _create(row, classes):
 def tflite(name, directory=None):
     """Returns the path of a pretrained model's `.tflite` file, its hash checked.
 
+    It takes one image (1, height, width, channels) and gives its logits (1, classes): float32, or
+    int8 where the name ends in `"/int8"`. Of integers the card says which values they stand for,
+    and `kdzoo.export.LiteRTModel(path).predict(images)` takes and gives the values themselves.
+
     Args:
         name: A name in `list_pretrained()` that ships one, those that end in `"/int8"` or the like.
         directory: As in `load`.

@@ -248,6 +248,13 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
         file = kdzoo.export.LiteRTModel(kdzoo.zoo.tflite(entry.name, directory=tmp_path))
         accuracy = kdzoo.evaluation.accuracy(file, x, y)
         assert row.measured["tflite_accuracy"] == accuracy
+        for side, [tensor] in (("input", file.inputs), ("output", file.outputs)):
+            said = row.measured["signature"][side]
+            assert said["shape"] == list(tensor.shape)
+            assert said["dtype"] == ("int8" if entry is INT8 else "float32")
+            zero = np.array(0 if tensor.zero_point is None else tensor.zero_point, said["dtype"])
+            assert tensor.dequantize(zero) == 0
+            assert (said["scale"], said["zero_point"]) == (tensor.scale, tensor.zero_point)
         model = kdzoo.load(entry.name, directory=tmp_path)
         assert kdzoo.evaluation.agreement(model, file, x) > 0.9
         rows = json.loads((runs / "compressed" / "results.json").read_text())["rows"]
@@ -263,7 +270,7 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
                 if each["kind"] == "small alone" and each["seed"] in COMPRESSED.seeds
             ]
             assert row.measured["alone"]["mean"] == np.mean(of_two_seeds)
-            assert "| the same network alone, float32, 4 epochs |" in card
+            assert "| the same network alone, neither quantized nor pruned, 4 epochs |" in card
         taught = entry is SPARSE
         assert training["teacher"] == ("mlp_2x128" if taught else None)
         assert training["epochs"] == SMALL.epochs + (2 if taught else 1)

@@ -10,7 +10,7 @@ import kdzoo
 from kdzoo import evaluation, export
 from kdzoo.compression.monitor import measure_compression
 from kdzoo.data.recorded import fingerprint_of_data
-from kdzoo.recipes.publishing import CALIBRATION, logits_of_ramp
+from kdzoo.recipes.publishing import CALIBRATION, logits_of_ramp, signature_of
 from kdzoo.zoo import cards, manifest
 
 pytestmark = [pytest.mark.large, pytest.mark.tensorflow]
@@ -54,6 +54,7 @@ def measured_again(row, data, folder):
         shipped = export.LiteRTModel(path)
         measured["sparsity"] = measure_compression(model)["sparsity"]
         measured["tflite_accuracy"] = evaluation.accuracy(shipped, images, labels)
+        measured["signature"] = signature_of(shipped)
         sizes |= {".tflite": pathlib.Path(path).stat().st_size}
         sizes |= {".tflite, gzipped": evaluation.gzipped_bytes(path)}
     else:

@@ -48,8 +48,8 @@ def test_an_int8_file_loses_at_most_three_tenths_of_a_point(name):
 
 def test_of_students_with_one_seed_the_readme_says_why():
     readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
-    said = readme.partition("so have the students that take more than ")[2]
-    assert said.startswith("half an hour to train, with what is made of them.")
+    said = readme.partition("a student with one seed takes more than ")[2]
+    assert said.startswith("half an hour to train, and its small forms have one, too.")
     for name, row in ROWS.items():
         if row.role == "student" and len(row.training["seeds"]) == 1:
             start = ROWS["/".join(name.split("/")[:2])]  # Of a small form, what it is made of.
