@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import hashlib
+import json
 import numbers
 import os
 import pathlib
@@ -89,6 +90,31 @@ def digest_of_file(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_object(path, what):
+    """Returns the content of a JSON file, a dictionary.
+
+    Args:
+        path: The file, a `pathlib.Path`.
+        what: What it is expected to be, e.g. `"a manifest of pretrained models"`.
+
+    Raises:
+        ValueError: If it is none; the error says what it is.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        reason = f"a JSON file of a {type(content).__name__}, not of fields with names"
+    except UnicodeDecodeError:
+        reason = "a file that is no text"
+    except ValueError as error:
+        reason = f"a file that is empty, cut off or no JSON ({error})"
+    except RecursionError:
+        reason = "lists within lists without end"
+    else:
+        if isinstance(content, dict):
+            return content
+    raise ValueError(f"Expected {path} to be {what}. Received: {reason}")
+
+
 @contextlib.contextmanager
 def atomic_path(path):
     """Yields a temporary path that replaces `path` if the block succeeds, and vanishes if it fails.
@@ -103,6 +129,9 @@ def atomic_path(path):
     Yields:
         A `pathlib.Path` with the suffix of `path`, which does not exist yet.
 
+    Raises:
+        ValueError: If it is no path, or there is a file where one of its directories belongs.
+
     Example:
 
     ```python
@@ -110,7 +139,8 @@ def atomic_path(path):
         temporary.write_bytes(content)
     ```
     """
-    path = pathlib.Path(path)
+    path = as_path("path", path)
+    check_parents(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     room = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -122,6 +152,38 @@ def atomic_path(path):
         shutil.rmtree(room, ignore_errors=True)
 
 
+def as_path(name, value):
+    """Returns what somebody gave as a path as a `pathlib.Path`.
+
+    Args:
+        name: What the caller calls it.
+        value: What was given.
+
+    Raises:
+        ValueError: If it is neither a string, with something in it, nor a path.
+
+    Example:
+
+    >>> as_path("directory", None)
+    Traceback (most recent call last):
+    ValueError: Expected directory to be a path. Received: directory=None
+    """
+    if not isinstance(value, str | os.PathLike) or value == "":
+        raise ValueError(f"Expected {name} to be a path. Received: {name}={value!r}")
+    return pathlib.Path(value)
+
+
+def check_parents(path):
+    """Raises `ValueError` if there is a file where one of the directories of a path belongs.
+
+    Args:
+        path: A `pathlib.Path`.
+    """
+    nearest = next((each for each in path.parents if each.exists()), None)
+    if nearest is not None and not nearest.is_dir():
+        raise ValueError(f"Expected a directory. Received: {nearest}, a file, for {path}")
+
+
 def checked_directory(directory):
     """Returns what is to be a directory, missing or not, as a path.
 
@@ -129,11 +191,12 @@ def checked_directory(directory):
         directory: The directory.
 
     Raises:
-        ValueError: If there is a file of this name.
+        ValueError: If it is no path, or there is a file in place of it or of a directory above it.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path("directory", directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"Expected a directory. Received: {directory}, a file")
+    check_parents(directory)
     return directory
 
 

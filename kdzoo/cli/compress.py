@@ -56,8 +56,7 @@ def compress(
         name: value for name, value in locals().items() if name in _SETTINGS and value is not None
     }
     compression = _compression(given, prune, quantize, teacher)
-    if output.suffix != ".tflite":
-        raise ValueError(f"Expected a .tflite file to write. Received: {output}")
+    files.check_output(output)
     for path in (model, teacher):
         if path is not None:
             files.file_of(path, (".keras",))

@@ -9,6 +9,7 @@ import typer
 from kdzoo.cli import terminal
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.cli.train import verdict
+from kdzoo.utils import checked_directory
 
 
 def demo(
@@ -22,6 +23,7 @@ def demo(
     for a phone, and prints what was measured.
     """
     start = time.perf_counter()
+    checked_directory(directory)  # Said before Keras starts.
     terminal.start_keras()
     import keras
 

@@ -9,7 +9,7 @@ import typer
 
 from kdzoo.cli import data as data_command
 from kdzoo.cli import terminal
-from kdzoo.utils import unknown_name
+from kdzoo.utils import check_parents, unknown_name
 
 NAME = "a directory of save_pretrained, or a name that `kdzoo list pretrained` shows"
 _SPLITS = ("train", "validation", "test")
@@ -125,8 +125,16 @@ def _check_export(output, quantize, data):
             "Expected --data NAME with --quantize int8, which is calibrated from real images. "
             "Received: no --data."
         )
+    check_output(output)
+
+
+def check_output(output):
+    """Raises unless a `.tflite` file can be written there."""
     if output.suffix != ".tflite":
         raise ValueError(f"Expected a .tflite file to write. Received: {output}")
+    if output.is_dir():
+        raise ValueError(f"Expected a .tflite file to write. Received: {output}, a directory")
+    check_parents(output)
 
 
 def benchmark(
@@ -244,16 +252,17 @@ def _file_of_pretrained(name, wants_tflite):
 
 def _tflite_of(path):
     """Returns the path of a .tflite file, or of that which a pretrained model ships."""
-    if path.is_dir():
-        raise ValueError(
-            f"Expected a .tflite file, or the name of a pretrained model that ships one. Received: "
-            f"{path}, a directory; `kdzoo export` makes a file of the model in it."
-        )
-    if not _is_name(path):
-        return file_of(path, (".tflite",))
-    from kdzoo.zoo.pretrained import tflite
+    if _is_name(path):
+        from kdzoo.zoo.pretrained import tflite
 
-    return tflite(path.as_posix())
+        return tflite(path.as_posix())
+    if path.is_dir() or path.suffix != ".tflite":
+        what = f"{path}, a directory" if path.is_dir() else path
+        raise ValueError(
+            "Expected a .tflite file, or the name of a pretrained model that ships one. Received: "
+            f"{what}; `kdzoo export` makes such a file of a model."
+        )
+    return file_of(path)
 
 
 def check_fit(path, model, data):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kdzoo.cli import listing, terminal
+from kdzoo.utils import check_parents
 
 _Output = Annotated[pathlib.Path, typer.Argument(help="The .keras file to write.")]
 
@@ -92,6 +93,7 @@ def _check_output(output, expected):
         raise ValueError(f"Expected a {expected} file to write. Received: {output}")
     if output.exists():
         raise ValueError(f"Expected a new file to write. Received: {output}, which exists.")
+    check_parents(output)
 
 
 def _as_shape(text):

@@ -1,6 +1,7 @@
 """What every command shares: tables, a sign of life, and Keras without TensorFlow's chatter."""
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -91,6 +92,8 @@ def start_keras(training=False):
 
         if training:
             keras.utils.set_random_seed(0)
+    # Its warnings are for those who write TensorFlow: that several models are traced, for example.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def percent(share, digits=1):

@@ -11,7 +11,7 @@ import typer
 from kdzoo.cli import compress, terminal
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
-from kdzoo.utils import unknown_name
+from kdzoo.utils import checked_directory, unknown_name
 
 _EPOCHS = 20  # Where neither a recipe nor the user says.
 
@@ -42,7 +42,10 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled.")] = None,
     views: Annotated[
         int | None,
-        typer.Option(min=1, help="Ask the teacher once about so many augmented views."),
+        typer.Option(
+            min=1,
+            help="Ask the teacher once about so many augmented views, which students see.",
+        ),
     ] = None,
     augment_student: Annotated[
         bool | None, typer.Option(help="Whether the students see augmented images.")
@@ -67,6 +70,11 @@ def train(
     if seeds is not None:
         given["seeds"] = _as_seeds(seeds)
     recipe = _comparison(name, given)
+    if views is not None and not recipe.augment_student:
+        raise ValueError(
+            f"Expected --augment-student beside --views. Received: --views {views} for students "
+            "that see the images as they are"
+        )
     recipe = recipe.smoke() if smoke else recipe
     home = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
     results = run(recipe, home, data_dir)
@@ -80,6 +88,7 @@ def train(
 
 def run(recipe, directory, data_dir=None):
     """Runs a recipe with its progress on standard error; returns its results."""
+    directory = checked_directory(directory)  # Said before Keras starts.
     terminal.start_keras(training=True)
     with TrainingProgress() as progress:
         return recipe.run(

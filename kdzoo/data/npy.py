@@ -31,6 +31,7 @@ def check_empty(directory):
             "Expected a new or an empty directory; remove this one first or choose another. "
             f"Received: directory={str(directory)!r}"
         )
+    utils.check_parents(directory)
 
 
 def write(data, directory):

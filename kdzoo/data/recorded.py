@@ -3,14 +3,13 @@
 import copy
 import hashlib
 import json
-import pathlib
 
 import numpy as np
 
 from kdzoo.data.asking import LOGITS, Asking, check_teacher, fingerprint_of_model, is_alike
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Split
-from kdzoo.utils import digest_of_file, first_line, unknown_name
+from kdzoo.utils import as_path, digest_of_file, first_line, unknown_name
 
 FORMAT = 1
 INDEX = "index.json"
@@ -44,7 +43,7 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
         ValueError: If it is not complete, damaged, or of another data set or teacher.
     """
     check_split(data)
-    directory = pathlib.Path(directory)
+    directory = as_path("directory", directory)
     if not (directory / INDEX).is_file():
         raise FileNotFoundError(
             f"Expected the record of a teacher in {directory}. Received: none there; "

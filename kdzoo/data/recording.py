@@ -55,8 +55,9 @@ def record_teacher(
     """Asks a teacher about every image, as often as there are views, and keeps the answers.
 
     `with_recorded_teacher` then trains students on them. A record that was broken off is gone on
-    with by the same call, and one of fewer views by a call for more, until the end of which it is
-    not complete; one that is complete is left alone. One process writes a record at a time.
+    with by the same call, from the file that it was at, which holds a view or about 64 MB of one;
+    and one of fewer views by a call for more, until the end of which it is not complete. One that
+    is complete is left alone. One process writes a record at a time.
 
     Args:
         teacher: A `keras.Model` that gives logits (batch, classes).

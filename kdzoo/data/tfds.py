@@ -3,12 +3,16 @@
 import contextlib
 import logging
 import os
+import pathlib
+import re
+import shutil
+import sys
 
 import keras
 import numpy as np
 
 from kdzoo import utils
-from kdzoo.data import checks, dataset
+from kdzoo.data import checks, dataset, npy
 from kdzoo.data.augmentation import DEFAULTS
 
 
@@ -36,7 +40,9 @@ def load(name, data_dir=None, validation=None):
     tfds = _import_tfds(name)
     builder = _builder(tfds, name, data_dir)
     _check_features(tfds, name, builder)
-    if not builder.is_prepared():
+    with _quiet():
+        is_prepared = builder.is_prepared()
+    if not is_prepared:
         _prepare(name, builder)
     _check_splits(name, builder)
     label = builder.info.features["label"]
@@ -74,14 +80,26 @@ def _builder(tfds, name, data_dir):
         try:
             return tfds.builder(name, data_dir=data_dir)
         except tfds.core.DatasetNotFoundError:
+            _check_is_no_directory(name)
             known = [*tfds.list_builders(with_community_datasets=False), "digits"]
             raise utils.unknown_name("data set", name, known, sorted(DEFAULTS)) from None
         except (ValueError, TypeError) as error:
+            _check_is_no_directory(name)
             first_line = str(error).strip().splitlines()[0]
             raise ValueError(
                 "Expected the name of a data set as tfds spells it, e.g. 'cifar10' "
                 f"({first_line}). Received: name={name!r}"
             ) from error
+
+
+def _check_is_no_directory(name):
+    """Raises if a name that tfds does not know is that of a directory."""
+    path = pathlib.Path(name)
+    if path.is_dir():
+        raise ValueError(
+            "Expected the name of a data set, or a directory that `kdzoo data export` wrote. "
+            f"Received: name={name!r}, a directory without {npy.METADATA}"
+        ) from None
 
 
 def _check_features(tfds, name, builder):
@@ -105,19 +123,29 @@ def _check_features(tfds, name, builder):
 
 
 def _prepare(name, builder):
+    """Downloads and prepares a data set; no directory stays of what fails."""
     where = str(builder.data_dir)
+    missing = [each for each in pathlib.Path(where).parents if not each.exists()]
     try:
-        with _quiet(), _few_retries():
+        with _quiet(), _few_retries(), contextlib.redirect_stdout(sys.stderr):
             builder.download_and_prepare()
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:120]
         root = os.path.dirname(os.path.dirname(where))
+        if missing:
+            shutil.rmtree(missing[-1], ignore_errors=True)
         raise FileNotFoundError(
             f"The data set {name!r} is not prepared in {where!r} and could not be downloaded "
-            f"({type(error).__name__}: {reason}); prepare it with `tfds build {name} "
+            f"({_reason(error)}); prepare it with `tfds build {name} "
             f"--data_dir={root}` where there is a network, or set `data_dir` or TFDS_DATA_DIR to "
             "where it is prepared."
         ) from error
+
+
+def _reason(error):
+    """Why a download failed, in one line: of a connection, to which host."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    host = re.search(r"ConnectionPool\(host='([^']+)'", first)
+    return f"no connection to {host[1]}" if host else f"{type(error).__name__}: {first[:120]}"
 
 
 def _check_splits(name, builder):

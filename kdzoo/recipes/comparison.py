@@ -1,7 +1,6 @@
 """The student distilled beside the same student alone: same data, budget, seeds and start."""
 
 import dataclasses
-import pathlib
 
 from kdzoo.recipes.results import (
     check_data,
@@ -18,7 +17,7 @@ from kdzoo.recipes.results import (
 )
 from kdzoo.recipes.settings import check_kinds, check_settings, check_teacher, settings_of
 from kdzoo.recipes.student import Student
-from kdzoo.utils import atomic_path, first_line
+from kdzoo.utils import atomic_path, checked_directory, first_line
 from kdzoo.zoo.manifest import find
 
 
@@ -173,7 +172,7 @@ class Comparison:
                 run with other settings or of other data, a student of another teacher, or the
                 answers of one that is gone. Nothing is trained then.
         """
-        directory = pathlib.Path(directory)
+        directory = checked_directory(directory)
         kinds = check_kinds("kind of student", kinds, self.kinds)
         data = self.load_data(data_dir)
         finished_rows(self, self.all_kinds, directory)  # Others are refused now.

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import pathlib
 import statistics
 
 from kdzoo.recipes.comparison import Comparison, with_defaults
@@ -19,7 +18,7 @@ from kdzoo.recipes.results import (
     write_results,
 )
 from kdzoo.recipes.settings import check_kinds, check_seeds
-from kdzoo.utils import positive_integer
+from kdzoo.utils import checked_directory, positive_integer
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 _TEACHER = ("teacher", 0)
@@ -170,7 +169,7 @@ class CompressionComparison:
             positive_integer(f"seed_counts of {kind!r}", count)
         check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
         kinds = check_kinds("kind of compressed model", kinds, self.kinds)
-        directory = pathlib.Path(directory)
+        directory = checked_directory(directory)
         data = self.started_from.load_data(data_dir)
         finished_rows(self, self.all_kinds, directory)  # Others are refused now.
         home = directory.parent / self.base

@@ -2,16 +2,18 @@
 
 import contextlib
 import json
-import pathlib
 import re
 import textwrap
 
-from kdzoo.utils import atomic_path, checked_directory, first_line
+from kdzoo.utils import as_path, atomic_path, checked_directory, first_line, read_object
 from kdzoo.zoo import weights
+from kdzoo.zoo.manifest import list_pretrained
 from kdzoo.zoo.safety import check_parts
 
 VERSION = 1  # Of the directory's own form.
 _CONFIG, _CARD = "config.json", "README.md"
+_PARTS = {"weights": dict, "model": dict, "model_sha256": str}
+_WEIGHTS_PARTS = {"file": str, "sha256": str, "bytes": int}
 _WEIGHTS = re.compile(r"model-[0-9a-f]{8}\.safetensors")
 
 
@@ -144,7 +146,7 @@ def load_pretrained(directory):
     """
     import keras
 
-    home = pathlib.Path(directory)
+    home = as_path("directory", directory)
     content = _read_config(home)
     file = content["weights"]
     path = home / file["file"]
@@ -152,7 +154,7 @@ def load_pretrained(directory):
     try:
         config = _without_compilation(content["model"])
         check_parts(config)
-        if content.get("model_sha256") not in (None, _digest(content["model"])):
+        if content["model_sha256"] != _digest(content["model"]):
             raise ValueError(
                 f"Expected the model of {home / _CONFIG} as it was saved. Received: one that was "
                 "altered; fetch the file again."
@@ -189,7 +191,7 @@ def weights_file(directory):
         FileNotFoundError: If there is no configuration.
         ValueError: If it is damaged, or comes from a newer kdzoo.
     """
-    home = pathlib.Path(directory)
+    home = as_path("directory", directory)
     return home / _read_config(home)["weights"]["file"]
 
 
@@ -203,38 +205,44 @@ def _read_config(home):
     """The content of `config.json`, with all its parts."""
     path = home / _CONFIG
     if not path.is_file():
+        ships = not home.exists() and home.as_posix() in list_pretrained()
+        remedy = f"; kdzoo.load({home.as_posix()!r}) is the pretrained model" if ships else "."
         raise FileNotFoundError(
-            f"Expected {_CONFIG} in {home}, as `save_pretrained` writes it. Received: none there."
+            f"Expected {_CONFIG} in {home}, as `save_pretrained` writes it. Received: none there"
+            + remedy
         )
     weights.check_within(path, home)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version, known = content["version"], content["format"] == "kdzoo"
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    content = read_object(path, "a model of kdzoo")
+    if content.get("format") != "kdzoo":
         raise ValueError(
-            f"Expected {path} to be a model of kdzoo. Received: {first_line(error)}"
-        ) from error
-    if known and (version != VERSION or isinstance(version, bool)):
+            f"Expected {path} to be a model of kdzoo, as `save_pretrained` writes it. Received: "
+            f'another format, without \'"format": "kdzoo"\''
+        )
+    version = content.get("version")
+    if version != VERSION or isinstance(version, bool):
         raise ValueError(
             f"Expected {path} to be of version {VERSION}. Received: version={version!r}, which "
             "another kdzoo wrote; update kdzoo."
         )
-    try:
-        file, kinds = content["weights"], ((content["model"], dict),)
-        kinds += ((content.get("model_sha256", ""), str),)  # Earlier directories have none.
-        kinds += ((file["bytes"], int), (file["sha256"], str), (file["file"], str))
-    except (KeyError, TypeError) as error:
+    _check_parts_of(content, _PARTS, path)
+    _check_parts_of(content["weights"], _WEIGHTS_PARTS, path)
+    file = content["weights"]["file"]
+    if not _WEIGHTS.fullmatch(file):
         raise ValueError(
-            f"Expected {path} to be a model of kdzoo. Received: {first_line(error)}"
-        ) from error
-    if not known or not all(isinstance(each, kind) for each, kind in kinds):
-        raise ValueError(f"Expected {path} to be a model of kdzoo. Received: another format.")
-    if not _WEIGHTS.fullmatch(file["file"]):
-        raise ValueError(
-            f"Expected weights in a file such as model-01234567.safetensors. Received: "
-            f"{file['file']!r}"
+            f"Expected weights in a file such as model-01234567.safetensors. Received: {file!r}"
         )
     return content
+
+
+def _check_parts_of(content, kinds, path):
+    """Raises unless a dictionary has all fields, each of its kind."""
+    for name, kind in kinds.items():
+        if not isinstance(content.get(name), kind):
+            reason = f"{name!r} is no {kind.__name__}" if name in content else f"no {name!r} in it"
+            raise ValueError(
+                f"Expected {path} to be a whole model of kdzoo. Received: {reason}; fetch the file "
+                "again."
+            )
 
 
 def _check_loads(model, config, content):

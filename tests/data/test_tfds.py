@@ -1,5 +1,7 @@
 """tfds data sets: one that is written here, and none that needs the network."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -138,9 +140,36 @@ def test_neither_prepared_nor_downloadable(tmp_path, monkeypatch):
         kdzoo.data.load("svhn_cropped", tmp_path)
     message = str(caught.value)
     assert "\n" not in message
+    assert tmp_path.is_dir()
     assert f"not prepared in '{tmp_path}/svhn_cropped/" in message
     assert "ConnectionError: no route to host" in message
     assert f"tfds build svhn_cropped --data_dir={tmp_path}" in message
+
+
+def test_of_a_download_that_fails_nothing_stays(tmp_path, monkeypatch, capsys):
+    """As tfds, which is told to, begins one in the directory that it makes."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def no_network(builder, *_, **__):
+        print("Downloading")
+        (pathlib.Path(builder.data_dir).parents[1] / "downloads").mkdir(parents=True)
+        raise ConnectionError("HTTPSConnectionPool(host='data.example', port=443): retries")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", no_network)
+    for data_dir in (tmp_path / "misspelt", tmp_path / "mis" / "spelt"):
+        with pytest.raises(FileNotFoundError, match=r"\(no connection to data\.example\);"):
+            kdzoo.data.load("svhn_cropped", data_dir)
+        assert not list(tmp_path.iterdir())
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "Downloading\n" * 2)
+
+
+@pytest.mark.parametrize("name", ["mine", "my images/train"])
+def test_a_directory_without_an_export_is_called_one(name, tmp_path, monkeypatch):
+    (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"that `kdzoo data export` wrote.*without dataset\.json$"):
+        kdzoo.data.load(name, tmp_path / "data")
 
 
 @pytest.mark.large

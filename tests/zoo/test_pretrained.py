@@ -287,6 +287,18 @@ def refused(zoo, message, error=ValueError, **arguments):
         kdzoo.load(NAME, directory=zoo, **arguments)
 
 
+def compressed(row):
+    """Makes a row one of a compressed model, and returns it."""
+    signature = kdzoo.zoo.manifest.find("separable_025/cifar10/int8").measured["signature"]
+    row["files"]["tflite"] = row["files"]["weights"]
+    row["measured"].update(tflite_accuracy=0.5, float=0.5, sparsity=0.0, signature=signature)
+    return row
+
+
+def signature(row):
+    return compressed(row)["measured"]["signature"]
+
+
 def forge(zoo, change):
     """Changes the manifest's one row, and puts the hash of the rows right."""
     path = zoo / "manifest.json"
@@ -341,13 +353,13 @@ def test_a_manifest_that_names_files_elsewhere(name, zoo):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "Expecting value"),
-        ("{", "Expecting property name"),
-        ("[1, 2]", "list indices"),
-        ('{"models": []}', "version"),
+        ("", "empty, cut off or no JSON"),
+        ("{", "empty, cut off or no JSON"),
+        ("[1, 2]", "a JSON file of a list, not of fields with names"),
+        ('{"models": []}', "no 'version' in it"),
         ('{"version": 2, "models": []}', "version=2, which another kdzoo wrote; update kdzoo"),
         ('{"version": true, "models": []}', "version=True"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "lists within lists without end"),
         ('{"version": 1}', "whole rows"),
         ('{"version": 1, "models": [{"name": "x"}]}', "whole rows"),
     ],
@@ -392,6 +404,11 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row["measured"]["bytes"].update(weights=1.5), "1.5 where a int belongs"),
         (lambda row: row["measured"]["latency_ms"]["int8"].pop("q3"), "q3"),
         (lambda row: row["files"].update(tflite=row["files"]["weights"]), "tflite_accuracy"),
+        (lambda row: compressed(row)["measured"].pop("signature"), "signature"),
+        (lambda row: signature(row).pop("output"), "output"),
+        (lambda row: signature(row)["input"].pop("dtype"), "dtype"),
+        (lambda row: signature(row)["input"].pop("zero_point"), "zero_point"),
+        (lambda row: signature(row)["input"].update(scale="1"), "'1' where a float belongs"),
         (lambda row: row.update(architecture="mlp_new"), "'mlp_new', which this kdzoo does not"),
         (lambda row: row["measured"].update(agreement="high"), "'high' where a float belongs"),
         (lambda row: row.update(input_shape=["a"]), "'a' where a int belongs"),

@@ -283,9 +283,10 @@ def test_a_configuration_that_was_altered_is_refused(tmp_path):
     content = json.loads(text)
     path.write_text(json.dumps(content))  # Set otherwise, it is the same.
     kdzoo.load_pretrained(tmp_path)
-    del content["model_sha256"]  # As earlier directories are.
+    del content["model_sha256"]  # Without it nobody would see what was altered.
     path.write_text(json.dumps(content))
-    kdzoo.load_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no 'model_sha256' in it; fetch the file again"):
+        kdzoo.load_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
@@ -398,6 +399,24 @@ def test_other_things_than_models(tmp_path):
     with pytest.raises(ValueError, match=r"Expected a directory\. Received: .*, a file"):
         kdzoo.save_pretrained(MODELS["sequential"](), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(ValueError, match=r"Expected a directory\. Received: .*file, a file, for"):
+        kdzoo.save_pretrained(MODELS["sequential"](), tmp_path / "file" / "model")
+
+
+@pytest.mark.parametrize("directory", [None, 5, b"model", ""])
+def test_a_directory_is_a_path(directory, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = f"Expected directory to be a path. Received: directory={directory!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        kdzoo.save_pretrained(MODELS["sequential"](), directory)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        kdzoo.load_pretrained(directory)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_name_of_a_pretrained_model_is_no_directory():
+    with pytest.raises(FileNotFoundError, match=r"kdzoo\.load\('lenet_5/mnist'\) is the pretra"):
+        kdzoo.load_pretrained("lenet_5/mnist")
 
 
 @pytest.fixture
@@ -426,11 +445,15 @@ def layer(config, number=1):
         (lambda c: c.update(version=2), "version=2, which another kdzoo wrote; update kdzoo"),
         (lambda c: c.update(version=2, weights=c.pop("model")), "version=2, .* update kdzoo"),
         (lambda c: c.update(version=True), "version=True"),
-        (lambda c: (c.update(model_sha256=5), c.update(model="x")), "another format"),
+        (lambda c: (c.update(model_sha256=5), c.update(model="x")), "'model' is no dict"),
+        (lambda c: c.pop("version"), "version=None, which another kdzoo wrote"),
         (lambda c: c.update(format="other"), "another format"),
-        (lambda c: c.pop("weights"), "weights"),
-        (lambda c: c.update(model="x"), "another format"),
-        (lambda c: c["weights"].update(bytes="many"), "another format"),
+        (lambda c: c.clear(), "another format"),
+        (lambda c: c.pop("weights"), "no 'weights' in it"),
+        (lambda c: c.update(weights=[1]), "'weights' is no dict"),
+        (lambda c: c.update(model="x"), "'model' is no dict"),
+        (lambda c: c["weights"].update(bytes="many"), "'bytes' is no int"),
+        (lambda c: c["weights"].pop("sha256"), "no 'sha256' in it"),
         (lambda c: c["weights"].update(bytes=5), "bytes"),
         (lambda c: c["weights"].update(sha256="0" * 64), "SHA-256"),
         (lambda c: c["weights"].update(file="../w"), "Expected weights in a file"),
