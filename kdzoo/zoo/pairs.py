@@ -230,7 +230,14 @@ def _add_all():
     separable = ("separable_025", "separable_050", "separable_100")
     for student in (*separable, "fitnet_1", "wide_resnet_16_1"):
         _add("cifar10", student, "wide_resnet_16_4/cifar10", 10, (32, 32, 3))
-    _add("cifar100", "resnet_20", "wide_resnet_16_2/cifar100", 100, (32, 32, 3))
+    _add(
+        "cifar100",
+        "resnet_20",
+        "wide_resnet_16_2/cifar100",
+        100,
+        (32, 32, 3),
+        student_loss_weight=0.5,
+    )
     for hundredths, teacher, module in (
         (50, "EfficientNetB0", "efficientnet"),
         (100, "ResNet50", "resnet"),
