@@ -5,7 +5,6 @@ import logging
 import os
 import pathlib
 import re
-import shutil
 import sys
 
 import keras
@@ -123,7 +122,7 @@ def _check_features(tfds, name, builder):
 
 
 def _prepare(name, builder):
-    """Downloads and prepares a data set; no directory stays of what fails."""
+    """Downloads and prepares a data set; no empty directory stays of what fails."""
     where = str(builder.data_dir)
     missing = [each for each in pathlib.Path(where).parents if not each.exists()]
     try:
@@ -132,13 +131,20 @@ def _prepare(name, builder):
     except Exception as error:
         root = os.path.dirname(os.path.dirname(where))
         if missing:
-            shutil.rmtree(missing[-1], ignore_errors=True)
+            _remove_empty(missing[-1])
         raise FileNotFoundError(
             f"The data set {name!r} is not prepared in {where!r} and could not be downloaded "
             f"({_reason(error)}); prepare it with `tfds build {name} "
             f"--data_dir={root}` where there is a network, or set `data_dir` or TFDS_DATA_DIR to "
             "where it is prepared."
         ) from error
+
+
+def _remove_empty(directory):
+    """Removes a directory as far as no file is in it: another process may have begun there, too."""
+    for path, _, _ in os.walk(directory, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def _reason(error):

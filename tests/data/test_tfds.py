@@ -162,6 +162,19 @@ def test_of_a_download_that_fails_nothing_stays(tmp_path, monkeypatch, capsys):
         assert not list(tmp_path.iterdir())
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "Downloading\n" * 2)
+    begun = tmp_path / "new" / "downloads" / "begun"
+    begun.mkdir(parents=True)
+
+    def another_process(builder, *_, **__):
+        (pathlib.Path(builder.data_dir) / "empty").mkdir(parents=True)
+        (begun / "file").write_text("theirs")
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", another_process)
+    with pytest.raises(FileNotFoundError, match="no network"):
+        kdzoo.data.load("svhn_cropped", begun.parent / "data")
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [begun / "file"]
+    assert not (begun.parent / "data").exists()
 
 
 @pytest.mark.parametrize("name", ["mine", "my images/train"])
