@@ -9,7 +9,7 @@ import numpy as np
 from kdzoo.data.asking import LOGITS, Asking, check_teacher, fingerprint_of_model, is_alike
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Split
-from kdzoo.utils import as_path, digest_of_file, first_line, unknown_name
+from kdzoo.utils import as_path, digest_of_file, read_object, unknown_name
 
 FORMAT = 1
 INDEX = "index.json"
@@ -96,14 +96,8 @@ def read_index(path):
     Raises:
         ValueError: If it is damaged, or of another version of kdzoo.
     """
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        found, whole = index["format"], index.pop("sha256", None)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"Expected {path} to be the index of a record. Received: another file or a damaged "
-            f"one ({first_line(error)}); record into another directory."
-        ) from error
+    index = read_object(path, "the index of a record")
+    found, whole = index.get("format"), index.pop("sha256", None)
     if found != FORMAT:
         raise ValueError(
             f"Expected a record in format {FORMAT}. Received: {path.parent} in format {found!r}; "
