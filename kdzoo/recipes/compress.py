@@ -99,12 +99,15 @@ class _Step:
         from kdzoo.data.asking import fingerprint_of_model
 
         teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
+        views = {}
+        if self.recorded is not None:  # What no epoch sees makes no difference.
+            views = {"views": min(self.recorded.views, self.compression.epochs)}
         return {
             **dataclasses.asdict(self.compression),
             "seed": self.seed,
             "model": fingerprint_of_model(model),
             "teacher": teacher,
-            **({} if self.recorded is None else {"views": self.recorded.views}),
+            **views,
             "data": [self.data.name, self.data.version, len(self.data.train)],
         }
 

@@ -200,7 +200,8 @@ class CompressionComparison:
         if kind != FLOAT:
             taught = {}
             if compression.taught:
-                taught = {"teacher": start.teacher, "recorded": start.recorded}
+                recorded = start.recorded(compression.epochs)
+                taught = {"teacher": start.teacher, "recorded": recorded}
                 made_from["teacher_weights"] = fingerprint(start.teacher)
             model, history = compress(
                 model, compression, data, home, **taught, seed=seed, **options
@@ -274,16 +275,15 @@ class _Start:
         """The teacher."""
         return self._load(*_TEACHER)
 
-    @functools.cached_property
-    def recorded(self):
-        """The training images with the teacher's recorded answers; None without views."""
+    def recorded(self, epochs):
+        """The training images with the teacher's answers for some epochs; None without views."""
         from kdzoo.recipes.fitting import Fitting
 
         recipe, start = self._recipe.started_from, self._recipe.start
         if not recipe.views:
             return None
         fitting = Fitting(recipe, start, recipe.seeds[0], self._data, self.teacher)
-        return fitting.recorded(self._home)
+        return fitting.recorded(self._home, epochs)
 
     def _load(self, kind, seed):
         import keras

@@ -177,11 +177,13 @@ class Fitting:
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
         )
 
-    def recorded(self, directory):
+    def recorded(self, directory, epochs=None):
         """Returns the training images with the answers that the teacher gave to augmented views.
 
         Args:
             directory: The recipe's, where they are kept; what is missing is asked first.
+            epochs: For how many epochs they are; of fewer than there are views in the recipe, no
+                more views are asked about than they see, one each. None for all views.
 
         Returns:
             A `kdzoo.data.RecordedSplit`.
@@ -191,11 +193,14 @@ class Fitting:
         layers, augmentation = self.student.teacher_layers, usual_augmentation(self.data.name)
         # A record of its own for each set of layers: a student of logits alone reads no more.
         home = directory / "-".join((RECORD, *(layer.replace("/", "_") for layer in layers)))
+        views = self.recipe.views if augmentation else 1
+        if epochs is not None:
+            views = min(views, max(epochs, _views_in(home)))
         record_teacher(
             self._teacher_beside_the_student(),
             self.data.train,
             home,
-            self.recipe.views if augmentation else 1,
+            views,
             layers=layers,
             augmentation=augmentation,
         )
@@ -208,6 +213,14 @@ class Fitting:
         return lambda epoch: recorded.batches(
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
         )
+
+
+def _views_in(record):
+    """How many views a record is of; 0 where there is none yet."""
+    from kdzoo.data.recorded import INDEX, read_index
+
+    index = record / INDEX
+    return read_index(index)["views"] if index.exists() else 0
 
 
 def record(teacher, images, layers=(), batch_size=500):

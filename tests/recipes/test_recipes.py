@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -225,8 +226,9 @@ def test_students_that_tap_other_layers_share_a_run(tmp_path):
 
 @pytest.mark.tensorflow
 def test_compressing_takes_the_answers_that_the_student_learned_from(tmp_path, monkeypatch):
-    comparison = dataclasses.replace(COMPRESSION.comparison, augment_student=True, views=1)
-    kinds = {"half": Compression(prune=0.5, epochs=1, taught=True)}
+    comparison = dataclasses.replace(COMPRESSION.comparison, augment_student=True, views=3)
+    recipe = dataclasses.replace(COMPRESSION, comparison=comparison)
+    half = Compression(prune=0.5, epochs=1, taught=True)
     given, original = [], compress.compress
 
     def spy(*args, **options):
@@ -234,13 +236,20 @@ def test_compressing_takes_the_answers_that_the_student_learned_from(tmp_path, m
         return original(*args, **options)
 
     monkeypatch.setattr("kdzoo.recipes.compress.compress", spy)
-    dataclasses.replace(COMPRESSION, comparison=comparison, kinds=kinds).run(
-        tmp_path / "compressed", verbose=0
-    )
-    assert given == [1]
-    assert [path.parent for path in tmp_path.rglob("index.json")] == [
-        tmp_path / "small" / "recorded_teacher"
-    ]
+    dataclasses.replace(recipe, kinds={"half": half}).run(tmp_path / "compressed", verbose=0)
+    assert given == [3]
+    [record] = [path.parent for path in tmp_path.rglob("index.json")]
+    assert record == tmp_path / "small" / "recorded_teacher"
+    # Where it is gone, no more is asked than the epochs see, and later what they lack.
+    shutil.rmtree(record)
+    kinds = {"half": half, "slow": dataclasses.replace(half, epochs=2)}
+    for number in range(2):
+        dataclasses.replace(recipe, kinds=kinds).run(tmp_path / f"again {number}", verbose=0)
+    assert given == [3, 1, 2, 2, 2]
+    assert len(list(record.glob("*.arrayrecord"))) == 2
+    files = [path.read_bytes() for path in tmp_path.glob("*/half-0/model.tflite")]
+    assert len(files) == 3
+    assert len(set(files)) == 1
 
 
 def test_the_paper_is_quoted_for_kinds_that_there_are():
