@@ -163,6 +163,19 @@ def test_the_readme_says_which_student_had_fewer_epochs():
     assert widths["100"]["seconds"][0] / 3600 == pytest.approx(1.5, abs=0.1)
 
 
+def test_the_readme_says_how_long_the_pair_of_cifar100_was_trained():
+    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    said = re.search(
+        r"a teacher of (\d+) epochs and a student of (\d+), whose soft targets", readme
+    )
+    rows = [row for row in ROWS.values() if row.dataset == "cifar100"]
+    assert [row.role for row in rows] == ["student", "teacher"]
+    assert [row.training["epochs"] for row in rows] == [int(said[2]), int(said[1])]
+    assert rows[0].training["alone_epochs"] == rows[0].training["epochs"]
+    kind = RECIPES["zoo_cifar100"].kinds[rows[0].training["kind"]]
+    assert kind.teacher_weight[0] > kind.teacher_weight[1] == 0
+
+
 def test_the_readme_says_of_which_images_the_copies_are_not_exact():
     readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
     said = "20 of the 10,000 test images (19 ships and a horse) were decoded from JPEG copies"
