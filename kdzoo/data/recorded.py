@@ -96,8 +96,13 @@ def read_index(path):
     Raises:
         ValueError: If it is damaged, or of another version of kdzoo.
     """
-    index = read_object(path, "the index of a record")
+    expected = "the index of a record; if it is none, record into another directory"
+    index = read_object(path, expected)
     found, whole = index.get("format"), index.pop("sha256", None)
+    if found is None:
+        raise ValueError(
+            f"Expected {path} to be {expected}. Received: a JSON file without a format"
+        )
     if found != FORMAT:
         raise ValueError(
             f"Expected a record in format {FORMAT}. Received: {path.parent} in format {found!r}; "

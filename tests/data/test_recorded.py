@@ -349,8 +349,11 @@ def test_layers_that_cannot_be_recorded(split, net, tmp_path):
     np.testing.assert_array_equal(answer["logits"], answer["scaled"])
 
 
-def test_a_directory_of_somebody_else_is_not_recommended_for_deletion(split, net, tmp_path):
-    (tmp_path / "index.json").write_text('{"my": "site"}')
+@pytest.mark.parametrize("content", ['{"my": "site"}', "<html>"])
+def test_a_directory_of_somebody_else_is_not_recommended_for_deletion(
+    split, net, tmp_path, content
+):
+    (tmp_path / "index.json").write_text(content)
     with pytest.raises(ValueError, match="into another directory") as error:
         record_teacher(net(0), split, tmp_path)
     assert "delete" not in str(error.value)
