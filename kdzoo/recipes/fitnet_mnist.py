@@ -20,6 +20,7 @@ RECIPE = Comparison(
     student="fitnet_mnist",
     students={
         "alone": Student(),
+        "alone, as long": Student(epochs=20),  # As the hints and what follows them take together.
         "distilled": Student(_SOFT_TARGETS, teacher_weight=(4.0, 1.0)),
         "hints": Student(_SOFT_TARGETS, hints=("stage2", "stage2", 5), teacher_weight=(4.0, 1.0)),
     },
