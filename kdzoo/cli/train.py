@@ -194,15 +194,7 @@ def _change_seeds(name, recipe, given):
             f"Expected no option but --seeds for {name!r}, whose settings stand in its file. "
             f"Received: --{fixed[0].replace('_', '-')}"
         )
-    recipe = dataclasses.replace(recipe, **given)
-    most = len(recipe.start_seeds)
-    if recipe.start_seed is None and len(recipe.seeds) > most:
-        raise ValueError(
-            f"Expected at most {most} of --seeds for {name!r}, as many as there are of "
-            f"{recipe.start!r}, where it starts. Received: "
-            f"--seeds={','.join(map(str, recipe.seeds))}"
-        )
-    return recipe
+    return dataclasses.replace(recipe, **given)
 
 
 def _check_trained_teacher(given):

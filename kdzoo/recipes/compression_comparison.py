@@ -168,6 +168,12 @@ class CompressionComparison:
         for kind, count in self.seed_counts.items():
             positive_integer(f"seed_counts of {kind!r}", count)
         check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
+        most = len(self.start_seeds)
+        if self.start_seed is None and len(self.seeds) > most:
+            raise ValueError(
+                f"Expected at most {most} seeds, as many as there are of {self.start!r}, where it "
+                f"starts. Received: seeds={self.seeds}"
+            )
         kinds = check_kinds("kind of compressed model", kinds, self.kinds)
         directory = checked_directory(directory)
         data = self.started_from.load_data(data_dir)

@@ -205,8 +205,11 @@ def test_several_seeds_compress_one_student(tmp_path):
     # Of another student it would be another model.
     with pytest.raises(ValueError, match="run with other settings"):
         dataclasses.replace(COMPRESSION, kinds=kinds, seeds=(0, 1)).run(tmp_path / "one", verbose=0)
+    once = {"distilled": Student((SOFT,), seed_count=1)}
+    students = dataclasses.replace(COMPRESSION.comparison, students=once)
     for wrong, complaint in (
         ({"seeds": (0, 0)}, "each once"),
+        ({"start_seed": None, "comparison": students}, "at most 1 seeds, .*'distilled'"),
         ({"seed_counts": {"haf": 1}}, "Did you mean 'half'"),
         ({"seed_counts": {"half": 0}}, "seed_counts of 'half' to be a positive integer"),
     ):
