@@ -34,6 +34,10 @@ def test_a_card_says_what_the_manifest_says(zoo):
     row = find(NAME, zoo)
     other = dataclasses.replace(row, measured={**row.measured, "parameters": 7})
     assert "| parameters | 7 |" in write_card(other)
+    sizes = {".tflite int8": 98765, ".tflite int8, gzipped": 66855}
+    converted = write_card(dataclasses.replace(row, measured={**row.measured, "bytes": sizes}))
+    assert "| bytes, .tflite int8 | 98,765 |\n" in converted
+    assert "| bytes, .tflite int8, gzipped | about 66,900 |\n" in converted  # It is made anew.
     longer = dataclasses.replace(row, training={**row.training, "epochs": 7})
     assert "| the same network alone, 2 epochs | 40.00" in write_card(longer)
     assert "Built with" not in text

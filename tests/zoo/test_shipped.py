@@ -54,6 +54,10 @@ def test_of_students_with_one_seed_the_readme_says_why():
             [count] = {len(row.training["seeds"]), len(row.training["seconds"])}
             assert count in (1, 3)
             assert count == 3 or row.training["seconds"][0] > 1800, name
+    assert "of small forms those of training one student again" in readme
+    several = [row for row in ROWS.values() if "tflite" in row.files if row.training["seeds"] != [0]]
+    assert len(several) == 4
+    assert {row.training["start_seed"] for row in several} == {0}
 
 
 def test_a_student_alone_learned_for_as_many_epochs():
