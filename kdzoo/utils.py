@@ -40,10 +40,13 @@ def unknown_name(kind, name, known, examples=None):
     def likeness(candidate):
         candidate = candidate.casefold()
         ratio = difflib.SequenceMatcher(None, candidate, text).ratio()
-        return ratio, candidate.startswith(text)
+        shared = _words(candidate) & _words(text)
+        pairs = enumerate(zip(candidate, text, strict=False))
+        start = next((position for position, (ours, theirs) in pairs if ours != theirs), len(text))
+        return ratio, candidate.startswith(text), len(shared), start
 
     def is_near(candidate):
-        ratio, begins = likeness(candidate)
+        ratio, begins, *_ = likeness(candidate)
         return ratio >= _NEAR or (begins and len(text) > 2)
 
     nearest = list(filter(is_near, known))
@@ -55,6 +58,11 @@ def unknown_name(kind, name, known, examples=None):
     if nearest:
         remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
     return UnknownNameError(f"Unknown {kind}: {name!r}. {remedy}")
+
+
+def _words(name):
+    """The parts of a name such as `"separable_050/cifar10"`, a set."""
+    return set(name.replace("/", "_").split("_"))
 
 
 def first_line(error):
@@ -276,11 +284,14 @@ def _flush(path):
 def finalize_states(model):
     """Lets an adapted `Normalization` compute from the statistics that it was just given.
 
-    `set_weights` and `assign` leave it with what it had made of those before.
+    `set_weights` and `assign` leave it with what it had made of those before. Other layers that
+    adapt, such as `Discretization`, have what they found in their configuration and would lose it.
 
     Args:
         model: A `keras.Model`, or a layer.
     """
+    import keras
+
     for layer in model._flatten_layers():
-        if hasattr(layer, "finalize_state") and layer.built:
+        if isinstance(layer, keras.layers.Normalization) and layer.built:
             layer.finalize_state()

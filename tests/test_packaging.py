@@ -80,7 +80,6 @@ def modules_of(tree):
                 yield name
 
 
-@pytest.mark.large
 @pytest.mark.tensorflow
 def test_the_wheel_loads_its_models_from_elsewhere(tmp_path):
     """Built from a copy of the package, unpacked, and used from another directory."""

@@ -8,7 +8,7 @@ import json
 import math
 import pathlib
 
-from kdzoo.utils import atomic_path, first_line, read_object, unknown_name
+from kdzoo.utils import as_path, atomic_path, first_line, read_object, unknown_name
 from kdzoo.zoo.weights import check_within, digest
 
 VERSION = 1  # Of the manifest's own form.
@@ -90,6 +90,11 @@ def weights_directory():
     return installed if installed.is_dir() else package.parent / "zoo_weights"  # Of a checkout.
 
 
+def directory_of(given):
+    """Returns the directory that was given, or the one that comes with kdzoo for None, a path."""
+    return weights_directory() if given is None else as_path("directory", given)
+
+
 def read_manifest(directory=None):
     """Returns name -> `Pretrained` of a directory with a `manifest.json`.
 
@@ -106,7 +111,7 @@ def read_manifest(directory=None):
 
 def _read(directory):
     """The rows that all readers share."""
-    path = pathlib.Path(directory or weights_directory()) / "manifest.json"
+    path = directory_of(directory) / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a manifest.json in {path.parent}. Received: none there; reinstall kdzoo, or "

@@ -1,10 +1,8 @@
 """Pretrained models by name: checked by hash, then given to an architecture built from code."""
 
-import pathlib
-
 from kdzoo.utils import first_line
 from kdzoo.zoo import weights
-from kdzoo.zoo.manifest import find, weights_directory
+from kdzoo.zoo.manifest import directory_of, find
 from kdzoo.zoo.registry import create
 
 
@@ -76,7 +74,7 @@ def tflite(name, directory=None):
     """
     row = find(name, directory)
     content(row, "tflite", directory)
-    return pathlib.Path(directory or weights_directory()) / row.files["tflite"].file
+    return directory_of(directory) / row.files["tflite"].file
 
 
 def content(row, kind, directory=None):
@@ -97,5 +95,5 @@ def content(row, kind, directory=None):
             f"{', '.join(row.files)}; make one with kdzoo.export.to_litert."
         )
     file = row.files[kind]
-    home = pathlib.Path(directory or weights_directory())
+    home = directory_of(directory)
     return weights.read_checked(home / file.file, file.sha256, file.bytes)

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import importlib
 
-from kdzoo.utils import unknown_name
+from kdzoo.utils import first_line, unknown_name
 
 MOBILENETS = "Howard et al. 2017, arXiv:1704.04861"
 WIDE_RESNETS = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
@@ -47,7 +47,16 @@ class Architecture:
         if not isinstance(self.builder, str):
             return self.builder
         module, _, function = self.builder.partition(":")
-        return getattr(importlib.import_module(module), function)
+        try:
+            return getattr(importlib.import_module(module), function)
+        except (ModuleNotFoundError, AttributeError) as error:
+            missing = getattr(error, "name", None) or ""
+            if isinstance(error, ImportError) and not f"{module}.".startswith(f"{missing}."):
+                raise  # The builder's module is there, and something that it imports is not.
+            raise ValueError(
+                f"Expected the builder of {self.name!r} to be there. Received: "
+                f"{self.builder!r}: {first_line(error)}"
+            ) from error
 
 
 _ARCHITECTURES = {}
@@ -69,7 +78,7 @@ def register(name, builder, arguments=None, description="", paper=""):
 
     Raises:
         ValueError: If the name is taken, no string or has a "/", the builder is neither, or the
-            arguments hold `classes` or `name`, which `create` gives.
+            arguments are no dictionary or hold `classes` or `name`, which `create` gives.
 
     Example:
 
@@ -95,7 +104,11 @@ def register(name, builder, arguments=None, description="", paper=""):
             "Expected builder to be a function or its path as 'package.module:function'. "
             f"Received: builder={builder!r}"
         )
-    arguments = copy.deepcopy(dict(arguments or {}))
+    if not isinstance(arguments, dict | None):
+        raise ValueError(
+            f"Expected arguments to be a dictionary. Received: arguments={arguments!r}"
+        )
+    arguments = copy.deepcopy(arguments or {})
     for given in ("classes", "name"):
         if given in arguments:
             raise ValueError(
@@ -165,7 +178,8 @@ def create(name, classes=10, input_shape=None, **overrides):
         to float32 logits (batch, classes), which is called `name` too.
 
     Raises:
-        ValueError: If there is no such model, or an argument is outside its range.
+        ValueError: If there is no such model, an argument is outside its range, or what was
+            registered under the name builds no `keras.Model`.
         TypeError: If the builder has no such argument.
 
     Example:
@@ -177,7 +191,13 @@ def create(name, classes=10, input_shape=None, **overrides):
     arguments = {**chosen.arguments, **overrides, "classes": classes, "name": name}
     if input_shape is not None:
         arguments["input_shape"] = input_shape
-    return chosen.load_builder()(**arguments)
+    model = chosen.load_builder()(**arguments)
+    if not hasattr(model, "count_params"):
+        raise ValueError(
+            f"Expected the builder of {name!r} to return a keras.Model. Received: a "
+            f"{type(model).__name__}"
+        )
+    return model
 
 
 def _register_convolutional():

@@ -37,10 +37,10 @@ def save_pretrained(model, directory, card="", dtype="float32"):
 
     Raises:
         ValueError: If the model is subclassed, not built, or has a layer that runs code, opens
-            files, is not serializable, names its inner layers anew each time, or, as stateful
-            recurrent ones, makes weights only when it is called, or a weight that is not finite; or
-            if the directory is a file, or has a README.md or config.json of something else. Nothing
-            is written.
+            files, is not serializable, names its inner layers anew each time, keeps more than
+            weights with methods of its own, or, as stateful recurrent ones, makes weights only when
+            it is called, or a weight that is not finite; or if the directory is a file, or has a
+            README.md or config.json of something else. Nothing is written.
 
     Example:
 
@@ -70,6 +70,7 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         ) from error
     config = _without_compilation(config)  # Of each model it is an empty dictionary now.
     check_parts(config)
+    _check_keeps_weights_only(model)
     content = weights.to_bytes(model, dtype)
     _check_loads(model, config, content)
     before = _saved_before(home)
@@ -118,7 +119,7 @@ def _saved_before(home):
 
 def _is_edited(card, written):
     """Whether a card is none of those, by their hashes, that earlier saves wrote."""
-    return bool(written) and card.is_file() and weights.digest(card.read_bytes()) not in written
+    return card.is_file() and weights.digest(card.read_bytes()) not in written
 
 
 def _is_named_by_content(path):
@@ -243,6 +244,19 @@ def _check_parts_of(content, kinds, path):
                 f"Expected {path} to be a whole model of kdzoo. Received: {reason}; fetch the file "
                 "again."
             )
+
+
+def _check_keeps_weights_only(model):
+    """Raises if a layer of somebody's own writes more than its weights into Keras's files."""
+    for layer in model._flatten_layers():
+        for method in ("save_own_variables", "save_assets"):
+            owner = next((each for each in type(layer).__mro__ if method in vars(each)), object)
+            if owner is not object and owner.__module__.partition(".")[0] != "keras":
+                raise ValueError(
+                    "Expected layers that keep nothing but weights and configuration. Received: "
+                    f"{layer.name!r}, a {type(layer).__name__}, which has a {method} of its own; "
+                    "make what it keeps a weight, or share the model as a .keras file."
+                )
 
 
 def _check_loads(model, config, content):

@@ -152,3 +152,16 @@ def test_tensorflows_own_softmax_is_seen():
 
 def test_a_model_that_is_not_built_is_seen_too():
     assert final_activation(keras.Sequential([keras.layers.Dense(3, "softmax")])) == "softmax"
+
+
+def test_boundaries_that_a_layer_has_adapted_to_stay():
+    bins = keras.layers.Discretization(num_bins=4)
+    bins.adapt(np.random.default_rng(0).random((400, 6), "float32"))
+    inputs = keras.Input((6,))
+    x = keras.layers.Flatten()(keras.layers.Embedding(4, 3)(bins(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+    given = np.random.default_rng(1).random((20, 6), "float32")
+    again = keras.ops.softmax(as_logits(model)(given))
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(again), keras.ops.convert_to_numpy(model(given)), atol=1e-6
+    )

@@ -187,6 +187,11 @@ def test_what_float16_holds_with_too_few_digits_stays(largest, tmp_path):
 def test_names(normed, zoo):
     other = "separable_025/cifar10"
     assert list_pretrained(directory=zoo) == [NAME, other]
+    for wrong in ("", 5):
+        with pytest.raises(ValueError, match="Expected directory to be a path"):
+            list_pretrained(directory=wrong)
+        with pytest.raises(ValueError, match="Expected directory to be a path"):
+            kdzoo.load(NAME, directory=wrong)
     assert list_pretrained("mnist", directory=zoo) == [NAME]
     assert list_pretrained(family="separable", directory=zoo) == [other]
     assert list_pretrained("mnist", "mlp", directory=zoo) == [NAME]

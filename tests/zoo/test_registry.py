@@ -112,6 +112,46 @@ def test_unknown_names_suggest_the_nearest():
         zoo.architecture("zzz")
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("cifar10_separable_050", "separable_050/cifar10"),
+        ("cifar10/separable_050", "separable_050/cifar10"),
+        ("separable_05/cifar10", "separable_050/cifar10"),
+    ],
+)
+def test_of_names_that_are_as_near_the_one_with_the_same_parts_is_suggested(name, nearest):
+    with pytest.raises(ValueError, match=f"Did you mean '{nearest}'"):
+        zoo.load(name)
+
+
+@pytest.mark.parametrize(
+    ("builder", "complaint"),
+    [
+        (lambda **_: None, "of 'odd' to return a keras.Model. Received: a NoneType"),
+        ("nowhere.models:net", "of 'odd' to be there. Received: 'nowhere.models:net': No module"),
+        ("kdzoo.models:nett", "of 'odd' to be there. Received: 'kdzoo.models:nett': module"),
+    ],
+)
+def test_a_builder_that_builds_nothing_is_named(own_registry, builder, complaint):
+    zoo.register("odd", builder)
+    with pytest.raises(ValueError, match=f"Expected the builder {complaint}"):
+        zoo.create("odd")
+
+
+def test_what_a_builder_misses_is_not_taken_for_the_builder(own_registry, tmp_path, monkeypatch):
+    (tmp_path / "half_there.py").write_text("import not_there_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    zoo.register("odd", "half_there:net")
+    with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
+        zoo.create("odd")
+
+
+def test_register_refuses_arguments_without_names(own_registry):
+    with pytest.raises(ValueError, match="Expected arguments to be a dictionary"):
+        zoo.register("odd", tiny, [1])
+
+
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="widht"):
         zoo.create("separable_050", widht=0.3)

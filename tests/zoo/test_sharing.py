@@ -56,8 +56,18 @@ def normalized():
     return keras.Model(inputs, keras.layers.Dense(4, name="logits")(x))
 
 
+def in_bins():
+    """A model with boundaries that it has adapted to, which are no weights."""
+    layer = keras.layers.Discretization(num_bins=4, name="bins")
+    layer.adapt(np.random.default_rng(2).random((400, 12, 12, 1), "float32"))
+    inputs = keras.Input((12, 12, 1))
+    x = keras.layers.Embedding(5, 2)(keras.layers.Flatten()(layer(inputs)))
+    return keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+
+
 MODELS = {
     "normalized": normalized,
+    "in_bins": in_bins,
     "separable": lambda: kdzoo.create("separable_025", 4, (12, 12, 1)),
     "maxout": lambda: kdzoo.create("fitnet_mnist", 4, (28, 28, 1)),
     "residual": residual,
@@ -197,6 +207,17 @@ def test_half_precision_and_a_card(tmp_path, images):
     np.testing.assert_array_equal(predict(again, images), predict(model, images))
 
 
+def test_a_card_that_no_save_speaks_of_stays(tmp_path):
+    model, readme, config = MODELS["sequential"](), tmp_path / "README.md", tmp_path / "config.json"
+    kdzoo.save_pretrained(model, tmp_path)
+    described = json.loads(config.read_text())
+    del described["cards"]
+    config.write_text(json.dumps(described))
+    readme.write_text("# Mine\n")
+    kdzoo.save_pretrained(model, tmp_path)
+    assert readme.read_text() == "# Mine\n"
+
+
 def test_a_card_that_was_edited_stays(tmp_path, monkeypatch):
     model, other = MODELS["sequential"](), MODELS["separable"]()
     readme = tmp_path / "README.md"
@@ -298,6 +319,20 @@ def test_a_layer_that_makes_weights_late_is_refused_when_it_is_saved(kind, tmp_p
     layers[1] = getattr(keras.layers, kind)(4)
     kdzoo.save_pretrained(keras.Sequential(layers), tmp_path)
     assert isinstance(kdzoo.load_pretrained(tmp_path), keras.Sequential)
+
+
+@pytest.mark.parametrize("method", ["save_own_variables", "save_assets"])
+def test_a_layer_that_keeps_more_than_weights_is_refused(tmp_path, method):
+    def keep(self, *_):
+        """Keras's files would hold it, these would not."""
+
+    name = f"Keeper_{method}"
+    kind = type(name, (keras.layers.Dense,), {method: keep})
+    keras.saving.register_keras_serializable("tests")(kind)
+    model = keras.Sequential([keras.Input((3,)), kind(2, name="keeper")])
+    with pytest.raises(ValueError, match=f"'keeper', a {name}, which has a {method} of its own"):
+        kdzoo.save_pretrained(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_keras_registers_nowhere_is_refused_with_a_way_out(tmp_path):
