@@ -371,7 +371,7 @@ ERRORS = [
     (
         ["list", "--dataset", "mnist", "--family", "fitnet"],
         1,
-        "Unknown family with pretrained models for 'mnist': 'fitnet'. Did you mean 'fitnet_mnist'?",
+        "pretrained models for 'mnist', one of fitnet_mnist, lenet, maxout, mlp, separable, ",
     ),
     (["create", "mlp_2x46", "out.keras"], 1, "Did you mean 'mlp_2x64'?"),
     (["create", "mlp_2x64", "out.h5"], 1, "Expected a .keras file"),

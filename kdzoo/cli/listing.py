@@ -68,7 +68,10 @@ def _pretrained(dataset=None, family=None):
     names = list_pretrained(dataset, family)
     if not names:  # There are models of both, but none of both at once.
         known = {find(name).family for name in list_pretrained(dataset)}
-        raise unknown_name(f"family with pretrained models for {dataset!r}", family, known)
+        raise ValueError(
+            f"Expected a family with pretrained models for {dataset!r}, one of "
+            f"{', '.join(sorted(known))}. Received: {family!r}"
+        )
     for row in map(find, names):
         table.add_row(
             row.name,
