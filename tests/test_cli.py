@@ -18,7 +18,7 @@ import pytest
 
 import kdzoo
 from kdzoo.cli import files, listing, main, terminal
-from kdzoo.zoo import manifest, pretrained
+from kdzoo.zoo import manifest
 from kdzoo.zoo.manifest import File
 
 ROOT = pathlib.Path(kdzoo.__file__).parents[1]
@@ -349,8 +349,7 @@ class TestNames:
             measured={**row.measured, **of_file, "tflite_accuracy": 0.5},
         )
         manifest.write_manifest([row], zoo)
-        for module in (manifest, pretrained):
-            monkeypatch.setattr(module, "weights_directory", lambda: zoo)
+        monkeypatch.setattr(manifest, "weights_directory", lambda: zoo)
         out = tmp_path / "out.tflite"
         assert main(["load", row.name, str(out)]) == 0
         assert out.read_bytes() == content
