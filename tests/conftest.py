@@ -1,5 +1,6 @@
 """What every test finds: Keras as a fresh process has it, the same seed, and one backend."""
 
+import gc
 import os
 
 # Before TensorFlow is imported anywhere: no lines about the machine between the tests' own.
@@ -49,6 +50,12 @@ def untuned_datasets():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf.data.Dataset, "__iter__", iterate)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen_objects():
+    """Keeps what earlier modules left from the collector, which took an eighth of the time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
