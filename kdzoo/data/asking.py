@@ -1,6 +1,7 @@
 """Asking a teacher about examples of a split, and telling teachers apart by what they answer."""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -59,6 +60,17 @@ def check_teacher(teacher):
             "Expected a keras.Model that gives logits, e.g. what `kdzoo.load(name)` returns. "
             f"Received: teacher={teacher!r}"
         )
+
+
+def checked_paths(layers):
+    """Returns paths of layers, or one path, as a list, each of them once."""
+    if not isinstance(layers, str | Iterable):
+        raise ValueError(f"Expected layers to be paths of layers. Received: layers={layers!r}")
+    layers = [layers] if isinstance(layers, str) else list(layers)
+    for layer in layers:
+        if not isinstance(layer, str):
+            raise ValueError(f"Expected layers to be paths of layers. Received: {layer!r}")
+    return list(dict.fromkeys(layers))
 
 
 def check_images(teacher, data):

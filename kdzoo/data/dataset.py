@@ -6,6 +6,7 @@ import numpy as np
 
 from kdzoo.data import augmentation as augmentations
 from kdzoo.data import checks, randomness
+from kdzoo.utils import positive_integer
 
 VALIDATION_FRACTION = 0.1
 _VALIDATION_SEED = 20150309
@@ -264,7 +265,8 @@ def from_arrays(
     images = checks.check_images(x, "x")
     labels = checks.check_labels(y, count=len(images), name="y")
     if class_names is None:
-        classes = int(labels.max()) + 1 if classes is None else classes
+        classes = labels.max() + 1 if classes is None else classes
+        classes = positive_integer("classes", classes)
         class_names = tuple(str(label) for label in range(classes))
     elif classes not in (None, len(class_names)):
         raise ValueError(
@@ -274,10 +276,9 @@ def from_arrays(
     names = tuple(class_names)
     train = _split(images, labels, "x", "y", len(names), None, scale, name)
     if test is not None:
-        test = _split(*test, "test[0]", "test[1]", len(names), train, scale, name)
+        test = _split(*_pair("test", test), len(names), train, scale, name)
     if isinstance(validation, tuple | list):
-        parts = "validation[0]", "validation[1]"
-        held_out = _split(*validation, *parts, len(names), train, scale, name)
+        held_out = _split(*_pair("validation", validation), len(names), train, scale, name)
     else:
         train, held_out = hold_out(train, validation)
     return Dataset(name, names, train, held_out, test)
@@ -314,6 +315,16 @@ def hold_out(train, fraction=None):
     chosen = randomness.stratified_choice(labels, count, _VALIDATION_SEED)
     rest = np.setdiff1d(np.arange(len(train)), chosen)
     return train.subset(rest), train.subset(chosen)
+
+
+def _pair(name, given):
+    """Returns images and labels that were given together, and the names of each."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ValueError(
+            f"Expected {name} to be a pair (images, labels). Received: {name} of type "
+            f"{type(given).__name__}"
+        )
+    return *given, f"{name}[0]", f"{name}[1]"
 
 
 def _split(images, labels, images_name, labels_name, classes, like, scale, name):

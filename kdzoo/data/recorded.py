@@ -6,7 +6,14 @@ import json
 
 import numpy as np
 
-from kdzoo.data.asking import LOGITS, Asking, check_teacher, fingerprint_of_model, is_alike
+from kdzoo.data.asking import (
+    LOGITS,
+    Asking,
+    check_teacher,
+    checked_paths,
+    fingerprint_of_model,
+    is_alike,
+)
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Split
 from kdzoo.utils import as_path, digest_of_file, read_object, unknown_name
@@ -176,7 +183,6 @@ class RecordedSplit:
         Raises:
             ValueError: If a layer was not recorded, or as in `Split.batches`.
         """
-        layers = [layers] if isinstance(layers, str) else layers
         return self.split.batches(
             batch_size,
             shuffle,
@@ -240,11 +246,12 @@ class Record:
         """Returns the record with some of its layers alone; all of them when None."""
         if layers is None:
             return self
+        layers = checked_paths(layers)
         for layer in layers:
             if layer not in self.layers:
                 raise unknown_name("recorded layer", layer, self.layers)
         found = copy.copy(self)
-        found.layers = list(layers)
+        found.layers = layers
         return found
 
     def _records(self, indices, view):

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import numbers
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from kdzoo.data.asking import (
     Asking,
     check_images,
     check_teacher,
+    checked_paths,
     fingerprint_of_model,
     is_alike,
 )
@@ -175,19 +175,15 @@ def _checked_layers(teacher, layers):
     """Returns the paths of layers as a list, each of them once."""
     from kdzoo import taps
 
-    if layers is not None and not isinstance(layers, str | Iterable):
-        raise ValueError(f"Expected layers to be paths of layers. Received: layers={layers!r}")
-    layers = [layers] if isinstance(layers, str) else list(layers or ())
+    layers = [] if layers is None else checked_paths(layers)
     for layer in layers:
-        if not isinstance(layer, str):
-            raise ValueError(f"Expected layers to be paths of layers. Received: {layer!r}")
         if layer in (LOGITS, LARGEST, PLACES, REST):
             raise ValueError(
                 f"Expected layers besides {layer!r}, a name under which the teacher's answers are "
                 f"kept themselves. Received: layers={layers!r}; leave it out, or rename that layer."
             )
         taps.find_layer(teacher, layer)
-    return list(dict.fromkeys(layers))
+    return layers
 
 
 def _fields(answer, top_k, dtype):

@@ -315,10 +315,13 @@ def test_layers_are_handed_out_as_they_are_wanted(split, net, tmp_path):
     assert set(answers[None]) == {"logits", "conv", "features"}
     assert set(answers["features",]) == {"logits", "features"}
     np.testing.assert_array_equal(answers[()], answers[None]["logits"])
-    one = answers_of(recorded.batches(100, layers="features"))[0][1]["teacher"]
-    assert set(one) == {"logits", "features"}
+    for layers in ("features", iter(["features"])):
+        one = answers_of(recorded.batches(100, layers=layers))[0][1]["teacher"]
+        assert set(one) == {"logits", "features"}
     with pytest.raises(ValueError, match="Did you mean 'features'"):
         recorded.batches(100, layers=["feature"])
+    with pytest.raises(ValueError, match=r"paths of layers\. Received: layers=5"):
+        recorded.batches(100, layers=5)
     # A loss on logits alone takes them from among the layers.
     losses = []
     for layers in (None, ()):
