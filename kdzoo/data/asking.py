@@ -18,9 +18,18 @@ class Asking:
         teacher: A `keras.Model` that gives logits.
         layers: Paths of the layers whose outputs are wanted too.
         transform: From a batch of images to what the teacher takes; None for the images.
+
+    Raises:
+        ValueError: If the transform is no function; when it is called, if there is not one answer
+            for each image.
     """
 
     def __init__(self, teacher, layers=(), transform=None):
+        if transform is not None and not callable(transform):
+            raise ValueError(
+                "Expected teacher_transform to be a function of a batch of images, or None. "
+                f"Received: teacher_transform={transform!r}"
+            )
         self.transform = transform
         self.model = _asked(teacher, layers)
 
@@ -34,7 +43,11 @@ class Asking:
             import keras
 
             images = keras.ops.convert_to_numpy(self.transform(images))
-        return self.model.predict_on_batch(images)
+            _check_count("an image that teacher_transform gives", images, len(indices))
+        answer = self.model.predict_on_batch(images)
+        for name, each in answer.items():
+            _check_count(f"an answer in {name!r}", each, len(indices))
+        return answer
 
     def probe(self, data):
         """Returns the logits of the first examples, a list, as an index keeps them.
@@ -49,6 +62,14 @@ class Asking:
                 "pass `kdzoo.as_logits(teacher)`."
             )
         return logits.tolist()
+
+
+def _check_count(what, array, count):
+    """Raises `ValueError` unless an array has something for each of so many images."""
+    if np.shape(array)[:1] != (count,):
+        raise ValueError(
+            f"Expected {what} for each of {count} images. Received: shape {np.shape(array)}"
+        )
 
 
 def check_teacher(teacher):
@@ -103,6 +124,12 @@ def _asked(teacher, layers):
                     "Expected a teacher with one output, its logits. Received: "
                     f"{teacher.name!r}, which gives a {type(logits).__name__}"
                 )
+            for path, each in tapped.items():
+                if not hasattr(each, "shape"):
+                    raise ValueError(
+                        f"Expected layers with one output. Received: {path!r}, which gives a "
+                        f"{type(each).__name__}"
+                    )
             answer = {LOGITS: logits, **tapped}
             return {name: keras.ops.cast(each, "float32") for name, each in answer.items()}
 
@@ -117,6 +144,17 @@ def is_alike(probe, other):
     if probe.shape != other.shape:
         return False
     return bool(np.abs(probe - other).max(initial=0) <= 0.02 * np.abs(probe).max(initial=0))
+
+
+def precision_of_model(model):
+    """Returns the types that the layers of a model compute in, e.g. `["bfloat16", "float32"]`."""
+    return sorted(
+        {
+            layer.compute_dtype
+            for layer in model._flatten_layers()
+            if not any(layer._flatten_layers(include_self=False, recursive=False))
+        }
+    )
 
 
 def fingerprint_of_model(model, dtype=None):

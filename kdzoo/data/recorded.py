@@ -18,7 +18,7 @@ from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Split
 from kdzoo.utils import as_path, digest_of_file, read_object, unknown_name
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "index.json"
 LARGEST, PLACES, REST = _OF_TOP_K = "largest_logits", "largest_classes", "rest"
 SMALL_RECORD = 1 << 10
@@ -29,6 +29,7 @@ WORDS = {
     "data": "data set",
     "fields": "kind or of other layers",
     "format": "version of kdzoo",
+    "precision": "precision of the teacher",
     "probe": "teacher",
 }
 
@@ -39,7 +40,8 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
     Args:
         data: The `kdzoo.data.Split` that was recorded.
         directory: What `record_teacher` wrote.
-        teacher: The teacher, to make sure that the record is of it; not looked at when None.
+        teacher: The teacher, to make sure that the record is of it, in whatever precision it
+            computes; not looked at when None.
         teacher_transform: What it was recorded with, if anything; looked at with the teacher.
 
     Returns:

@@ -15,6 +15,7 @@ from kdzoo.data.asking import (
     checked_paths,
     fingerprint_of_model,
     is_alike,
+    precision_of_model,
 )
 from kdzoo.data.recorded import (
     FORMAT,
@@ -57,7 +58,9 @@ def record_teacher(
     `with_recorded_teacher` then trains students on them. A record that was broken off is gone on
     with by the same call, from the file that it was at, which holds a view or about 64 MB of one;
     and one of fewer views by a call for more, until the end of which it is not complete. One that
-    is complete is left alone. One process writes a record at a time.
+    is complete is left alone. One process writes a record at a time. A teacher is known again by
+    its weights, by the precision that its layers compute in, and by its logits of four images, but
+    for 2 % of the largest.
 
     Args:
         teacher: A `keras.Model` that gives logits (batch, classes).
@@ -74,7 +77,8 @@ def record_teacher(
         seed: Of the augmentation.
         dtype: `"float16"` or `"float32"`, what answers are kept in.
         batch_size: How many images the teacher is asked about at a time.
-        teacher_transform: From a batch of images to what the teacher takes, as in a `Distiller`.
+        teacher_transform: From a batch of images, float32 (batch, height, width, channels) in
+            [0, 1], to as many of what the teacher takes, as in a `Distiller`.
 
     Returns:
         The directory, a `pathlib.Path`.
@@ -124,6 +128,7 @@ def record_teacher(
     settings = {
         "format": FORMAT,
         "teacher": fingerprint_of_model(teacher),
+        "precision": precision_of_model(teacher),
         "data": fingerprint_of_data(data),
         "examples": len(data),
         "augmentation": None if augmentation is None else dataclasses.asdict(augmentation),

@@ -388,13 +388,55 @@ def test_another_record_is_refused(split, net, tmp_path):
         with pytest.raises(ValueError, match=complaint):
             record_teacher(*positional, **keywords)
     brighter = kdzoo.data.Split(split.images, split.labels, scale=100)
-    for wrong in (other, brighter):
+    relabelled = kdzoo.data.Split(split.images, split.labels[::-1])
+    flat = kdzoo.data.Split(split.images.reshape(len(split), 6, 12, 1), split.labels)
+    for wrong in (other, brighter, relabelled, flat):
         with pytest.raises(ValueError, match="record of this data set"):
             with_recorded_teacher(wrong, tmp_path)
     with pytest.raises(ValueError, match="record of this teacher"):
         with_recorded_teacher(split, tmp_path, net(1))
     with pytest.raises(FileNotFoundError, match="record of a teacher"):
         with_recorded_teacher(split, tmp_path / "nowhere")
+
+
+def test_a_record_is_of_one_precision(split, net, tmp_path):
+    settings = {"augmentation": AUGMENTATION, "dtype": "float32"}
+    teacher = net(0)
+    record_teacher(teacher, split, tmp_path, views=1, **settings)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    half = net(0)
+    half.set_weights(teacher.get_weights())
+    keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="a record of another precision of the teacher"):
+        record_teacher(half, split, tmp_path, views=2, **settings)
+    record_teacher(teacher, split, tmp_path, views=2, **settings)
+    assert with_recorded_teacher(split, tmp_path, half).views == 2  # It is the same teacher.
+
+
+@pytest.mark.parametrize(
+    ("transform", "complaint"),
+    [
+        (5, "teacher_transform to be a function"),
+        (lambda images: images[:1], "an image that teacher_transform gives for each of 4 images"),
+        (lambda images: np.concatenate([images, images]), r"for each of 1 images.*\(2, 6, 6, 2\)"),
+        (lambda images: images.mean(), r"for each of 1 images.*shape \(\)"),
+    ],
+)
+def test_each_image_has_its_answer(transform, complaint, split, net, tmp_path):
+    with pytest.raises(ValueError, match=complaint):
+        record_teacher(net(0), split, tmp_path / "new", teacher_transform=transform)
+    assert not (tmp_path / "new").exists()
+
+
+def test_layers_have_something_for_each_image(split, tmp_path):
+    inputs = keras.Input((6, 6, 2))
+    of_all = keras.layers.Lambda(lambda x: keras.ops.mean(x, 0, keepdims=True), name="of_all")
+    x = keras.layers.Flatten()(inputs)
+    x = keras.layers.Subtract()([x, of_all(x)])
+    teacher = keras.Model(inputs, keras.layers.Dense(5)(x))
+    with pytest.raises(ValueError, match=r"in 'of_all' for each of 4 images.*\(1, 72\)"):
+        record_teacher(teacher, split, tmp_path / "new", layers="of_all")
+    assert not (tmp_path / "new").exists()
 
 
 def test_teachers_of_the_same_weights_are_told_apart(split, net, tmp_path):
@@ -443,7 +485,7 @@ def test_damaged_files_are_refused(damage, split, net, tmp_path):
         (b"{", "to be the index of a record"),
         (b"[]", "to be the index of a record"),
         (b"\xff\xfe\x00", "to be the index of a record"),
-        (b'{"format": 1}', "that was altered"),
+        (b'{"format": 2}', "that was altered"),
         (None, "that was altered"),
     ],
 )
@@ -463,8 +505,8 @@ def test_a_damaged_index_is_refused(content, complaint, split, net, tmp_path):
 def test_a_newer_format_is_refused(split, net, tmp_path):
     record_teacher(net(0), split, tmp_path)
     index = json.loads((tmp_path / "index.json").read_text())
-    (tmp_path / "index.json").write_text(json.dumps({**index, "format": 2}))
-    with pytest.raises(ValueError, match="in format 2; record again"):
+    (tmp_path / "index.json").write_text(json.dumps({**index, "format": 3}))
+    with pytest.raises(ValueError, match="in format 3; record again"):
         with_recorded_teacher(split, tmp_path)
 
 
