@@ -1,11 +1,11 @@
 """How long a model took to train, and by which code, also where the training was stopped."""
 
-import json
 import time
 
 import keras
 
 from kdzoo.recipes.results import versions, write_json
+from kdzoo.utils import read_object
 
 
 class Clock(keras.callbacks.Callback):
@@ -22,9 +22,9 @@ class Clock(keras.callbacks.Callback):
     def __init__(self, home):
         super().__init__()
         self._path, self._start = home / "seconds.json", time.perf_counter()
-        found = json.loads(self._path.read_text()) if self._path.exists() else 0.0
-        if not isinstance(found, dict):  # As it was before commits were kept.
-            found = {"seconds": found, "commits": []}
+        found = {"seconds": 0.0, "commits": []}
+        if self._path.exists():
+            found |= read_object(self._path, "the seconds of a training; delete it to count anew")
         self._before, self.versions = found["seconds"], versions()
         ours = [self.versions["commit"]] if "commit" in self.versions else []
         self._commits = list(dict.fromkeys((*found["commits"], *ours)))

@@ -9,6 +9,7 @@ from kdzoo.recipes.results import (
     directory_name,
     fingerprint,
     finished_rows,
+    load_trained,
     measure,
     read_finished,
     stage_rows,
@@ -169,8 +170,9 @@ class Comparison:
 
         Raises:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
-                run with other settings or of other data, a student of another teacher, or the
-                answers of one that is gone. Nothing is trained then.
+                run with other settings or of other data, a student of another teacher, the
+                answers of one that is gone, or a teacher whose file is damaged or gone. Nothing is
+                trained then.
         """
         directory = checked_directory(directory)
         kinds = check_kinds("kind of student", kinds, self.kinds)
@@ -207,21 +209,22 @@ class Comparison:
             report: As there.
             callbacks: As there.
         """
-        import keras
-
         stages = stage_rows(self, ("teacher", *kinds), directory)
         if stages["teacher", 0] is None and not self.pretrained_teacher:
             check_no_record(directory)
         check_data(directory, data)
-        teacher = None
+        teacher, home = None, directory / directory_name("teacher", 0)
+        taught = {kind for kind in kinds if self.kinds[kind].losses}
+        waiting = {kind for (kind, _), row in stages.items() if row is None}
+        if "teacher" not in waiting and taught & waiting:
+            teacher = load_trained(home)
         for number, ((kind, seed), row) in enumerate(stages.items(), start=1):
             is_given = kind == "teacher" and self.pretrained_teacher
             report(f"{number}/{len(stages)} {kind}, {'pretrained' if is_given else f'seed {seed}'}")
             if row is not None:
                 continue
-            if teacher is None and kind != "teacher" and self.kinds[kind].losses:
-                home = directory / directory_name("teacher", 0)
-                teacher = keras.saving.load_model(home / "model.keras")
+            if teacher is None and kind in taught:
+                teacher = load_trained(home)
             self._stage(kind, seed, data, teacher, directory, {"verbose": verbose}, callbacks)
 
     def _check_data(self, data):

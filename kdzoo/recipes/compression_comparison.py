@@ -11,6 +11,7 @@ from kdzoo.recipes.results import (
     directory_name,
     fingerprint,
     finished_rows,
+    load_trained,
     read_finished,
     stage_rows,
     summarize,
@@ -292,9 +293,7 @@ class _Start:
         return fitting.recorded(self._home, epochs)
 
     def _load(self, kind, seed):
-        import keras
-
-        return keras.saving.load_model(self._home / directory_name(kind, seed) / "model.keras")
+        return load_trained(self._home / directory_name(kind, seed))
 
 
 def _summarize(rows, kind):

@@ -1,15 +1,14 @@
 """A recipe's run again from what was committed of it: the results, and the models that ship."""
 
-import json
 import shutil
 
 from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.compression_comparison import CompressionComparison
-from kdzoo.recipes.results import DATA, directory_name, keep_data, write_json
+from kdzoo.recipes.results import DATA, directory_name, keep_data, read_result, write_json
 from kdzoo.recipes.source import is_whole, rows_in
 from kdzoo.recipes.student import Student
-from kdzoo.utils import atomic_path
+from kdzoo.utils import atomic_path, read_object
 
 
 class Committed:
@@ -102,14 +101,14 @@ class Committed:
         path, known = self._home(recipe, name) / DATA, committed.get("data_sha256")
         if known is None or not path.exists():  # Older results do not say.
             return True
-        return json.loads(path.read_text())["sha256"] == known
+        return read_object(path, "what data a run is of")["sha256"] == known
 
     def _path(self, name, kind, seed):
         return self._runs / name / directory_name(kind, seed) / "result.json"
 
     def _results(self, name):
         path = self._measured / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_object(path, "the results of a recipe") if path.exists() else None
 
     def _rows(self, name):
         """The committed rows, (kind, seed) -> row; older ones share the versions of all."""
@@ -133,7 +132,7 @@ class Committed:
         if row is None:
             return False
         if path.exists():
-            there = json.loads(path.read_text())
+            there = read_result(path)
             return {key: there.get(key) for key in row} == row
         shipped = self._shipped_of(name, kind)
         return shipped is not None and shipped.measured["accuracy"]["shipped_seed"] == seed

@@ -8,8 +8,9 @@ import pathlib
 import re
 import statistics
 import subprocess
+import zipfile
 
-from kdzoo.utils import atomic_path
+from kdzoo.utils import atomic_path, first_line, read_object
 
 DATA = "data.json"  # In a run's directory: which images and labels it is of.
 
@@ -186,13 +187,60 @@ def read_finished(home, fits):
     finished = home / "result.json"
     if not finished.exists():
         return None
-    row = json.loads(finished.read_text())
+    row = read_result(finished)
     if not fits(row.pop("settings")):
         raise ValueError(
             f"Expected {home} to hold a run of this recipe. Received: a run with other settings; "
             "choose another directory or delete it."
         )
     return row
+
+
+def read_result(path):
+    """Returns what a training that is finished left in a file, a dictionary.
+
+    Args:
+        path: The file, a path.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    what = f"the result of a training; delete {path.parent.name}, which is then trained again"
+    row = read_object(path, what)
+    for field in ("kind", "seed", "settings"):
+        if field not in row:
+            raise ValueError(f"Expected {path} to be {what}. Received: a file without {field!r}")
+    return row
+
+
+def load_trained(home):
+    """Returns the model of a training that is finished, a `keras.Model`.
+
+    Args:
+        home: Directory of the training, a path.
+
+    Raises:
+        ValueError: If its file is gone or damaged, or holds another model than was measured.
+    """
+    import keras
+
+    path, model, reason = home / "model.keras", None, "a file that holds another model"
+    if not path.exists():
+        reason = "no such file"
+    elif not zipfile.is_zipfile(path):  # Keras would say that there is no file.
+        reason = "a damaged file"
+    else:
+        try:
+            model = keras.saving.load_model(path)
+        except Exception as error:  # Whatever a file may hold.
+            reason = f"a file that Keras refused: {first_line(error)}"
+    measured = read_result(home / "result.json").get("weights")  # Older results do not say.
+    if model is not None and measured in (None, fingerprint(model)):
+        return model
+    raise ValueError(
+        f"Expected {path} as the training left it. Received: {reason}; put it back, or delete "
+        f"{home.name}, which is then trained again."
+    )
 
 
 def check_data(directory, data):
@@ -209,7 +257,11 @@ def check_data(directory, data):
         _check_same_results(directory, data.name, now)
         keep_data(directory, data.name, now)
         return
-    before = json.loads(path.read_text())
+    what = "what data a run is of; put it back, or delete it if they are the same"
+    before = read_object(path, what)
+    for field in ("name", "version", "sha256"):
+        if field not in before:
+            raise ValueError(f"Expected {path} to be {what}. Received: a file without {field!r}")
     differing = sorted(set(now["data_sha256"].items()) ^ set(before["sha256"].items()))
     if differing:
         raise ValueError(
@@ -234,7 +286,8 @@ def keep_data(directory, name, results):
 
 def _check_same_results(directory, name, now):
     path = directory / "results.json"
-    before = {**now, **(json.loads(path.read_text()) if path.exists() else {})}
+    what = "the results of a run; delete it, they are written again"
+    before = {**now, **(read_object(path, what) if path.exists() else {})}
     for field, said in now.items():
         if before[field] != said:
             raise ValueError(
@@ -288,7 +341,7 @@ def check_made_from(row, field, home, source):
     path, what = source / "result.json", "nothing"
     if path.exists():
         what = "another model"
-        if json.loads(path.read_text()).get("weights", wanted) == wanted:
+        if read_result(path).get("weights", wanted) == wanted:
             return
     raise ValueError(
         f"Expected {source} to hold the model that {home} was made from. Received: {what} there; "

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 from kdzoo.recipes.results import directory_name
-from kdzoo.recipes.student import OF_RECIPE, OPTIMIZERS, PRECISIONS, check_rates
+from kdzoo.recipes.student import OF_RECIPE, OPTIMIZERS, PRECISIONS, Student, check_rates
 from kdzoo.utils import positive_integer, unknown_name
 from kdzoo.zoo import architecture
 from kdzoo.zoo.manifest import check_classes
@@ -46,6 +46,7 @@ def check_settings(recipe):
     from kdzoo import checks
     from kdzoo.data import Augmentation
 
+    _check_students(recipe)
     for name in ("teacher", *recipe.kinds):
         architecture(recipe.built_from(name)[0])
     if recipe.pretrained_teacher and recipe.teacher_arguments:
@@ -57,6 +58,11 @@ def check_settings(recipe):
     for student in recipe.kinds.values():
         student.check()
     if recipe.teacher_augmentation is not None:
+        if not isinstance(recipe.teacher_augmentation, dict):
+            raise ValueError(
+                "Expected teacher_augmentation as a dictionary, arguments of Augmentation. "
+                f"Received: teacher_augmentation={recipe.teacher_augmentation!r}"
+            )
         known = [field.name for field in dataclasses.fields(Augmentation)]
         for name in recipe.teacher_augmentation:
             if name not in known:
@@ -68,11 +74,24 @@ def check_settings(recipe):
     _check_directories(recipe)
 
 
+def _check_students(recipe):
+    """Raises unless the students are `Student`s by the names of their kinds."""
+    given = recipe.students
+    are_students = isinstance(given, dict) and all(
+        isinstance(kind, str) and isinstance(each, Student) for kind, each in given.items()
+    )
+    if not are_students:
+        raise ValueError(
+            "Expected students as a dictionary, the name of a kind -> Student. Received: "
+            f"students={given!r}"
+        )
+
+
 def _check_numbers(recipe):
     """Raises unless epochs, rates and the like are in range."""
     for field in ("teacher_epochs", "epochs", "batch_size", "enlarge"):
         value = getattr(recipe, field)
-        if not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(
                 f"Expected {field} to be an integer of at least 1. Received: {field}={value!r}"
             )
@@ -102,6 +121,8 @@ def _check_choices(recipe):
 
 def check_seeds(recipe):
     """Raises `ValueError` unless there are seeds, each once and one that all generators take."""
+    if not isinstance(recipe.seeds, tuple | list):
+        raise ValueError(f"Expected seeds as a tuple. Received: seeds={recipe.seeds!r}")
     if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
         raise ValueError(
             f"Expected at least one seed, each once. Received: seeds={tuple(recipe.seeds)}"

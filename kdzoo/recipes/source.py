@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from kdzoo.recipes.results import directory_name, summarize
+from kdzoo.recipes.results import directory_name, load_trained, summarize
 from kdzoo.utils import unknown_name
 
 
@@ -125,9 +125,7 @@ class Source:
 
     def model(self):
         """The trained model; of a compressed one the plain model with its weights."""
-        import keras
-
-        model = keras.saving.load_model(self.home / "model.keras")
+        model = load_trained(self.home)
         if self.is_compressed:
             from kdzoo.compression.within import plain_copy
 
@@ -149,12 +147,9 @@ class Source:
     @functools.cached_property
     def _teacher(self):
         """The teacher, and the name of its weights' file; None for that if it does not ship."""
-        import keras
-
         from kdzoo.zoo import load
 
-        trained = self.base[1] / directory_name("teacher", 0) / "model.keras"
-        trained = keras.saving.load_model(trained)
+        trained = load_trained(self.base[1] / directory_name("teacher", 0))
         recipe = self.recipe
         name = recipe.teacher if "/" in recipe.teacher else f"{recipe.teacher}/{recipe.data}"
         row = rows_in(self.directory).get(name)

@@ -109,7 +109,7 @@ class Student:
                 "Expected one loss for a student that is taught by hints: the soft targets of the "
                 f"second stage. Received: losses={self.losses}"
             )
-        if len(self.hints) != 3:
+        if not isinstance(self.hints, tuple | list) or len(self.hints) != 3:
             raise ValueError(
                 "Expected hints as (hint layer, guided layer, epochs). Received: "
                 f"hints={self.hints!r}"

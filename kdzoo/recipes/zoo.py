@@ -15,7 +15,6 @@ TensorFlow, and the same command goes on there.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
 
@@ -23,9 +22,9 @@ from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.compression_comparison import FLOAT
 from kdzoo.recipes.publishing import is_published, publish
 from kdzoo.recipes.restoring import Committed
-from kdzoo.recipes.results import directory_name, write_json
+from kdzoo.recipes.results import directory_name, read_result, write_json
 from kdzoo.recipes.source import Entry
-from kdzoo.utils import unknown_name
+from kdzoo.utils import read_object, unknown_name
 from kdzoo.zoo.manifest import weights_directory
 
 MEASURED = pathlib.Path(__file__).parent / "measured"
@@ -148,7 +147,7 @@ def _is_finished(runs, restored, name, kind, seed):
 
 def _committed_rows(measured, name):
     path = measured / f"{name}.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else []
+    return read_object(path, "the results of a recipe")["rows"] if path.exists() else []
 
 
 def _committed_kinds(entries, measured):
@@ -166,7 +165,7 @@ def _committed_kinds(entries, measured):
 def _seconds(runs, measured, name, kind, seed):
     """How long a model took, or its kind with other seeds on average; None if nothing is known."""
     rows = _committed_rows(measured, name)
-    rows += [json.loads(each.read_text()) for each in (runs / name).glob("*/result.json")]
+    rows += [read_result(each) for each in (runs / name).glob("*/result.json")]
     by_seed = {row["seed"]: row["seconds"] for row in rows if row["kind"] == kind}
     by_seed = {each: seconds for each, seconds in by_seed.items() if seconds is not None}
     return by_seed.get(seed, statistics.fmean(by_seed.values()) if by_seed else None)
@@ -201,6 +200,8 @@ def main(arguments=None):
             "Expected --directory and --measured, where to write. Received: a kdzoo that is "
             "installed, whose own zoo is left as it is."
         )
+    if given.runs.exists() and not given.runs.is_dir():
+        parser.error(f"Expected --runs to be a directory. Received: {given.runs}, a file.")
     given.directory = given.directory or weights_directory()
     given.measured = given.measured or MEASURED
     try:

@@ -4,8 +4,7 @@
 
 The one pair whose training two cores can afford. What papers report is after 240 epochs: 73.26 of a
 WRN-16-2, 69.06 of a ResNet-20 alone and 70.66 with the soft targets of a ResNet-56 (Tian et al.
-2020, table 1). The soft targets fade out over the epochs: at a constant weight, and a tenth for the
-labels, they held the student back in the few epochs that it has here.
+2020, table 1). The soft targets fade out over the epochs, so that the labels have the last word.
 """
 
 from kdzoo.recipes.comparison import Comparison

@@ -28,6 +28,9 @@ TINY = Comparison(
 )
 
 
+SOFT_TARGETS = (("SoftTargets", {"temperature": 4.0}, 1.0),)
+
+
 # Trainings of recipes run on TensorFlow only; what they consist of is tested on both backends.
 on_tensorflow = pytest.mark.tensorflow
 
@@ -182,6 +185,13 @@ def test_a_model_may_learn_by_momentum(side, kind, other):
         ({"learning_rate": None}, "learning_rate=None"),
         ({"seeds": (0, -1)}, r"seeds=\(0, -1\)"),
         ({"seeds": (2**32,)}, "from 0 to"),
+        ({"seeds": 5}, "Expected seeds as a tuple. Received: seeds=5"),
+        ({"epochs": True}, "Received: epochs=True"),
+        ({"teacher_augmentation": 5}, "Received: teacher_augmentation=5"),
+        ({"students": ["alone"]}, r"name of a kind -> Student.*students=\['alone'\]"),
+        ({"students": {"alone": 5}}, "name of a kind -> Student"),
+        ({"students": {3: Student()}}, "name of a kind -> Student"),
+        ({"students": {"hinted": Student(SOFT_TARGETS, hints=3)}}, "layer, epochs.*hints=3"),
         ({"seeds": (0.5,)}, "Expected seeds to be integers"),
         ({"teacher_weight_decay": float("nan")}, "teacher_weight_decay=nan"),
     ],
@@ -339,7 +349,8 @@ def test_a_pretrained_teacher_of_other_data_is_refused(
 def test_the_time_before_a_kill_counts(tmp_path):
     recipe = dataclasses.replace(TINY, seeds=(0,))
     (tmp_path / "teacher-0").mkdir()
-    (tmp_path / "teacher-0" / "seconds.json").write_text("3600.0")
+    before = {"seconds": 3600.0, "commits": []}
+    (tmp_path / "teacher-0" / "seconds.json").write_text(json.dumps(before))
     (teacher, alone, _) = recipe.run(tmp_path, verbose=0)["rows"]
     assert 3600 < teacher["seconds"] < 3600 + 600
     assert 0 < alone["seconds"] < 600
@@ -352,6 +363,53 @@ def test_a_directory_of_another_run_is_refused(finished):
     tmp_path, _ = finished
     with pytest.raises(ValueError, match="run with other settings; choose another directory"):
         dataclasses.replace(TINY, epochs=2).run(tmp_path, verbose=0)
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ("another", "a file that holds another model"),
+        ("cut", "a damaged file"),
+        ("gone", "no such"),
+    ],
+)
+def test_a_teacher_that_is_not_the_one_that_was_trained_teaches_nobody(
+    finished, tmp_path, damage, complaint
+):
+    home, _ = finished
+    run = tmp_path / "run"
+    shutil.copytree(home, run)
+    teacher, row = run / "teacher-0" / "model.keras", run / "distilled-1" / "result.json"
+    row.unlink()
+    if damage == "another":
+        shutil.copy(home / "alone-0" / "model.keras", teacher)
+    elif damage == "cut":
+        teacher.write_bytes(teacher.read_bytes()[:100])
+    else:
+        teacher.unlink()
+    with pytest.raises(ValueError, match=rf"{complaint}.*delete teacher-0, which is then trained"):
+        TINY.run(run, verbose=0)
+    assert not row.exists()
+    shutil.copy(home / "teacher-0" / "model.keras", teacher)
+    TINY.run(run, verbose=0)
+    assert row.exists()
+
+
+@on_tensorflow
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "alone", "seed": 0}'])
+def test_a_damaged_file_of_a_run_is_named(finished, tmp_path, content):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    for name, remedy in (
+        ("alone-0/result.json", "delete alone-0, which is then trained again"),
+        ("data.json", "delete it"),
+    ):
+        before = (run / name).read_text()
+        (run / name).write_text(content)
+        with pytest.raises(ValueError, match=rf"Expected \S+{name} to be .*{remedy}"):
+            TINY.run(run, verbose=0)
+        (run / name).write_text(before)
 
 
 @on_tensorflow
