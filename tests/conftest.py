@@ -5,13 +5,12 @@ import os
 
 # Before TensorFlow is imported anywhere: no lines about the machine between the tests' own.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if os.environ.get("KERAS_BACKEND") == "jax":
-    # JAX compiles each operation for each shape it meets once, which is what these small tests
-    # would spend their time on: three times less where XLA does not optimize.
-    os.environ.setdefault(
-        "XLA_FLAGS",
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-    )
+# Each operation (JAX) or step (TensorFlow) is compiled for each shape it meets once, which is what
+# these small tests would spend their time on: on JAX three times less where XLA does not optimize.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 
 import keras
 import pytest
