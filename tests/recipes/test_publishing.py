@@ -234,7 +234,7 @@ def test_the_run_of_another_recipe_is_not_published(runs, tmp_path, monkeypatch)
 def test_what_a_compressed_model_was_made_from_is_not_exchanged(changed, kind, runs, tmp_path):
     shutil.copytree(runs, tmp_path / "runs")
     base, home = tmp_path / "runs" / "small", tmp_path / "runs" / "compressed" / f"{kind}-1"
-    row = {"settings": COMPRESSED.stage_settings(kind, 1)}
+    row = {"kind": kind, "seed": 1, "settings": COMPRESSED.stage_settings(kind, 1)}
     for field, source in (("start_weights", "small-1"), ("teacher_weights", "teacher-0")):
         row[field] = json.loads((base / source / "result.json").read_text())["weights"]
         if kind == "int8":  # It is not taught.
