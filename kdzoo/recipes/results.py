@@ -206,11 +206,16 @@ def read_result(path):
         ValueError: If it is damaged.
     """
     what = f"the result of a training; delete {path.parent.name}, which is then trained again"
-    row = read_object(path, what)
-    for field in ("kind", "seed", "settings"):
-        if field not in row:
+    return _read_fields(path, what, ("kind", "seed", "settings"))
+
+
+def _read_fields(path, what, fields):
+    """Returns the content of a JSON file, as `read_object`, in which these fields are."""
+    content = read_object(path, what)
+    for field in fields:
+        if field not in content:
             raise ValueError(f"Expected {path} to be {what}. Received: a file without {field!r}")
-    return row
+    return content
 
 
 def load_trained(home):
@@ -258,10 +263,7 @@ def check_data(directory, data):
         keep_data(directory, data.name, now)
         return
     what = "what data a run is of; put it back, or delete it if they are the same"
-    before = read_object(path, what)
-    for field in ("name", "version", "sha256"):
-        if field not in before:
-            raise ValueError(f"Expected {path} to be {what}. Received: a file without {field!r}")
+    before = _read_fields(path, what, ("name", "version", "sha256"))
     differing = sorted(set(now["data_sha256"].items()) ^ set(before["sha256"].items()))
     if differing:
         raise ValueError(
