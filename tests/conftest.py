@@ -1,7 +1,14 @@
-"""What every test finds: Keras as a fresh process has it, the same seed, and one backend."""
+"""What every test finds: Keras as a fresh process has it, the same seed, and one backend.
+
+And a machine on which nothing was prepared: an empty home and data directory, and no network. A
+test that needs more is `large`, and finds the user's own.
+"""
 
 import gc
 import os
+import pathlib
+import socket
+import tempfile
 
 # Before TensorFlow is imported anywhere: no lines about the machine between the tests' own.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,8 +19,15 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 
-import keras
-import pytest
+_EMPTY = tempfile.TemporaryDirectory(prefix="kdzoo-tests-")
+_OF_THE_USER = {name: os.environ.get(name) for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME")}
+# Before anything is imported that looks there, and for all processes that tests start.
+os.environ["HOME"] = _EMPTY.name
+os.environ["TFDS_DATA_DIR"] = str(pathlib.Path(_EMPTY.name, "data"))
+os.environ.pop("XDG_CACHE_HOME", None)
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
 
 
 def pytest_report_header():
@@ -28,6 +42,29 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
+
+
+@pytest.fixture(autouse=True)
+def fresh_machine(request, monkeypatch):
+    """Closes the network, but to this process's own pairs; `large` tests have the user's machine.
+
+    Processes that tests start find a proxy that is not there.
+    """
+    if request.node.get_closest_marker("large"):
+        for name, value in _OF_THE_USER.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        return
+
+    def refuse(self, address):
+        raise OSError(f"The network is closed to tests that are not large: {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
 @pytest.fixture(autouse=True, scope="session")

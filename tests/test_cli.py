@@ -236,7 +236,10 @@ class TestNames:
         count = sum(each.count_params() for each in members)
         assert re.search(rf"parameters +{count:,}", out)
         assert re.search(rf"MACs +{2 * (64 * 64 + 64 * 64 + 64 * 10):,}", out)
-        assert main(["evaluate", str(path), "mnist"]) == 1
+        larger = np.zeros((4, 28, 28, 1), "uint8"), np.arange(4) % 10
+        data = kdzoo.data.from_arrays(*larger, test=larger, classes=10, name="larger")
+        kdzoo.data.npy.write(data, tmp_path / "larger")
+        assert main(["evaluate", str(path), str(tmp_path / "larger")]) == 1
         assert "for (8, 8, 1)" in capsys.readouterr().err
 
     @pytest.mark.tensorflow
