@@ -1,0 +1,62 @@
+"""Errors that name the remedy: unknown names, and what a library said in one line."""
+
+import difflib
+
+_NEAR = 0.6  # A share of letters in common from which a name is suggested, as in difflib.
+
+
+class UnknownNameError(ValueError):
+    """A name that is not known; `unknown_name` makes it."""
+
+
+def unknown_name(kind, name, known, examples=None):
+    """Returns the error for a name that is not known, with the nearest one that is.
+
+    Args:
+        kind: What the name stands for, e.g. `"model"`.
+        name: The name that was asked for.
+        known: Iterable of the names there are.
+        examples: The names to list where none is near, if `known` are too many; None lists all.
+
+    Returns:
+        An `UnknownNameError`, a `ValueError`, to be raised by the caller.
+
+    Example:
+
+    >>> unknown_name("model", "separable_05", ["mlp_800", "separable_050"])
+    UnknownNameError("Unknown model: 'separable_05'. Did you mean 'separable_050'?")
+    """
+    known, text = sorted(known), str(name).casefold()
+
+    def likeness(candidate):
+        candidate = candidate.casefold()
+        ratio = difflib.SequenceMatcher(None, candidate, text).ratio()
+        shared = _words(candidate) & _words(text)
+        pairs = enumerate(zip(candidate, text, strict=False))
+        start = next((position for position, (ours, theirs) in pairs if ours != theirs), len(text))
+        return ratio, candidate.startswith(text), len(shared), start
+
+    def is_near(candidate):
+        ratio, begins, *_ = likeness(candidate)
+        return ratio >= _NEAR or (begins and len(text) > 2)
+
+    nearest = list(filter(is_near, known))
+    remedy = f"Choose from: {', '.join(known)}."
+    if not known:
+        remedy = "There is none yet."
+    elif examples is not None:
+        remedy = f"There are {len(known)}, among them: {', '.join(examples)}."
+    if nearest:
+        remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
+    return UnknownNameError(f"Unknown {kind}: {name!r}. {remedy}")
+
+
+def _words(name):
+    """The parts of a name such as `"separable_050/cifar10"`, a set."""
+    return set(name.replace("/", "_").split("_"))
+
+
+def first_line(error):
+    """Returns the first line of an error's message, or the name of its class if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
