@@ -1,31 +1,93 @@
-"""Reading of files that may be damaged, or come from strangers."""
+"""Reading of files that may be damaged, or come from strangers.
+
+A path may lead to a pipe, which never ends, or to a file that says it is larger than memory: files
+are opened here if they are regular ones, and read up to a size that the caller names.
+"""
 
 import hashlib
 import json
+import os
+import pathlib
+import stat
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Of Windows.
+
+MOST_JSON = 64 << 20
+"""Bytes of the largest JSON file that is read, far above what kdzoo writes."""
+
+
+def open_regular(path):
+    """Opens a regular file for reading, without ever waiting for one that is none.
+
+    Args:
+        path: The file; a link to a regular file is one.
+
+    Returns:
+        A binary file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is a directory, a pipe, a socket or a device; the error says which.
+    """
+    # A pipe that nobody writes to would keep the process waiting.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"Expected {path} to be a regular file. Received: {_kind(mode)}")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def check_regular(path):
+    """Raises as `open_regular` does, for files that a library opens by its path."""
+    open_regular(path).close()
+
+
+def read_bytes(path, most):
+    """Returns the content of a regular file of at most so many bytes.
+
+    Args:
+        path: The file.
+        most: The largest size that is read.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no regular file, or larger.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)  # A file may grow, and some say that they have no bytes.
+    if len(content) > most:
+        raise ValueError(f"Expected {path} to have at most {most:,} bytes. Received: more")
+    return content
 
 
 def digest_of_file(path):
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
+    """Returns the SHA-256 of a regular file, in hexadecimal."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_object(path, what):
+def read_object(path, what, most=MOST_JSON):
     """Returns the content of a JSON file, a dictionary.
 
     Args:
         path: The file, a `pathlib.Path`.
         what: What it is expected to be, e.g. `"a manifest of pretrained models"`.
+        most: The largest size that is read, in bytes.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If it is none; the error says what it is.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(pathlib.Path(path), most).decode("utf-8"))
         reason = f"a JSON file of a {type(content).__name__}, not of fields with names"
     except UnicodeDecodeError:
         reason = "a file that is no text"
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         reason = f"a file that is empty, cut off or no JSON ({error})"
     except RecursionError:
         reason = "lists within lists without end"
@@ -33,3 +95,15 @@ def read_object(path, what):
         if isinstance(content, dict):
             return content
     raise ValueError(f"Expected {path} to be {what}. Received: {reason}")
+
+
+def _kind(mode):
+    """What a file that is no regular one is, in words."""
+    kinds = {
+        stat.S_IFDIR: "a directory",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")

@@ -1,0 +1,61 @@
+"""Reading files that may be anything."""
+
+import os
+
+import pytest
+
+from kdzoo.utils import check_regular, digest_of_file, open_regular, read_bytes, read_object
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A pipe that nobody writes to: who opens it as a file waits for ever."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        open_regular,
+        check_regular,
+        digest_of_file,
+        lambda path: read_bytes(path, 10),
+        lambda path: read_object(path, "an index"),
+    ],
+)
+class TestWhatIsNoFile:
+    def test_a_pipe_is_refused_at_once(self, read, pipe):
+        with pytest.raises(ValueError, match="Received: a pipe"):
+            read(pipe)
+
+    def test_a_directory_is_refused(self, read, tmp_path):
+        with pytest.raises(ValueError, match="Received: a directory"):
+            read(tmp_path)
+
+    def test_a_missing_file_is_missing(self, read, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / "none")
+
+
+def test_a_link_to_a_file_is_one(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert read_bytes(tmp_path / "link", 3) == b"abc"
+
+
+def test_more_bytes_than_allowed_are_not_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    with pytest.raises(ValueError, match=r"at most 2 bytes. Received: more"):
+        read_bytes(tmp_path / "file", 2)
+    with pytest.raises(ValueError, match="at most 2 bytes"):
+        read_object(tmp_path / "file", "an index", most=2)
+
+
+def test_a_device_without_end_is_refused(tmp_path):
+    if not os.path.exists("/dev/zero"):
+        pytest.skip("no such device here")
+    with pytest.raises(ValueError, match="Received: a device"):
+        read_bytes("/dev/zero", 10)
