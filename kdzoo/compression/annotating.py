@@ -2,7 +2,8 @@
 
 import keras
 
-from kdzoo.compression.tfmot import check_model, load_tfmot
+from kdzoo.compression.quantize_configs import as_quantize_config, quantize_config_as_fields
+from kdzoo.compression.tfmot import check_model
 from kdzoo.taps import graph_of
 from kdzoo.utils import finalize_states
 
@@ -82,7 +83,7 @@ class QuantizeAnnotate(keras.layers.Wrapper):
 
     def __init__(self, layer, quantize_config=None, name=None, **kwargs):
         super().__init__(layer, name=name or f"quantize_annotate_{layer.name}", **kwargs)
-        self.quantize_config = _quantize_config(quantize_config)
+        self.quantize_config = as_quantize_config(quantize_config)
 
     @property
     def annotated_layer(self):
@@ -96,38 +97,5 @@ class QuantizeAnnotate(keras.layers.Wrapper):
         return self.layer.compute_output_shape(input_shape)
 
     def get_config(self):
-        config = self.quantize_config
-        if config is not None:
-            kind = type(config)
-            config = {
-                "class_name": kind.__name__,
-                "registered_name": keras.saving.get_registered_name(kind),
-                "config": config.get_config(),
-            }
+        config = quantize_config_as_fields(self.quantize_config)
         return {**super().get_config(), "quantize_config": config}
-
-
-def _quantize_config(given):
-    """A configuration of TF-MOT from one, from its serialized form, or None."""
-    if given is None:
-        return None
-    tools = load_tfmot().quantization.keras
-    if isinstance(given, dict):
-        with tools.quantize_scope():
-            import tf_keras
-
-            known = tf_keras.utils.get_registered_object(given["class_name"])
-        for name in (given.get("registered_name"), given["class_name"]):
-            known = known or keras.saving.get_registered_object(name)
-        if known is None:
-            raise ValueError(
-                "Expected a `QuantizeConfig` that is known here; register your own with "
-                f"`keras.saving.register_keras_serializable()`. Received: {given['class_name']!r}"
-            )
-        return known.from_config(given["config"])
-    if not isinstance(given, tools.QuantizeConfig):
-        raise ValueError(
-            "Expected `quantize_config` to be a `QuantizeConfig` of TF-MOT. Received: "
-            f"quantize_config={given!r}"
-        )
-    return given

@@ -7,6 +7,7 @@ import numpy as np
 
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel, plain_weights
+from kdzoo.compression.plain import is_boolean, is_count, is_name, nothing_runs
 from kdzoo.compression.tfmot import check_made_by, check_no_distiller, cluster, load_tfmot
 from kdzoo.compression.within import (
     check_layer_or_model,
@@ -15,6 +16,14 @@ from kdzoo.compression.within import (
     without_hosted_layers,
 )
 from kdzoo.utils import positive_integer, unknown_name
+
+_CHECKS = {
+    "number_of_clusters": is_count,
+    "cluster_centroids_init": is_name,
+    "preserve_sparsity": is_boolean,
+    "cluster_per_channel": is_boolean,
+}
+"""Name of a setting -> whether a value of a file fits it, before it is checked as any other."""
 
 
 def cluster_weights(
@@ -130,7 +139,8 @@ class ClusteredModel(HostedModel):
         super().__init__(model, name)
 
     def _wrap(self, twin):
-        return cluster(twin.model, _for_tfmot(self._settings))
+        with nothing_runs():
+            return cluster(twin.model, _for_tfmot(self._settings))
 
     def _further_variables(self, wrapped):
         return [variable for layer in wrapped.layers for variable in _own_masks(layer)]
@@ -164,6 +174,10 @@ class ClusteredModel(HostedModel):
 
     def _plain_weights(self, layer, order):
         return _clustered_weights(layer, order)
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **_CHECKS}
 
     def get_config(self):
         return {**super().get_config(), **self._settings}
@@ -214,6 +228,10 @@ class ClusteredLayer(HostedLayer):
 
     def plain_weights(self):
         return _clustered_weights(self.wrapped, self.order)
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **_CHECKS}
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

@@ -6,6 +6,7 @@ import keras
 
 from kdzoo.compression.agreement import check_layers_agree
 from kdzoo.compression.hosting import adopt, plain_weights
+from kdzoo.compression.plain import check_fields, is_boolean, is_dictionary, is_name
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.compression.twin import twin_of_layer
 
@@ -88,9 +89,21 @@ class HostedLayer(keras.layers.Layer):
         return {"layer": layer, "name": self.name, "trainable": self.trainable}
 
     @classmethod
+    def checks_of_fields(cls):
+        """Returns name of a field of the configuration -> whether a value of a file fits it."""
+        return {"layer": is_dictionary, "name": is_name, "trainable": is_boolean}
+
+    @classmethod
     def from_config(cls, config):
+        checks = cls.checks_of_fields()
+        check_fields(cls.__name__, config, checks, optional=checks.keys() - {"layer"})
         config = dict(config)
         layer = keras.saving.deserialize_keras_object(copy.deepcopy(config.pop("layer")))
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(
+                f"Expected the layer in the configuration of a {cls.__name__}. Received: a "
+                f"{type(layer).__name__}"
+            )
         return cls(layer, **config)
 
 

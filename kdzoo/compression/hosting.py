@@ -11,6 +11,13 @@ import keras
 import numpy as np
 
 from kdzoo.compression.agreement import unchecked
+from kdzoo.compression.plain import (
+    check_fields,
+    is_boolean,
+    is_dictionary,
+    is_name,
+    is_statistics,
+)
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.compression.twin import build_twin
 from kdzoo.taps import find_layer, graph_of
@@ -67,6 +74,17 @@ class HostedModel(keras.Model):
         computed = {id(variable) for variable in self._computed(wrapped)}
         trainable = {id(variable) for variable in wrapped.trainable_weights} - computed
         adopt(self, [*wrapped.weights, *self._further_variables(wrapped)], trainable, originals)
+
+    @classmethod
+    def checks_of_fields(cls):
+        """Returns name of a field of the configuration -> whether a value of a file fits it."""
+        return {
+            "model": is_dictionary,
+            "name": is_name,
+            "statistics": is_statistics,
+            "dtype": is_name,
+            "trainable": is_boolean,
+        }
 
     @property
     def wrapped(self):
@@ -174,8 +192,15 @@ class HostedModel(keras.Model):
 
     @classmethod
     def from_config(cls, config):
+        checks = cls.checks_of_fields()
+        check_fields(cls.__name__, config, checks, optional=checks.keys() - {"model"})
         config = dict(config)
         model = keras.saving.deserialize_keras_object(config.pop("model"))
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"Expected the model in the configuration of a {cls.__name__}. Received: a "
+                f"{type(model).__name__}"
+            )
         _set_statistics(model, config.pop("statistics", {}))
         model.dtype_policy = config.pop("dtype", model.dtype_policy)
         trainable = config.pop("trainable", True)
@@ -247,6 +272,11 @@ def _set_statistics(model, statistics):
     """Gives adapted `Normalization` layers their statistics: path -> weights."""
     for path, weights in statistics.items():
         layer = find_layer(model, path)
+        if not isinstance(layer, keras.layers.Normalization):
+            raise ValueError(
+                f"Expected statistics of a Normalization. Received: statistics of {path!r}, a "
+                f"{type(layer).__name__}"
+            )
         layer.set_weights([np.asarray(weight, "float32") for weight in weights])
         layer.finalize_state()
 

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 
+from kdzoo.compression.plain import is_boolean, is_count, is_name
 from kdzoo.compression.tfmot import cluster_preserving
 
 _SPARSITY, _CENTROIDS = "sparsity_mask", "centroids_mask"
@@ -66,6 +67,25 @@ def describe_kernels(model):
     return found
 
 
+def is_description(value):
+    """Whether a value of a file has the form of what `describe_kernels` returns, or is None."""
+    return value is None or (
+        isinstance(value, dict)
+        and all(is_name(name) and _describes_a_kernel(kernel) for name, kernel in value.items())
+    )
+
+
+def _describes_a_kernel(value):
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"of_channels", "values", "has_zeros"}
+        and isinstance(value["of_channels"], list)
+        and all(map(is_count, value["of_channels"]))
+        and is_count(value["values"])
+        and is_boolean(value["has_zeros"])
+    )
+
+
 def set_stand_ins(model, descriptions):
     """Sets kernels to some that `describe_kernels` would describe so.
 
@@ -75,7 +95,20 @@ def set_stand_ins(model, descriptions):
     """
     for weight in model.weights:
         if weight.name in descriptions:
+            _check_describes(weight, descriptions[weight.name])
             weight.assign(_stand_in(weight.shape.as_list(), **descriptions[weight.name]))
+
+
+def _check_describes(weight, description):
+    """Raises unless a description may be that of a kernel of this shape."""
+    size, channels = weight.shape.num_elements(), weight.shape[-1]
+    of_channels, values = description["of_channels"], description["values"]
+    if len(of_channels) != channels or max(*of_channels, values) > size:
+        raise ValueError(
+            f"Expected the numbers of values of {weight.name!r}, with {channels} channels and "
+            f"{size} values at most. Received: {len(of_channels)} channels, up to "
+            f"{max(*of_channels, values)} values"
+        )
 
 
 def _stand_in(shape, of_channels, values, has_zeros):

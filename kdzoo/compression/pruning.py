@@ -9,7 +9,8 @@ import numpy as np
 from kdzoo.compression.agreement import check_agreement
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel
-from kdzoo.compression.pruning_settings import as_config, fits, pruning_settings
+from kdzoo.compression.plain import is_list_of_names, nothing_runs
+from kdzoo.compression.pruning_settings import CHECKS, as_config, fits, pruning_settings
 from kdzoo.compression.tfmot import (
     carrying_masks,
     check_made_by,
@@ -195,7 +196,8 @@ class PrunedModel(HostedModel):
             return carrying_masks(prune(layer, **self._settings))
 
         try:
-            model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
+            with nothing_runs():
+                model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
         except TypeError as error:
             found = re.search(rf'layer "{_PREFIX}_(\S+)"', str(error))
             if not found or "float16" not in str(error):
@@ -251,6 +253,10 @@ class PrunedModel(HostedModel):
             found[self.paths[layer.layer.name]] = zeros / sum(value.size for value in values)
         return found
 
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **CHECKS, "layers_to_prune": is_list_of_names}
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -302,6 +308,10 @@ class PrunedLayer(HostedLayer):
             )
         prune = load_tfmot().sparsity.keras.prune_low_magnitude
         return carrying_masks(prune(twin, **self._settings))
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **CHECKS}
 
     def get_config(self):
         return {**super().get_config(), **as_config(self._settings)}

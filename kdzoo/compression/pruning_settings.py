@@ -1,5 +1,6 @@
 """What `prune_low_magnitude` is told: checked, saved, and which kernels it suits."""
 
+from kdzoo.compression.plain import is_counts, is_dictionary, is_name
 from kdzoo.compression.schedules import as_config as schedule_config
 from kdzoo.compression.schedules import as_schedule
 from kdzoo.utils import positive_integer, unknown_name
@@ -29,6 +30,15 @@ def _pair(name, given):
     if not is_pair:
         raise ValueError(f"Expected {name} to be two integers. Received: {name}={given!r}")
     return tuple(positive_integer(name, each) for each in given)
+
+
+CHECKS = {
+    "pruning_schedule": is_dictionary,
+    "block_size": is_counts,
+    "block_pooling_type": is_name,
+    "sparsity_m_by_n": is_counts,
+}
+"""Name of a setting -> whether a value of a file fits it, before it is checked as any other."""
 
 
 def as_config(settings):

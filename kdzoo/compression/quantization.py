@@ -8,6 +8,8 @@ import keras
 from kdzoo.compression import preserving, rounding
 from kdzoo.compression.annotating import AnnotatedModel, QuantizeAnnotate
 from kdzoo.compression.hosting import HostedModel, unwrapped
+from kdzoo.compression.plain import check_fields, is_boolean, nothing_runs
+from kdzoo.compression.quantize_configs import check_attributes
 from kdzoo.compression.refusals import refusal, refused_layer
 from kdzoo.compression.tfmot import check_made_by, check_model, load_tfmot, output_config
 
@@ -140,6 +142,11 @@ class QuantizedModel(HostedModel):
                 f"{halves[0]!r} in {model.name!r}; build the model under "
                 "`keras.config.set_dtype_policy('float32')` and copy the weights."
             )
+        if not _is_prefix(prefix):
+            raise ValueError(
+                "Expected a quantized_layer_name_prefix of letters, digits, '_', '.' and '-'. "
+                f"Received: {prefix!r}"
+            )
         self._prefix, self._annotated_only = prefix, annotated_only
         self._scheme, self._kernels = _scheme(scheme), kernels
         super().__init__(model, name)
@@ -184,6 +191,9 @@ class QuantizedModel(HostedModel):
             preserving.set_stand_ins(twin.model, self._kernels)
         tools = load_tfmot().quantization.keras
 
+        for name, config in twin.annotations.items():
+            check_attributes(twin.model.get_layer(name), config, twin.path_of(name))
+
         def annotated(layer):
             config = twin.annotations.get(layer.name)
             if self._annotated_only and layer.name not in twin.annotations:
@@ -193,7 +203,7 @@ class QuantizedModel(HostedModel):
             return tools.quantize_annotate_layer(layer, config)
 
         try:
-            with tools.quantize_scope(*_custom(twin.annotations)):
+            with tools.quantize_scope(*_custom(twin.annotations)), nothing_runs():
                 marked = tf_keras.models.clone_model(twin.model, clone_function=annotated)
                 return tools.quantize_apply(marked, self._scheme, self._prefix)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -229,6 +239,16 @@ class QuantizedModel(HostedModel):
         }
         return list(dict.fromkeys(self.left_out(quantized)))
 
+    @classmethod
+    def checks_of_fields(cls):
+        return {
+            **super().checks_of_fields(),
+            "prefix": _is_prefix,
+            "scheme": lambda value: value is None or isinstance(value, dict),
+            "annotated_only": is_boolean,
+            "kernels": preserving.is_description,
+        }
+
     def get_config(self):
         arguments = {
             name.lstrip("_"): value
@@ -242,6 +262,10 @@ class QuantizedModel(HostedModel):
             "annotated_only": self._annotated_only,
             "kernels": copy.deepcopy(self._kernels),
         }
+
+
+def _is_prefix(value):
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}|", value)
 
 
 def _custom(annotations):
@@ -263,7 +287,7 @@ def _scheme(given):
     if given is None:
         given = {"class_name": "Default8BitQuantizeScheme", "config": {}}
     if isinstance(given, dict):
-        return schemes[given["class_name"]](**given["config"])
+        return _scheme_of_fields(given, schemes)
     kind = type(given).__name__
     if kind not in schemes:
         raise ValueError(
@@ -272,3 +296,22 @@ def _scheme(given):
     if preserving.keeps_clusters(given):  # TF-MOT's own too.
         return schemes[kind](given.preserve_sparsity)
     return given
+
+
+_SCHEME_FIELDS = {
+    "Default8BitQuantizeScheme": "disable_per_axis",
+    "Default8BitPrunePreserveQuantizeScheme": "disable_per_axis",
+    "Default8BitClusterPreserveQuantizeScheme": "preserve_sparsity",
+}
+
+
+def _scheme_of_fields(given, schemes):
+    """A scheme of TF-MOT from its form in a file."""
+    name = given.get("class_name")
+    if not isinstance(name, str) or name not in schemes:
+        raise ValueError(
+            f"Expected one of the schemes {', '.join(schemes)}. Received: class_name={name!r}"
+        )
+    fields, known = given.get("config"), _SCHEME_FIELDS[name]
+    check_fields(name, fields, {known: is_boolean}, optional=(known,))
+    return schemes[name](**fields)

@@ -4,7 +4,9 @@ import warnings
 
 import keras
 
+from kdzoo.compression.plain import check_fields, is_count, is_number, is_plain_tree, is_step
 from kdzoo.compression.tfmot import load_tfmot
+from kdzoo.utils import first_line
 
 
 def as_schedule(given):
@@ -20,22 +22,57 @@ def as_schedule(given):
     if given is None:
         return schedules.ConstantSparsity(0.5, 0)
     if isinstance(given, dict):
-        known = getattr(schedules, given["class_name"], None)
-        known = known or keras.saving.get_registered_object(given.get("registered_name"))
-        known = known or keras.saving.get_registered_object(given["class_name"])
-        if not isinstance(known, type) or not issubclass(known, schedules.PruningSchedule):
-            raise ValueError(
-                "Expected a pruning schedule that is known here; register your own with "
-                "`keras.saving.register_keras_serializable()`. Received: "
-                f"{given['class_name']!r}"
-            )
-        return known(**given["config"])
+        return _from_fields(given, schedules)
     if not isinstance(given, schedules.PruningSchedule):
         raise ValueError(
             "Expected `pruning_schedule` to be `ConstantSparsity(...)` or `PolynomialDecay(...)`. "
             f"Received: pruning_schedule={given!r}"
         )
     return given
+
+
+_STEPS = {"begin_step": is_step, "end_step": is_step, "frequency": is_count}
+_FIELDS = {
+    "ConstantSparsity": {"target_sparsity": is_number, **_STEPS},
+    "PolynomialDecay": {
+        "initial_sparsity": is_number,
+        "final_sparsity": is_number,
+        "power": is_number,
+        **_STEPS,
+    },
+}
+
+
+def _from_fields(given, schedules):
+    """A schedule of TF-MOT, or of a class that the user has registered, from a configuration."""
+    name, fields = given.get("class_name"), given.get("config")
+    if name in _FIELDS:
+        check_fields(name, fields, _FIELDS[name], optional=_FIELDS[name])
+        return _made(getattr(schedules, name), name, fields)
+    names = [each for each in (given.get("registered_name"), name) if isinstance(each, str)]
+    found = [keras.saving.get_registered_object(each) for each in names]
+    known = next((each for each in found if isinstance(each, type)), None)
+    if known is None or not issubclass(known, schedules.PruningSchedule):
+        raise ValueError(
+            "Expected a pruning schedule that is known here; register your own with "
+            f"`keras.saving.register_keras_serializable()`. Received: {str(name)[:80]!r}"
+        )
+    if not isinstance(fields, dict) or not is_plain_tree(fields):
+        raise ValueError(
+            f"Expected numbers, short strings and lists of such in the configuration of a {name}. "
+            "Received: something else"
+        )
+    return _made(known, name, fields)
+
+
+def _made(kind, name, fields):
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected the configuration of a {name}. Received: one that it does not take "
+            f"({first_line(error)})"
+        ) from error
 
 
 def warn_of_the_schedule(schedule, first, last):

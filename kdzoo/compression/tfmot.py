@@ -1,5 +1,7 @@
 """The door to TF-MOT (tensorflow-model-optimization): how it is loaded and what is used of it."""
 
+import functools
+import importlib
 import os
 import warnings
 
@@ -107,6 +109,27 @@ def output_config():
     )
 
     return default_8bit_quantize_configs.Default8BitOutputQuantizeConfig()
+
+
+@functools.cache
+def quantize_config_classes():
+    """Returns name -> class of the `QuantizeConfig`s that are TF-MOT's own, a dictionary."""
+    load_tfmot()
+    from tensorflow_model_optimization.python.core.quantization.keras import quantize_config
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_registry as eight_bits,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.experimental import (
+        default_n_bit,
+    )
+
+    n_bits = importlib.import_module(f"{default_n_bit.__name__}.default_n_bit_quantize_registry")
+    held = (quantize_config.OutputOnlyConfig, quantize_config.FixedQuantizeConfig)
+    return {
+        **n_bits._types_dict(),
+        **eight_bits._types_dict(),
+        **{kind.__name__: kind for kind in held},
+    }
 
 
 def carrying_masks(wrapper):

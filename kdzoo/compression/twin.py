@@ -8,10 +8,18 @@ import keras
 
 from kdzoo.compression import operations
 from kdzoo.compression.agreement import check_agreement
+from kdzoo.compression.plain import is_plain
 from kdzoo.taps import find_layer, graph_of
 
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
+# What layers of tf_keras may be told in words.
+_WORDS = frozenset(
+    {"valid", "same", "causal", "channels_first", "channels_last", "nearest", "bilinear"}
+    | {"bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic"}
+    | {"sum", "mul", "concat", "ave", "int", "one_hot", "multi_hot", "count"}
+    | {"reflect", "wrap", "constant", "horizontal", "vertical", "horizontal_and_vertical"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,15 +245,16 @@ class _Builder:
             return self._normalization(layer, name), None
         config = layer.get_config()
         activation = config.get("activation")
-        composed = activation if activation in operations.COMPOSED else None
+        named = isinstance(activation, str)
+        composed = activation if named and activation in operations.COMPOSED else None
         if composed:
             config["activation"] = "linear"
-        elif activation is not None and activation not in operations.SHARED:
+        elif activation is not None and not (named and activation in operations.SHARED):
             raise no_twin(where, kind, f"tf_keras has no activation {_named(activation)}")
         if kind == "Activation" and composed:
             config["activation"] = "linear"
         inner = config.get("recurrent_activation")
-        if inner is not None and inner not in operations.SHARED:
+        if inner is not None and not (isinstance(inner, str) and inner in operations.SHARED):
             raise no_twin(where, kind, f"tf_keras has no recurrent activation {_named(inner)}")
         arguments = self._arguments(layer, config, theirs, where)
         if isinstance(layer, keras.layers.Bidirectional):
@@ -288,6 +297,8 @@ class _Builder:
                 continue
             renamed = _RENAMED.get((kind, name), name)
             if renamed in known:
+                if not _is_argument(renamed, value):
+                    raise no_twin(where, kind, f"tf_keras is not given {name}={_named(value)}")
                 arguments[renamed] = value
             elif name == "data_format" and value == keras.config.image_data_format():
                 continue
@@ -345,5 +356,15 @@ def no_twin(where, kind, reason):
     )
 
 
-def _named(activation):
-    return repr(activation if isinstance(activation, str) else activation.get("class_name"))
+def _is_argument(name, value):
+    """Whether a value of a configuration may be given to tf_keras, whose layers make objects of
+    dictionaries and open files of strings.
+    """
+    if isinstance(value, str):
+        return value in _WORDS or name.endswith("activation")
+    return is_plain(value) and not any(isinstance(each, str) for each in keras.tree.flatten(value))
+
+
+def _named(value):
+    value = value.get("class_name") if isinstance(value, dict) else value
+    return repr(value)[:80]
