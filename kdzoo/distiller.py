@@ -18,6 +18,7 @@ from kdzoo.mixing import (
     tracker_names,
 )
 from kdzoo.state import TeacherKept
+from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name, is_number, is_plain
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -343,6 +344,8 @@ class Distiller(TeacherKept, keras.Model):
 
     @classmethod
     def from_config(cls, config):
+        if cls is Distiller:  # A subclass may have arguments of its own.
+            check_fields("Distiller", config, _FIELDS, optional=_OPTIONAL)
         config = dict(config)
         restore = keras.saving.deserialize_keras_object
         config["student"] = restore(config["student"])
@@ -418,6 +421,22 @@ class Distiller(TeacherKept, keras.Model):
         if name in self._loss_trackers:
             batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
             self._loss_trackers[name].update_state(value * replicas(), sample_weight=batch)
+
+
+_FIELDS = {
+    "name": is_name,
+    "student": is_dictionary,
+    "distillation_losses": lambda value: isinstance(value, list),
+    "distillation_loss_weights": is_plain,
+    "student_loss_weight": is_number,
+    "fuse_batch_norm": is_boolean,
+    "has_teacher_transform": is_boolean,
+    "trainable": is_boolean,
+    "dtype": lambda value: is_name(value) or is_dictionary(value),
+}
+"""Name of a field of a configuration -> whether a value of a file fits it."""
+
+_OPTIONAL = _FIELDS.keys() - {"student", "distillation_losses"}
 
 
 class _Untracked:

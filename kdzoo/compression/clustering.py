@@ -7,7 +7,7 @@ import numpy as np
 
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel, plain_weights
-from kdzoo.compression.plain import is_boolean, is_count, is_name, nothing_runs
+from kdzoo.compression.plain import nothing_runs
 from kdzoo.compression.tfmot import check_made_by, check_no_distiller, cluster, load_tfmot
 from kdzoo.compression.within import (
     check_layer_or_model,
@@ -16,6 +16,7 @@ from kdzoo.compression.within import (
     without_hosted_layers,
 )
 from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.utils.fields import is_boolean, is_count, is_name
 
 _CHECKS = {
     "number_of_clusters": is_count,

@@ -6,9 +6,9 @@ import keras
 
 from kdzoo.compression.agreement import check_layers_agree
 from kdzoo.compression.hosting import adopt, plain_weights
-from kdzoo.compression.plain import check_fields, is_boolean, is_dictionary, is_name
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.compression.twin import twin_of_layer
+from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
 
 
 class HostedLayer(keras.layers.Layer):

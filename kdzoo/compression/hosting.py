@@ -11,17 +11,12 @@ import keras
 import numpy as np
 
 from kdzoo.compression.agreement import unchecked
-from kdzoo.compression.plain import (
-    check_fields,
-    is_boolean,
-    is_dictionary,
-    is_name,
-    is_statistics,
-)
+from kdzoo.compression.plain import is_statistics
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.compression.twin import build_twin
 from kdzoo.taps import find_layer, graph_of
 from kdzoo.utils import unknown_name
+from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
 
 
 class HostedModel(keras.Model):

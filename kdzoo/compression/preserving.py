@@ -9,8 +9,8 @@ import functools
 
 import numpy as np
 
-from kdzoo.compression.plain import is_boolean, is_count, is_name
 from kdzoo.compression.tfmot import cluster_preserving
+from kdzoo.utils.fields import is_boolean, is_count, is_name
 
 _SPARSITY, _CENTROIDS = "sparsity_mask", "centroids_mask"
 

@@ -9,7 +9,7 @@ import numpy as np
 from kdzoo.compression.agreement import check_agreement
 from kdzoo.compression.hosted_layer import HostedLayer
 from kdzoo.compression.hosting import HostedModel
-from kdzoo.compression.plain import is_list_of_names, nothing_runs
+from kdzoo.compression.plain import nothing_runs
 from kdzoo.compression.pruning_settings import CHECKS, as_config, fits, pruning_settings
 from kdzoo.compression.tfmot import (
     carrying_masks,
@@ -27,6 +27,7 @@ from kdzoo.compression.within import (
     mask_weights,
     without_hosted_layers,
 )
+from kdzoo.utils.fields import is_list_of_names
 
 _PREFIX = "prune_low_magnitude"
 

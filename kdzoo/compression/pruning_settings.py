@@ -1,9 +1,9 @@
 """What `prune_low_magnitude` is told: checked, saved, and which kernels it suits."""
 
-from kdzoo.compression.plain import is_counts, is_dictionary, is_name
 from kdzoo.compression.schedules import as_config as schedule_config
 from kdzoo.compression.schedules import as_schedule
 from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.utils.fields import is_counts, is_dictionary, is_name
 
 
 def pruning_settings(pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n):

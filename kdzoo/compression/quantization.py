@@ -8,10 +8,11 @@ import keras
 from kdzoo.compression import preserving, rounding
 from kdzoo.compression.annotating import AnnotatedModel, QuantizeAnnotate
 from kdzoo.compression.hosting import HostedModel, unwrapped
-from kdzoo.compression.plain import check_fields, is_boolean, nothing_runs
+from kdzoo.compression.plain import nothing_runs
 from kdzoo.compression.quantize_configs import check_attributes
 from kdzoo.compression.refusals import refusal, refused_layer
 from kdzoo.compression.tfmot import check_made_by, check_model, load_tfmot, output_config
+from kdzoo.utils.fields import check_fields, is_boolean
 
 _RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
 

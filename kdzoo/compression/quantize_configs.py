@@ -5,18 +5,10 @@ import inspect
 
 import keras
 
-from kdzoo.compression.plain import (
-    DEEPEST,
-    check_fields,
-    is_bits,
-    is_boolean,
-    is_lists_of_names,
-    is_names,
-    is_number,
-    is_plain_tree,
-)
+from kdzoo.compression.plain import is_bits, is_lists_of_names, is_names
 from kdzoo.compression.tfmot import load_tfmot, quantize_config_classes
 from kdzoo.utils import first_line
+from kdzoo.utils.fields import DEEPEST, check_fields, is_boolean, is_number, is_plain_tree
 
 _NESTED = {"OutputOnlyConfig": "quantize_config", "FixedQuantizeConfig": "config"}
 """Classes that hold another configuration, and the name of the field that it stands in."""

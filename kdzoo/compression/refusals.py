@@ -2,6 +2,7 @@
 
 import re
 
+from kdzoo.compression.plain import nothing_runs
 from kdzoo.compression.tfmot import load_tfmot
 
 
@@ -27,7 +28,7 @@ def refused_layer(model, annotated, scheme, message):
         shapes = shapes if isinstance(shapes, list) else [shapes]
         inputs = [tf_keras.Input(shape[1:]) for shape in shapes]
         try:
-            with tools.quantize_scope():
+            with tools.quantize_scope(), nothing_runs():
                 made = type(layer).from_config(layer.get_config())
                 marked = annotated(made)
                 if marked is made:  # It stays in float32.

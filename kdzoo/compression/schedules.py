@@ -4,9 +4,10 @@ import warnings
 
 import keras
 
-from kdzoo.compression.plain import check_fields, is_count, is_number, is_plain_tree, is_step
+from kdzoo.compression.plain import is_step
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.utils import first_line
+from kdzoo.utils.fields import check_fields, is_count, is_number, is_plain_tree
 
 
 def as_schedule(given):

@@ -8,8 +8,8 @@ import keras
 
 from kdzoo.compression import operations
 from kdzoo.compression.agreement import check_agreement
-from kdzoo.compression.plain import is_plain
 from kdzoo.taps import find_layer, graph_of
+from kdzoo.utils.fields import is_plain
 
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}

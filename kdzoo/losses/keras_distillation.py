@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
+from kdzoo.utils.fields import check_fields, is_dictionary, is_name
 
 _EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")
 
@@ -71,7 +72,9 @@ class KerasDistillation(DistillationLoss):
 
     @classmethod
     def from_config(cls, config):
-        return cls(keras.saving.deserialize_keras_object(config["loss"]), config["name"])
+        checks = {"name": is_name, "loss": is_dictionary}
+        check_fields("KerasDistillation", config, checks, optional=("name",))
+        return cls(keras.saving.deserialize_keras_object(config["loss"]), config.get("name"))
 
 
 def _per_sample_values(loss, teacher, student):

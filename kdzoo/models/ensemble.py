@@ -5,6 +5,7 @@ from keras import ops
 
 from kdzoo.models.logits import final_activation
 from kdzoo.utils import unknown_name
+from kdzoo.utils.fields import check_fields, is_name
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -88,5 +89,14 @@ class Ensemble(keras.Model):
 
     @classmethod
     def from_config(cls, config):
+        check_fields("Ensemble", config, _FIELDS, optional=_FIELDS.keys() - {"members"})
         members = [keras.saving.deserialize_keras_object(member) for member in config["members"]]
         return cls(**{**config, "members": members})
+
+
+_FIELDS = {
+    "name": is_name,
+    "average": is_name,
+    "members": lambda value: isinstance(value, list),
+}
+"""Name of a field of a configuration -> whether a value of a file fits it."""

@@ -1,0 +1,138 @@
+"""What a part of a configuration may hold: its fields, each with a value that was checked.
+
+Configurations come from files, and files from anybody. Each check says whether a value fits, and
+raises for none.
+"""
+
+import math
+import numbers
+
+_LONGEST = 256  # Characters of a string, and entries of a list.
+
+DEEPEST = 4
+"""How many lists and dictionaries a plain value may lie in."""
+
+# Keys by which a deserializer takes a dictionary for an object.
+_OF_OBJECTS = ("class_name", "module", "registered_name", "shared_object_id")
+
+
+def is_plain(value, depth=0):
+    """Whether a value is a number, a short string, None, or a short list of such.
+
+    Args:
+        value: The value.
+        depth: How many lists it lies in.
+    """
+    if isinstance(value, list | tuple):
+        fits = depth < DEEPEST and len(value) <= _LONGEST
+        return fits and all(is_plain(part, depth + 1) for part in value)
+    if isinstance(value, str):
+        return len(value) <= _LONGEST
+    return value is None or isinstance(value, numbers.Real)
+
+
+def is_plain_tree(value, depth=0):
+    """Whether a value is plain, or a dictionary of such that no deserializer takes for an object.
+
+    Args:
+        value: The value.
+        depth: How many lists and dictionaries it lies in.
+    """
+    if not isinstance(value, dict):
+        if isinstance(value, list | tuple):
+            fits = depth < DEEPEST and len(value) <= _LONGEST
+            return fits and all(is_plain_tree(part, depth + 1) for part in value)
+        return is_plain(value)
+    return (
+        depth < DEEPEST
+        and len(value) <= _LONGEST
+        and all(
+            isinstance(key, str)
+            and len(key) <= _LONGEST
+            and key not in _OF_OBJECTS
+            and not key.startswith("__")
+            and is_plain_tree(part, depth + 1)
+            for key, part in value.items()
+        )
+    )
+
+
+def is_boolean(value):
+    """Whether a value is True or False."""
+    return isinstance(value, bool)
+
+
+def is_dictionary(value):
+    """Whether a value is a dictionary, which whoever takes it checks further."""
+    return isinstance(value, dict)
+
+
+def is_number(value):
+    """Whether a value is a finite number."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
+
+
+def is_integer(value):
+    """Whether a value is an integer, and not True or False."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_count(value):
+    """Whether a value is a positive integer."""
+    return is_integer(value) and 0 < value < 2**31
+
+
+def is_counts(value):
+    """Whether a value is None or a short list of positive integers."""
+    is_list = isinstance(value, list | tuple) and len(value) <= 16
+    return value is None or (is_list and all(map(is_count, value)))
+
+
+def is_name(value):
+    """Whether a value is a string as layers and types are named by."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST
+
+
+def is_list_of_names(value):
+    """Whether a value is a list of names of layers."""
+    return isinstance(value, list | tuple) and all(map(is_name, value))
+
+
+def check_fields(what, given, checks, optional=()):
+    """Raises unless a part of a configuration has just these fields, each with a value that fits.
+
+    Args:
+        what: What the part describes, for the error.
+        given: The part, as it came from a file.
+        checks: Name of a field -> function that says whether a value fits.
+        optional: Names of fields that may be missing.
+
+    Raises:
+        ValueError: If it is no dictionary, a field is missing, unknown or does not fit.
+    """
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"Expected the configuration of a {what} as fields with names. Received: "
+            f"{_shortened(given)}"
+        )
+    for name in given:
+        if name not in checks:
+            raise ValueError(
+                f"Expected the fields {', '.join(checks) or '(none)'} of a {what}. Received: "
+                f"{_shortened(name)}"
+            )
+    for name, fits in checks.items():
+        if name not in given and name in optional:
+            continue
+        if name not in given or not fits(given[name]):
+            found = _shortened(given[name]) if name in given else "none"
+            raise ValueError(
+                f"Expected a plain value that fits the field {name!r} of a {what}. Received: "
+                f"{name}={found}"
+            )
+
+
+def _shortened(value):
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
