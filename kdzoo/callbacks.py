@@ -1,15 +1,13 @@
 """Callbacks for `fit`."""
 
-import json
 import math
-import pathlib
-import shutil
-import textwrap
 
 import keras
-import numpy as np
 
-from kdzoo.utils import atomic_path, positive_integer, unknown_name
+from kdzoo.checkpoints import EpochCheckpoint
+from kdzoo.utils import positive_integer, unknown_name
+
+__all__ = ["Anneal", "EpochCheckpoint", "StopAtNonFiniteLoss", "linear"]
 
 
 class StopAtNonFiniteLoss(keras.callbacks.Callback):
@@ -155,118 +153,3 @@ def linear(start, end, epochs):
         return start + (end - start) * done
 
     return value
-
-
-class EpochCheckpoint(keras.callbacks.Callback):
-    """Keeps the state of a training on disk after every epoch, so that it survives a kill.
-
-    Weights (those of the losses' own parts included), optimizer, random seeds and history go into
-    `directory/epoch-0007`, which appears by one rename: it is there whole or not at all. The one
-    before is then removed. A teacher is not part of it.
-
-    Args:
-        directory: Where the checkpoints go; made if missing.
-        settings: A JSON-able value that identifies the run. A checkpoint with other settings is
-            refused.
-
-    Example:
-
-    ```python
-    checkpoint = EpochCheckpoint("runs/student", settings={"seed": 0})
-    epoch = checkpoint.restore(model)
-    model.fit(..., epochs=10, initial_epoch=epoch, callbacks=[checkpoint])
-    checkpoint.history["val_accuracy"]  # of all epochs, those before the kill included
-    ```
-    """
-
-    def __init__(self, directory, settings=None):
-        super().__init__()
-        self.directory = pathlib.Path(directory)
-        self.settings = json.loads(json.dumps(settings))
-        self.history = {}
-
-    def exists(self):
-        """Returns whether there is a checkpoint in the directory."""
-        return bool(self._found())
-
-    def restore(self, model):
-        """Loads the newest checkpoint into a compiled, built model.
-
-        Args:
-            model: The `keras.Model` that will be trained.
-
-        Returns:
-            The number of epochs that are done, 0 if there is no checkpoint.
-
-        Raises:
-            ValueError: If the checkpoint was written with other settings, or of another model.
-        """
-        # What a kill in the middle of a write has left.
-        for unfinished in self.directory.glob(".epoch-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        found = self._found()
-        if not found:
-            return 0
-        state = json.loads((found[-1] / "state.json").read_text())
-        if state["settings"] != self.settings:
-            ours, theirs = _differing(self.settings, state["settings"])
-            raise ValueError(
-                f"Expected the checkpoint of a run with settings {ours}. Received: settings "
-                f"{theirs} in {found[-1]}; choose another directory or delete it."
-            )
-        if state.get("shapes", _shapes(model)) != _shapes(model):
-            raise ValueError(
-                f"Expected the checkpoint of this model, {model.name!r}. Received: one in "
-                f"{found[-1]} whose weights have other shapes; choose another directory or "
-                "delete it."
-            )
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(found[-1] / "model.weights.h5")
-        seeds = np.load(found[-1] / "seeds.npz")
-        for name, variable in _seeds(model).items():
-            variable.assign(seeds[name])
-        self.history = state["history"]
-        return state["epochs"]
-
-    def on_epoch_end(self, epoch, logs=None):
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(float(value))
-        older = self._found()
-        with atomic_path(self.directory / f"epoch-{epoch + 1:04d}") as room:
-            room.mkdir()
-            self.model.save_weights(room / "model.weights.h5")
-            seeds = _seeds(self.model).items()
-            np.savez(room / "seeds.npz", **{name: np.array(v) for name, v in seeds})
-            state = {"epochs": epoch + 1, "settings": self.settings, "history": self.history}
-            state["shapes"] = _shapes(self.model)
-            (room / "state.json").write_text(json.dumps(state))
-        for directory in older:
-            shutil.rmtree(directory)
-
-    def _found(self):
-        """The checkpoints, the newest last."""
-        numbers = {
-            path: path.name.removeprefix("epoch-") for path in self.directory.glob("epoch-*")
-        }
-        whole = [path for path, number in numbers.items() if number.isdecimal()]
-        return sorted(whole, key=lambda path: int(numbers[path]))
-
-
-def _differing(ours, theirs):
-    """Two settings in words: of dictionaries what differs between them, each shortened."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-        ours, theirs = ({name: each.get(name) for name in names} for each in (ours, theirs))
-    return [textwrap.shorten(repr(each), 300) for each in (ours, theirs)]
-
-
-def _shapes(model):
-    """The shapes of a model's weights, in their order."""
-    return [list(weight.shape) for weight in model.weights]
-
-
-def _seeds(model):
-    """The state of a model that is no weight, such as a dropout's seed; Keras does not save it."""
-    weights = {id(weight) for weight in model.weights}
-    seeds = [variable for variable in model.variables if id(variable) not in weights]
-    return {f"seed_{number}": seed for number, seed in enumerate(seeds)}

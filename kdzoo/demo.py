@@ -6,7 +6,7 @@ import pathlib
 import shutil
 
 from kdzoo.recipes import RECIPES
-from kdzoo.utils import atomic_path
+from kdzoo.utils import copy_file, write_text
 
 KINDS = ("teacher", "alone", "distilled")
 _LATENCY_RUNS = 1000  # A run takes microseconds.
@@ -52,8 +52,7 @@ def train(directory, report, callbacks=(), recipe=None):
     wanted = json.dumps(dataclasses.asdict(recipe), indent=1)
     if settings.is_file() and settings.read_text() != wanted:
         shutil.rmtree(home)
-    with atomic_path(settings) as temporary:
-        temporary.write_text(wanted)
+    write_text(settings, wanted)
     return recipe.run(home, verbose=0, report=report, callbacks=callbacks)
 
 
@@ -82,8 +81,7 @@ def measure(directory, results):
         seeds = sum(row["kind"] == kind for row in results["rows"])
         name = kind if kind == "teacher" else f"student_{kind}"
         trained = directory / "training" / f"{kind}-{summary['median_seed']}" / "model.keras"
-        with atomic_path(directory / f"{name}.keras") as temporary:
-            shutil.copyfile(trained, temporary)
+        copy_file(trained, directory / f"{name}.keras")
         model = keras.saving.load_model(trained)
         size, latency = _export(model, directory / f"{name}.tflite", data)
         std = summary["std"] if seeds > 1 else None
@@ -93,9 +91,9 @@ def measure(directory, results):
     size, latency = _export(model, path, data, "int8")
     accuracy = evaluation.accuracy(LiteRTModel(path), *data.test.arrays())
     rows.append(Row("int8 file of it", accuracy, None, model.count_params(), size, latency))
-    with atomic_path(directory / "results.json") as temporary:
-        table = [dataclasses.asdict(row) for row in rows]
-        temporary.write_text(json.dumps({"table": table, **results}, indent=1) + "\n")
+    table = [dataclasses.asdict(row) for row in rows]
+    content = json.dumps({"table": table, **results}, indent=1) + "\n"
+    write_text(directory / "results.json", content)
     return rows
 
 

@@ -22,6 +22,7 @@ LAYERS = (
     {"checks", "inputs", "mixing", "state"},
     {"losses", "models", "data", "acceleration"},
     {"taps", "callbacks", "adjustable"},
+    {"checkpoints"},
     {"utils", "version"},
 )
 RANK = {part: -number for number, layer in enumerate(LAYERS) for part in layer}

@@ -10,6 +10,7 @@ import typer
 from kdzoo.cli import data as data_command
 from kdzoo.cli import files, terminal
 from kdzoo.cli.progress import TrainingProgress
+from kdzoo.utils import one_process
 
 
 def compress(
@@ -70,7 +71,8 @@ def compress(
     for path, each in ((model, trained), (teacher, asked)):
         files.check_fit(path, each, loaded)
     home = directory or pathlib.Path("runs") / f"compress-{files.stem(model)}"
-    result = run(trained, compression, loaded, home, output, asked, seed)
+    with one_process(home):
+        result = run(trained, compression, loaded, home, output, asked, seed)
     terminal.show(_table(result, f"{model} → {output}"))
     typer.echo(f"Wrote {output} and {home / 'model.keras'}.")
 
@@ -95,7 +97,7 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
     """
     from kdzoo.recipes import Compression
     from kdzoo.recipes import compress as recipes
-    from kdzoo.utils import atomic_path
+    from kdzoo.utils import save_model
 
     with warnings.catch_warnings(record=True) as said, TrainingProgress() as progress:
         warnings.simplefilter("always", UserWarning)
@@ -113,9 +115,7 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
     for message in dict.fromkeys(str(each.message) for each in said if _is_ours(each)):
         typer.echo(f"Note: {message}", err=True)
     with terminal.working("Converting and measuring"), terminal.quiet():
-        home.mkdir(parents=True, exist_ok=True)
-        with atomic_path(home / "model.keras") as path:
-            compressed.save(path)
+        save_model(compressed, home / "model.keras")
         report = recipes.export(compressed, output, compression, data)
         with tempfile.TemporaryDirectory() as folder:
             plain = Compression()

@@ -42,7 +42,7 @@ def load(
     ] = None,
 ):
     """Write a pretrained model, checked by its hash."""
-    from kdzoo.utils import atomic_path
+    from kdzoo.utils import write_bytes
     from kdzoo.zoo.manifest import find
 
     row = find(name)
@@ -56,8 +56,7 @@ def load(
         from kdzoo.zoo.pretrained import content
 
         checked = content(row, "tflite")
-        with atomic_path(output) as temporary:
-            temporary.write_bytes(checked)
+        write_bytes(output, checked)
         typer.echo(f"Wrote {output}: {name}, {len(checked):,} bytes.")
         return
     terminal.start_keras()
@@ -110,10 +109,9 @@ def _as_shape(text):
 
 
 def _save(model, output):
-    from kdzoo.utils import atomic_path
+    from kdzoo.utils import save_model
 
-    with atomic_path(output) as path:
-        model.save(path)
+    save_model(model, output)
     typer.echo(
         f"Wrote {output}: {model.name}, {model.count_params():,} parameters, images "
         f"{model.input_shape[1:]}, {model.output_shape[-1]} classes."

@@ -5,6 +5,7 @@ import numpy as np
 
 from kdzoo.compression.schedules import warn_of_the_schedule
 from kdzoo.compression.within import mask_weights, wrappers
+from kdzoo.utils import naming_full_disk
 
 
 class UpdatePruningStep(keras.callbacks.Callback):
@@ -52,17 +53,43 @@ class PruningSummaries(keras.callbacks.TensorBoard):
 
     Raises:
         ValueError: If the model that is trained is not pruned.
+        OSError: If the disk is full; the error names the directory.
     """
 
     def __init__(self, log_dir, update_freq="epoch", **kwargs):
         super().__init__(log_dir, update_freq=update_freq, **kwargs)
 
+    def set_model(self, model):
+        with self._naming_full_disk():
+            super().set_model(model)
+
     def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
+        with self._naming_full_disk():
+            super().on_train_begin(logs)
         self._pruned = find_pruned(self.model)
 
+    def on_train_batch_begin(self, batch, logs=None):
+        with self._naming_full_disk():
+            super().on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        with self._naming_full_disk():
+            super().on_train_batch_end(batch, logs)
+
     def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
+        with self._naming_full_disk():
+            super().on_epoch_end(epoch, logs)
+            self._write_summaries()
+
+    def on_test_end(self, logs=None):
+        with self._naming_full_disk():
+            super().on_test_end(logs)
+
+    def on_train_end(self, logs=None):
+        with self._naming_full_disk():
+            super().on_train_end(logs)
+
+    def _write_summaries(self):
         step = int(self.model.optimizer.iterations)
         with self._train_writer.as_default():
             for layer in self._pruned:
@@ -70,6 +97,10 @@ class PruningSummaries(keras.callbacks.TensorBoard):
                     name = weight.name.removesuffix(":0")
                     self.summary.scalar(f"{name}/sparsity", 1 - np.mean(mask.numpy()), step=step)
                     self.summary.scalar(f"{name}/threshold", threshold.numpy(), step=step)
+
+    def _naming_full_disk(self):
+        """The context in which TensorFlow's error of a full disk becomes a sentence."""
+        return naming_full_disk(self.log_dir)
 
 
 def find_pruned(model):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import types
 
 import numpy as np
 
@@ -64,15 +65,25 @@ def write(data, directory):
         "scale": data.train.scale,
         "arrays": {name: list(array.shape) for name, array in arrays.items()},
     }
-    with utils.atomic_path(directory) as temporary:
+    size = sum(array.nbytes for array in arrays.values())
+    with utils.atomic_path(directory, size) as temporary:
         temporary.mkdir()
         for name, array in arrays.items():
-            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+            _save(temporary / f"{name}.npy", array)
         metadata["sha256"] = {
             name: utils.digest_of_file(temporary / f"{name}.npy") for name in arrays
         }
         (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     return directory
+
+
+def _save(path, array):
+    """Writes an array as a .npy file; of a full disk the system's own error says so.
+
+    `np.save` gives a file that it knows to C, whose error then says how much it wrote and not why.
+    """
+    with open(path, "wb") as file:
+        np.save(types.SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def read(directory, validation=None):

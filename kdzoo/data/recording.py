@@ -37,6 +37,7 @@ from kdzoo.utils import (
     digest_of_file,
     one_process,
     positive_integer,
+    write_bytes,
 )
 
 
@@ -251,7 +252,7 @@ def _write(path, records):
 
     # Small records are read all at once, so they share blocks; large ones are read one by one.
     group = 1 if records.itemsize > SMALL_RECORD else 1024
-    with atomic_path(path) as temporary:
+    with atomic_path(path, records.nbytes) as temporary:
         writer = array_record_module.ArrayRecordWriter(str(temporary), f"group_size:{group}")
         for record in records:
             writer.write(record.tobytes())
@@ -291,8 +292,7 @@ class _Index:
         content = {**self.settings, "complete": complete, "shards": self.shards}
         content["sha256"] = checksum(content)
         self._written = (json.dumps(content, indent=1) + "\n").encode()
-        with atomic_path(self.directory / INDEX) as temporary:
-            temporary.write_bytes(self._written)
+        write_bytes(self.directory / INDEX, self._written)
 
     def _read(self):
         path = self.directory / INDEX

@@ -1,8 +1,10 @@
 """Pictures of a training. Needs matplotlib, which is imported when one is drawn."""
 
+import io
+
 import numpy as np
 
-from kdzoo.utils import atomic_path
+from kdzoo.utils import as_path, write_bytes
 
 # Distinguishable in print and by colour-blind readers (Okabe & Ito).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -45,8 +47,7 @@ def training_curves(histories, path, title=None):
     _label(loss_axes, "loss on validation images (nats)")
     if title:
         figure.suptitle(title)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    _save(figure, path)
 
 
 def errors_by_kind(results, path, title=None):
@@ -94,8 +95,14 @@ def errors_by_kind(results, path, title=None):
     axes.spines[["top", "right"]].set_visible(False)
     if title:
         figure.suptitle(title)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    _save(figure, path)
+
+
+def _save(figure, path):
+    """Writes a picture, drawn in memory, whole or not at all."""
+    path, buffer = as_path("path", path), io.BytesIO()
+    figure.savefig(buffer, dpi=150, format=path.suffix.removeprefix(".") or None)
+    write_bytes(path, buffer.getvalue())
 
 
 def _figure(width, height):

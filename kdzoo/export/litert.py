@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from kdzoo.export.signature import (
     input_specs,
     named_outputs,
 )
-from kdzoo.utils import atomic_path, positive_integer
+from kdzoo.utils import atomic_path, naming_full_disk, positive_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +143,10 @@ def to_litert(
     with computing_in_float32(model):
         expected = _keras_outputs(model, data)
         check_labels(labels, [(1, *each.shape[1:])[-1] for each in expected.values()])
-        content = convert(model, specs, quantize, None if knows_its_ranges else data, sparse)
-    with atomic_path(path) as temporary:
+        # The converter writes and reads files of its own on the way.
+        with naming_full_disk(tempfile.gettempdir()):
+            content = convert(model, specs, quantize, None if knows_its_ranges else data, sparse)
+    with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
         if labels is not None:
             append_labels(temporary, labels, quantize=quantize or "float32")

@@ -8,7 +8,7 @@ import argparse
 import pathlib
 import sys
 
-from kdzoo.utils import atomic_path
+from kdzoo.utils import write_text
 from kdzoo.zoo.cards import table, write_card
 from kdzoo.zoo.manifest import read_manifest
 
@@ -66,8 +66,7 @@ def main(arguments=None):
         if given.check:
             continue
         if path in made:
-            with atomic_path(path) as temporary:
-                temporary.write_text(made[path], encoding="utf-8")
+            write_text(path, made[path])
         else:
             path.unlink()
     return 1 if given.check and drifted(given.directory, given.readme) else 0

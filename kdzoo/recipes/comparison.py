@@ -18,7 +18,7 @@ from kdzoo.recipes.results import (
 )
 from kdzoo.recipes.settings import check_kinds, check_settings, check_teacher, settings_of
 from kdzoo.recipes.student import Student
-from kdzoo.utils import atomic_path, checked_directory, first_line
+from kdzoo.utils import checked_directory, first_line, one_process, save_model
 from kdzoo.zoo.manifest import find
 
 
@@ -171,15 +171,16 @@ class Comparison:
         Raises:
             ValueError: If a name is unknown, a setting is out of range, or the directory holds a
                 run with other settings or of other data, a student of another teacher, the
-                answers of one that is gone, or a teacher whose file is damaged or gone. Nothing is
-                trained then.
+                answers of one that is gone, or a teacher whose file is damaged or gone, or another
+                process works there. Nothing is trained then.
         """
         directory = checked_directory(directory)
         kinds = check_kinds("kind of student", kinds, self.kinds)
         data = self.load_data(data_dir)
-        finished_rows(self, self.all_kinds, directory)  # Others are refused now.
-        self.train(kinds, data, directory, verbose, report, callbacks)
-        return write_results(self, self.all_kinds, data, directory)
+        with one_process(directory):
+            finished_rows(self, self.all_kinds, directory)  # Others are refused now.
+            self.train(kinds, data, directory, verbose, report, callbacks)
+            return write_results(self, self.all_kinds, data, directory)
 
     def load_data(self, data_dir=None):
         """Returns the data set as the recipe takes it, once settings and data are checked.
@@ -255,8 +256,7 @@ class Comparison:
         identity = {**settings, **learned_from}
         options = {**options, "settings": identity, "callbacks": [*callbacks, clock]}
         model, history = Fitting(self, kind, seed, data, teacher).run(home, options)
-        with atomic_path(home / "model.keras") as path:
-            model.save(path)
+        save_model(model, home / "model.keras")
         row = {
             "kind": kind,
             "seed": seed,

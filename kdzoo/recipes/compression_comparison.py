@@ -19,7 +19,7 @@ from kdzoo.recipes.results import (
     write_results,
 )
 from kdzoo.recipes.settings import check_kinds, check_seeds
-from kdzoo.utils import checked_directory, positive_integer
+from kdzoo.utils import checked_directory, one_process, positive_integer
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 _TEACHER = ("teacher", 0)
@@ -178,17 +178,19 @@ class CompressionComparison:
         kinds = check_kinds("kind of compressed model", kinds, self.kinds)
         directory = checked_directory(directory)
         data = self.started_from.load_data(data_dir)
-        finished_rows(self, self.all_kinds, directory)  # Others are refused now.
-        home = directory.parent / self.base
-        self.started_from.train(self.start_kinds, data, home, verbose, report, callbacks)
-        options = {"verbose": verbose, "callbacks": callbacks}
-        start = _Start(self, data, home)
-        for (kind, seed), row in stage_rows(self, (FLOAT, *kinds), directory).items():
-            report(f"{kind}, seed {seed}")
-            home = directory / directory_name(kind, seed)
-            if row is None:
-                self._stage(kind, seed, start, data, home, options)
-        return write_results(self, self.all_kinds, data, directory, _summarize)
+        with one_process(directory):
+            finished_rows(self, self.all_kinds, directory)  # Others are refused now.
+            home = directory.parent / self.base
+            with one_process(home):
+                self.started_from.train(self.start_kinds, data, home, verbose, report, callbacks)
+            options = {"verbose": verbose, "callbacks": callbacks}
+            start = _Start(self, data, home)
+            for (kind, seed), row in stage_rows(self, (FLOAT, *kinds), directory).items():
+                report(f"{kind}, seed {seed}")
+                home = directory / directory_name(kind, seed)
+                if row is None:
+                    self._stage(kind, seed, start, data, home, options)
+            return write_results(self, self.all_kinds, data, directory, _summarize)
 
     def _stage(self, kind, seed, start, data, home, options):
         """Makes, measures and saves one compressed model."""
@@ -197,7 +199,7 @@ class CompressionComparison:
         from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.compress import compress, export, measure_file
         from kdzoo.recipes.compression import Compression
-        from kdzoo.utils import atomic_path
+        from kdzoo.utils import save_model
 
         compression = self.kinds.get(kind, Compression())
         clock = Clock(home)
@@ -215,8 +217,7 @@ class CompressionComparison:
             )
         # How far the file agrees is measured on all test images, whatever comes out.
         written = export(model, home / "model.tflite", compression, data, min_agreement=0)
-        with atomic_path(home / "model.keras") as path:
-            model.save(path)
+        save_model(model, home / "model.keras")
         row = {
             "kind": kind,
             "seed": seed,

@@ -1,14 +1,12 @@
 """A recipe's run again from what was committed of it: the results, and the models that ship."""
 
-import shutil
-
 from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.compression_comparison import CompressionComparison
 from kdzoo.recipes.results import DATA, directory_name, keep_data, read_result, write_json
 from kdzoo.recipes.source import is_whole, rows_in
 from kdzoo.recipes.student import Student
-from kdzoo.utils import atomic_path, read_object
+from kdzoo.utils import copy_file, read_object, save_model
 
 
 class Committed:
@@ -88,10 +86,9 @@ class Committed:
         from kdzoo.zoo import load, tflite
 
         model = load(shipped.name, directory=self._directory)
-        with atomic_path(home / "model.keras") as path:
-            model.save(path)
+        save_model(model, home / "model.keras")
         if "tflite" in shipped.files:
-            shutil.copyfile(tflite(shipped.name, self._directory), home / "model.tflite")
+            copy_file(tflite(shipped.name, self._directory), home / "model.tflite")
 
     def _home(self, recipe, name):
         """The directory that says which data a recipe's run is of."""

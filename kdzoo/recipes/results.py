@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import zipfile
 
-from kdzoo.utils import atomic_path, first_line, read_object
+from kdzoo.utils import first_line, read_object, write_text
 
 DATA = "data.json"  # In a run's directory: which images and labels it is of.
 
@@ -170,8 +170,7 @@ def _commit():
 
 def write_json(path, content):
     """Writes JSON whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_finished(home, fits):

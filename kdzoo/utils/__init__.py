@@ -2,6 +2,7 @@
 
 from kdzoo.utils.arguments import as_path, check_parents, checked_directory, positive_integer
 from kdzoo.utils.chatter import without_chatter
+from kdzoo.utils.disks import FullDiskError, naming_full_disk
 from kdzoo.utils.errors import UnknownNameError, first_line, unknown_name
 from kdzoo.utils.reading import (
     check_regular,
@@ -10,24 +11,42 @@ from kdzoo.utils.reading import (
     read_bytes,
     read_object,
 )
+from kdzoo.utils.rooms import hidden_room, sweep
+from kdzoo.utils.saving import save_model
 from kdzoo.utils.states import finalize_states
-from kdzoo.utils.writing import atomic_path, one_process
+from kdzoo.utils.writing import (
+    atomic_path,
+    copy_file,
+    one_process,
+    remove_directory,
+    write_bytes,
+    write_text,
+)
 
 __all__ = [
+    "FullDiskError",
     "UnknownNameError",
     "as_path",
     "atomic_path",
     "check_parents",
     "check_regular",
     "checked_directory",
+    "copy_file",
     "digest_of_file",
     "finalize_states",
     "first_line",
+    "hidden_room",
+    "naming_full_disk",
     "one_process",
     "open_regular",
     "positive_integer",
     "read_bytes",
     "read_object",
+    "remove_directory",
+    "save_model",
+    "sweep",
     "unknown_name",
     "without_chatter",
+    "write_bytes",
+    "write_text",
 ]

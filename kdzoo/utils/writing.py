@@ -2,29 +2,34 @@
 
 import contextlib
 import os
-import pathlib
 import shutil
-import tempfile
 
 from kdzoo.utils.arguments import as_path, check_parents, checked_directory
+from kdzoo.utils.disks import naming_full_disk
+from kdzoo.utils.rooms import hidden_room, lock_directory, sweep
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path, size=None, replace=False):
     """Yields a temporary path that replaces `path` if the block succeeds, and vanishes if it fails.
 
     The temporary file or directory lies beside `path`, so that the replacement is one rename: a
-    reader, or a process that is killed, finds the old content or the new, never a part. A directory
-    replaces only a missing or an empty directory, because the file system renames no other way.
+    reader, or a process that is killed, finds the old content or the new, never a part. What a
+    killed process left of writing the same path is removed.
 
     Args:
         path: Where the finished file or directory goes. Its parent directory is made if missing.
+        size: How many bytes it will have, for the error if they have no room; None if not known.
+        replace: Whether a directory may replace one with content. The file system renames no
+            such way: for a moment there is neither. Otherwise that is an error.
 
     Yields:
         A `pathlib.Path` with the suffix of `path`, which does not exist yet.
 
     Raises:
         ValueError: If it is no path, or there is a file where one of its directories belongs.
+        FullDiskError: If the disk is full or a limit is reached; the error names path
+            and bytes.
 
     Example:
 
@@ -35,22 +40,74 @@ def atomic_path(path):
     """
     path = as_path("path", path)
     check_parents(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    room = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with naming_full_disk(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with hidden_room(path.parent, path.name) as room:
+            temporary = room / f"new{''.join(path.suffixes)}"
+            yield temporary
+            _flush(temporary)
+            if replace and path.is_dir() and not path.is_symlink():
+                os.replace(path, room / "old")
+            os.replace(temporary, path)
+
+
+def write_bytes(path, content):
+    """Writes a file whole or not at all.
+
+    Args:
+        path: Where it goes.
+        content: Its bytes.
+
+    Raises:
+        ValueError: If it is no path, or there is a file where one of its directories belongs.
+        FullDiskError: If the disk is full or a limit is reached; the error names path and bytes.
+    """
+    with atomic_path(path, len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path, text):
+    """Writes a text file in UTF-8 whole or not at all, its lines ending as they are.
+
+    Args:
+        path: Where it goes.
+        text: Its content.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def copy_file(source, path):
+    """Writes a copy of a file whole or not at all.
+
+    Args:
+        source: The file.
+        path: Where the copy goes.
+    """
+    with atomic_path(path, lambda: os.path.getsize(source)) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def remove_directory(path):
+    """Removes a directory, or what stands in its place, so that nobody finds a part of it.
+
+    Args:
+        path: What to remove.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
     try:
-        temporary = room / f"new{''.join(path.suffixes)}"
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+        with hidden_room(path.parent, path.name) as room:
+            os.replace(path, room / "old")
+    except OSError:  # On a disk so full that there is no room for a directory.
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager
 def one_process(directory):
     """Keeps a directory to this process while the block runs, where the system has such locks.
 
-    A process that is killed lets go of it.
+    A process that is killed lets go of it; what it left of files it was writing is removed.
 
     Args:
         directory: The directory; made if missing.
@@ -61,29 +118,23 @@ def one_process(directory):
     directory = checked_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:  # Windows.
-        yield
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
+        lock = lock_directory(directory)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"Expected {directory} to be free. Received: one in which another process works; "
+            "wait for it, stop it, or choose another directory."
+        ) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"Expected {directory} to be free. Received: one in which another process works; "
-                "wait for it, stop it, or choose another directory."
-            ) from error
-        except OSError:  # A file system without locks.
-            pass
+        sweep(directory)
         yield
     finally:
-        os.close(descriptor)
+        if lock is not None:
+            os.close(lock)
 
 
 def _flush(path):
     """Writes a file, or every file of a directory, through to the disk."""
-    for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        if each.is_file():
-            with open(each, "rb+") as file:
+    for entry in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if entry.is_file():
+            with open(entry, "rb+") as file:
                 os.fsync(file.fileno())

@@ -8,7 +8,7 @@ import json
 import math
 import pathlib
 
-from kdzoo.utils import as_path, atomic_path, first_line, read_object, unknown_name
+from kdzoo.utils import as_path, first_line, read_object, unknown_name, write_text
 from kdzoo.zoo.weights import check_within, digest
 
 VERSION = 1  # Of the manifest's own form.
@@ -220,8 +220,7 @@ def write_manifest(rows, directory):
     """
     models = [dataclasses.asdict(row) for row in rows]
     content = {"version": VERSION, "sha256": _digest(models), "models": models}
-    with atomic_path(pathlib.Path(directory) / "manifest.json") as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(pathlib.Path(directory) / "manifest.json", json.dumps(content, indent=1) + "\n")
 
 
 def _digest(models):

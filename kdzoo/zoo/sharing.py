@@ -5,7 +5,7 @@ import json
 import re
 import textwrap
 
-from kdzoo.utils import as_path, atomic_path, checked_directory, first_line, read_object
+from kdzoo.utils import as_path, checked_directory, first_line, read_object, write_bytes
 from kdzoo.zoo import weights
 from kdzoo.zoo.manifest import list_pretrained
 from kdzoo.zoo.safety import check_parts
@@ -100,8 +100,7 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         (_CONFIG, (json.dumps(described, indent=1) + "\n").encode()),
         (_CARD, text),
     ):
-        with atomic_path(home / file) as path:
-            path.write_bytes(written)
+        write_bytes(home / file, written)
     for path in home.iterdir():
         if _WEIGHTS.fullmatch(path.name) and path.name != name and _is_named_by_content(path):
             path.unlink()

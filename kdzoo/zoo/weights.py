@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from kdzoo.utils import atomic_path, finalize_states, unknown_name
+from kdzoo.utils import finalize_states, unknown_name, write_bytes
 
 _SHOWN = 3  # Names that an error lists.
 
@@ -30,8 +30,7 @@ def save_weights(model, path, dtype="float32"):
             share a path.
     """
     content = to_bytes(model, dtype)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
     return digest(content), len(content)
 
 

@@ -1,0 +1,233 @@
+"""A checkpoint's directory: what is written into it, and what is believed of it when it is read.
+
+`state.json` says which epoch it is of, and the size and SHA-256 of the arrays beside it and of its
+own content. Whatever is not as it was written is told apart from a checkpoint that is whole and of
+another run: the first is `Damaged`, and the checkpoint before it may serve.
+"""
+
+import hashlib
+import json
+import math
+
+from kdzoo.utils import first_line, read_bytes, read_object
+
+STATE = "state.json"
+ARRAYS = "state.safetensors"
+FORMAT = 2
+_FIELDS = ("epochs", "settings", "history")
+_ALLOWANCE = 16 << 20
+_WHAT = "the state of a training"
+
+
+class Damaged(ValueError):
+    """A checkpoint that is not as it was written; the message names the file and what is wrong."""
+
+
+def pack(arrays, epochs, settings, history, shapes):
+    """Returns name -> bytes of the files of a checkpoint.
+
+    Args:
+        arrays: Name -> array, what `state_of` returns.
+        epochs: How many epochs are done.
+        settings: What identifies the run, as JSON gives it back.
+        history: Name -> list of floats; what is not finite is written as null.
+        shapes: Those of the model's weights.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    content = save(arrays)
+    state = {
+        "format": FORMAT,
+        "epochs": epochs,
+        "settings": settings,
+        "history": {
+            name: [value if math.isfinite(value) else None for value in values]
+            for name, values in history.items()
+        },
+        "shapes": shapes,
+        # A layer may begin with infinity as the least it has seen; nothing else may.
+        "not_finite": sorted(
+            name for name, array in arrays.items() if not np.isfinite(array).all()
+        ),
+        "files": {ARRAYS: {"sha256": _digest(content), "bytes": len(content)}},
+    }
+    state["sha256"] = _checksum(state)
+    return {ARRAYS: content, STATE: json.dumps(state).encode()}
+
+
+def read_state(directory, epochs):
+    """Returns the content of a checkpoint's `state.json`.
+
+    Args:
+        directory: The checkpoint's, a path.
+        epochs: The number that its name says.
+
+    Returns:
+        A dictionary with epochs, settings and history; shapes, unless it is an old one; files and
+        not_finite, if its content is hashed.
+
+    Raises:
+        Damaged: If it is missing or not as it was written.
+    """
+    path = directory / STATE
+    state = guarded(path, lambda: read_object(path, _WHAT))
+    hashed = "format" in state or "sha256" in state
+    fields = (*_FIELDS, "format", "shapes", "not_finite", "files", "sha256") if hashed else _FIELDS
+    for field in fields:
+        if field not in state:
+            raise damage(path, f"no field {field!r}")
+    if hashed and state["sha256"] != _checksum(state):
+        raise damage(path, "a content that its SHA-256 is not of")
+    if hashed and (state["format"] != FORMAT or isinstance(state["format"], bool)):
+        raise damage(path, f"format {state['format']!r}, which this version does not know")
+    if type(state["epochs"]) is not int or state["epochs"] != epochs:
+        raise damage(path, f"epochs={state['epochs']!r} in {directory.name}")
+    if not _is_history(state["history"], epochs, hashed):
+        raise damage(path, "a history that is not of lists of numbers, one for each epoch")
+    if hashed and not _is_list_of_files(state):
+        raise damage(path, f"other files than {ARRAYS!r}")
+    state["history"] = {
+        name: [math.nan if value is None else float(value) for value in values]
+        for name, values in state["history"].items()
+    }
+    return state
+
+
+def read_arrays(directory, state, expected):
+    """Returns name -> array of a checkpoint with hashes.
+
+    Args:
+        directory: The checkpoint's, a path.
+        state: What `read_state` returned.
+        expected: Name -> array of the model that is to take them.
+
+    Raises:
+        Damaged: If the file is missing, of another size or hash, or not of finite numbers.
+        ValueError: If it is whole and of another model, or another optimizer.
+    """
+    from safetensors.numpy import load
+
+    path, described = directory / ARRAYS, state["files"][ARRAYS]
+    content = guarded(path, lambda: read_bytes(path, most_bytes(expected)))
+    if len(content) != described["bytes"]:
+        raise damage(path, f"{len(content):,} bytes in place of {described['bytes']:,}")
+    if _digest(content) != described["sha256"]:
+        raise damage(path, "a content that its SHA-256 is not of")
+    arrays = guarded(path, lambda: load(content))
+    if {name: _form(array) for name, array in arrays.items()} != {
+        name: _form(array) for name, array in expected.items()
+    }:
+        raise ValueError(
+            f"Expected {path} to hold this model with this optimizer. Received: "
+            f"{_difference(arrays, expected)}; choose another directory or delete it."
+        )
+    check_finite(path, arrays, state["not_finite"])
+    return arrays
+
+
+def check_finite(path, arrays, allowed=()):
+    """Raises `Damaged` if arrays, but for some, hold NaN or infinity.
+
+    Args:
+        path: The file that they are from.
+        arrays: Name -> array.
+        allowed: Names of those that may.
+    """
+    import numpy as np
+
+    for name, array in arrays.items():
+        if name not in allowed and not np.isfinite(array).all():
+            raise damage(path, f"NaN or infinity in {name!r}")
+
+
+def most_bytes(expected):
+    """Returns how large the file of these arrays may be: twice what they take, and some."""
+    return 2 * sum(array.nbytes for array in expected.values()) + _ALLOWANCE
+
+
+def guarded(path, read):
+    """Returns what a function makes of a file; whatever it raises becomes `Damaged`.
+
+    Args:
+        path: The file.
+        read: Function without arguments. Readers of damaged files raise all sorts of errors.
+    """
+    try:
+        return read()
+    except Damaged:
+        raise
+    except FileNotFoundError as error:
+        raise damage(path, "no such file") from error
+    except Exception as error:
+        reason = first_line(error).rpartition("Received: ")[2]
+        raise damage(path, reason) from error
+
+
+def damage(path, reason):
+    """Returns the error for a file that is not as it was written."""
+    return Damaged(f"Expected {path} as the training wrote it. Received: {reason}")
+
+
+def _digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(state):
+    """The SHA-256 of a state without its own."""
+    content = {name: value for name, value in state.items() if name != "sha256"}
+    return _digest(json.dumps(content, sort_keys=True).encode())
+
+
+def _is_history(history, epochs, hashed):
+    """Whether something is name -> list of at most so many numbers; null stands for NaN."""
+    # Old checkpoints wrote NaN as such.
+    fine = math.isfinite if hashed else (lambda value: True)
+    return isinstance(history, dict) and all(
+        isinstance(values, list)
+        and 0 < len(values) <= epochs
+        and all(
+            value is None or (type(value) in (int, float) and _as_float(value) and fine(value))
+            for value in values
+        )
+        for values in history.values()
+    )
+
+
+def _as_float(value):
+    """Whether a number of JSON, which may have a thousand digits, fits a float."""
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
+def _is_list_of_files(state):
+    files, names = state["files"], state["not_finite"]
+    described = files.get(ARRAYS) if isinstance(files, dict) else None
+    return (
+        isinstance(described, dict)
+        and set(files) == {ARRAYS}
+        and type(described.get("bytes")) is int
+        and isinstance(described.get("sha256"), str)
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+    )
+
+
+def _form(array):
+    return array.shape, array.dtype.name
+
+
+def _difference(arrays, expected):
+    """The first name that tells two states apart, in words."""
+    for name in sorted({*arrays, *expected}):
+        if name not in arrays:
+            return f"none of {name!r}"
+        if name not in expected:
+            return f"{name!r}, which it has not"
+        if _form(arrays[name]) != _form(expected[name]):
+            shape, dtype = _form(arrays[name])
+            return f"{name!r} of shape {shape} in {dtype}"
+    return "another"

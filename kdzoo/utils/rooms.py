@@ -1,0 +1,113 @@
+"""Hidden directories in which files are written before they take their place.
+
+A process that is killed leaves its hidden directory behind. Each is locked while the process that
+made it lives, so that a later one can tell what nobody owns any more, and removes that alone. Where
+the system or the file system has no locks, nothing is ever removed.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
+
+_RANDOM = "[a-z0-9_]{8}"  # What `tempfile` appends to a name.
+_CONTENT = re.compile(r"(new|old)(\..*)?", re.DOTALL)
+_TRIES = 100
+
+
+@contextlib.contextmanager
+def hidden_room(directory, name):
+    """Makes a hidden directory for the time of a block, and removes what killed ones have left.
+
+    Args:
+        directory: The directory in which it is made, which exists.
+        name: What it is for; it is called `.NAME.` and eight random characters.
+
+    Yields:
+        Its path. Entries are called "new" or "old", with or without a suffix.
+    """
+    directory = pathlib.Path(directory)
+    sweep(directory, name)
+    room, lock = _make(directory, name)
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def sweep(directory, name=None):
+    """Removes the hidden directories that `hidden_room` made and no living process owns.
+
+    Args:
+        directory: Where to look, a path; it need not exist.
+        name: What they were for; everything when None.
+    """
+    if fcntl is None:
+        return
+    kept = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.{_RANDOM}", re.DOTALL)
+    try:
+        found = [entry.name for entry in os.scandir(directory) if kept.fullmatch(entry.name)]
+    except OSError:  # No such directory, or one that may not be read: nothing to remove.
+        return
+    for entry in found:
+        _remove_if_left(pathlib.Path(directory, entry))
+
+
+def lock_directory(directory):
+    """Returns an open, locked descriptor of a directory, or None where there are no locks.
+
+    Args:
+        directory: The directory, which exists.
+
+    Raises:
+        BlockingIOError: If somebody else has locked it.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # A file system without locks.
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _make(directory, name):
+    """A new directory and its lock; None in place of the lock where there are none."""
+    for _ in range(_TRIES):
+        room = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=directory))
+        try:
+            lock = lock_directory(room)
+            # Between the two lines a process that sweeps may have taken it for a leftover.
+            if lock is None or os.path.samestat(os.fstat(lock), os.stat(room)):
+                return room, lock
+            os.close(lock)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+    raise OSError(f"Expected to write into {directory}. Received: one that is emptied meanwhile")
+
+
+def _remove_if_left(room):
+    """Removes a directory that is hidden, holds nothing but what we write, and nobody has."""
+    try:
+        if room.is_symlink() or not all(map(_CONTENT.fullmatch, os.listdir(room))):
+            return
+        lock = lock_directory(room)
+    except OSError:  # Somebody has it, or has removed it; or it is none of ours.
+        return
+    if lock is not None:
+        shutil.rmtree(room, ignore_errors=True)
+        os.close(lock)
