@@ -576,17 +576,19 @@ at.on_train_batch_end, at.on_epoch_begin = on_train_batch_end, on_epoch_begin
 """
 IN_CHECKPOINT = """
 def on_epoch_end(self, epoch, logs=None):
-    if {stage!r} in str(self.directory) and epoch == 1:
+    if {stage!r} in str(self.directory) and epoch == {epoch}:
         {what}
     end(self, epoch, logs)
 at.on_epoch_end = on_epoch_end
 """
-BEFORE_RENAME = IN_CHECKPOINT.replace("{what}", "os.replace = kill")
-BEFORE_REMOVAL = IN_CHECKPOINT.replace("{what}", "shutil.rmtree = kill")
-IN_REMOVAL = IN_CHECKPOINT.replace(
+IN_SECOND, IN_THIRD = (IN_CHECKPOINT.replace("{epoch}", epoch) for epoch in "12")
+BEFORE_RENAME = IN_SECOND.replace("{what}", "os.replace = kill")
+BEFORE_REMOVAL = IN_SECOND.replace("{what}", "shutil.rmtree = kill")
+# Of the epoch before the last two, which is moved aside first.
+IN_REMOVAL = IN_THIRD.replace(
     "{what}",
-    "shutil.rmtree = lambda path, **options: "
-    "'epoch' == path.name[:5] and (next(path.iterdir()).unlink(), kill())",
+    "shutil.rmtree = lambda path, **options: (path / 'old').exists() and "
+    "(next((path / 'old').iterdir()).unlink(), kill())",
 )
 BEFORE_RESULT = """
 import kdzoo.recipes.comparison
@@ -648,7 +650,8 @@ class TestTrain:
     def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
         killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")
         home = tmp_path / "run" / "distilled-0"
-        assert sorted(path.name for path in home.iterdir()) == ["epoch-0002", "seconds.json"]
+        kept = ["epoch-0001", "epoch-0002", "seconds.json"]
+        assert sorted(path.name for path in home.iterdir()) == kept
         ended = run("train", "digits", *SMALL, "--directory", tmp_path / "run")
         assert ended.returncode == 0, ended.stderr
         assert ended.stderr.startswith("1/3 teacher, seed 0: finished before\n")
@@ -660,7 +663,7 @@ class TestTrain:
         [
             [(MID_EPOCH, "alone"), (BEFORE_RENAME, "distilled")],
             [(BEFORE_REMOVAL, "alone"), (IN_REMOVAL, "distilled")],
-            [(IN_REMOVAL, "teacher"), (BEFORE_RENAME, "alone"), (BEFORE_RESULT, "distilled")],
+            [(BEFORE_REMOVAL, "teacher"), (BEFORE_RENAME, "alone"), (BEFORE_RESULT, "distilled")],
         ],
         ids=["mid-epoch", "removal", "all"],
     )

@@ -144,7 +144,7 @@ def to_litert(
         expected = _keras_outputs(model, data)
         check_labels(labels, [(1, *each.shape[1:])[-1] for each in expected.values()])
         # The converter writes and reads files of its own on the way.
-        with naming_full_disk(tempfile.gettempdir()):
+        with naming_full_disk(f"{tempfile.gettempdir()}, where the model is converted"):
             content = convert(model, specs, quantize, None if knows_its_ranges else data, sparse)
     with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)

@@ -1,6 +1,7 @@
 """A training that is stopped goes on where it was, and ends where it would have ended."""
 
 import json
+import pathlib
 import shutil
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 
 import kdzoo
 from kdzoo.callbacks import EpochCheckpoint
+from kdzoo.checkpoints import files
 from kdzoo.schemes import train
 from kdzoo.utils import one_process
 
@@ -90,11 +92,11 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert train(again, None, 1, tmp_path, verbose=0) == first
 
 
-def test_only_the_newest_epoch_is_kept_and_it_is_whole(tmp_path):
-    train(compiled(), batches, 2, tmp_path, settings={"seed": 1}, verbose=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0002"]
+def test_the_last_two_epochs_are_kept_and_whole(tmp_path):
+    train(compiled(), batches, 3, tmp_path, settings={"seed": 1}, verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002", "epoch-0003"]
     files = {path.name for path in (tmp_path / "epoch-0002").iterdir()}
-    assert files == {"model.weights.h5", "seeds.npz", "state.json"}
+    assert files == {"state.safetensors", "state.json"}
     state = json.loads((tmp_path / "epoch-0002" / "state.json").read_text())
     assert (state["epochs"], state["settings"]) == (2, {"seed": 1})
 
@@ -114,19 +116,19 @@ def test_an_unfinished_write_leaves_no_checkpoint(tmp_path, monkeypatch):
     checkpoint = EpochCheckpoint(tmp_path)
     checkpoint.set_model(model)
 
-    def interrupted(path):
-        path.write_bytes(b"half")
+    def interrupted(path, content):
+        path.write_text("half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(model, "save_weights", interrupted)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(pathlib.Path, "write_bytes", interrupted)
+    with pytest.raises(OSError, match=r"Expected room for .*epoch-0001, [\d,]+ bytes\."):
         checkpoint.on_epoch_end(0, {"loss": 1.0})
     assert not list(tmp_path.iterdir())
 
 
 def test_what_a_kill_left_of_a_write_is_removed(tmp_path):
     train(compiled(), batches, 1, tmp_path, verbose=0)
-    rest = tmp_path / ".epoch-0002.abcdef"
+    rest = tmp_path / ".epoch-0002.abcdef_0"
     rest.mkdir()
     (rest / "new").write_bytes(b"half")
     train(compiled(), batches, 1, tmp_path, verbose=0)
@@ -135,10 +137,12 @@ def test_what_a_kill_left_of_a_write_is_removed(tmp_path):
 
 def test_the_newest_of_many_epochs_is_found(tmp_path):
     train(compiled(), batches, 1, tmp_path, verbose=0)
-    (tmp_path / "epoch-0001").rename(tmp_path / "epoch-9999")
-    shutil.copytree(tmp_path / "epoch-9999", tmp_path / "epoch-10000")
+    shutil.copytree(tmp_path / "epoch-0001", tmp_path / "epoch-9999")
+    (tmp_path / "epoch-0001").rename(tmp_path / "epoch-10000")
     state = tmp_path / "epoch-10000" / "state.json"
-    state.write_text(json.dumps({**json.loads(state.read_text()), "epochs": 10_000}))
+    content = {**json.loads(state.read_text()), "epochs": 10_000}
+    content["sha256"] = files._checksum(content)
+    state.write_text(json.dumps(content))
     assert EpochCheckpoint(tmp_path).restore(compiled()) == 10_000
 
 
