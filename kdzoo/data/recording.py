@@ -37,6 +37,7 @@ from kdzoo.utils import (
     digest_of_file,
     one_process,
     positive_integer,
+    sweep,
     write_bytes,
 )
 
@@ -149,6 +150,7 @@ def record_teacher(
             parts.append(_pack(ask(data, indices, augmentation, seed, view), fields, top_k))
         return np.concatenate(parts)
 
+    sweep(directory)  # What a killed process left, also of a record that it had completed.
     if _Index(directory, settings).is_complete:
         return directory
     with one_process(directory):

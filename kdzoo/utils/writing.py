@@ -116,7 +116,8 @@ def one_process(directory):
         ValueError: If another process has it, or it is a file.
     """
     directory = checked_directory(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    with naming_full_disk(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     try:
         lock = lock_directory(directory)
     except BlockingIOError as error:

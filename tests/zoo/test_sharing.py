@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.utils import atomic_path
+from kdzoo.utils import write_bytes
 from kdzoo.zoo.safety import check_parts
 
 # Deeper than Python follows, but not than its reader of JSON does.
@@ -135,14 +135,14 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, images, monkeypatch):
     for broken in range(3):
         calls = []
 
-        def atomic(path, calls=calls, broken=broken):
+        def write(path, content, calls=calls, broken=broken):
             calls.append(path)
             if len(calls) > broken:
                 raise KeyboardInterrupt
-            return atomic_path(path)
+            write_bytes(path, content)
 
         with monkeypatch.context() as patched:
-            patched.setattr("kdzoo.zoo.sharing.atomic_path", atomic)
+            patched.setattr("kdzoo.zoo.sharing.write_bytes", write)
             with pytest.raises(KeyboardInterrupt):
                 kdzoo.save_pretrained(other, tmp_path)
         again = kdzoo.load_pretrained(tmp_path)
@@ -233,14 +233,14 @@ def test_a_card_that_was_edited_stays(tmp_path, monkeypatch):
         assert readme.read_text() == "# Theirs\n"
     calls = []
 
-    def atomic(path):
+    def write(path, content):
         calls.append(path)
         if path == readme:
             raise KeyboardInterrupt
-        return atomic_path(path)
+        write_bytes(path, content)
 
     with monkeypatch.context() as patched:  # The card of a save that was broken off is no edit.
-        patched.setattr("kdzoo.zoo.sharing.atomic_path", atomic)
+        patched.setattr("kdzoo.zoo.sharing.write_bytes", write)
         for each in (other, model, other):
             with pytest.raises(KeyboardInterrupt):
                 kdzoo.save_pretrained(each, tmp_path)
