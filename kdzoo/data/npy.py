@@ -1,17 +1,23 @@
 """Data sets as a directory of .npy files, which any machine with NumPy can read."""
 
+import hashlib
 import json
-import os
 import pathlib
+import re
 import types
 
 import numpy as np
 
 from kdzoo import utils
 from kdzoo.data import checks, dataset
+from kdzoo.data.npy_file import damaged, read_array
 
 METADATA = "dataset.json"
 _FORMAT = 1
+_CHECKSUM = "metadata_sha256"
+_REQUIRED = {"name": str, "class_names": list, "scale": int, "arrays": dict}
+_OPTIONAL = ("version", "sha256", _CHECKSUM)  # Not in directories of earlier versions.
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_exported(directory):
@@ -41,7 +47,7 @@ def write(data, directory):
     The directory gets `dataset.json`, `train_images.npy` (uint8, validation examples included),
     `train_labels.npy` (int32), the same for `test` and for validation images of their own, or
     `validation_indices.npy`, which says which of the training images are for validation. The
-    SHA-256 of each file stands in `dataset.json`.
+    SHA-256 of each file stands in `dataset.json`, and that of its own content.
 
     Args:
         data: The `Dataset`.
@@ -73,6 +79,7 @@ def write(data, directory):
         metadata["sha256"] = {
             name: utils.digest_of_file(temporary / f"{name}.npy") for name in arrays
         }
+        metadata[_CHECKSUM] = _checksum(metadata)
         (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     return directory
 
@@ -168,30 +175,52 @@ def _indices(split):
 def _read_metadata(directory):
     path = directory / METADATA
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        metadata = utils.read_object(path, "the description of a data set")
     except FileNotFoundError:
         raise FileNotFoundError(
             "Expected a directory that `kdzoo data export NAME DIR` wrote, with a file "
             f"{METADATA!r}. Received: directory={str(directory)!r}"
         ) from None
-    except (ValueError, OSError) as error:
-        raise _damaged(path, error) from error
-    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
-        raise _damaged(path, f"it is not of format {_FORMAT}")
-    required = {"name": str, "class_names": list, "scale": int, "arrays": dict}
-    for key, kind in required.items():
+    if metadata.get("format") != _FORMAT or isinstance(metadata["format"], bool):
+        raise damaged(path, f"it is not of format {_FORMAT}")
+    for key, kind in _REQUIRED.items():
         if not isinstance(metadata.get(key), kind):
-            raise _damaged(path, f"it has no {key!r}")
+            raise damaged(path, f"it has no {key!r}")
+    unknown = sorted(metadata.keys() - {"format", *_REQUIRED, *_OPTIONAL})
+    if unknown:  # Such as a name in which a letter is another.
+        raise damaged(path, f"it has {unknown[0]!r}, which is unknown")
+    if metadata.get(_CHECKSUM) not in (None, _checksum(metadata)):
+        raise damaged(path, "it was altered, as its own checksum is another")
     if not isinstance(metadata.get("version"), str | None):
-        raise _damaged(path, f"its version is {metadata['version']!r} instead of text")
+        raise damaged(path, f"its version is {metadata['version']!r} instead of text")
     if isinstance(metadata["scale"], bool) or not 1 <= metadata["scale"] <= 255:
-        raise _damaged(path, f"its scale is {metadata['scale']} instead of 1 to 255")
-    if not all(isinstance(each, str) for each in metadata["class_names"]):
-        raise _damaged(path, "a class name is no text")
+        raise damaged(path, f"its scale is {metadata['scale']} instead of 1 to 255")
+    names = metadata["class_names"]
+    if not all(isinstance(each, str) for each in names):
+        raise damaged(path, "a class name is no text")
+    if not names or len(set(names)) < len(names):
+        raise damaged(path, "a class name is there twice, or none is there")
     _check_arrays(path, metadata["arrays"])
-    if not isinstance(metadata.get("sha256", {}), dict):
-        raise _damaged(path, "its checksums are no dictionary")
+    _check_hashes(path, metadata)
     return metadata
+
+
+def _checksum(metadata):
+    """Returns the SHA-256 of the metadata without their own checksum."""
+    content = {key: value for key, value in metadata.items() if key != _CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_hashes(path, metadata):
+    """Raises unless there is a hash for each array, or, as in earlier directories, none at all."""
+    hashes = metadata.get("sha256", {})
+    if not isinstance(hashes, dict):
+        raise damaged(path, "its checksums are no dictionary")
+    if hashes and hashes.keys() != metadata["arrays"].keys():
+        raise damaged(path, f"it has checksums of {sorted(hashes)}")
+    for name, sha256 in hashes.items():
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise damaged(path, f"the checksum of {name!r} is none")
 
 
 def _check_arrays(path, arrays):
@@ -204,49 +233,45 @@ def _check_arrays(path, arrays):
         for part in ("test", "validation")
     )
     if not {"train_images", "train_labels"} <= present <= names | optional or not pairs:
-        raise _damaged(path, f"it lists the arrays {sorted(present)}")
+        raise damaged(path, f"it lists the arrays {sorted(present)}")
     for name, shape in arrays.items():
         if not isinstance(shape, list):
-            raise _damaged(path, f"the shape of {name!r} is {shape!r} instead of a list")
+            raise damaged(path, f"the shape of {name!r} is {shape!r} instead of a list")
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise damaged(path, f"the shape of {name!r} is {shape!r} instead of sizes")
 
 
 def _read_array(directory, name, shape, sha256=None):
     path = directory / f"{name}.npy"
+    kind, words = (np.uint8, "uint8") if name.endswith("_images") else (np.integer, "integers")
+
+    def is_wanted(dtype):
+        if not np.issubdtype(dtype, kind):
+            raise ValueError(f"it holds {dtype} instead of {words}")
+
     try:
-        array = np.load(path, allow_pickle=False)
+        return read_array(path, shape, is_wanted, sha256)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"Expected {path.name!r} in {str(directory)!r}, because {METADATA!r} lists it; write "
             "the directory again with `kdzoo data export NAME DIR`."
         ) from None
-    except (ValueError, OSError, EOFError) as error:
-        raise _damaged(path, error) from error
-    kind, words = (np.uint8, "uint8") if name.endswith("_images") else (np.integer, "integers")
-    if not isinstance(array, np.ndarray):
-        raise _damaged(path, "it holds an archive instead of an array")
-    if not np.issubdtype(array.dtype, kind):
-        raise _damaged(path, f"it holds {array.dtype} instead of {words}")
-    if list(array.shape) != shape:
-        raise _damaged(path, f"its shape is {array.shape} instead of {tuple(shape)}")
-    if sha256 not in (None, utils.digest_of_file(path)):  # Earlier directories have none.
-        raise _damaged(path, "its SHA-256 is another than that in the metadata")
-    return array
 
 
 def _check(directory, part, images, labels, shape, classes, scale):
     """Returns the labels of one split, or raises when its arrays do not belong together."""
     path = directory / f"{part}_images.npy"
     if images.ndim != 4:
-        raise _damaged(path, f"its images have {images.ndim - 1} dimensions instead of 3")
+        raise damaged(path, f"its images have {images.ndim - 1} dimensions instead of 3")
     if images.shape[1:] != shape:
-        raise _damaged(path, f"its images are {images.shape[1:]}, those to train on {shape}")
+        raise damaged(path, f"its images are {images.shape[1:]}, those to train on {shape}")
     try:
         checks.check_images(images)
         labels = checks.check_labels(labels, classes, len(images))
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if images.max() > scale:
-        raise _damaged(path, f"a pixel is above {scale}")
+        raise damaged(path, f"a pixel is above {scale}")
     return labels
 
 
@@ -260,12 +285,4 @@ def _check_indices(directory, chosen, count):
     elif len(np.unique(chosen)) < len(chosen):
         reason = "an index is there twice"
     if reason:
-        raise _damaged(directory / "validation_indices.npy", reason)
-
-
-def _damaged(path, reason):
-    reason = str(reason).split(". ")[0].rstrip(".").replace(os.linesep, " ")
-    return ValueError(
-        f"The file {str(path)!r} is damaged or was not written by kdzoo ({reason}); write the "
-        "directory again with `kdzoo data export NAME DIR`."
-    )
+        raise damaged(directory / "validation_indices.npy", reason)

@@ -10,10 +10,14 @@ import os
 import pathlib
 import stat
 
+from kdzoo.utils.errors import first_line
+
 _BINARY = getattr(os, "O_BINARY", 0)  # Of Windows.
 
-MOST_JSON = 64 << 20
+MOST_JSON = 16 << 20
 """Bytes of the largest JSON file that is read, far above what kdzoo writes."""
+MOST_VALUES = 600_000
+"""Values in the largest JSON file that is read: of two bytes each, they take a hundred in memory."""
 
 
 def open_regular(path):
@@ -82,19 +86,29 @@ def read_object(path, what, most=MOST_JSON):
         FileNotFoundError: If there is no such file.
         ValueError: If it is none; the error says what it is.
     """
+    content = read_bytes(pathlib.Path(path), most)
     try:
-        content = json.loads(read_bytes(pathlib.Path(path), most).decode("utf-8"))
+        content = json.loads(_checked_text(content))
         reason = f"a JSON file of a {type(content).__name__}, not of fields with names"
     except UnicodeDecodeError:
         reason = "a file that is no text"
     except json.JSONDecodeError as error:
         reason = f"a file that is empty, cut off or no JSON ({error})"
+    except ValueError as error:  # Too many values, or an integer of too many digits.
+        reason = first_line(error)
     except RecursionError:
         reason = "lists within lists without end"
     else:
         if isinstance(content, dict):
             return content
     raise ValueError(f"Expected {path} to be {what}. Received: {reason}")
+
+
+def _checked_text(content):
+    """Returns the text of JSON whose values, up to a hundred bytes each, fit into memory."""
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values")
+    return content.decode("utf-8")
 
 
 def _kind(mode):

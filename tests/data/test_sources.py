@@ -89,7 +89,7 @@ def replace_array(directory, name, change):
     """Replaces an array in a directory without checksums, as one written by hand may be."""
     np.save(directory / name, change(np.load(directory / name)))
     metadata = json.loads((directory / "dataset.json").read_text())
-    del metadata["sha256"]
+    del metadata["sha256"], metadata["metadata_sha256"]
     (directory / "dataset.json").write_text(json.dumps(metadata))
 
 
@@ -105,8 +105,9 @@ def flip_a_bit(path):
         (lambda d: (d / "test_labels.npy").unlink(), FileNotFoundError, "'test_labels.npy' in"),
         (lambda d: os.truncate(d / "test_images.npy", 999), ValueError, "damaged"),
         (lambda d: os.truncate(d / "test_images.npy", 0), ValueError, "damaged"),
-        (lambda d: os.truncate(d / "dataset.json", 20), ValueError, "damaged"),
-        (lambda d: (d / "dataset.json").write_text("[]"), ValueError, "not of format 1"),
+        (lambda d: os.truncate(d / "dataset.json", 20), ValueError, "cut off"),
+        (lambda d: (d / "dataset.json").write_text("[]"), ValueError, "a JSON file of a list"),
+        (lambda d: (d / "dataset.json").write_text("{}"), ValueError, "not of format 1"),
         (lambda d: flip_a_bit(d / "train_labels.npy"), ValueError, "its SHA-256 is another"),
         (lambda d: flip_a_bit(d / "test_images.npy"), ValueError, "its SHA-256 is another"),
         (lambda d: (d / "dataset.json").unlink(), FileNotFoundError, "kdzoo data export"),
@@ -146,6 +147,7 @@ def test_damage_is_reported(exported, damage, error, message):
 def test_metadata_that_names_other_files_is_refused(exported):
     metadata = json.loads((exported / "dataset.json").read_text())
     metadata["arrays"]["../secret"] = [1]
+    del metadata["metadata_sha256"]
     (exported / "dataset.json").write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match="it lists the arrays"):
         kdzoo.data.load(exported)
@@ -165,6 +167,7 @@ def test_metadata_that_names_other_files_is_refused(exported):
 )
 def test_wrong_metadata_are_reported(exported, change, message):
     metadata = json.loads((exported / "dataset.json").read_text())
+    del metadata["metadata_sha256"]
     (exported / "dataset.json").write_text(json.dumps(metadata | change))
     with pytest.raises(ValueError, match=rf"damaged or was not written by kdzoo \(.*{message}"):
         kdzoo.data.load(exported)

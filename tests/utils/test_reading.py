@@ -59,3 +59,17 @@ def test_a_device_without_end_is_refused(tmp_path):
         pytest.skip("no such device here")
     with pytest.raises(ValueError, match="Received: a device"):
         read_bytes("/dev/zero", 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"a": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
+        (b'{"a": [' + b"[]," * 700_000 + b"0]}", "more than 600,000 values"),
+        (b'{"a": ' + b"[" * 100_000, "lists within lists without end"),
+    ],
+)
+def test_json_that_would_take_too_much_is_refused(content, reason, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=f"file to be an index. Received: .*{reason}"):
+        read_object(tmp_path / "file", "an index")
