@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import json
 
 import numpy as np
 
@@ -16,11 +15,10 @@ from kdzoo.data.asking import (
 )
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Split
-from kdzoo.utils import as_path, digest_of_file, read_object, unknown_name
+from kdzoo.data.record_index import INDEX, OF_TOP_K, PLACES, read_index, record_type
+from kdzoo.data.shards import check_shard, read_shard
+from kdzoo.utils import as_path, check_regular, unknown_name
 
-FORMAT = 2
-INDEX = "index.json"
-LARGEST, PLACES, REST = _OF_TOP_K = "largest_logits", "largest_classes", "rest"
 SMALL_RECORD = 1 << 10
 """Records of fewer bytes share blocks in their files, and are read a view at a time."""
 
@@ -53,11 +51,13 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
     """
     check_split(data)
     directory = as_path("directory", directory)
-    if not (directory / INDEX).is_file():
+    try:
+        check_regular(directory / INDEX)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"Expected the record of a teacher in {directory}. Received: none there; "
             "`record_teacher` writes one."
-        )
+        ) from None
     index = read_index(directory / INDEX)
     if not index["complete"]:
         raise ValueError(
@@ -77,13 +77,13 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
             f"Expected the record of this {WORDS.get(others[0], others[0])}. Received: "
             f"{directory}, a record of another one."
         )
+    if index["examples"] != len(data):
+        raise ValueError(
+            f"Expected the record of {len(data)} examples. Received: {directory / INDEX}, of "
+            f"{index['examples']}; record into another directory."
+        )
     for name, shard in index["shards"].items():
-        path = directory / name
-        if not path.is_file() or digest_of_file(path) != shard["sha256"]:
-            raise ValueError(
-                f"Expected the files of a record as they were written. Received: {path}, which is "
-                "missing or altered; call `record_teacher` again, which asks for what it held anew."
-            )
+        check_shard(directory / name, shard, record_type(index["fields"]))
     return RecordedSplit(data, Record(directory, index))
 
 
@@ -94,40 +94,6 @@ def check_split(data):
             "Expected one split of a data set, e.g. `data.train`. Received: data of type "
             f"{type(data).__name__}"
         )
-
-
-def read_index(path):
-    """Returns the index of a record, a dictionary.
-
-    Args:
-        path: The index's path.
-
-    Raises:
-        ValueError: If it is damaged, or of another version of kdzoo.
-    """
-    expected = "the index of a record; if it is none, record into another directory"
-    index = read_object(path, expected)
-    found, whole = index.get("format"), index.pop("sha256", None)
-    if found is None:
-        raise ValueError(
-            f"Expected {path} to be {expected}. Received: a JSON file without a format"
-        )
-    if found != FORMAT:
-        raise ValueError(
-            f"Expected a record in format {FORMAT}. Received: {path.parent} in format {found!r}; "
-            "record again, or take the kdzoo that wrote it."
-        )
-    if whole != checksum(index):
-        raise ValueError(
-            f"Expected {path} as it was written. Received: one that was altered; record into "
-            "another directory."
-        )
-    return index
-
-
-def checksum(index):
-    """Returns the SHA-256 of an index without its own checksum."""
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
 class RecordedSplit:
@@ -211,12 +177,12 @@ class Record:
             index[name] for name in ("top_k", "examples", "classes")
         )
         self.type = record_type(index["fields"])
-        self.layers = [name for name in self.type.names if name not in (LOGITS, *_OF_TOP_K)]
+        self.layers = [name for name in self.type.names if name not in (LOGITS, *OF_TOP_K)]
         given = index["augmentation"]
         self._augmentation = None if given is None else Augmentation(**given)
         self._shards = [[] for _ in range(self.views)]
         for name, shard in index["shards"].items():
-            self._shards[shard["view"]].append((shard["start"], shard["stop"], name))
+            self._shards[shard["view"]].append((shard["start"], directory / name, shard))
         self._readers, self._kept = {}, (None, None)
 
     def __len__(self):
@@ -234,13 +200,13 @@ class Record:
         if self.top_k is None:
             logits = records[LOGITS]
         else:
-            logits = _filled(*(records[name] for name in _OF_TOP_K), self.classes)
+            logits = _filled(*(records[name] for name in OF_TOP_K), self.classes)
         tapped = {name: records[name] for name in self.layers}
         return {LOGITS: logits, **tapped} if tapped else logits
 
     def spec(self):
         """Returns the structure of an answer with (shape of one example, type) for an array."""
-        logits = (self.classes,), self.type[LOGITS if self.top_k is None else LARGEST].base
+        logits = (self.classes,), self.type[LOGITS if self.top_k is None else OF_TOP_K[0]].base
         tapped = {name: (self.type[name].shape, self.type[name].base) for name in self.layers}
         return {LOGITS: logits, **tapped} if tapped else logits
 
@@ -260,31 +226,30 @@ class Record:
         if self.type.itemsize <= SMALL_RECORD:
             kept, records = self._kept  # Another thread may replace it by another view's.
             if kept != view:
-                parts = [self._read(name) for _, _, name in sorted(self._shards[view])]
+                shards = sorted(self._shards[view], key=lambda shard: shard[0])
+                parts = [self._read(path, shard) for _, path, shard in shards]
                 records = np.concatenate(parts)
                 self._kept = view, records
             return records[indices]
         found = np.empty(len(indices), self.type)
-        for start, stop, name in self._shards[view]:
-            here = np.flatnonzero((indices >= start) & (indices < stop))
+        for start, path, shard in self._shards[view]:
+            here = np.flatnonzero((indices >= start) & (indices < shard["stop"]))
             if here.size:
-                found[here] = self._read(name, (indices[here] - start).tolist())
+                found[here] = self._read(path, shard, (indices[here] - start).tolist())
         return found
 
-    def _read(self, name, places=None):
+    def _read(self, path, shard, places=None):
         """The records of a file, all of them or those at some places."""
-        from array_record.python import array_record_module
-
-        if places is None:
-            reader = array_record_module.ArrayRecordReader(str(self.directory / name))
-            parts = reader.read_all()
-            reader.close()
-        else:
-            if name not in self._readers:
-                reader = array_record_module.ArrayRecordReader(str(self.directory / name))
-                self._readers[name] = reader
-            parts = self._readers[name].read(places)
-        return np.frombuffer(b"".join(parts), self.type)
+        readers = None if places is None else self._readers
+        records = read_shard(path, shard, self.type, places, readers)
+        if self.top_k is not None:
+            classes = records[PLACES]
+            if classes.min() < 0 or classes.max() >= self.classes:
+                raise ValueError(
+                    f"Expected classes from 0 to {self.classes - 1} in {path}. Received: others; "
+                    "record into another directory."
+                )
+        return records
 
 
 def _filled(largest, places, rest, classes):
@@ -292,15 +257,6 @@ def _filled(largest, places, rest, classes):
     logits = np.repeat(rest, classes, axis=-1)
     np.put_along_axis(logits, places, largest, axis=-1)
     return logits
-
-
-def record_type(fields):
-    """Returns the NumPy type of a record.
-
-    Args:
-        fields: List of (name, shape of one example, type).
-    """
-    return np.dtype([(name, kind, tuple(shape)) for name, shape, kind in fields])
 
 
 def fingerprint_of_data(split):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import numbers
+import os
 
 import numpy as np
 
@@ -17,29 +18,30 @@ from kdzoo.data.asking import (
     is_alike,
     precision_of_model,
 )
-from kdzoo.data.recorded import (
+from kdzoo.data.record_index import (
     FORMAT,
     INDEX,
     LARGEST,
     PLACES,
     REST,
-    SMALL_RECORD,
-    WORDS,
-    check_split,
     checksum,
-    fingerprint_of_data,
     read_index,
     record_type,
+    shard_name,
 )
+from kdzoo.data.recorded import SMALL_RECORD, WORDS, check_split, fingerprint_of_data
+from kdzoo.data.shards import is_whole
 from kdzoo.utils import (
     atomic_path,
     checked_directory,
     digest_of_file,
     one_process,
     positive_integer,
+    read_bytes,
     sweep,
     write_bytes,
 )
+from kdzoo.utils.reading import MOST_JSON
 
 
 def record_teacher(
@@ -168,7 +170,7 @@ def _write_missing(index, answers):
     examples, size = index.settings["examples"], index.settings["examples_a_shard"]
     for view in range(index.settings["views"]):
         for start in range(0, examples, size):
-            name = f"view-{view:04}-from-{start:08}.arrayrecord"
+            name = shard_name(view, start)
             if name in index.shards:
                 continue
             stop, path = min(start + size, examples), index.directory / name
@@ -279,8 +281,12 @@ class _Index:
         if self._written is not None:
             found = read_index(directory / INDEX)
             self._check_same(found)
-            shards = found["shards"]
-            self.shards = {name: each for name, each in shards.items() if self._has(name, each)}
+            shards, record = found["shards"], record_type(found["fields"])
+            self.shards = {
+                name: shard
+                for name, shard in shards.items()
+                if is_whole(directory / name, shard, record)
+            }
             self.is_complete = found["complete"] and len(self.shards) == len(shards)
             self.is_complete &= found["views"] == settings["views"]
 
@@ -298,11 +304,7 @@ class _Index:
 
     def _read(self):
         path = self.directory / INDEX
-        return path.read_bytes() if path.exists() else None
-
-    def _has(self, name, shard):
-        path = self.directory / name
-        return path.is_file() and digest_of_file(path) == shard["sha256"]
+        return read_bytes(path, MOST_JSON) if os.path.lexists(path) else None
 
     def _check_same(self, found):
         for name, value in json.loads(json.dumps(self.settings)).items():

@@ -217,7 +217,7 @@ class Fitting:
 
 def _views_in(record):
     """How many views a record is of; 0 where there is none yet."""
-    from kdzoo.data.recorded import INDEX, read_index
+    from kdzoo.data.record_index import INDEX, read_index
 
     index = record / INDEX
     return read_index(index)["views"] if index.exists() else 0

@@ -17,7 +17,7 @@ _BINARY = getattr(os, "O_BINARY", 0)  # Of Windows.
 MOST_JSON = 16 << 20
 """Bytes of the largest JSON file that is read, far above what kdzoo writes."""
 MOST_VALUES = 600_000
-"""Values in the largest JSON file that is read: of two bytes each, they take a hundred in memory."""
+"""Values in the largest JSON file that is read; of two bytes each, they take 100 MB in memory."""
 
 
 def open_regular(path):

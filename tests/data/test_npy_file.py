@@ -1,4 +1,4 @@
-"""Arrays of exported data sets that are damaged, or made to do harm: one sentence, no allocation."""
+"""Arrays of exported data sets that are damaged, or made to do harm, end in one sentence."""
 
 import hashlib
 import json
