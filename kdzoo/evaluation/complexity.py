@@ -9,10 +9,11 @@ import contextlib
 import functools
 import gzip
 import math
-import pathlib
 import warnings
 
 import numpy as np
+
+from kdzoo.utils import as_path, open_regular
 
 
 def count_parameters(model):
@@ -92,10 +93,13 @@ def gzipped_bytes(path):
 
 
 def _content(path):
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a file. Received: path={str(path)!r}, not a file.")
-    return path.read_bytes()
+    try:
+        with open_regular(as_path("path", path)) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"Expected a file. Received: path={str(path)!r}, not a file."
+        ) from None
 
 
 def _check_built(model):

@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 
+from kdzoo.utils.litert_file import open_litert
+
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
@@ -77,7 +79,7 @@ def latency(model, threads=1, *, runs=100, warmup=10):
             raise ValueError(
                 f"Expected {name} to be an integer >= {least}. Received: {name}={value}"
             )
-    interpreter = _open(pathlib.Path(getattr(model, "path", model)), threads)
+    interpreter, _ = open_litert(getattr(model, "path", model), int(threads))
     details = interpreter.get_input_details()
     for detail in details:
         interpreter.set_tensor(detail["index"], _random_input(detail))
@@ -109,25 +111,6 @@ def machine_name():
             if name.strip() in ("model name", "Hardware") and value.strip():
                 return value.strip()
     return platform.processor() or platform.machine() or os.name
-
-
-def _open(path, threads):
-    """Returns an interpreter of the file with its tensors allocated."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
-        )
-    try:
-        interpreter = Interpreter(str(path), num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"Expected a LiteRT file of built-in operators. Received: path={str(path)!r}, which "
-            f"the interpreter refused: {str(error).splitlines()[0]}"
-        ) from error
-    return interpreter
 
 
 def _random_input(detail):

@@ -9,14 +9,9 @@ import keras
 
 from kdzoo.export.signature import as_structure, named_outputs
 from kdzoo.utils import unknown_name, without_chatter
+from kdzoo.utils.litert_file import CHATTER
 
 QUANTIZE = ("float16", "dynamic", "int8")
-
-# What the converter and the interpreter say in passing; anything else goes on to standard error.
-_CHATTER = re.compile(
-    rb"[IW]\d{4} |INFO: |fully_quantize: |To enable the following instructions|"
-    rb"WARNING: All log messages before absl"
-)
 
 
 def check_quantize(quantize):
@@ -145,7 +140,7 @@ def _reason(error):
 @contextlib.contextmanager
 def quiet():
     """Keeps the known chatter of the converter and the interpreter out of standard error."""
-    with warnings.catch_warnings(), without_chatter(_CHATTER):
+    with warnings.catch_warnings(), without_chatter(CHATTER):
         warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         yield

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kdzoo.export.convert import check_loops, check_quantize, check_sparse, convert
-from kdzoo.export.metadata import append_labels, check_labels
+from kdzoo.export.metadata import append_metadata, check_labels
 from kdzoo.export.runner import LiteRTModel, TensorInfo
 from kdzoo.export.samples import collect_samples, random_samples
 from kdzoo.export.signature import (
@@ -148,9 +148,8 @@ def to_litert(
             content = convert(model, specs, quantize, None if knows_its_ranges else data, sparse)
     with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
-        if labels is not None:
-            append_labels(temporary, labels, quantize=quantize or "float32")
-        runner = LiteRTModel(temporary)
+        append_metadata(temporary, labels, quantize=quantize or "float32")
+        runner = LiteRTModel.of_own_file(temporary)
         difference, agreement = _compare(runner, data, specs, expected)
         _check_agreement(quantize, difference, agreement, tolerance, min_agreement)
         size = temporary.stat().st_size

@@ -7,11 +7,11 @@ flatbuffer at the front, a zip reader the archive at the end, and Android's and 
 Reference: https://ai.google.dev/edge/litert/models/metadata, "Pack the associated files".
 """
 
+import hashlib
 import json
 import zipfile
 
-LABELS = "labels.txt"
-METADATA = "metadata.json"
+from kdzoo.utils.litert_zip import LABELS, METADATA
 
 
 def check_labels(labels, classes):
@@ -40,30 +40,23 @@ def check_labels(labels, classes):
         )
 
 
-def append_labels(path, labels, **properties):
-    """Zips `labels.txt` and `metadata.json` onto the LiteRT file at `path`.
+def append_metadata(path, labels, **properties):
+    """Zips `metadata.json` and, where there are labels, `labels.txt` onto a LiteRT file.
 
-    Equal arguments make equal bytes: the entries carry no date.
+    Equal arguments make equal bytes: the entries carry no date. The SHA-256 of the network is
+    among them, by which a damaged one is found.
 
     Args:
         path: A LiteRT file, which is changed in place.
-        labels: List of class names, in the order of the model's outputs.
+        labels: List of class names, in the order of the model's outputs; None for none.
         **properties: JSON values that `metadata.json` holds beside the labels.
     """
-    files = {
-        METADATA: json.dumps({"labels": list(labels), **properties}, indent=2, ensure_ascii=False),
-        LABELS: "".join(f"{each}\n" for each in labels),
-    }
+    labels = None if labels is None else list(labels)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    properties = {"labels": labels, **properties, "sha256": sha256}
+    files = {METADATA: json.dumps(properties, indent=2, ensure_ascii=False)}
+    if labels is not None:
+        files[LABELS] = "".join(f"{label}\n" for label in labels)
     with zipfile.ZipFile(path, mode="a", compression=zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), text)
-
-
-def read_labels(path):
-    """Returns the class names zipped onto the LiteRT file at `path`, or None if there are none."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        if LABELS not in archive.namelist():
-            return None
-        return archive.read(LABELS).decode("utf-8").splitlines()

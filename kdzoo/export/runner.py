@@ -1,13 +1,11 @@
 """LiteRT files that predict like Keras models: arrays in, float arrays out."""
 
 import dataclasses
-import pathlib
 
 import numpy as np
 
-from kdzoo.export.convert import quiet
-from kdzoo.export.metadata import read_labels
-from kdzoo.utils import positive_integer
+from kdzoo.utils import as_path, positive_integer
+from kdzoo.utils.litert_file import open_litert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,25 +69,31 @@ class LiteRTModel:
     """
 
     def __init__(self, path, threads=None):
-        from ai_edge_litert.interpreter import Interpreter
-
-        self.path = pathlib.Path(path)
         self.threads = None if threads is None else positive_integer("threads", threads)
-        if not self.path.is_file():
-            raise FileNotFoundError(
-                f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
-            )
-        try:
-            with quiet():
-                self._interpreter = Interpreter(str(self.path), num_threads=self.threads)
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"Expected a LiteRT file of built-in operators. Received: path={str(path)!r}, "
-                f"which the interpreter refused: {str(error).splitlines()[0]}"
-            ) from error
+        self._open(as_path("path", path), is_trusted=False)
+
+    @classmethod
+    def of_own_file(cls, path):
+        """Returns the model of a file that this process has just written."""
+        model = cls.__new__(cls)
+        model.threads = None
+        model._open(path, is_trusted=True)
+        return model
+
+    def _open(self, path, is_trusted):
+        self.path = path
+        self._interpreter, self.labels = open_litert(path, self.threads, is_trusted)
         self._read_signature()
-        self.labels = read_labels(self.path)
+        if not self.inputs or not self.outputs:
+            raise ValueError(
+                f"Expected a LiteRT file with inputs and outputs. Received: path={str(path)!r}"
+            )
+        sizes = [info.shape[-1] for info in self.outputs if info.shape]
+        if self.labels is not None and len(self.labels) not in sizes:
+            raise ValueError(
+                f"Expected {path} to have a label for each of {sizes} outputs. Received: "
+                f"{len(self.labels)} labels; export it or fetch it again."
+            )
         self.batch_size = self.inputs[0].shape[0] if self.inputs[0].shape else 1
 
     def _read_signature(self):

@@ -1,5 +1,6 @@
 """LiteRT files as models: values, batches, labels, and files that are none."""
 
+import hashlib
 import json
 import zipfile
 
@@ -43,7 +44,9 @@ class TestOnFiles:
             assert archive.read("labels.txt").decode() == "\n".join(LABELS) + "\n"
             metadata = json.loads(archive.read("metadata.json"))
             assert {each.compress_type for each in archive.infolist()} == {zipfile.ZIP_STORED}
-        assert metadata == {"labels": LABELS, "quantize": "int8"}
+            network = path.read_bytes()[: min(each.header_offset for each in archive.infolist())]
+        sha256 = hashlib.sha256(network).hexdigest()
+        assert metadata == {"labels": LABELS, "quantize": "int8", "sha256": sha256}
         interpreter = Interpreter(str(path))
         interpreter.allocate_tensors()
         assert LiteRTModel(path).labels == LABELS

@@ -1,0 +1,152 @@
+"""LiteRT files that are damaged or made to do harm: opened in one way, refused in one sentence."""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import zipfile
+
+import pytest
+
+from kdzoo.evaluation import latency
+from kdzoo.export import LiteRTModel
+from kdzoo.utils import litert_file
+
+FILES = pathlib.Path(__file__).parents[1] / "compatibility" / "files"
+WHOLE = (FILES / "shared.tflite").read_bytes()
+with zipfile.ZipFile(io.BytesIO(WHOLE)) as _archive:
+    END = min(each.header_offset for each in _archive.infolist())
+    LABELS = _archive.read("labels.txt")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.tflite"
+
+
+def zipped(network=WHOLE[:END], kind=zipfile.ZIP_STORED, **files):
+    """A network with an archive behind it."""
+    content = io.BytesIO(network)
+    with zipfile.ZipFile(content, "a", kind) as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name.replace("_", ".")), text, kind)
+    return content.getvalue()
+
+
+def with_hash(**changes):
+    """As kdzoo writes them since files have the hash of their network."""
+    content = {
+        "labels": LABELS.decode().splitlines(),
+        "quantize": "float32",
+        "sha256": hashlib.sha256(WHOLE[:END]).hexdigest(),
+    }
+    return zipped(metadata_json=json.dumps({**content, **changes}), labels_txt=LABELS)
+
+
+def flipped(content, at, bit=0):
+    changed = bytearray(content)
+    changed[at] ^= 1 << bit
+    return bytes(changed)
+
+
+def lying(content, offset, value):
+    """An archive in whose list a number of the first member is another."""
+    at = content.index(b"PK\x01\x02") + offset
+    return content[:at] + value.to_bytes(4, "little") + content[at + 4 :]
+
+
+DAMAGED = {
+    "nothing": b"",
+    "text": b"no flatbuffer at all, but long enough to look at",
+    "a network that is cut": WHOLE[: END // 8 * 4],
+    "an archive that begins": WHOLE[: END + 3],
+    "half an archive": WHOLE[: END + (len(WHOLE) - END) // 2],
+    "an archive without its last byte": WHOLE[:-1],
+    "a label with another bit": flipped(WHOLE, WHOLE.rindex(LABELS[:3])),
+    "a name with another bit": flipped(WHOLE, WHOLE.rindex(b"labels.txt")),
+    "a first name with another bit": flipped(WHOLE, WHOLE.index(b"labels.txt")),
+    "an end with another bit": flipped(WHOLE, WHOLE.rindex(b"PK\x05\x06")),
+    "a member that begins elsewhere": lying(WHOLE, 42, 1 << 30),
+    "a size that lies": lying(WHOLE, 24, 1 << 31),
+    "an unknown compression": lying(WHOLE, 10, 77),
+    "a member that inflates": zipped(kind=zipfile.ZIP_DEFLATED, labels_txt=bytes(30 << 20)),
+    "labels that are no text": zipped(labels_txt=b"\xff\xfe\n" * 3),
+    "one label more": zipped(labels_txt=LABELS + b"more\n"),
+    "no label": zipped(labels_txt=b""),
+    "metadata that are no JSON": zipped(metadata_json=b"{", labels_txt=LABELS),
+    "metadata that are a list": zipped(metadata_json=b"[]", labels_txt=LABELS),
+    "metadata without end": zipped(metadata_json=b"[" * 100_000, labels_txt=LABELS),
+    "a hash that is none": with_hash(sha256=5),
+    "another hash": with_hash(sha256="0" * 64),
+    "other labels than those in the metadata": with_hash(labels=["a"]),
+    "a weight with another bit": flipped(with_hash(), END // 2, 6),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=list(DAMAGED))
+def test_what_is_damaged_is_refused(content, path):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"Expected .*model\.tflite"):
+        LiteRTModel(path)
+
+
+@pytest.mark.parametrize("open_", [LiteRTModel, latency])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+def test_what_is_no_file_is_refused_at_once(kind, open_, path):
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=rf"model\.tflite to be a regular file.*a {kind}"):
+        open_(path)
+
+
+@pytest.mark.parametrize("content", [WHOLE, WHOLE[:END], with_hash()])
+def test_what_is_whole_is_opened(content, path):
+    path.write_bytes(content)
+    model = LiteRTModel(path)
+    assert model.labels == (None if content == WHOLE[:END] else LABELS.decode().splitlines())
+    assert model.inputs[0].dtype == "float32"
+
+
+def test_a_labelless_file_of_today_says_so(path):
+    sha256 = hashlib.sha256(WHOLE[:END]).hexdigest()
+    path.write_bytes(zipped(metadata_json=json.dumps({"labels": None, "sha256": sha256})))
+    assert LiteRTModel(path).labels is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "complaint"),
+    [
+        ("os.kill(os.getpid(), 11)", r"it ended the process that tried it \(SIGSEGV\)"),
+        ("os.abort()", r"\(SIGABRT\)"),
+        ("os._exit(9)", r"\(exit status 9\)"),
+        ("held = bytearray(1 << 33)", "interpreter refused: MemoryError"),
+        ("raise ValueError('a tensor of 0 scales')", "refused: a tensor of 0 scales"),
+    ],
+)
+def test_a_file_that_would_end_the_process_is_refused(ending, complaint, path, monkeypatch):
+    """What the interpreter may do to its process is done by a stand-in for it."""
+    script = path.parent / "trial.py"
+    trial = pathlib.Path(litert_file.litert_trial.__file__).read_text()
+    script.write_text(trial.replace("    _run(content)\n", f"    import os\n        {ending}\n"))
+    monkeypatch.setattr(litert_file.litert_trial, "__file__", str(script))
+    path.write_bytes(WHOLE)
+    monkeypatch.setattr(litert_file, "_tried", set())
+    for use in (LiteRTModel, latency):
+        with pytest.raises(ValueError, match=rf"model\.tflite.*{complaint}"):
+            use(path)
+
+
+def test_a_file_is_tried_once(path, monkeypatch):
+    path.write_bytes(WHOLE)
+    monkeypatch.setattr(litert_file, "_tried", set())
+    tried, usual = [], litert_file._try
+    monkeypatch.setattr(litert_file, "_try", lambda *given: (tried.append(1), usual(*given)))
+    for _ in range(2):
+        LiteRTModel(path)
+        latency(path, runs=1, warmup=0)
+    assert len(tried) == 1
