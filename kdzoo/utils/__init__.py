@@ -3,7 +3,7 @@
 from kdzoo.utils.arguments import as_path, check_parents, checked_directory, positive_integer
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.disks import FullDiskError, naming_full_disk
-from kdzoo.utils.errors import UnknownNameError, first_line, unknown_name
+from kdzoo.utils.errors import UnknownNameError, first_line, naming, unknown_name
 from kdzoo.utils.reading import (
     check_regular,
     digest_of_file,
@@ -36,6 +36,7 @@ __all__ = [
     "finalize_states",
     "first_line",
     "hidden_room",
+    "naming",
     "naming_full_disk",
     "one_process",
     "open_regular",

@@ -1,4 +1,4 @@
-"""Errors that name the remedy: unknown names, and what a library said in one line."""
+"""Errors that name the remedy and the file: unknown names, and what a library said in a line."""
 
 import difflib
 
@@ -49,6 +49,30 @@ def unknown_name(kind, name, known, examples=None):
     if nearest:
         remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
     return UnknownNameError(f"Unknown {kind}: {name!r}. {remedy}")
+
+
+def naming(path, error):
+    """Returns an error about what a file holds that says, too, which file it is.
+
+    Args:
+        path: The file.
+        error: A `ValueError` of the form "Expected ... Received: ...".
+
+    Returns:
+        A `ValueError`; the same one if it names the file already.
+
+    Example:
+
+    >>> naming("net/config.json", ValueError("Expected layers. Received: 'x', a Lambda"))
+    ValueError("Expected layers. Received: net/config.json, with 'x', a Lambda")
+    """
+    said = str(error)
+    if str(path) in said:
+        return error
+    before, received, after = said.partition("Received: ")
+    if not received:
+        return ValueError(f"Expected what kdzoo writes in {path}. Received: {said}")
+    return ValueError(f"{before}{received}{path}, with {after}")
 
 
 def _words(name):

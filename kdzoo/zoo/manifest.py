@@ -5,27 +5,20 @@ import dataclasses
 import functools
 import itertools
 import json
-import math
 import pathlib
 
-from kdzoo.utils import as_path, first_line, read_object, unknown_name, write_text
+from kdzoo.utils import (
+    as_path,
+    check_regular,
+    first_line,
+    read_object,
+    unknown_name,
+    write_text,
+)
+from kdzoo.zoo.manifest_row import check_row
 from kdzoo.zoo.weights import check_within, digest
 
 VERSION = 1  # Of the manifest's own form.
-ROLES = ("teacher", "student")
-# What lists and cards ask rows for, and of which kind it is.
-_ROW = {"name": str, "architecture": str, "arguments": dict, "dataset": str, "classes": int}
-_ROW |= {"input_shape": list, "labels": list, "training": dict, "measured": dict}
-_TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds": list}
-_TRAINING |= {"examples": int, "held_out": int, "data_version": str, "versions": dict}
-_MEASURED = {"accuracy": dict, "parameters": int, "macs": int, "bytes": dict, "latency_ms": dict}
-_MEASURED |= {"calibration_error": float, "test_sha256": str}
-_SPREAD = {"mean": float, "std": float, "by_seed": dict}
-_ACCURACY = {**_SPREAD, "shipped": float}
-_COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
-_SIGNATURE = {"input": dict, "output": dict}
-_TENSOR = {"shape": list, "dtype": str}
-_TIME = {"median": float, "q1": float, "q3": float, "machine": str}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,11 +105,13 @@ def read_manifest(directory=None):
 def _read(directory):
     """The rows that all readers share."""
     path = directory_of(directory) / "manifest.json"
-    if not path.is_file():
+    try:
+        check_regular(path)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"Expected a manifest.json in {path.parent}. Received: none there; reinstall kdzoo, or "
             "name the directory that holds one."
-        )
+        ) from None
     check_within(path, path.parent)
     state = path.stat()
     return _rows(path, (state.st_mtime_ns, state.st_size, state.st_ino))
@@ -230,95 +225,10 @@ def _digest(models):
 
 def _row(fields):
     """A `Pretrained` from what JSON holds of it; raises if a field is of another kind."""
-    files = {kind: File(**each) for kind, each in fields["files"].items()}
-    for file in files.values():
-        _check(file.file, str)
-        _check(file.sha256, str)
-        _check(file.bytes, int)
-        if pathlib.PurePath(file.file).name != file.file or "\\" in file.file:
-            raise ValueError(f"a file elsewhere, {file.file!r}")
-    _check_fields(fields, _ROW)
-    _check(fields.get("licence", ""), str)
-    _check_fields(fields["training"], _TRAINING)
-    _check_measured(fields["measured"], "tflite" in files)
-    if fields["measured"].get("alone"):
-        _check(fields["training"]["alone_epochs"], int)
-    if "weights" not in files:
-        raise ValueError(f"a model without weights, {fields['name']!r}")
-    _check_architecture(fields["name"], fields["architecture"])
-    shape = fields["input_shape"]
-    for size in shape:
-        _check(size, int)
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"images of the shape {shape}")
-    if fields["classes"] < 2:
-        raise ValueError(f"{fields['classes']} classes")
-    if len(fields["labels"]) != fields["classes"]:
-        raise ValueError(f"{len(fields['labels'])} labels for {fields['classes']} classes")
-    for label in fields["labels"]:
-        _check(label, str)
-    if fields["role"] not in ROLES:
-        raise ValueError(f"the role {fields['role']!r}")
-    given = {"name", "classes", "input_shape"} & fields["arguments"].keys()
-    if given:
-        raise ValueError(f"{sorted(given)[0]!r} among the arguments")
+    check_row(fields)
     values = {
-        "files": files,
+        "files": {kind: File(**file) for kind, file in fields["files"].items()},
         "input_shape": tuple(fields["input_shape"]),
         "labels": tuple(fields["labels"]),
     }
     return Pretrained(**{**fields, **values})
-
-
-def _check_architecture(name, wanted):
-    from kdzoo.zoo.registry import architecture
-
-    try:
-        architecture(wanted)
-    except ValueError as error:
-        raise ValueError(
-            f"{name!r} of the architecture {wanted!r}, which this kdzoo does not have; update kdzoo"
-        ) from error
-
-
-def _check_measured(measured, is_compressed):
-    _check_fields(measured, _MEASURED)
-    if measured.get("agreement") is not None:
-        _check(measured["agreement"], float)
-    accuracy = measured["accuracy"]
-    _check_fields(accuracy, _ACCURACY)
-    if not 0 <= accuracy["shipped"] <= 1:
-        raise ValueError(f"an accuracy of {accuracy['shipped']!r}")
-    if is_compressed:
-        _check_fields(measured, _COMPRESSED)
-        _check_fields(measured["signature"], _SIGNATURE)
-        for tensor in measured["signature"].values():
-            _check_tensor(tensor)
-    elif "sparsity" in measured:
-        _check(measured["sparsity"], float)
-    for spread in filter(None, (accuracy, measured.get("alone"))):
-        _check_fields(spread, _SPREAD)
-        if not spread["by_seed"]:
-            raise ValueError("accuracies of no seed")
-    for size in measured["bytes"].values():
-        _check(size, int)
-    for time in measured["latency_ms"].values():
-        _check_fields(time, _TIME)
-
-
-def _check_tensor(tensor):
-    _check_fields(tensor, _TENSOR)
-    if tensor["scale"] is not None:
-        _check_fields(tensor, {"scale": float, "zero_point": int})
-
-
-def _check_fields(part, kinds):
-    for name, kind in kinds.items():
-        _check(part[name], kind)
-
-
-def _check(value, kind):
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{value!r} where a {kind.__name__} belongs")
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"{value!r} where a number belongs")

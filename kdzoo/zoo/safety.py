@@ -1,5 +1,6 @@
 """What a model of others may consist of: known layers that run, open and fetch nothing."""
 
+import re
 import sys
 
 # Where Keras keeps what models consist of, and what else it writes into a configuration.
@@ -7,6 +8,7 @@ _PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_polici
 _KERAS = (*(f"keras.{each}" for each in _PARTS), "keras.src.models.", "keras.src.ops.")
 _FROM_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
 _VALUES = {"__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
+_NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|bfloat16|complex(64|128)")
 # Layers of Keras that run, open or fetch something.
 _REFUSED = {
     "Lambda": "runs code",
@@ -35,6 +37,8 @@ def check_parts(config):
         kind, module = each["class_name"], each.get("module") or ""
         if not isinstance(module, str):
             raise ValueError(f"Expected the name of a module for a {kind}. Received: {module!r}")
+        if kind in ("__numpy__", "__tensor__"):
+            _check_array(each)
         if kind in _REFUSED:
             raise ValueError(
                 "Expected layers that are safe to load from others. Received: "
@@ -74,6 +78,17 @@ def check_parts(config):
                 f"{_name_of(each)!r}, a {kind} of {home}, "
                 f"registered as {each.get('registered_name')!r}; {remedy}."
             )
+
+
+def _check_array(part):
+    """Raises unless an array in a configuration is one of numbers, whose size follows from them."""
+    inner = part.get("config")
+    dtype = inner.get("dtype") if isinstance(inner, dict) else None
+    if not isinstance(dtype, str) or not _NUMBERS.fullmatch(dtype):
+        raise ValueError(
+            "Expected arrays of numbers in the configuration of a model. Received: one of type "
+            f"{dtype!r}"
+        )
 
 
 def _is_of_keras(kind, module):

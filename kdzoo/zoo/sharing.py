@@ -5,7 +5,17 @@ import json
 import re
 import textwrap
 
-from kdzoo.utils import as_path, checked_directory, first_line, read_object, write_bytes
+from kdzoo.utils import (
+    as_path,
+    check_regular,
+    checked_directory,
+    digest_of_file,
+    first_line,
+    naming,
+    read_bytes,
+    read_object,
+    write_bytes,
+)
 from kdzoo.zoo import weights
 from kdzoo.zoo.manifest import list_pretrained
 from kdzoo.zoo.safety import check_parts
@@ -14,6 +24,7 @@ VERSION = 1  # Of the directory's own form.
 _CONFIG, _CARD = "config.json", "README.md"
 _PARTS = {"weights": dict, "model": dict, "model_sha256": str}
 _WEIGHTS_PARTS = {"file": str, "sha256": str, "bytes": int}
+_MOST_CARD = 16 << 20  # Bytes.
 _WEIGHTS = re.compile(r"model-[0-9a-f]{8}\.safetensors")
 
 
@@ -93,7 +104,7 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         "cards": [weights.digest(text), *written_before[:9]],  # Saves may be broken off.
     }
     if not card and _is_edited(home / _CARD, written_before):
-        text = (home / _CARD).read_bytes()
+        text = read_bytes(home / _CARD, _MOST_CARD)
     # The configuration, which names the weights, after them: until then the old model is whole.
     for file, written in (
         (name, content),
@@ -109,21 +120,21 @@ def save_pretrained(model, directory, card="", dtype="float32"):
 def _saved_before(home):
     """The configuration that an earlier save wrote here; empty if there is none."""
     try:
-        found = json.loads((home / _CONFIG).read_text(encoding="utf-8"))
-        is_ours = found["format"] == "kdzoo" and isinstance(found.get("cards", []), list)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError):
+        found = read_object(home / _CONFIG, "a model of kdzoo")
+    except (OSError, ValueError):
         return {}
+    is_ours = found.get("format") == "kdzoo" and isinstance(found.get("cards", []), list)
     return found if is_ours else {}
 
 
 def _is_edited(card, written):
     """Whether a card is none of those, by their hashes, that earlier saves wrote."""
-    return card.is_file() and weights.digest(card.read_bytes()) not in written
+    return card.is_file() and digest_of_file(card) not in written
 
 
 def _is_named_by_content(path):
     """Whether a file of weights bears the hash of what it holds, as only saves here name them."""
-    return path.stem.removeprefix("model-") == weights.digest(path.read_bytes())[:8]
+    return path.is_file() and path.stem.removeprefix("model-") == digest_of_file(path)[:8]
 
 
 def load_pretrained(directory):
@@ -153,7 +164,10 @@ def load_pretrained(directory):
     tensors = weights.read_checked(path, file["sha256"], file["bytes"])
     try:
         config = _without_compilation(content["model"])
-        check_parts(config)
+        try:
+            check_parts(config)
+        except ValueError as error:
+            raise naming(home / _CONFIG, error) from error
         if content["model_sha256"] != _digest(content["model"]):
             raise ValueError(
                 f"Expected the model of {home / _CONFIG} as it was saved. Received: one that was "
@@ -176,6 +190,10 @@ def load_pretrained(directory):
             raise ValueError(
                 f"Expected a model in {home / _CONFIG}. Received: a {type(model).__name__}"
             )
+        try:
+            weights.named_weights(model)
+        except ValueError as error:
+            raise naming(home / _CONFIG, error) from error
         return model
 
     return weights.built_from(build, tensors, str(path))
@@ -204,13 +222,15 @@ def _reason(error):
 def _read_config(home):
     """The content of `config.json`, with all its parts."""
     path = home / _CONFIG
-    if not path.is_file():
+    try:
+        check_regular(path)
+    except (FileNotFoundError, NotADirectoryError):
         ships = not home.exists() and home.as_posix() in list_pretrained()
         remedy = f"; kdzoo.load({home.as_posix()!r}) is the pretrained model" if ships else "."
         raise FileNotFoundError(
             f"Expected {_CONFIG} in {home}, as `save_pretrained` writes it. Received: none there"
             + remedy
-        )
+        ) from None
     weights.check_within(path, home)
     content = read_object(path, "a model of kdzoo")
     if content.get("format") != "kdzoo":
@@ -229,7 +249,8 @@ def _read_config(home):
     file = content["weights"]["file"]
     if not _WEIGHTS.fullmatch(file):
         raise ValueError(
-            f"Expected weights in a file such as model-01234567.safetensors. Received: {file!r}"
+            "Expected weights in a file such as model-01234567.safetensors. Received: "
+            f"{path}, with {file!r}"
         )
     return content
 

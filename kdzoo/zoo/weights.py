@@ -2,12 +2,19 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import pathlib
 
 import numpy as np
 
-from kdzoo.utils import finalize_states, unknown_name, write_bytes
+from kdzoo.utils import (
+    check_regular,
+    finalize_states,
+    read_bytes,
+    unknown_name,
+    write_bytes,
+)
 
 _SHOWN = 3  # Names that an error lists.
 
@@ -84,22 +91,24 @@ def read_checked(path, sha256, size):
     """
     path = pathlib.Path(path)
     home = path.parent
-    if not path.is_file():
+    try:
+        check_regular(path)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"Expected the file {path.name!r} in {home}. Received: none there; fetch it again."
-        )
+        ) from None
     check_within(path, home)
     found = os.path.getsize(path)
     if found != size:
         kind = "truncated" if found < size else "another file or altered"
         raise ValueError(
-            f"Expected {path.name!r} to have {size:,} bytes. Received: {found:,} bytes, the file "
+            f"Expected {path} to have {size:,} bytes. Received: {found:,} bytes, the file "
             f"is {kind}; fetch it again."
         )
-    content = path.read_bytes()
+    content = read_bytes(path, size)
     if digest(content) != sha256:
         raise ValueError(
-            f"Expected {path.name!r} to have the SHA-256 {sha256[:12]}... Received: another, the "
+            f"Expected {path} to have the SHA-256 {sha256[:12]}... Received: another, the "
             "file was altered; fetch it again."
         )
     return content
@@ -126,7 +135,7 @@ def load_weights(model, content, name=None, left_out=()):
         raise ValueError(f"Expected the path or the bytes of a file. Received: {content!r}")
     if isinstance(content, str | os.PathLike):
         name = str(content) if name is None else name
-        content = pathlib.Path(content).read_bytes()
+        content = _read(pathlib.Path(content), model)
     content, name = bytes(content), "weights" if name is None else name
     variables = named_weights(model)
     left_out = (left_out,) if isinstance(left_out, str) else tuple(left_out or ())
@@ -259,6 +268,18 @@ def _walk(layer, path, seen):
         if id(variable) not in seen:
             seen.add(id(variable))
             yield path, variable
+
+
+def _read(path, model):
+    """The content of a file that is no larger than one of a model's weights may be."""
+    needed = sum(math.prod(weight.shape) for weight in model.weights)
+    most = (64 << 20) + 16 * needed  # Other layers may have been larger; names come on top.
+    try:
+        return read_bytes(path, most)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"Expected a safetensors file in {path}. Received: none there."
+        ) from None
 
 
 def _parsed(content, name):

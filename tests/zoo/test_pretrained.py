@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import pathlib
 import pickle
 import subprocess
@@ -421,6 +422,39 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row.update(input_shape=[4, 0, 1]), r"images of the shape \[4, 0, 1\]"),
         (lambda row: row.update(classes=1, labels=["a"]), "1 classes"),
         (lambda row: row["training"].update(more=NESTED), "recursion"),
+        (lambda row: row.update(name="../../mnist"), "the name '../../mnist'"),
+        (lambda row: row["files"]["weights"].update(sha256="x" * 64), "a SHA-256 belongs"),
+        (lambda row: row["files"]["weights"].update(bytes=-1), "bytes of -1"),
+        (lambda row: row["files"]["weights"].update(bytes=10**30), "bytes of 1000"),
+        (lambda row: row["files"]["weights"].update(file="a\0b"), "a file elsewhere"),
+        (lambda row: row["files"]["weights"].update(more=1), "a file with 'more'"),
+        (lambda row: row["measured"].update(test_sha256="0"), "a SHA-256 belongs"),
+        (lambda row: row["measured"].update(parameters=-1), "parameters of -1"),
+        (lambda row: row["measured"].update(macs=10**20), "macs of 1000"),
+        (lambda row: row["measured"].update(calibration_error=-0.5), "calibration_error"),
+        (lambda row: row["measured"].update(agreement=1.5), "1.5 where a number belongs"),
+        (lambda row: row["measured"]["accuracy"].update(std=-0.1), "an accuracy of -0.1"),
+        (lambda row: row["measured"]["alone"]["by_seed"].update({"0": 5.5}), "accuracy of 5.5"),
+        (lambda row: row["measured"]["alone"]["by_seed"].update({"0": "a"}), "where a float"),
+        (lambda row: row["measured"]["alone"]["by_seed"].update(x=0.5), "the seeds"),
+        (lambda row: row["measured"]["accuracy"].update(shipped_seed="0"), "where a int"),
+        (lambda row: row["measured"]["latency_ms"]["int8"].update(q1=-1.0), "-1.0 where a number"),
+        (lambda row: row["measured"]["bytes"].update(weights=-5), "bytes of -5"),
+        (lambda row: row["measured"].update(logits_of_ramp=["a"]), "'a' where a number"),
+        (lambda row: signature(row)["input"].update(shape=[0]), "size of 0"),
+        (lambda row: row["training"].update(epochs=-5), "epochs of -5"),
+        (lambda row: row["training"].update(seeds=["0"]), "'0' where a int"),
+        (lambda row: row["training"].update(seeds=[]), "a training of no seed"),
+        (lambda row: row["training"].update(seconds=["long"]), "'long' where a number"),
+        (lambda row: row["training"].update(seconds=5), "whole rows"),
+        (lambda row: row["training"].update(teacher=5), "5 where a str"),
+        (lambda row: row["training"].update(versions={"keras": 3}), "3 where a str"),
+        (lambda row: row.update(input_shape=[4, 10**9, 1]), "images of the shape"),
+        (lambda row: row.update(labels=["a", "a", "b"]), "two classes of one name"),
+        (lambda row: row.update(arguments={"depth": 10**6}), "depth=1000000 among"),
+        (lambda row: row.update(arguments={"hidden": [10**9]}), "hidden=1000000000 among"),
+        (lambda row: row.update(arguments={"hidden": [1] * 1000}), "1000 items in hidden"),
+        (lambda row: row.update(arguments={"dropout": float("nan")}), "dropout=nan among"),
     ],
 )
 def test_rows_with_damaged_fields(change, message, zoo):
@@ -443,6 +477,14 @@ def test_every_byte_of_the_manifest_counts(normed, zoo):
     rows[0]["files"], rows[1]["files"] = rows[1]["files"], rows[0]["files"]
     path.write_text(json.dumps(content))
     refused(zoo, r"Received: rows that were altered; reinstall kdzoo")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "weights.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "directory"])
+def test_what_is_no_file_is_refused_at_once(name, kind, zoo):
+    (zoo / name).unlink()
+    os.mkfifo(zoo / name) if kind == "pipe" else (zoo / name).mkdir()
+    refused(zoo, rf"{name} to be a regular file. Received: a {kind}")
 
 
 def test_a_manifest_that_is_a_link_elsewhere(zoo, tmp_path):

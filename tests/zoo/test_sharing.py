@@ -470,6 +470,10 @@ def edit(shared, change):
     (shared / "config.json").write_text(json.dumps(config))
 
 
+def array(value, dtype):
+    return {"class_name": "__numpy__", "config": {"value": value, "dtype": dtype}}
+
+
 def layer(config, number=1):
     return config["model"]["config"]["layers"][number]
 
@@ -499,6 +503,9 @@ def layer(config, number=1):
         (lambda c: layer(c).update(module="keras.utils", class_name="get_file"), "keras.utils"),
         (lambda c: layer(c).update(module="keras", class_name="Lambda"), "runs code"),
         (lambda c: layer(c).update(module=[1]), "Expected the name of a module"),
+        (lambda c: layer(c).update(more=array(["a"], "S2000000000")), "one of type 'S2000000000'"),
+        (lambda c: layer(c).update(more=array(["a"], "O")), "arrays of numbers"),
+        (lambda c: layer(c).update(more=array([1], [["a", "i4", 1 << 30]])), "arrays of numbers"),
         (lambda c: layer(c).update(module=None, registered_name=None), "an unknown module"),
         (lambda c: layer(c).update(class_name="NoSuchLayer"), "a NoSuchLayer of .keras.layers."),
         (lambda c: layer(c).update(module="keras.layers", class_name="os"), "a os of"),
@@ -562,8 +569,50 @@ def layer(config, number=1):
 )
 def test_configurations_that_are_not_to_be_trusted(change, message, shared):
     edit(shared, change)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         kdzoo.load_pretrained(shared)
+    assert str(shared) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+@pytest.mark.parametrize("name", ["config.json", "weights"])
+def test_what_is_no_file_is_refused_at_once(kind, name, shared):
+    path = weights_in(shared) if name == "weights" else shared / name
+    path.unlink()
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=rf"{path.name} to be a regular file. Received: a {kind}"):
+        kdzoo.load_pretrained(shared)
+
+
+@pytest.mark.parametrize("name", ["config.json", "README.md", "model-01234567.safetensors"])
+def test_a_pipe_does_not_keep_a_save_waiting(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    model = MODELS["sequential"]()
+    if name.startswith("model"):
+        kdzoo.save_pretrained(model, tmp_path)
+        assert (tmp_path / name).is_fifo()  # It is nobody's weights.
+    else:
+        with pytest.raises(ValueError, match=f"{name} would be replaced"):
+            kdzoo.save_pretrained(model, tmp_path)
+
+
+def test_weights_that_a_path_leads_to_name_it(tmp_path):
+    model, path = MODELS["sequential"](), tmp_path / "w.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"a safetensors file in .*w\.safetensors"):
+        kdzoo.zoo.load_weights(model, path)
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"w\.safetensors to be a regular file"):
+        kdzoo.zoo.load_weights(model, path)
+    path.unlink()
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)  # It takes no room on the disk.
+    with pytest.raises(ValueError, match=r"w\.safetensors to have at most .* Received: more"):
+        kdzoo.zoo.load_weights(model, path)
 
 
 def test_files_that_are_missing_or_elsewhere(shared, tmp_path_factory):
