@@ -50,7 +50,7 @@ def train(directory, report, callbacks=(), recipe=None):
     home = pathlib.Path(directory) / "training"
     settings = home / "settings.json"
     wanted = json.dumps(dataclasses.asdict(recipe), indent=1)
-    if settings.is_file() and settings.read_text() != wanted:
+    if settings.is_file() and settings.read_bytes() != wanted.encode():
         shutil.rmtree(home)
     write_text(settings, wanted)
     return recipe.run(home, verbose=0, report=report, callbacks=callbacks)

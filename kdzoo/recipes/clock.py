@@ -4,8 +4,8 @@ import time
 
 import keras
 
+from kdzoo.recipes.files import read_seconds
 from kdzoo.recipes.results import versions, write_json
-from kdzoo.utils import read_object
 
 
 class Clock(keras.callbacks.Callback):
@@ -24,7 +24,7 @@ class Clock(keras.callbacks.Callback):
         self._path, self._start = home / "seconds.json", time.perf_counter()
         found = {"seconds": 0.0, "commits": []}
         if self._path.exists():
-            found |= read_object(self._path, "the seconds of a training; delete it to count anew")
+            found = read_seconds(self._path)
         self._before, self.versions = found["seconds"], versions()
         ours = [self.versions["commit"]] if "commit" in self.versions else []
         self._commits = list(dict.fromkeys((*found["commits"], *ours)))

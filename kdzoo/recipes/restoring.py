@@ -3,10 +3,11 @@
 from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.compression_comparison import CompressionComparison
-from kdzoo.recipes.results import DATA, directory_name, keep_data, read_result, write_json
+from kdzoo.recipes.files import read_data, read_result, read_results
+from kdzoo.recipes.results import DATA, directory_name, keep_data, write_json
 from kdzoo.recipes.source import is_whole, rows_in
 from kdzoo.recipes.student import Student
-from kdzoo.utils import copy_file, read_object, save_model
+from kdzoo.utils import copy_file, save_model
 
 
 class Committed:
@@ -72,13 +73,17 @@ class Committed:
             home = self._path(name, kind, seed).parent
             home.mkdir(parents=True, exist_ok=True)
             shipped = self._shipped_of(name, kind)
-            if shipped is not None and shipped.measured["accuracy"]["shipped_seed"] == seed:
+            if shipped is not None and shipped.measured["accuracy"].get("shipped_seed") == seed:
                 self._copy(shipped, home)
             settings = RECIPES[name].stage_settings(kind, seed)
             write_json(home / "result.json", {**row, "settings": settings})
         recipe, committed = RECIPES[name], self._results(name)
         home = self._home(recipe, name)
-        if missing and "data_sha256" in committed and not (home / DATA).exists():
+        if (
+            missing
+            and {"data_sha256", "data_version"} <= committed.keys()
+            and not (home / DATA).exists()
+        ):
             keep_data(home, recipe.data, committed)
         return list(missing)
 
@@ -98,14 +103,14 @@ class Committed:
         path, known = self._home(recipe, name) / DATA, committed.get("data_sha256")
         if known is None or not path.exists():  # Older results do not say.
             return True
-        return read_object(path, "what data a run is of")["sha256"] == known
+        return read_data(path)["sha256"] == known
 
     def _path(self, name, kind, seed):
         return self._runs / name / directory_name(kind, seed) / "result.json"
 
     def _results(self, name):
         path = self._measured / f"{name}.json"
-        return read_object(path, "the results of a recipe") if path.exists() else None
+        return read_results(path) if path.exists() else None
 
     def _rows(self, name):
         """The committed rows, (kind, seed) -> row; older ones share the versions of all."""
@@ -132,7 +137,7 @@ class Committed:
             there = read_result(path)
             return {key: there.get(key) for key in row} == row
         shipped = self._shipped_of(name, kind)
-        return shipped is not None and shipped.measured["accuracy"]["shipped_seed"] == seed
+        return shipped is not None and shipped.measured["accuracy"].get("shipped_seed") == seed
 
     def _ships_or_need_not(self, name, kind):
         wanted = any((each.recipe, each.kind) == (name, kind) for each in self._entries)
@@ -145,10 +150,10 @@ class Committed:
             if (entry.recipe, entry.kind) != (name, kind) or shipped is None:
                 continue
             rows = [row for (each, _), row in self._rows(name).items() if each == kind]
-            seconds = [row["seconds"] for row in rows]
+            seconds = [row.get("seconds") for row in rows]
             accuracies = {str(row["seed"]): row["test_accuracy"] for row in rows}
             measured = shipped.measured["accuracy"]["by_seed"]
-            if (shipped.training["seconds"], measured) == (seconds, accuracies):
+            if (shipped.training.get("seconds"), measured) == (seconds, accuracies):
                 return shipped
         return None
 
@@ -174,5 +179,5 @@ def _recipe_of(settings):
         students = settings.get("students", {})
         students = {kind: Student(**each) for kind, each in students.items()}
         return Comparison(**{**settings, "students": students})
-    except TypeError:
+    except (TypeError, KeyError, AttributeError, ValueError):
         return None

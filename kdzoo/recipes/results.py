@@ -4,12 +4,14 @@ import dataclasses
 import functools
 import importlib.metadata
 import json
+import os
 import pathlib
 import re
 import statistics
 import subprocess
 import zipfile
 
+from kdzoo.recipes.files import read_data, read_result
 from kdzoo.utils import first_line, read_object, write_text
 
 DATA = "data.json"  # In a run's directory: which images and labels it is of.
@@ -195,28 +197,6 @@ def read_finished(home, fits):
     return row
 
 
-def read_result(path):
-    """Returns what a training that is finished left in a file, a dictionary.
-
-    Args:
-        path: The file, a path.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
-    what = f"the result of a training; delete {path.parent.name}, which is then trained again"
-    return _read_fields(path, what, ("kind", "seed", "settings"))
-
-
-def _read_fields(path, what, fields):
-    """Returns the content of a JSON file, as `read_object`, in which these fields are."""
-    content = read_object(path, what)
-    for field in fields:
-        if field not in content:
-            raise ValueError(f"Expected {path} to be {what}. Received: a file without {field!r}")
-    return content
-
-
 def load_trained(home):
     """Returns the model of a training that is finished, a `keras.Model`.
 
@@ -257,19 +237,18 @@ def check_data(directory, data):
         data: The `kdzoo.data.Dataset`.
     """
     now, path = _what_data(data), directory / DATA
-    if not path.exists():
+    if not os.path.lexists(path):
         _check_same_results(directory, data.name, now)
         keep_data(directory, data.name, now)
         return
-    what = "what data a run is of; put it back, or delete it if they are the same"
-    before = _read_fields(path, what, ("name", "version", "sha256"))
+    before = read_data(path)
     differing = sorted(set(now["data_sha256"].items()) ^ set(before["sha256"].items()))
     if differing:
         raise ValueError(
             f"Expected the images and labels that {directory} was begun with, {before['name']} in "
-            f"version {before['version']}. Received: {data.name} in version {data.version}, whose "
-            f"{differing[0][0]} split is another; choose another directory, or train anew what was "
-            "restored."
+            f"version {before.get('version')}. Received: {data.name} in version {data.version}, "
+            f"whose {differing[0][0]} split is another; choose another directory, or train anew "
+            "what was restored."
         )
 
 

@@ -20,11 +20,12 @@ import statistics
 
 from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.compression_comparison import FLOAT
+from kdzoo.recipes.files import read_result, read_results
 from kdzoo.recipes.publishing import is_published, publish
 from kdzoo.recipes.restoring import Committed
-from kdzoo.recipes.results import directory_name, read_result, write_json
+from kdzoo.recipes.results import directory_name, write_json
 from kdzoo.recipes.source import Entry
-from kdzoo.utils import read_object, unknown_name
+from kdzoo.utils import unknown_name
 from kdzoo.zoo.manifest import weights_directory
 
 MEASURED = pathlib.Path(__file__).parent / "measured"
@@ -147,7 +148,7 @@ def _is_finished(runs, restored, name, kind, seed):
 
 def _committed_rows(measured, name):
     path = measured / f"{name}.json"
-    return read_object(path, "the results of a recipe")["rows"] if path.exists() else []
+    return read_results(path)["rows"] if path.exists() else []
 
 
 def _committed_kinds(entries, measured):
@@ -166,7 +167,7 @@ def _seconds(runs, measured, name, kind, seed):
     """How long a model took, or its kind with other seeds on average; None if nothing is known."""
     rows = _committed_rows(measured, name)
     rows += [read_result(each) for each in (runs / name).glob("*/result.json")]
-    by_seed = {row["seed"]: row["seconds"] for row in rows if row["kind"] == kind}
+    by_seed = {row["seed"]: row.get("seconds") for row in rows if row["kind"] == kind}
     by_seed = {each: seconds for each, seconds in by_seed.items() if seconds is not None}
     return by_seed.get(seed, statistics.fmean(by_seed.values()) if by_seed else None)
 
