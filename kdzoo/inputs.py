@@ -24,6 +24,8 @@ _LOOKED_AT = 256
 # What TensorFlow says of an index out of range, and where it says that it happened.
 _OUT_OF_RANGE = re.compile(r"indices\[[\d,]+\] = \S+ (is not in|does not index into)")
 _OF_CONTRAST = re.compile(r"losses.contrastive\.py|ContrastiveRepresentation\.call")
+# What was raised where batches are made, in what TensorFlow makes of it.
+_SENTENCE = re.compile(r"^ValueError: (Expected .*)$", re.MULTILINE)
 
 
 def check_data(x, y, distiller):
@@ -72,6 +74,10 @@ def plain_errors():
                 "counted from 0. Received: an index outside of them; give the loss the labels, or "
                 "the number, of all training examples."
             ) from error
+        # What batches raise comes from TensorFlow between tracebacks.
+        said = _SENTENCE.search(str(error)) if not isinstance(error, ValueError) else None
+        if said:
+            raise ValueError(said[1]) from error
         raise
 
 

@@ -3,6 +3,7 @@
 import pathlib
 
 from kdzoo.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
+from kdzoo.inputs import plain_errors
 from kdzoo.utils import one_process
 
 
@@ -52,15 +53,16 @@ def train(
             model.prepare(data(0))
         done = checkpoint.restore(model)
         if done < epochs:
-            model.fit(
-                data(done),
-                epochs=epochs,
-                initial_epoch=done,
-                validation_data=validation_data,
-                # The checkpoint comes last: an epoch that another callback rejects is not kept.
-                callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
-                verbose=verbose,
-                # The data have an order of their own; Keras warns if it is asked to shuffle them.
-                shuffle=False,
-            )
+            with plain_errors():
+                model.fit(
+                    data(done),
+                    epochs=epochs,
+                    initial_epoch=done,
+                    validation_data=validation_data,
+                    # The checkpoint comes last: an epoch that another callback rejects is not kept.
+                    callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
+                    verbose=verbose,
+                    # The data have an order of their own; Keras warns if asked to shuffle them.
+                    shuffle=False,
+                )
     return checkpoint.history

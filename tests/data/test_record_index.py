@@ -236,3 +236,14 @@ def test_a_file_that_changes_while_a_student_learns(damage, small, plain, split,
         path.write_bytes(start)
     with pytest.raises(ValueError, match=r"Expected .*view-0001-from-00000000\.arrayrecord"):
         record.at(np.arange(18), 1)
+
+
+def test_a_student_that_was_learning_from_it_hears_its_name(plain, split):
+    batches = with_recorded_teacher(split, plain).batches(6)
+    (plain / "view-0001-from-00000000.arrayrecord").unlink()
+    student = keras.Sequential([keras.Input(split.input_shape), keras.layers.Flatten()])
+    student.add(keras.layers.Dense(3))
+    distiller = kdzoo.Distiller(None, student, kdzoo.losses.SoftTargets(2.0))
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match=r"^Expected the file of a record in .*view-0001-from"):
+        distiller.fit(batches, epochs=2, verbose=0, shuffle=False)

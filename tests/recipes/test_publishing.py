@@ -174,7 +174,7 @@ def test_what_is_left_to_train_is_estimated(tmp_path, monkeypatch, capsys):
     for kind, seconds in (("teacher", 600), ("small", 120)):
         home = runs / "small" / f"{kind}-0"
         home.mkdir(parents=True)
-        row = {"kind": kind, "seed": 0, "seconds": seconds}
+        row = {"kind": kind, "seed": 0, "seconds": seconds, "test_accuracy": 0.5}
         row["settings"] = SMALL.stage_settings(kind, 0)
         (home / "result.json").write_text(json.dumps(row))
     zoo.main(["--estimate", "--runs", str(runs)])
