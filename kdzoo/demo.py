@@ -67,11 +67,10 @@ def measure(directory, results):
     Returns:
         A list of `Row`: teacher, student alone, student distilled, its int8 file.
     """
-    import keras
-
     import kdzoo.data
     from kdzoo import evaluation
     from kdzoo.export import LiteRTModel
+    from kdzoo.zoo.files import load_keras_file
 
     directory = pathlib.Path(directory)
     data = kdzoo.data.load("digits")
@@ -82,7 +81,7 @@ def measure(directory, results):
         name = kind if kind == "teacher" else f"student_{kind}"
         trained = directory / "training" / f"{kind}-{summary['median_seed']}" / "model.keras"
         copy_file(trained, directory / f"{name}.keras")
-        model = keras.saving.load_model(trained)
+        model = load_keras_file(trained)
         size, latency = _export(model, directory / f"{name}.tflite", data)
         std = summary["std"] if seeds > 1 else None
         label = name.replace("_", " ")

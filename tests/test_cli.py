@@ -422,7 +422,7 @@ ERRORS = [
     (["evaluate", "model.onnx", "digits"], 1, "Expected a .keras or .tflite file"),
     (["evaluate", "{student}", "digit"], 1, "Did you mean"),
     (["evaluate", "{student}", "digits", "--split", "tset"], 1, "Did you mean 'test'?"),
-    (["evaluate", "{broken}", "digits"], 1, "which Keras refused: it is damaged"),
+    (["evaluate", "{broken}", "digits"], 1, "broken.keras, which is damaged or was not written"),
     (["evaluate", "{other}", "digits"], 1, "Received: {other} for (28, 28, 1)"),
     (["evaluate", "{student}", "empty"], 1, "a directory without dataset.json"),
     (["export", "{student}", "{broken}/out.tflite"], 1, "Received: {broken}, a file, for"),

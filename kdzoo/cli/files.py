@@ -1,8 +1,6 @@
 """`kdzoo evaluate`, `export` and `benchmark`: what one does with a model, by file or by name."""
 
 import pathlib
-import textwrap
-import zipfile
 from typing import Annotated
 
 import typer
@@ -188,19 +186,10 @@ def load_model(path, suffixes=(".keras", ".tflite")):
         from kdzoo.export import LiteRTModel
 
         return LiteRTModel(path)
-    import keras
-
     from kdzoo.distiller import Distiller
+    from kdzoo.zoo.files import load_keras_file
 
-    try:
-        if not zipfile.is_zipfile(path):  # Keras would say that there is no file.
-            raise ValueError("it is damaged, or was not written by Keras 3")
-        model = keras.saving.load_model(path)
-    except Exception as error:
-        reason = textwrap.shorten(str(error).strip().partition("\n")[0], 300)
-        raise ValueError(
-            f"Expected a .keras file of a model. Received: {path}, which Keras refused: {reason}"
-        ) from error
+    model = load_keras_file(path)
     return model.student if isinstance(model, Distiller) else model
 
 

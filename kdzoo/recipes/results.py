@@ -9,7 +9,6 @@ import pathlib
 import re
 import statistics
 import subprocess
-import zipfile
 
 from kdzoo.recipes.files import read_data, read_result
 from kdzoo.utils import first_line, read_object, write_text
@@ -206,18 +205,15 @@ def load_trained(home):
     Raises:
         ValueError: If its file is gone or damaged, or holds another model than was measured.
     """
-    import keras
+    from kdzoo.zoo.files import load_keras_file
 
     path, model, reason = home / "model.keras", None, "a file that holds another model"
-    if not path.exists():
+    try:
+        model = load_keras_file(path)
+    except FileNotFoundError:
         reason = "no such file"
-    elif not zipfile.is_zipfile(path):  # Keras would say that there is no file.
-        reason = "a damaged file"
-    else:
-        try:
-            model = keras.saving.load_model(path)
-        except Exception as error:  # Whatever a file may hold.
-            reason = f"a file that Keras refused: {first_line(error)}"
+    except (ValueError, OSError) as error:
+        reason = f"a damaged file, of which is said: {first_line(error)}"
     measured = read_result(home / "result.json").get("weights")  # Older results do not say.
     if model is not None and measured in (None, fingerprint(model)):
         return model
