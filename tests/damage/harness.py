@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-SECONDS = 20  # That a case may take on an idle machine.
-STARTING = 300
+HERE = pathlib.Path(__file__).parent
+STARTING = 300  # Seconds; most of it writes good files.
 GOOD = ("loaded", "refused")
 
 
@@ -24,10 +24,12 @@ class Worker:
 
     Args:
         directory: Where the good files are, or go.
+        script: What the process runs.
+        seconds: How long a case may take on an idle machine.
     """
 
-    def __init__(self, directory):
-        self._directory = directory
+    def __init__(self, directory, script=HERE / "worker.py", seconds=20):
+        self._directory, self._script, self._seconds = directory, script, seconds
         self._process = None
 
     def run(self, seed, number):
@@ -36,7 +38,7 @@ class Worker:
             self._start()
         self._process.stdin.write(f"{seed} {number}\n")
         self._process.stdin.flush()
-        line = self._line(SECONDS * _load())
+        line = self._line(self._seconds * _load())
         if line:
             return json.loads(line)
         outcome = "hang" if line is None else "crash"
@@ -53,18 +55,17 @@ class Worker:
             self._process = None
 
     def _start(self):
-        script = pathlib.Path(__file__).with_name("worker.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script), str(self._directory)],
+            [sys.executable, str(self._script), str(self._directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(HERE.parents[1])},
         )
         if self._line(STARTING) != "ready\n":
             self.stop()
-            log = pathlib.Path(f"{self._directory}.log")
-            raise RuntimeError(f"Expected the worker to start. Received: {log.read_text()[-2000:]}")
+            log = pathlib.Path(f"{self._directory}.log").read_text(errors="replace")
+            raise RuntimeError(f"Expected the worker to start. Received: {log[-2000:]}")
 
     def _line(self, seconds):
         """The next line; empty if the process ended, None if it says nothing for so long."""

@@ -6,7 +6,6 @@
 """
 
 import contextlib
-import gc
 import hashlib
 import io
 import json
@@ -21,8 +20,6 @@ import tempfile
 import time
 import traceback
 import warnings
-
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[2])]
 
 MOST_MEMORY = 1 << 30
 ADDRESSES = 6 << 30  # Beyond what is mapped at the start: what no case may come near.
@@ -90,9 +87,7 @@ def prepared(good, subject, root):
 
 def attempt(good, subject, place, done):
     """Runs a subject; returns what it was, in a word and in detail, and the memory it took."""
-    gc.collect()
-    memory = Memory()
-    shown, error = (io.StringIO(), io.StringIO())
+    memory, shown, error = Memory(), io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(error):
             found = subject.run(place)
