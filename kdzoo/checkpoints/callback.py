@@ -92,9 +92,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
             return epochs
         for damaged in damages.values():
             raise ValueError(
-                f"Expected a whole checkpoint in {self.directory}. Received: "
-                f"{len(damages)} that cannot be used, the newest as {damaged.args[0]}; delete "
-                "the directory to begin anew."
+                f"Expected a whole checkpoint in {self.directory}. Received: {len(damages)} "
+                f"damaged, in {damaged.path} {damaged.reason}; delete the directory to begin anew."
             ) from damaged
         self.history, self._is_ours = {}, True
         return 0

@@ -20,7 +20,16 @@ _WHAT = "the state of a training"
 
 
 class Damaged(ValueError):
-    """A checkpoint that is not as it was written; the message names the file and what is wrong."""
+    """A checkpoint that is not as it was written; the message names the file and what is wrong.
+
+    Args:
+        path: The file.
+        reason: What was found in its place.
+    """
+
+    def __init__(self, path, reason):
+        super().__init__(f"Expected {path} as the training wrote it. Received: {reason}")
+        self.path, self.reason = path, reason
 
 
 def pack(arrays, epochs, settings, history, shapes):
@@ -76,17 +85,17 @@ def read_state(directory, epochs):
     fields = (*_FIELDS, "format", "shapes", "not_finite", "files", "sha256") if hashed else _FIELDS
     for field in fields:
         if field not in state:
-            raise damage(path, f"no field {field!r}")
+            raise Damaged(path, f"no field {field!r}")
     if hashed and state["sha256"] != _checksum(state):
-        raise damage(path, "a content that its SHA-256 is not of")
+        raise Damaged(path, "a content that its SHA-256 is not of")
     if hashed and (state["format"] != FORMAT or isinstance(state["format"], bool)):
-        raise damage(path, f"format {state['format']!r}, which this version does not know")
+        raise Damaged(path, f"format {state['format']!r}, which this version does not know")
     if type(state["epochs"]) is not int or state["epochs"] != epochs:
-        raise damage(path, f"epochs={state['epochs']!r} in {directory.name}")
+        raise Damaged(path, f"epochs={state['epochs']!r} in {directory.name}")
     if not _is_history(state["history"], epochs, hashed):
-        raise damage(path, "a history that is not of lists of numbers, one for each epoch")
+        raise Damaged(path, "a history that is not of lists of numbers, one for each epoch")
     if hashed and not _is_list_of_files(state):
-        raise damage(path, f"other files than {ARRAYS!r}")
+        raise Damaged(path, f"other files than {ARRAYS!r}")
     state["history"] = {
         name: [math.nan if value is None else float(value) for value in values]
         for name, values in state["history"].items()
@@ -111,9 +120,9 @@ def read_arrays(directory, state, expected):
     path, described = directory / ARRAYS, state["files"][ARRAYS]
     content = guarded(path, lambda: read_bytes(path, most_bytes(expected)))
     if len(content) != described["bytes"]:
-        raise damage(path, f"{len(content):,} bytes in place of {described['bytes']:,}")
+        raise Damaged(path, f"{len(content):,} bytes in place of {described['bytes']:,}")
     if _digest(content) != described["sha256"]:
-        raise damage(path, "a content that its SHA-256 is not of")
+        raise Damaged(path, "a content that its SHA-256 is not of")
     arrays = guarded(path, lambda: load(content))
     if {name: _form(array) for name, array in arrays.items()} != {
         name: _form(array) for name, array in expected.items()
@@ -138,7 +147,7 @@ def check_finite(path, arrays, allowed=()):
 
     for name, array in arrays.items():
         if name not in allowed and not np.isfinite(array).all():
-            raise damage(path, f"NaN or infinity in {name!r}")
+            raise Damaged(path, f"NaN or infinity in {name!r}")
 
 
 def most_bytes(expected):
@@ -158,15 +167,10 @@ def guarded(path, read):
     except Damaged:
         raise
     except FileNotFoundError as error:
-        raise damage(path, "no such file") from error
+        raise Damaged(path, "no such file") from error
     except Exception as error:
         reason = first_line(error).rpartition("Received: ")[2]
-        raise damage(path, reason) from error
-
-
-def damage(path, reason):
-    """Returns the error for a file that is not as it was written."""
-    return Damaged(f"Expected {path} as the training wrote it. Received: {reason}")
+        raise Damaged(path, reason) from error
 
 
 def _digest(content):

@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 
-from kdzoo.checkpoints.files import check_finite, damage, guarded, most_bytes
+from kdzoo.checkpoints.files import Damaged, check_finite, guarded, most_bytes
 from kdzoo.checkpoints.state import SEED
 from kdzoo.utils import read_bytes
 
@@ -61,22 +61,22 @@ def _array(path, file, name, expected):
         place = _linked(path, place, group, name, h5py.Group)
     found = _linked(path, place, last, name, h5py.Dataset)
     if found.shape != expected.shape:
-        raise damage(path, f"{name!r} of shape {found.shape}, not {expected.shape}")
+        raise Damaged(path, f"{name!r} of shape {found.shape}, not {expected.shape}")
     plan = found.id.get_create_plist()
     is_plain = plan.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
     if not is_plain or plan.get_nfilters() or plan.get_external_count():
-        raise damage(path, f"{name!r} that is compressed, in parts or in another file")
+        raise Damaged(path, f"{name!r} that is compressed, in parts or in another file")
     if found.dtype.kind not in "fiubV" or found.dtype.itemsize > 8:
-        raise damage(path, f"{name!r} that is not of numbers")
+        raise Damaged(path, f"{name!r} that is not of numbers")
     if found.id.get_storage_size() != expected.size * found.dtype.itemsize:
-        raise damage(path, f"{name!r} without its values")
+        raise Damaged(path, f"{name!r} without its values")
     array = found[()]
     if array.dtype.kind == "V":  # How Keras writes bfloat16, the upper half of a float32.
         bits = np.frombuffer(array.tobytes(), "<u2").astype("uint32") << 16
         array = bits.view("float32").reshape(expected.shape)
     kinds = ("f", "iu", "b")
     if not any({array.dtype.kind, expected.dtype.kind} <= set(kind) for kind in kinds):
-        raise damage(path, f"{name!r} of {array.dtype.name}, not {expected.dtype.name}")
+        raise Damaged(path, f"{name!r} of {array.dtype.name}, not {expected.dtype.name}")
     return np.asarray(array, expected.dtype)
 
 
@@ -87,7 +87,7 @@ def _linked(path, place, name, whole, kind):
     link = place.get(name, getlink=True)
     found = place[name] if isinstance(link, h5py.HardLink) else None
     if not isinstance(found, kind):
-        raise damage(path, f"none of {whole!r}")
+        raise Damaged(path, f"none of {whole!r}")
     return found
 
 
@@ -105,14 +105,14 @@ def _read_seeds(path, expected):
 def _seed(path, archive, name, expected):
     entry = f"seed_{name.removeprefix(SEED)}.npy"
     if entry not in archive.namelist():
-        raise damage(path, f"none of {entry!r}")
+        raise Damaged(path, f"none of {entry!r}")
     buffer = io.BytesIO()
     np.save(buffer, expected)
     usual = buffer.getvalue()
     info, header = archive.getinfo(entry), usual[: len(usual) - expected.nbytes]
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != len(usual):
-        raise damage(path, f"{entry!r} of another size")
+        raise Damaged(path, f"{entry!r} of another size")
     content = archive.read(entry)
     if not content.startswith(header):
-        raise damage(path, f"{entry!r} of another shape or type")
+        raise Damaged(path, f"{entry!r} of another shape or type")
     return np.frombuffer(content[len(header) :], expected.dtype).reshape(expected.shape)
