@@ -84,6 +84,8 @@ class LiteRTModel:
         self.path = path
         self._interpreter, self.labels = open_litert(path, self.threads, is_trusted)
         self._read_signature()
+        for info in (*self.inputs, *self.outputs):
+            _check_tensor(path, info)
         if not self.inputs or not self.outputs:
             raise ValueError(
                 f"Expected a LiteRT file with inputs and outputs. Received: path={str(path)!r}"
@@ -176,6 +178,15 @@ def _info(detail, name):
         scale=float(scale) if quantized else None,
         zero_point=int(zero_point) if quantized else None,
     )
+
+
+def _check_tensor(path, info):
+    """Raises unless a tensor has something in it, and integers that stand for numbers."""
+    is_scaled = info.scale is None or 0 < info.scale < np.inf
+    if min(info.shape, default=1) < 1 or not is_scaled or info.dtype[0] not in "fiub":
+        raise ValueError(
+            f"Expected a LiteRT file of numbers. Received: path={str(path)!r}, with {info}"
+        )
 
 
 def _check(info, array, count):

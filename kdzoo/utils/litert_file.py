@@ -62,7 +62,7 @@ def open_litert(path, threads=None, is_trusted=False):
             "own SHA-256; export it or fetch it again."
         )
     if not is_trusted and found not in _tried:
-        _try(path, content)
+        _try(path, content, "any" if sha256 else "finite")
     try:
         with without_chatter(CHATTER):
             interpreter = Interpreter(model_content=content, num_threads=threads)
@@ -73,14 +73,22 @@ def open_litert(path, threads=None, is_trusted=False):
     return interpreter, labels
 
 
-def _try(path, content):
-    """Raises `ValueError` unless a file runs in a process of its own."""
+def _try(path, content, outputs):
+    """Raises `ValueError` unless a file runs in a process of its own.
+
+    Args:
+        path: The file's path, for errors.
+        content: The bytes of its network.
+        outputs: "finite" if NaN and infinity count as damage, as in files without a hash; else
+            "any".
+    """
     if content[4:8] != b"TFL3":
         raise _refused(path, "which the interpreter refused: it is no flatbuffer of LiteRT")
     if getattr(sys, "frozen", False) or not sys.executable:  # There is no Python to run it in.
         return
     allowed = max(_LEAST_MEMORY, _MEMORY * len(content))
-    command = [sys.executable, "-P", "-W", "ignore", litert_trial.__file__, str(allowed)]
+    options = ["-P", "-W", "ignore"]
+    command = [sys.executable, *options, litert_trial.__file__, str(allowed), outputs]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(

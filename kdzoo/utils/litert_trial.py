@@ -26,19 +26,24 @@ def _limit(allowed):
     resource.setrlimit(resource.RLIMIT_AS, (now + allowed, now + allowed))
 
 
-def _run(content):
+def _run(content, needs_finite):
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
+    random = np.random.default_rng(0)
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     interpreter.get_signature_list()
     for detail in interpreter.get_input_details():
-        zeros = np.zeros(detail["shape"], detail["dtype"])
-        interpreter.set_tensor(detail["index"], zeros)
+        values = np.zeros(detail["shape"], detail["dtype"])
+        if values.dtype.kind == "f":
+            values = random.random(values.shape, "float32").astype(values.dtype)
+        interpreter.set_tensor(detail["index"], values)
     interpreter.invoke()
     for detail in interpreter.get_output_details():
-        interpreter.get_tensor(detail["index"])
+        values = interpreter.get_tensor(detail["index"])
+        if needs_finite and values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError("its weights, or what it makes of values in [0, 1), are not finite")
 
 
 def _main():
@@ -48,7 +53,7 @@ def _main():
     content = sys.stdin.buffer.read()
     _limit(int(sys.argv[1]))
     try:
-        _run(content)
+        _run(content, needs_finite=sys.argv[2] == "finite")
     except (Exception, MemoryError) as error:
         lines = str(error).strip().splitlines()
         print(lines[0] if lines else type(error).__name__)

@@ -14,6 +14,9 @@ from kdzoo.utils.errors import first_line
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Of Windows.
 
+_SMALL = 64 << 20  # Bytes of a file whose holes do no harm.
+_HOLES = 64  # Times what is stored that a file may say to have.
+
 MOST_JSON = 16 << 20
 """Bytes of the largest JSON file that is read, far above what kdzoo writes."""
 MOST_VALUES = 600_000
@@ -31,14 +34,17 @@ def open_regular(path):
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is a directory, a pipe, a socket or a device; the error says which.
+        ValueError: If it is a directory, a pipe, a socket or a device, where the error says which,
+            or a file that is large and hardly anything but holes.
     """
     # A pipe that nobody writes to would keep the process waiting.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError(f"Expected {path} to be a regular file. Received: {_kind(mode)}")
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            reason = _kind(state.st_mode)
+            raise ValueError(f"Expected {path} to be a regular file. Received: {reason}")
+        _check_holes(path, descriptor, state)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -109,6 +115,28 @@ def _checked_text(content):
     if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")
     return content.decode("utf-8")
+
+
+def _check_holes(path, descriptor, state):
+    """Raises `ValueError` for a file that takes room when it is read and none on the disk."""
+    size = state.st_size
+    is_stored = getattr(state, "st_blocks", size) * 512 >= size // _HOLES
+    if size <= _SMALL or is_stored or not hasattr(os, "SEEK_DATA"):
+        return
+    # A file system may not know yet what it will store, but it knows what is a hole.
+    stored = at = 0
+    try:
+        while stored < size // _HOLES:
+            at = os.lseek(descriptor, at, os.SEEK_DATA)
+            end = os.lseek(descriptor, at, os.SEEK_HOLE)
+            stored, at = stored + end - at, end
+    except OSError:  # There is nothing but holes from there on.
+        raise ValueError(
+            f"Expected {path} to be a file that was written. Received: one of {size:,} bytes with "
+            f"holes in the place of all but {stored:,}"
+        ) from None
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 def _kind(mode):

@@ -5,9 +5,11 @@ import io
 import json
 import os
 import pathlib
+import re
 import zipfile
 
 import pytest
+from safetensors.numpy import load_file
 
 from kdzoo.evaluation import latency
 from kdzoo.export import LiteRTModel
@@ -18,6 +20,8 @@ WHOLE = (FILES / "shared.tflite").read_bytes()
 with zipfile.ZipFile(io.BytesIO(WHOLE)) as _archive:
     END = min(each.header_offset for each in _archive.infolist())
     LABELS = _archive.read("labels.txt")
+(_weights,) = (FILES / "shared").glob("*.safetensors")
+KERNEL = load_file(_weights)["logits/kernel"].T.tobytes()
 
 
 @pytest.fixture
@@ -80,6 +84,7 @@ DAMAGED = {
     "a hash that is none": with_hash(sha256=5),
     "another hash": with_hash(sha256="0" * 64),
     "other labels than those in the metadata": with_hash(labels=["a"]),
+    "weights that are no numbers": WHOLE[:END].replace(KERNEL, b"\xff" * len(KERNEL)),
     "a weight with another bit": flipped(with_hash(), END // 2, 6),
 }
 
@@ -132,7 +137,7 @@ def test_a_file_that_would_end_the_process_is_refused(ending, complaint, path, m
     """What the interpreter may do to its process is done by a stand-in for it."""
     script = path.parent / "trial.py"
     trial = pathlib.Path(litert_file.litert_trial.__file__).read_text()
-    script.write_text(trial.replace("    _run(content)\n", f"    import os\n        {ending}\n"))
+    script.write_text(re.sub(r"    _run\(content.*\n", f"    import os\n        {ending}\n", trial))
     monkeypatch.setattr(litert_file.litert_trial, "__file__", str(script))
     path.write_bytes(WHOLE)
     monkeypatch.setattr(litert_file, "_tried", set())

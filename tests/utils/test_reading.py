@@ -73,3 +73,21 @@ def test_json_that_would_take_too_much_is_refused(content, reason, tmp_path):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ValueError, match=f"file to be an index. Received: .*{reason}"):
         read_object(tmp_path / "file", "an index")
+
+
+@pytest.mark.parametrize("written", [b"", b"abc"])
+def test_a_file_of_holes_is_refused(written, tmp_path):
+    """As large as memory, and nothing on the disk."""
+    with open(tmp_path / "file", "wb") as file:
+        file.write(written)
+        file.truncate(1 << 40)
+    for read in (open_regular, digest_of_file, lambda path: read_bytes(path, 1 << 41)):
+        with pytest.raises(ValueError, match=r"file to be a file that was written.*holes in the"):
+            read(tmp_path / "file")
+
+
+def test_some_holes_do_no_harm(tmp_path):
+    with open(tmp_path / "file", "wb") as file:
+        file.write(bytes(range(256)) * (3 << 12))
+        file.truncate(100 << 20)
+    assert len(read_bytes(tmp_path / "file", 100 << 20)) == 100 << 20

@@ -611,7 +611,7 @@ def test_weights_that_a_path_leads_to_name_it(tmp_path):
     path.unlink()
     with open(path, "wb") as file:
         file.truncate(1 << 40)  # It takes no room on the disk.
-    with pytest.raises(ValueError, match=r"w\.safetensors to have at most .* Received: more"):
+    with pytest.raises(ValueError, match=r"w\.safetensors to be a file that was written"):
         kdzoo.zoo.load_weights(model, path)
 
 
