@@ -137,7 +137,7 @@ def test_a_file_that_would_end_the_process_is_refused(ending, complaint, path, m
     """What the interpreter may do to its process is done by a stand-in for it."""
     script = path.parent / "trial.py"
     trial = pathlib.Path(litert_file.litert_trial.__file__).read_text()
-    script.write_text(re.sub(r"    _run\(content.*\n", f"    import os\n        {ending}\n", trial))
+    script.write_text(re.sub(r"    _run\(content.*\n", f"    {ending}\n", trial))
     monkeypatch.setattr(litert_file.litert_trial, "__file__", str(script))
     path.write_bytes(WHOLE)
     monkeypatch.setattr(litert_file, "_tried", set())
