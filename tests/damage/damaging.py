@@ -412,7 +412,7 @@ def _reseal_beside(path, rng, always=False):
         return False
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    for name in ("dataset.json", "config.json", "index.json", "manifest.json"):
+    for name in ("dataset.json", "config.json", "index.json", "state.json", "manifest.json"):
         beside = path.parent / name
         if not beside.is_file():
             continue
@@ -421,6 +421,8 @@ def _reseal_beside(path, rng, always=False):
             found["sha256"][path.stem] = sha256
         elif name == "index.json":
             found["shards"][path.name]["sha256"] = sha256
+        elif name == "state.json":
+            found.setdefault("files", {})[path.name] = {"sha256": sha256, "bytes": len(content)}
         elif name == "config.json":
             new = path.with_name(f"model-{sha256[:8]}.safetensors")
             path.rename(new)

@@ -71,6 +71,7 @@ def distiller(dropout=True):
 
     import kdzoo
 
+    keras.utils.set_random_seed(0)  # A checkpoint does not hold the teacher.
     made = kdzoo.Distiller(
         network("teacher", 6), network(dropout=dropout), kdzoo.losses.SoftTargets(2.0)
     )
@@ -108,7 +109,6 @@ def make_good(directory):
     made = data()
     kdzoo.data.npy.write(made, directory / "full")
     record(directory)
-    keras.utils.set_random_seed(0)
     train(directory / "state", 2)
     zoo(directory / "zoo")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
