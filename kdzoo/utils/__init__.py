@@ -1,9 +1,22 @@
 """The ground floor, which every part may use: errors, argument checks, whole files."""
 
-from kdzoo.utils.arguments import as_path, check_parents, checked_directory, positive_integer
+from kdzoo.utils.arguments import (
+    as_path,
+    check_name,
+    check_parents,
+    checked_directory,
+    flag,
+    integer,
+    is_number,
+    number,
+    numeric_array,
+    positive_integer,
+    shown,
+    text,
+)
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.disks import FullDiskError, naming_full_disk
-from kdzoo.utils.errors import UnknownNameError, first_line, naming, unknown_name
+from kdzoo.utils.errors import UnknownNameError, check_choice, first_line, naming, unknown_name
 from kdzoo.utils.reading import (
     check_regular,
     digest_of_file,
@@ -28,6 +41,8 @@ __all__ = [
     "UnknownNameError",
     "as_path",
     "atomic_path",
+    "check_choice",
+    "check_name",
     "check_parents",
     "check_regular",
     "checked_directory",
@@ -35,9 +50,14 @@ __all__ = [
     "digest_of_file",
     "finalize_states",
     "first_line",
+    "flag",
     "hidden_room",
+    "integer",
+    "is_number",
     "naming",
     "naming_full_disk",
+    "number",
+    "numeric_array",
     "one_process",
     "open_regular",
     "positive_integer",
@@ -45,7 +65,9 @@ __all__ = [
     "read_object",
     "remove_directory",
     "save_model",
+    "shown",
     "sweep",
+    "text",
     "unknown_name",
     "without_chatter",
     "write_bytes",

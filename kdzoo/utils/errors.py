@@ -2,6 +2,8 @@
 
 import difflib
 
+from kdzoo.utils.arguments import shown
+
 _NEAR = 0.6  # A share of letters in common from which a name is suggested, as in difflib.
 
 
@@ -48,7 +50,25 @@ def unknown_name(kind, name, known, examples=None):
         remedy = f"There are {len(known)}, among them: {', '.join(examples)}."
     if nearest:
         remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
-    return UnknownNameError(f"Unknown {kind}: {name!r}. {remedy}")
+    return UnknownNameError(f"Unknown {kind}: {shown(name)}. {remedy}")
+
+
+def check_choice(kind, name, known):
+    """Raises `UnknownNameError` unless a name is one of those that are known.
+
+    Args:
+        kind: What the name stands for, e.g. `"average"`.
+        name: What was given.
+        known: The names there are.
+
+    Example:
+
+    >>> check_choice("average", "logit", ("logits", "probabilities"))
+    Traceback (most recent call last):
+    kdzoo.utils.errors.UnknownNameError: Unknown average: 'logit'. Did you mean 'logits'?
+    """
+    if not isinstance(name, str) or name not in known:
+        raise unknown_name(kind, name, known)
 
 
 def naming(path, error):
