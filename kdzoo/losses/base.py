@@ -1,13 +1,15 @@
 """What every distillation loss has in common: the layers it taps and one value per sample."""
 
 import math
-import numbers
 import re
 
 import keras
 from keras import ops
 
 from kdzoo.adjustable import Adjustable
+from kdzoo.utils import check_name, is_number, numeric_array, shown
+
+_SMALLEST, _LARGEST = 1e-18, 1e18
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -51,7 +53,10 @@ class DistillationLoss(keras.layers.Layer):
     examples = None
 
     def __init__(self, teacher_layer=None, student_layer=None, name=None):
-        super().__init__(name=name or _snake_case(type(self).__name__), dtype="float32")
+        name = check_name(name) or _snake_case(type(self).__name__)
+        super().__init__(name=name, dtype="float32")
+        _check_paths("teacher_layer", teacher_layer)
+        _check_paths("student_layer", student_layer)
         self.teacher_layer = teacher_layer
         self.student_layer = student_layer
         # Nothing is left to build unless a subclass makes weights.
@@ -151,14 +156,59 @@ def mean_over_positions(values):
     return ops.mean(values, axis=axes) if axes else values
 
 
-def float32(features):
-    """The features as a float32 tensor, whatever they were computed in."""
-    return ops.cast(ops.convert_to_tensor(features), "float32")
+def as_float32(name, values, least_rank=2):
+    """Returns numbers as a float32 tensor, whatever they were computed in.
+
+    Looked at are type and shape as far as they are known before a step runs, so that a compiled
+    step computes nothing for it.
+
+    Args:
+        name: What the caller calls the numbers.
+        values: Tensor `(batch, ...)`, array, or what Keras makes a tensor of.
+        least_rank: The fewest axes that are right.
+
+    Raises:
+        ValueError: If they are no numbers, of fewer axes, or an axis is empty.
+    """
+    if not (ops.is_tensor(values) or isinstance(values, keras.Variable | keras.KerasTensor)):
+        values = numeric_array(name, values)
+    values = ops.convert_to_tensor(values)
+    kind, shape = keras.backend.standardize_dtype(values.dtype), tuple(values.shape)
+    if kind in ("string", "complex64", "complex128"):
+        raise ValueError(f"Expected {name} to be real numbers. Received: {name} of type {kind}")
+    if len(shape) < least_rank or 0 in shape:
+        raise ValueError(
+            f"Expected {name} of at least {least_rank} axes, batch first, none of them empty. "
+            f"Received: {name} of shape {shape}"
+        )
+    return ops.cast(values, "float32")
+
+
+def float32_pair(teacher, student, what="features", least_rank=2):
+    """Returns what both models gave for the same samples as float32 tensors.
+
+    Args:
+        teacher: Tensor `(batch, ...)`, array, or what Keras makes a tensor of.
+        student: The same of the student.
+        what: `"features"` or `"logits"`, for the error.
+        least_rank: The fewest axes that are right.
+
+    Raises:
+        ValueError: If one of them is no numbers, is empty, or is of other samples.
+    """
+    teacher = as_float32(f"the teacher's {what}", teacher, least_rank)
+    student = as_float32(f"the student's {what}", student, least_rank)
+    counts = teacher.shape[0], student.shape[0]
+    if None not in counts and counts[0] != counts[1]:
+        raise ValueError(
+            f"Expected {what} of the same samples from teacher and student. Received: teacher "
+            f"{tuple(teacher.shape)}, student {tuple(student.shape)}"
+        )
+    return teacher, student
 
 
 def flat_rows(features):
-    """`(batch, ...)` as a float32 matrix `(batch, features)`."""
-    features = float32(features)
+    """A float32 tensor `(batch, ...)` as a matrix `(batch, features)`."""
     sizes = features.shape[1:]
     if None in sizes:
         return ops.reshape(features, (ops.shape(features)[0], -1))
@@ -180,11 +230,25 @@ def unit_rows(rows):
 
 
 def check_positive(name, value):
-    """Returns `value` as a float, or raises unless it is a finite number above zero."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ValueError(f"Expected `{name}` to be a positive number. Received: {name}={value!r}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"Expected `{name}` to be above 0 and finite. Received: {name}={value}")
+    """Returns `value` as a float, or raises unless it is a number whose square float32 can hold."""
+    if not is_number(value):
+        raise ValueError(
+            f"Expected `{name}` to be a positive number. Received: {name}={shown(value)}"
+        )
+    if not _SMALLEST <= value <= _LARGEST:
+        raise ValueError(
+            f"Expected `{name}` to be above 0 and finite, from {_SMALLEST:g} to {_LARGEST:g}. "
+            f"Received: {name}={value:g}"
+        )
+    return float(value)
+
+
+def check_weight(name, value):
+    """Returns the weight of a part of a loss as a float, or raises unless it is at least 0."""
+    if not is_number(value) or not 0 <= value <= _LARGEST:
+        raise ValueError(
+            f"Expected `{name}` to be a number of at least 0. Received: {name}={shown(value)}"
+        )
     return float(value)
 
 
@@ -193,6 +257,16 @@ def check_temperature(temperature):
     if isinstance(temperature, keras.Variable):
         return temperature
     return check_positive("temperature", temperature)
+
+
+def _check_paths(argument, layer):
+    """Raises unless an argument is the path of a layer, a list of them, or `None`."""
+    paths = layer if isinstance(layer, list | tuple) else [layer]
+    if layer is not None and not all(isinstance(path, str) and path for path in paths):
+        raise ValueError(
+            f"Expected {argument} to be the name of a layer, a list of names, or None. Received: "
+            f"{argument}={shown(layer)}"
+        )
 
 
 def _as_list(layer):

@@ -6,8 +6,17 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kdzoo.losses.base import DistillationLoss, check_positive, flat_rows, float32, unit_rows
-from kdzoo.utils import positive_integer
+from kdzoo.losses.base import (
+    DistillationLoss,
+    as_float32,
+    check_positive,
+    flat_rows,
+    float32_pair,
+    unit_rows,
+)
+from kdzoo.utils import integer, number, numeric_array, positive_integer
+
+_MOST = 2**31 - 1  # What the indices of examples, int32, can count.
 
 _EPSILON = 1e-7  # The authors'.
 # With more examples than this for each negative, a CPU fetches the negatives' rows of the bank
@@ -36,9 +45,10 @@ def noise_contrastive(log_scores, examples):
     Reference: Tian, Krishnan & Isola, "Contrastive Representation Distillation", 2020,
     arXiv:1910.10699, equation 18, and the authors' code (RepDistiller, `crd/criterion.py`).
     """
-    log_scores = float32(log_scores)
+    examples = integer("examples", examples)
+    log_scores = as_float32("log_scores", log_scores)
     negatives = log_scores.shape[1] - 1
-    if negatives < 1 or examples < 1:
+    if negatives < 1 or examples < 1 or len(log_scores.shape) != 2:
         raise ValueError(
             "Expected scores of one positive and at least one negative, drawn from at least one "
             f"example. Received: log_scores of shape {tuple(log_scores.shape)}, examples={examples}"
@@ -123,12 +133,13 @@ class ContrastiveRepresentation(DistillationLoss):
     ):
         super().__init__(teacher_layer, student_layer, name)
         self.labels = _as_labels(examples)
-        number = examples if self.labels is None else len(self.labels)
-        self.examples = positive_integer("examples", number)
-        self.dimensions = positive_integer("dimensions", dimensions)
-        self.negatives = positive_integer("negatives", negatives)
+        count = examples if self.labels is None else len(self.labels)
+        self.examples = positive_integer("examples", count, _MOST)
+        self.dimensions = positive_integer("dimensions", dimensions, _MOST)
+        self.negatives = positive_integer("negatives", negatives, _MOST)
         self.temperature = check_positive("temperature", temperature)
-        self.momentum, self.seed = float(momentum), int(seed)
+        self.momentum = number("momentum", momentum)
+        self.seed = integer("seed", seed, 0, _MOST)
         self._check()
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self._groups = None if self.labels is None else _group(self.labels)
@@ -152,14 +163,14 @@ class ContrastiveRepresentation(DistillationLoss):
         self.projections, self.banks, self.normalizers = {}, {}, {}
         shapes = {"teacher": teacher_shape, "student": student_shape}
         width = 1 / np.sqrt(self.dimensions / 3)
-        for number, (role, shape) in enumerate(shapes.items()):
+        for place, (role, shape) in enumerate(shapes.items()):
             size = int(np.prod(tuple(shape)[1:]))
             projection = layers.Dense(self.dimensions, dtype="float32", name=f"{role}_projection")
             projection.build((None, size))
             self.projections[role] = projection
             self.banks[role] = self.add_weight(
                 shape=(self.examples, self.dimensions),
-                initializer=keras.initializers.RandomUniform(-width, width, self.seed + number),
+                initializer=keras.initializers.RandomUniform(-width, width, self.seed + place),
                 trainable=False,
                 name=f"{role}_bank",
             )
@@ -175,6 +186,7 @@ class ContrastiveRepresentation(DistillationLoss):
     def call(self, teacher, student, labels=None, indices=None):
         indices = _positions(indices)
         chosen = ops.concatenate([indices[:, None], self._draw(indices)], axis=1)
+        teacher, student = float32_pair(teacher, student)
         embeddings = {
             "teacher": self._project("teacher", teacher),
             "student": self._project("student", student),
@@ -235,7 +247,9 @@ class ContrastiveRepresentation(DistillationLoss):
 
 def _as_labels(examples):
     """The labels as a vector, or `None` where there is but a number of examples."""
-    if np.ndim(examples) == 0:
+    if isinstance(examples, list | tuple):
+        examples = numeric_array("examples", examples)
+    if not getattr(examples, "shape", ()):
         return None
     labels = np.asarray(examples)
     if labels.dtype.kind not in "iu" or labels.shape[1:] not in ((), (1,)):

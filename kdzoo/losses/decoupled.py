@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from kdzoo.losses.base import Softened, check_temperature
-from kdzoo.losses.divergence import float32_pair, kl_divergence
+from kdzoo.losses.base import Softened, as_float32, check_temperature, check_weight
+from kdzoo.losses.divergence import kl_divergence, logits_pair
 
 # Stands for minus infinity where an infinity would turn into NaN (inf - inf, 0 * inf).
 _EXCLUDED = -1e30
@@ -50,9 +50,12 @@ def decoupled_soft_targets(
             " Received: labels=None; use `SoftTargets` on unlabelled data."
         )
     temperature = check_temperature(temperature)
-    teacher, student = float32_pair(teacher_logits, student_logits)
+    target_weight = check_weight("target_weight", target_weight)
+    non_target_weight = check_weight("non_target_weight", non_target_weight)
+    teacher, student = logits_pair(teacher_logits, student_logits)
+    labels = _as_classes(labels, teacher)
     teacher, student = teacher / temperature, student / temperature
-    is_label = _label_mask(labels, classes=teacher.shape[-1])
+    is_label = ops.cast(ops.one_hot(labels, teacher.shape[-1]), "bool")
     target_part = kl_divergence(
         _label_or_rest(teacher, is_label), _label_or_rest(student, is_label)
     )
@@ -91,13 +94,8 @@ class DecoupledSoftTargets(Softened):
         name=None,
     ):
         super().__init__(temperature, teacher_layer, student_layer, name)
-        for part, weight in (("target", target_weight), ("non_target", non_target_weight)):
-            if not 0 <= weight < float("inf"):
-                raise ValueError(
-                    f"Expected `{part}_weight` to be a number of at least 0. Received: {weight}"
-                )
-        self.target_weight = float(target_weight)
-        self.non_target_weight = float(non_target_weight)
+        self.target_weight = check_weight("target_weight", target_weight)
+        self.non_target_weight = check_weight("non_target_weight", non_target_weight)
 
     def call(self, teacher, student, labels=None):
         weights = self.target_weight, self.non_target_weight
@@ -112,12 +110,20 @@ class DecoupledSoftTargets(Softened):
         return {**super().get_config(), **config}
 
 
-def _label_mask(labels, classes):
-    """Boolean `(batch, classes)`: true at each sample's label."""
-    labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1:
-        labels = ops.argmax(labels, axis=-1)
-    return ops.cast(ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes), "bool")
+def _as_classes(labels, logits):
+    """The labels of logits `(batch, classes)`, as integers or one-hot, as int32 `(batch,)`."""
+    labels = as_float32("labels", labels, least_rank=1)
+    classes = logits.shape[-1]
+    is_one_hot = len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1
+    sizes = tuple(labels.shape)
+    is_batch = None in (sizes[0], logits.shape[0]) or sizes[0] == logits.shape[0]
+    if len(logits.shape) != 2 or not is_batch or not (is_one_hot or sizes[1:] in ((), (1,))):
+        raise ValueError(
+            "Expected logits (batch, classes) and labels (batch,), (batch, 1) or one-hot (batch, "
+            f"classes). Received: logits {tuple(logits.shape)}, labels {sizes}"
+        )
+    labels = ops.argmax(labels, axis=-1) if is_one_hot else ops.reshape(labels, (-1,))
+    return ops.cast(labels, "int32")
 
 
 def _without_label(logits, is_label):

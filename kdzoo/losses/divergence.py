@@ -2,21 +2,22 @@
 
 from keras import ops
 
+from kdzoo.losses.base import float32_pair
+
 # Difference of logits up to which the exponential is summed as it is.
 _NEAR = 10.0
 
 
-def float32_pair(teacher_logits, student_logits):
-    """Returns both as float32 tensors, or raises if they do not have the same classes."""
-    teacher_logits = ops.convert_to_tensor(teacher_logits)
-    student_logits = ops.convert_to_tensor(student_logits)
+def logits_pair(teacher_logits, student_logits):
+    """Returns both as float32 tensors, or raises if samples or classes are not the same."""
+    teacher_logits, student_logits = float32_pair(teacher_logits, student_logits, "logits")
     if teacher_logits.shape[1:] != student_logits.shape[1:]:
         raise ValueError(
             "Expected logits of the same classes from teacher and student. Received: "
             f"teacher {tuple(teacher_logits.shape)}, student {tuple(student_logits.shape)}; "
             "build the student with the teacher's number of classes."
         )
-    return ops.cast(teacher_logits, "float32"), ops.cast(student_logits, "float32")
+    return teacher_logits, student_logits
 
 
 def kl_divergence(teacher_logits, student_logits):

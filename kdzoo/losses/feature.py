@@ -3,7 +3,15 @@
 import keras
 from keras import layers, ops
 
-from kdzoo.losses.base import DistillationLoss, check_positive, flat_rows, float32, unit_rows
+from kdzoo.losses.base import (
+    DistillationLoss,
+    as_float32,
+    check_positive,
+    flat_rows,
+    float32_pair,
+    unit_rows,
+)
+from kdzoo.utils import shown
 
 
 def hint(teacher_features, student_features, reduction="sum"):
@@ -34,7 +42,7 @@ def hint(teacher_features, student_features, reduction="sum"):
     equation 3.
     """
     check_reduction(reduction)
-    teacher, student = (float32(each) for each in (teacher_features, student_features))
+    teacher, student = float32_pair(teacher_features, student_features, least_rank=1)
     if teacher.shape[1:] != student.shape[1:]:
         raise ValueError(
             "Expected features of the same shape. Received: teacher "
@@ -69,7 +77,7 @@ def attention_transfer(teacher_features, student_features, power=2.0):
     arXiv:1612.03928, equation 2, and the authors' code (attention-transfer, `utils.py`).
     """
     _check_power(power)
-    teacher, student = float32(teacher_features), float32(student_features)
+    teacher, student = float32_pair(teacher_features, student_features)
     for role, features in (("teacher", teacher), ("student", student)):
         if len(features.shape) != 4:
             raise ValueError(
@@ -130,7 +138,7 @@ class Hint(DistillationLoss):
         name=None,
     ):
         super().__init__(teacher_layer, student_layer, name)
-        self.activation = keras.activations.get(activation)
+        self.activation = _activation(activation)
         self.reduction = check_reduction(reduction)
         self.regressor = None
 
@@ -165,7 +173,7 @@ class Hint(DistillationLoss):
         )
 
     def call(self, teacher, student, labels=None):
-        return hint(teacher, self.regressor(float32(student)), self.reduction)
+        return hint(teacher, self.regressor(as_float32("student", student)), self.reduction)
 
     def get_config(self):
         activation = keras.activations.serialize(self.activation)
@@ -213,11 +221,22 @@ class AttentionTransfer(DistillationLoss):
         return {**super().get_config(), "power": self.power}
 
 
+def _activation(activation):
+    """Returns the function of an activation that Keras knows by this name, or a function."""
+    try:
+        return keras.activations.get(activation)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected `activation` to be the name of an activation of Keras, a function, or None. "
+            f"Received: activation={shown(activation)}"
+        ) from error
+
+
 def check_reduction(reduction):
     """Returns the reduction, or raises unless it is `"sum"` or `"mean"`."""
-    if reduction not in ("sum", "mean"):
+    if not isinstance(reduction, str) or reduction not in ("sum", "mean"):
         raise ValueError(
-            f'Expected `reduction` to be "sum" or "mean". Received: reduction={reduction!r}'
+            f'Expected `reduction` to be "sum" or "mean". Received: reduction={shown(reduction)}'
         )
     return reduction
 

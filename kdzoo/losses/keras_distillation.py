@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
+from kdzoo.utils import check_name, shown
 from kdzoo.utils.fields import check_fields, is_dictionary, is_name
 
 _EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")
@@ -37,12 +38,12 @@ class KerasDistillation(DistillationLoss):
         if not isinstance(loss, keras.distillation.DistillationLoss):
             raise ValueError(
                 "Expected a loss of `kdzoo.losses` or of `keras.distillation`. "
-                f"Received: {loss!r} of type {type(loss).__name__}"
+                f"Received: {shown(loss)} of type {type(loss).__name__}"
             )
         layers = [getattr(loss, f"{side}_layer_name", None) for side in ("teacher", "student")]
         # keras.distillation taps either both models or neither.
         layers = layers if layers[0] is not None else [None, None]
-        super().__init__(*layers, name=name or type(loss).__name__)
+        super().__init__(*layers, name=check_name(name) or type(loss).__name__)
         self.loss = loss
         _warn_if_not_on_probabilities(loss)
 

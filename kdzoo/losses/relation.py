@@ -3,7 +3,13 @@
 import keras
 from keras import ops
 
-from kdzoo.losses.base import DistillationLoss, flat_rows, positive_or_one, unit_rows
+from kdzoo.losses.base import (
+    DistillationLoss,
+    flat_rows,
+    float32_pair,
+    positive_or_one,
+    unit_rows,
+)
 
 # Share of two samples' squared norms below which their squared distance is rounding, not distance.
 _NOISE = 1e-6
@@ -24,10 +30,13 @@ def relational_distance(teacher_features, student_features):
         Float32 tensor `(batch,)`. Its mean is that of the authors' code over all pairs. 0 for a
         batch of one. The authors weigh it with 25 (RepDistiller's setting).
 
+    Raises:
+        ValueError: If they are no numbers, or of other samples.
+
     Reference: Park et al., "Relational Knowledge Distillation", 2019, arXiv:1904.05068,
     equations 5 to 8, and the authors' code (RKD, `metric/loss.py`).
     """
-    teacher, student = (_relative_distances(each) for each in (teacher_features, student_features))
+    teacher, student = map(_relative_distances, float32_pair(teacher_features, student_features))
     return ops.mean(_huber(student - teacher), axis=-1)
 
 
@@ -46,9 +55,12 @@ def relational_angle(teacher_features, student_features):
         Float32 tensor `(batch,)`. Its mean is that of the authors' code over all triplets. Takes
         memory of batch³ numbers. The authors weigh it with 50 (RepDistiller's setting).
 
+    Raises:
+        ValueError: If they are no numbers, or of other samples.
+
     Reference: Park et al., 2019, arXiv:1904.05068, equations 9 and 10, and the authors' code.
     """
-    teacher, student = (_cosines(each) for each in (teacher_features, student_features))
+    teacher, student = map(_cosines, float32_pair(teacher_features, student_features))
     return ops.mean(_huber(student - teacher), axis=(1, 2))
 
 
@@ -66,10 +78,13 @@ def similarity_preserving(teacher_features, student_features):
         Float32 tensor `(batch,)`. Its mean is the paper's `‖G_T − G_S‖² / batch²`. The authors
         weigh it with 3000.
 
+    Raises:
+        ValueError: If they are no numbers, or of other samples.
+
     Reference: Tung & Mori, "Similarity-Preserving Knowledge Distillation", 2019,
     arXiv:1907.09682, equations 1 to 4.
     """
-    teacher, student = (_similarities(each) for each in (teacher_features, student_features))
+    teacher, student = map(_similarities, float32_pair(teacher_features, student_features))
     return ops.mean(ops.square(teacher - student), axis=-1)
 
 

@@ -10,8 +10,8 @@ from kdzoo.losses.base import (
     check_temperature,
     mean_over_positions,
 )
-from kdzoo.losses.divergence import float32_pair, kl_divergence
-from kdzoo.utils import unknown_name
+from kdzoo.losses.divergence import kl_divergence, logits_pair
+from kdzoo.utils import check_choice, numeric_array, shown
 
 
 def soft_targets(teacher_logits, student_logits, temperature=1.0):
@@ -50,7 +50,7 @@ def soft_targets(teacher_logits, student_logits, temperature=1.0):
 def _soft_targets(teacher_logits, student_logits, temperature):
     """`soft_targets` of every position, `(batch, ...)`."""
     temperature = check_temperature(temperature)
-    teacher, student = float32_pair(teacher_logits, student_logits)
+    teacher, student = logits_pair(teacher_logits, student_logits)
     return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
 
 
@@ -76,25 +76,27 @@ def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, 
         sample if it has several.
 
     Raises:
-        ValueError: If `target` is unknown or the numbers of classes differ.
+        ValueError: If `target` is unknown, the numbers of classes differ, `std` is not above 0, or
+            a number is not finite.
 
     Reference: Ba & Caruana, "Do Deep Nets Really Need to be Deep?", 2014, arXiv:1312.6184,
     equation 1 and section 2.2.
     """
+    mean, std = _statistics(mean, std)
     return mean_over_positions(_logit_regression(teacher_logits, student_logits, target, mean, std))
 
 
 def _logit_regression(teacher_logits, student_logits, target, mean, std):
     """`logit_regression` of every position, `(batch, ...)`."""
-    teacher, student = float32_pair(teacher_logits, student_logits)
+    check_choice("target", target, LogitRegression.TARGETS)
+    teacher, student = logits_pair(teacher_logits, student_logits)
     if target == "kl":
         return kl_divergence(teacher, student)
     if target == "probabilities":
         teacher, student = ops.softmax(teacher), ops.softmax(student)
-    elif target == "logits":
-        teacher, student = (teacher - mean) / std, (student - mean) / std
     else:
-        raise unknown_name("target", target, LogitRegression.TARGETS)
+        _check_classes(teacher.shape[-1], mean, std)
+        teacher, student = (teacher - mean) / std, (student - mean) / std
     return 0.5 * ops.sum(ops.square(teacher - student), axis=-1)
 
 
@@ -108,9 +110,14 @@ def logit_statistics(logits):
         Two float32 arrays `(classes,)`: `mean` and `std`. Pass them to `LogitRegression`.
 
     Raises:
-        ValueError: If a logit is the same for every example, so that it cannot be normalized.
+        ValueError: If they are no such array, or a logit is the same for every example, so that it
+            cannot be normalized.
     """
-    logits = np.asarray(logits, "float64")
+    logits = numeric_array("logits", logits).astype("float64")
+    if logits.ndim != 2 or not logits.size:
+        raise ValueError(
+            f"Expected logits of shape (examples, classes). Received: shape {logits.shape}"
+        )
     mean, std = logits.mean(axis=0), logits.std(axis=0)
     if not (std > 0).all():
         constant = np.flatnonzero(~(std > 0)).tolist()
@@ -119,6 +126,34 @@ def logit_statistics(logits):
             f"classes {constant}; use the unnormalized `LogitRegression()`."
         )
     return mean.astype("float32"), std.astype("float32")
+
+
+def _statistics(mean, std):
+    """Mean and standard deviation as float32 arrays, checked."""
+    mean, std = numeric_array("mean", mean), numeric_array("std", std)
+    with np.errstate(over="ignore"):
+        mean, std = mean.astype("float32"), std.astype("float32")
+    if not (std > 0).all() or not np.isfinite([*mean.flat, *std.flat]).all():
+        raise ValueError(
+            "Expected `std` to be above 0, and `mean` and `std` finite, for every class. "
+            f"Received: mean={shown(mean)}, std={shown(std)}"
+        )
+    if max(mean.ndim, std.ndim) > 1 or not mean.size * std.size:
+        raise ValueError(
+            "Expected `mean` and `std` to be numbers, or one for each class. Received: "
+            f"mean={shown(mean)}, std={shown(std)}"
+        )
+    return mean, std
+
+
+def _check_classes(classes, mean, std):
+    """Raises unless there is one mean and deviation for all classes, or one for each."""
+    for name, values in (("mean", mean), ("std", std)):
+        if values.size not in (1, classes):
+            raise ValueError(
+                f"Expected `{name}` to hold one number, or one for each of {classes} classes. "
+                f"Received: {values.size}"
+            )
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -194,16 +229,9 @@ class LogitRegression(DistillationLoss):
         name=None,
     ):
         super().__init__(teacher_layer, student_layer, name)
-        if target not in self.TARGETS:
-            raise unknown_name("target", target, self.TARGETS)
+        check_choice("target", target, self.TARGETS)
         self.target = target
-        self.mean = np.asarray(mean, "float32")
-        self.std = np.asarray(std, "float32")
-        if not (self.std > 0).all() or not np.isfinite([*self.mean.flat, *self.std.flat]).all():
-            raise ValueError(
-                "Expected `std` to be above 0, and `mean` and `std` finite, for every class. "
-                f"Received: mean={mean}, std={std}"
-            )
+        self.mean, self.std = _statistics(mean, std)
 
     def call(self, teacher, student, labels=None):
         return _logit_regression(teacher, student, self.target, self.mean, self.std)
