@@ -1,6 +1,5 @@
 """What a Distiller asks of its models and losses before it trains, each with its remedy."""
 
-import numbers
 import warnings
 
 import keras
@@ -9,35 +8,47 @@ from kdzoo.losses import DistillationLoss, KerasDistillation
 from kdzoo.models.ensemble import Ensemble
 from kdzoo.models.logits import final_activation
 from kdzoo.taps import find_layer, tapped_shapes
+from kdzoo.utils import is_number, shown
+
+_LARGEST_WEIGHT = 1e18  # Of a loss, well within float32.
 
 
 def is_model(role, model):
     """Raises unless `model` is a `keras.Model`."""
     if not isinstance(model, keras.Model):
         raise ValueError(
-            f"Expected `{role}` to be a `keras.Model`. Received: {role}={model!r} of type "
+            f"Expected `{role}` to be a `keras.Model`. Received: {role}={shown(model)} of type "
             f"{type(model).__name__}"
         )
 
 
 def share(student_loss_weight):
     """Returns the weight as a float, or raises unless it is a number between 0 and 1."""
-    number = isinstance(student_loss_weight, numbers.Real)
-    if not number or not 0.0 <= student_loss_weight <= 1.0:
+    if not is_number(student_loss_weight) or not 0.0 <= student_loss_weight <= 1.0:
         raise ValueError(
             "Expected `student_loss_weight` to be a number between 0 (teacher only) and 1 (labels "
-            f"only). Received: student_loss_weight={student_loss_weight!r}"
+            f"only). Received: student_loss_weight={shown(student_loss_weight)}"
         )
     return float(student_loss_weight)
+
+
+def transform(function):
+    """Returns the function from the student's inputs to the teacher's, or None."""
+    if function is not None and not callable(function):
+        raise ValueError(
+            "Expected `teacher_transform` to be a function from the student's inputs to the "
+            f"teacher's, or None. Received: teacher_transform={shown(function)}"
+        )
+    return function
 
 
 def teacher_weight(given):
     """Returns (first, last) weight of a loss that is annealed, or raises unless they are that."""
     pair = tuple(given) if isinstance(given, tuple | list) else ()
-    if len(pair) != 2 or not all(isinstance(each, numbers.Real) and each >= 0 for each in pair):
+    if len(pair) != 2 or not all(is_number(each) and 0 <= each <= _LARGEST_WEIGHT for each in pair):
         raise ValueError(
             "Expected `teacher_weight` to be the first and the last weight, two numbers of at "
-            f"least 0. Received: teacher_weight={given!r}"
+            f"least 0. Received: teacher_weight={shown(given)}"
         )
     return pair
 
@@ -52,13 +63,51 @@ def loss_for(student_loss_weight, loss):
         )
 
 
+def loss_on_labels(loss):
+    """Raises unless this is a loss, or losses, that Keras knows."""
+    is_saved = isinstance(loss, dict) and "class_name" in loss
+    parts = [loss] if is_saved else _leaves(loss)
+    if not parts or not all(
+        part is None or callable(part) or _is_known(keras.losses.get, part) for part in parts
+    ):
+        raise ValueError(
+            "Expected `loss` to be the name of a loss of Keras, a loss or a function, or a list or "
+            f"dictionary of them. Received: loss={shown(loss)}"
+        )
+
+
+def optimizer(given):
+    """Raises unless this is an optimizer, or the name of one that Keras knows."""
+    is_optimizer = given is None or isinstance(given, keras.optimizers.Optimizer)
+    if not is_optimizer and not _is_known(keras.optimizers.get, given):
+        raise ValueError(
+            "Expected `optimizer` to be the name of an optimizer of Keras, or an optimizer. "
+            f"Received: optimizer={shown(given)}"
+        )
+
+
+def _is_known(find, given):
+    """Whether one of Keras's functions finds what a name, or a configuration, stands for."""
+    if not isinstance(given, str | dict):
+        return False
+    try:
+        return find(given) is not None
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _leaves(parts):
+    """What a list or a dictionary holds; of something else that alone."""
+    return keras.tree.flatten(parts) if isinstance(parts, list | tuple | dict) else [parts]
+
+
 def as_losses(losses):
     """Returns a list of `DistillationLoss`, with those of `keras.distillation` wrapped."""
     losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
-    if not losses or None in losses:
+    if not losses or any(loss is None for loss in losses):
         raise ValueError(
             "Expected at least one distillation loss, such as `kdzoo.losses.SoftTargets(4.0)`. "
-            f"Received: distillation_losses={losses}"
+            f"Received: distillation_losses={shown(losses)}"
         )
     return [
         each if isinstance(each, DistillationLoss) else KerasDistillation(each) for each in losses
@@ -70,13 +119,11 @@ def weights(loss_weights, losses):
     if loss_weights is None:
         return [1.0] * len(losses)
     given = list(loss_weights) if isinstance(loss_weights, (list, tuple)) else [loss_weights]
-    numbers_only = all(
-        isinstance(weight, numbers.Real) and 0 <= weight < float("inf") for weight in given
-    )
+    numbers_only = all(is_number(weight) and 0 <= weight <= _LARGEST_WEIGHT for weight in given)
     if len(given) != len(losses) or not numbers_only:
         raise ValueError(
             f"Expected `distillation_loss_weights` to hold {len(losses)} numbers of at least 0, "
-            f"one for each loss. Received: distillation_loss_weights={loss_weights}"
+            f"one for each loss. Received: distillation_loss_weights={shown(loss_weights)}"
         )
     return [float(weight) for weight in given]
 

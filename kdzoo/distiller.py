@@ -6,7 +6,7 @@ from keras import ops
 from kdzoo import acceleration, checks, taps
 from kdzoo.adjustable import Adjustable
 from kdzoo.callbacks import StopAtNonFiniteLoss
-from kdzoo.inputs import check_data, plain_errors
+from kdzoo.inputs import check_arrays, check_data, plain_errors
 from kdzoo.mixing import (
     OUTPUT,
     carried_answer,
@@ -18,7 +18,10 @@ from kdzoo.mixing import (
     tracker_names,
 )
 from kdzoo.state import TeacherKept
+from kdzoo.utils import check_name, flag, integer, positive_integer
 from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name, is_number, is_plain
+
+_MOST = 2**31 - 1  # Of samples in a batch.
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -98,15 +101,15 @@ class Distiller(TeacherKept, keras.Model):
         checks.is_model("student", student)
         # The models cast for themselves; the policy here only decides on loss scaling.
         kwargs.setdefault("dtype", student.dtype_policy)
-        super().__init__(name=name, autocast=False, **kwargs)
+        super().__init__(name=check_name(name), autocast=False, **kwargs)
         self.student = student
         self.distillation_losses = checks.as_losses(distillation_losses)
         self._share = Adjustable(checks.share(student_loss_weight))
         weights = checks.weights(distillation_loss_weights, self.distillation_losses)
         self._soft_weights = tuple(Adjustable(weight) for weight in weights)
         self._mixes_both = self._had_transform = False
-        self.fuse_batch_norm = bool(fuse_batch_norm)
-        self.teacher_transform = teacher_transform
+        self.fuse_batch_norm = flag("fuse_batch_norm", fuse_batch_norm)
+        self.teacher_transform = checks.transform(teacher_transform)
         self.teacher = teacher
         self._student_taps = _paths(self.distillation_losses, "student")
         self._loss_trackers = make_trackers(self.distillation_losses)
@@ -217,11 +220,14 @@ class Distiller(TeacherKept, keras.Model):
             **kwargs: As in Keras: `loss_weights`, `jit_compile`, …
 
         Raises:
-            ValueError: If there is no loss and `student_loss_weight` is above 0.
+            ValueError: If there is no loss and `student_loss_weight` is above 0, or Keras knows no
+                such optimizer or loss.
 
         Warns:
             UserWarning: If the loss expects probabilities and the student gives logits.
         """
+        checks.optimizer(optimizer)
+        checks.loss_on_labels(loss)
         checks.loss_for(self.student_loss_weight, loss)
         checks.warn_unless_on_logits(loss, self.student)
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
@@ -243,13 +249,10 @@ class Distiller(TeacherKept, keras.Model):
             ValueError: If the data are empty; if arrays hold labels out of range, or images in
                 [0, 255] for a student that rescales nothing; if the loss becomes NaN or infinite.
         """
+        integer("epochs", epochs, least=0)
+        _check_batch_size(batch_size)
         check_data(x, y, self)
-        if isinstance(kwargs.get("validation_data"), tuple):
-            held_out = keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])
-            x_held_out, y_held_out = held_out[:2]
-            if isinstance(y_held_out, dict):  # Validation asks for no indices.
-                y_held_out = {k: v for k, v in y_held_out.items() if k != "index"}
-            check_data(x_held_out, y_held_out, self)
+        self._check_validation(kwargs.get("validation_data"))
         self.prepare(x, y)
         stop = StopAtNonFiniteLoss()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -262,6 +265,35 @@ class Distiller(TeacherKept, keras.Model):
         if history.epoch and not history.history:
             raise ValueError("Expected data to train on. Received: a data set without a batch.")
         return history
+
+    def evaluate(self, x=None, y=None, batch_size=None, *args, **kwargs):
+        """Returns the student's loss and metrics, as `keras.Model.evaluate` does.
+
+        Raises:
+            ValueError: If the data are empty, or arrays do not fit each other or the student.
+        """
+        if "_use_cached_eval_dataset" not in kwargs:  # Keras's own, within `fit`.
+            _check_batch_size(batch_size)
+            check_arrays(x, y, self.student)
+        with plain_errors():
+            return super().evaluate(x, y, batch_size, *args, **kwargs)
+
+    def _check_validation(self, data):
+        """Raises if validation data are none, or arrays in them do not fit."""
+        if data is None:
+            return
+        if not isinstance(data, tuple | list):
+            check_arrays(data, None, self.student)
+            return
+        if len(data) not in (1, 2, 3):
+            raise ValueError(
+                "Expected validation_data to be a data set of batches, (x, y) or (x, y, "
+                f"sample_weight). Received: {len(data)} parts"
+            )
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(y, dict):  # Validation asks for no indices.
+            y = {name: part for name, part in y.items() if name != "index"}
+        check_data(x, y, self)
 
     def prepare(self, data, y=None):
         """Makes what the losses train of their own, if it is not there yet, for data that carry the
@@ -444,6 +476,12 @@ class _Untracked:
 
     def __init__(self, model):
         self.model = model
+
+
+def _check_batch_size(batch_size):
+    """Raises unless it is a positive integer, or None for Keras's own."""
+    if batch_size is not None:
+        positive_integer("batch_size", batch_size, _MOST)
 
 
 def _paths(losses, side):

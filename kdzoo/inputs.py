@@ -1,4 +1,4 @@
-"""What a Distiller asks of the data it is given, where they can be looked at for nothing."""
+"""What models ask of the data they are given, where they can be looked at for nothing."""
 
 import contextlib
 import re
@@ -7,7 +7,9 @@ import keras
 import numpy as np
 
 from kdzoo.data.checks import are_probabilities
+from kdzoo.models.ensemble import Ensemble
 from kdzoo.taps import tapped_shapes
+from kdzoo.utils import numeric_array, shown
 
 # Layers, and arithmetic inside a graph, by which a model may rescale what it is given.
 _RESCALING = (
@@ -23,6 +25,12 @@ _RESCALING = (
 _LOOKED_AT = 256
 # What TensorFlow says of an index out of range, and where it says that it happened.
 _OUT_OF_RANGE = re.compile(r"indices\[[\d,]+\] = \S+ (is not in|does not index into)")
+# Keras, what it runs on, and kdzoo, where Keras leaves out its own part of a traceback.
+_LIBRARIES = {"kdzoo", "keras", "tensorflow", "jax", "optree", "numpy"}
+# Of the pages of Keras and TensorFlow: colours, a sentence of kdzoo's, and what says nothing.
+_COLOURS = re.compile(r"\x1b\[\d+m")
+_OWN_SENTENCE = re.compile(r"(Expected|Unknown) [^\n]+(Received: |\. )[^\n]+")
+_OF_KERAS = ("Exception encountered", "Graph execution error", "in user code", "Detected at")
 _OF_CONTRAST = re.compile(r"losses.contrastive\.py|ContrastiveRepresentation\.call")
 # What was raised where batches are made, in what TensorFlow makes of it.
 _SENTENCE = re.compile(r"^ValueError: (Expected .*)$", re.MULTILINE)
@@ -39,9 +47,7 @@ def check_data(x, y, distiller):
         y: The same.
         distiller: The `Distiller`.
     """
-    for leaf in keras.tree.flatten(x):
-        if _length(leaf) == 0:
-            raise ValueError("Expected data to train on. Received: an empty data set.")
+    check_arrays(x, y, distiller.student)
     if isinstance(x, keras.utils.PyDataset):
         batch = x[0]
         x, y = batch[0], batch[1] if len(batch) > 1 else None
@@ -54,6 +60,105 @@ def check_data(x, y, distiller):
         loss.expects_logits and not loss.teacher_layers for loss in distiller.distillation_losses
     ):
         _check_answers(distiller.teacher, x, carried.get("teacher"), distiller.teacher_transform)
+
+
+def check_arrays(x, y, model):
+    """Raises if data are none, and arrays unless they fit each other and a model's inputs.
+
+    Args:
+        x: As in `keras.Model.fit`.
+        y: The same.
+        model: The `keras.Model`.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    is_structure = isinstance(x, list | tuple | dict)
+    leaves = keras.tree.flatten(x) if is_structure else [x]
+    if any(_length(leaf) == 0 for leaf in leaves):
+        raise ValueError("Expected data to train on. Received: an empty data set.")
+    if not _is_data(x) or not leaves or not all(map(is_array, leaves if is_structure else [])):
+        raise ValueError(
+            "Expected x to be an array, a list or dictionary of arrays, or a data set of batches. "
+            f"Received: x={shown(x)}; `numpy.asarray` makes an array of numbers in lists."
+        )
+    if not all(map(is_array, leaves)):  # Batches.
+        return
+    check_fits(x, model, "x")
+    parts = keras.tree.flatten(y) if isinstance(y, list | tuple | dict) else [y]
+    if y is not None and not (parts and all(map(is_array, parts))):
+        raise ValueError(
+            "Expected y to be an array, a list or dictionary of arrays, or None. Received: "
+            f"y={shown(y)}; `numpy.asarray` makes an array of numbers in lists."
+        )
+    lengths = {part.shape[0] for part in [*leaves, *parts] if part is not None and len(part.shape)}
+    if len(lengths) > 1:
+        raise ValueError(
+            "Expected as many labels as samples, and as many of each array. Received: arrays of "
+            f"{', '.join(map(str, sorted(lengths)))}"
+        )
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            numeric_array("y", part)
+
+
+def check_fits(x, model, name="x"):
+    """Raises unless arrays have the shapes that a model takes, as far as both are known.
+
+    Args:
+        x: Array, or a list or dictionary of them.
+        model: The `keras.Model`; of a subclassed one nothing is known.
+        name: What the caller calls the arrays.
+
+    Raises:
+        ValueError: If they do not fit; the error says which shape is expected.
+    """
+    model = getattr(model, "student", model)
+    model = model.graph or model if isinstance(model, Ensemble) else model
+    inputs = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
+    if not inputs:
+        return
+    if isinstance(x, dict):
+        names = [tensor.name for tensor in inputs]
+        arrays = [x[key] for key in names] if {*names} <= {*x} else []  # Keras knows other keys.
+    else:
+        arrays = keras.tree.flatten(x) if isinstance(x, list | tuple) else [x]
+        if len(arrays) != len(inputs):
+            raise ValueError(
+                f"Expected an array for each of the {len(inputs)} inputs of {model.name!r}. "
+                f"Received: {len(arrays)} arrays as {name}"
+            )
+    for array, tensor in zip(arrays, inputs, strict=False):
+        _check_shape(array, tensor, model, name)
+
+
+def _check_shape(array, tensor, model, name):
+    """Raises unless an array fits an input; Keras adds or drops a last axis of 1."""
+    expected, shape = tuple(tensor.shape[1:]), tuple(array.shape[1:])
+    longer = max(expected, shape, key=len)
+    differ_by_one = abs(len(expected) - len(shape)) == 1 and longer[-1] == 1
+    rank_fits = bool(array.shape) and (len(expected) == len(shape) or differ_by_one)
+    pairs = zip(expected, shape, strict=False)
+    if not rank_fits or any(size is not None and size != given for size, given in pairs):
+        sizes = ", ".join(["samples", *("any" if n is None else str(n) for n in expected)])
+        raise ValueError(
+            f"Expected {name} of shape ({sizes}), as {model.name!r} takes. Received: "
+            f"{name} of shape {tuple(array.shape)}"
+        )
+    if isinstance(array, np.ndarray) and tensor.dtype != "string":
+        numeric_array(name, array)
+
+
+def is_array(value):
+    """Returns whether this is an array or a tensor, of any library."""
+    return getattr(value, "shape", None) is not None
+
+
+def _is_data(x):
+    """Whether Keras can take something as data: arrays, or what gives batches."""
+    if isinstance(x, str | bytes) or x is None:
+        return False
+    return is_array(x) or hasattr(x, "__iter__") or hasattr(x, "__getitem__")
 
 
 @contextlib.contextmanager
@@ -78,7 +183,38 @@ def plain_errors():
         said = _SENTENCE.search(str(error)) if not isinstance(error, ValueError) else None
         if said:
             raise ValueError(said[1]) from error
+        if isinstance(error, ValueError | TypeError) and is_of_keras(error):
+            raise ValueError(plain_sentence(error)) from error
         raise
+
+
+def is_of_keras(error):
+    """Returns whether Keras, or what it runs on, made an error or added pages to one of kdzoo's.
+
+    What a callback or a function of the user's raises is none of these.
+    """
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    raised_in = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    text = str(error).strip()
+    is_own = text.startswith(("Expected", "Unknown")) and "\n" not in text
+    return raised_in in _LIBRARIES and not is_own
+
+
+def plain_sentence(error):
+    """Returns what is wrong, in one sentence, from an error that Keras added pages to.
+
+    Args:
+        error: The error.
+    """
+    text = _COLOURS.sub("", str(error))
+    found = _OWN_SENTENCE.search(text)
+    if found:
+        return found[0].strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = next((line for line in lines if not line.startswith(_OF_KERAS)), lines[0])
+    return f"Expected data and a loss that fit the model. Received: {said[:300]}"
 
 
 def _check_images(images, student):

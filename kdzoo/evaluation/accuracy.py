@@ -3,6 +3,7 @@
 import numpy as np
 
 from kdzoo.evaluation.batches import labelled_batches, predictor
+from kdzoo.utils import numeric_array
 
 
 def accuracy(model, x, y=None, *, batch_size=128, check_images=True):
@@ -40,7 +41,7 @@ def accuracy(model, x, y=None, *, batch_size=128, check_images=True):
         if labels is None:
             raise ValueError("Expected data with labels, (x, y). Received: samples without labels.")
         outputs = outputs_of(inputs)
-        expected = class_indices(np.asarray(labels), outputs.shape)
+        expected = class_indices(labels, outputs.shape)
         right += int(np.sum(decisions(outputs) == expected))
         total += len(expected)
     return right / total
@@ -73,6 +74,7 @@ def class_indices(labels, shape):
     Raises:
         ValueError: If shapes do not fit, or a label is out of range.
     """
+    labels = numeric_array("labels", labels)
     samples, classes = shape[0], shape[-1]
     if classes > 1 and labels.shape == (samples, classes):
         return np.argmax(labels, axis=-1)

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from kdzoo.inputs import looks_like_pixels, rescales
+from kdzoo.inputs import (
+    check_fits,
+    is_array,
+    is_of_keras,
+    looks_like_pixels,
+    plain_sentence,
+    rescales,
+)
+from kdzoo.utils import flag, numeric_array, positive_integer, shown
 
 
 def labelled_batches(x, y=None, batch_size=128):
@@ -21,8 +29,12 @@ def labelled_batches(x, y=None, batch_size=128):
     Raises:
         ValueError: If `x` and `y` differ in length, or there is no sample.
     """
-    if y is None and isinstance(x, tuple):
+    batch_size = positive_integer("batch_size", batch_size)
+    if y is None and isinstance(x, tuple) and len(x) > 1:
         x, y = x[0], x[1]
+    y = None if y is None else numeric_array("y", y)
+    if y is not None and not y.ndim:
+        raise ValueError(f"Expected a label for each sample. Received: y={y}")
     count = 0
     elements = _slices(x, y, batch_size) if _is_arrays(x) else _elements(x)
     for part, labels in elements:
@@ -47,6 +59,7 @@ def predictor(model, check_images=True):
     Raises:
         ValueError: If `model` can do neither.
     """
+    check_images = flag("check_images", check_images)
     predict = getattr(model, "predict_on_batch", None) or getattr(model, "predict", None)
     if predict is None:
         raise ValueError(
@@ -56,15 +69,21 @@ def predictor(model, check_images=True):
     refuse_pixels = check_images and not rescales(model)
 
     def outputs_of(x):
+        check_fits(x, model, "samples")
         for array in _leaves(x):
             _check_inputs(np.asarray(array), refuse_pixels)
-        outputs = predict(x)
+        try:
+            outputs = predict(x)
+        except ValueError as error:
+            if not is_of_keras(error):
+                raise
+            raise ValueError(plain_sentence(error)) from error
         if isinstance(outputs, (dict, list, tuple)):
             raise ValueError(
                 "Expected a model with one output. "
                 f"Received: {len(outputs)} outputs: make a model of the one to be measured."
             )
-        outputs = np.asarray(outputs, "float32")
+        outputs = numeric_array("the model's outputs", outputs).astype("float32")
         if not np.all(np.isfinite(outputs)):
             raise ValueError(
                 "Expected finite outputs. Received: NaN or infinite values from "
@@ -128,16 +147,23 @@ def _slices(x, y, batch_size):
 
 def _elements(data):
     """Yields `(x, y)` for each element of a dataset, as NumPy where it holds tensors."""
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str):
+    if isinstance(data, str | bytes):
+        elements = None
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, dict):
         elements = (data[index] for index in range(len(data)))
-    elif hasattr(data, "__iter__") and not isinstance(data, (str, bytes)):
+    elif hasattr(data, "__iter__"):
         elements = data
     else:
+        elements = None
+    if elements is None:
         raise ValueError(
             f"Expected arrays or a dataset of (x, y). Received: data of type {type(data).__name__}."
         )
     for element in elements:
-        if isinstance(element, tuple):
-            yield element[0], element[1] if len(element) > 1 else None
-        else:
-            yield element, None
+        part, *others = element if isinstance(element, tuple) and element else (element,)
+        if not all(is_array(each) and each.shape for each in _leaves(part)):
+            raise ValueError(
+                "Expected arrays or a dataset of batches (x, y). Received: a batch of "
+                f"{shown(part)}; `numpy.asarray` makes an array of numbers in lists."
+            )
+        yield part, others[0] if others else None

@@ -6,6 +6,8 @@ from kdzoo.evaluation.accuracy import class_indices
 from kdzoo.evaluation.batches import labelled_batches, predictor
 from kdzoo.utils import positive_integer
 
+_MOST_BINS = 1_000_000
+
 
 def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images=True):
     """Returns the expected calibration error of a classifier, in [0, 1].
@@ -32,7 +34,7 @@ def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images
     Reference: Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks",
     arXiv:1706.04599, equation 3.
     """
-    bins, answer = positive_integer("bins", bins), predictor(model, check_images)
+    bins, answer = positive_integer("bins", bins, _MOST_BINS), predictor(model, check_images)
     sums, counts = np.zeros(bins), 0
     for inputs, labels in labelled_batches(x, y, batch_size=batch_size):
         if labels is None:
@@ -45,7 +47,7 @@ def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images
             )
         scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
         confidence = (scaled / scaled.sum(axis=1, keepdims=True)).max(axis=1)
-        right = logits.argmax(axis=1) == class_indices(np.asarray(labels), logits.shape)
+        right = logits.argmax(axis=1) == class_indices(labels, logits.shape)
         bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
         sums += np.bincount(bin_of, right - confidence, minlength=bins)
         counts += len(right)

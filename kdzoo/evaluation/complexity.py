@@ -13,7 +13,10 @@ import warnings
 
 import numpy as np
 
-from kdzoo.utils import as_path, open_regular
+from kdzoo.inputs import check_fits
+from kdzoo.utils import as_path, open_regular, shown
+
+_MOST = 1 << 31  # Numbers of an example whose pass is counted.
 
 
 def count_parameters(model):
@@ -63,6 +66,7 @@ def count_macs(model, input_shape=None):
     Reference: Howard et al., "MobileNets", 2017, arXiv:1704.04861, equations 2 to 5 and table 4.
     """
     _check_built(model)
+    input_shape = None if input_shape is None else _sizes(input_shape)
     calls, unknown = [], []
     with _recording(model, calls, unknown):
         _run(model, _zeros(model, input_shape))
@@ -106,8 +110,21 @@ def _check_built(model):
     if not getattr(model, "built", False):
         raise ValueError(
             "Expected a built Keras model. "
-            f"Received: {getattr(model, 'name', model)!r}: call it once on real data."
+            f"Received: {shown(getattr(model, 'name', model))}: call it once on real data."
         )
+
+
+def _sizes(input_shape):
+    """The sizes of one example as a tuple, or raises."""
+    is_shape = isinstance(input_shape, list | tuple) and all(
+        isinstance(size, int | np.integer) and size > 0 for size in input_shape
+    )
+    if not is_shape or math.prod(input_shape) > _MOST:
+        raise ValueError(
+            "Expected input_shape as the sizes of one example, e.g. (32, 32, 3). Received: "
+            f"input_shape={shown(input_shape)}"
+        )
+    return tuple(input_shape)
 
 
 def _positions(tensor_shape, channels):
@@ -236,6 +253,7 @@ def _zeros(model, input_shape):
     tensors = getattr(model, "inputs", None)
     if input_shape is not None:
         dtype = tensors[0].dtype if tensors else "float32"
+        check_fits(np.zeros((1, *input_shape), "bool"), model, "input_shape")
         return keras.ops.zeros((1, *input_shape), dtype)
     if tensors:
         structure = tensors[0] if isinstance(model, keras.Sequential) else model.input

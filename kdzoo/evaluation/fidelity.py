@@ -6,6 +6,7 @@ import numpy as np
 
 from kdzoo.evaluation.accuracy import decisions
 from kdzoo.evaluation.batches import labelled_batches, predictor
+from kdzoo.utils import is_number, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +56,8 @@ def fidelity(teacher, student, data, *, temperature=1.0, batch_size=128, check_i
     equations 3 and 4. With one output, agreement is that of the logits' signs and the divergence is
     between two Bernoulli distributions.
     """
-    if not temperature > 0:
-        raise ValueError(f"Expected temperature > 0. Received: temperature={temperature}")
+    if not is_number(temperature) or not 0 < temperature < float("inf"):
+        raise ValueError(f"Expected temperature > 0. Received: temperature={shown(temperature)}")
     teach, learn = predictor(teacher, check_images), predictor(student, check_images)
     same = divergence = total = 0
     for inputs, _ in labelled_batches(data, batch_size=batch_size):

@@ -8,7 +8,10 @@ import time
 
 import numpy as np
 
+from kdzoo.utils import as_path, integer
 from kdzoo.utils.litert_file import open_litert
+
+_MOST_THREADS, _MOST_RUNS = 1024, 10_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +77,9 @@ def latency(model, threads=1, *, runs=100, warmup=10):
     print(kdzoo.evaluation.latency("student.tflite", threads=4))
     ```
     """
-    for name, value, least in (("threads", threads, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(
-                f"Expected {name} to be an integer >= {least}. Received: {name}={value}"
-            )
-    interpreter, _ = open_litert(getattr(model, "path", model), int(threads))
+    threads = integer("threads", threads, 1, _MOST_THREADS)
+    runs, warmup = integer("runs", runs, 1, _MOST_RUNS), integer("warmup", warmup, 0, _MOST_RUNS)
+    interpreter, _ = open_litert(as_path("model", getattr(model, "path", model)), threads)
     details = interpreter.get_input_details()
     for detail in details:
         interpreter.set_tensor(detail["index"], _random_input(detail))
