@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from kdzoo.data.checks import are_probabilities
+from kdzoo.utils import shown
 
 LOGITS = "logits"
 _PROBES = 4  # Examples by whose answers a teacher is recognized.
@@ -28,7 +29,7 @@ class Asking:
         if transform is not None and not callable(transform):
             raise ValueError(
                 "Expected teacher_transform to be a function of a batch of images, or None. "
-                f"Received: teacher_transform={transform!r}"
+                f"Received: teacher_transform={shown(transform)}"
             )
         self.transform = transform
         self.model = _asked(teacher, layers)
@@ -79,18 +80,18 @@ def check_teacher(teacher):
     if not isinstance(teacher, keras.Model):
         raise ValueError(
             "Expected a keras.Model that gives logits, e.g. what `kdzoo.load(name)` returns. "
-            f"Received: teacher={teacher!r}"
+            f"Received: teacher={shown(teacher)}"
         )
 
 
 def checked_paths(layers):
     """Returns paths of layers, or one path, as a list, each of them once."""
-    if not isinstance(layers, str | Iterable):
-        raise ValueError(f"Expected layers to be paths of layers. Received: layers={layers!r}")
+    if not isinstance(layers, str | Iterable) or isinstance(layers, dict | np.ndarray | bytes):
+        raise ValueError(f"Expected layers to be paths of layers. Received: layers={shown(layers)}")
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
         if not isinstance(layer, str):
-            raise ValueError(f"Expected layers to be paths of layers. Received: {layer!r}")
+            raise ValueError(f"Expected layers to be paths of layers. Received: {shown(layer)}")
     return list(dict.fromkeys(layers))
 
 

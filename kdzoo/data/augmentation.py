@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 
 from kdzoo.data import randomness
+from kdzoo.utils import flag, integer, numeric_array, shown
+
+_MOST_PIXELS = 1 << 16
 
 _DOWN, _RIGHT, _MIRROR, _HOLE_ROW, _HOLE_COLUMN = range(1, 6)
 
@@ -49,12 +52,17 @@ class Augmentation:
     def __post_init__(self):
         for field in ("shift", "cutout"):
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | np.integer)
+                or not (0 <= value <= _MOST_PIXELS)
+            ):
                 raise ValueError(
                     f"Expected `{field}` to be a number of pixels, 0 or more. Received: "
-                    f"{field}={value!r}"
+                    f"{field}={shown(value)}"
                 )
             object.__setattr__(self, field, int(value))  # NumPy's integers are not for JSON.
+        object.__setattr__(self, "flip", flag("flip", self.flip))
 
     def __call__(self, images, indices, seed=0, epoch=0):
         """Returns the augmented images.
@@ -67,8 +75,12 @@ class Augmentation:
 
         Returns:
             Array of the shape and type of `images`.
+
+        Raises:
+            ValueError: If the images are no such array, or there is not an index for each.
         """
-        indices = np.asarray(indices)
+        seed, epoch = integer("seed", seed), integer("epoch", epoch)
+        images, indices = self._check(images, indices)
         images = (
             self._shifted(images, indices, seed, epoch)
             if self.shift
@@ -83,6 +95,17 @@ class Augmentation:
         if self.cutout:
             self._cut_holes(images, indices, seed, epoch)
         return images
+
+    def _check(self, images, indices):
+        """Returns images and indices as arrays, or raises unless they fit each other."""
+        images, indices = numeric_array("images", images), numeric_array("indices", indices)
+        if images.ndim != 4 or indices.dtype.kind not in "iu" or indices.shape != images.shape[:1]:
+            raise ValueError(
+                "Expected images (n, height, width, channels) and as many integers as indices. "
+                f"Received: images of shape {images.shape}, indices of type {indices.dtype} and "
+                f"shape {indices.shape}"
+            )
+        return images, indices
 
     def _shifted(self, images, indices, seed, epoch):
         count, height, width, channels = images.shape
@@ -136,10 +159,10 @@ def resolve(augmentation, name):
     """
     if augmentation is None or isinstance(augmentation, Augmentation):
         return augmentation
-    if augmentation != "default":
+    if not isinstance(augmentation, str) or augmentation != "default":
         raise ValueError(
             "Expected an `Augmentation`, 'default' or None. Received: "
-            f"augmentation={augmentation!r}"
+            f"augmentation={shown(augmentation)}"
         )
     base = name.partition("/")[0].partition(":")[0]
     if base not in DEFAULTS:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kdzoo.utils import integer, positive_integer, shown
+
 # How far the sums of a softmax lie from 1, in half precision too.
 _SUM_TOLERANCE = 2e-3
 
@@ -25,7 +27,7 @@ def check_images(images, name="images"):
     >>> check_images(np.zeros((2, 8, 8), "uint8")).shape
     (2, 8, 8, 1)
     """
-    images = np.asarray(images)
+    images = _as_array(images, name)
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4:
@@ -80,7 +82,9 @@ def check_labels(labels, classes=None, count=None, name="labels"):
     >>> check_labels([[3], [1]], classes=10)
     array([3, 1], dtype=int32)
     """
-    labels = np.asarray(labels)
+    classes = None if classes is None else positive_integer("classes", classes)
+    count = None if count is None else integer("count", count, least=0)
+    labels = _as_array(labels, name)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
@@ -102,6 +106,51 @@ def check_labels(labels, classes=None, count=None, name="labels"):
                 f"Received: {name} in [{labels.min()}, {labels.max()}]."
             )
     return labels.astype(np.int32)
+
+
+def check_positions(positions, count, name="indices"):
+    """Returns positions in a split as integers, or says what is wrong with them.
+
+    Args:
+        positions: Integers (k,), below 0 counted from the end; or a slice, or for each example
+            whether it is meant.
+        count: Number of examples.
+        name: What the caller calls them.
+
+    Returns:
+        int64 array (k,).
+
+    Raises:
+        ValueError: They are something else, or lie outside.
+    """
+    if isinstance(positions, slice):
+        return np.arange(count)[positions]
+    positions = _as_array(positions, name)
+    is_mask = positions.dtype == bool and positions.shape == (count,)
+    is_right = is_mask or positions.dtype.kind in "iu" or not positions.size
+    if positions.ndim != 1 or not is_right:
+        raise ValueError(
+            f"Expected {name} to be positions of examples, integers of shape (k,). Received: "
+            f"{name} of type {positions.dtype} and shape {positions.shape}"
+        )
+    if is_mask:
+        return np.flatnonzero(positions)
+    if positions.size and not -count <= positions.min() <= positions.max() < count:
+        raise ValueError(
+            f"Expected {name} below {count}, the number of examples. Received: {name} from "
+            f"{positions.min()} to {positions.max()}"
+        )
+    return positions.astype("int64")
+
+
+def _as_array(values, name):
+    """What was given as an array, of any type; lists of several lengths make none."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected {name} to be an array. Received: {name}={shown(values)}"
+        ) from error
 
 
 def are_probabilities(answers):

@@ -6,10 +6,13 @@ import numpy as np
 
 from kdzoo.data import augmentation as augmentations
 from kdzoo.data import checks, randomness
-from kdzoo.utils import positive_integer
+from kdzoo.utils import flag, is_number, numeric_array, positive_integer, shown, text
 
 VALIDATION_FRACTION = 0.1
 _VALIDATION_SEED = 20150309
+_MOST_CLASSES = 1 << 24
+_LARGEST_FACTOR = 64
+_LARGEST_SCALE = 1 << 16
 
 
 class Split:
@@ -56,7 +59,11 @@ class Split:
 
         Returns:
             Images (k, height, width, channels) of the stored type, and labels int32 (k,).
+
+        Raises:
+            ValueError: If they are no positions.
         """
+        indices = checks.check_positions(indices, len(self))
         if self.indices is not None:
             indices = self.indices[indices]
         return self.images[indices], self.labels[indices]
@@ -74,9 +81,9 @@ class Split:
             indices: Positions in this split, integers (k,).
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or they are no positions.
         """
-        indices = np.arange(len(self))[indices]
+        indices = checks.check_positions(indices, len(self))
         if not indices.size:
             raise ValueError("Expected the position of at least one example. Received: indices=[]")
         if self.indices is not None:
@@ -145,8 +152,10 @@ class Split:
             if not isinstance(value, int | np.integer) or value < least:
                 raise ValueError(
                     f"Expected `{argument}` to be an integer, {least} or more. Received: "
-                    f"{argument}={value!r}"
+                    f"{argument}={shown(value)}"
                 )
+        shuffle, indices = flag("shuffle", shuffle), flag("indices", indices)
+        drop_remainder = flag("drop_remainder", drop_remainder)
         augmentation = augmentations.resolve(augmentation, self.name)
         if answers is not None:
             answers = self._check_answers(answers, augmentation)
@@ -162,12 +171,15 @@ class Split:
         if isinstance(answers, Record):  # It brings the augmentation with it.
             return answers
         structured = isinstance(answers, dict)
-        parts = {k: np.asarray(v) for k, v in (answers if structured else {"": answers}).items()}
+        named = answers if structured else {"": answers}
+        parts = {key: numeric_array("answers", value) for key, value in named.items()}
+        if not parts:
+            raise ValueError("Expected the teacher's logits as answers. Received: answers={}")
         for name, part in parts.items():
-            if not part.ndim or len(part) != len(self):
+            if part.ndim < 2 or len(part) != len(self):
                 raise ValueError(
                     f"Expected an answer for each of the {len(self)} examples. Received: "
-                    f"{len(part) if part.ndim else 'no'} answers{name and f' under {name!r}'}"
+                    f"{len(part) if part.ndim > 1 else 'no'} answers{name and f' under {name!r}'}"
                 )
         if augmentation is not None:
             raise ValueError(
@@ -211,7 +223,10 @@ class Dataset:
         """Returns the data set with every pixel as a square of pixels.
 
         Args:
-            factor: Side of the square, at least 1.
+            factor: Side of the square, from 1 to 64.
+
+        Raises:
+            ValueError: If it is another number.
 
         Example:
 
@@ -219,7 +234,7 @@ class Dataset:
         >>> data.enlarged(2).input_shape
         (16, 16, 1)
         """
-        splits = {}
+        factor, splits = positive_integer("factor", factor, _LARGEST_FACTOR), {}
         for part in ("train", "validation", "test"):
             split = getattr(self, part)
             if split is not None:
@@ -262,17 +277,20 @@ def from_arrays(
     >>> data.classes, len(data.train), len(data.validation)
     (2, 18, 2)
     """
+    name, scale = text("name", name), _check_scale(scale)
     images = checks.check_images(x, "x")
     labels = checks.check_labels(y, count=len(images), name="y")
+    if classes is not None:
+        classes = positive_integer("classes", classes, _MOST_CLASSES)
     if class_names is None:
         classes = labels.max() + 1 if classes is None else classes
-        classes = positive_integer("classes", classes)
         class_names = tuple(str(label) for label in range(classes))
-    elif classes not in (None, len(class_names)):
+    if classes not in (None, len(class_names) if hasattr(class_names, "__len__") else None):
         raise ValueError(
             f"Expected one name for each of {classes} classes. Received: "
-            f"class_names={class_names!r}"
+            f"class_names={shown(class_names)}"
         )
+    _check_names(class_names)
     names = tuple(class_names)
     train = _split(images, labels, "x", "y", len(names), None, scale, name)
     if test is not None:
@@ -306,7 +324,7 @@ def hold_out(train, fraction=None):
     if not fraction_is_valid:
         raise ValueError(
             "Expected `validation` to be a fraction of the training images, from 0 to below 1. "
-            f"Received: validation={fraction!r}"
+            f"Received: validation={shown(fraction)}"
         )
     count = min(round(len(train) * fraction), len(train) - 1)
     if not count:
@@ -315,6 +333,26 @@ def hold_out(train, fraction=None):
     chosen = randomness.stratified_choice(labels, count, _VALIDATION_SEED)
     rest = np.setdiff1d(np.arange(len(train)), chosen)
     return train.subset(rest), train.subset(chosen)
+
+
+def _check_names(names):
+    """Raises unless there are names of classes, strings."""
+    if not isinstance(names, list | tuple | np.ndarray) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise ValueError(
+            f"Expected class_names to be a list of strings. Received: class_names={shown(names)}"
+        )
+
+
+def _check_scale(scale):
+    """Returns the value that stands for white, or raises unless pixels can be divided by it."""
+    if not is_number(scale) or not 0 < scale <= _LARGEST_SCALE:
+        raise ValueError(
+            f"Expected scale to be the value of white, above 0 and at most {_LARGEST_SCALE}. "
+            f"Received: scale={shown(scale)}"
+        )
+    return scale
 
 
 def _pair(name, given):

@@ -38,10 +38,13 @@ from kdzoo.utils import (
     one_process,
     positive_integer,
     read_bytes,
+    shown,
     sweep,
     write_bytes,
 )
 from kdzoo.utils.reading import MOST_JSON
+
+_MOST_VIEWS = 9999  # As files number them in four digits.
 
 
 def record_teacher(
@@ -104,27 +107,28 @@ def record_teacher(
     """
     check_split(data)
     directory = checked_directory(directory)
-    views, batch_size = positive_integer("views", views), positive_integer("batch_size", batch_size)
+    views = positive_integer("views", views, _MOST_VIEWS)
+    batch_size = positive_integer("batch_size", batch_size)
     top_k = None if top_k is None else positive_integer("top_k", top_k)
     check_teacher(teacher)
     if teacher_transform is None:
         check_images(teacher, data)
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise ValueError(f"Expected seed to be an integer. Received: seed={seed!r}")
+        raise ValueError(f"Expected seed to be an integer. Received: seed={shown(seed)}")
     seed, layers = int(seed), _checked_layers(teacher, layers)
     augmentation = augmentations.resolve(augmentation, data.name)
     if augmentation is not None and type(augmentation) is not augmentations.Augmentation:
         raise ValueError(
             "Expected an Augmentation of kdzoo's own class, which a record can name. Received: "
-            f"augmentation={augmentation!r}"
+            f"augmentation={shown(augmentation)}"
         )
     if augmentation is None and views > 1:
         raise ValueError(
             "Expected one view of images that are not augmented, as all would be alike. Received: "
             f"views={views}, augmentation=None"
         )
-    if dtype not in ("float16", "float32"):
-        raise ValueError(f"Expected dtype 'float16' or 'float32'. Received: dtype={dtype!r}")
+    if not isinstance(dtype, str) or dtype not in ("float16", "float32"):
+        raise ValueError(f"Expected dtype 'float16' or 'float32'. Received: dtype={shown(dtype)}")
     ask = Asking(teacher, layers, teacher_transform)
     answer = ask(data, np.arange(1))
     fields, classes = _fields(answer, top_k, dtype), answer[LOGITS].shape[-1]
@@ -190,7 +194,8 @@ def _checked_layers(teacher, layers):
         if layer in (LOGITS, LARGEST, PLACES, REST):
             raise ValueError(
                 f"Expected layers besides {layer!r}, a name under which the teacher's answers are "
-                f"kept themselves. Received: layers={layers!r}; leave it out, or rename that layer."
+                f"kept themselves. Received: layers={shown(layers)}; leave it out, or rename that "
+                "layer."
             )
         taps.find_layer(teacher, layer)
     return layers

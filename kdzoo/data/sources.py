@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from kdzoo.data import dataset, npy, randomness
+from kdzoo.utils import as_path, shown
 
 _DIGITS_TEST = 797
 _DIGITS_SEED = 1998
@@ -50,12 +51,14 @@ def load(name, data_dir=None, validation=None):
     >>> data.input_shape, data.classes, len(data.train), len(data.validation), len(data.test)
     ((8, 8, 1), 10, 900, 100, 797)
     """
+    if data_dir is not None:
+        as_path("data_dir", data_dir)
     if isinstance(name, os.PathLike) or (isinstance(name, str) and npy.is_exported(name)):
         return npy.read(name, validation)
     if not isinstance(name, str) or not name:
         raise ValueError(
             "Expected the name of a data set, e.g. 'digits', or a directory. Received: "
-            f"name={name!r}"
+            f"name={shown(name)}"
         )
     if name == "digits":
         return _digits(validation)
@@ -97,6 +100,8 @@ def export(data, directory, data_dir=None):
     ```
     """
     npy.check_empty(directory)
+    if data_dir is not None:
+        as_path("data_dir", data_dir)
     if not isinstance(data, dataset.Dataset):
         data = load(data, data_dir)
     return npy.write(data, directory)
