@@ -14,6 +14,10 @@ import functools
 
 import keras
 
+from kdzoo.utils import shown
+
+__all__ = ["accelerate", "fuse_batch_normalization", "unfuse_batch_normalization"]
+
 # The smallest epsilon that cuDNN takes.
 _SMALLEST_EPSILON = 1e-5
 _FUSED_DTYPES = ("float32", "bfloat16", "float16")
@@ -34,6 +38,9 @@ def accelerate(model):
     Returns:
         The number of layers that are now quicker.
 
+    Raises:
+        ValueError: If it is neither.
+
     Example:
 
     ```python
@@ -41,6 +48,7 @@ def accelerate(model):
     model.fit(...)
     ```
     """
+    _check_layer(model)
     return _quicken([*fusible_layers(model), *strided_layers(model)])
 
 
@@ -60,6 +68,9 @@ def fuse_batch_normalization(model):
     Returns:
         The number of layers that are now fused.
 
+    Raises:
+        ValueError: If it is neither.
+
     Example:
 
     ```python
@@ -67,6 +78,7 @@ def fuse_batch_normalization(model):
     model.fit(...)
     ```
     """
+    _check_layer(model)
     return _quicken(fusible_layers(model))
 
 
@@ -76,6 +88,7 @@ def unfuse_batch_normalization(model):
     Args:
         model: A `keras.Model` or layer.
     """
+    _check_layer(model)
     for layer in fusible_layers(model):
         vars(layer).pop("call", None)
 
@@ -107,6 +120,15 @@ def fusible_layers(model):
 def strided_layers(model):
     """Returns the depthwise layers of a model whose gradient TensorFlow is slow to compute."""
     return [layer for layer in _layers(model) if _is_slow(layer)]
+
+
+def _check_layer(model):
+    """Raises unless this is a model or a layer."""
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(
+            f"Expected a keras.Model or a layer. Received: {shown(model)} of type "
+            f"{type(model).__name__}"
+        )
 
 
 def _layers(model):

@@ -4,7 +4,7 @@ import contextlib
 
 import keras
 
-from kdzoo.utils import unknown_name
+from kdzoo.utils import shown, unknown_name
 
 
 def find_layer(model, path):
@@ -24,6 +24,8 @@ def find_layer(model, path):
     """
     if hasattr(model, "tapped_layer"):  # One that computes with layers of another kind.
         return model.tapped_layer(path)
+    if not isinstance(path, str):
+        raise ValueError(f"Expected the name of a layer. Received: {shown(path)}")
     layer = model
     walked = []
     for name in path.split("/"):
@@ -81,8 +83,13 @@ def graph_of(model):
         model: A `keras.Model`.
 
     Raises:
-        ValueError: If it is subclassed, or sequential and not built.
+        ValueError: If it is no model, subclassed, or sequential and not built.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "Expected a functional or sequential `keras.Model`. Received: "
+            f"{shown(model)} of type {type(model).__name__}"
+        )
     graph = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
     if graph is None:
         raise ValueError(
@@ -111,6 +118,8 @@ def cut(model, path):
         ValueError: If there is no such layer, it is shared (called more than once), or the model
             is subclassed and has no graph.
     """
+    if not isinstance(model, keras.Model):
+        graph_of(model)  # Says what it is.
     find_layer(model, path)
     graph = graph_of(model)
     name, _, rest = path.partition("/")

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
+from kdzoo.utils import shown
 
 STEM_UNITS = 24
 
@@ -50,7 +51,7 @@ def airbench(widths=(64, 256, 256), classes=10, input_shape=(32, 32, 3), dropout
     if len(widths) < 2:
         raise ValueError(
             "Expected widths to hold the channels of at least two stages. "
-            f"Received: widths={widths!r}"
+            f"Received: widths={shown(widths)}"
         )
     blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)

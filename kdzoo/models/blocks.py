@@ -1,18 +1,29 @@
 """What the families share: checks of arguments, normalization, maxout, pooling and the head."""
 
 import functools
+import inspect
 import math
 import numbers
 
 import keras
 from keras import layers
 
+from kdzoo.utils import check_name, shown
+
+_MOST = 1 << 24  # Of classes, units and the like; more is a mistake.
+
 
 def channels_last(builder):
-    """Decorates a builder whose layers take (batch, height, width, channels), whatever is usual."""
+    """Decorates a builder whose layers take (batch, height, width, channels), whatever is usual.
+
+    The builder's argument `name` is checked too.
+    """
+
+    names = inspect.signature(builder)
 
     @functools.wraps(builder)
     def build(*args, **kwargs):
+        check_name(names.bind(*args, **kwargs).arguments.get("name"))
         usual = keras.config.image_data_format()
         keras.config.set_image_data_format("channels_last")
         try:
@@ -24,22 +35,25 @@ def channels_last(builder):
 
 
 def is_count(value, least=1):
-    """Says whether `value` is an integer (and no boolean) of at least `least`."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
+    """Says whether `value` is an integer (and no boolean) from `least` to what can be built."""
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_integer and least <= value <= _MOST
 
 
 def check_classes(classes):
     """Raises `ValueError` unless `classes` is an integer of at least 2."""
     if not is_count(classes, 2):
         raise ValueError(
-            f"Expected classes to be an integer of at least 2. Received: classes={classes!r}"
+            f"Expected classes to be an integer of at least 2. Received: classes={shown(classes)}"
         )
 
 
 def check_rate(argument, rate):
     """Raises `ValueError` unless `rate`, the value of `argument`, lies in [0, 1)."""
     if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-        raise ValueError(f"Expected {argument} to lie in [0, 1). Received: {argument}={rate!r}")
+        raise ValueError(
+            f"Expected {argument} to lie in [0, 1). Received: {argument}={shown(rate)}"
+        )
 
 
 def check_image_shape(input_shape, least=8):
@@ -59,7 +73,7 @@ def check_image_shape(input_shape, least=8):
     if len(shape) != 3 or not all(map(is_count, shape)) or min(shape[:2]) < least:
         raise ValueError(
             "Expected input_shape to be (height, width, channels), height and width at least "
-            f"{least}, without the batch axis. Received: input_shape={input_shape!r}"
+            f"{least}, without the batch axis. Received: input_shape={shown(input_shape)}"
         )
     return tuple(int(size) for size in shape)
 
@@ -84,7 +98,7 @@ def check_counts(argument, counts, length=None, least=1):
         number = "" if length is None else f"{length} "
         raise ValueError(
             f"Expected {argument} to hold {number}integers of at least {least}. "
-            f"Received: {argument}={counts!r}"
+            f"Received: {argument}={shown(counts)}"
         )
     return tuple(int(each) for each in counts)
 
@@ -94,7 +108,7 @@ def check_count(argument, count, least=1):
     if not is_count(count, least):
         raise ValueError(
             f"Expected {argument} to be an integer of at least {least}. "
-            f"Received: {argument}={count!r}"
+            f"Received: {argument}={shown(count)}"
         )
 
 

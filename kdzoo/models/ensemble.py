@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kdzoo.models.logits import final_activation
-from kdzoo.utils import unknown_name
+from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.fields import check_fields, is_name
 
 
@@ -40,13 +40,12 @@ class Ensemble(keras.Model):
     AVERAGES = ("logits", "probabilities")
 
     def __init__(self, members, average="logits", name="ensemble"):
-        super().__init__(name=name, autocast=False)
-        members = list(members)
-        if average not in self.AVERAGES:
-            raise unknown_name("average", average, self.AVERAGES)
+        super().__init__(name=check_name(name), autocast=False)
+        check_choice("average", average, self.AVERAGES)
+        given, members = members, list(members) if isinstance(members, list | tuple) else []
         if not members or not all(isinstance(member, keras.Model) for member in members):
             raise ValueError(
-                f"Expected a list of one or more `keras.Model`. Received: members={members}"
+                f"Expected a list of one or more `keras.Model`. Received: members={shown(given)}"
             )
         for member in members:
             if activation := final_activation(member):

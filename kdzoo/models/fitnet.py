@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
+from kdzoo.utils import shown
 
 # Of the layers of `fitnet_mnist`, two to a stage: units, side of the kernel, zeros on each side.
 MNIST_LAYERS = (
@@ -72,7 +73,7 @@ def fitnet(
     if not isinstance(stages, list | tuple) or len(stages) < 2 or not all(stages):
         raise ValueError(
             "Expected stages to hold the units of the layers of at least two stages. "
-            f"Received: stages={stages!r}"
+            f"Received: stages={shown(stages)}"
         )
     stages = [blocks.check_counts("stages", stage) for stage in stages]
     blocks.check_count("dense_units", dense_units)

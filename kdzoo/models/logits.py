@@ -2,7 +2,7 @@
 
 import keras
 
-from kdzoo.utils import finalize_states
+from kdzoo.utils import finalize_states, shown
 
 _STRIPPED = ("softmax", "sigmoid")
 # Other names of the same functions.
@@ -72,7 +72,7 @@ def as_logits(model):
     if not getattr(model, "inputs", None):
         raise ValueError(
             "Expected a functional or Sequential model. Received: "
-            f"{model!r} of type {type(model).__name__}; give its last layer `activation=None`."
+            f"{shown(model)} of type {type(model).__name__}; give its last layer `activation=None`."
         )
     if final_activation(model) is None:
         return model

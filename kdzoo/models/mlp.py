@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
+from kdzoo.utils import shown
 
 
 @blocks.channels_last
@@ -53,13 +54,15 @@ def mlp(
     if not isinstance(hidden, list | tuple) or not hidden or not all(map(blocks.is_count, hidden)):
         raise ValueError(
             "Expected hidden to hold the units of at least one layer, positive integers. "
-            f"Received: hidden={hidden!r}"
+            f"Received: hidden={shown(hidden)}"
         )
     blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
     if max_norm is not None and not (isinstance(max_norm, int | float) and max_norm > 0):
-        raise ValueError(f"Expected max_norm above 0, or None. Received: max_norm={max_norm!r}")
+        raise ValueError(
+            f"Expected max_norm above 0, or None. Received: max_norm={shown(max_norm)}"
+        )
     shape = blocks.check_image_shape(input_shape, least=1)
     inputs = keras.Input(shape, name="image")
     x = layers.Reshape((math.prod(shape),), name="flatten")(inputs)

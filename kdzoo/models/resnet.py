@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
+from kdzoo.utils import shown
 
 
 @blocks.channels_last
@@ -71,7 +72,7 @@ def _check(depth):
         nearest = f"{below} or {below + 6}" if below < 1e6 else "20 or 56"
         raise ValueError(
             "Expected depth to be 6n + 2 with n at least 1, the nearest being "
-            f"{nearest}. Received: depth={depth!r}"
+            f"{nearest}. Received: depth={shown(depth)}"
         )
 
 

@@ -7,10 +7,12 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
+from kdzoo.utils import shown
 
 CHANNELS = (128, 256, 512)  # Of the three stages at width 1.
 BLOCKS = (2, 2, 3)
 STEM_CHANNELS = 64
+_WIDEST = 1024
 LARGEST_MAP = 48  # The stem halves larger images until their shorter side is at most this.
 
 
@@ -66,15 +68,16 @@ def separable(
         Applications", arXiv:1704.04861. The block and the width multiplier are the paper's; the
         stages are fewer and start at a higher resolution, as small images want.
     """
-    if isinstance(width, bool) or not isinstance(width, numbers.Real) or not 0 < width < math.inf:
-        raise ValueError(f"Expected width to be a positive number. Received: width={width!r}")
+    if isinstance(width, bool) or not isinstance(width, numbers.Real) or not 0 < width <= _WIDEST:
+        raise ValueError(f"Expected width to be a positive number. Received: width={shown(width)}")
     blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     shape = blocks.check_image_shape(input_shape)
     halvings = _halvings(min(shape[:2])) if halvings is None else halvings
-    if not blocks.is_count(halvings, 0):
+    if not blocks.is_count(halvings, 0) or halvings > math.log2(max(shape[:2])) + 1:
         raise ValueError(
-            f"Expected halvings to be an integer of at least 0. Received: halvings={halvings!r}"
+            "Expected halvings to be an integer of at least 0, as many as leave pixels. Received: "
+            f"halvings={shown(halvings)}"
         )
     inputs = keras.Input(shape, name="image")
     x = _stem(inputs, _scaled(STEM_CHANNELS, width), halvings)

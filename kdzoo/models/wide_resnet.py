@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
+from kdzoo.utils import shown
 
 
 @blocks.channels_last
@@ -77,11 +78,11 @@ def _check(depth, width):
         nearest = f"{below} or {below + 6}" if below < 1e6 else "16 or 40"
         raise ValueError(
             "Expected depth to be 6n + 4 with n at least 1, the nearest being "
-            f"{nearest}. Received: depth={depth!r}"
+            f"{nearest}. Received: depth={shown(depth)}"
         )
     if not blocks.is_count(width):
         raise ValueError(
-            f"Expected width to be an integer of at least 1. Received: width={width!r}"
+            f"Expected width to be an integer of at least 1. Received: width={shown(width)}"
         )
 
 
