@@ -2,10 +2,11 @@
 
 import keras
 
+from kdzoo.compression.hosted_layer import host_name
 from kdzoo.compression.quantize_configs import as_quantize_config, quantize_config_as_fields
 from kdzoo.compression.tfmot import check_model
 from kdzoo.taps import graph_of
-from kdzoo.utils import finalize_states
+from kdzoo.utils import finalize_states, shown
 
 
 def quantize_annotate_layer(to_annotate, quantize_config=None):
@@ -34,7 +35,7 @@ def quantize_annotate_layer(to_annotate, quantize_config=None):
     if not is_layer or isinstance(to_annotate, keras.Model):
         raise ValueError(
             "Expected a `keras.layers.Layer`; for models there is `quantize_model`. Received: "
-            f"to_annotate={to_annotate!r} of type {type(to_annotate).__name__}"
+            f"to_annotate={shown(to_annotate)} of type {type(to_annotate).__name__}"
         )
     return QuantizeAnnotate(to_annotate, quantize_config)
 
@@ -82,7 +83,7 @@ class QuantizeAnnotate(keras.layers.Wrapper):
     """
 
     def __init__(self, layer, quantize_config=None, name=None, **kwargs):
-        super().__init__(layer, name=name or f"quantize_annotate_{layer.name}", **kwargs)
+        super().__init__(layer, name=host_name(layer, name, "quantize_annotate"), **kwargs)
         self.quantize_config = as_quantize_config(quantize_config)
 
     @property

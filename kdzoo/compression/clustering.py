@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 
-from kdzoo.compression.hosted_layer import HostedLayer
+from kdzoo.compression.hosted_layer import HostedLayer, host_name
 from kdzoo.compression.hosting import HostedModel, plain_weights
 from kdzoo.compression.plain import nothing_runs
 from kdzoo.compression.tfmot import check_made_by, check_no_distiller, cluster, load_tfmot
@@ -15,7 +15,7 @@ from kdzoo.compression.within import (
     hosted_layers,
     without_hosted_layers,
 )
-from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.utils import check_choice, flag, positive_integer
 from kdzoo.utils.fields import is_boolean, is_count, is_name
 
 _CHECKS = {
@@ -25,6 +25,8 @@ _CHECKS = {
     "cluster_per_channel": is_boolean,
 }
 """Name of a setting -> whether a value of a file fits it, before it is checked as any other."""
+
+_MOST_CLUSTERS = 1 << 24
 
 
 def cluster_weights(
@@ -212,7 +214,7 @@ class ClusteredLayer(HostedLayer):
         self._settings = _settings(
             number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
         )
-        super().__init__(layer, name or f"cluster_{layer.name}", **kwargs)
+        super().__init__(layer, host_name(layer, name, "cluster"), **kwargs)
 
     def _wrap(self, twin):
         wrapped = cluster(twin, _for_tfmot(self._settings))
@@ -240,17 +242,18 @@ class ClusteredLayer(HostedLayer):
 
 def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel):
     """The arguments of `cluster_weights`, checked, as a configuration holds them."""
-    number = positive_integer("number_of_clusters", number_of_clusters)
-    if number < 2 + bool(preserve_sparsity):
+    number = positive_integer("number_of_clusters", number_of_clusters, _MOST_CLUSTERS)
+    preserve_sparsity = flag("preserve_sparsity", preserve_sparsity)
+    if number < 2 + preserve_sparsity:
         raise ValueError(
-            f"Expected number_of_clusters to be at least {2 + bool(preserve_sparsity)}. "
+            f"Expected number_of_clusters to be at least {2 + preserve_sparsity}. "
             f"Received: number_of_clusters={number}"
         )
     return {
         "number_of_clusters": number,
         "cluster_centroids_init": _initialization(cluster_centroids_init).name,
-        "preserve_sparsity": bool(preserve_sparsity),
-        "cluster_per_channel": bool(cluster_per_channel),
+        "preserve_sparsity": preserve_sparsity,
+        "cluster_per_channel": flag("cluster_per_channel", cluster_per_channel),
     }
 
 
@@ -302,6 +305,5 @@ def _initialization(given):
     if isinstance(given, choices):
         return given
     names = [each.name for each in choices]
-    if given not in names:
-        raise unknown_name("centroid initialization", given, names)
+    check_choice("centroid initialization", given, names)
     return choices[given]

@@ -8,7 +8,27 @@ from kdzoo.compression.agreement import check_layers_agree
 from kdzoo.compression.hosting import adopt, plain_weights
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.compression.twin import twin_of_layer
+from kdzoo.utils import check_name, shown
 from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
+
+
+def host_name(layer, name, prefix):
+    """Returns the name of the host of a layer: the one that was given, or the layer's own.
+
+    Args:
+        layer: The layer.
+        name: The name that was given, or None.
+        prefix: What comes before the layer's own name.
+
+    Raises:
+        ValueError: If it is no layer, or no name.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(
+            f"Expected a keras.layers.Layer. Received: layer={shown(layer)} of type "
+            f"{type(layer).__name__}"
+        )
+    return check_name(name) or f"{prefix}_{layer.name}"
 
 
 class HostedLayer(keras.layers.Layer):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kdzoo.compression.agreement import check_agreement
-from kdzoo.compression.hosted_layer import HostedLayer
+from kdzoo.compression.hosted_layer import HostedLayer, host_name
 from kdzoo.compression.hosting import HostedModel
 from kdzoo.compression.plain import nothing_runs
 from kdzoo.compression.pruning_settings import CHECKS, as_config, fits, pruning_settings
@@ -27,6 +27,7 @@ from kdzoo.compression.within import (
     mask_weights,
     without_hosted_layers,
 )
+from kdzoo.utils import shown
 from kdzoo.utils.fields import is_list_of_names
 
 _PREFIX = "prune_low_magnitude"
@@ -113,7 +114,7 @@ def prune_low_magnitude(
     if not (pruning_policy is None or hasattr(pruning_policy, "allow_pruning")):
         raise ValueError(
             "Expected pruning_policy to be an object such as `PruneForLatencyOnXNNPack()`. "
-            f"Received: pruning_policy={pruning_policy!r}"
+            f"Received: pruning_policy={shown(pruning_policy)}"
         )
     if isinstance(to_prune, PrunedModel | PrunedLayer):
         return to_prune
@@ -124,7 +125,7 @@ def prune_low_magnitude(
         if pruning_policy is not None:
             raise ValueError(
                 "Expected no `pruning_policy` for a single layer, as policies look at the layers "
-                f"around it. Received: pruning_policy={pruning_policy!r}"
+                f"around it. Received: pruning_policy={shown(pruning_policy)}"
             )
         return PrunedLayer(to_prune, **settings)
     model = PrunedModel(to_prune, **settings, pruning_policy=pruning_policy)
@@ -294,7 +295,7 @@ class PrunedLayer(HostedLayer):
         self._settings = pruning_settings(
             pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
         )
-        super().__init__(layer, name or f"prune_low_magnitude_{layer.name}", **kwargs)
+        super().__init__(layer, host_name(layer, name, _PREFIX), **kwargs)
         if not pruning_registry()(twin_of_layer(layer)):
             raise ValueError(
                 "Expected a layer that TF-MOT prunes: dense, convolutional but not depthwise, "

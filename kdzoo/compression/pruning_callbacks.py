@@ -5,7 +5,9 @@ import numpy as np
 
 from kdzoo.compression.schedules import warn_of_the_schedule
 from kdzoo.compression.within import mask_weights, wrappers
-from kdzoo.utils import naming_full_disk
+from kdzoo.utils import as_path, naming_full_disk, positive_integer
+
+_FREQUENCIES = ("epoch", "batch")
 
 
 class UpdatePruningStep(keras.callbacks.Callback):
@@ -48,16 +50,18 @@ class PruningSummaries(keras.callbacks.TensorBoard):
 
     Args:
         log_dir: Directory of the logs.
-        update_freq: As in `keras.callbacks.TensorBoard`.
+        update_freq: As in `keras.callbacks.TensorBoard`: `"epoch"`, `"batch"` or a number of steps.
         **kwargs: As there.
 
     Raises:
-        ValueError: If the model that is trained is not pruned.
+        ValueError: If an argument is of the wrong kind, or the model that is trained is not pruned.
         OSError: If the disk is full; the error names the directory.
     """
 
     def __init__(self, log_dir, update_freq="epoch", **kwargs):
-        super().__init__(log_dir, update_freq=update_freq, **kwargs)
+        if not isinstance(update_freq, str) or update_freq not in _FREQUENCIES:
+            positive_integer("update_freq", update_freq)
+        super().__init__(as_path("log_dir", log_dir), update_freq=update_freq, **kwargs)
 
     def set_model(self, model):
         with self._naming_full_disk():

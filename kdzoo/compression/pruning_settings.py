@@ -2,7 +2,7 @@
 
 from kdzoo.compression.schedules import as_config as schedule_config
 from kdzoo.compression.schedules import as_schedule
-from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.utils import check_choice, positive_integer, shown
 from kdzoo.utils.fields import is_counts, is_dictionary, is_name
 
 
@@ -12,10 +12,9 @@ def pruning_settings(pruning_schedule, block_size, block_pooling_type, sparsity_
     if zeros >= among:
         raise ValueError(
             "Expected sparsity_m_by_n to be (zeros, weights among which they are), such as (2, 4). "
-            f"Received: sparsity_m_by_n={sparsity_m_by_n!r}"
+            f"Received: sparsity_m_by_n={shown(sparsity_m_by_n)}"
         )
-    if block_pooling_type not in ("AVG", "MAX"):
-        raise unknown_name("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
+    check_choice("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
     return {
         "pruning_schedule": as_schedule(pruning_schedule),
         "block_size": _pair("block_size", block_size),
@@ -28,7 +27,7 @@ def _pair(name, given):
     """Two positive integers as a tuple, or an error."""
     is_pair = isinstance(given, list | tuple) and len(given) == 2
     if not is_pair:
-        raise ValueError(f"Expected {name} to be two integers. Received: {name}={given!r}")
+        raise ValueError(f"Expected {name} to be two integers. Received: {name}={shown(given)}")
     return tuple(positive_integer(name, each) for each in given)
 
 

@@ -12,6 +12,7 @@ from kdzoo.compression.plain import nothing_runs
 from kdzoo.compression.quantize_configs import check_attributes
 from kdzoo.compression.refusals import refusal, refused_layer
 from kdzoo.compression.tfmot import check_made_by, check_model, load_tfmot, output_config
+from kdzoo.utils import shown
 from kdzoo.utils.fields import check_fields, is_boolean
 
 _RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
@@ -292,7 +293,7 @@ def _scheme(given):
     kind = type(given).__name__
     if kind not in schemes:
         raise ValueError(
-            f"Expected one of the schemes {', '.join(schemes)}. Received: scheme={given!r}"
+            f"Expected one of the schemes {', '.join(schemes)}. Received: scheme={shown(given)}"
         )
     if preserving.keeps_clusters(given):  # TF-MOT's own too.
         return schemes[kind](given.preserve_sparsity)

@@ -7,7 +7,7 @@ import keras
 
 from kdzoo.compression.plain import is_bits, is_lists_of_names, is_names
 from kdzoo.compression.tfmot import load_tfmot, quantize_config_classes
-from kdzoo.utils import first_line
+from kdzoo.utils import first_line, shown
 from kdzoo.utils.fields import DEEPEST, check_fields, is_boolean, is_number, is_plain_tree
 
 _NESTED = {"OutputOnlyConfig": "quantize_config", "FixedQuantizeConfig": "config"}
@@ -67,7 +67,7 @@ def as_quantize_config(given):
     if not isinstance(given, load_tfmot().quantization.keras.QuantizeConfig):
         raise ValueError(
             "Expected `quantize_config` to be a `QuantizeConfig` of TF-MOT. Received: "
-            f"quantize_config={given!r}"
+            f"quantize_config={shown(given)}"
         )
     return given
 

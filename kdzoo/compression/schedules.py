@@ -6,7 +6,7 @@ import keras
 
 from kdzoo.compression.plain import is_step
 from kdzoo.compression.tfmot import load_tfmot
-from kdzoo.utils import first_line
+from kdzoo.utils import first_line, shown
 from kdzoo.utils.fields import check_fields, is_count, is_number, is_plain_tree
 
 
@@ -27,7 +27,7 @@ def as_schedule(given):
     if not isinstance(given, schedules.PruningSchedule):
         raise ValueError(
             "Expected `pruning_schedule` to be `ConstantSparsity(...)` or `PolynomialDecay(...)`. "
-            f"Received: pruning_schedule={given!r}"
+            f"Received: pruning_schedule={shown(given)}"
         )
     return given
 

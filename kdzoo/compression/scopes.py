@@ -2,6 +2,8 @@
 
 import keras
 
+from kdzoo.utils import shown
+
 
 def prune_scope():
     """Returns a context in which pruned models load; outside of it they load too."""
@@ -21,6 +23,11 @@ def quantize_scope(*custom_objects):
             found by their names within. Those that `keras.saving.register_keras_serializable()`
             registered are found everywhere.
     """
+    for given in custom_objects:
+        if not isinstance(given, dict):
+            raise ValueError(
+                f"Expected dictionaries, the name of a class -> class. Received: {shown(given)}"
+            )
     return keras.saving.custom_object_scope(
         {name: each for given in custom_objects for name, each in given.items()}
     )

@@ -7,6 +7,8 @@ import warnings
 
 import keras
 
+from kdzoo.utils import shown
+
 
 def load_tfmot():
     """Imports TF-MOT and returns it; `tf.keras` and the environment stay as they were.
@@ -52,7 +54,7 @@ def check_model(argument, model):
     if not isinstance(model, keras.Model):
         raise ValueError(
             "Expected a functional or sequential `keras.Model`. Received: "
-            f"{argument}={model!r} of type {type(model).__name__}"
+            f"{argument}={shown(model)} of type {type(model).__name__}"
         )
     check_no_distiller(model)
     if any(hasattr(layer, "wrapped") for layer in model._flatten_layers()):
@@ -68,7 +70,7 @@ def check_made_by(verb, kind, model):
     if not isinstance(model, kind):
         raise ValueError(
             f"Expected a model that `{verb}` returned. Received: "
-            f"{getattr(model, 'name', model)!r} of type {type(model).__name__}"
+            f"{shown(getattr(model, 'name', model))} of type {type(model).__name__}"
         )
 
 

@@ -9,6 +9,7 @@ import keras
 from kdzoo.compression import operations
 from kdzoo.compression.agreement import check_agreement
 from kdzoo.taps import find_layer, graph_of
+from kdzoo.utils import shown
 from kdzoo.utils.fields import is_plain
 
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
@@ -303,7 +304,7 @@ class _Builder:
             elif name == "data_format" and value == keras.config.image_data_format():
                 continue
             elif name in usual and value not in (usual[name].default, None):
-                raise no_twin(where, kind, f"tf_keras knows no {name}={value!r}")
+                raise no_twin(where, kind, f"tf_keras knows no {name}={shown(value)}")
         return arguments
 
     def _normalization(self, layer, name):

@@ -6,7 +6,7 @@ from kdzoo.compression.hosted_layer import HostedLayer, copy_of
 from kdzoo.compression.hosting import HostedModel
 from kdzoo.compression.tfmot import check_no_distiller
 from kdzoo.taps import graph_of
-from kdzoo.utils import finalize_states
+from kdzoo.utils import finalize_states, shown
 
 
 def check_layer_or_model(argument, given):
@@ -14,7 +14,7 @@ def check_layer_or_model(argument, given):
     if not isinstance(given, keras.layers.Layer):
         raise ValueError(
             "Expected a functional or sequential `keras.Model`, a `keras.layers.Layer`, or a list "
-            f"of layers. Received: {argument}={given!r} of type {type(given).__name__}"
+            f"of layers. Received: {argument}={shown(given)} of type {type(given).__name__}"
         )
 
 

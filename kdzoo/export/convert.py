@@ -8,7 +8,7 @@ import warnings
 import keras
 
 from kdzoo.export.signature import as_structure, named_outputs
-from kdzoo.utils import unknown_name, without_chatter
+from kdzoo.utils import check_choice, shown, without_chatter
 from kdzoo.utils.litert_file import CHATTER
 
 QUANTIZE = ("float16", "dynamic", "int8")
@@ -16,8 +16,8 @@ QUANTIZE = ("float16", "dynamic", "int8")
 
 def check_quantize(quantize):
     """Raises `ValueError` unless `quantize` is None or one of `QUANTIZE`."""
-    if quantize is not None and quantize not in QUANTIZE:
-        raise unknown_name("quantize", quantize, QUANTIZE)
+    if quantize is not None:
+        check_choice("quantize", quantize, QUANTIZE)
 
 
 def check_loops(model, quantize):
@@ -43,7 +43,7 @@ def check_sparse(sparse, quantize):
     if sparse and quantize not in (None, "float16"):
         raise ValueError(
             "Expected quantize=None or 'float16' with sparse=True, as LiteRT reads no sparse int8 "
-            f"kernels. Received: quantize={quantize!r}; zeros in int8 files go away by gzip."
+            f"kernels. Received: quantize={shown(quantize)}; zeros in int8 files go away by gzip."
         )
 
 

@@ -18,7 +18,17 @@ from kdzoo.export.signature import (
     input_specs,
     named_outputs,
 )
-from kdzoo.utils import atomic_path, naming_full_disk, positive_integer
+from kdzoo.utils import (
+    as_path,
+    atomic_path,
+    flag,
+    is_number,
+    naming_full_disk,
+    positive_integer,
+    shown,
+)
+
+_MOST_SAMPLES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +125,15 @@ def to_litert(
     print(report.bytes, report.argmax_agreement)
     ```
     """
+    path = as_path("path", path)
     check_quantize(quantize)
+    check_images = flag("check_images", check_images)
+    sparse = flag("sparse", sparse)
     check_exportable(model)
     check_loops(model, quantize)
     check_sparse(sparse, quantize)
     batch_size = positive_integer("batch_size", batch_size)
-    samples = positive_integer("samples", samples)
+    samples = positive_integer("samples", samples, _MOST_SAMPLES)
     _check_limits(tolerance, min_agreement, path)
     specs = input_specs(model, batch_size)
     if representative_data is not None:
@@ -133,7 +146,7 @@ def to_litert(
     elif quantize != "int8":
         raise ValueError(
             "Expected quantize='int8' for a model that was trained aware of its quantization. "
-            f"Received: quantize={quantize!r} for {model.name!r}"
+            f"Received: quantize={shown(quantize)} for {model.name!r}"
         )
     if not getattr(model, "has_seen_data", True):
         raise ValueError(
@@ -154,7 +167,7 @@ def to_litert(
         _check_agreement(quantize, difference, agreement, tolerance, min_agreement)
         size = temporary.stat().st_size
     return ExportReport(
-        path=pathlib.Path(path),
+        path=path,
         bytes=size,
         quantize=quantize,
         samples=len(data[0]),
@@ -169,16 +182,17 @@ def to_litert(
 
 def _check_limits(tolerance, min_agreement, path):
     """Raises unless both limits can be met, and missed, and `path` can be a file."""
-    if not tolerance >= 0:
+    if not is_number(tolerance) or not tolerance >= 0:
         raise ValueError(
-            f"Expected tolerance to be a difference, 0 or more. Received: tolerance={tolerance}"
+            "Expected tolerance to be a difference, 0 or more. Received: "
+            f"tolerance={shown(tolerance)}"
         )
-    if not 0 <= min_agreement <= 1:
+    if not is_number(min_agreement) or not 0 <= min_agreement <= 1:
         raise ValueError(
             "Expected min_agreement to be a share, from 0 to 1. "
-            f"Received: min_agreement={min_agreement}"
+            f"Received: min_agreement={shown(min_agreement)}"
         )
-    if pathlib.Path(path).is_dir():
+    if path.is_dir():
         raise ValueError(f"Expected the path of a file. Received: path={str(path)!r}, a directory.")
 
 
@@ -268,7 +282,7 @@ def _check_agreement(quantize, difference, agreement, tolerance, min_agreement):
     if quantize is not None and agreement < min_agreement:
         raise RuntimeError(
             f"Expected Keras's argmax on a share of at least min_agreement={min_agreement:g} of "
-            f"the samples. Received: {agreement:.3g} with quantize={quantize!r}: pass "
+            f"the samples. Received: {agreement:.3g} with quantize={shown(quantize)}: pass "
             "representative_data like what the model will see, quantize less, or lower "
             "`min_agreement`."
         )

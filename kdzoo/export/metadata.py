@@ -11,6 +11,7 @@ import hashlib
 import json
 import zipfile
 
+from kdzoo.utils import shown
 from kdzoo.utils.litert_zip import LABELS, METADATA
 
 
@@ -26,8 +27,11 @@ def check_labels(labels, classes):
     """
     if labels is None:
         return
-    if isinstance(labels, str) or not all(isinstance(each, str) for each in labels):
-        raise ValueError(f"Expected labels to be a list of class names. Received: labels={labels}")
+    is_list = isinstance(labels, list | tuple) and all(isinstance(each, str) for each in labels)
+    if not is_list:
+        raise ValueError(
+            f"Expected labels to be a list of class names. Received: labels={shown(labels)}"
+        )
     if any(each.splitlines() != [each] for each in labels):
         raise ValueError(
             "Expected each label to be one line of text that is not empty. "

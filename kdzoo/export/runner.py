@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from kdzoo.utils import as_path, positive_integer
+from kdzoo.utils import as_path, numeric_array, positive_integer
 from kdzoo.utils.litert_file import open_litert
 
 
@@ -69,7 +69,7 @@ class LiteRTModel:
     """
 
     def __init__(self, path, threads=None):
-        self.threads = None if threads is None else positive_integer("threads", threads)
+        self.threads = None if threads is None else positive_integer("threads", threads, 1024)
         self._open(as_path("path", path), is_trusted=False)
 
     @classmethod
@@ -130,7 +130,7 @@ class LiteRTModel:
                 quantized input can hold (raw pixels for a file that takes [0, 1]).
         """
         arrays = self._by_input(x)
-        count = len(arrays[0])
+        count = arrays[0].shape[0] if arrays[0].ndim else 0
         for info, array in zip(self.inputs, arrays, strict=True):
             _check(info, array, count)
         results = [self._run(arrays, start) for start in range(0, count, self.batch_size)]
@@ -145,12 +145,12 @@ class LiteRTModel:
         if isinstance(x, dict):
             if set(x) != set(names):
                 raise ValueError(f"Expected inputs named {names}. Received: {sorted(x)}.")
-            return [np.asarray(x[name]) for name in names]
+            return [numeric_array(name, x[name]) for name in names]
         if len(names) == 1:
-            return [np.asarray(x)]
+            return [numeric_array(names[0], x)]
         if not isinstance(x, (list, tuple)) or len(x) != len(names):
             raise ValueError(f"Expected one array for each of the inputs {names}.")
-        return [np.asarray(each) for each in x]
+        return [numeric_array(name, each) for name, each in zip(names, x, strict=True)]
 
     def _run(self, arrays, start):
         """Runs one batch that begins at `start`; a short one is filled up by its last sample."""

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from kdzoo.inputs import looks_like_pixels, rescales
+from kdzoo.utils import numeric_array
 
 
 def collect_samples(data, model, specs, limit, check_images=True):
@@ -123,7 +124,8 @@ def _by_input(element, model, specs):
         raise ValueError(
             f"Expected representative_data for {len(specs)} inputs. Received: {len(flat)} arrays."
         )
-    return [_batched(np.asarray(each), spec) for each, spec in zip(flat, specs, strict=True)]
+    arrays = [numeric_array("representative_data", each) for each in flat]
+    return [_batched(array, spec) for array, spec in zip(arrays, specs, strict=True)]
 
 
 def _batched(array, spec):

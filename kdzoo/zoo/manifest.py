@@ -12,6 +12,7 @@ from kdzoo.utils import (
     check_regular,
     first_line,
     read_object,
+    shown,
     unknown_name,
     write_text,
 )
@@ -127,7 +128,7 @@ def _rows(path, _):
     if version != VERSION or isinstance(version, bool):
         raise ValueError(
             f"Expected {path} to be a manifest of version {VERSION}. Received: "
-            f"version={version!r}, which another kdzoo wrote; update kdzoo."
+            f"version={shown(version)}, which another kdzoo wrote; update kdzoo."
         )
     try:
         if content["sha256"] != _digest(content["models"]):

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import importlib
 
-from kdzoo.utils import first_line, unknown_name
+from kdzoo.utils import first_line, shown, text, unknown_name
 
 MOBILENETS = "Howard et al. 2017, arXiv:1704.04861"
 WIDE_RESNETS = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
@@ -88,26 +88,29 @@ def register(name, builder, arguments=None, description="", paper=""):
     ```
     """
     if not isinstance(name, str) or not name:
-        raise ValueError(f"Expected name to be a string. Received: name={name!r}")
+        raise ValueError(f"Expected name to be a string. Received: name={shown(name)}")
     if "/" in name:
         raise ValueError(
             "Expected a name without '/', which stands in names of pretrained models. Received: "
-            f"name={name!r}"
+            f"name={shown(name)}"
         )
     if name in _ARCHITECTURES:
         raise ValueError(
-            f"Expected a new name, as registering never replaces a model. Received: name={name!r}"
+            "Expected a new name, as registering never replaces a model. Received: "
+            f"name={shown(name)}"
         )
     is_path = isinstance(builder, str) and all(builder.partition(":"))
     if not is_path and not hasattr(builder, "__name__"):
         raise ValueError(
             "Expected builder to be a function or its path as 'package.module:function'. "
-            f"Received: builder={builder!r}"
+            f"Received: builder={shown(builder)}"
         )
     if not isinstance(arguments, dict | None):
         raise ValueError(
-            f"Expected arguments to be a dictionary. Received: arguments={arguments!r}"
+            f"Expected arguments to be a dictionary. Received: arguments={shown(arguments)}"
         )
+    text("description", description, may_be_empty=True)
+    text("paper", paper, may_be_empty=True)
     arguments = copy.deepcopy(arguments or {})
     for given in ("classes", "name"):
         if given in arguments:

@@ -14,6 +14,7 @@ from kdzoo.utils import (
     naming,
     read_bytes,
     read_object,
+    shown,
     write_bytes,
 )
 from kdzoo.zoo import weights
@@ -65,12 +66,12 @@ def save_pretrained(model, directory, card="", dtype="float32"):
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
             "Expected a functional keras.Model, or a sequential one that is built, of a Distiller "
-            f"its `.student`. Received: {getattr(model, 'name', model)!r}, a "
+            f"its `.student`. Received: {shown(getattr(model, 'name', model))}, a "
             f"{type(model).__name__}"
         )
     home = checked_directory(directory)
     if not isinstance(card, str):
-        raise ValueError(f"Expected card to be a string. Received: card={card!r}")
+        raise ValueError(f"Expected card to be a string. Received: card={shown(card)}")
     try:
         with _not_compiled(model):
             config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
@@ -241,8 +242,8 @@ def _read_config(home):
     version = content.get("version")
     if version != VERSION or isinstance(version, bool):
         raise ValueError(
-            f"Expected {path} to be of version {VERSION}. Received: version={version!r}, which "
-            "another kdzoo wrote; update kdzoo."
+            f"Expected {path} to be of version {VERSION}. Received: version={shown(version)}, "
+            "which another kdzoo wrote; update kdzoo."
         )
     _check_parts_of(content, _PARTS, path)
     _check_parts_of(content["weights"], _WEIGHTS_PARTS, path)

@@ -9,9 +9,12 @@ import pathlib
 import numpy as np
 
 from kdzoo.utils import (
+    as_path,
     check_regular,
     finalize_states,
     read_bytes,
+    shown,
+    text,
     unknown_name,
     write_bytes,
 )
@@ -51,8 +54,10 @@ def to_bytes(model, dtype="float32"):
     import keras
     from safetensors.numpy import save
 
-    if dtype not in ("float32", "float16"):
-        raise ValueError(f"Expected dtype to be 'float32' or 'float16'. Received: dtype={dtype!r}")
+    if not isinstance(dtype, str) or dtype not in ("float32", "float16"):
+        raise ValueError(
+            f"Expected dtype to be 'float32' or 'float16'. Received: dtype={shown(dtype)}"
+        )
     tensors = {}
     for key, variable in named_weights(model).items():
         tensor = keras.ops.convert_to_numpy(variable)
@@ -132,13 +137,14 @@ def load_weights(model, content, name=None, left_out=()):
     import keras
 
     if not isinstance(content, str | os.PathLike | bytes | bytearray | memoryview):
-        raise ValueError(f"Expected the path or the bytes of a file. Received: {content!r}")
+        raise ValueError(f"Expected the path or the bytes of a file. Received: {shown(content)}")
+    name = None if name is None else text("name", name)
+    variables = named_weights(model)
+    left_out = _checked_names(left_out)
     if isinstance(content, str | os.PathLike):
         name = str(content) if name is None else name
-        content = _read(pathlib.Path(content), model)
+        content = _read(as_path("content", content), model)
     content, name = bytes(content), "weights" if name is None else name
-    variables = named_weights(model)
-    left_out = (left_out,) if isinstance(left_out, str) else tuple(left_out or ())
     layers = {key.split("/")[0] for key in variables}
     for layer in left_out:
         if layer not in layers:
@@ -175,6 +181,18 @@ def load_weights(model, content, name=None, left_out=()):
     for key, variable in variables.items():
         variable.assign(values[key])
     finalize_states(model)
+
+
+def _checked_names(layers):
+    """The names of layers as a tuple; of None and of one name too."""
+    layers = [layers] if isinstance(layers, str) else layers
+    if layers is None:
+        return ()
+    if not isinstance(layers, list | tuple) or not all(isinstance(name, str) for name in layers):
+        raise ValueError(
+            f"Expected left_out to be a list of names of layers. Received: left_out={shown(layers)}"
+        )
+    return tuple(layers)
 
 
 def built_from(build, content, name, left_out=()):
@@ -244,6 +262,12 @@ def named_weights(model):
     Raises:
         ValueError: If it is not built, or two of its weights share a path.
     """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected a keras.Model. Received: {shown(model)} of type {type(model).__name__}"
+        )
     if not model.built:
         raise ValueError(
             f"Expected a model that is built; call it on a batch first. Received: {model.name!r}"
@@ -276,7 +300,7 @@ def _read(path, model):
     most = (64 << 20) + 16 * needed  # Other layers may have been larger; names come on top.
     try:
         return read_bytes(path, most)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"Expected a safetensors file in {path}. Received: none there."
         ) from None
