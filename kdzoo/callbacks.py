@@ -5,7 +5,7 @@ import math
 import keras
 
 from kdzoo.checkpoints import EpochCheckpoint
-from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.utils import check_choice, number, positive_integer, shown, text, unknown_name
 
 __all__ = ["Anneal", "EpochCheckpoint", "StopAtNonFiniteLoss", "linear"]
 
@@ -68,17 +68,17 @@ class Anneal(keras.callbacks.Callback):
 
     def __init__(self, number, schedule, loss=None):
         super().__init__()
-        if number not in self.NUMBERS:
-            raise unknown_name("number to anneal", number, self.NUMBERS)
+        check_choice("number to anneal", number, self.NUMBERS)
         if not callable(schedule):
             raise ValueError(
                 "Expected `schedule` to be a function from the epoch to the number. Received: "
-                f"schedule={schedule!r}; `kdzoo.callbacks.linear` makes one."
+                f"schedule={shown(schedule)}; `kdzoo.callbacks.linear` makes one."
             )
+        loss = None if loss is None else text("loss", loss)
         if loss is not None and number == "student_loss_weight":
             raise ValueError(
                 "Expected no `loss`, as the student's weight is none of a distillation loss. "
-                f"Received: loss={loss!r}"
+                f"Received: loss={shown(loss)}"
             )
         self.number, self.schedule, self.loss = number, schedule, loss
 
@@ -139,13 +139,14 @@ def linear(start, end, epochs):
         A function from the epoch, counted from 0, to the value.
 
     Raises:
-        ValueError: If `epochs` is no positive integer.
+        ValueError: If `epochs` is no positive integer, or a value no finite number.
 
     Example:
 
     >>> [linear(4.0, 1.0, epochs=4)(epoch) for epoch in (0, 1, 2, 3, 9)]
     [4.0, 3.0, 2.0, 1.0, 1.0]
     """
+    start, end = number("start", start), number("end", end)
     epochs = positive_integer("epochs", epochs)
 
     def value(epoch):

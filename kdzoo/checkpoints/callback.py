@@ -8,7 +8,7 @@ import keras
 
 from kdzoo.checkpoints import files, hdf5
 from kdzoo.checkpoints.state import restore_state, shapes_of, state_of, trainable_is_finite
-from kdzoo.utils import atomic_path, checked_directory, remove_directory, sweep
+from kdzoo.utils import (atomic_path, checked_directory, remove_directory, shown, sweep)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -45,7 +45,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def __init__(self, directory, settings=None):
         super().__init__()
         self.directory = checked_directory(directory)
-        self.settings = json.loads(json.dumps(settings))
+        self.settings = _as_json(settings)
         self.history = {}
         self._is_ours, self._damaged = False, set()
 
@@ -184,3 +184,14 @@ def _differing(ours, theirs):
         names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         ours, theirs = ({name: each.get(name) for name in names} for each in (ours, theirs))
     return [textwrap.shorten(repr(settings), 300) for settings in (ours, theirs)]
+
+
+def _as_json(settings):
+    """What identifies a run as JSON gives it back."""
+    try:
+        return json.loads(json.dumps(settings, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            "Expected settings of numbers, strings, lists and dictionaries, as JSON holds them. "
+            f"Received: settings={shown(settings)}"
+        ) from error

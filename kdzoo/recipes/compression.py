@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from kdzoo.utils import check_choice, flag, positive_integer, shown
+
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
 TWO_OF_FOUR = "2:4"
 
@@ -46,13 +48,15 @@ class Compression:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
         from kdzoo import checks
         from kdzoo.export.convert import check_sparse
-        from kdzoo.utils import positive_integer, unknown_name
 
+        for name in ("taught", "augment", "sparse"):
+            flag(name, getattr(self, name))
         share = self.prune
-        if share not in (None, TWO_OF_FOUR) and not (isinstance(share, float) and 0 < share < 1):
+        is_share = isinstance(share, float) and 0 < share < 1
+        if not (share is None or is_share or (isinstance(share, str) and share == TWO_OF_FOUR)):
             raise ValueError(
                 "Expected prune to be a share of the weights between 0 and 1, or '2:4'. Received: "
-                f"prune={share!r}"
+                f"prune={shown(share)}"
             )
         least = 3 if self.prune else 2
         if self.cluster is not None and not (
@@ -61,16 +65,16 @@ class Compression:
             raise ValueError(
                 f"Expected cluster to be a number of values, at least {least}"
                 f"{', as zero is one of them' if self.prune else ''}. Received: "
-                f"cluster={self.cluster!r}"
+                f"cluster={shown(self.cluster)}"
             )
-        if self.quantize is not None and self.quantize not in QUANTIZE:
-            raise unknown_name("quantization", self.quantize, QUANTIZE)
+        if self.quantize is not None:
+            check_choice("quantization", self.quantize, QUANTIZE)
         for name in ("epochs", "batch_size"):
             positive_integer(name, getattr(self, name))
         for name in ("learning_rate", "temperature"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"Expected {name} above 0. Received: {name}={value!r}")
+                raise ValueError(f"Expected {name} above 0. Received: {name}={shown(value)}")
         checks.share(self.student_loss_weight)
         check_sparse(self.sparse, "int8" if self.quantize == "qat" else self.quantize)
 

@@ -6,6 +6,7 @@ import json
 import statistics
 
 from kdzoo.recipes.comparison import Comparison, with_defaults
+from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.results import (
     check_made_from,
     directory_name,
@@ -19,7 +20,8 @@ from kdzoo.recipes.results import (
     write_results,
 )
 from kdzoo.recipes.settings import check_kinds, check_seeds
-from kdzoo.utils import checked_directory, one_process, positive_integer
+from kdzoo.recipes.student import check_dictionaries
+from kdzoo.utils import checked_directory, integer, one_process, positive_integer, shown, text
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 _TEACHER = ("teacher", 0)
@@ -136,6 +138,38 @@ class CompressionComparison:
         seeds = start if self.start_seed is None else self.seeds
         return seeds[: self.seed_counts.get(kind)]
 
+    def check(self):
+        """Raises `ValueError` unless names are known and numbers in range."""
+        for field in ("base", "start"):
+            text(field, getattr(self, field))
+        if self.alone is not None:
+            text("alone", self.alone)
+        if self.start_seed is not None:
+            integer("start_seed", self.start_seed, least=0)
+        if not isinstance(self.comparison, Comparison):
+            raise ValueError(
+                f"Expected a Comparison. Received: comparison={shown(self.comparison)}"
+            )
+        check_dictionaries({"kinds": self.kinds, "seed_counts": self.seed_counts})
+        for compression in self.kinds.values():
+            if not isinstance(compression, Compression):
+                raise ValueError(
+                    "Expected kinds as a dictionary, the name of a kind -> Compression. Received: "
+                    f"kinds={shown(self.kinds)}"
+                )
+            compression.check()
+        check_seeds(self)
+        check_kinds("kind of compressed model", self.seed_counts, self.kinds)
+        for kind, count in self.seed_counts.items():
+            positive_integer(f"seed_counts of {kind!r}", count)
+        check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
+        most = len(self.start_seeds)
+        if self.start_seed is None and len(self.seeds) > most:
+            raise ValueError(
+                f"Expected at most {most} seeds, as many as there are of {self.start!r}, where it "
+                f"starts. Received: seeds={shown(self.seeds)}"
+            )
+
     def run(
         self,
         directory,
@@ -162,19 +196,7 @@ class CompressionComparison:
         Raises:
             ValueError: As `Comparison.run`.
         """
-        for compression in self.kinds.values():
-            compression.check()
-        check_seeds(self)
-        check_kinds("kind of compressed model", self.seed_counts, self.kinds)
-        for kind, count in self.seed_counts.items():
-            positive_integer(f"seed_counts of {kind!r}", count)
-        check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
-        most = len(self.start_seeds)
-        if self.start_seed is None and len(self.seeds) > most:
-            raise ValueError(
-                f"Expected at most {most} seeds, as many as there are of {self.start!r}, where it "
-                f"starts. Received: seeds={self.seeds}"
-            )
+        self.check()
         kinds = check_kinds("kind of compressed model", kinds, self.kinds)
         directory = checked_directory(directory)
         data = self.started_from.load_data(data_dir)
@@ -198,7 +220,6 @@ class CompressionComparison:
         from kdzoo.compression.within import plain_copy
         from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.compress import compress, export, measure_file
-        from kdzoo.recipes.compression import Compression
         from kdzoo.utils import save_model
 
         compression = self.kinds.get(kind, Compression())
@@ -248,7 +269,6 @@ class CompressionComparison:
 
     def stage_settings(self, kind, seed):
         """Returns what identifies one compressed model, as JSON gives it back."""
-        from kdzoo.recipes.compression import Compression
 
         settings = {
             "kind": kind,

@@ -4,8 +4,15 @@ import dataclasses
 import json
 
 from kdzoo.recipes.results import directory_name
-from kdzoo.recipes.student import OF_RECIPE, OPTIMIZERS, PRECISIONS, Student, check_rates
-from kdzoo.utils import positive_integer, unknown_name
+from kdzoo.recipes.student import (
+    OF_RECIPE,
+    OPTIMIZERS,
+    PRECISIONS,
+    Student,
+    check_dictionaries,
+    check_rates,
+)
+from kdzoo.utils import check_choice, flag, is_number, positive_integer, shown, text, unknown_name
 from kdzoo.zoo import architecture
 from kdzoo.zoo.manifest import check_classes
 
@@ -26,11 +33,10 @@ def check_kinds(what, kinds, known):
     Raises:
         ValueError: If one is unknown.
     """
-    if isinstance(kinds, str):
-        raise ValueError(f"Expected a list of names. Received: kinds={kinds!r}")
+    if kinds is not None and not isinstance(kinds, list | tuple | dict):
+        raise ValueError(f"Expected a list of names. Received: kinds={shown(kinds)}")
     for kind in kinds or ():
-        if kind not in known:
-            raise unknown_name(what, kind, known)
+        check_choice(what, kind, known)
     return tuple(known if kinds is None else kinds)
 
 
@@ -47,6 +53,7 @@ def check_settings(recipe):
     from kdzoo.data import Augmentation
 
     _check_students(recipe)
+    _check_types(recipe)
     for name in ("teacher", *recipe.kinds):
         architecture(recipe.built_from(name)[0])
     if recipe.pretrained_teacher and recipe.teacher_arguments:
@@ -61,7 +68,7 @@ def check_settings(recipe):
         if not isinstance(recipe.teacher_augmentation, dict):
             raise ValueError(
                 "Expected teacher_augmentation as a dictionary, arguments of Augmentation. "
-                f"Received: teacher_augmentation={recipe.teacher_augmentation!r}"
+                f"Received: teacher_augmentation={shown(recipe.teacher_augmentation)}"
             )
         known = [field.name for field in dataclasses.fields(Augmentation)]
         for name in recipe.teacher_augmentation:
@@ -74,6 +81,25 @@ def check_settings(recipe):
     _check_directories(recipe)
 
 
+def _check_types(recipe):
+    """Raises unless names are strings, and arguments dictionaries."""
+    for field in ("data", "teacher", "student"):
+        text(field, getattr(recipe, field))
+    fields = ("teacher_arguments", "student_arguments", "paper", "smoke_settings")
+    check_dictionaries({field: getattr(recipe, field) for field in fields})
+    flag("augment_student", recipe.augment_student)
+    if not is_number(recipe.temperature) or not 0 < recipe.temperature < float("inf"):
+        raise ValueError(
+            f"Expected temperature above 0. Received: temperature={shown(recipe.temperature)}"
+        )
+    validation = 0 if recipe.validation is None else recipe.validation
+    if not is_number(validation) or not 0 <= validation < 1:
+        raise ValueError(
+            "Expected validation to be a fraction of the training images, from 0 to below 1. "
+            f"Received: validation={shown(validation)}"
+        )
+
+
 def _check_students(recipe):
     """Raises unless the students are `Student`s by the names of their kinds."""
     given = recipe.students
@@ -83,7 +109,7 @@ def _check_students(recipe):
     if not are_students:
         raise ValueError(
             "Expected students as a dictionary, the name of a kind -> Student. Received: "
-            f"students={given!r}"
+            f"students={shown(given)}"
         )
 
 
@@ -93,7 +119,7 @@ def _check_numbers(recipe):
         value = getattr(recipe, field)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(
-                f"Expected {field} to be an integer of at least 1. Received: {field}={value!r}"
+                f"Expected {field} to be an integer of at least 1. Received: {field}={shown(value)}"
             )
     if recipe.views is not None:
         positive_integer("views", recipe.views)
@@ -110,29 +136,28 @@ def _check_numbers(recipe):
 def _check_choices(recipe):
     """Raises unless optimizers and precisions are known."""
     for field in ("optimizer", "teacher_optimizer"):
-        if getattr(recipe, field) not in OPTIMIZERS:
-            raise unknown_name(field, getattr(recipe, field), OPTIMIZERS)
+        check_choice(field, getattr(recipe, field), OPTIMIZERS)
     for field in ("precision", "teacher_precision"):
         value = getattr(recipe, field)
         is_left_out = value is None and field == "teacher_precision"
-        if not is_left_out and value not in PRECISIONS:
-            raise unknown_name(field, value, PRECISIONS)
+        if not is_left_out:
+            check_choice(field, value, PRECISIONS)
 
 
 def check_seeds(recipe):
     """Raises `ValueError` unless there are seeds, each once and one that all generators take."""
     if not isinstance(recipe.seeds, tuple | list):
-        raise ValueError(f"Expected seeds as a tuple. Received: seeds={recipe.seeds!r}")
-    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
-        raise ValueError(
-            f"Expected at least one seed, each once. Received: seeds={tuple(recipe.seeds)}"
-        )
+        raise ValueError(f"Expected seeds as a tuple. Received: seeds={shown(recipe.seeds)}")
     for seed in recipe.seeds:
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
             raise ValueError(
                 "Expected seeds to be integers from 0 to 2**32 - 1. Received: "
-                f"seeds={tuple(recipe.seeds)}"
+                f"seeds={shown(tuple(recipe.seeds))}"
             )
+    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
+        raise ValueError(
+            f"Expected at least one seed, each once. Received: seeds={shown(tuple(recipe.seeds))}"
+        )
 
 
 def _check_directories(recipe):

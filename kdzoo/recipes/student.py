@@ -3,7 +3,7 @@
 import dataclasses
 import numbers
 
-from kdzoo.utils import first_line, positive_integer, unknown_name
+from kdzoo.utils import check_choice, first_line, positive_integer, shown, text
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
@@ -77,20 +77,29 @@ class Student:
 
     def check(self):
         """Raises `ValueError` unless names and numbers are right."""
+        if not isinstance(self.losses, tuple | list):
+            raise ValueError(f"Expected losses as a tuple. Received: losses={shown(self.losses)}")
         for each in self.losses:
             if not isinstance(each, tuple | list) or len(each) != 3:
                 raise ValueError(
                     "Expected losses as (name, arguments, weight). Received: "
-                    f"{each!r} among losses={self.losses}"
+                    f"{shown(each)} among losses={shown(self.losses)}"
                 )
         self.make_losses()
+        check_dictionaries({"arguments": self.arguments})
+        if self.student_loss_weight is not None:
+            from kdzoo import checks
+
+            checks.share(self.student_loss_weight)
+        if self.architecture is not None:
+            text("architecture", self.architecture)
         for field in ("epochs", "seed_count"):
             if getattr(self, field) is not None:
                 positive_integer(field, getattr(self, field))
-        if self.precision is not None and self.precision not in PRECISIONS:
-            raise unknown_name("precision", self.precision, PRECISIONS)
-        if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
-            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        if self.precision is not None:
+            check_choice("precision", self.precision, PRECISIONS)
+        if self.optimizer is not None:
+            check_choice("optimizer", self.optimizer, OPTIMIZERS)
         own = {name: getattr(self, name) for name in ("learning_rate", "weight_decay")}
         check_rates({name: value for name, value in own.items() if value is not None})
         if self.optimizer is not None and self.learning_rate is None:
@@ -102,17 +111,17 @@ class Student:
             from kdzoo import checks
 
             checks.teacher_weight(self.teacher_weight)
-        if not self.hints:
+        if self.hints is None:
             return
         if len(self.losses) != 1:
             raise ValueError(
                 "Expected one loss for a student that is taught by hints: the soft targets of the "
-                f"second stage. Received: losses={self.losses}"
+                f"second stage. Received: losses={shown(self.losses)}"
             )
         if not isinstance(self.hints, tuple | list) or len(self.hints) != 3:
             raise ValueError(
                 "Expected hints as (hint layer, guided layer, epochs). Received: "
-                f"hints={self.hints!r}"
+                f"hints={shown(self.hints)}"
             )
         positive_integer("hints[2], epochs,", self.hints[2])
 
@@ -129,8 +138,8 @@ class Student:
 
         made = []
         for name, arguments, _ in self.losses:
-            if name not in losses.__all__:
-                raise unknown_name("loss", name, losses.__all__)
+            check_choice("loss", name, losses.__all__)
+            check_dictionaries({f"arguments of {name}": arguments})
             if name == "ContrastiveRepresentation":
                 arguments = {"examples": 2 if labels is None else labels, **arguments}
             try:
@@ -141,6 +150,17 @@ class Student:
                     f"{first_line(error)}"
                 ) from error
         return made, [weight for _, _, weight in self.losses]
+
+
+def check_dictionaries(fields):
+    """Raises `ValueError` unless all of these are dictionaries.
+
+    Args:
+        fields: Name -> value.
+    """
+    for field, value in fields.items():
+        if not isinstance(value, dict):
+            raise ValueError(f"Expected {field} as a dictionary. Received: {field}={shown(value)}")
 
 
 def check_rates(fields):
@@ -154,4 +174,4 @@ def check_rates(fields):
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not is_number or not 0 <= value < float("inf") or (is_rate and not value):
             least = "above 0" if is_rate else "of at least 0"
-            raise ValueError(f"Expected {field} {least}. Received: {field}={value!r}")
+            raise ValueError(f"Expected {field} {least}. Received: {field}={shown(value)}")

@@ -7,10 +7,10 @@ import keras
 from kdzoo import checks, taps
 from kdzoo.callbacks import Anneal, EpochCheckpoint, linear
 from kdzoo.distiller import Distiller
-from kdzoo.losses import Hint, SoftTargets
+from kdzoo.losses import DistillationLoss, Hint, SoftTargets
 from kdzoo.models.ensemble import Ensemble
-from kdzoo.schemes.training import train
-from kdzoo.utils import positive_integer
+from kdzoo.schemes.training import check_run, train
+from kdzoo.utils import positive_integer, shown
 
 
 def hint_training(
@@ -105,10 +105,13 @@ def hint_training(
     Reference: Romero et al., "FitNets: Hints for Thin Deep Nets", 2015, arXiv:1412.6550,
     algorithm 1 and equations 2 to 4.
     """
-    directory = pathlib.Path(directory)
     _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer)
     batches = data if callable(data) else lambda epoch: data
-    soft_targets = soft_targets or SoftTargets(3.0)
+    check_run(directory, callbacks)
+    directory = pathlib.Path(directory)
+    if not isinstance(metrics, list | tuple) or not all(map(_is_metric, metrics)):
+        raise ValueError(f"Expected metrics to be a list. Received: metrics={shown(metrics)}")
+    soft_targets = SoftTargets(3.0) if soft_targets is None else soft_targets
     weights = _weights(teacher_weight, soft_targets)
     options = {
         "callbacks": callbacks,
@@ -117,7 +120,7 @@ def hint_training(
             "run": settings,
             "layers": [hint_layer, guided_layer],
             "epochs": [hint_epochs, epochs],
-            "regressor": [activation and str(activation), reduction],
+            "regressor": [None if activation is None else str(activation), reduction],
             "soft_targets": soft_targets.get_config(),
             "weights": [student_loss_weight, *weights],
         },
@@ -135,7 +138,7 @@ def hint_training(
     annealing = Anneal("distillation_loss_weight", linear(*weights, epochs=epochs))
 
     # A first stage that ended early is not gone on with once the second has begun.
-    begun = EpochCheckpoint(directory / "distillation").exists()
+    begun = EpochCheckpoint(directory / "distillation", options["settings"]).exists()
     first = train(hints, batches, 0 if begun else hint_epochs, directory / "hints", **options)
     options["callbacks"] = [annealing, *callbacks]
     second = train(
@@ -156,7 +159,9 @@ def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
             "Expected one model as the teacher, whose layer gives the hint. Received: an ensemble; "
             "pass one of its members."
         )
-    if isinstance(data, tuple | list) or hasattr(data, "__array__"):
+    is_stream = callable(data) or isinstance(data, keras.utils.PyDataset)
+    is_stream = is_stream or hasattr(data, "element_spec")  # A tf.data.Dataset.
+    if not is_stream:
         raise ValueError(
             "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
             f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
@@ -164,6 +169,8 @@ def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
         )
     positive_integer("hint_epochs", hint_epochs)
     positive_integer("epochs", epochs)
+    if optimizer is None or hint_optimizer is None:
+        raise ValueError("Expected an optimizer for each stage. Received: None; take 'adam'.")
     if isinstance(optimizer, keras.optimizers.Optimizer) and optimizer is hint_optimizer:
         raise ValueError(
             "Expected an optimizer for each stage, as they train other weights. Received: the same "
@@ -171,12 +178,18 @@ def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
         )
 
 
+def _is_metric(metric):
+    """Whether Keras may take something as a metric."""
+    return isinstance(metric, str | keras.metrics.Metric) or callable(metric)
+
+
 def _weights(teacher_weight, soft_targets):
     """The first and the last weight of the soft targets."""
-    if isinstance(soft_targets, tuple | list):
+    if not isinstance(soft_targets, DistillationLoss | keras.distillation.DistillationLoss):
         raise ValueError(
             "Expected `soft_targets` to be one distillation loss. Received: "
-            f"soft_targets={soft_targets}; for several, train the second stage with a `Distiller`."
+            f"soft_targets={shown(soft_targets)}; for several, train the second stage with a "
+            "`Distiller`."
         )
     if teacher_weight is None:
         squared = getattr(soft_targets, "temperature", 1.0) ** 2
