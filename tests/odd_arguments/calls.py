@@ -1,0 +1,755 @@
+"""A valid call of every public function, of which `test_odd_arguments.py` makes odd ones."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+
+import kdzoo
+from kdzoo import callbacks, data, evaluation, losses, models, schemes, zoo
+
+# What kdzoo makes and hands out, or a value: nobody calls it with arguments.
+MADE_BY_KDZOO = {
+    "__version__": "a string",
+    "AnnotatedModel": "`quantize_annotate_model` makes it",
+    "ClusteredModel": "`cluster_weights` makes it",
+    "PrunedModel": "`prune_low_magnitude` makes it",
+    "QuantizedModel": "`quantize_model` makes it",
+    "Architecture": "`zoo.register` makes it",
+    "Dataset": "`from_arrays` and `load` make it",
+    "ExportReport": "`to_litert` returns it",
+    "Fidelity": "`fidelity` returns it",
+    "Latency": "`latency` returns it",
+    "Pair": "`pair` returns it",
+    "Pretrained": "`list_pretrained` reads it",
+    "RECIPES": "a dictionary",
+    "RecordedSplit": "`with_recorded_teacher` makes it",
+    "Split": "`from_arrays` and `load` make it",
+    "TensorInfo": "`LiteRTModel` makes it",
+}
+
+
+class Things:
+    """What valid calls are made of, each made once.
+
+    Args:
+        directory: An empty directory.
+    """
+
+    def __init__(self, directory):
+        self.directory, self._made = directory, 0
+        rng = np.random.default_rng(0)
+        self.images = rng.random((6, 8, 8, 3), "float32")
+        self.labels = np.array([0, 1, 2, 3, 4, 0], "int32")
+        self.logits = rng.normal(size=(4, 3)).astype("float32")
+        self.maps = rng.normal(size=(4, 6, 6, 2)).astype("float32")
+        self.classes = np.array([0, 1, 2, 0], "int32")
+        self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def new_path(self):
+        """A path to nothing, another one at each call."""
+        self._made += 1
+        return self.directory / f"new-{self._made}"
+
+    def net(self, activation=None):
+        """A classifier of five classes."""
+        inputs = keras.Input((8, 8, 3))
+        x = keras.layers.Conv2D(4, 3, use_bias=False, name="stage1")(inputs)
+        x = keras.layers.BatchNormalization(name="norm")(x)
+        x = keras.layers.ReLU(name="stage2")(x)
+        x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+        outputs = keras.layers.Dense(5, activation, name="logits")(x)
+        return keras.Model(inputs, outputs)
+
+    @functools.cached_property
+    def model(self):
+        return self.net()
+
+    @functools.cached_property
+    def teacher(self):
+        return self.net()
+
+    @functools.cached_property
+    def _distiller(self):
+        distiller = kdzoo.Distiller(self.teacher, self.net(), losses.SoftTargets())
+        return distiller, distiller.get_weights()
+
+    @property
+    def distiller(self):
+        """One with its first weights, and a step that is not traced for any shape yet."""
+        distiller, weights = self._distiller
+        if not distiller.compiled or distiller.train_function or distiller.test_function:
+            distiller.set_weights(weights)
+            distiller.compile("sgd", self.loss)
+        return distiller
+
+    @functools.cached_property
+    def compiling(self):
+        return kdzoo.Distiller(self.teacher, self.net(), losses.SoftTargets())
+
+    @functools.cached_property
+    def dataset(self):
+        return data.from_arrays(self.images, self.labels, validation=0)
+
+    @functools.cached_property
+    def record(self):
+        return data.record_teacher(self.teacher, self.dataset.train, self.new_path())
+
+    @functools.cached_property
+    def recorded(self):
+        return data.with_recorded_teacher(self.dataset.train, self.record)
+
+    @functools.cached_property
+    def exported(self):
+        images = (255 * self.images).astype("uint8")
+        return data.from_arrays(images, self.labels, validation=0)
+
+    @functools.cached_property
+    def tflite(self):
+        path = self.new_path().with_suffix(".tflite")
+        return kdzoo.export.to_litert(self.net(), path).path
+
+    @functools.cached_property
+    def runner(self):
+        return kdzoo.export.LiteRTModel(self.tflite)
+
+    @functools.cached_property
+    def shared(self):
+        directory = self.new_path()
+        kdzoo.save_pretrained(self.model, directory)
+        return directory
+
+    @functools.cached_property
+    def weights(self):
+        path = self.new_path()
+        zoo.save_weights(self.model, path)
+        return path
+
+    @functools.cached_property
+    def softened(self):
+        return self.net("softmax")
+
+    @functools.cached_property
+    def compression(self):
+        from kdzoo import compression
+
+        return compression
+
+    @functools.cached_property
+    def pruned(self):
+        return self.compression.prune_low_magnitude(self.net())
+
+    @functools.cached_property
+    def clustered(self):
+        return self.compression.cluster_weights(self.net(), 4)
+
+    @functools.cached_property
+    def keeps_clusters(self):
+        tools = self.compression
+        annotated = tools.quantize_annotate_model(tools.strip_clustering(self.clustered))
+        return tools.quantize_apply(annotated, tools.Default8BitClusterPreserveQuantizeScheme())
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A valid call.
+
+    Attributes:
+        function: From the `Things` to the function.
+        arguments: From the `Things` to the valid arguments by name.
+        passed_on: Arguments that go to Keras as they are.
+        tensorflow: Whether it needs that backend.
+    """
+
+    function: object
+    arguments: object
+    passed_on: tuple = ()
+    tensorflow: bool = False
+
+
+def _of(part, name):
+    return lambda things: getattr(part, name)
+
+
+CALLS = {}
+
+
+def _add(part, function, arguments, passed_on=(), tensorflow=False):
+    prefix = part.__name__.removeprefix("kdzoo").removeprefix(".")
+    name = f"{prefix}.{function}" if prefix else function
+    CALLS[name] = Call(_of(part, function), arguments, passed_on, tensorflow)
+
+
+def _add_method(name, function, arguments, passed_on=(), tensorflow=False):
+    CALLS[name] = Call(function, arguments, passed_on, tensorflow)
+
+
+def _add_losses():
+    def logits(t):
+        return {"teacher_logits": t.logits, "student_logits": t.logits}
+
+    def maps(t):
+        return {"teacher_features": t.maps, "student_features": t.maps}
+
+    _add(losses, "soft_targets", lambda t: {**logits(t), "temperature": 2.0})
+    _add(
+        losses,
+        "logit_regression",
+        lambda t: {**logits(t), "target": "logits", "mean": 0.0, "std": 1.0},
+    )
+    _add(
+        losses,
+        "decoupled_soft_targets",
+        lambda t: {
+            **logits(t),
+            "labels": t.classes,
+            "target_weight": 1.0,
+            "non_target_weight": 8.0,
+            "temperature": 4.0,
+        },
+    )
+    _add(losses, "logit_statistics", lambda t: {"logits": t.logits})
+    _add(losses, "hint", lambda t: {**maps(t), "reduction": "sum"})
+    _add(losses, "attention_transfer", lambda t: {**maps(t), "power": 2.0})
+    for name in ("relational_distance", "relational_angle", "similarity_preserving"):
+        _add(losses, name, maps)
+    _add(losses, "noise_contrastive", lambda t: {"log_scores": t.logits, "examples": 10})
+    taps = {"teacher_layer": "features", "student_layer": "features", "name": "loss"}
+    for name in (
+        "DistillationLoss",
+        "RelationalAngle",
+        "RelationalDistance",
+        "SimilarityPreserving",
+    ):
+        _add(losses, name, lambda t: taps)
+    _add(losses, "AttentionTransfer", lambda t: {**taps, "power": 2.0})
+    _add(losses, "Hint", lambda t: {**taps, "activation": "relu", "reduction": "sum"})
+    _add(losses, "SoftTargets", lambda t: {**taps, "temperature": 2.0})
+    _add(
+        losses,
+        "LogitRegression",
+        lambda t: {**taps, "target": "logits", "mean": [0.0, 1.0], "std": [1.0, 1.0]},
+    )
+    _add(
+        losses,
+        "DecoupledSoftTargets",
+        lambda t: {**taps, "target_weight": 1.0, "non_target_weight": 8.0, "temperature": 4.0},
+    )
+    _add(
+        losses,
+        "ContrastiveRepresentation",
+        lambda t: {
+            **taps,
+            "examples": t.classes,
+            "dimensions": 4,
+            "negatives": 2,
+            "temperature": 0.1,
+            "momentum": 0.5,
+            "seed": 0,
+        },
+    )
+    _add(
+        losses,
+        "KerasDistillation",
+        lambda t: {"loss": keras.distillation.FeatureDistillation(), "name": "loss"},
+    )
+
+
+def _add_evaluation():
+    def measured(t):
+        return {"x": t.images, "y": t.labels, "batch_size": 4, "check_images": True}
+
+    def compared(t):
+        return {
+            "data": t.images,
+            "batch_size": 4,
+            "check_images": True,
+            "teacher": t.teacher,
+            "student": t.model,
+        }
+
+    _add(evaluation, "accuracy", lambda t: {"model": t.model, **measured(t)})
+    _add(evaluation, "calibration_error", lambda t: {"model": t.model, **measured(t), "bins": 15})
+    _add(evaluation, "agreement", compared)
+    _add(evaluation, "fidelity", lambda t: {**compared(t), "temperature": 2.0})
+    _add(evaluation, "count_macs", lambda t: {"model": t.model, "input_shape": (8, 8, 3)})
+    _add(evaluation, "count_parameters", lambda t: {"model": t.model})
+    _add(evaluation, "file_bytes", lambda t: {"path": t.weights})
+    _add(evaluation, "gzipped_bytes", lambda t: {"path": t.weights})
+    _add(
+        evaluation,
+        "latency",
+        lambda t: {"model": t.tflite, "threads": 1, "runs": 1, "warmup": 0},
+        tensorflow=True,
+    )
+
+
+def _add_data():
+    def splits(t):
+        return {
+            "x": t.images,
+            "y": t.labels,
+            "classes": 5,
+            "validation": 0.5,
+            "test": (t.images, t.labels),
+        }
+
+    _add(
+        data,
+        "from_arrays",
+        lambda t: {**splits(t), "class_names": list("abcde"), "name": "arrays", "scale": 255},
+    )
+    _add(data, "check_images", lambda t: {"images": t.images, "name": "images"})
+    _add(
+        data,
+        "check_labels",
+        lambda t: {"labels": t.labels, "classes": 5, "count": 6, "name": "labels"},
+    )
+    _add(data, "Augmentation", lambda t: {"shift": 1, "flip": True, "cutout": 2})
+    _add_method(
+        "data.Augmentation.__call__",
+        lambda t: data.Augmentation(1, True, 2).__call__,
+        lambda t: {"images": t.images, "indices": np.arange(6), "seed": 0, "epoch": 0},
+    )
+    _add(
+        data, "export", lambda t: {"data": t.exported, "directory": t.new_path(), "data_dir": None}
+    )
+    _add(data, "load", lambda t: {"name": "digits", "data_dir": t.new_path(), "validation": 0.5})
+    _add(
+        data,
+        "record_teacher",
+        lambda t: {
+            "teacher": t.teacher,
+            "data": t.dataset.train,
+            "directory": t.new_path(),
+            "views": 1,
+            "top_k": 2,
+            "layers": ["features"],
+            "augmentation": data.Augmentation(1),
+            "seed": 0,
+            "dtype": "float32",
+            "batch_size": 4,
+            "teacher_transform": lambda images: images,
+        },
+    )
+    _add(
+        data,
+        "with_recorded_teacher",
+        lambda t: {
+            "data": t.dataset.train,
+            "directory": t.record,
+            "teacher": t.teacher,
+            "teacher_transform": lambda images: images,
+        },
+    )
+    batches = {
+        "batch_size": 4,
+        "shuffle": True,
+        "seed": 0,
+        "initial_epoch": 0,
+        "drop_remainder": False,
+        "indices": False,
+    }
+
+    def answers(t):
+        return {"augmentation": None, "answers": np.ones((6, 5), "float32")}
+
+    _add_method(
+        "data.Split.batches", lambda t: t.dataset.train.batches, lambda t: {**batches, **answers(t)}
+    )
+    _add_method(
+        "data.RecordedSplit.batches",
+        lambda t: t.recorded.batches,
+        lambda t: {**batches, "layers": None},
+    )
+    _add_method(
+        "data.Split.subset", lambda t: t.dataset.train.subset, lambda t: {"indices": np.arange(3)}
+    )
+    _add_method(
+        "data.Split.examples",
+        lambda t: t.dataset.train.examples,
+        lambda t: {"indices": np.arange(3)},
+    )
+    _add_method("data.Dataset.enlarged", lambda t: t.dataset.enlarged, lambda t: {"factor": 2})
+
+
+def _add_models():
+    usual = {"classes": 3, "input_shape": (8, 8, 1), "name": "net"}
+    _add(models, "airbench", lambda t: {**usual, "widths": (8, 8, 8), "dropout": 0.1})
+    _add(
+        models,
+        "fitnet",
+        lambda t: {
+            **usual,
+            "stages": ((2,), (2,)),
+            "dense_units": 2,
+            "pieces": 2,
+            "dense_pieces": 2,
+            "dropout": 0.1,
+        },
+    )
+    _add(models, "fitnet_mnist", lambda t: {**usual, "pieces": 2, "dropout": 0.1})
+    _add(models, "lenet", lambda t: {**usual, "filters": (), "hidden": (4,), "dropout": 0.1})
+    _add(
+        models,
+        "maxout",
+        lambda t: {
+            **usual,
+            "units": (2, 2, 2),
+            "padding": (3, 3, 3),
+            "dense_units": 2,
+            "pieces": 2,
+            "dense_pieces": 2,
+            "dropout": 0.1,
+            "input_dropout": 0.1,
+            "max_norm": False,
+        },
+    )
+    _add(
+        models,
+        "mlp",
+        lambda t: {**usual, "hidden": (4,), "dropout": 0.1, "input_dropout": 0.1, "max_norm": 2.0},
+    )
+    _add(models, "resnet", lambda t: {**usual, "depth": 8})
+    _add(models, "separable", lambda t: {**usual, "width": 0.125, "dropout": 0.1, "halvings": 1})
+    _add(models, "wide_resnet", lambda t: {**usual, "depth": 10, "width": 1, "dropout": 0.1})
+    for name in ("accelerate", "fuse_batch_normalization", "unfuse_batch_normalization"):
+        _add(kdzoo, name, lambda t: {"model": t.model})
+    _add(kdzoo, "as_logits", lambda t: {"model": t.softened})
+    _add(
+        kdzoo,
+        "Ensemble",
+        lambda t: {"members": [t.model, t.teacher], "average": "logits", "name": "ensemble"},
+    )
+
+
+def _add_zoo():
+    home = {"directory": None}
+    _add(zoo, "card", lambda t: {"name": "mlp_2x800/mnist", **home})
+    _add(zoo, "load", lambda t: {"name": "mlp_2x800/mnist", "classes": 3, **home})
+    _add(zoo, "tflite", lambda t: {"name": _compressed(), **home})
+    _add(zoo, "list_pretrained", lambda t: {"dataset": "mnist", "family": "mlp", **home})
+    _add(zoo, "list_pairs", lambda t: {"dataset": "mnist"})
+    _add(zoo, "list_models", lambda t: {"family": "mlp"})
+    _add(zoo, "pair", lambda t: {"name": "mnist_lenet_5"})
+    _add(zoo, "architecture", lambda t: {"name": "mlp_2x64"})
+    _add(zoo, "create", lambda t: {"name": "mlp_2x64", "classes": 3, "input_shape": (4, 4, 1)})
+    _add_method(
+        "zoo.register",
+        lambda t: _registered_once,
+        lambda t: {
+            "name": "odd",
+            "builder": models.mlp,
+            "arguments": {},
+            "description": "",
+            "paper": "",
+        },
+    )
+    _add(
+        zoo, "save_weights", lambda t: {"model": t.model, "path": t.new_path(), "dtype": "float32"}
+    )
+    _add(
+        zoo,
+        "load_weights",
+        lambda t: {
+            "model": t.model,
+            "content": t.weights,
+            "name": "weights",
+            "left_out": ["logits"],
+        },
+    )
+    _add(
+        zoo,
+        "save_pretrained",
+        lambda t: {"model": t.model, "directory": t.new_path(), "card": "", "dtype": "float32"},
+    )
+    _add(zoo, "load_pretrained", lambda t: {"directory": t.shared})
+    _add_method(
+        "zoo.Pair.distiller",
+        lambda t: kdzoo.pair("mnist_lenet_5").distiller,
+        lambda t: {"teacher": t.teacher, "student": t.model},
+    )
+
+
+def _compressed():
+    return next(name for name in kdzoo.list_pretrained() if name.endswith("/int8"))
+
+
+def _registered_once(name, builder, arguments, description, paper):
+    from kdzoo.zoo import registry
+
+    before = dict(registry._ARCHITECTURES)
+    try:
+        return zoo.register(name, builder, arguments, description, paper)
+    finally:
+        registry._ARCHITECTURES.clear()
+        registry._ARCHITECTURES.update(before)
+
+
+def _add_training():
+    _add(
+        kdzoo,
+        "Distiller",
+        lambda t: {
+            "teacher": t.teacher,
+            "student": t.model,
+            "distillation_losses": [losses.SoftTargets()],
+            "distillation_loss_weights": [1.0],
+            "student_loss_weight": 0.5,
+            "name": "distiller",
+            "teacher_transform": lambda images: images,
+            "fuse_batch_norm": True,
+        },
+    )
+    _add_method(
+        "Distiller.fit",
+        lambda t: functools.partial(t._distiller[0].fit, verbose=0),
+        lambda t: t.distiller and {"x": t.images, "y": t.labels, "batch_size": 6, "epochs": 1},
+        passed_on=("callbacks", "verbose"),
+    )
+    _add_method(
+        "Distiller.compile",
+        lambda t: t.compiling.compile,
+        lambda t: {"optimizer": "sgd", "loss": t.loss},
+        passed_on=("metrics",),
+    )
+    _add_method(
+        "Distiller.fit validation",
+        lambda t: (
+            lambda validation_data: t.distiller.fit(
+                t.images, t.labels, verbose=0, validation_data=validation_data
+            )
+        ),
+        lambda t: {"validation_data": (t.images, t.labels)},
+    )
+    _add_method(
+        "Distiller.evaluate",
+        lambda t: lambda x, y, batch_size: t._distiller[0].evaluate(x, y, batch_size, verbose=0),
+        lambda t: t.distiller and {"x": t.images, "y": t.labels, "batch_size": 6},
+    )
+    _add(
+        callbacks,
+        "Anneal",
+        lambda t: {"number": "temperature", "schedule": lambda epoch: 1.0, "loss": "soft_targets"},
+    )
+    _add(callbacks, "EpochCheckpoint", lambda t: {"directory": t.new_path(), "settings": {}})
+    _add(callbacks, "StopAtNonFiniteLoss", lambda t: {})
+    _add(callbacks, "linear", lambda t: {"start": 1.0, "end": 0.0, "epochs": 3})
+    _add_method(
+        "schemes.train",
+        lambda t: functools.partial(schemes.train, verbose=0),
+        lambda t: {
+            "model": t.distiller,
+            "data": lambda epoch: t.dataset.train.batches(6),
+            "epochs": 1,
+            "directory": t.new_path(),
+            "settings": None,
+            "callbacks": (),
+        },
+        passed_on=("validation_data", "verbose"),
+    )
+    _add_method(
+        "schemes.hint_training",
+        lambda t: _hint_training_without_training(),
+        lambda t: {
+            "teacher": t.teacher,
+            "student": t.model,
+            "hint_layer": "stage1",
+            "guided_layer": "stage1",
+            "data": lambda epoch: t.dataset.train.batches(6),
+            "directory": t.new_path(),
+            "hint_epochs": 1,
+            "epochs": 1,
+            "loss": t.loss,
+            "activation": None,
+            "reduction": "mean",
+            "soft_targets": None,
+            "student_loss_weight": 0.5,
+            "teacher_weight": (1.0, 0.5),
+            "teacher_transform": None,
+            "hint_optimizer": "adam",
+            "optimizer": "adam",
+            "metrics": (),
+            "callbacks": (),
+            "settings": None,
+        },
+        passed_on=("validation_data", "verbose"),
+    )
+
+
+def _hint_training_without_training():
+    """What comes before, and after: the two trainings are `schemes.train`."""
+    import sys
+
+    module = sys.modules["kdzoo.schemes.hint_training"]
+
+    @functools.wraps(schemes.hint_training)
+    def hint_training(**arguments):
+        usual, module.train = module.train, lambda *args, **kwargs: {}
+        try:
+            return schemes.hint_training(**arguments)
+        finally:
+            module.train = usual
+
+    return hint_training
+
+
+def _add_recipes():
+    from kdzoo import recipes
+    from kdzoo.recipes.settings import check_settings
+
+    def fields(made):
+        return {each.name: getattr(made, each.name) for each in dataclasses.fields(made)}
+
+    student = recipes.Student(losses=(("SoftTargets", {}, 1.0),))
+    compression = recipes.Compression(prune=0.5)
+    comparison = recipes.Comparison("digits", "mlp_2x64", "mlp_2x64", 1, 1, students={"a": student})
+    compressed = recipes.CompressionComparison(
+        "base", comparison, "a", {"b": compression}, seeds=(0,)
+    )
+
+    def check(kind, how):
+        @functools.wraps(kind)
+        def checked(**arguments):
+            how(kind(**arguments))
+
+        return checked
+
+    for made, how in (
+        (student, lambda each: each.check()),
+        (compression, lambda each: each.check()),
+        (comparison, check_settings),
+        (compressed, lambda each: each.check()),
+    ):
+        kind = type(made)
+        CALLS[f"recipes.{kind.__name__}"] = Call(
+            lambda t, kind=kind, how=how: check(kind, how), lambda t, made=made: fields(made)
+        )
+
+
+def _add_compression():
+    from kdzoo import compression, export
+
+    usual = {"tensorflow": True}
+
+    def pruning(t):
+        return {
+            "pruning_schedule": t.compression.ConstantSparsity(0.5, 0),
+            "block_size": (1, 1),
+            "block_pooling_type": "AVG",
+            "sparsity_m_by_n": None,
+        }
+
+    def clustering(t):
+        return {
+            "number_of_clusters": 4,
+            "cluster_centroids_init": t.compression.CentroidInitialization.LINEAR,
+            "preserve_sparsity": False,
+            "cluster_per_channel": False,
+        }
+
+    def dense(t):
+        return keras.layers.Dense(4)
+
+    _add(
+        compression,
+        "prune_low_magnitude",
+        lambda t: {"to_prune": dense(t), **pruning(t), "pruning_policy": None},
+        **usual,
+    )
+    _add(
+        compression, "cluster_weights", lambda t: {"to_cluster": dense(t), **clustering(t)}, **usual
+    )
+    _add(compression, "strip_pruning", lambda t: {"model": t.pruned}, **usual)
+    _add(compression, "strip_clustering", lambda t: {"model": t.clustered}, **usual)
+    _add(compression, "strip_clustering_cqat", lambda t: {"to_strip": t.keeps_clusters}, **usual)
+    _add(
+        compression,
+        "PrunedLayer",
+        lambda t: {"layer": dense(t), **pruning(t), "name": "pruned"},
+        **usual,
+    )
+    _add(
+        compression,
+        "ClusteredLayer",
+        lambda t: {"layer": dense(t), **clustering(t), "name": "clustered"},
+        **usual,
+    )
+    _add(compression, "fold_batch_normalization", lambda t: {"model": t.model})
+    _add(
+        compression,
+        "quantize_annotate_layer",
+        lambda t: {"to_annotate": dense(t), "quantize_config": None},
+        **usual,
+    )
+    _add(
+        compression,
+        "QuantizeAnnotate",
+        lambda t: {"layer": dense(t), "quantize_config": None, "name": "a"},
+        **usual,
+    )
+    _add(compression, "quantize_annotate_model", lambda t: {"to_annotate": t.model}, **usual)
+    _add(
+        compression,
+        "quantize_apply",
+        lambda t: {
+            "model": t.compression.quantize_annotate_model(t.model),
+            "scheme": t.compression.Default8BitQuantizeScheme(),
+            "quantized_layer_name_prefix": "quant_",
+        },
+        **usual,
+    )
+    _add(
+        compression,
+        "quantize_model",
+        lambda t: {"to_quantize": t.model, "quantized_layer_name_prefix": "quant_"},
+        **usual,
+    )
+    _add(compression, "CompressionMonitor", lambda t: {})
+    _add(compression, "UpdatePruningStep", lambda t: {})
+    _add(
+        compression, "PruningSummaries", lambda t: {"log_dir": t.new_path(), "update_freq": "epoch"}
+    )
+    _add(compression, "prune_scope", lambda t: {})
+    _add(compression, "cluster_scope", lambda t: {})
+    _add_method(
+        "compression.quantize_scope",
+        lambda t: lambda custom_objects: compression.quantize_scope(custom_objects),
+        lambda t: {"custom_objects": {}},
+    )
+    _add(export, "LiteRTModel", lambda t: {"path": t.tflite, "threads": 1}, **usual)
+    _add_method(
+        "export.LiteRTModel.predict",
+        lambda t: t.runner.predict,
+        lambda t: {"x": t.images},
+        tensorflow=True,
+    )
+    _add(
+        export,
+        "to_litert",
+        lambda t: {
+            "model": t.model,
+            "path": t.new_path(),
+            "quantize": None,
+            "representative_data": t.images,
+            "labels": list("abcde"),
+            "batch_size": 1,
+            "samples": 4,
+            "tolerance": 1e-3,
+            "min_agreement": 0.5,
+            "check_images": True,
+            "sparse": False,
+        },
+        **usual,
+    )
+
+
+_add_losses()
+_add_evaluation()
+_add_data()
+_add_models()
+_add_zoo()
+_add_training()
+_add_recipes()
+_add_compression()
