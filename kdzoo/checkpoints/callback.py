@@ -8,7 +8,7 @@ import keras
 
 from kdzoo.checkpoints import files, hdf5
 from kdzoo.checkpoints.state import restore_state, shapes_of, state_of, trainable_is_finite
-from kdzoo.utils import (atomic_path, checked_directory, remove_directory, shown, sweep)
+from kdzoo.utils import atomic_path, checked_directory, remove_directory, shown, sweep
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
