@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -135,8 +134,7 @@ def test_an_altered_description_is_found_by_its_checksum(change, complaint, expo
     ("change", "complaint"),
     [
         ({"sha25v": {}}, "unknown"),
-        ({"class_names": ["a", "a", "b"]}, "a class name is there twice"),
-        ({"class_names": []}, "none is there"),
+        ({"class_names": []}, "it names no class"),
         ({"sha256": {"train_images": "0" * 64}}, r"it has checksums of \['train_images'\]"),
         ({"format": True}, "not of format 1"),
         ({"format": [1]}, "not of format 1"),
@@ -177,18 +175,19 @@ def test_sizes_that_lie_take_no_memory(exported):
         import resource, sys
         import kdzoo.data
         from kdzoo.data import npy
+        limit = 4 << 30  # Of memory, so that reserving the 14 GB fails, too.
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             npy.read(sys.argv[1])
         except ValueError as error:
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
     """
-    limit = 4 << 30  # Of addresses, so that reserving the 14 GB fails, too.
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), str(exported)],
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+        check=False,
     )
     grown, _, said = done.stdout.partition(" ")
     assert "train_images.npy' is damaged" in said, done.stderr
