@@ -107,7 +107,8 @@ def remove_directory(path):
 def one_process(directory):
     """Keeps a directory to this process while the block runs, where the system has such locks.
 
-    A process that is killed lets go of it; what it left of files it was writing is removed.
+    A process that is killed lets go of it; what it left of files it was writing
+    there, or in a directory within, is removed.
 
     Args:
         directory: The directory; made if missing.
@@ -126,7 +127,9 @@ def one_process(directory):
             "wait for it, stop it, or choose another directory."
         ) from error
     try:
-        sweep(directory)
+        # The stages of a run have directories within its own.
+        for place in (directory, *(path for path in directory.iterdir() if path.is_dir())):
+            sweep(place)
         yield
     finally:
         if lock is not None:

@@ -83,8 +83,10 @@ def test_leftovers_of_other_files_stay_to_their_own_writers(tmp_path):
 def test_a_directory_that_is_opened_is_swept(tmp_path):
     leftover(tmp_path)
     leftover(tmp_path, "epoch-0002", "new")
+    leftover(tmp_path / "teacher-0", "result.json", "new.json")
     with one_process(tmp_path):
-        assert names(tmp_path) == []
+        assert names(tmp_path) == ["teacher-0"]
+        assert names(tmp_path / "teacher-0") == []
 
 
 @pytest.mark.parametrize(
