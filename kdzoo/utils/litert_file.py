@@ -49,7 +49,7 @@ def open_litert(path, threads=None, is_trusted=False):
     path = as_path("path", path)
     try:
         content = read_bytes(path, min(_MOST, os.path.getsize(path)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
         ) from None

@@ -38,7 +38,12 @@ def open_regular(path):
             or a file that is large and hardly anything but holes.
     """
     # A pipe that nobody writes to would keep the process waiting.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(
+            f"Expected {path} to be a regular file. Received: none there, below a file"
+        ) from error
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
