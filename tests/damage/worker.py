@@ -24,6 +24,8 @@ import warnings
 MOST_MEMORY = 1 << 30
 ADDRESSES = 6 << 30  # Beyond what is mapped at the start: what no case may come near.
 _EXPECTED = (ValueError, OSError, RuntimeError)
+# What finite weights under checksums that fit may lead to: an error of the model, not of its file.
+_OF_VALUES = ("Expected finite outputs", "Expected a finite loss")
 PACKAGE = str(pathlib.Path(__file__).parents[2] / "kdzoo") + os.sep
 
 
@@ -137,6 +139,8 @@ def complaint_of(text, subject, place, done):
     if "\n" in text.strip() or len(text) > 1200:
         return "no sentence"
     path = place / done.path
+    if done.resealed and text.startswith(_OF_VALUES, text.find("Expected")):
+        return None
     names = (path.name, str(path.parent), path.parent.name, *subject.known)
     if path.parent == place:
         names = (path.name, *subject.known)
@@ -167,7 +171,9 @@ def of_values(found, good, subject, done):
             return "not finite", name
     if not subject.sealed or done.resealed:
         return "loaded", ""
-    expected = good_values(good, subject)
+    # A checkpoint that is damaged is passed over for the one before.
+    before = subject.name == "restore" and found.get("epochs") == 1
+    expected = good_values(good, subject, "state/epoch-0002" if before else None)
     differing = sorted(
         name
         for name in {*found, *expected}
@@ -176,21 +182,21 @@ def of_values(found, good, subject, done):
         or np.shape(found[name]) != np.shape(expected[name])
         or not np.allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
     )
-    earlier = subject.name.startswith("restore") and found.get("epochs", 0) < 2
-    if differing and not earlier:
-        return "other values", ", ".join(differing[:3])
-    return "loaded", "the same"
+    return ("other values", ", ".join(differing[:3])) if differing else ("loaded", "the same")
 
 
-def good_values(good, subject):
-    """What a subject loads of good files."""
+def good_values(good, subject, without=None):
+    """What a subject loads of good files, or where one of them is not there."""
     import numpy as np
 
-    key = hashlib.sha256(subject.name.encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{subject.name} {without}".encode()).hexdigest()[:16]
     path = good.with_name(f"{good.name}-{key}.npz")
     if not path.exists():
         with tempfile.TemporaryDirectory() as root:
-            values = subject.run(prepared(good, subject, pathlib.Path(root)))
+            place = prepared(good, subject, pathlib.Path(root))
+            if without:
+                shutil.rmtree(place / without)
+            values = subject.run(place)
         np.savez(path, **values)
     return dict(np.load(path))
 
