@@ -337,6 +337,8 @@ def spoil_output(name):
             "a link to itself": lambda: path.symlink_to(path),
             "nothing": lambda: None,
         }
+        if not path.suffix:  # A directory by a link is where its owner wants it.
+            del ways["a link to a directory outside"]
         how = rng.choice(list(ways))
         ways[how]()
         return Damage(how, name)
