@@ -165,7 +165,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             )
         model.optimizer.build(model.trainable_variables)
         expected = state_of(model)
-        if "files" in state:
+        if "format" in state:
             return state, files.read_arrays(directory, state, expected)
         return state, hdf5.read_arrays(directory, expected)
 

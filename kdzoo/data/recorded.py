@@ -84,7 +84,9 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
         )
     for name, shard in index["shards"].items():
         check_shard(directory / name, shard, record_type(index["fields"]))
-    return RecordedSplit(data, Record(directory, index))
+    record = Record(directory, index)
+    record.check()
+    return RecordedSplit(data, record)
 
 
 def check_split(data):
@@ -187,6 +189,15 @@ class Record:
 
     def __len__(self):
         return self.examples
+
+    def check(self):
+        """Raises `ValueError` if a file does not hold what the index says of it.
+
+        Its error is one sentence here; in the middle of an epoch TensorFlow makes a page of it.
+        """
+        for shards in self._shards:
+            for _, path, shard in shards:
+                self._read(path, shard)
 
     def images(self, images, indices, epoch):
         """Returns the images of an epoch as the teacher saw them."""

@@ -121,7 +121,7 @@ def test_what_is_no_file_of_its_size_is_not_waited_for(name, kind, run, two_epoc
     elif kind == "large":
         path.write_bytes(b"")
         os.truncate(path, 1 << 40)
-    reason = {"missing": "no such file", "large": "more"}.get(kind, f"a {kind}")
+    reason = {"missing": "no such file", "large": "with holes"}.get(kind, f"a {kind}")
     assert_falls_back(run, model, two_epochs[1], reason)
 
 
