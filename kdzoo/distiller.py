@@ -19,7 +19,14 @@ from kdzoo.mixing import (
 )
 from kdzoo.state import TeacherKept
 from kdzoo.utils import check_name, flag, integer, positive_integer
-from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name, is_number, is_plain
+from kdzoo.utils.fields import (
+    check_fields,
+    is_boolean,
+    is_dictionary,
+    is_finite_number,
+    is_name,
+    is_plain,
+)
 
 _MOST = 2**31 - 1  # Of samples in a batch.
 
@@ -460,7 +467,7 @@ _FIELDS = {
     "student": is_dictionary,
     "distillation_losses": lambda value: isinstance(value, list),
     "distillation_loss_weights": is_plain,
-    "student_loss_weight": is_number,
+    "student_loss_weight": is_finite_number,
     "fuse_batch_norm": is_boolean,
     "has_teacher_transform": is_boolean,
     "trainable": is_boolean,

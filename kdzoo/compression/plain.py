@@ -9,7 +9,7 @@ not a number, a short string or a list of such may get that far.
 import contextlib
 
 from kdzoo.compression.tfmot import load_tfmot
-from kdzoo.utils.fields import is_integer, is_name, is_number
+from kdzoo.utils.fields import is_finite_number, is_integer, is_name
 
 # Layers of tf_keras that run what a configuration says; no twin has one.
 _RUNNING = ("Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod")
@@ -75,7 +75,7 @@ def nothing_runs():
 def _are_numbers(value, depth=0):
     if isinstance(value, list):
         return depth <= 8 and all(_are_numbers(part, depth + 1) for part in value)
-    return is_number(value)
+    return is_finite_number(value)
 
 
 def _is_attribute(name):

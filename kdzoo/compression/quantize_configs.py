@@ -8,7 +8,7 @@ import keras
 from kdzoo.compression.plain import is_bits, is_lists_of_names, is_names
 from kdzoo.compression.tfmot import load_tfmot, quantize_config_classes
 from kdzoo.utils import first_line, shown
-from kdzoo.utils.fields import DEEPEST, check_fields, is_boolean, is_number, is_plain_tree
+from kdzoo.utils.fields import DEEPEST, check_fields, is_boolean, is_finite_number, is_plain_tree
 
 _NESTED = {"OutputOnlyConfig": "quantize_config", "FixedQuantizeConfig": "config"}
 """Classes that hold another configuration, and the name of the field that it stands in."""
@@ -23,8 +23,8 @@ _OF_OUTPUTS = {"quantize_output": is_boolean}
 _BITS = {"num_bits_weight": is_bits, "num_bits_activation": is_bits}
 _RANGE = {
     "num_bits": is_bits,
-    "init_min": is_number,
-    "init_max": is_number,
+    "init_min": is_finite_number,
+    "init_max": is_finite_number,
     "narrow_range": is_boolean,
 }
 

@@ -7,7 +7,7 @@ import keras
 from kdzoo.compression.plain import is_step
 from kdzoo.compression.tfmot import load_tfmot
 from kdzoo.utils import first_line, shown
-from kdzoo.utils.fields import check_fields, is_count, is_number, is_plain_tree
+from kdzoo.utils.fields import check_fields, is_count, is_finite_number, is_plain_tree
 
 
 def as_schedule(given):
@@ -34,11 +34,11 @@ def as_schedule(given):
 
 _STEPS = {"begin_step": is_step, "end_step": is_step, "frequency": is_count}
 _FIELDS = {
-    "ConstantSparsity": {"target_sparsity": is_number, **_STEPS},
+    "ConstantSparsity": {"target_sparsity": is_finite_number, **_STEPS},
     "PolynomialDecay": {
-        "initial_sparsity": is_number,
-        "final_sparsity": is_number,
-        "power": is_number,
+        "initial_sparsity": is_finite_number,
+        "final_sparsity": is_finite_number,
+        "power": is_finite_number,
         **_STEPS,
     },
 }

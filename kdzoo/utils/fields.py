@@ -67,7 +67,7 @@ def is_dictionary(value):
     return isinstance(value, dict)
 
 
-def is_number(value):
+def is_finite_number(value):
     """Whether a value is a finite number."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return is_real and math.isfinite(value)
