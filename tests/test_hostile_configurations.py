@@ -102,3 +102,13 @@ def test_a_subclass_of_the_distiller_may_have_arguments_of_its_own():
 
     distiller = keras.saving.load_model(FILES / "distiller_soft_targets.keras")
     assert Own.from_config({**distiller.get_config(), "more": 3}).more == 3
+
+
+def test_a_subclass_of_an_ensemble_may_have_arguments_of_its_own():
+    class Own(kdzoo.Ensemble):
+        def __init__(self, *args, more, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.more = more
+
+    ensemble = keras.saving.load_model(FILES / "ensemble.keras")
+    assert Own.from_config({**ensemble.get_config(), "more": 3}).more == 3

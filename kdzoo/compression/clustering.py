@@ -217,7 +217,8 @@ class ClusteredLayer(HostedLayer):
         super().__init__(layer, host_name(layer, name, "cluster"), **kwargs)
 
     def _wrap(self, twin):
-        wrapped = cluster(twin, _for_tfmot(self._settings))
+        with nothing_runs():
+            wrapped = cluster(twin, _for_tfmot(self._settings))
         if not getattr(wrapped, "cluster_centroids", None) and not _will_cluster(wrapped):
             raise ValueError(
                 "Expected a layer that TF-MOT clusters, dense, convolutional but not depthwise, "

@@ -6,6 +6,8 @@ import numbers
 import keras
 import numpy as np
 
+from kdzoo.utils.fields import is_plain
+
 SHARED = frozenset(
     {"elu", "exponential", "gelu", "leaky_relu", "linear", "mish", "relu", "relu6", "selu"}
     | {"sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"}
@@ -55,36 +57,60 @@ def apply(operation, args, kwargs, name, tf_keras):
     values = [*args, *kwargs.values()]
     tensors = [each for each in keras.tree.flatten(values) if _is_tensor(each)]
     if kind in _MERGED and len(tensors) == len(values) == 2:
-        return getattr(layers, kind)(name=name)(tensors)
+        return make(getattr(layers, kind), name=name)(tensors)
     if len(tensors) == 1:
         changed = _with_a_number(kind, values)
         if changed is not None:
             scale, offset = changed
-            return layers.Rescaling(scale, offset, name=name)(tensors[0])
+            return make(layers.Rescaling, scale, offset, name=name)(tensors[0])
         made = _of_one_tensor(operation, kind, tensors[0], layers, name)
         if made is not None:
             return made(tensors[0])
         if kind in _ACTIVATIONS and _is_usual(operation, kind):
             return activate(_ACTIVATIONS[kind], tensors[0], name, tf_keras)
     if kind == "Concatenate" and tensors:
-        return layers.Concatenate(operation.axis, name=name)(tensors)
+        return make(layers.Concatenate, operation.axis, name=name)(tensors)
     from kdzoo.compression.twin import no_twin
 
     raise no_twin(operation.name, f"keras.ops operation {kind}", "tf_keras has no layer for it")
+
+
+def make(kind, *args, **kwargs):
+    """Makes a layer of tf_keras of plain values, which are all that it may be given.
+
+    Whatever a configuration of Keras 3 holds comes here; tf_keras would take a dictionary in it for
+    an object to be made, as soon as the layer is cloned.
+
+    Args:
+        kind: The class of the layer.
+        *args: Its arguments: numbers, words, lists of such, arrays of numbers, or other layers.
+        **kwargs: The same.
+
+    Raises:
+        ValueError: If an argument is something else.
+    """
+    for value in (*args, *kwargs.values()):
+        is_made = hasattr(value, "count_params")  # A layer of tf_keras, in a wrapper.
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+        if not (is_made or is_array or is_plain(value)):
+            raise ValueError(
+                f"Expected numbers and words for a {kind.__name__}. Received: {repr(value)[:80]}"
+            )
+    return kind(*args, **kwargs)
 
 
 def activate(activation, tensor, name, tf_keras):
     """Applies an activation by its Keras 3 name; the last layer bears the name."""
     layers = tf_keras.layers
     if activation not in COMPOSED:
-        return layers.Activation(activation, name=name)(tensor)
+        return make(layers.Activation, activation, name=name)(tensor)
     # relu6(x + 3) / 6: what tf_keras calls hard_sigmoid has another slope.
-    shifted = layers.Rescaling(1.0, 3.0, name=f"{name}_shift")(tensor)
-    clipped = layers.ReLU(6.0, name=f"{name}_clip")(shifted)
+    shifted = make(layers.Rescaling, 1.0, 3.0, name=f"{name}_shift")(tensor)
+    clipped = make(layers.ReLU, 6.0, name=f"{name}_clip")(shifted)
     if activation == "hard_sigmoid":
-        return layers.Rescaling(1 / 6, name=name)(clipped)
-    gate = layers.Rescaling(1 / 6, name=f"{name}_gate")(clipped)
-    return layers.Multiply(name=name)([tensor, gate])
+        return make(layers.Rescaling, 1 / 6, name=name)(clipped)
+    gate = make(layers.Rescaling, 1 / 6, name=f"{name}_gate")(clipped)
+    return make(layers.Multiply, name=name)([tensor, gate])
 
 
 def _with_a_number(kind, values):
@@ -113,15 +139,15 @@ def _of_one_tensor(operation, kind, tensor, layers, name):
         shape = operation._inbound_nodes[0].outputs[0].shape
         fits = _size(tensor.shape) in (None, _size(shape))
         if shape[0] == tensor.shape[0] and None not in shape[1:] and fits:
-            return layers.Reshape(shape[1:], name=name)
+            return make(layers.Reshape, shape[1:], name=name)
     rank = len(tensor.shape)
     if kind in ("Mean", "Max") and rank == 4 and _axes(operation.axis, rank) == (1, 2):
         pool = layers.GlobalAveragePooling2D if kind == "Mean" else layers.GlobalMaxPooling2D
-        return pool(keepdims=operation.keepdims, name=name)
+        return make(pool, keepdims=operation.keepdims, name=name)
     if kind == "Transpose" and operation.axes and operation.axes[0] == 0:
-        return layers.Permute(operation.axes[1:], name=name)
+        return make(layers.Permute, operation.axes[1:], name=name)
     if kind == "Clip" and operation.x_min == 0:
-        return layers.ReLU(operation.x_max, name=name)
+        return make(layers.ReLU, operation.x_max, name=name)
     return None
 
 

@@ -309,7 +309,8 @@ class PrunedLayer(HostedLayer):
                 f"several input channels. Received: layer {twin.name!r}"
             )
         prune = load_tfmot().sparsity.keras.prune_low_magnitude
-        return carrying_masks(prune(twin, **self._settings))
+        with nothing_runs():
+            return carrying_masks(prune(twin, **self._settings))
 
     @classmethod
     def checks_of_fields(cls):

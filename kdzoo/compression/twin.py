@@ -266,7 +266,7 @@ class _Builder:
             arguments["layer"] = self._within(layer.layer, where, "inner")
         arguments.update(name=name, dtype=layer.dtype_policy.name)
         try:
-            return theirs(**arguments), composed
+            return operations.make(theirs, **arguments), composed
         except (TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise no_twin(where, kind, f"tf_keras does not make it ({reason})") from error
@@ -313,7 +313,8 @@ class _Builder:
             for each in (layer.mean, layer.variance)
         )
         # With the statistics as constants: Keras keeps two weights, tf_keras three.
-        return self.tf_keras.layers.Normalization(
+        return operations.make(
+            self.tf_keras.layers.Normalization,
             layer.axis,
             mean,
             variance,

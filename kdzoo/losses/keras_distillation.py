@@ -74,7 +74,8 @@ class KerasDistillation(DistillationLoss):
     @classmethod
     def from_config(cls, config):
         checks = {"name": is_name, "loss": is_dictionary}
-        check_fields("KerasDistillation", config, checks, optional=("name",))
+        given = {name: config[name] for name in checks if name in config}
+        check_fields("KerasDistillation", given, checks, optional=("name",))
         return cls(keras.saving.deserialize_keras_object(config["loss"]), config.get("name"))
 
 

@@ -88,7 +88,8 @@ class Ensemble(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        check_fields("Ensemble", config, _FIELDS, optional=_FIELDS.keys() - {"members"})
+        if cls is Ensemble:  # A subclass may have arguments of its own.
+            check_fields("Ensemble", config, _FIELDS, optional=_FIELDS.keys() - {"members"})
         members = [keras.saving.deserialize_keras_object(member) for member in config["members"]]
         return cls(**{**config, "members": members})
 

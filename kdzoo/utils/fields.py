@@ -7,7 +7,7 @@ raises for none.
 import math
 import numbers
 
-_LONGEST = 256  # Characters of a string, and entries of a list.
+_LONGEST = 256  # Characters of a string.
 
 DEEPEST = 4
 """How many lists and dictionaries a plain value may lie in."""
@@ -17,15 +17,14 @@ _OF_OBJECTS = ("class_name", "module", "registered_name", "shared_object_id")
 
 
 def is_plain(value, depth=0):
-    """Whether a value is a number, a short string, None, or a short list of such.
+    """Whether a value is a number, a short string, None, or a list of such.
 
     Args:
         value: The value.
         depth: How many lists it lies in.
     """
     if isinstance(value, list | tuple):
-        fits = depth < DEEPEST and len(value) <= _LONGEST
-        return fits and all(is_plain(part, depth + 1) for part in value)
+        return depth < DEEPEST and all(is_plain(part, depth + 1) for part in value)
     if isinstance(value, str):
         return len(value) <= _LONGEST
     return value is None or isinstance(value, numbers.Real)
@@ -40,20 +39,15 @@ def is_plain_tree(value, depth=0):
     """
     if not isinstance(value, dict):
         if isinstance(value, list | tuple):
-            fits = depth < DEEPEST and len(value) <= _LONGEST
-            return fits and all(is_plain_tree(part, depth + 1) for part in value)
+            return depth < DEEPEST and all(is_plain_tree(part, depth + 1) for part in value)
         return is_plain(value)
-    return (
-        depth < DEEPEST
-        and len(value) <= _LONGEST
-        and all(
-            isinstance(key, str)
-            and len(key) <= _LONGEST
-            and key not in _OF_OBJECTS
-            and not key.startswith("__")
-            and is_plain_tree(part, depth + 1)
-            for key, part in value.items()
-        )
+    return depth < DEEPEST and all(
+        isinstance(key, str)
+        and len(key) <= _LONGEST
+        and key not in _OF_OBJECTS
+        and not key.startswith("__")
+        and is_plain_tree(part, depth + 1)
+        for key, part in value.items()
     )
 
 

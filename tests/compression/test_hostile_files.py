@@ -286,6 +286,29 @@ def test_an_argument_that_is_no_plain_value_is_not_handed_on(value):
             verb(model)
 
 
+@pytest.mark.parametrize("verb", [compression.prune_low_magnitude, compression.cluster_weights])
+@pytest.mark.parametrize("field", ["keepdims", "invert", "axis"])
+def test_attributes_of_operations_are_not_handed_on(verb, field, payload, tmp_path):
+    """What a file says of an operation in the graph, and of a normalization, reaches no layer."""
+    inputs = keras.Input((4, 4, 2))
+    x = keras.layers.Normalization(mean=0.0, variance=1.0, name="normed")(inputs)
+    x = keras.ops.mean(keras.ops.concatenate([x, x], axis=-1), axis=(1, 2), keepdims=False)
+    model = keras.Model(inputs, keras.layers.Dense(64, name="out")(x))
+    settings = (2,) if verb is compression.cluster_weights else ()
+    config = _config(verb(model, *settings))
+    kinds = {"keepdims": "Mean", "invert": "Normalization", "axis": "Concatenate"}
+    inside = hostile.passive(hostile.wrappers_of(payload)[0])
+    changed = [part for part in list(_parts(config)) if part.get("class_name") == kinds[field]]
+    assert changed
+    for part in changed:
+        part["config"][field] = inside
+    with pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+        keras.saving.deserialize_keras_object(config)
+    assert not (tmp_path / "ran").exists()
+    # Keras makes no such concatenation itself.
+    assert field == "axis" or "Expected numbers and words for a" in str(caught.value)
+
+
 class TestWhatIsTaken:
     """What good files hold is taken, and what nearly is it is refused."""
 
