@@ -102,6 +102,14 @@ def masked():
     return hostile.network(keras.layers.Reshape((2, 2)), masking, keras.layers.LSTM(3, name="out"))
 
 
+def of_operations():
+    """A model of `keras.ops` and a normalization."""
+    inputs = keras.Input((4, 4, 2))
+    x = keras.layers.Normalization(mean=0.0, variance=1.0, name="normed")(inputs)
+    x = keras.ops.mean(keras.ops.concatenate([x, x], axis=-1), axis=(1, 2), keepdims=False)
+    return keras.Model(inputs, keras.layers.Dense(64, name="out")(x))
+
+
 def attacks(payload):
     """Name -> configuration of a model that runs the payload, or would have."""
     inside = hostile.passive(hostile.wrappers_of(payload)[0])
@@ -290,12 +298,8 @@ def test_an_argument_that_is_no_plain_value_is_not_handed_on(value):
 @pytest.mark.parametrize("field", ["keepdims", "invert", "axis"])
 def test_attributes_of_operations_are_not_handed_on(verb, field, payload, tmp_path):
     """What a file says of an operation in the graph, and of a normalization, reaches no layer."""
-    inputs = keras.Input((4, 4, 2))
-    x = keras.layers.Normalization(mean=0.0, variance=1.0, name="normed")(inputs)
-    x = keras.ops.mean(keras.ops.concatenate([x, x], axis=-1), axis=(1, 2), keepdims=False)
-    model = keras.Model(inputs, keras.layers.Dense(64, name="out")(x))
     settings = (2,) if verb is compression.cluster_weights else ()
-    config = _config(verb(model, *settings))
+    config = _config(verb(of_operations(), *settings))
     kinds = {"keepdims": "Mean", "invert": "Normalization", "axis": "Concatenate"}
     inside = hostile.passive(hostile.wrappers_of(payload)[0])
     changed = [part for part in list(_parts(config)) if part.get("class_name") == kinds[field]]
@@ -461,6 +465,7 @@ class TestFuzz:
             ),
             pruned,
             compression.cluster_weights(hostile.network(), 2),
+            compression.cluster_weights(of_operations(), 2),
         ]
         configs = [_config(model) for model in models]
         return [*configs, annotated(eight_bits()), annotated(self.held())]
