@@ -49,7 +49,7 @@ def sweep(directory, name=None):
 
     Args:
         directory: Where to look, a path; it need not exist.
-        name: What they were for; everything when None.
+        name: What they were for; everything when None, except those that are empty.
     """
     if fcntl is None:
         return
@@ -59,7 +59,8 @@ def sweep(directory, name=None):
     except OSError:  # No such directory, or one that may not be read: nothing to remove.
         return
     for entry in found:
-        _remove_if_left(pathlib.Path(directory, entry))
+        # Of an empty one the name alone says whose it is, and anybody may give such names.
+        _remove_if_left(pathlib.Path(directory, entry), may_be_empty=name is not None)
 
 
 def lock_directory(directory):
@@ -91,19 +92,30 @@ def _make(directory, name):
         room = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=directory))
         try:
             lock = lock_directory(room)
-            # Between the two lines a process that sweeps may have taken it for a leftover.
-            if lock is None or os.path.samestat(os.fstat(lock), os.stat(room)):
-                return room, lock
-            os.close(lock)
         except (BlockingIOError, FileNotFoundError):
             continue
+        # Between the two lines a process that sweeps may have taken it for a leftover.
+        if lock is None or _is_locked(room, lock):
+            return room, lock
+        os.close(lock)
     raise OSError(f"Expected to write into {directory}. Received: one that is emptied meanwhile")
 
 
-def _remove_if_left(room):
+def _is_locked(room, lock):
+    """Whether a lock is that of the directory which is at a path now."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(room))
+    except OSError:  # It is gone.
+        return False
+
+
+def _remove_if_left(room, may_be_empty):
     """Removes a directory that is hidden, holds nothing but what we write, and nobody has."""
     try:
-        if room.is_symlink() or not all(map(_CONTENT.fullmatch, os.listdir(room))):
+        content = os.listdir(room)
+        if room.is_symlink() or not all(map(_CONTENT.fullmatch, content)):
+            return
+        if not content and not may_be_empty:
             return
         lock = lock_directory(room)
     except OSError:  # Somebody has it, or has removed it; or it is none of ours.

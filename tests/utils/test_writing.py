@@ -138,6 +138,31 @@ def test_a_room_that_is_swept_while_it_is_made_is_made_again(tmp_path, monkeypat
         assert room not in swept
 
 
+def test_a_lock_whose_directory_is_gone_is_closed(tmp_path, monkeypatch):
+    lock, opened = rooms.lock_directory, []
+
+    def remove_after(room):
+        opened.append(lock(room))
+        if len(opened) == 1:
+            room.rmdir()
+        return opened[-1]
+
+    monkeypatch.setattr(rooms, "lock_directory", remove_after)
+    with hidden_room(tmp_path, "file"):
+        first, second = opened
+        # The system gives the lowest number that is free.
+        assert first == second
+
+
+def test_an_empty_directory_is_removed_by_its_own_name_alone(tmp_path):
+    room = tmp_path / ".cache.abcdefgh"
+    room.mkdir()
+    with one_process(tmp_path):
+        assert room.exists()
+    sweep(tmp_path, "cache")
+    assert not room.exists()
+
+
 def test_many_writers_of_one_file_leave_one_of_theirs(tmp_path):
     code = """
         import sys
