@@ -4,6 +4,7 @@ A path may lead to a pipe, which never ends, or to a file that says it is larger
 are opened here if they are regular ones, and read up to a size that the caller names.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ import stat
 from kdzoo.utils.errors import first_line
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Of Windows.
+
+_NOT_OPENED = (errno.ENXIO, getattr(errno, "EOPNOTSUPP", None))  # Of sockets.
 
 _SMALL = 64 << 20  # Bytes of a file whose holes do no harm.
 _HOLES = 64  # Times what is stored that a file may say to have.
@@ -40,9 +43,19 @@ def open_regular(path):
     # A pipe that nobody writes to would keep the process waiting.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected {path} to be a regular file. Received: none there"
+        ) from error
     except NotADirectoryError as error:
         raise FileNotFoundError(
             f"Expected {path} to be a regular file. Received: none there, below a file"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NOT_OPENED:
+            raise
+        raise ValueError(
+            f"Expected {path} to be a regular file. Received: {_kind(os.stat(path).st_mode)}"
         ) from error
     try:
         state = os.fstat(descriptor)

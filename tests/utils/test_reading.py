@@ -1,6 +1,7 @@
 """Reading files that may be anything."""
 
 import os
+import socket
 
 import pytest
 
@@ -36,8 +37,16 @@ class TestWhatIsNoFile:
             read(tmp_path)
 
     def test_a_missing_file_is_missing(self, read, tmp_path):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(FileNotFoundError, match=r"^Expected .*none to be a .*: none there$"):
             read(tmp_path / "none")
+
+    @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no such sockets here")
+    def test_a_socket_is_refused(self, read, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)  # A socket's path may have a hundred characters.
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket")
+            with pytest.raises(ValueError, match="Received: a socket"):
+                read(tmp_path / "socket")
 
 
 def test_a_link_to_a_file_is_one(tmp_path):
