@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import struct
 import zipfile
 
 import numpy as np
@@ -22,6 +23,7 @@ _MOST_VALUES = 1_000_000  # In a configuration, of which every one takes 100 byt
 _DEEPEST = 200  # Levels of a configuration; a model within five others has 60.
 _LARGEST = 1 << 63  # Beyond the integers of any layer.
 _BLOCK = 1 << 20
+_NAME_LENGTHS = 26  # Bytes before the lengths of its name in the header of a member.
 
 
 def check_archive(path):
@@ -33,17 +35,18 @@ def check_archive(path):
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If it is damaged, holds more than Keras writes or more than its own size, leads
-            out of itself, or has a weight that is not finite.
+            out of itself, or has a weight that is not finite; one that is infinite throughout is
+            allowed, since a layer or a loss may begin with infinity as the least it has seen.
     """
     with open_regular(path) as file:
         try:
             archive = zipfile.ZipFile(_Sparing(file))
             _check_members(archive.infolist(), os.fstat(file.fileno()).st_size)
             for member in archive.infolist():
-                if member.filename not in (CONFIG, WEIGHTS):
+                if member.filename != CONFIG:
                     _read_through(archive, member)
-            _check_config(_content(archive, CONFIG))
-            return _check_weights(_content(archive, WEIGHTS))
+            _check_config(_config(archive))
+            return _check_weights(_Part(file, archive.getinfo(WEIGHTS)))
         # Both libraries raise whatever they stumble over in a damaged file.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -66,6 +69,39 @@ class _Sparing:
         if len(content) > most:
             raise ValueError("a list of members that has no end")
         return content
+
+
+class _Part(io.RawIOBase):
+    """A member that is not compressed, as a file of its own which is read where it lies.
+
+    Args:
+        file: The archive's file, open.
+        member: The `zipfile.ZipInfo` of the member, which has been read through before.
+    """
+
+    def __init__(self, file, member):
+        file.seek(member.header_offset + _NAME_LENGTHS)
+        name, extra = struct.unpack("<HH", file.read(4))
+        self._start = member.header_offset + _NAME_LENGTHS + 4 + name + extra
+        self._file, self.size, self._at = file, member.file_size, 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer):
+        room = memoryview(buffer).cast("B")[: max(0, self.size - self._at)]
+        self._file.seek(self._start + self._at)
+        read = self._file.readinto(room)
+        self._at += read
+        return read
 
 
 def _check_members(members, size):
@@ -98,10 +134,10 @@ def _is_asset(name):
     return name.startswith(_ASSETS) and plain and not set(name) & set("\\:")
 
 
-def _content(archive, name):
-    """The content of a member, checked by its checksum and its size."""
-    member = archive.getinfo(name)
-    if name == CONFIG and member.file_size > _MOST_CONFIG:
+def _config(archive):
+    """The content of the configuration, checked by its checksum and its size."""
+    member = archive.getinfo(CONFIG)
+    if member.file_size > _MOST_CONFIG:
         raise ValueError(f"a {CONFIG} of {member.file_size:,} bytes")
     content = io.BytesIO()
     _read_through(archive, member, content.write)
@@ -143,19 +179,19 @@ def _check_config(content):
 
 
 def _check_weights(content):
-    """Returns the bytes of the arrays in an HDF5 file, all of them finite and its own."""
+    """Returns the bytes of the arrays in an HDF5 file, a `_Part`, all of numbers and its own."""
     import h5py
 
     total = 0
     # Of h5py the lower half, which takes a fifth of the time.
-    with h5py.File(io.BytesIO(content), "r") as file:
+    with h5py.File(content, "r") as file:
         for path, dataset in _datasets(h5py.h5g.open(file.id, b"/")):
             dtype = dataset.dtype
             size = math.prod(dataset.shape) * dtype.itemsize
             total += size
-            if total > len(content):
+            if total > content.size:
                 raise ValueError(f"weights in it that are larger than the file, at {path!r}")
-            _check_finite(path, _values(path, dataset, dtype, size, content))
+            _check_numbers(path, *_layout(path, dataset, dtype, size, content))
     return total
 
 
@@ -190,8 +226,8 @@ def _place(item):
     return found.fileno, found.addr
 
 
-def _values(path, dataset, dtype, size, content):
-    """The numbers of a dataset, flat, which lie in one piece in the file's content."""
+def _layout(path, dataset, dtype, size, content):
+    """The type of a dataset's numbers, and their bytes block by block; they lie in one piece."""
     from h5py import h5a, h5d, h5s
 
     settings = dataset.get_create_plist()
@@ -200,16 +236,23 @@ def _values(path, dataset, dtype, size, content):
         raise ValueError(f"weights that are compressed or lie elsewhere, at {path!r}")
     if dtype.kind not in "biufcV" or dtype.names is not None or dtype.hasobject:
         raise ValueError(f"weights that are no numbers, at {path!r}")
-    if h5a.exists(dataset, b"dtype"):
-        dtype = _named_type(path, dataset, dtype)
+    named = _named_type(path, dataset, dtype) if h5a.exists(dataset, b"dtype") else dtype
     if layout == h5d.COMPACT:
-        values = np.empty(dataset.shape, dataset.dtype)
+        values = np.empty(dataset.shape, dtype)
         dataset.read(h5s.ALL, h5s.ALL, values)
-        return values.reshape(-1).view(dtype)
+        return named, [values.tobytes()]
     start = dataset.get_offset()
-    if size and (start is None or start + size > len(content)):
+    if size and (start is None or start + size > content.size):
         raise ValueError(f"weights that are cut off, at {path!r}")
-    return np.frombuffer(content, dtype, size // dtype.itemsize, start) if size else np.zeros(0)
+    return named, _blocks(content, start, size)
+
+
+def _blocks(content, start, size):
+    """Yields the bytes of a part of a file, in blocks of which each holds whole numbers."""
+    end = (start or 0) + size
+    for place in range(start or 0, end, _BLOCK):
+        content.seek(place)
+        yield content.read(min(_BLOCK, end - place))
 
 
 def _named_type(path, dataset, dtype):
@@ -224,10 +267,21 @@ def _named_type(path, dataset, dtype):
     return np.dtype(ml_dtypes.bfloat16) if is_brain_float else dtype
 
 
-def _check_finite(path, values):
-    """Raises unless all numbers of an array are finite."""
-    if values.dtype.kind in "iubV" and values.dtype.name != "bfloat16":
+def _check_numbers(path, dtype, blocks):
+    """Raises if a number of an array is NaN, or some but not all of its numbers are infinite.
+
+    A weight may begin with infinity throughout, as the least that a layer or a loss has seen;
+    damage makes some of the numbers infinite.
+    """
+    if dtype.kind in "iubV" and dtype.name != "bfloat16":
         return
-    for start in range(0, len(values), _BLOCK):
-        if not np.isfinite(values[start : start + _BLOCK]).all():
-            raise ValueError(f"NaN or infinity among its weights, at {path!r}")
+    infinite = total = 0
+    for block in blocks:
+        values = np.frombuffer(block, dtype)
+        total += len(values)
+        if not np.isfinite(values).all():
+            infinite += np.isinf(values).sum()
+            if np.isnan(values).any():
+                raise ValueError(f"NaN or infinity among its weights, at {path!r}")
+    if 0 < infinite < total:
+        raise ValueError(f"NaN or infinity among its weights, at {path!r}")
