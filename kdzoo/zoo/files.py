@@ -2,16 +2,22 @@
 
 import contextlib
 import math
+import re
 import textwrap
 import threading
 import warnings
+import weakref
 
 import numpy as np
 
 from kdzoo.utils import as_path
 from kdzoo.zoo.keras_archive import check_archive
 
-_SPARE = 16 << 20  # Bytes of variables beyond the weights in a file.
+# Times the weights in a file that its layers may have: one in two directions is built three times,
+# for the two that are kept.
+_COPIES = 3
+_SPARE = 16 << 20  # Bytes of variables beyond those.
+_RANDOM = ("VarianceScaling", "RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")
 
 
 def load_keras_file(path):
@@ -30,8 +36,8 @@ def load_keras_file(path):
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no regular file, is damaged, holds what Keras does not write, weights
-            that are not finite or do not fit its layers, or layers that run code or are not known
-            here.
+            that are not finite (only a first value of infinity throughout is allowed) or do not fit
+            its layers, or layers that run code or are not known here.
 
     Example:
 
@@ -46,7 +52,7 @@ def load_keras_file(path):
         raise ValueError(f"Expected a .keras file of a model. Received: {path}")
     size = check_archive(path)
     try:
-        with _safe_mode(), _strict(), _bounded_variables(size + _SPARE):
+        with _safe_mode(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever a file leads it to.
         raise ValueError(
@@ -84,26 +90,89 @@ def _bounded_variables(most):
     """A context in which this thread makes variables of so many bytes at most.
 
     A file of some bytes can say that its layers have a billion units, which Keras makes before it
-    looks for their weights.
+    looks for their weights. Those draw no random values, which would take several times their size,
+    but wait as NaN for what the file has; what it leaves out draws them at the end.
     """
+    before = getattr(_thread, "budget", None)
+    with _watched_variables():
+        _thread.budget = budget = _Budget(most)
+        try:
+            yield
+        finally:
+            _thread.budget = before
+    budget.draw()
+
+
+_thread = threading.local()  # Of a thread that loads a file: its budget.
+_lock, _loads, _usual = threading.Lock(), 0, None
+
+
+@contextlib.contextmanager
+def _watched_variables():
+    """A context in which threads with a budget make variables within it; threads may overlap."""
+    global _loads, _usual
     import keras
 
-    kind, thread, made = keras.Variable, threading.get_ident(), 0
-    usual = kind._initialize_with_initializer
-
-    def initialize(variable, initializer):
-        nonlocal made
-        if threading.get_ident() == thread:
-            made += math.prod(variable.shape) * _item_bytes(variable.dtype)
-            if made > most:
-                raise ValueError("layers that are larger than the weights in the file")
-        usual(variable, initializer)
-
-    kind._initialize_with_initializer = initialize
+    kind = keras.Variable
+    with _lock:
+        _loads += 1
+        if _loads == 1:
+            _usual = kind._initialize_with_initializer
+            kind._initialize_with_initializer = _watched(_usual)
     try:
         yield
     finally:
-        kind._initialize_with_initializer = usual
+        with _lock:
+            _loads -= 1
+            if not _loads:  # Not before: another thread's load would go on without a bound.
+                kind._initialize_with_initializer = _usual
+
+
+def _watched(usual):
+    """The function that makes a variable's first value, within the budget of its thread."""
+
+    def initialize(variable, initializer):
+        budget = getattr(_thread, "budget", None)
+        usual(variable, initializer if budget is None else budget.spend(variable, initializer))
+
+    return initialize
+
+
+class _Budget:
+    """Bytes of variables that may be made, and the random values that they have not drawn yet.
+
+    Args:
+        most: The bytes.
+    """
+
+    def __init__(self, most):
+        self.left, self.waiting = most, []
+
+    def spend(self, variable, initializer):
+        """Returns the initializer that a variable begins with, if there is room for it."""
+        import keras
+
+        size, dtype = math.prod(variable.shape), variable.dtype
+        self.left -= size * _item_bytes(dtype)
+        if self.left < 0:
+            raise ValueError("layers that are larger than the weights in the file")
+        is_random = isinstance(initializer, tuple(getattr(keras.initializers, n) for n in _RANDOM))
+        if not (is_random and size and keras.backend.is_float_dtype(dtype)):
+            return initializer
+        self.waiting.append((weakref.ref(variable), initializer))
+        return lambda shape, dtype=None: keras.ops.full(shape, math.nan, dtype)
+
+    def draw(self):
+        """Gives variables that still wait the values that they would have begun with."""
+        import keras
+
+        for reference, initializer in self.waiting:
+            variable = reference()
+            if variable is None:
+                continue
+            first = keras.ops.cast(variable.value[(0,) * len(variable.shape)], "float32")
+            if keras.ops.isnan(first):
+                variable.assign(initializer(variable.shape, dtype=variable.dtype))
 
 
 def _item_bytes(dtype):
@@ -115,10 +184,14 @@ def _item_bytes(dtype):
 
 
 def _reason(error):
-    """What went wrong in the innermost part that Keras could not load, in one line."""
+    """What went wrong in the innermost part that Keras could not load, in one sentence.
+
+    What follows is advice, often to switch the safe mode off: none for a file from anybody.
+    """
     text = str(error).rpartition("Exception encountered: ")[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     goes_on = lines[0].endswith(":") and len(lines) > 1
-    return textwrap.shorten(" ".join(lines[: 1 + goes_on]), 300)
+    sentence = re.split(r"(?<=[a-z`)])\. (?=[A-Z])", " ".join(lines[: 1 + goes_on]))[0]
+    return textwrap.shorten(sentence, 300)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import kdzoo
+from kdzoo.zoo import files
 from kdzoo.zoo.files import load_keras_file
 
 FILES = pathlib.Path(__file__).parents[1] / "compatibility" / "files"
@@ -145,6 +146,7 @@ def assert_refused(path, complaint):
     assert complaint in said
     assert str(path) in said
     assert "\n" not in said
+    return said
 
 
 def nested(levels):
@@ -236,10 +238,12 @@ def test_code_is_refused_even_where_keras_was_told_to_run_it(tmp_path, monkeypat
     model.save(tmp_path / "model.keras")
     keras.config.enable_unsafe_deserialization()
     try:
-        assert_refused(tmp_path / "model.keras", "which Keras refused")
+        said = assert_refused(tmp_path / "model.keras", "which Keras refused: ")
     finally:
         global_state.set_global_attribute("safe_mode_saving", None)
     assert not ran.exists()
+    assert "safe_mode" not in said
+    assert said.count(". ") == 1  # Behind "a .keras file of a model".
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "dangling", "itself"])
@@ -283,14 +287,100 @@ def test_every_type_of_weight_loads(tmp_path):
 
 def test_a_weight_of_bfloat16_that_is_not_finite_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="bfloat16")])
-    model.layers[0].bias.assign(np.full(3, np.inf))
+    model.layers[0].bias.assign([0, np.inf, 0])
     model.save(tmp_path / "model.keras")
     assert_refused(tmp_path / "model.keras", "NaN or infinity")
 
 
-def test_variables_of_other_threads_are_not_counted(good, monkeypatch):
-    from kdzoo.zoo import files
+def test_a_weight_that_begins_with_infinity_loads(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    model.layers[0].moving_mean.assign(np.full(4, np.inf))
+    model.save(tmp_path / "model.keras")
+    again = load_keras_file(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.layers[0].moving_mean, np.full(4, np.inf))
 
+
+@pytest.mark.parametrize("bad", [[np.inf, np.nan, np.inf, np.inf], [np.nan] * 4, [1, np.inf, 2, 3]])
+def test_a_weight_of_some_infinities_or_of_nan_is_refused(bad, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    model.layers[0].moving_mean.assign(bad)
+    model.save(tmp_path / "model.keras")
+    assert_refused(tmp_path / "model.keras", "NaN or infinity")
+
+
+def test_a_contrastive_distiller_that_was_not_trained_loads(tmp_path):
+    teacher, student = (kdzoo.create("mlp_2x64", 3, (4, 4, 1)) for _ in "ab")
+    loss = kdzoo.losses.ContrastiveRepresentation(
+        10, teacher.layers[-2].name, student.layers[-2].name, 4, negatives=3
+    )
+    distiller = kdzoo.Distiller(teacher, student, [loss])
+    distiller.save(tmp_path / "model.keras")
+    assert load_keras_file(tmp_path / "model.keras").count_params()
+
+
+def test_layers_of_which_keras_builds_copies_load(tmp_path):
+    """Of 1.2 MB here, without any room beside what the weights take."""
+    layer = keras.layers.Bidirectional(keras.layers.LSTM(128))
+    model = keras.Sequential([keras.Input((2, 128)), layer])
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).random((2, 2, 128), "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_SPARE", 0)
+        again = load_keras_file(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(x), model(x), atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Unsaved(keras.layers.Layer):
+    """A layer that leaves one of its weights out of the file."""
+
+    def build(self, shape):
+        self.kept = self.add_weight(name="kept", shape=(3,), initializer="random_normal")
+        self.first = self.add_weight(name="first", shape=(3,), initializer="random_normal")
+
+    def call(self, x):
+        return x + self.first
+
+    def save_own_variables(self, store):
+        store["0"] = self.kept.numpy()
+
+    def load_own_variables(self, store):
+        self.kept.assign(store["0"])
+
+
+def test_what_a_file_leaves_out_is_drawn(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), Unsaved()])
+    model.save(tmp_path / "model.keras")
+    again = load_keras_file(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.layers[0].kept, model.layers[0].kept)
+    assert np.std(again.layers[0].first) > 0
+
+
+def test_loads_that_overlap_leave_nothing_behind():
+    """The one that began first ends first."""
+    usual = keras.Variable._initialize_with_initializer
+    first, second = files._bounded_variables(8), files._bounded_variables(8)
+    begun, ended = threading.Event(), threading.Event()
+
+    def load():
+        with second:
+            begun.set()
+            ended.wait(60)
+            with pytest.raises(ValueError, match="larger than the weights"):
+                keras.Variable("zeros", (100,))
+
+    other = threading.Thread(target=load)
+    with first:
+        other.start()
+        begun.wait(60)
+    keras.Variable("zeros", (100,))
+    ended.set()
+    other.join()
+    keras.Variable("zeros", (100,))
+    assert keras.Variable._initialize_with_initializer is usual
+
+
+def test_variables_of_other_threads_are_not_counted(good, monkeypatch):
     monkeypatch.setattr(files, "_SPARE", 0)
     usual = keras.Variable._initialize_with_initializer
     with files._bounded_variables(8):
