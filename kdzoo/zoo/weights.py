@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import pathlib
@@ -171,7 +172,7 @@ def load_weights(model, content, name=None, left_out=()):
                 f"Expected {key!r} of {name} to be {kind}. Received: {tensor.dtype.name}"
             )
         with np.errstate(over="ignore"):
-            value = tensor if kind == "bfloat16" else tensor.astype(kind)
+            value = tensor if kind == "bfloat16" else tensor.astype(kind, copy=False)
         if "float" in kind and not np.isfinite(value).all():
             raise ValueError(
                 f"Expected finite values in {key!r} of {name}. Received: NaN, inf or more than "
@@ -179,8 +180,19 @@ def load_weights(model, content, name=None, left_out=()):
             )
         values[key] = value
     for key, variable in variables.items():
-        variable.assign(values[key])
+        _assign(variable, values.pop(key))
     finalize_states(model)
+
+
+def _assign(variable, value):
+    """Gives a variable a value; within a scope that defers, the array itself instead of a copy."""
+    from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+    scope = get_stateless_scope()
+    if scope is None or value.dtype.name != variable.dtype:
+        variable.assign(value)
+    else:
+        scope.add_update((variable, value))
 
 
 def _checked_names(layers):
@@ -248,6 +260,7 @@ def _start_from_assigned(model, scope):
         value = scope.get_current_value(variable)
         if value is not None:
             variable._initializer = lambda shape, dtype=None, value=value: value
+    scope.state_mapping.clear()  # So that a value goes once its variable has it.
 
 
 def named_weights(model):
@@ -307,12 +320,22 @@ def _read(path, model):
 
 
 def _parsed(content, name):
-    """Path -> array of a safetensors file."""
+    """Path -> array of a safetensors file, which is a view of its content."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        return load(content)
+        checked = load(content)  # Copies, which are let go.
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        return {
+            name: np.frombuffer(
+                content, each.dtype, each.size, 8 + length + header[name]["data_offsets"][0]
+            ).reshape(each.shape)
+            if each.size
+            else each
+            for name, each in checked.items()
+        }
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected {name} to be a safetensors file. Received: {_what_it_is(content)} "
