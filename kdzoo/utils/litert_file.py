@@ -21,7 +21,7 @@ CHATTER = re.compile(
 """What the converter and the interpreter say in passing, of standard error."""
 
 _MOST = 1 << 31  # Bytes: what a flatbuffer can have.
-_LEAST_MEMORY = 256 << 20  # For a network of few weights on large images.
+_LEAST_MEMORY = 1 << 30  # For a network of few weights on large images.
 _MEMORY = 64  # Times the bytes of the file.
 _tried = set()  # Hashes of files that are known to run.
 
@@ -30,7 +30,8 @@ def open_litert(path, threads=None, is_trusted=False):
     """Returns an interpreter of a LiteRT file with its tensors allocated, and the file's labels.
 
     What this process has not opened yet runs once in a process of its own first, because a damaged
-    file may end the one that runs it. There it may take 256 MB, or 64 times its size.
+    file may end the one that runs it. There it may take 1 GB, or 64 times its size; one that you
+    trust and that needs more opens with LiteRT's own `Interpreter`.
 
     Args:
         path: The file.
@@ -73,14 +74,14 @@ def open_litert(path, threads=None, is_trusted=False):
     return interpreter, labels
 
 
-def _try(path, content, outputs):
+def _try(path, content, weights):
     """Raises `ValueError` unless a file runs in a process of its own.
 
     Args:
         path: The file's path, for errors.
         content: The bytes of its network.
-        outputs: "finite" if NaN and infinity count as damage, as in files without a hash; else
-            "any".
+        weights: "finite" if NaN and infinity among them count as damage, as in files without a
+            hash; else "any".
     """
     if content[4:8] != b"TFL3":
         raise _refused(path, "which the interpreter refused: it is no flatbuffer of LiteRT")
@@ -88,7 +89,7 @@ def _try(path, content, outputs):
         return
     allowed = max(_LEAST_MEMORY, _MEMORY * len(content))
     options = ["-P", "-W", "ignore"]
-    command = [sys.executable, *options, litert_trial.__file__, str(allowed), outputs]
+    command = [sys.executable, *options, litert_trial.__file__, str(allowed), weights]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
@@ -105,7 +106,12 @@ def _try(path, content, outputs):
     if done.returncode == 0:
         return
     said = done.stdout.decode("utf-8", "replace").strip().partition("\n")[0][:300]
-    if done.returncode != litert_trial.REFUSED:
+    if done.returncode == litert_trial.MEMORY:
+        said = (
+            f"{said.rstrip('.')}, perhaps since it needs more than {allowed >> 20:,} MB; if you "
+            "trust it, open it with LiteRT's own Interpreter"
+        )
+    elif done.returncode != litert_trial.REFUSED:
         said = f"it ended the process that tried it ({_ending(done.returncode)})"
     raise _refused(path, f"which the interpreter refused: {said}")
 

@@ -6,10 +6,13 @@ nothing of kdzoo, so that it starts in 0.2 s.
 """
 
 import os
+import re
 import sys
 
 REFUSED = 3
 """The exit status if the interpreter said what is wrong, which is then the standard output."""
+MEMORY = 4
+"""The same, if it may be that memory did not suffice."""
 
 
 def _limit(allowed):
@@ -54,10 +57,33 @@ def _run(content, needs_finite):
             values = random.random(values.shape, "float32").astype(values.dtype)
         interpreter.set_tensor(detail["index"], values)
     interpreter.invoke()
-    for detail in interpreter.get_output_details():
-        values = interpreter.get_tensor(detail["index"])
-        if needs_finite and values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError("its weights, or what it makes of values in [0, 1), are not finite")
+    if needs_finite:
+        _check_weights(content)
+
+
+def _check_weights(content):
+    """Raises if the network, which the interpreter took, has weights that are not finite.
+
+    What it computes may be: the logarithm of a negative number is right to be NaN. A constant may
+    have infinity alone, or beside zeros: as padding, or as a mask.
+    """
+    import numpy as np
+
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError:  # A version without it.
+        return
+    types = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}
+    model = schema.Model.GetRootAs(content, 0)
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+            buffer = model.Buffers(tensor.Buffer())
+            if tensor.Type() not in types or not buffer.DataLength():
+                continue
+            values = buffer.DataAsNumpy().view(types[tensor.Type()])
+            finite = values[np.isfinite(values)]
+            if np.isnan(values).any() or (len(finite) < len(values) and finite.any()):
+                raise ValueError("its weights are not finite")
 
 
 def _main():
@@ -70,8 +96,11 @@ def _main():
         _run(content, needs_finite=sys.argv[2] == "finite")
     except (Exception, MemoryError) as error:
         lines = str(error).strip().splitlines()
-        print(lines[0] if lines else type(error).__name__)
-        sys.exit(REFUSED)
+        said = lines[0] if lines else type(error).__name__
+        print(said)
+        # LiteRT says of an allocation that failed at most which step did.
+        is_memory = isinstance(error, MemoryError) or re.search("memory|alloc|reshape", said, re.I)
+        sys.exit(MEMORY if is_memory else REFUSED)
 
 
 if __name__ == "__main__":
