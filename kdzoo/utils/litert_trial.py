@@ -15,8 +15,13 @@ MEMORY = 4
 """The same, if it may be that memory did not suffice."""
 
 
-def _limit(allowed):
-    """Lets the process reserve so many bytes more than it has, and compute for so long."""
+def _limit(allowed, size):
+    """Lets the process reserve so many bytes more than it has, and compute for 15 s and more.
+
+    Args:
+        allowed: The bytes.
+        size: Those of the network; a second is added for each MB.
+    """
     try:
         import resource
 
@@ -24,7 +29,7 @@ def _limit(allowed):
             now = int(file.read().split()[0]) * resource.getpagesize()
     except (ImportError, OSError):  # Not Linux.
         return
-    seconds = 15 + (allowed >> 24)
+    seconds = 15 + (size >> 20)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (now + allowed, now + allowed))
@@ -91,7 +96,7 @@ def _main():
     import numpy  # noqa: F401
 
     content = sys.stdin.buffer.read()
-    _limit(int(sys.argv[1]))
+    _limit(int(sys.argv[1]), len(content))
     try:
         _run(content, needs_finite=sys.argv[2] == "finite")
     except (Exception, MemoryError) as error:
