@@ -22,6 +22,7 @@ import traceback
 import warnings
 
 MOST_MEMORY = 1 << 30
+MOST_TO_REFUSE = 100 << 20  # And twice the bytes on disk, of files that are not opened.
 ADDRESSES = 6 << 30  # Beyond what is mapped at the start: what no case may come near.
 _EXPECTED = (ValueError, OSError, RuntimeError)
 # What finite weights under checksums that fit may lead to: an error of the model, not of its file.
@@ -63,10 +64,12 @@ def run_case(good, known, seed, number):
         place = prepared(good, subject, pathlib.Path(root))
         done = subject.spoil(place, subject.files(place), rng)
         said = {"case": number, "subject": subject.name, "how": f"{done.path}: {done.how}"}
+        size = sum(512 * path.stat().st_blocks for path in place.rglob("*") if path.is_file())
         before, started, used = snapshot(place.parent), time.monotonic(), time.process_time()
         outcome, detail, peak = attempt(good, subject, place, done)
         written = changes(before, snapshot(place.parent), subject.writes)
-        if peak > MOST_MEMORY:
+        is_refused = outcome == "refused" and not subject.name.startswith("kdzoo ")
+        if peak > (MOST_TO_REFUSE + 2 * size if is_refused else MOST_MEMORY):
             outcome, detail = "memory", f"{peak >> 20} MB; {outcome}: {detail}"
         if written:
             outcome, detail = "wrote elsewhere", f"{written[:3]}; {outcome}: {detail}"
