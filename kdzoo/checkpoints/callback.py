@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from kdzoo.checkpoints import files, hdf5
-from kdzoo.checkpoints.state import restore_state, shapes_of, state_of, trainable_is_finite
+from kdzoo.checkpoints.state import restore_state, shapes_of, state_of
 from kdzoo.utils import atomic_path, checked_directory, remove_directory, shown, sweep
 
 
@@ -18,6 +18,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
     `directory/epoch-0007`, which appears by one rename: it is there whole or not at all. The one
     before is kept too, those before it are removed. A teacher is not part of it. The files hold
     numbers and JSON alone, with their size and SHA-256.
+
+    To go on with the training in another `fit`, pass the same object, or a new one after
+    `restore(model)`: a new one cannot know whether the model is in the state of the checkpoint.
 
     Args:
         directory: Where the checkpoints go; made if missing.
@@ -117,7 +120,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        if not trainable_is_finite(self.model):
+        state = state_of(self.model)
+        if not state.is_finite:
             raise ValueError(
                 f"Expected finite weights after epoch {epoch + 1}. Received: NaN or infinity, "
                 f"which {self.directory} is not to keep; start again with a lower learning rate."
@@ -125,9 +129,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         history = {name: list(values) for name, values in self.history.items()}
         for name, value in (logs or {}).items():
             history.setdefault(name, []).append(float(value))
-        contents = files.pack(
-            state_of(self.model), epoch + 1, self.settings, history, shapes_of(self.model)
-        )
+        contents = files.pack(state, epoch + 1, self.settings, history, shapes_of(self.model))
         path = self.directory / f"epoch-{epoch + 1:04d}"
         size = sum(map(len, contents.values()))
         with atomic_path(path, size, replace=path in self._damaged) as room:
@@ -163,7 +165,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"{directory} whose weights have other shapes; choose another directory or "
                 "delete it."
             )
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:  # One that scales losses would add its variables again.
+            model.optimizer.build(model.trainable_variables)
         expected = state_of(model)
         if "format" in state:
             return state, files.read_arrays(directory, state, expected)
@@ -189,7 +192,10 @@ def _differing(ours, theirs):
 def _as_json(settings):
     """What identifies a run as JSON gives it back."""
     try:
-        return json.loads(json.dumps(settings, allow_nan=False))
+        text = json.dumps(settings)
+        if json.loads(text) != json.loads(text):
+            raise ValueError("NaN, which is not equal to itself")
+        return json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             "Expected settings of numbers, strings, lists and dictionaries, as JSON holds them. "

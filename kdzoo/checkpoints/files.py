@@ -13,8 +13,9 @@ from kdzoo.utils import first_line, read_bytes, read_object
 
 STATE = "state.json"
 ARRAYS = "state.safetensors"
-FORMAT = 2
+FORMAT = 3
 _FIELDS = ("epochs", "settings", "history")
+_OF_HASHED = ("format", "shapes", "own", "not_finite", "files", "sha256")
 _ALLOWANCE = 16 << 20
 _WHAT = "the state of a training"
 
@@ -32,11 +33,11 @@ class Damaged(ValueError):
         self.path, self.reason = path, reason
 
 
-def pack(arrays, epochs, settings, history, shapes):
+def pack(model_state, epochs, settings, history, shapes):
     """Returns name -> bytes of the files of a checkpoint.
 
     Args:
-        arrays: Name -> array, what `state_of` returns.
+        model_state: What `state_of` returns.
         epochs: How many epochs are done.
         settings: What identifies the run, as JSON gives it back.
         history: Name -> list of floats; what is not finite is written as null.
@@ -45,6 +46,7 @@ def pack(arrays, epochs, settings, history, shapes):
     import numpy as np
     from safetensors.numpy import save
 
+    arrays = model_state.arrays
     content = save(arrays)
     state = {
         "format": FORMAT,
@@ -55,6 +57,7 @@ def pack(arrays, epochs, settings, history, shapes):
             for name, values in history.items()
         },
         "shapes": shapes,
+        "own": sorted(model_state.own),
         # A layer may begin with infinity as the least it has seen; nothing else may.
         "not_finite": sorted(
             name for name, array in arrays.items() if not np.isfinite(array).all()
@@ -73,8 +76,8 @@ def read_state(directory, epochs):
         epochs: The number that its name says.
 
     Returns:
-        A dictionary with epochs, settings and history; shapes, unless it is an old one; files and
-        not_finite, if its content is hashed.
+        A dictionary with epochs, settings and history; shapes, unless it is an old one; files, own
+        and not_finite, if its content is hashed.
 
     Raises:
         Damaged: If it is missing or not as it was written.
@@ -82,7 +85,7 @@ def read_state(directory, epochs):
     path = directory / STATE
     state = guarded(path, lambda: read_object(path, _WHAT))
     hashed = "format" in state or "sha256" in state
-    fields = (*_FIELDS, "format", "shapes", "not_finite", "files", "sha256") if hashed else _FIELDS
+    fields = (*_FIELDS, *_OF_HASHED) if hashed else _FIELDS
     for field in fields:
         if field not in state:
             raise Damaged(path, f"no field {field!r}")
@@ -109,7 +112,7 @@ def read_arrays(directory, state, expected):
     Args:
         directory: The checkpoint's, a path.
         state: What `read_state` returned.
-        expected: Name -> array of the model that is to take them.
+        expected: The `State` of the model that is to take them.
 
     Raises:
         Damaged: If the file is missing, of another size or hash, or not of finite numbers.
@@ -118,18 +121,19 @@ def read_arrays(directory, state, expected):
     from safetensors.numpy import load
 
     path, described = directory / ARRAYS, state["files"][ARRAYS]
-    content = guarded(path, lambda: read_bytes(path, most_bytes(expected)))
+    content = guarded(path, lambda: read_bytes(path, most_bytes(expected.arrays)))
     if len(content) != described["bytes"]:
         raise Damaged(path, f"{len(content):,} bytes in place of {described['bytes']:,}")
     if _digest(content) != described["sha256"]:
         raise Damaged(path, "a content that its SHA-256 is not of")
     arrays = guarded(path, lambda: load(content))
-    if {name: _form(array) for name, array in arrays.items()} != {
-        name: _form(array) for name, array in expected.items()
-    }:
+    ours = {name: array for name, array in arrays.items() if name not in state["own"]}
+    theirs = {name: array for name, array in expected.arrays.items() if name not in expected.own}
+    difference = _difference(ours, theirs)
+    if difference:
         raise ValueError(
-            f"Expected {path} to hold this model with this optimizer. Received: "
-            f"{_difference(arrays, expected)}; choose another directory or delete it."
+            f"Expected {path} to hold this model with this optimizer. Received: {difference}; "
+            "choose another directory or delete it."
         )
     check_finite(path, arrays, state["not_finite"])
     return arrays
@@ -208,15 +212,15 @@ def _as_float(value):
 
 
 def _is_list_of_files(state):
-    files, names = state["files"], state["not_finite"]
+    files, names = state["files"], (state["not_finite"], state["own"])
     described = files.get(ARRAYS) if isinstance(files, dict) else None
     return (
         isinstance(described, dict)
         and set(files) == {ARRAYS}
         and type(described.get("bytes")) is int
         and isinstance(described.get("sha256"), str)
-        and isinstance(names, list)
-        and all(isinstance(name, str) for name in names)
+        and all(isinstance(each, list) for each in names)
+        and all(isinstance(name, str) for each in names for name in each)
     )
 
 
@@ -225,7 +229,7 @@ def _form(array):
 
 
 def _difference(arrays, expected):
-    """The first name that tells two states apart, in words."""
+    """The first name that tells two states apart, in words, or None."""
     for name in sorted({*arrays, *expected}):
         if name not in arrays:
             return f"none of {name!r}"
@@ -234,4 +238,4 @@ def _difference(arrays, expected):
         if _form(arrays[name]) != _form(expected[name]):
             shape, dtype = _form(arrays[name])
             return f"{name!r} of shape {shape} in {dtype}"
-    return "another"
+    return None

@@ -5,10 +5,28 @@ What belongs to it, Keras says: the walk over layers, losses and optimizer is th
 is ours: into a dictionary instead of an HDF5 file.
 """
 
+import typing
+
 import numpy as np
 from keras.src.saving import saving_lib
 
+# Keras joins paths, so none holds two slashes, whatever a layer calls what it saves.
+_BETWEEN = "//"
 SEED = "seeds/"
+
+
+class State(typing.NamedTuple):
+    """All that a training changes in a model.
+
+    Args:
+        arrays: Name -> array.
+        own: Names of arrays that a layer saves in a way of its own, whose length may change.
+        is_finite: Whether every trainable weight is.
+    """
+
+    arrays: dict
+    own: frozenset
+    is_finite: bool
 
 
 class _Arrays(saving_lib.NpzIOStore):
@@ -31,9 +49,9 @@ class _Arrays(saving_lib.NpzIOStore):
 
 
 def state_of(model):
-    """Returns name -> array of everything that a checkpoint of a model holds.
+    """Returns everything that a checkpoint of a model holds, a `State`.
 
-    A weight's name is that in a `.weights.h5` file of Keras, `"layers/dense/vars/0"`; a seed's
+    A weight's name is its layer's path and its place there, `"layers/dense//0"`; a seed's
     `"seeds/0"`. Floats of 16 bits that NumPy has not are in float32.
 
     Args:
@@ -42,16 +60,18 @@ def state_of(model):
     store = _Arrays()
     saving_lib._save_state(model, store, None, "", set())
     values = {
-        _joined(path, name): value
+        joined(path, name): value
         for path, entry in store.contents.items()
         for name, value in entry.items()
     }
     values.update({f"{SEED}{number}": seed for number, seed in enumerate(_seeds(model))})
-    return {name: _as_array(value) for name, value in values.items()}
+    arrays = {name: _as_array(value) for name, value in values.items()}
+    own = frozenset(_own(values, model))
+    return State(arrays, own, _trainable_is_finite(model, values, arrays))
 
 
 def restore_state(model, arrays):
-    """Gives a model the state that `state_of` returned; names and shapes have been checked.
+    """Gives a model the arrays that `state_of` returned; names and shapes have been checked.
 
     Args:
         model: The built `keras.Model`, its optimizer too.
@@ -59,9 +79,9 @@ def restore_state(model, arrays):
     """
     contents = {}
     for name, array in arrays.items():
-        if not name.startswith(SEED):
-            path, _, place = name.rpartition("vars/")
-            contents.setdefault(path.rstrip("/"), {})[place] = array
+        if not is_seed(name):
+            path, place = split(name)
+            contents.setdefault(path, {})[place] = array
     saving_lib._load_state(model, _Arrays(contents), None, "", visited_saveables=set())
     for number, seed in enumerate(_seeds(model)):
         seed.assign(arrays[f"{SEED}{number}"])
@@ -72,19 +92,49 @@ def shapes_of(model):
     return [list(weight.shape) for weight in model.weights]
 
 
-def trainable_is_finite(model):
-    """Returns whether every trainable weight of a model is finite."""
-    return all(np.isfinite(_as_array(weight)).all() for weight in model.trainable_weights)
+def split(name):
+    """Returns the path of the layer that saved an array, and what the layer calls it."""
+    path, _, place = name.partition(_BETWEEN)
+    return path, place
+
+
+def joined(path, place):
+    """Returns the name of an array; the other way round than `split`."""
+    return f"{path}{_BETWEEN}{place}"
+
+
+def is_seed(name):
+    """Returns whether an array of this name is a random seed."""
+    return name.startswith(SEED) and _BETWEEN not in name
+
+
+def _own(values, model):
+    """The names of what is no variable of Keras's; optimizers save theirs as arrays."""
+    import keras
+
+    optimizers = {
+        name for name, part in vars(model).items() if isinstance(part, keras.optimizers.Optimizer)
+    }
+    return [
+        name
+        for name, value in values.items()
+        if not isinstance(value, keras.Variable) and name.split("/")[0] not in optimizers
+    ]
+
+
+def _trainable_is_finite(model, values, arrays):
+    """Whether the trainable weights are finite; those of a copy are not fetched once more."""
+    copies = {id(value): arrays[name] for name, value in values.items()}
+    return all(
+        np.isfinite(copies[id(weight)] if id(weight) in copies else _as_array(weight)).all()
+        for weight in model.trainable_weights
+    )
 
 
 def _seeds(model):
     """The state of a model that is no weight, such as a dropout's seed; Keras does not save it."""
     weights = {id(weight) for weight in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
-
-
-def _joined(path, name):
-    return f"{path}/vars/{name}" if path else f"vars/{name}"
 
 
 def _as_array(value):

@@ -167,3 +167,79 @@ def test_weights_in_bfloat16_come_back(tmp_path, compiled):
 
 def test_public_name_is_where_it_was():
     assert kdzoo.callbacks.EpochCheckpoint is EpochCheckpoint
+
+
+def test_a_trained_model_of_mixed_precision_is_restored_again(tmp_path, fit):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    checkpoint = EpochCheckpoint(tmp_path / "run")
+    fit(model, checkpoint, 1)
+    expected = [np.array(variable) for variable in optimizer.variables]
+    model.optimizer.dynamic_scale.assign(7.0)
+    assert EpochCheckpoint(tmp_path / "run").restore(model) == 1
+    for ours, theirs in zip(optimizer.variables, expected, strict=True):
+        np.testing.assert_array_equal(np.array(ours), theirs)
+
+
+def test_settings_may_be_infinite(tmp_path, compiled, fit):
+    fit(compiled(), EpochCheckpoint(tmp_path / "run", {"clip": math.inf}), 1)
+    assert EpochCheckpoint(tmp_path / "run", {"clip": math.inf}).restore(compiled()) == 1
+    with pytest.raises(ValueError, match="the checkpoint of a run with settings"):
+        EpochCheckpoint(tmp_path / "run", {"clip": -math.inf}).restore(compiled())
+
+
+def test_weights_are_fetched_once_an_epoch(tmp_path, compiled, monkeypatch):
+    model, fetched = compiled(), []
+    model.optimizer.build(model.trainable_variables)
+    fetch = keras.ops.convert_to_numpy
+    monkeypatch.setattr(
+        keras.ops, "convert_to_numpy", lambda value: fetched.append(id(value)) or fetch(value)
+    )
+    checkpoint = EpochCheckpoint(tmp_path / "run")
+    checkpoint.set_model(model)
+    checkpoint.on_epoch_end(0, {"loss": 1.0})
+    assert [fetched.count(id(weight)) for weight in model.trainable_weights] == [1] * 6
+
+
+class Remembering(keras.layers.Layer):
+    """Saves what it has seen in a way of its own, more with every epoch."""
+
+    seen = ()
+
+    def call(self, inputs):
+        return inputs
+
+    def save_own_variables(self, store):
+        store["seen"] = store["vars/seen"] = np.array([*self.seen, np.inf], "float32")
+
+    def load_own_variables(self, store):
+        self.seen = tuple(np.array(store["seen"])[:-1])
+        np.testing.assert_array_equal(store["seen"], store["vars/seen"])
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_what_a_layer_saves_in_its_own_way_may_have_another_length(is_old, tmp_path):
+    def built():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), Remembering()])
+        model.compile("sgd", "mse")
+        return model
+
+    model, path = built(), tmp_path / "epoch-0001"
+    model.layers[-1].seen = (1.0, 2.0, 3.0)
+    if is_old:  # As the version before wrote it.
+        model.optimizer.build(model.trainable_variables)
+        path.mkdir()
+        model.save_weights(path / "model.weights.h5")
+        np.savez(path / "seeds.npz")
+        state = {"epochs": 1, "settings": None, "history": {"loss": [1.0]}}
+        (path / "state.json").write_text(json.dumps(state))
+    else:
+        model.fit(
+            np.zeros((4, 4)), np.zeros((4, 3)), verbose=0, callbacks=[EpochCheckpoint(tmp_path)]
+        )
+    again = built()
+    assert EpochCheckpoint(tmp_path).restore(again) == 1
+    assert again.layers[-1].seen == (1.0, 2.0, 3.0)
+    for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
