@@ -152,7 +152,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def _read(self, directory, epochs, model):
         """The state and the arrays of a checkpoint, all that can be checked being checked."""
         state = files.read_state(directory, epochs)
-        if state["settings"] != self.settings:
+        if [state["settings"]] != [self.settings]:  # In lists, JSON's NaN is equal to itself.
             ours, theirs = _differing(self.settings, state["settings"])
             raise ValueError(
                 f"Expected the checkpoint of a run with settings {ours}. Received: settings "
@@ -192,10 +192,7 @@ def _differing(ours, theirs):
 def _as_json(settings):
     """What identifies a run as JSON gives it back."""
     try:
-        text = json.dumps(settings)
-        if json.loads(text) != json.loads(text):
-            raise ValueError("NaN, which is not equal to itself")
-        return json.loads(text)
+        return json.loads(json.dumps(settings))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             "Expected settings of numbers, strings, lists and dictionaries, as JSON holds them. "

@@ -182,9 +182,12 @@ def test_a_trained_model_of_mixed_precision_is_restored_again(tmp_path, fit):
         np.testing.assert_array_equal(np.array(ours), theirs)
 
 
-def test_settings_may_be_infinite(tmp_path, compiled, fit):
-    fit(compiled(), EpochCheckpoint(tmp_path / "run", {"clip": math.inf}), 1)
-    assert EpochCheckpoint(tmp_path / "run", {"clip": math.inf}).restore(compiled()) == 1
+def test_settings_may_hold_what_is_not_finite(tmp_path, compiled, fit):
+    fit(compiled(), EpochCheckpoint(tmp_path / "run", {"clip": math.inf, "least": math.nan}), 1)
+    assert (
+        EpochCheckpoint(tmp_path / "run", {"clip": math.inf, "least": math.nan}).restore(compiled())
+        == 1
+    )
     with pytest.raises(ValueError, match="the checkpoint of a run with settings"):
         EpochCheckpoint(tmp_path / "run", {"clip": -math.inf}).restore(compiled())
 
