@@ -50,7 +50,7 @@ def teacher_weight(given):
             "Expected `teacher_weight` to be the first and the last weight, two numbers of at "
             f"least 0. Received: teacher_weight={shown(given)}"
         )
-    return pair
+    return tuple(map(float, pair))
 
 
 def loss_for(student_loss_weight, loss):

@@ -256,8 +256,7 @@ class Distiller(TeacherKept, keras.Model):
             ValueError: If the data are empty; if arrays hold labels out of range, or images in
                 [0, 255] for a student that rescales nothing; if the loss becomes NaN or infinite.
         """
-        integer("epochs", epochs, least=0)
-        _check_batch_size(batch_size)
+        epochs, batch_size = integer("epochs", epochs, least=0), _batch_size(batch_size)
         check_data(x, y, self)
         self._check_validation(kwargs.get("validation_data"))
         self.prepare(x, y)
@@ -280,7 +279,7 @@ class Distiller(TeacherKept, keras.Model):
             ValueError: If the data are empty, or arrays do not fit each other or the student.
         """
         if "_use_cached_eval_dataset" not in kwargs:  # Keras's own, within `fit`.
-            _check_batch_size(batch_size)
+            batch_size = _batch_size(batch_size)
             check_arrays(x, y, self.student)
         with plain_errors():
             return super().evaluate(x, y, batch_size, *args, **kwargs)
@@ -485,10 +484,9 @@ class _Untracked:
         self.model = model
 
 
-def _check_batch_size(batch_size):
-    """Raises unless it is a positive integer, or None for Keras's own."""
-    if batch_size is not None:
-        positive_integer("batch_size", batch_size, _MOST)
+def _batch_size(given):
+    """Returns a positive integer, or None for Keras's own."""
+    return None if given is None else positive_integer("batch_size", given, _MOST)
 
 
 def _paths(losses, side):

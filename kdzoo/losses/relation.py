@@ -36,7 +36,7 @@ def relational_distance(teacher_features, student_features):
     Reference: Park et al., "Relational Knowledge Distillation", 2019, arXiv:1904.05068,
     equations 5 to 8, and the authors' code (RKD, `metric/loss.py`).
     """
-    teacher, student = map(_relative_distances, float32_pair(teacher_features, student_features))
+    teacher, student = map(_relative_distances, _pair(teacher_features, student_features))
     return ops.mean(_huber(student - teacher), axis=-1)
 
 
@@ -60,7 +60,7 @@ def relational_angle(teacher_features, student_features):
 
     Reference: Park et al., 2019, arXiv:1904.05068, equations 9 and 10, and the authors' code.
     """
-    teacher, student = map(_cosines, float32_pair(teacher_features, student_features))
+    teacher, student = map(_cosines, _pair(teacher_features, student_features))
     return ops.mean(_huber(student - teacher), axis=(1, 2))
 
 
@@ -84,7 +84,7 @@ def similarity_preserving(teacher_features, student_features):
     Reference: Tung & Mori, "Similarity-Preserving Knowledge Distillation", 2019,
     arXiv:1907.09682, equations 1 to 4.
     """
-    teacher, student = map(_similarities, float32_pair(teacher_features, student_features))
+    teacher, student = map(_similarities, _pair(teacher_features, student_features))
     return ops.mean(ops.square(teacher - student), axis=-1)
 
 
@@ -160,6 +160,11 @@ class SimilarityPreserving(DistillationLoss):
 
     def call(self, teacher, student, labels=None):
         return similarity_preserving(teacher, student)
+
+
+def _pair(teacher, student):
+    """The features of both models; a model of one number a sample may give no axis for it."""
+    return float32_pair(teacher, student, least_rank=1)
 
 
 def _centred_products(features):

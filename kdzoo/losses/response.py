@@ -68,8 +68,8 @@ def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, 
         teacher_logits: Float tensor `(batch, ..., classes)`.
         student_logits: Float tensor of the same shape.
         target: `"logits"`, `"probabilities"` or `"kl"`.
-        mean: Number or `(classes,)`: each logit's mean over the training set.
-        std: Number or `(classes,)`, above 0: each logit's standard deviation.
+        mean: Number, `(classes,)` or `(1, classes)`: each logit's mean over the training set.
+        std: Number, `(classes,)` or `(1, classes)`, above 0: each logit's standard deviation.
 
     Returns:
         Float32 tensor `(batch,)`: summed over the classes, averaged over the positions of a
@@ -129,7 +129,9 @@ def logit_statistics(logits):
 
 
 def _statistics(mean, std):
-    """Mean and standard deviation as float32 arrays, checked."""
+    """Mean and standard deviation as float32, checked; within a step their values are unknown."""
+    if _is_symbolic(mean) or _is_symbolic(std):
+        return ops.cast(mean, "float32"), ops.cast(std, "float32")
     mean, std = numeric_array("mean", mean), numeric_array("std", std)
     with np.errstate(over="ignore"):
         mean, std = mean.astype("float32"), std.astype("float32")
@@ -138,6 +140,11 @@ def _statistics(mean, std):
             "Expected `std` to be above 0, and `mean` and `std` finite, for every class. "
             f"Received: mean={shown(mean)}, std={shown(std)}"
         )
+    # Means that were taken with `keepdims=True` have axes of 1 before that of the classes.
+    mean, std = (
+        each.reshape(-1) if each.ndim > 1 and each.size == each.shape[-1] else each
+        for each in (mean, std)
+    )
     if max(mean.ndim, std.ndim) > 1 or not mean.size * std.size:
         raise ValueError(
             "Expected `mean` and `std` to be numbers, or one for each class. Received: "
@@ -146,10 +153,21 @@ def _statistics(mean, std):
     return mean, std
 
 
+def _is_symbolic(values):
+    """Whether these are numbers of a step that is being traced, which cannot be looked at."""
+    if not (ops.is_tensor(values) or isinstance(values, keras.Variable)):
+        return False
+    try:
+        np.asarray(values)
+    except (TypeError, RuntimeError):
+        return True
+    return False
+
+
 def _check_classes(classes, mean, std):
     """Raises unless there is one mean and deviation for all classes, or one for each."""
     for name, values in (("mean", mean), ("std", std)):
-        if values.size not in (1, classes):
+        if isinstance(values, np.ndarray) and values.size not in (1, classes):
             raise ValueError(
                 f"Expected `{name}` to hold one number, or one for each of {classes} classes. "
                 f"Received: {values.size}"

@@ -46,7 +46,7 @@ def train(
             becomes NaN or infinite.
     """
     check_run(directory, callbacks)
-    integer("epochs", epochs, least=0)
+    epochs = integer("epochs", epochs, least=0)
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected a keras.Model. Received: model={shown(model)} of type {type(model).__name__}"

@@ -47,6 +47,7 @@ def positive_integer(name, value, most=None):
     Traceback (most recent call last):
     ValueError: Expected batch_size to be a positive integer. Received: batch_size=2.5
     """
+    value = _scalar(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(
             f"Expected {name} to be a positive integer. Received: {name}={shown(value)}"
@@ -72,6 +73,7 @@ def integer(name, value, least=None, most=None):
     Traceback (most recent call last):
     ValueError: Expected seed to be an integer of at least 0. Received: seed=-1
     """
+    value = _scalar(value)
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     low, high = (-np.inf if least is None else least), (np.inf if most is None else most)
     if not is_integer or not low <= value <= high:
@@ -83,8 +85,17 @@ def integer(name, value, least=None, most=None):
 
 
 def is_number(value):
-    """Returns whether something is a real number of Python or NumPy, and no boolean."""
+    """Returns whether something is a real number of Python or NumPy, and no boolean.
+
+    An array without axes is one, as NumPy gives it where one number was asked for.
+    """
+    value = _scalar(value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _scalar(value):
+    """The number in a NumPy array without axes; anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and not value.ndim else value
 
 
 def number(name, value, least=None, most=None):

@@ -313,3 +313,11 @@ def test_a_callback_list_is_taken_and_not_filled_up(compiled, data):
         distiller.fit(x, y, batch_size=8, callbacks=callbacks, verbose=0)
     assert epochs == [0, 0]
     assert len(callbacks.callbacks) == 3
+
+
+def test_epochs_may_be_an_array_without_axes(make_net, data):
+    images, labels, _ = data
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = distiller.fit(images, labels, np.array(8), np.array(2), verbose=0)
+    assert len(history.epoch) == 2

@@ -57,3 +57,8 @@ def test_errors():
         fidelity(two, two, INDEX, temperature=0)
     with pytest.raises(ValueError, match="at least one sample"):
         agreement(two, two, INDEX[:0])
+
+
+def test_a_temperature_may_be_an_array_without_axes():
+    model = Table([[1, 2, 5], [7, 0, 1]])
+    assert fidelity(model, model, INDEX, temperature=np.array(2.0)).agreement == 1

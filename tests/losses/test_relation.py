@@ -188,3 +188,14 @@ def test_classes_compute_the_functions_and_round_trip(loss):
     }[type(loss)]
     pair = random_pair(SHAPES[0])
     np.testing.assert_allclose(ops.convert_to_numpy(copy(*pair)), function(*pair), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["relational_distance", "relational_angle", "similarity_preserving"]
+)
+def test_one_number_a_sample_needs_no_axis(name):
+    function, rng = getattr(losses, name), np.random.default_rng(0)
+    teacher, student = rng.random((2, 5)).astype("float32")
+    np.testing.assert_array_equal(
+        np.array(function(teacher, student)), np.array(function(teacher[:, None], student[:, None]))
+    )

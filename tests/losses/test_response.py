@@ -240,3 +240,31 @@ def test_decoupled_follows_the_authors_code(logits):
     ours = losses.decoupled_soft_targets(teacher, student, LABELS, alpha, beta, temperature)
     expected = alpha * target_part + beta * other_part
     np.testing.assert_allclose(ops.convert_to_numpy(ours).mean(), expected, rtol=1e-5)
+
+
+def test_statistics_may_have_an_axis_for_the_examples():
+    teacher, student = np.eye(3, dtype="float32") * 4, np.ones((3, 3), "float32")
+    mean, std = teacher.mean(0, keepdims=True), teacher.std(0, keepdims=True)
+    flat = losses.logit_regression(teacher, student, mean=mean[0], std=std[0])
+    kept = losses.logit_regression(teacher, student, mean=mean, std=std)
+    np.testing.assert_array_equal(np.array(kept), np.array(flat))
+    assert losses.LogitRegression(mean=mean, std=std).mean.shape == (3,)
+
+
+def test_statistics_may_be_made_within_a_compiled_step():
+    teacher, student = np.eye(3, dtype="float32") * 4, np.ones((3, 3), "float32")
+
+    def step(teacher, student):
+        mean, std = keras.ops.mean(teacher, axis=0), keras.ops.std(teacher, axis=0)
+        return losses.logit_regression(teacher, student, mean=mean, std=std)
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        compiled = jax.jit(step)
+    else:
+        import tensorflow as tf
+
+        compiled = tf.function(step)
+    expected = losses.logit_regression(teacher, student, mean=teacher.mean(0), std=teacher.std(0))
+    np.testing.assert_allclose(np.array(compiled(teacher, student)), np.array(expected), rtol=1e-5)
