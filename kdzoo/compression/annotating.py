@@ -60,11 +60,14 @@ def quantize_annotate_model(to_annotate):
     ```
     """
     check_model("to_annotate", to_annotate)
-    graph_of(to_annotate)
+    shape = graph_of(to_annotate).input_shape
     marked = keras.models.clone_model(to_annotate)
+    if not marked.built:  # A sequential one without a `keras.Input`.
+        marked.build((None, *shape[1:]))
     marked.set_weights(to_annotate.get_weights())
     finalize_states(marked)
-    return AnnotatedModel(marked.input, marked.output, name=to_annotate.name)
+    graph = graph_of(marked)
+    return AnnotatedModel(graph.input, graph.output, name=to_annotate.name)
 
 
 @keras.saving.register_keras_serializable("kdzoo")

@@ -249,3 +249,15 @@ def test_all_layers_are_annotated_and_the_model_left_alone(net, data, tmp_path):
         np.testing.assert_array_equal(before, after)
     with pytest.raises(ValueError, match="has a graph"):
         quantize_annotate_model(keras.Model())
+
+
+def test_a_sequential_model_is_annotated_without_having_been_called():
+    declared = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    called = keras.Sequential([keras.layers.Dense(3)])
+    called(np.zeros((2, 4), "float32"))
+    for model in (declared, called):
+        annotated = quantize_annotate_model(model)
+        x = np.ones((5, 4), "float32")
+        np.testing.assert_array_equal(np.array(annotated(x)), np.array(model(x)))
+    with pytest.raises(ValueError, match="Expected a sequential model that is built"):
+        quantize_annotate_model(keras.Sequential([keras.layers.Dense(3)]))
