@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import traceback
 
 import keras
 import numpy as np
@@ -86,12 +87,13 @@ def check_arrays(x, y, model):
         return
     check_fits(x, model, "x")
     parts = keras.tree.flatten(y) if isinstance(y, list | tuple | dict) else [y]
+    parts = [part for part in parts if part is not None]  # An output that no loss is on.
     if y is not None and not (parts and all(map(is_array, parts))):
         raise ValueError(
             "Expected y to be an array, a list or dictionary of arrays, or None. Received: "
             f"y={shown(y)}; `numpy.asarray` makes an array of numbers in lists."
         )
-    lengths = {part.shape[0] for part in [*leaves, *parts] if part is not None and len(part.shape)}
+    lengths = {part.shape[0] for part in [*leaves, *parts] if len(part.shape)}
     if len(lengths) > 1:
         raise ValueError(
             "Expected as many labels as samples, and as many of each array. Received: arrays of "
@@ -119,8 +121,10 @@ def check_fits(x, model, name="x"):
     if not inputs:
         return
     if isinstance(x, dict):
-        names = [tensor.name for tensor in inputs]
-        arrays = [x[key] for key in names] if {*names} <= {*x} else []  # Keras knows other keys.
+        structure = getattr(model, "_inputs_struct", None)  # A sequential one has none.
+        by_key = structure if isinstance(structure, dict) else {each.name: each for each in inputs}
+        inputs = [tensor for key, tensor in by_key.items() if is_array(tensor) and key in x]
+        arrays = [x[key] for key, tensor in by_key.items() if is_array(tensor) and key in x]
     else:
         arrays = keras.tree.flatten(x) if isinstance(x, list | tuple) else [x]
         if len(arrays) != len(inputs):
@@ -163,17 +167,25 @@ def _is_data(x):
 
 @contextlib.contextmanager
 def plain_errors():
-    """Turns what a step says of streamed data, pages long, into one sentence."""
+    """Turns what a step says of streamed data, pages long, into one sentence.
+
+    What a callback raises, or a function of the user's, stays as it is.
+    """
     try:
-        yield
+        with _whole_tracebacks():
+            yield
     except Exception as error:
+        if _is_of_callback(error):
+            raise
         found = re.search(r"Received a label value of (-?\d+) which is outside", str(error))
         if found:
             raise ValueError(
                 "Expected labels that are classes of the student, counted from 0. Received: label "
                 f"{found[1]}; number the classes from 0, or build the student with more classes."
             ) from error
-        if _OF_CONTRAST.search(str(error)) and _OUT_OF_RANGE.search(str(error)):
+        if _OUT_OF_RANGE.search(str(error)) and (
+            _OF_CONTRAST.search(str(error)) or "kdzoo.losses.contrastive" in _modules(error)
+        ):
             raise ValueError(
                 "Expected indices of the examples that `ContrastiveRepresentation` was made for, "
                 "counted from 0. Received: an index outside of them; give the loss the labels, or "
@@ -188,15 +200,35 @@ def plain_errors():
         raise
 
 
+@contextlib.contextmanager
+def _whole_tracebacks():
+    """Lets errors keep the frames within Keras, which tell where they come from."""
+    was_enabled = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            keras.config.enable_traceback_filtering()
+
+
+def _is_of_callback(error):
+    """Whether an error passed through a callback, of Keras or of the user."""
+    return any(name.startswith("keras.src.callbacks") for name in _modules(error))
+
+
+def _modules(error):
+    """The names of the modules that an error passed through, the one that raised it last."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return [frame.f_globals.get("__name__") or "" for frame, _ in frames]
+
+
 def is_of_keras(error):
     """Returns whether Keras, or what it runs on, made an error or added pages to one of kdzoo's.
 
     What a callback or a function of the user's raises is none of these.
     """
-    trace = error.__traceback__
-    while trace.tb_next:
-        trace = trace.tb_next
-    raised_in = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    raised_in = _modules(error)[-1].partition(".")[0]
     text = str(error).strip()
     is_own = text.startswith(("Expected", "Unknown")) and "\n" not in text
     return raised_in in _LIBRARIES and not is_own
@@ -213,7 +245,8 @@ def plain_sentence(error):
     if found:
         return found[0].strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = next((line for line in lines if not line.startswith(_OF_KERAS)), lines[0])
+    lines = [line for line in lines if not line.startswith(_OF_KERAS)] or lines
+    said = lines[0] if lines else type(error).__name__
     return f"Expected data and a loss that fit the model. Received: {said[:300]}"
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kdzoo
+from kdzoo.inputs import plain_sentence
 from kdzoo.losses import LogitRegression, SoftTargets
 
 
@@ -287,3 +288,75 @@ def test_numbers_that_make_no_sense_are_refused(make):
 def test_numpy_numbers_are_numbers():
     assert SoftTargets(np.float32(4)).temperature == 4.0
     assert SoftTargets(np.int64(4)).temperature == 4.0
+
+
+class Complaining(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise ValueError("of the callback's own\nin two lines")
+
+
+@pytest.mark.parametrize(
+    ("callback", "said"),
+    [
+        (Complaining(), "^of the callback's own\nin two lines$"),
+        (keras.callbacks.LearningRateScheduler(lambda epoch: "fast"), "^The output of the `sch"),
+    ],
+)
+def test_what_a_callback_raises_stays_as_it_is(callback, said, make_net, data, cross_entropy):
+    distiller = kdzoo.Distiller(make_net(8), make_net(4), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match=said):
+        distiller.fit(*data[:2], verbose=0, callbacks=[callback])
+    assert keras.config.is_traceback_filtering_enabled()
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(3)
+
+    def call(self, inputs, training=None):
+        if training:
+            raise ValueError("of the student's own")
+        return self.head(keras.ops.mean(inputs, axis=(1, 2)))
+
+
+def test_what_a_student_raises_is_no_page(make_net, data, cross_entropy):
+    student = Subclassed()
+    student(data[0][:1])
+    distiller = kdzoo.Distiller(make_net(8), student, SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    with pytest.raises(ValueError, match="of the student's own") as error:
+        distiller.fit(*data[:2], verbose=0)
+    assert str(error.value) == "of the student's own"
+
+
+def test_an_error_that_says_nothing_is_named():
+    assert "Received: ValueError" in plain_sentence(ValueError())
+
+
+def test_an_output_without_a_loss_needs_no_labels(cross_entropy):
+    def made():
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)])
+
+    x, y = np.zeros((8, 4), "float32"), np.arange(8) % 3
+    distiller = kdzoo.Distiller(made(), made(), SoftTargets(3.0))
+    distiller.compile("sgd", [cross_entropy, None])
+    distiller.fit(x, [y, None], verbose=0, validation_data=(x, [y, None]))
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+def test_inputs_go_by_the_keys_of_the_model(cross_entropy):
+    def made():
+        one, two = keras.Input((4,), name="b"), keras.Input((2,), name="a")
+        outputs = keras.layers.Dense(3)(keras.layers.Concatenate()([one, two]))
+        return keras.Model({"a": one, "b": two}, outputs)
+
+    distiller = kdzoo.Distiller(made(), made(), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    x, y = {"a": np.zeros((8, 4)), "b": np.zeros((8, 2))}, np.arange(8) % 3
+    distiller.fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match=r"Expected x of shape \(samples, 4\)"):
+        distiller.fit({"a": x["b"], "b": x["a"]}, y, verbose=0)
