@@ -76,6 +76,7 @@ def check_arrays(x, y, model):
     """
     is_structure = isinstance(x, list | tuple | dict)
     leaves = keras.tree.flatten(x) if is_structure else [x]
+    leaves = [leaf for leaf in leaves if leaf is not None] if is_structure else leaves  # Optional.
     if any(_length(leaf) == 0 for leaf in leaves):
         raise ValueError("Expected data to train on. Received: an empty data set.")
     if not _is_data(x) or not leaves or not all(map(is_array, leaves if is_structure else [])):
@@ -133,7 +134,8 @@ def check_fits(x, model, name="x"):
                 f"Received: {len(arrays)} arrays as {name}"
             )
     for array, tensor in zip(arrays, inputs, strict=False):
-        _check_shape(array, tensor, model, name)
+        if array is not None:
+            _check_shape(array, tensor, model, name)
 
 
 def _check_shape(array, tensor, model, name):

@@ -360,3 +360,19 @@ def test_inputs_go_by_the_keys_of_the_model(cross_entropy):
     distiller.fit(x, y, verbose=0)
     with pytest.raises(ValueError, match=r"Expected x of shape \(samples, 4\)"):
         distiller.fit({"a": x["b"], "b": x["a"]}, y, verbose=0)
+
+
+def test_an_optional_input_may_be_none(cross_entropy):
+    class Adding(keras.layers.Layer):
+        def call(self, inputs, more=None):
+            return inputs if more is None else inputs + more
+
+    def made():
+        inputs = [keras.Input((4,)), keras.Input((4,), optional=True)]
+        return keras.Model(inputs, keras.layers.Dense(3)(Adding()(*inputs)))
+
+    distiller = kdzoo.Distiller(made(), made(), SoftTargets(3.0))
+    distiller.compile("sgd", cross_entropy)
+    x, y = np.zeros((8, 4), "float32"), np.arange(8) % 3
+    distiller.fit([x, None], y, verbose=0)
+    distiller.evaluate([x, None], y, verbose=0)
