@@ -58,17 +58,22 @@ def write(data, directory):
 
     Raises:
         FileExistsError: The directory is not empty.
-        ValueError: The images are not uint8.
+        ValueError: The images are not uint8, or white is no integer of theirs.
     """
     check_empty(directory)
     directory = pathlib.Path(directory)
-    arrays = _arrays_of(data)
+    arrays, scale = _arrays_of(data), data.train.scale
+    if scale != int(scale) or not 1 <= scale <= 255:
+        raise ValueError(
+            "Expected a data set whose white is an integer from 1 to 255, as images of bytes have "
+            f"it. Received: scale={scale}"
+        )
     metadata = {
         "format": _FORMAT,
         "name": data.name,
         "version": data.version,
         "class_names": list(data.class_names),
-        "scale": data.train.scale,
+        "scale": int(scale),
         "arrays": {name: list(array.shape) for name, array in arrays.items()},
     }
     size = sum(array.nbytes for array in arrays.values())

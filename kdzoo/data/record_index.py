@@ -26,7 +26,10 @@ _PARTS |= {"top_k", "classes", "fields", "examples_a_shard", "probe", "complete"
 _SHARD = {"view", "start", "stop", "sha256"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST = 1 << 40  # Of anything that is counted.
-_MOST_BYTES = 64 << 20  # Of one record, as many as a file is to have.
+_MOST_BYTES = 1 << 30  # Of one record.
+
+MOST_BYTES = 64 << 20
+"""Bytes of an index; its probe holds four numbers for each class."""
 
 
 def read_index(path):
@@ -39,7 +42,7 @@ def read_index(path):
         FileNotFoundError: If there is none.
         ValueError: If it is damaged, of another version of kdzoo, or says what no record can be.
     """
-    index = read_object(path, _EXPECTED)
+    index = read_object(path, _EXPECTED, MOST_BYTES)
     found, whole = index.get("format"), index.pop("sha256", None)
     if found is None:
         raise ValueError(
@@ -97,7 +100,7 @@ def _check(index):
         raise ValueError(f"complete={index['complete']!r}")
     precision = index["precision"]
     if not isinstance(precision, list) or not all(isinstance(each, str) for each in precision):
-        raise ValueError(f"precision={precision!r}")
+        raise ValueError(f"precision={_shortened(precision)}")
     _check_augmentation(index["augmentation"])
     _check_fields(index)
     _check_probe(index)

@@ -82,11 +82,22 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
             f"Expected the record of {len(data)} examples. Received: {directory / INDEX}, of "
             f"{index['examples']}; record into another directory."
         )
+    _check_augmentation(directory / INDEX, index["augmentation"], data.input_shape)
     for name, shard in index["shards"].items():
         check_shard(directory / name, shard, record_type(index["fields"]))
     record = Record(directory, index)
     record.check()
     return RecordedSplit(data, record)
+
+
+def _check_augmentation(path, given, input_shape):
+    """Raises if images of a record moved out of themselves, for which memory would be taken."""
+    for name in ("shift", "cutout"):
+        if given is not None and given[name] > 2 * max(input_shape[:2]):
+            raise ValueError(
+                f"Expected an augmentation of images of {input_shape} in {path}. Received: "
+                f"{name}={given[name]}; record into another directory."
+            )
 
 
 def check_split(data):

@@ -22,6 +22,7 @@ from kdzoo.data.record_index import (
     FORMAT,
     INDEX,
     LARGEST,
+    MOST_BYTES,
     PLACES,
     REST,
     checksum,
@@ -42,7 +43,6 @@ from kdzoo.utils import (
     sweep,
     write_bytes,
 )
-from kdzoo.utils.reading import MOST_JSON
 
 _MOST_VIEWS = 9999  # As files number them in four digits.
 
@@ -309,7 +309,7 @@ class _Index:
 
     def _read(self):
         path = self.directory / INDEX
-        return read_bytes(path, MOST_JSON) if os.path.lexists(path) else None
+        return read_bytes(path, MOST_BYTES) if os.path.lexists(path) else None
 
     def _check_same(self, found):
         for name, value in json.loads(json.dumps(self.settings)).items():

@@ -79,7 +79,8 @@ def latency(model, threads=1, *, runs=100, warmup=10):
     """
     threads = integer("threads", threads, 1, _MOST_THREADS)
     runs, warmup = integer("runs", runs, 1, _MOST_RUNS), integer("warmup", warmup, 0, _MOST_RUNS)
-    interpreter, _ = open_litert(as_path("model", getattr(model, "path", model)), threads)
+    path = as_path("model", getattr(model, "path", model))
+    interpreter, *_ = open_litert(path, threads)
     details = interpreter.get_input_details()
     for detail in details:
         interpreter.set_tensor(detail["index"], _random_input(detail))

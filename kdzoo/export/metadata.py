@@ -27,8 +27,8 @@ def check_labels(labels, classes):
     """
     if labels is None:
         return
-    is_list = isinstance(labels, list | tuple) and all(isinstance(each, str) for each in labels)
-    if not is_list:
+    is_listed = hasattr(labels, "__iter__") and not isinstance(labels, str | bytes | dict)
+    if not is_listed or not all(isinstance(label, str) for label in labels):
         raise ValueError(
             f"Expected labels to be a list of class names. Received: labels={shown(labels)}"
         )

@@ -82,7 +82,7 @@ class LiteRTModel:
 
     def _open(self, path, is_trusted):
         self.path = path
-        self._interpreter, self.labels = open_litert(path, self.threads, is_trusted)
+        self._interpreter, self.labels, is_ours = open_litert(path, self.threads, is_trusted)
         self._read_signature()
         for info in (*self.inputs, *self.outputs):
             _check_tensor(path, info)
@@ -91,6 +91,8 @@ class LiteRTModel:
                 f"Expected a LiteRT file with inputs and outputs. Received: path={str(path)!r}"
             )
         sizes = [info.shape[-1] for info in self.outputs if info.shape]
+        if self.labels is not None and len(self.labels) not in sizes and not is_ours:
+            self.labels = None  # Of others: a detector's file names what none of its axes counts.
         if self.labels is not None and len(self.labels) not in sizes:
             raise ValueError(
                 f"Expected {path} to have a label for each of {sizes} outputs. Received: "

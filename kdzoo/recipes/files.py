@@ -2,7 +2,7 @@
 
 import math
 
-from kdzoo.utils import read_object
+from kdzoo.utils import read_object, shown
 
 _SHARES = ("test_accuracy", "validation_accuracy", "keras_accuracy", "agreement", "sparsity")
 _COUNTS = ("test_errors", "parameters", "bytes", "gzipped_bytes")
@@ -78,7 +78,8 @@ def _check_result(content):
     settings = _field(content, "settings", dict)
     for name in ("kind", "seed"):
         if settings.get(name, content[name]) != content[name]:
-            raise ValueError(f"{name}={content[name]!r} with settings of {settings[name]!r}")
+            found, wanted = shown(content[name]), shown(settings[name])
+            raise ValueError(f"{name}={found} with settings of {wanted}")
 
 
 def _check_results(content):
@@ -94,13 +95,13 @@ def _check_results(content):
 def _check_data(content):
     _field(content, "name", str)
     if not isinstance(content.get("version"), str | None):
-        raise ValueError(f"version={content['version']!r}")
+        raise ValueError(f"version={shown(content['version'])}")
     _check_hashes(_field(content, "sha256", dict))
 
 
 def _check_seconds(content):
     if not _is_number(_field(content, "seconds", int | float), math.inf):
-        raise ValueError(f"seconds={content['seconds']!r}")
+        raise ValueError(f"seconds={shown(content['seconds'])}")
     if not all(isinstance(commit, str) for commit in _field(content, "commits", list)):
         raise ValueError("a commit that is no text")
 
@@ -112,13 +113,13 @@ def _check_row(row):
     for names, kinds, most in ((_SHARES, int | float, 1), (_COUNTS, int, math.inf)):
         for name in names:
             if name in row and not _is_number(_field(row, name, kinds), most):
-                raise ValueError(f"{name}={row[name]!r}")
+                raise ValueError(f"{name}={shown(row[name])}")
     if row.get("seconds") is not None and not _is_number(row["seconds"], math.inf):
-        raise ValueError(f"seconds={row['seconds']!r}")
+        raise ValueError(f"seconds={shown(row['seconds'])}")
     _field({"versions": {}, **row}, "versions", dict)
     for name in _HASHES:
         if not isinstance(row.get(name), str | None):
-            raise ValueError(f"{name}={row[name]!r}")
+            raise ValueError(f"{name}={shown(row[name])}")
     if "test_accuracy" not in row:
         raise ValueError("no 'test_accuracy' in it")
 

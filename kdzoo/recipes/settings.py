@@ -33,11 +33,12 @@ def check_kinds(what, kinds, known):
     Raises:
         ValueError: If one is unknown.
     """
-    if kinds is not None and not isinstance(kinds, list | tuple | dict):
+    if isinstance(kinds, str | bytes) or not (kinds is None or hasattr(kinds, "__iter__")):
         raise ValueError(f"Expected a list of names. Received: kinds={shown(kinds)}")
-    for kind in kinds or ():
+    kinds = tuple(known if kinds is None else kinds)
+    for kind in kinds:
         check_choice(what, kind, known)
-    return tuple(known if kinds is None else kinds)
+    return kinds
 
 
 def check_settings(recipe):

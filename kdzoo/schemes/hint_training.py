@@ -159,9 +159,8 @@ def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
             "Expected one model as the teacher, whose layer gives the hint. Received: an ensemble; "
             "pass one of its members."
         )
-    is_stream = callable(data) or isinstance(data, keras.utils.PyDataset)
-    is_stream = is_stream or hasattr(data, "element_spec")  # A tf.data.Dataset.
-    if not is_stream:
+    is_array = isinstance(data, str | tuple | list | dict) or hasattr(data, "__array__")
+    if not callable(data) and (is_array or not hasattr(data, "__iter__")):
         raise ValueError(
             "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
             f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "

@@ -4,6 +4,7 @@ import difflib
 
 from kdzoo.utils.arguments import shown
 
+_LONGEST = 256  # Characters of a name that others are compared with.
 _NEAR = 0.6  # A share of letters in common from which a name is suggested, as in difflib.
 
 
@@ -39,6 +40,8 @@ def unknown_name(kind, name, known, examples=None):
         return ratio, candidate.startswith(text), len(shared), start
 
     def is_near(candidate):
+        if len(text) > _LONGEST:  # Comparing takes time with the lengths.
+            return False
         ratio, begins, *_ = likeness(candidate)
         return ratio >= _NEAR or (begins and len(text) > 2)
 

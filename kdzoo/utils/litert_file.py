@@ -39,7 +39,7 @@ def open_litert(path, threads=None, is_trusted=False):
         is_trusted: Whether this process has just made the file, so that it need not be tried.
 
     Returns:
-        (interpreter, list of class names or None).
+        (interpreter, list of class names or None, whether kdzoo wrote the file with its hash).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -71,7 +71,7 @@ def open_litert(path, threads=None, is_trusted=False):
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _refused(path, f"which the interpreter refused: {first_line(error)}") from error
     _tried.add(found)
-    return interpreter, labels
+    return interpreter, labels, sha256 is not None
 
 
 def _try(path, content, weights):

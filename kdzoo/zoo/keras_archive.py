@@ -19,7 +19,8 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ASSETS = "assets/"
 _MOST_DIRECTORY = 1 << 20  # Bytes of the list of members; Keras writes three.
 _MOST_CONFIG = 32 << 20  # Bytes of a configuration; a network of a thousand layers has 2 MB.
-_MOST_VALUES = 1_000_000  # In a configuration, of which every one takes 100 bytes of memory.
+_MOST_PARTS = 600_000  # Of a configuration, each of which takes some 100 bytes of memory.
+_MOST_VALUES = 3_000_000  # And numbers in lists, 36: the labels of ImageNet are 1.3 million.
 _DEEPEST = 200  # Levels of a configuration; a model within five others has 60.
 _LARGEST = 1 << 63  # Beyond the integers of any layer.
 _BLOCK = 1 << 20
@@ -157,8 +158,9 @@ def _read_through(archive, member, take=len):
 
 def _check_config(content):
     """Raises unless a configuration is JSON, of fields with names, not too many nor too deep."""
-    if sum(map(content.count, (b",", b":", b"[", b"{"))) > _MOST_VALUES:
-        raise ValueError(f"a {CONFIG} of more than {_MOST_VALUES:,} values")
+    parts = sum(map(content.count, (b":", b"[", b"{", b'",')))
+    if parts > _MOST_PARTS or content.count(b",") > _MOST_VALUES:
+        raise ValueError(f"a {CONFIG} of more values than are opened here")
     try:
         config = json.loads(content.decode("utf-8"))
     except RecursionError:

@@ -213,8 +213,19 @@ def write_manifest(rows, directory):
     Args:
         rows: Iterable of `Pretrained`.
         directory: Where it goes.
+
+    Raises:
+        ValueError: If a row is none that `read_manifest` would take; nothing is written then.
     """
     models = [dataclasses.asdict(row) for row in rows]
+    for row in json.loads(json.dumps(models)):
+        try:
+            check_row(row)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Expected rows of pretrained models. Received: {shown(row.get('name'))} with "
+                f"{first_line(error)}"
+            ) from error
     content = {"version": VERSION, "sha256": _digest(models), "models": models}
     write_text(pathlib.Path(directory) / "manifest.json", json.dumps(content, indent=1) + "\n")
 

@@ -7,12 +7,15 @@ import math
 import pathlib
 import re
 
+from kdzoo.utils import shown
+
 ROLES = ("teacher", "student")
 
-_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+", re.ASCII)  # Cards are called after it.
+_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # Cards are called after it.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LONGEST = 10_000  # Characters of a text.
 _MOST = 1 << 53  # Of anything that is counted.
-_MOST_SIZE = 1 << 14  # Of an image's sides, and of what an architecture is given.
+_MOST_SIZE = 1 << 20  # Of an image's sides, and of what an architecture is given.
 _MOST_DEPTH = 1 << 10  # Layers, each of which takes time to build.
 
 # What lists and cards ask rows for, and of which kind it is.
@@ -50,17 +53,17 @@ def check_row(fields):
     _check_fields(fields, _ROW)
     _check(fields.get("licence", ""), str)
     if not _NAME.fullmatch(fields["name"]):
-        raise ValueError(f"the name {fields['name']!r}")
+        raise ValueError(f"the name {shown(fields['name'])}")
     _check_training(fields["training"])
     _check_measured(fields["measured"], "tflite" in files)
     if fields["measured"].get("alone"):
         _check_count("alone_epochs", fields["training"]["alone_epochs"])
     if "weights" not in files:
-        raise ValueError(f"a model without weights, {fields['name']!r}")
+        raise ValueError(f"a model without weights, {shown(fields['name'])}")
     _check_architecture(fields["name"], fields["architecture"])
     _check_images_and_classes(fields)
     if fields["role"] not in ROLES:
-        raise ValueError(f"the role {fields['role']!r}")
+        raise ValueError(f"the role {shown(fields['role'])}")
     given = {"name", "classes", "input_shape"} & fields["arguments"].keys()
     if given:
         raise ValueError(f"{sorted(given)[0]!r} among the arguments")
@@ -73,7 +76,7 @@ def _check_file(file):
         raise ValueError(f"a file with {sorted(file.keys() - _FILE.keys())[0]!r}")
     name = file["file"]
     if pathlib.PurePath(name).name != name or "\\" in name or "\0" in name:
-        raise ValueError(f"a file elsewhere, {name!r}")
+        raise ValueError(f"a file elsewhere, {shown(name)}")
     _check_hash(file["sha256"])
     _check_count("bytes", file["bytes"])
 
@@ -90,8 +93,6 @@ def _check_images_and_classes(fields):
         raise ValueError(f"{len(labels)} labels for {classes} classes")
     for label in labels:
         _check(label, str)
-    if len(set(labels)) < len(labels):
-        raise ValueError("two classes of one name")
 
 
 def _check_argument(name, value):
@@ -105,9 +106,9 @@ def _check_argument(name, value):
     elif isinstance(value, int | float):
         most = _MOST_DEPTH if name == "depth" else _MOST_SIZE
         if not -most <= value <= most:
-            raise ValueError(f"{name}={value!r} among the arguments")
+            raise ValueError(f"{name}={shown(value)} among the arguments")
     elif not isinstance(value, str | None):
-        raise ValueError(f"{name}={value!r} among the arguments")
+        raise ValueError(f"{name}={shown(value)} among the arguments")
 
 
 def _check_architecture(name, wanted):
@@ -117,7 +118,8 @@ def _check_architecture(name, wanted):
         architecture(wanted)
     except ValueError as error:
         raise ValueError(
-            f"{name!r} of the architecture {wanted!r}, which this kdzoo does not have; update kdzoo"
+            f"{shown(name)} of the architecture {shown(wanted)}, which this kdzoo does not have; "
+            "update kdzoo"
         ) from error
 
 
@@ -177,7 +179,7 @@ def _check_spread(spread):
     for share in (*shares.values(), *spread["by_seed"].values()):
         _check(share, float)
         if not 0 <= share <= 1:
-            raise ValueError(f"an accuracy of {share!r}")
+            raise ValueError(f"an accuracy of {shown(share)}")
     if not all(seed.isdecimal() for seed in spread["by_seed"]):
         raise ValueError(f"the seeds {sorted(spread['by_seed'])}")
     if "shipped_seed" in spread:
@@ -201,24 +203,26 @@ def _check_fields(part, kinds):
 def _check_count(name, value, least=0):
     _check(value, int)
     if not least <= value <= _MOST:
-        raise ValueError(f"{name} of {value!r}")
+        raise ValueError(f"{name} of {shown(value)}")
 
 
 def _check_number(name, value, most=math.inf, least=0):
     """Raises unless something is a finite number in a range; integers are numbers, too."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not least <= value <= most or abs(value) == math.inf:
-        raise ValueError(f"{value!r} where a number belongs, {name}")
+        raise ValueError(f"{shown(value)} where a number belongs, {name}")
 
 
 def _check_hash(value):
     _check(value, str)
     if not _SHA256.fullmatch(value):
-        raise ValueError(f"{value!r} where a SHA-256 belongs")
+        raise ValueError(f"{shown(value)} where a SHA-256 belongs")
 
 
 def _check(value, kind):
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{value!r} where a {kind.__name__} belongs")
+        raise ValueError(f"{shown(value)} where a {kind.__name__} belongs")
+    if kind is str and len(value) > _LONGEST:
+        raise ValueError(f"a text of {len(value):,} characters")
     if kind is float and not math.isfinite(value):
-        raise ValueError(f"{value!r} where a number belongs")
+        raise ValueError(f"{shown(value)} where a number belongs")

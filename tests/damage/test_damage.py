@@ -1,9 +1,14 @@
 """Damaged files are refused in a sentence, or load as they were saved: 300 cases, or 5,000."""
 
 import json
+import pathlib
 import random
 
 import pytest
+
+if not pathlib.Path("/proc/self/clear_refs").exists():
+    pytest.skip("memory is measured by what Linux says", allow_module_level=True)
+
 from damaging import damage, seal
 from harness import GOOD, Worker, describe
 from subjects import Subject

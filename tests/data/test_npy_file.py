@@ -76,6 +76,10 @@ def test_a_hostile_array_is_refused_though_its_hash_is_right(content, exported):
 
 
 def test_every_bit_of_a_header_counts(exported):
+    """Also where there is no hash, as in directories of earlier versions."""
+    metadata = json.loads((exported / "dataset.json").read_text())
+    del metadata["sha256"], metadata["metadata_sha256"]
+    (exported / "dataset.json").write_text(json.dumps(metadata))
     path = exported / "test_labels.npy"
     content = path.read_bytes()
     for at in range(0, 8 * 100, 7):
@@ -193,3 +197,12 @@ def test_sizes_that_lie_take_no_memory(exported):
     assert "train_images.npy' is damaged" in said, done.stderr
     assert "its array has 192 bytes instead of 14,400,000,000" in said
     assert int(grown) < 100 << 10
+
+
+@pytest.mark.parametrize("scale", [15.5, 1000])
+def test_what_could_not_be_read_again_is_not_written(scale, tmp_path):
+    images = np.zeros((4, 2, 2, 1), "uint8")
+    data = kdzoo.data.from_arrays(images, np.arange(4) % 2, scale=scale, validation=0)
+    with pytest.raises(ValueError, match=f"integer from 1 to 255.* Received: scale={scale}"):
+        kdzoo.data.npy.write(data, tmp_path / "data")
+    assert not (tmp_path / "data").exists()

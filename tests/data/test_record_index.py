@@ -247,3 +247,21 @@ def test_a_student_that_was_learning_from_it_hears_its_name(plain, split):
     distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with pytest.raises(ValueError, match=r"^Expected the file of a record in .*view-0001-from"):
         distiller.fit(batches, epochs=2, verbose=0, shuffle=False)
+
+
+def test_an_augmentation_that_moves_images_out_of_themselves_is_refused(plain, split):
+    say(plain, lambda index: index["augmentation"].update(shift=60_000))
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\) in .*index\.json. Received: shift=60000"):
+        with_recorded_teacher(split, plain)
+
+
+def test_an_index_of_many_classes_is_read(plain):
+    """Its probe holds four numbers for each."""
+    classes = 200_000
+
+    def change(index):
+        index.update(classes=classes, probe=[[0.12345678901234567] * classes] * 4)
+        index["fields"] = [["logits", [classes], "float32"]]
+
+    say(plain, change)
+    assert record_index.read_index(plain / "index.json")["classes"] == classes

@@ -1,5 +1,6 @@
 """Reading files that may be anything."""
 
+import errno
 import os
 import socket
 
@@ -100,3 +101,14 @@ def test_some_holes_do_no_harm(tmp_path):
         file.write(bytes(range(256)) * (3 << 12))
         file.truncate(100 << 20)
     assert len(read_bytes(tmp_path / "file", 100 << 20)) == 100 << 20
+
+
+def test_a_file_system_that_knows_of_no_holes_is_believed(tmp_path, monkeypatch):
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(1 << 30)
+
+    def refuse(*arguments):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "lseek", refuse)
+    check_regular(tmp_path / "file")

@@ -409,3 +409,16 @@ def assert_gives_the_same(name):
     outputs = load_keras_file(FILES / f"{name}.keras")(kept["inputs"], training=False)
     outputs = keras.ops.convert_to_numpy(outputs)
     np.testing.assert_allclose(outputs, kept["outputs"], rtol=1e-5, atol=2e-6)
+
+
+def test_a_distiller_with_the_labels_of_imagenet_loads(tmp_path):
+    """Its loss has them in its configuration."""
+    labels = np.arange(1_281_167) % 1000
+    loss = kdzoo.losses.ContrastiveRepresentation(labels, None, None, dimensions=1, negatives=1)
+    teacher, student = (
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name=name)
+        for name in ("teacher", "student")
+    )
+    kdzoo.Distiller(teacher, student, loss).save(tmp_path / "distiller.keras")
+    loaded = load_keras_file(tmp_path / "distiller.keras")
+    assert loaded.distillation_losses[0].examples == len(labels)

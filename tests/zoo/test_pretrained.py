@@ -450,7 +450,6 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row["training"].update(teacher=5), "5 where a str"),
         (lambda row: row["training"].update(versions={"keras": 3}), "3 where a str"),
         (lambda row: row.update(input_shape=[4, 10**9, 1]), "images of the shape"),
-        (lambda row: row.update(labels=["a", "a", "b"]), "two classes of one name"),
         (lambda row: row.update(arguments={"depth": 10**6}), "depth=1000000 among"),
         (lambda row: row.update(arguments={"hidden": [10**9]}), "hidden=1000000000 among"),
         (lambda row: row.update(arguments={"hidden": [1] * 1000}), "1000 items in hidden"),
@@ -600,3 +599,28 @@ def test_lists_and_cards_need_no_keras():
     )
     for part in (f"# {list_pretrained()[0]}", "mnist_mlp_2x800", "separable_050"):
         assert part in said.stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": ("crane", "crane")},
+        {"name": "mlp_2x64/données"},
+        {"arguments": {"units": 20_000}},
+    ],
+)
+def test_what_is_written_is_read(zoo, change, tmp_path):
+    (row,) = read_manifest(zoo).values()
+    count = len(change.get("labels", row.labels))
+    row = dataclasses.replace(row, classes=count, labels=row.labels[:count])
+    row = dataclasses.replace(row, **change)
+    write_manifest([row], tmp_path / "new")
+    (again,) = read_manifest(tmp_path / "new").values()
+    assert again == row
+
+
+def test_a_row_that_nobody_could_read_is_not_written(zoo, tmp_path):
+    (row,) = read_manifest(zoo).values()
+    with pytest.raises(ValueError, match=r"rows of pretrained models\. Received: .*classes"):
+        write_manifest([dataclasses.replace(row, classes=-1)], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
