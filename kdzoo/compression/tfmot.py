@@ -6,8 +6,11 @@ import os
 import warnings
 
 import keras
+import numpy as np
 
 from kdzoo.utils import shown
+
+_LARGEST = 1e15  # Of a kernel's numbers that are clustered.
 
 
 def load_tfmot():
@@ -183,6 +186,13 @@ def cluster(twin, settings):
         sizes = [weight.shape.num_elements() for weight in kernels]
         if sizes and min(sizes) <= settings["number_of_clusters"]:
             return layer
+        for kernel in kernels:
+            # Of NaN, or where squares overflow, TensorFlow's k-means++ never comes to an end.
+            if not np.abs(kernel.numpy()).max(initial=0) < _LARGEST:
+                raise ValueError(
+                    f"Expected kernels of numbers below {_LARGEST:.0e}, to cluster. Received: "
+                    f"others in {layer.name!r}"
+                )
         return carrying_masks(tools._cluster_weights(layer, **settings))
 
     if not isinstance(twin, tf_keras.Model):

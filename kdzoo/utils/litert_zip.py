@@ -63,7 +63,7 @@ def _read(content):
     sha256 = metadata.get("sha256")
     if not isinstance(sha256, str | None):
         raise ValueError(f"{METADATA} with the SHA-256 {sha256!r}")
-    if sha256 is not None and metadata.get("labels") != labels:
+    if "labels" in metadata and metadata["labels"] != labels:
         raise ValueError(f"{METADATA} with other labels than {LABELS}")
     return end, labels, sha256
 

@@ -6,7 +6,6 @@ import re
 import textwrap
 import threading
 import warnings
-import weakref
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from kdzoo.zoo.keras_archive import check_archive
 # for the two that are kept.
 _COPIES = 3
 _SPARE = 16 << 20  # Bytes of variables beyond those.
-_RANDOM = ("VarianceScaling", "RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")
 
 
 def load_keras_file(path):
@@ -90,17 +88,15 @@ def _bounded_variables(most):
     """A context in which this thread makes variables of so many bytes at most.
 
     A file of some bytes can say that its layers have a billion units, which Keras makes before it
-    looks for their weights. Those draw no random values, which would take several times their size,
-    but wait as NaN for what the file has; what it leaves out draws them at the end.
+    looks for their weights.
     """
     before = getattr(_thread, "budget", None)
     with _watched_variables():
-        _thread.budget = budget = _Budget(most)
+        _thread.budget = _Budget(most)
         try:
             yield
         finally:
             _thread.budget = before
-    budget.draw()
 
 
 _thread = threading.local()  # Of a thread that loads a file: its budget.
@@ -133,46 +129,28 @@ def _watched(usual):
 
     def initialize(variable, initializer):
         budget = getattr(_thread, "budget", None)
-        usual(variable, initializer if budget is None else budget.spend(variable, initializer))
+        if budget is not None:
+            budget.spend(math.prod(variable.shape) * _item_bytes(variable.dtype))
+        usual(variable, initializer)
 
     return initialize
 
 
 class _Budget:
-    """Bytes of variables that may be made, and the random values that they have not drawn yet.
+    """Bytes of variables that may be made.
 
     Args:
         most: The bytes.
     """
 
     def __init__(self, most):
-        self.left, self.waiting = most, []
+        self._left = most
 
-    def spend(self, variable, initializer):
-        """Returns the initializer that a variable begins with, if there is room for it."""
-        import keras
-
-        size, dtype = math.prod(variable.shape), variable.dtype
-        self.left -= size * _item_bytes(dtype)
-        if self.left < 0:
+    def spend(self, size):
+        """Raises `ValueError` if so many bytes are not left."""
+        self._left -= size
+        if self._left < 0:
             raise ValueError("layers that are larger than the weights in the file")
-        is_random = isinstance(initializer, tuple(getattr(keras.initializers, n) for n in _RANDOM))
-        if not (is_random and size and keras.backend.is_float_dtype(dtype)):
-            return initializer
-        self.waiting.append((weakref.ref(variable), initializer))
-        return lambda shape, dtype=None: keras.ops.full(shape, math.nan, dtype)
-
-    def draw(self):
-        """Gives variables that still wait the values that they would have begun with."""
-        import keras
-
-        for reference, initializer in self.waiting:
-            variable = reference()
-            if variable is None:
-                continue
-            first = keras.ops.cast(variable.value[(0,) * len(variable.shape)], "float32")
-            if keras.ops.isnan(first):
-                variable.assign(initializer(variable.shape, dtype=variable.dtype))
 
 
 def _item_bytes(dtype):

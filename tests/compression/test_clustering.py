@@ -7,6 +7,7 @@ import pytest
 import kdzoo
 from kdzoo import compression
 from kdzoo.compression import cluster_weights, strip_clustering
+from kdzoo.compression.agreement import unchecked
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -178,3 +179,14 @@ def test_bad_arguments_are_refused(net):
         cluster_weights("net", 4)
     with pytest.raises(ValueError, match="Expected a model that `cluster_weights` returned"):
         strip_clustering(net())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_kernels_that_k_means_never_ends_on_are_refused(net, value):
+    model = net()
+    kernel = model.get_layer("stage2").kernel
+    kernel.assign(value * np.random.default_rng(0).random(kernel.shape))
+    with pytest.raises((ValueError, RuntimeError), match=r"to cluster.*'stage2'|does not agree"):
+        cluster_weights(model, 4)
+    with unchecked(), pytest.raises(ValueError, match=r"cluster\. Received: others in 'stage2'"):
+        cluster_weights(model, 4)

@@ -81,13 +81,19 @@ def test_every_bit_of_a_header_counts(exported):
     del metadata["sha256"], metadata["metadata_sha256"]
     (exported / "dataset.json").write_text(json.dumps(metadata))
     path = exported / "test_labels.npy"
-    content = path.read_bytes()
+    content, refused = path.read_bytes(), 0
+    _, expected = kdzoo.data.load(exported).test.arrays()
     for at in range(0, 8 * 100, 7):
         changed = bytearray(content)
         changed[at // 8] ^= 1 << at % 8
         path.write_bytes(changed)
-        with pytest.raises(ValueError, match=r"test_labels\.npy' is damaged"):
-            kdzoo.data.load(exported)
+        try:
+            _, labels = kdzoo.data.load(exported).test.arrays()
+        except ValueError as error:
+            refused += "test_labels.npy' is damaged" in str(error)
+        else:  # Such as a version that is read in the same way.
+            np.testing.assert_array_equal(labels, expected)
+    assert refused > 100
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "device"])

@@ -77,8 +77,6 @@ DAMAGED = {
     "an unknown compression": lying(WHOLE, 10, 77),
     "a member that inflates": zipped(kind=zipfile.ZIP_DEFLATED, labels_txt=bytes(30 << 20)),
     "labels that are no text": zipped(labels_txt=b"\xff\xfe\n" * 3),
-    "one label more": zipped(labels_txt=LABELS + b"more\n"),
-    "no label": zipped(labels_txt=b""),
     "metadata that are no JSON": zipped(metadata_json=b"{", labels_txt=LABELS),
     "metadata that are a list": zipped(metadata_json=b"[]", labels_txt=LABELS),
     "metadata without end": zipped(metadata_json=b"[" * 100_000, labels_txt=LABELS),
@@ -95,6 +93,13 @@ def test_what_is_damaged_is_refused(content, path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"Expected .*model\.tflite"):
         LiteRTModel(path)
+
+
+@pytest.mark.parametrize("labels", [LABELS + b"more\n", b""])
+def test_labels_of_others_that_count_something_else_are_left_out(labels, path):
+    """As those of detectors, whose outputs have another last axis."""
+    path.write_bytes(zipped(labels_txt=labels))
+    assert LiteRTModel(path).labels is None
 
 
 @pytest.mark.parametrize("open_", [LiteRTModel, latency])

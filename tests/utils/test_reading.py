@@ -107,8 +107,10 @@ def test_a_file_system_that_knows_of_no_holes_is_believed(tmp_path, monkeypatch)
     with open(tmp_path / "file", "wb") as file:
         file.truncate(1 << 30)
 
-    def refuse(*arguments):
-        raise OSError(errno.EINVAL, "Invalid argument")
+    def refuse(descriptor, offset, whence, usual=os.lseek):
+        if whence == os.SEEK_DATA:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return usual(descriptor, offset, whence)
 
     monkeypatch.setattr(os, "lseek", refuse)
     check_regular(tmp_path / "file")

@@ -169,7 +169,10 @@ MEMBERS = {
     "no_model": (lambda parts: {**parts, CONFIG: b"[]"}, "a config.json of no model"),
     "deep": (lambda parts: {**parts, CONFIG: nested(100_000)}, "lists within lists without end"),
     "rather_deep": (lambda parts: {**parts, CONFIG: nested(500)}, "lists within lists"),
-    "many": (lambda parts: {**parts, CONFIG: b"[" + b"[]," * 2_000_000}, "more than 1,000,000"),
+    "many": (
+        lambda parts: {**parts, CONFIG: b"[" + b"[]," * 2_000_000},
+        "more values than are opened",
+    ),
     "long": (lambda parts: {**parts, CONFIG: b" " * (33 << 20)}, "a config.json of 34,603,008 by"),
     "huge_number": (
         lambda parts: {**parts, CONFIG: b'{"class_name": "x", "config": %d}' % 10**40},

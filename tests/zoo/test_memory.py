@@ -54,7 +54,7 @@ def network(layers, units):
     ("suffix", "layers", "units", "times"),
     [
         ("keras", 6, 2048, 3.6),
-        ("keras", 1, 5120, 5.6),
+        ("keras", 1, 5120, 6.8),
         ("safetensors", 6, 2048, 2.7),
         ("safetensors", 1, 5120, 3.5),
     ],
