@@ -35,10 +35,10 @@ def check_kinds(what, kinds, known):
     """
     if isinstance(kinds, str | bytes) or not (kinds is None or hasattr(kinds, "__iter__")):
         raise ValueError(f"Expected a list of names. Received: kinds={shown(kinds)}")
-    kinds = tuple(known if kinds is None else kinds)
-    for kind in kinds:
+    chosen = tuple(kinds or ())
+    for kind in chosen:
         check_choice(what, kind, known)
-    return kinds
+    return tuple(known) if kinds is None else chosen
 
 
 def check_settings(recipe):

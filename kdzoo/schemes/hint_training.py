@@ -159,7 +159,7 @@ def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
             "Expected one model as the teacher, whose layer gives the hint. Received: an ensemble; "
             "pass one of its members."
         )
-    is_array = isinstance(data, str | tuple | list | dict) or hasattr(data, "__array__")
+    is_array = isinstance(data, str | bytes | tuple | list | dict) or hasattr(data, "__array__")
     if not callable(data) and (is_array or not hasattr(data, "__iter__")):
         raise ValueError(
             "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
