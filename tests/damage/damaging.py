@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -52,6 +53,8 @@ HOSTILE = (
     {"class_name": "QuantizeAnnotate", "config": {}},
     {"module": "builtins", "class_name": "function", "config": "eval", "registered_name": "eval"},
 )
+
+NOT_FINITE = "not finite"  # Damage that a loader itself has to find, whatever the hash says.
 
 
 class Damage:
@@ -453,12 +456,14 @@ def lie_in_weights(path, rng):
 
 
 def set_not_finite(path, rng):
-    """Puts NaN or infinity in the place of a number of four bytes."""
+    """Puts NaN, infinity or a huge number in the place of one of four bytes."""
     content = bytearray(path.read_bytes())
     start = 4 * rng.randrange(len(content) // 4)
-    content[start : start + 4] = struct.pack("<f", rng.choice([float("nan"), float("inf"), 3e38]))
+    value = rng.choice([float("nan"), float("inf"), 3e38])
+    content[start : start + 4] = struct.pack("<f", value)
     path.write_bytes(content)
-    return f"not finite from {start}", _reseal_beside(path, rng, always=True)
+    kind = "huge" if math.isfinite(value) else NOT_FINITE
+    return f"{kind} from {start}", _reseal_beside(path, rng, always=True)
 
 
 _OF_FORMAT = {

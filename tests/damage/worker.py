@@ -21,6 +21,8 @@ import time
 import traceback
 import warnings
 
+from damaging import NOT_FINITE
+
 MOST_MEMORY = 1 << 30
 MOST_TO_REFUSE = 100 << 20  # And twice the bytes on disk, of files that are not opened.
 ADDRESSES = 6 << 30  # Beyond what is mapped at the start: what no case may come near.
@@ -142,7 +144,8 @@ def complaint_of(text, subject, place, done):
     if "\n" in text.strip() or len(text) > 1200:
         return "no sentence"
     path = place / done.path
-    if done.resealed and text.startswith(_OF_VALUES, text.find("Expected")):
+    is_of_values = done.resealed and not done.how.startswith(NOT_FINITE)
+    if is_of_values and text.startswith(_OF_VALUES, text.find("Expected")):
         return None
     names = (path.name, str(path.parent), path.parent.name, *subject.known)
     if path.parent == place:
