@@ -31,7 +31,7 @@ large: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large
 
 benchmark: $(INSTALLED)
-	@$(BIN)/python tests/benchmarks/distiller_step.py
+	@$(BIN)/python benchmarks/distiller_step.py
 
 zoo: $(INSTALLED)
 	@$(BIN)/python -m kdzoo.recipes.zoo --anew

@@ -6,13 +6,13 @@ import sys as _sys
 from kdzoo.version import __version__
 
 _HOME = {
-    "Distiller": "kdzoo.distiller",
+    "Distiller": "kdzoo.distillation.distiller",
     "Ensemble": "kdzoo.models.ensemble",
-    "accelerate": "kdzoo.acceleration",
-    "as_logits": "kdzoo.models.logits",
+    "accelerate": "kdzoo.graph.acceleration",
+    "as_logits": "kdzoo.graph.logits",
     "card": "kdzoo.zoo.cards",
     "create": "kdzoo.zoo.registry",
-    "fuse_batch_normalization": "kdzoo.acceleration",
+    "fuse_batch_normalization": "kdzoo.graph.acceleration",
     "list_models": "kdzoo.zoo.registry",
     "list_pairs": "kdzoo.zoo.pairs",
     "list_pretrained": "kdzoo.zoo.manifest",
@@ -20,7 +20,7 @@ _HOME = {
     "load_pretrained": "kdzoo.zoo.sharing",
     "pair": "kdzoo.zoo.pairs",
     "save_pretrained": "kdzoo.zoo.sharing",
-    "unfuse_batch_normalization": "kdzoo.acceleration",
+    "unfuse_batch_normalization": "kdzoo.graph.acceleration",
 }
 _ROOMS = (
     "acceleration",
@@ -64,5 +64,6 @@ if _command == "-m":  # `python -m kdzoo` imports the package before it knows th
     # What precedes the arguments, of which `sys.argv` has kept those after the module's name.
     _command = _sys.orig_argv[-len(_sys.argv)].rpartition("-m")[2]
 if _command not in ("kdzoo", "kdzoo.exe"):
-    from kdzoo import compression, distiller, losses  # noqa: F401
+    from kdzoo import compression, losses  # noqa: F401
+    from kdzoo.distillation import distiller  # noqa: F401
     from kdzoo.models import ensemble  # noqa: F401

@@ -132,12 +132,16 @@ def test_imports_keep_the_layers(path):
         ("kdzoo.models.mlp", "from .separable import separable", "sibling technique"),
         ("kdzoo.models.mlp", "from kdzoo.models import separable", "sibling technique"),
         ("kdzoo.export.litert", "from kdzoo.evaluation import accuracy", "not below it"),
-        ("kdzoo.distiller", "import kdzoo.zoo", "not below it"),
+        ("kdzoo.distillation.distiller", "import kdzoo.zoo", "not below it"),
         ("kdzoo.utils", "from kdzoo.losses import base", "not below it"),
         ("kdzoo.zoo.registry", "from kdzoo import create", "public name"),
         ("kdzoo.zoo.registry", "import kdzoo", "public name"),
-        ("kdzoo.compression.pruning", "import tensorflow_model_optimization", "only kdzoo/comp"),
-        ("kdzoo.compression.pruning", "from kdzoo.compression import clustering", "sibling"),
+        (
+            "kdzoo.compression.tfmot.pruning",
+            "import tensorflow_model_optimization",
+            "only kdzoo/comp",
+        ),
+        ("kdzoo.compression.tfmot.pruning", "from kdzoo.compression import clustering", "sibling"),
         ("kdzoo.misc", "", "in no layer"),
     ],
 )
@@ -151,15 +155,18 @@ def test_the_rules_catch_what_they_should(module, source, complaint):
     [
         ("kdzoo.models.mlp", "from kdzoo.models import blocks"),
         ("kdzoo.models.__init__", "from kdzoo.models.mlp import mlp"),
-        ("kdzoo.distiller", "from kdzoo.losses.base import DistillationLoss\nimport keras"),
+        (
+            "kdzoo.distillation.distiller",
+            "from kdzoo.losses.base import DistillationLoss\nimport keras",
+        ),
         (
             "kdzoo.zoo.pairs",
-            "from kdzoo.zoo import registry\nfrom kdzoo.distiller import Distiller",
+            "from kdzoo.zoo import registry\nfrom kdzoo.distillation.distiller import Distiller",
         ),
         ("kdzoo.cli", "import kdzoo\nfrom kdzoo import create, recipes"),
         ("kdzoo.recipes.mnist", "from kdzoo import Distiller, schemes, export"),
         ("kdzoo.compression.tfmot", "import tensorflow_model_optimization as tfmot"),
-        ("kdzoo.compression.pruning", "from kdzoo.compression import tfmot"),
+        ("kdzoo.compression.tfmot.pruning", "from kdzoo.compression import tfmot"),
     ],
 )
 def test_the_rules_allow_what_they_should(module, source):

@@ -33,7 +33,7 @@ def evaluate(
     measured = load_model(model)
     asked = load_model(teacher) if teacher else None
     from kdzoo import evaluation
-    from kdzoo.compression.within import plain_copy
+    from kdzoo.compression.tfmot.unwrapping import plain_copy
 
     loaded = data_command.load(data, data_dir)
     part = getattr(loaded, split)
@@ -186,7 +186,7 @@ def load_model(path, suffixes=(".keras", ".tflite")):
         from kdzoo.export import LiteRTModel
 
         return LiteRTModel(path)
-    from kdzoo.distiller import Distiller
+    from kdzoo.distillation.distiller import Distiller
     from kdzoo.zoo.files import load_keras_file
 
     model = load_keras_file(path)

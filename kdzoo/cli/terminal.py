@@ -79,14 +79,14 @@ def start_keras(training=False):
         training: Whether models will be trained: Keras imports TensorFlow, where it is installed,
             on any backend as soon as a seed is set.
     """
-    if "kdzoo.distiller" in sys.modules:
+    if "kdzoo.distillation.distiller" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with working("Starting Keras"), quiet():
         import keras
 
         import kdzoo.compression
-        import kdzoo.distiller
+        import kdzoo.distillation.distiller
         import kdzoo.losses
         import kdzoo.models.ensemble  # noqa: F401
 

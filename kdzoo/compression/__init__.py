@@ -3,34 +3,34 @@
 Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
 """
 
-from kdzoo.compression.annotating import (
-    AnnotatedModel,
-    QuantizeAnnotate,
-    quantize_annotate_layer,
-    quantize_annotate_model,
-)
-from kdzoo.compression.clustering import (
+from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
     cluster_weights,
     strip_clustering,
 )
-from kdzoo.compression.folding import fold_batch_normalization
-from kdzoo.compression.monitor import CompressionMonitor
-from kdzoo.compression.pruning import (
+from kdzoo.compression.tfmot.compression_monitor import CompressionMonitor
+from kdzoo.compression.tfmot.object_scopes import cluster_scope, prune_scope, quantize_scope
+from kdzoo.compression.tfmot.pruning import (
     PrunedLayer,
     PrunedModel,
     prune_low_magnitude,
     strip_pruning,
 )
-from kdzoo.compression.pruning_callbacks import PruningSummaries, UpdatePruningStep
-from kdzoo.compression.quantization import (
+from kdzoo.compression.tfmot.pruning_callbacks import PruningSummaries, UpdatePruningStep
+from kdzoo.compression.tfmot.quantization import (
     QuantizedModel,
     quantize_apply,
     quantize_model,
     strip_clustering_cqat,
 )
-from kdzoo.compression.scopes import cluster_scope, prune_scope, quantize_scope
+from kdzoo.compression.tfmot.quantize_annotate import (
+    AnnotatedModel,
+    QuantizeAnnotate,
+    quantize_annotate_layer,
+    quantize_annotate_model,
+)
+from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 
 __all__ = [
     "AllValuesQuantizer",
@@ -94,13 +94,13 @@ _OF_TFMOT = {
 def __getattr__(name):
     """The classes of TF-MOT that are used as they are, loaded when first asked for."""
     if name == "Default8BitClusterPreserveQuantizeScheme":
-        from kdzoo.compression.preserving import cluster_scheme
+        from kdzoo.compression.tfmot.preserve_schemes import cluster_scheme
 
         return cluster_scheme()
     if name not in _OF_TFMOT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import operator
 
-    from kdzoo.compression.tfmot import load_tfmot
+    from kdzoo.compression.tfmot.library import load_tfmot
 
     return operator.attrgetter(f"{_OF_TFMOT[name]}.{name}")(load_tfmot())

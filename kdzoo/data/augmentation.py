@@ -20,7 +20,7 @@ class Augmentation:
     lies in, the order of reading, the backend or the process. Pixels are moved and never mixed, so
     images keep their type. It is computed in NumPy for a whole batch at once: 4 to 6 microseconds
     for an image of 28x28x1 and about 12 for 32x32x3, shifted and mirrored, of one core (measured by
-    `python tests/benchmarks/augmentation_cost.py`).
+    `python benchmarks/augmentation_cost.py`).
 
     Args:
         shift: Images move by up to this many pixels in each direction, independently; what comes in

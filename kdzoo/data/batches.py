@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kdzoo.data import randomness
-from kdzoo.data.recorded import Record
+from kdzoo.teacher_cache.reading import Record
 
 _ORDER = 0
 _PREFETCHED = 2

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from kdzoo.data import augmentation as augmentations
-from kdzoo.data import checks, randomness
+from kdzoo.data import image_checks, randomness
 from kdzoo.utils import flag, is_number, numeric_array, positive_integer, shown, text
 
 VALIDATION_FRACTION = 0.1
@@ -63,7 +63,7 @@ class Split:
         Raises:
             ValueError: If they are no positions.
         """
-        indices = checks.check_positions(indices, len(self))
+        indices = image_checks.check_positions(indices, len(self))
         if self.indices is not None:
             indices = self.indices[indices]
         return self.images[indices], self.labels[indices]
@@ -83,7 +83,7 @@ class Split:
         Raises:
             ValueError: If there is none, or they are no positions.
         """
-        indices = checks.check_positions(indices, len(self))
+        indices = image_checks.check_positions(indices, len(self))
         if not indices.size:
             raise ValueError("Expected the position of at least one example. Received: indices=[]")
         if self.indices is not None:
@@ -166,7 +166,7 @@ class Split:
 
     def _check_answers(self, answers, augmentation):
         """Returns the answers as arrays, or raises unless there is one for each plain image."""
-        from kdzoo.data.recorded import Record
+        from kdzoo.teacher_cache.reading import Record
 
         if isinstance(answers, Record):  # It brings the augmentation with it.
             return answers
@@ -278,8 +278,8 @@ def from_arrays(
     (2, 18, 2)
     """
     name, scale = text("name", name), _check_scale(scale)
-    images = checks.check_images(x, "x")
-    labels = checks.check_labels(y, count=len(images), name="y")
+    images = image_checks.check_images(x, "x")
+    labels = image_checks.check_labels(y, count=len(images), name="y")
     if classes is not None:
         classes = positive_integer("classes", classes, _MOST_CLASSES)
     if class_names is None:
@@ -367,8 +367,8 @@ def _pair(name, given):
 
 def _split(images, labels, images_name, labels_name, classes, like, scale, name):
     """Checks arrays and makes a `Split` of them, whose images are shaped like those of `like`."""
-    images = checks.check_images(images, images_name)
-    labels = checks.check_labels(labels, classes, len(images), labels_name)
+    images = image_checks.check_images(images, images_name)
+    labels = image_checks.check_labels(labels, classes, len(images), labels_name)
     if like is not None and images.shape[1:] != like.input_shape:
         raise ValueError(
             f"Expected images of one shape, {like.input_shape}, in every split. Received: "

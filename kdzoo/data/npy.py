@@ -9,7 +9,7 @@ import types
 import numpy as np
 
 from kdzoo import utils
-from kdzoo.data import checks, dataset
+from kdzoo.data import dataset, image_checks
 from kdzoo.data.npy_file import damaged, read_array
 
 METADATA = "dataset.json"
@@ -271,8 +271,8 @@ def _check(directory, part, images, labels, shape, classes, scale):
     if images.shape[1:] != shape:
         raise damaged(path, f"its images are {images.shape[1:]}, those to train on {shape}")
     try:
-        checks.check_images(images)
-        labels = checks.check_labels(labels, classes, len(images))
+        image_checks.check_images(images)
+        labels = image_checks.check_labels(labels, classes, len(images))
     except ValueError as error:
         raise damaged(path, error) from error
     if images.max() > scale:

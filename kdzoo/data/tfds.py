@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kdzoo import utils
-from kdzoo.data import checks, dataset, npy
+from kdzoo.data import dataset, image_checks, npy
 from kdzoo.data.augmentation import DEFAULTS
 
 
@@ -177,8 +177,8 @@ def _read(tfds, name, builder, part, classes):
             f"with no images in the split {part!r}"
         )
     images, labels = (np.concatenate(arrays) for arrays in zip(*chunks, strict=True))
-    images = checks.check_images(images, f"{name} {part} images")
-    labels = checks.check_labels(labels, classes, len(images), f"{name} {part} labels")
+    images = image_checks.check_images(images, f"{name} {part} images")
+    labels = image_checks.check_labels(labels, classes, len(images), f"{name} {part} labels")
     scale = 255 if images.dtype == np.uint8 else 1
     return dataset.Split(images, labels, scale, None, name)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdzoo.inputs import (
+from kdzoo.distillation.data_checks import (
     check_fits,
     is_array,
     is_of_keras,

@@ -13,7 +13,7 @@ import warnings
 
 import numpy as np
 
-from kdzoo.inputs import check_fits
+from kdzoo.distillation.data_checks import check_fits
 from kdzoo.utils import as_path, open_regular, shown
 
 _MOST = 1 << 31  # Numbers of an example whose pass is counted.

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kdzoo.inputs import looks_like_pixels, rescales
+from kdzoo.distillation.data_checks import looks_like_pixels, rescales
 from kdzoo.utils import numeric_array
 
 

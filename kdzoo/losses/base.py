@@ -6,8 +6,8 @@ import re
 import keras
 from keras import ops
 
-from kdzoo.adjustable import Adjustable
 from kdzoo.utils import check_name, is_number, numeric_array, shown
+from kdzoo.utils.adjustable import Adjustable
 
 _SMALLEST, _LARGEST = 1e-18, 1e18
 

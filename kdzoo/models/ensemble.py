@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kdzoo.models.logits import final_activation
+from kdzoo.graph.logits import final_activation
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.fields import check_fields, is_name
 

@@ -36,7 +36,7 @@ def separable(
 
     Tried beside it with as many parameters: shortcuts, no ReLU in between, inverted residuals,
     residual 3x3 convolutions. After six epochs of CIFAR-10 none was more accurate, and the last two
-    take twice the time in LiteRT: `tests/benchmarks/separable_alternatives.py`.
+    take twice the time in LiteRT: `benchmarks/separable_alternatives.py`.
 
     Weight decay is left to the optimizer.
 

@@ -37,8 +37,8 @@ def compress(
             teacher or setting, or TF-MOT cannot take the model; the error names the layer and the
             remedy.
     """
-    from kdzoo.compression.tfmot import check_model
-    from kdzoo.models.logits import final_activation
+    from kdzoo.compression.tfmot.library import check_model
+    from kdzoo.graph.logits import final_activation
 
     compression.check()
     check_model("model", model)
@@ -96,7 +96,7 @@ class _Step:
 
     def _identity(self, model):
         """What a checkpoint is recognized by: the settings, the models and the data."""
-        from kdzoo.data.asking import fingerprint_of_model
+        from kdzoo.teacher_cache.predict import fingerprint_of_model
 
         teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
         views = {}

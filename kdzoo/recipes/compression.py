@@ -46,7 +46,7 @@ class Compression:
 
     def check(self):
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
-        from kdzoo import checks
+        from kdzoo.distillation import argument_checks
         from kdzoo.export.convert import check_sparse
 
         for name in ("taught", "augment", "sparse"):
@@ -75,7 +75,7 @@ class Compression:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"Expected {name} above 0. Received: {name}={shown(value)}")
-        checks.share(self.student_loss_weight)
+        argument_checks.share(self.student_loss_weight)
         check_sparse(self.sparse, "int8" if self.quantize == "qat" else self.quantize)
 
     def in_words(self):

@@ -216,8 +216,8 @@ class CompressionComparison:
 
     def _stage(self, kind, seed, start, data, home, options):
         """Makes, measures and saves one compressed model."""
-        from kdzoo.compression.monitor import measure_compression
-        from kdzoo.compression.within import plain_copy
+        from kdzoo.compression.tfmot.compression_monitor import measure_compression
+        from kdzoo.compression.tfmot.unwrapping import plain_copy
         from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.compress import compress, export, measure_file
         from kdzoo.utils import save_model

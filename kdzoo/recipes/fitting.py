@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kdzoo import taps
+from kdzoo.graph import taps
 from kdzoo.zoo import load
 
 RECORD = "recorded_teacher"  # Directory within a recipe's, where it asks a teacher once.
@@ -145,7 +145,7 @@ class Fitting:
 
     def _annealing(self):
         """The callback that lets the weight of the first loss fall, in a list, if it is to."""
-        from kdzoo.callbacks import Anneal, linear
+        from kdzoo.training.callbacks import Anneal, linear
 
         if self.student.teacher_weight is None:
             return []
@@ -217,7 +217,7 @@ class Fitting:
 
 def _views_in(record):
     """How many views a record is of; 0 where there is none yet."""
-    from kdzoo.data.record_index import INDEX, read_index
+    from kdzoo.teacher_cache.record_index import INDEX, read_index
 
     index = record / INDEX
     return read_index(index)["views"] if index.exists() else 0

@@ -194,7 +194,7 @@ def _measure_as_files(model, source, path):
 def _measure_answers(shipped, source):
     """Agreement with the teacher, if any, and calibration; what these and all are measured on."""
     from kdzoo import evaluation
-    from kdzoo.data.recorded import fingerprint_of_data
+    from kdzoo.teacher_cache.reading import fingerprint_of_data
 
     images, labels = source.data.test.arrays()
     teacher, measured = source.teacher(), {"test_sha256": fingerprint_of_data(source.data.test)}

@@ -78,7 +78,7 @@ def write_results(recipe, kinds, data, directory, in_short=summarize):
 
 def _what_data(data):
     """What results say of the data that they are of."""
-    from kdzoo.data.recorded import fingerprint_of_data
+    from kdzoo.teacher_cache.reading import fingerprint_of_data
 
     parts = _parts(data)
     return {
@@ -297,7 +297,7 @@ def fingerprint(model):
     Args:
         model: A `keras.Model`.
     """
-    from kdzoo.data.asking import fingerprint_of_model
+    from kdzoo.teacher_cache.predict import fingerprint_of_model
 
     return fingerprint_of_model(model, "float16")
 

@@ -50,8 +50,8 @@ def check_settings(recipe):
     Raises:
         ValueError: If they are not.
     """
-    from kdzoo import checks
     from kdzoo.data import Augmentation
+    from kdzoo.distillation import argument_checks
 
     _check_students(recipe)
     _check_types(recipe)
@@ -62,7 +62,7 @@ def check_settings(recipe):
             "Expected no teacher_arguments for a teacher that is built already. Received: "
             f"teacher={recipe.teacher!r}, teacher_arguments={recipe.teacher_arguments}"
         )
-    checks.share(recipe.student_loss_weight)
+    argument_checks.share(recipe.student_loss_weight)
     for student in recipe.kinds.values():
         student.check()
     if recipe.teacher_augmentation is not None:

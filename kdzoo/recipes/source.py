@@ -127,7 +127,7 @@ class Source:
         """The trained model; of a compressed one the plain model with its weights."""
         model = load_trained(self.home)
         if self.is_compressed:
-            from kdzoo.compression.within import plain_copy
+            from kdzoo.compression.tfmot.unwrapping import plain_copy
 
             return plain_copy(model) or model
         return model

@@ -88,9 +88,9 @@ class Student:
         self.make_losses()
         check_dictionaries({"arguments": self.arguments})
         if self.student_loss_weight is not None:
-            from kdzoo import checks
+            from kdzoo.distillation import argument_checks
 
-            checks.share(self.student_loss_weight)
+            argument_checks.share(self.student_loss_weight)
         if self.architecture is not None:
             text("architecture", self.architecture)
         for field in ("epochs", "seed_count"):
@@ -108,9 +108,9 @@ class Student:
                 f"optimizer={self.optimizer!r}, learning_rate=None"
             )
         if self.teacher_weight is not None:
-            from kdzoo import checks
+            from kdzoo.distillation import argument_checks
 
-            checks.teacher_weight(self.teacher_weight)
+            argument_checks.teacher_weight(self.teacher_weight)
         if self.hints is None:
             return
         if len(self.losses) != 1:

@@ -3,7 +3,7 @@
     kdzoo train zoo_cifar10
 
 Three seeds of FitNet 1, one of the others, which take a core an hour and more. The optimizers
-were chosen on held-out images, `tests/benchmarks/optimizers.py`: with that of the others FitNet 1,
+were chosen on held-out images, `benchmarks/optimizers.py`: with that of the others FitNet 1,
 without batch normalization, diverges.
 """
 

@@ -4,12 +4,13 @@ import pathlib
 
 import keras
 
-from kdzoo import checks, taps
-from kdzoo.callbacks import Anneal, EpochCheckpoint, linear
-from kdzoo.distiller import Distiller
+from kdzoo.distillation import argument_checks
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.graph import taps
 from kdzoo.losses import DistillationLoss, Hint, SoftTargets
 from kdzoo.models.ensemble import Ensemble
-from kdzoo.schemes.training import check_run, train
+from kdzoo.training.callbacks import Anneal, EpochCheckpoint, linear
+from kdzoo.training.stages import check_run, train
 from kdzoo.utils import positive_integer, shown
 
 
@@ -193,7 +194,7 @@ def _weights(teacher_weight, soft_targets):
     if teacher_weight is None:
         squared = getattr(soft_targets, "temperature", 1.0) ** 2
         return 4.0 / squared, 1.0 / squared
-    return checks.teacher_weight(teacher_weight)
+    return argument_checks.teacher_weight(teacher_weight)
 
 
 def _joined(first, second):

@@ -17,6 +17,7 @@ from kdzoo.utils.arguments import (
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.disks import FullDiskError, naming_full_disk
 from kdzoo.utils.errors import UnknownNameError, check_choice, first_line, naming, unknown_name
+from kdzoo.utils.hidden_directories import hidden_room, sweep
 from kdzoo.utils.reading import (
     check_regular,
     digest_of_file,
@@ -24,7 +25,6 @@ from kdzoo.utils.reading import (
     read_bytes,
     read_object,
 )
-from kdzoo.utils.rooms import hidden_room, sweep
 from kdzoo.utils.saving import save_model
 from kdzoo.utils.states import finalize_states
 from kdzoo.utils.writing import (

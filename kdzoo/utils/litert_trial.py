@@ -15,6 +15,11 @@ MEMORY = 4
 """The same, if it may be that memory did not suffice."""
 
 
+_LARGEST = float("inf")
+# Where outputs are not finite: what a weight of a trained network never reaches.
+_LARGEST_OF_NOT_FINITE = 1e18
+
+
 def _limit(allowed, size):
     """Lets the process reserve so many bytes more than it has, and compute for 15 s and more.
 
@@ -63,14 +68,23 @@ def _run(content, needs_finite):
         interpreter.set_tensor(detail["index"], values)
     interpreter.invoke()
     if needs_finite:
-        _check_weights(content)
+        details = interpreter.get_output_details()
+        outputs = [interpreter.get_tensor(detail["index"]) for detail in details]
+        are_finite = all(
+            np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"
+        )
+        _check_weights(content, _LARGEST if are_finite else _LARGEST_OF_NOT_FINITE)
 
 
-def _check_weights(content):
-    """Raises if the network, which the interpreter took, has weights that are not finite.
+def _check_weights(content, largest):
+    """Raises if the network, which the interpreter took, has weights that are damaged.
 
-    What it computes may be: the logarithm of a negative number is right to be NaN. A constant may
-    have infinity alone, or beside zeros: as padding, or as a mask.
+    Its outputs need not be finite: the logarithm of a negative number is right to be NaN. A
+    constant may have infinity alone, or beside zeros: as padding, or as a mask.
+
+    Args:
+        content: The bytes of the network.
+        largest: What weights may reach; the lowest number of float32 is a mask's.
     """
     import numpy as np
 
@@ -87,6 +101,9 @@ def _check_weights(content):
                 continue
             values = buffer.DataAsNumpy().view(types[tensor.Type()])
             finite = values[np.isfinite(values)]
+            sizes = np.abs(finite)
+            if ((sizes > largest) & (sizes < np.finfo("float32").max)).any():
+                raise ValueError("its weights are so large that its outputs are not finite")
             if np.isnan(values).any() or (len(finite) < len(values) and finite.any()):
                 raise ValueError("its weights are not finite")
 

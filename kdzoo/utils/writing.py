@@ -6,7 +6,7 @@ import shutil
 
 from kdzoo.utils.arguments import as_path, check_parents, checked_directory
 from kdzoo.utils.disks import naming_full_disk
-from kdzoo.utils.rooms import hidden_room, lock_directory, sweep
+from kdzoo.utils.hidden_directories import hidden_room, lock_directory, sweep
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ class Pair:
         distiller.fit(x_train, y_train, epochs=10)
         ```
         """
-        from kdzoo.distiller import Distiller
+        from kdzoo.distillation.distiller import Distiller
 
         if teacher is not None and self.teacher_module and "teacher_transform" not in arguments:
             raise ValueError(

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-HERE = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).parents[2]
+BENCHMARKS, RESULTS = ROOT / "benchmarks", ROOT / "results" / "benchmarks"
 WHAT = ["prune_low_magnitude", "cluster_weights", "quantize_model", "inference of the stripped"]
 
 
@@ -16,7 +17,7 @@ WHAT = ["prune_low_magnitude", "cluster_weights", "quantize_model", "inference o
 @pytest.mark.tensorflow
 def test_it_runs(tmp_path):
     path = tmp_path / "figures.json"
-    command = [sys.executable, HERE / "compression_cost.py", "--smoke", "--json", path]
+    command = [sys.executable, BENCHMARKS / "compression_cost.py", "--smoke", "--json", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(path.read_text())["rows"]
@@ -28,8 +29,8 @@ def test_it_runs(tmp_path):
 
 
 def test_the_readme_says_what_was_measured():
-    rows = json.loads((HERE / "results" / "compression_cost.json").read_text())["rows"]
-    text = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = json.loads((RESULTS / "compression_cost.json").read_text())["rows"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     said = re.search(
         r"([\d.]+) of its time in pruning, ([\d.]+) in clustering, ([\d.]+) in quantization-aware "
         r"training; a stripped model runs as a plain one does, ([\d.]+)",

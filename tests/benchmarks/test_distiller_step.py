@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-HERE = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).parents[2]
+BENCHMARKS, RESULTS = ROOT / "benchmarks", ROOT / "results" / "benchmarks"
 CONTENDERS = {"kdzoo", "keras.distillation", "floor"}
 if importlib.util.find_spec("torch"):
     CONTENDERS.add("pytorch")
@@ -18,7 +19,7 @@ if importlib.util.find_spec("torch"):
 @pytest.fixture
 def module(monkeypatch):
     """Imports a module that lies beside the benchmark."""
-    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module
 
 
@@ -26,7 +27,7 @@ def module(monkeypatch):
 def smoke(tmp_path_factory):
     """What a smoke run prints, and its JSON."""
     path = tmp_path_factory.mktemp("step") / "figures.json"
-    command = [sys.executable, HERE / "distiller_step.py", "--smoke", "--json", path]
+    command = [sys.executable, BENCHMARKS / "distiller_step.py", "--smoke", "--json", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout, json.loads(path.read_text())
@@ -123,16 +124,16 @@ def test_a_contender_that_fails_says_why(module):
 
 
 def test_the_readme_shows_the_figures_that_were_measured(module):
-    figures = json.loads((HERE / "results" / "distiller_step.json").read_text())
-    readme = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+    figures = json.loads((RESULTS / "distiller_step.json").read_text())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for line in module("step_report").markdown(figures["rows"]):
         assert line in readme
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_the_readme_shows_what_each_loss_was_measured_to_add(dtype):
-    figures = json.loads((HERE / "results" / f"losses_cost_{dtype}.json").read_text())
-    readme = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+    figures = json.loads((RESULTS / f"losses_cost_{dtype}.json").read_text())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     column = ["float32", "mixed_bfloat16"].index(dtype)
     for row in figures["rows"][1:]:
         (line,) = [each for each in readme.splitlines() if each.startswith(f"| {row['loss']} |")]
@@ -143,7 +144,7 @@ def test_the_readme_shows_what_each_loss_was_measured_to_add(dtype):
 @pytest.mark.tensorflow
 def test_the_benchmark_of_the_losses_runs(tmp_path):
     path = tmp_path / "figures.json"
-    command = [sys.executable, HERE / "losses_cost.py", "--smoke", "--json", path]
+    command = [sys.executable, BENCHMARKS / "losses_cost.py", "--smoke", "--json", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(path.read_text())["rows"]

@@ -12,17 +12,18 @@ import pytest
 import kdzoo
 from kdzoo.recipes import RECIPES
 
-HERE = pathlib.Path(__file__).parent
-README = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = pathlib.Path(__file__).parents[2]
+BENCHMARKS, RESULTS = ROOT / "benchmarks", ROOT / "results" / "benchmarks"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def results(name):
-    return json.loads((HERE / "results" / f"{name}.json").read_text())
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def smoke(name, path, arguments=("--smoke",)):
     """Runs a benchmark in its smoke mode; returns the figures and what it printed."""
-    command = [sys.executable, HERE / f"{name}.py", *arguments, "--json", path]
+    command = [sys.executable, BENCHMARKS / f"{name}.py", *arguments, "--json", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(path.read_text()), done.stdout

@@ -22,7 +22,7 @@ def names_of_both():
 
 
 def test_every_name_of_tfmot_is_there():
-    from kdzoo.compression.tfmot import load_tfmot
+    from kdzoo.compression.tfmot.library import load_tfmot
 
     found = names_of_both()
     assert len(found) > 20

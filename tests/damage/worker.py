@@ -28,7 +28,12 @@ MOST_TO_REFUSE = 100 << 20  # And twice the bytes on disk, of files that are not
 ADDRESSES = 6 << 30  # Beyond what is mapped at the start: what no case may come near.
 _EXPECTED = (ValueError, OSError, RuntimeError)
 # What finite weights under checksums that fit may lead to: an error of the model, not of its file.
-_OF_VALUES = ("Expected finite outputs", "Expected a finite loss", "Expected finite weights after")
+_OF_VALUES = (
+    "Expected finite outputs",
+    "Expected a finite loss",
+    "Expected finite weights after",
+    "Expected outputs within tolerance",
+)
 PACKAGE = str(pathlib.Path(__file__).parents[2] / "kdzoo") + os.sep
 
 

@@ -182,6 +182,18 @@ def test_infinity_beside_zeros_is_a_mask_and_beside_others_damage(kept, path):
         LiteRTModel(path)
 
 
+@pytest.mark.parametrize("weight", [-2.7e38, float(np.finfo("float32").min)])
+def test_weights_that_overflow_are_damage_but_for_the_lowest_number_of_a_mask(weight, path):
+    kernel = np.frombuffer(KERNEL, "float32").copy()
+    kernel[:] = weight
+    path.write_bytes(WHOLE[:END].replace(KERNEL, kernel.tobytes()))
+    if weight == np.finfo("float32").min:
+        LiteRTModel(path)
+    else:
+        with pytest.raises(ValueError, match="so large that its outputs are not finite"):
+            LiteRTModel(path)
+
+
 @pytest.mark.tensorflow
 def test_a_small_network_on_large_images_is_opened(path):
     """Of a few weights; what it computes takes 300 MB."""

@@ -8,9 +8,9 @@ import pytest
 
 import kdzoo
 from kdzoo import evaluation, export
-from kdzoo.compression.monitor import measure_compression
-from kdzoo.data.recorded import fingerprint_of_data
+from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.recipes.publishing import CALIBRATION, logits_of_ramp, signature_of
+from kdzoo.teacher_cache.reading import fingerprint_of_data
 from kdzoo.zoo import cards, manifest
 
 pytestmark = [pytest.mark.large, pytest.mark.tensorflow]

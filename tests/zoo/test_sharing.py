@@ -511,7 +511,7 @@ def layer(config, number=1):
         (lambda c: layer(c).update(module="keras.layers", class_name="os"), "a os of"),
         (
             lambda c: layer(c).update(
-                module="kdzoo.compression.pruning",
+                module="kdzoo.compression.tfmot.pruning",
                 class_name="PrunedLayer",
                 registered_name="kdzoo>PrunedLayer",
             ),

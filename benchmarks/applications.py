@@ -1,0 +1,204 @@
+"""What of keras.applications can be compressed: twin, pruning, clustering, quantization.
+
+    python benchmarks/applications.py [NAME ...]
+
+Every architecture is built without weights, for images of 96 x 96, in a process of its own; each
+verb of `kdzoo.compression` is tried on it. Results go to `results/benchmarks/applications.json`,
+and from there into docs/applications.md. Architectures that are there already are tried
+again only when they are named.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # This checkout's kdzoo.
+
+RESULTS = ROOT / "results" / "benchmarks" / "applications.json"
+PAGE = ROOT / "docs" / "applications.md"
+SIZE = 96
+VERBS = ("twin", "prune", "cluster", "qat")
+
+
+def architectures():
+    """Returns the names of all architectures in keras.applications."""
+    import inspect
+
+    import keras
+
+    return sorted(name for name, _ in inspect.getmembers(keras.applications, inspect.isfunction))
+
+
+def try_all(name):
+    """Returns verb -> "yes", the difference of the twin, or why not."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    build = getattr(keras.applications, name)
+    model = build(weights=None, input_shape=(SIZE, SIZE, 3), classes=10, classifier_activation=None)
+    found = {"parameters": model.count_params()}
+    if _explodes(model):
+        found["adapted"] = True
+        _adapt(model)
+    for verb in VERBS:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found[verb] = globals()[f"_{verb}"](model)
+        except (ValueError, RuntimeError) as error:
+            found[verb] = _reason(str(error))
+    return found
+
+
+def _explodes(model):
+    """Whether the twin cannot be compared, as the model makes every rounding large."""
+    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+
+    try:
+        build_twin(model)
+    except (ValueError, RuntimeError) as error:
+        return "nothing can be compared" in str(error)
+    return False
+
+
+def _adapt(model):
+    """Gives the normalizations the statistics of a batch, as training would."""
+    import keras
+    import numpy as np
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(np.random.default_rng(1).random((8, SIZE, SIZE, 3), "float32"), training=True)
+
+
+def _twin(model):
+    import keras
+    import numpy as np
+
+    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+
+    twin = build_twin(model)
+    images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), "float32")
+    ours = keras.ops.convert_to_numpy(model(images, training=False))
+    difference = np.abs(ours - np.asarray(twin.model(images, training=False))).max()
+    return float(difference / np.abs(ours).max())
+
+
+def _prune(model):
+    from kdzoo.compression import prune_low_magnitude
+
+    prune_low_magnitude(model)
+    return "yes"
+
+
+def _cluster(model):
+    from kdzoo.compression import cluster_weights
+
+    cluster_weights(model, 4, "LINEAR")
+    return "yes"
+
+
+def _qat(model):
+    from kdzoo.compression import fold_batch_normalization, quantize_model
+
+    try:
+        quantize_model(model)
+    except ValueError as error:
+        if "fold_batch_normalization" in str(error):
+            quantize_model(fold_batch_normalization(model))
+            return "after fold_batch_normalization"
+        if "a Rescaling;" not in str(error):
+            raise
+        _quantize_but(model, ("Rescaling", "Normalization"))
+        return "all but Rescaling"
+    return "yes"
+
+
+def _quantize_but(model, left_out):
+    """Quantizes all layers but those of some kinds, which stay in float32."""
+    import keras
+
+    from kdzoo.compression import quantize_annotate_layer, quantize_apply
+
+    def annotated(layer):
+        stays = isinstance(layer, keras.layers.InputLayer) or type(layer).__name__ in left_out
+        return layer if stays else quantize_annotate_layer(layer)
+
+    quantize_apply(keras.models.clone_model(model, clone_function=annotated))
+
+
+def _reason(message):
+    received = re.search(r"Received: '([^']+)', (?:a|an) (.*)", message, re.S)
+    if not received:
+        return f"no: {message.splitlines()[0]}"
+    what = re.split(r"[;:.] ", received[2])[0]
+    return f"no: `{received[1]}`, {what}"
+
+
+def page(results):
+    """Returns the page of the documentation that the results are."""
+    lines = [
+        "# What of keras.applications can be compressed",
+        "",
+        "Tried without weights on images of"
+        f" {SIZE} x {SIZE} by `python benchmarks/applications.py`. *Twin* is the",
+        "largest difference of a logit between the Keras 3 model and its tf_keras twin, over the",
+        "largest logit. What has no twin cannot be pruned, clustered or quantized by TF-MOT;",
+        "`kdzoo.export.to_litert` quantizes it after training. With \\* the normalizations were",
+        "given the statistics of a batch first: without, the network makes of a rounding of its",
+        "inputs too much of its outputs, and kdzoo says that nothing can be compared.",
+        *_of_rescaling(results),
+        "",
+        "| architecture | parameters | twin | prune | cluster | quantization-aware training |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in sorted(results.items()):
+        twin = found["twin"]
+        if isinstance(twin, float):
+            mark = " \\*" if found.get("adapted") else ""
+            cells = [f"{twin:.1e}{mark}", *(found[verb] for verb in VERBS[1:])]
+        else:
+            cells = [twin, "–", "–", "–"]
+        lines.append(f"| {name} | {found['parameters']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of_rescaling(results):
+    if not any(found["qat"].startswith("all but") for found in results.values()):
+        return []
+    return ["*All but Rescaling*: by `quantize_annotate_layer` on the others and `quantize_apply`."]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="architectures; those that are missing by default")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(try_all(options.one)))
+        return
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.names or [each for each in architectures() if each not in results]:
+        command = [sys.executable, __file__, "--one", name]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(f"{name} failed:\n{done.stderr[-2000:]}", flush=True)
+            continue
+        results[name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, results[name], flush=True)
+        RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
+        PAGE.parent.mkdir(exist_ok=True)
+        PAGE.write_text(page(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

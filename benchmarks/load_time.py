@@ -1,0 +1,77 @@
+"""How long `kdzoo.load` takes beside `kdzoo.create` of the same model.
+
+    python benchmarks/load_time.py [NAME ...] [--rounds 15] [--json PATH] [--smoke]
+
+Both in turn, in one process that has loaded the model once before, each until the weights are
+there, which on JAX is after the call; the figure is the median of the ratios within a round. Files
+are in the operating system's cache. Run it on an idle machine.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+
+LIMIT = 1.2
+
+
+def measure(name, rounds):
+    """Returns the seconds of creating and of loading a model, and the median of their ratios."""
+    import kdzoo
+    from kdzoo.zoo.manifest import find
+
+    row = find(name)
+
+    def create():
+        return kdzoo.create(row.architecture, row.classes, row.input_shape, **row.arguments)
+
+    seconds = {"create": [], "load": []}
+    for number in range(rounds + 1):
+        for what, function in (("create", create), ("load", lambda: kdzoo.load(name))):
+            start = time.perf_counter()
+            _wait_for(function())
+            if number:  # The first of each fills caches.
+                seconds[what].append(time.perf_counter() - start)
+    ratios = [load / made for load, made in zip(seconds["load"], seconds["create"], strict=True)]
+    return {"seconds": seconds, "ratio": statistics.median(ratios)}
+
+
+def _wait_for(model):
+    import keras
+
+    if keras.config.backend() == "jax":
+        import jax
+
+        jax.block_until_ready([weight.value for weight in model.weights])
+
+
+def main(arguments=None):
+    """Prints a line for each model, and writes all as JSON if asked to."""
+    import kdzoo
+    from kdzoo.evaluation.latency import machine_name
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="pretrained models; all by default")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--smoke", action="store_true", help="one model, one round")
+    given = parser.parse_args(arguments)
+    names = given.names or kdzoo.list_pretrained()
+    results = {}
+    for name in names[:1] if given.smoke else names:
+        results[name] = measure(name, 1 if given.smoke else given.rounds)
+        print(f"{name}: load / create {results[name]['ratio']:.2f} (target {LIMIT})", flush=True)
+    if given.json:
+        content = {"limit": LIMIT, "machine": machine_name(), "models": results}
+        given.json.write_text(json.dumps(content, indent=1) + "\n")
+    return results
+
+
+if __name__ == "__main__":
+    main()

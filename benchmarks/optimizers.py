@@ -1,0 +1,105 @@
+"""What the optimizer is worth to the zoo's small networks: accuracy on held-out images.
+
+    python benchmarks/optimizers.py [NETWORK/DATA ...] [--epochs 10] [--json PATH]
+
+Each network is trained alone, as a recipe of the zoo trains it but for optimizer and epochs, on
+nine tenths of the training images, and judged by the rest. With `--json`, what that file has of the
+same epochs and optimizers is not trained again.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+
+WAYS = {
+    "AdamW, weight decay 0.02": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.02},
+    "AdamW, weight decay 0.2": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.2},
+    "SGD, weight decay 0.005": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.005},
+    "AdamW at 0.002": {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.2},
+}
+NETWORKS = ("separable_025/cifar10", "separable_025/fashion_mnist", "lenet_5/mnist")
+NETWORKS += ("fitnet_1/cifar10",)
+ONLY = {"AdamW at 0.002": "fitnet_1/cifar10"}  # What its recipe has.
+
+
+def train(network, way, epochs, smoke=False):
+    """Trains a network in a way; returns its accuracies, None if the loss was not finite."""
+    import dataclasses
+
+    import kdzoo.data
+    from kdzoo import evaluation
+    from kdzoo.recipes import RECIPES
+    from kdzoo.recipes.fitting import Fitting
+
+    architecture, _, data_set = network.partition("/")
+    recipe = dataclasses.replace(
+        RECIPES[f"zoo_{data_set}"], **WAYS[way], validation=None, epochs=epochs
+    )
+    kind = f"{architecture}, alone"
+    as_recipe = dict.fromkeys(("epochs", "optimizer", "learning_rate", "weight_decay"))
+    students = {kind: dataclasses.replace(recipe.students[kind], **as_recipe)}
+    recipe = dataclasses.replace(recipe, students=students)
+    # Twice as large, digits suit LeNet 5.
+    data = kdzoo.data.load("digits").enlarged(2) if smoke else kdzoo.data.load(data_set)
+    with tempfile.TemporaryDirectory() as room:
+        options = {"verbose": 0, "callbacks": []}
+        fitting = Fitting(recipe, kind, 0, data, None)
+        row = {"network": network, "optimizer": way}
+        try:
+            model, history = fitting.run(pathlib.Path(room) / "model", options)
+        except ValueError as error:
+            if "a finite loss" not in str(error):
+                raise
+            return {**row, "validation_accuracy": None, "train_accuracy": None}
+    return {
+        **row,
+        "validation_accuracy": evaluation.accuracy(model, *data.validation.arrays()),
+        "train_accuracy": history["accuracy"][-1],
+    }
+
+
+def _rows_of_before(before, results):
+    """The rows of earlier results whose epochs and settings are those of now."""
+    if before["epochs"] != results["epochs"]:
+        return []
+    ways = {way for way, each in results["settings"].items() if before["settings"].get(way) == each}
+    return [row for row in before["rows"] if row["optimizer"] in ways]
+
+
+def main(arguments=None):
+    """Prints a line for each network and optimizer, and writes all as JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK/DATA", help="all by default")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--smoke", action="store_true", help="one epoch of handwritten digits")
+    given = parser.parse_args(arguments)
+    results = {"epochs": 1 if given.smoke else given.epochs, "settings": WAYS, "rows": []}
+    if given.json and given.json.exists():
+        results["rows"] = _rows_of_before(json.loads(given.json.read_text()), results)
+    rows = results["rows"]
+    for network in given.networks or NETWORKS:
+        for way in WAYS:
+            if network != ONLY.get(way, network):
+                continue
+            if any((row["network"], row["optimizer"]) == (network, way) for row in rows):
+                continue
+            rows.append(row := train(network, way, results["epochs"], given.smoke))
+            found = [row[f"{part}_accuracy"] for part in ("validation", "train")]
+            said = "diverged"
+            if None not in found:
+                said = "{:.2%} held out, {:.2%} train".format(*found)
+            print(f"{network}, {way}: {said}", flush=True)
+            if given.json:
+                given.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+if __name__ == "__main__":
+    main()

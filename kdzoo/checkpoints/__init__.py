@@ -1,5 +1,0 @@
-"""The state of a training on disk, epoch by epoch: `EpochCheckpoint`."""
-
-from kdzoo.checkpoints.callback import EpochCheckpoint
-
-__all__ = ["EpochCheckpoint"]

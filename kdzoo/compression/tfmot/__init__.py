@@ -1,0 +1,1 @@
+"""TF-MOT's pruning, clustering and quantization for Keras 3 models."""

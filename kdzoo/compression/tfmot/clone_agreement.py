@@ -1,0 +1,128 @@
+"""Whether a tf_keras twin gives what its Keras 3 original gives."""
+
+import contextlib
+import contextvars
+
+import keras
+import numpy as np
+
+from kdzoo.graph.taps import graph_of
+
+_MOST = 1e-3  # What an output may differ by, over its largest value, whatever the model amplifies.
+_checking = contextvars.ContextVar("checking", default=True)
+
+
+@contextlib.contextmanager
+def unchecked():
+    """Compares no model within: one that is loaded has its weights only later."""
+    token = _checking.set(False)
+    try:
+        yield
+    finally:
+        _checking.reset(token)
+
+
+def check_agreement(model, twin, seed=0):
+    """Raises unless a model and its twin give the same outputs for random inputs.
+
+    The two add in another order. Deep networks amplify such roundings, so an output may differ by
+    more than usual if it does as well, with the model alone, when its inputs change by a rounding.
+
+    Args:
+        model: The Keras 3 model.
+        twin: The tf_keras model.
+        seed: Of the inputs, uniform in [0, 1], sequences (batch, steps, features) with steps of
+            zeros; integers are 0 or 1; unknown sizes are 32.
+
+    Raises:
+        RuntimeError: If an output differs by more than 1e-5 (in half precision 2e-2), or than 1e-5
+            of its largest value where that is above 1, or than 1e-3 of it where that is small; and
+            by more than 1e-3 of it or four times what a rounding of the inputs makes.
+    """
+    if not _checking.get():
+        return
+    random = np.random.default_rng(seed)
+    inputs = [_random_input(random, tensor.shape, tensor.dtype) for tensor in model.inputs]
+
+    def outputs(flat):
+        return model(_as_structure(model, flat), training=False)
+
+    def nudged():
+        return [outputs([_nudged(each, up) for each in inputs]) for up in (True, False)]
+
+    _check_equal(model, outputs(inputs), twin(inputs, training=False), nudged)
+
+
+def _nudged(array, up):
+    """Floats, changed by their last bits."""
+    if array.dtype.kind != "f":
+        return array
+    return (array * (1 + (1 if up else -1) * 2 * np.finfo(array.dtype).eps)).astype(array.dtype)
+
+
+def check_layers_agree(layer, twin, input_shape, seed=0):
+    """Raises unless a built layer of one input and its twin give the same outputs.
+
+    Args:
+        layer: The Keras 3 layer.
+        twin: The tf_keras layer.
+        input_shape: Shape of the input, with None for unknown sizes.
+        seed: As in `check_agreement`.
+
+    Raises:
+        RuntimeError: As `check_agreement`.
+    """
+    dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype
+    inputs = _random_input(np.random.default_rng(seed), input_shape, "float32")
+    inputs = keras.ops.cast(inputs, dtype)
+    _check_equal(layer, layer(inputs, training=False), twin(inputs, training=False))
+
+
+def _check_equal(model, ours, theirs, nudged=list):
+    ours, theirs = _arrays(ours), _arrays(theirs)
+    half = any("16" in layer.compute_dtype for layer in model._flatten_layers())
+    for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+        largest, difference = np.abs(our).max(initial=0.0), _difference(our, their)
+        tolerance, least = (2e-2, 2e-2) if half else (1e-5, 1e-3)
+        # Deep networks without training may give next to nothing, which agrees with anything.
+        if difference <= min(tolerance * max(1.0, largest), least * largest):
+            continue
+        own = max((_difference(our, _arrays(each)[number]) for each in nudged()), default=0.0)
+        if difference <= min(4 * own, _MOST * largest):
+            continue
+        message = (
+            f"The tf_keras twin of {model.name!r} does not agree with it: output {number} "
+            f"differs by {difference:.1e}, of at most {largest:.1e}. Nothing was wrapped."
+        )
+        if 4 * own > _MOST * largest:
+            message += (
+                f" The model's own output changes by {own:.1e} when its inputs change by a "
+                "rounding, so nothing can be compared: train it first, or load weights."
+            )
+        raise RuntimeError(message)
+
+
+def _arrays(outputs):
+    """Outputs of a model, a flat list of arrays."""
+    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in keras.tree.flatten(outputs)]
+
+
+def _difference(one, other):
+    """The largest difference; NaN, which passes no limit, if there is one."""
+    return np.abs(one.astype("float64") - other.astype("float64")).max(initial=0.0)
+
+
+def _random_input(random, shape, dtype):
+    shape = [2 if shape[0] is None else shape[0], *shape[1:]]
+    shape = [32 if size is None else size for size in shape]
+    if "int" in dtype or dtype == "bool":
+        return random.integers(0, 2, shape).astype(dtype)
+    values = random.random(shape).astype(dtype)
+    if len(shape) == 3:  # A mask must leave out something.
+        values[0, shape[1] - shape[1] // 3 :] = 0
+    return values
+
+
+def _as_structure(model, inputs):
+    """The inputs as the model takes them: one array, a list, or a dictionary."""
+    return keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, inputs)

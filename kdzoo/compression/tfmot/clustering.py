@@ -1,0 +1,310 @@
+"""Weight clustering: TF-MOT's `cluster_weights` for Keras 3 models."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from kdzoo.compression.tfmot.config_checks import nothing_runs
+from kdzoo.compression.tfmot.library import check_made_by, check_no_distiller, cluster, load_tfmot
+from kdzoo.compression.tfmot.unwrapping import (
+    check_layer_or_model,
+    check_not_compressed,
+    hosted_layers,
+    without_hosted_layers,
+)
+from kdzoo.compression.tfmot.wrapped_layer import HostedLayer, host_name
+from kdzoo.compression.tfmot.wrapped_model import HostedModel, plain_weights
+from kdzoo.utils import check_choice, flag, positive_integer
+from kdzoo.utils.fields import is_boolean, is_count, is_name
+
+_CHECKS = {
+    "number_of_clusters": is_count,
+    "cluster_centroids_init": is_name,
+    "preserve_sparsity": is_boolean,
+    "cluster_per_channel": is_boolean,
+}
+"""Name of a setting -> whether a value of a file fits it, before it is checked as any other."""
+
+_MOST_CLUSTERS = 1 << 24
+
+
+def cluster_weights(
+    to_cluster,
+    number_of_clusters,
+    cluster_centroids_init=None,
+    preserve_sparsity=False,
+    cluster_per_channel=False,
+):
+    """Returns a copy of a model, or layer, whose kernels have few values, in training too.
+
+    Names and arguments are TF-MOT's. Train the result for a few epochs at a small learning rate,
+    then take `strip_clustering(model)`, whose file compresses well. Batch normalizations run on
+    their moving statistics meanwhile, and leave them as they are.
+
+    Args:
+        to_cluster: The trained functional or sequential `keras.Model`; or a `keras.layers.Layer`,
+            or a list of them, for a model of which some layers are clustered. None is changed.
+        number_of_clusters: Number of values of each kernel, at least 2 (3 if sparsity is
+            preserved).
+        cluster_centroids_init: A value of `CentroidInitialization`: where the values start;
+            `KMEANS_PLUS_PLUS` when None.
+        preserve_sparsity: Whether weights that are zero stay zero.
+        cluster_per_channel: Whether each channel of a convolution has values of its own.
+
+    Returns:
+        A `ClusteredModel`, not compiled; for a layer a `ClusteredLayer`, for a list a list. What is
+        clustered already, as it is.
+
+    Raises:
+        ValueError: If a layer has no twin in tf_keras, or TF-MOT cannot cluster it, or an argument
+            is out of range.
+
+    Warns:
+        UserWarning: Names the layers that have kernels and will not be clustered.
+
+    Example:
+
+    ```python
+    from kdzoo.compression import CentroidInitialization, cluster_weights, strip_clustering
+
+    clustered = cluster_weights(model, 16, CentroidInitialization.KMEANS_PLUS_PLUS)
+    clustered.compile(keras.optimizers.Adam(1e-5), cross_entropy, metrics=["accuracy"])
+    clustered.fit(x_train, y_train, epochs=1)
+    model = strip_clustering(clustered)
+    ```
+
+    Reference: Han, Mao & Dally, "Deep Compression", 2016, arXiv:1510.00149, section 3, and the
+    documentation of tensorflow-model-optimization 0.8.
+    """
+    settings = (
+        number_of_clusters,
+        cluster_centroids_init,
+        preserve_sparsity,
+        cluster_per_channel,
+    )
+    if isinstance(to_cluster, ClusteredModel | ClusteredLayer):
+        return to_cluster
+    if isinstance(to_cluster, list):
+        return [cluster_weights(each, *settings) for each in to_cluster]
+    check_layer_or_model("to_cluster", to_cluster)
+    check_not_compressed(to_cluster)
+    if not isinstance(to_cluster, keras.Model):
+        return ClusteredLayer(to_cluster, *settings)
+    model = ClusteredModel(to_cluster, *settings)
+    model.warn_of_what_is_left()
+    return model
+
+
+def strip_clustering(model):
+    """Returns the plain Keras 3 model with the clustered weights.
+
+    Args:
+        model: What `cluster_weights` returned, or a functional or sequential model with layers that
+            it returned.
+
+    Raises:
+        ValueError: If it is another model.
+    """
+    check_no_distiller(model)
+    kinds = ClusteredLayer, ClusteredModel
+    if isinstance(model, keras.Model) and hosted_layers(model, kinds):
+        return without_hosted_layers(model)
+    check_made_by("cluster_weights", ClusteredModel, model)
+    return model.plain_model()
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class ClusteredModel(HostedModel):
+    """A model whose weights are clustered while it is trained; `cluster_weights` makes it.
+
+    Args:
+        model: As `to_cluster` of `cluster_weights`.
+        number_of_clusters: As there.
+        cluster_centroids_init: As there, or its name.
+        preserve_sparsity: As there.
+        cluster_per_channel: As there.
+        name: Name of the model.
+    """
+
+    def __init__(
+        self,
+        model,
+        number_of_clusters,
+        cluster_centroids_init=None,
+        preserve_sparsity=False,
+        cluster_per_channel=False,
+        name=None,
+    ):
+        self._settings = _settings(
+            number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
+        )
+        super().__init__(model, name)
+
+    def _wrap(self, twin):
+        with nothing_runs():
+            return cluster(twin.model, _for_tfmot(self._settings))
+
+    def _further_variables(self, wrapped):
+        return [variable for layer in wrapped.layers for variable in _own_masks(layer)]
+
+    @property
+    def clustered_layers(self):
+        """The wrapped layers that are clustered: TF-MOT's `ClusterWeights`, a list."""
+        return [each for each in self.wrapped.layers if getattr(each, "cluster_centroids", None)]
+
+    def warn_of_what_is_left(self):
+        """Warns, by name, of layers that have a kernel and will not be clustered."""
+        left = self.left_out({layer.layer.name for layer in self.clustered_layers})
+        if left:
+            warnings.warn(
+                f"Not clustered in {self.name!r}: {', '.join(left)}. TF-MOT clusters no depthwise "
+                "kernels, no frozen layers, and none with hardly more weights than clusters.",
+                stacklevel=3,
+            )
+
+    def unique_weights(self):
+        """Returns path of a clustered layer -> largest number of values in a clustered kernel."""
+        found = {}
+        for layer in self.clustered_layers:
+            layer.update_clustered_weights_associations()
+            kernels = [
+                np.asarray(layer.get_weight_from_layer(name)) for name in layer.cluster_centroids
+            ]
+            numbers = [len(np.unique(kernel)) for kernel in kernels]
+            found[self.paths[layer.layer.name]] = max(numbers)
+        return found
+
+    def _plain_weights(self, layer, order):
+        return _clustered_weights(layer, order)
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **_CHECKS}
+
+    def get_config(self):
+        return {**super().get_config(), **self._settings}
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class ClusteredLayer(HostedLayer):
+    """A layer whose weights are clustered while its model is trained; `cluster_weights` makes it.
+
+    Its name is the layer's after "cluster_", as in TF-MOT.
+
+    Args:
+        layer: The `keras.layers.Layer`.
+        number_of_clusters: As in `cluster_weights`.
+        cluster_centroids_init: As there, or its name.
+        preserve_sparsity: As there.
+        cluster_per_channel: As there.
+        name: Name of this layer.
+    """
+
+    def __init__(
+        self,
+        layer,
+        number_of_clusters,
+        cluster_centroids_init=None,
+        preserve_sparsity=False,
+        cluster_per_channel=False,
+        name=None,
+        **kwargs,
+    ):
+        self._settings = _settings(
+            number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
+        )
+        super().__init__(layer, host_name(layer, name, "cluster"), **kwargs)
+
+    def _wrap(self, twin):
+        with nothing_runs():
+            wrapped = cluster(twin, _for_tfmot(self._settings))
+        if not getattr(wrapped, "cluster_centroids", None) and not _will_cluster(wrapped):
+            raise ValueError(
+                "Expected a layer that TF-MOT clusters, dense, convolutional but not depthwise, "
+                "recurrent, an embedding, with more weights than clusters. Received: "
+                f"{twin.name!r}, a {type(twin).__name__}"
+            )
+        return wrapped
+
+    def _further_variables(self):
+        return _own_masks(self.wrapped)
+
+    def plain_weights(self):
+        return _clustered_weights(self.wrapped, self.order)
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **_CHECKS}
+
+    def get_config(self):
+        return {**super().get_config(), **self._settings}
+
+
+def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel):
+    """The arguments of `cluster_weights`, checked, as a configuration holds them."""
+    number = positive_integer("number_of_clusters", number_of_clusters, _MOST_CLUSTERS)
+    preserve_sparsity = flag("preserve_sparsity", preserve_sparsity)
+    if number < 2 + preserve_sparsity:
+        raise ValueError(
+            f"Expected number_of_clusters to be at least {2 + preserve_sparsity}. "
+            f"Received: number_of_clusters={number}"
+        )
+    return {
+        "number_of_clusters": number,
+        "cluster_centroids_init": _initialization(cluster_centroids_init).name,
+        "preserve_sparsity": preserve_sparsity,
+        "cluster_per_channel": flag("cluster_per_channel", cluster_per_channel),
+    }
+
+
+def _will_cluster(wrapped):
+    """Whether TF-MOT's wrapper, not built yet, is around a layer with something to cluster."""
+    inner = getattr(wrapped, "layer", None)
+    return inner is not None and bool(inner.get_clusterable_weights())
+
+
+def _for_tfmot(settings):
+    initialization = _initialization(settings["cluster_centroids_init"])
+    return {**settings, "cluster_centroids_init": initialization}
+
+
+def _own_masks(layer):
+    """Makes variables of what a clustered layer remembers of zeros, constants in TF-MOT.
+
+    A model that is loaded is wrapped with other weights than those that it is to go on with.
+    """
+    import tensorflow as tf
+
+    made = []
+    for kind in ("sparsity_masks", "zero_idx"):
+        for name, value in getattr(layer, kind, {}).items():
+            variable = tf.Variable(value, trainable=False, name=f"{layer.name}/{kind}_{name}")
+            getattr(layer, kind)[name] = variable
+            made.append(variable)
+    return made
+
+
+def _clustered_weights(layer, order):
+    """The weights of the layer within TF-MOT's wrapper, kernels with few values."""
+    weights = plain_weights(layer, order)
+    if not getattr(layer, "cluster_centroids", None):
+        return weights
+    layer.update_clustered_weights_associations()
+    clustered = {
+        original.name: np.asarray(layer.get_weight_from_layer(name))
+        for name, original in layer.original_clusterable_weights.items()
+    }
+    return [clustered.get(name, weight) for name, weight in zip(order, weights, strict=True)]
+
+
+def _initialization(given):
+    """A value of TF-MOT's `CentroidInitialization` from one, from its name, or from None."""
+    choices = load_tfmot().clustering.keras.CentroidInitialization
+    if given is None:
+        return choices.KMEANS_PLUS_PLUS
+    if isinstance(given, choices):
+        return given
+    names = [each.name for each in choices]
+    check_choice("centroid initialization", given, names)
+    return choices[given]

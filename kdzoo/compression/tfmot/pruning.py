@@ -1,0 +1,335 @@
+"""Magnitude pruning: TF-MOT's `prune_low_magnitude` for Keras 3 models."""
+
+import re
+import warnings
+
+import keras
+import numpy as np
+
+from kdzoo.compression.tfmot.clone_agreement import check_agreement
+from kdzoo.compression.tfmot.config_checks import nothing_runs
+from kdzoo.compression.tfmot.library import (
+    carrying_masks,
+    check_made_by,
+    check_no_distiller,
+    knows_no_weights,
+    load_tfmot,
+    pruning_registry,
+)
+from kdzoo.compression.tfmot.pruning_settings import CHECKS, as_config, fits, pruning_settings
+from kdzoo.compression.tfmot.tf_keras_clone import twin_of_layer
+from kdzoo.compression.tfmot.unwrapping import (
+    check_layer_or_model,
+    check_not_compressed,
+    hosted_layers,
+    mask_weights,
+    without_hosted_layers,
+)
+from kdzoo.compression.tfmot.wrapped_layer import HostedLayer, host_name
+from kdzoo.compression.tfmot.wrapped_model import HostedModel
+from kdzoo.utils import shown
+from kdzoo.utils.fields import is_list_of_names
+
+_PREFIX = "prune_low_magnitude"
+
+
+def prune_low_magnitude(
+    to_prune,
+    pruning_schedule=None,
+    block_size=(1, 1),
+    block_pooling_type="AVG",
+    pruning_policy=None,
+    sparsity_m_by_n=None,
+):
+    """Returns a copy of a model, or layer, in which training sets the smallest weights to zero.
+
+    Names and arguments are TF-MOT's. Pruned are the kernels of dense, convolutional, recurrent and
+    attention layers and embeddings; depthwise convolutions, biases and normalizations never are.
+    Train the result with the callback `UpdatePruningStep`, then take `strip_pruning(model)`.
+
+    Args:
+        to_prune: The functional or sequential `keras.Model`, trained as a rule; or a
+            `keras.layers.Layer`, or a list of them, to prune some layers of a model, see below.
+            None of them is changed.
+        pruning_schedule: `ConstantSparsity` or `PolynomialDecay` of this package, which say when,
+            in training steps, and to which share weights are set to zero. `ConstantSparsity(0.5,
+            0)`, half of the weights, when None. Beware of `frequency`, 100 steps by default: a
+            training that is shorter prunes nothing, and warns.
+        block_size: (height, width) of blocks that are pruned together, for layers whose kernels are
+            matrices.
+        block_pooling_type: `"AVG"` or `"MAX"`: what of a block is compared.
+        pruning_policy: An object whose `allow_pruning(layer)` says whether a layer, of tf_keras,
+            is pruned, such as TF-MOT's `PruneForLatencyOnXNNPack()`. It is not saved: a loaded
+            model prunes the layers that it pruned.
+        sparsity_m_by_n: (2, 4) for two zeros in every four weights along the input channels,
+            whatever the schedule's sparsity.
+
+    Returns:
+        A `PrunedModel`, not compiled; for a layer a `PrunedLayer`, for a list a list. What is
+        pruned already, and layers that never have weights, such as activations, as they are.
+
+    Raises:
+        ValueError: If a layer has no twin in tf_keras (see `kdzoo.compression`), nothing in the
+            model or layer can be pruned, or an argument is out of range.
+
+    Warns:
+        UserWarning: Names the layers that have kernels and will not be pruned.
+
+    Example:
+
+    ```python
+    from kdzoo.compression import PolynomialDecay, UpdatePruningStep, prune_low_magnitude
+
+    schedule = PolynomialDecay(0.5, 0.8, begin_step=0, end_step=2000)
+    pruned = prune_low_magnitude(model, schedule)
+    pruned.compile("adam", cross_entropy, metrics=["accuracy"])
+    pruned.fit(x_train, y_train, epochs=5, callbacks=[UpdatePruningStep()])
+    model = strip_pruning(pruned)
+    ```
+
+    Dense layers only. A layer that the function returns as it is belongs to both models then, and
+    is trained in both:
+
+    ```python
+    def prune_dense(layer):
+        return prune_low_magnitude(layer) if isinstance(layer, keras.layers.Dense) else layer
+
+
+    pruned = keras.models.clone_model(model, clone_function=prune_dense)
+    ```
+
+    Reference: Zhu & Gupta, "To prune, or not to prune", 2017, arXiv:1710.01878, and the
+    documentation of tensorflow-model-optimization 0.8.
+    """
+    if isinstance(to_prune, list):
+        arguments = (pruning_schedule, block_size, block_pooling_type, pruning_policy)
+        return [prune_low_magnitude(each, *arguments, sparsity_m_by_n) for each in to_prune]
+    check_layer_or_model("to_prune", to_prune)
+    settings = {
+        "pruning_schedule": pruning_schedule,
+        "block_size": block_size,
+        "block_pooling_type": block_pooling_type,
+        "sparsity_m_by_n": sparsity_m_by_n,
+    }
+    if not (pruning_policy is None or hasattr(pruning_policy, "allow_pruning")):
+        raise ValueError(
+            "Expected pruning_policy to be an object such as `PruneForLatencyOnXNNPack()`. "
+            f"Received: pruning_policy={shown(pruning_policy)}"
+        )
+    if isinstance(to_prune, PrunedModel | PrunedLayer):
+        return to_prune
+    check_not_compressed(to_prune)
+    if not isinstance(to_prune, keras.Model):
+        if not to_prune.weights and _passes(to_prune):
+            return to_prune
+        if pruning_policy is not None:
+            raise ValueError(
+                "Expected no `pruning_policy` for a single layer, as policies look at the layers "
+                f"around it. Received: pruning_policy={shown(pruning_policy)}"
+            )
+        return PrunedLayer(to_prune, **settings)
+    model = PrunedModel(to_prune, **settings, pruning_policy=pruning_policy)
+    model.warn_of_what_stays_dense()
+    return model
+
+
+def strip_pruning(model):
+    """Returns the plain Keras 3 model with the pruned weights, zeros included.
+
+    Args:
+        model: What `prune_low_magnitude` returned, or a functional or sequential model with layers
+            that it returned.
+
+    Raises:
+        ValueError: If it is another model.
+    """
+    check_no_distiller(model)
+    if isinstance(model, keras.Model) and hosted_layers(model, (PrunedLayer, PrunedModel)):
+        mask_weights(model)
+        return without_hosted_layers(model)
+    check_made_by("prune_low_magnitude", PrunedModel, model)
+    mask_weights(model)
+    return model.plain_model()
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class PrunedModel(HostedModel):
+    """A model that is pruned while it is trained; `prune_low_magnitude` makes it.
+
+    Args:
+        model: As `to_prune` of `prune_low_magnitude`.
+        pruning_schedule: As there, or its configuration.
+        block_size: As there.
+        block_pooling_type: As there.
+        sparsity_m_by_n: As there.
+        pruning_policy: As there.
+        layers_to_prune: Names of the twin's layers that are pruned; None for all that can be.
+        name: Name of the model.
+    """
+
+    def __init__(
+        self,
+        model,
+        pruning_schedule=None,
+        block_size=(1, 1),
+        block_pooling_type="AVG",
+        sparsity_m_by_n=None,
+        pruning_policy=None,
+        layers_to_prune=None,
+        name=None,
+    ):
+        self._settings = pruning_settings(
+            pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
+        )
+        self._policy, self._chosen = pruning_policy, layers_to_prune
+        super().__init__(model, name)
+        check_agreement(model, self.wrapped)  # As long as nothing is masked.
+
+    def _wrap(self, twin):
+        import tf_keras
+
+        prune, supports = load_tfmot().sparsity.keras.prune_low_magnitude, pruning_registry()
+        if self._chosen is None and self._policy is not None:
+            self._policy.ensure_model_supports_pruning(twin.model)
+
+        def wrapped(layer):
+            if not self._prunes(layer, supports):
+                return layer
+            return carrying_masks(prune(layer, **self._settings))
+
+        try:
+            with nothing_runs():
+                model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
+        except TypeError as error:
+            found = re.search(rf'layer "{_PREFIX}_(\S+)"', str(error))
+            if not found or "float16" not in str(error):
+                raise
+            raise ValueError(
+                "Expected layers that TF-MOT can prune. Received: "
+                f"{twin.path_of(found[1])!r}, in half precision; make it with dtype='float32'."
+            ) from error
+        self._chosen = [layer.layer.name for layer in _pruned_layers(model)]
+        if not self._chosen:
+            raise ValueError(
+                f"Expected a model with a layer that can be pruned. Received: {twin.model.name!r}, "
+                "which has no dense or convolutional kernel, or none that the policy allows."
+            )
+        return model
+
+    def _prunes(self, layer, registry):
+        if self._chosen is not None:
+            return layer.name in self._chosen
+        if self._policy is not None and not self._policy.allow_pruning(layer):
+            return False
+        return bool(registry(layer)) and fits(self._settings, layer)
+
+    @property
+    def pruned_layers(self):
+        """The wrapped layers that are pruned: TF-MOT's `PruneLowMagnitude`, a list."""
+        return _pruned_layers(self.wrapped)
+
+    @property
+    def pruning_schedule(self):
+        """The schedule, an object of TF-MOT."""
+        return self._settings["pruning_schedule"]
+
+    def warn_of_what_stays_dense(self):
+        """Warns, by name, of layers that have a kernel and will not be pruned."""
+        dense = self.left_out(self._chosen)
+        if dense:
+            why = (
+                "The pruning policy does not allow it."
+                if self._policy is not None
+                else "TF-MOT prunes no depthwise kernels, blocks suit matrices only, and 2:4 needs "
+                "several input channels."
+            )
+            message = f"Not pruned in {self.name!r}: {', '.join(dense)}. {why}"
+            warnings.warn(message, stacklevel=3)
+
+    def sparsity(self):
+        """Returns path of a pruned layer -> share of its prunable weights that are zero."""
+        found = {}
+        for layer in self.pruned_layers:
+            values = [weight.numpy() for weight, _, _ in layer.pruning_vars]
+            zeros = sum(np.count_nonzero(value == 0) for value in values)
+            found[self.paths[layer.layer.name]] = zeros / sum(value.size for value in values)
+        return found
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **CHECKS, "layers_to_prune": is_list_of_names}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            **as_config(self._settings),
+            "layers_to_prune": list(self._chosen),
+        }
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class PrunedLayer(HostedLayer):
+    """A layer that is pruned while its model is trained; `prune_low_magnitude` makes it.
+
+    Its name is the layer's after "prune_low_magnitude_", as in TF-MOT.
+
+    Args:
+        layer: The `keras.layers.Layer`.
+        pruning_schedule: As in `prune_low_magnitude`, or its configuration.
+        block_size: As there.
+        block_pooling_type: As there.
+        sparsity_m_by_n: As there.
+        name: Name of this layer.
+    """
+
+    def __init__(
+        self,
+        layer,
+        pruning_schedule=None,
+        block_size=(1, 1),
+        block_pooling_type="AVG",
+        sparsity_m_by_n=None,
+        name=None,
+        **kwargs,
+    ):
+        self._settings = pruning_settings(
+            pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
+        )
+        super().__init__(layer, host_name(layer, name, _PREFIX), **kwargs)
+        if not pruning_registry()(twin_of_layer(layer)):
+            raise ValueError(
+                "Expected a layer that TF-MOT prunes: dense, convolutional but not depthwise, "
+                f"recurrent, an embedding. Received: {layer.name!r}, a {type(layer).__name__}"
+            )
+
+    def _wrap(self, twin):
+        if not fits(self._settings, twin):
+            raise ValueError(
+                "Expected a kernel that suits the pattern: blocks are for matrices, 2:4 needs "
+                f"several input channels. Received: layer {twin.name!r}"
+            )
+        prune = load_tfmot().sparsity.keras.prune_low_magnitude
+        with nothing_runs():
+            return carrying_masks(prune(twin, **self._settings))
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {**super().checks_of_fields(), **CHECKS}
+
+    def get_config(self):
+        return {**super().get_config(), **as_config(self._settings)}
+
+
+def _passes(layer):
+    """Whether TF-MOT knows that a layer never has a weight, such as an activation, and passes it.
+
+    Of those with weights that are never pruned it is told instead.
+    """
+    never = keras.layers.BatchNormalization | keras.layers.LayerNormalization
+    if isinstance(layer, never | keras.layers.DepthwiseConv2D):
+        return False
+    return knows_no_weights(layer)
+
+
+def _pruned_layers(wrapped):
+    return [layer for layer in wrapped.layers if getattr(layer, "pruning_vars", None)]

@@ -1,0 +1,123 @@
+"""Callbacks for the training of pruned models: TF-MOT's, for Keras 3."""
+
+import keras
+import numpy as np
+
+from kdzoo.compression.tfmot.pruning_schedules import warn_of_the_schedule
+from kdzoo.compression.tfmot.unwrapping import mask_weights, wrappers
+from kdzoo.utils import as_path, naming_full_disk, positive_integer
+
+_FREQUENCIES = ("epoch", "batch")
+
+
+class UpdatePruningStep(keras.callbacks.Callback):
+    """Starts the pruning, and masks the weights when an epoch ends; TF-MOT's, for Keras 3.
+
+    Give it to the `fit` of a pruned model, or of a `Distiller` with a pruned student. A training
+    that goes on from saved weights goes on at the saved step of the schedule.
+
+    Raises:
+        ValueError: If the model that is trained is not pruned.
+
+    Warns:
+        UserWarning: If the schedule will never fire in this training, or not reach its final
+            sparsity.
+    """
+
+    def on_train_begin(self, logs=None):
+        self._pruned = find_pruned(self.model)
+        for layer in self._pruned:
+            if int(layer.pruning_step.numpy()) == -1:
+                layer.pruning_step.assign(0)
+        self._looked = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        steps = self.params.get("steps")
+        if not self._looked and steps:
+            schedules = {id(layer.pruning_schedule): layer for layer in self._pruned}
+            for layer in schedules.values():
+                first = int(layer.pruning_step.numpy()) + 1
+                last = first - 1 + steps * (self.params["epochs"] - epoch)
+                warn_of_the_schedule(layer.pruning_schedule, first, last)
+        self._looked = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        mask_weights(self.model)
+
+
+class PruningSummaries(keras.callbacks.TensorBoard):
+    """Writes sparsity and threshold of every pruned layer for TensorBoard, once an epoch.
+
+    Args:
+        log_dir: Directory of the logs.
+        update_freq: As in `keras.callbacks.TensorBoard`: `"epoch"`, `"batch"` or a number of steps.
+        **kwargs: As there.
+
+    Raises:
+        ValueError: If an argument is of the wrong kind, or the model that is trained is not pruned.
+        OSError: If the disk is full; the error names the directory.
+    """
+
+    def __init__(self, log_dir, update_freq="epoch", **kwargs):
+        if not isinstance(update_freq, str) or update_freq not in _FREQUENCIES:
+            positive_integer("update_freq", update_freq)
+        super().__init__(as_path("log_dir", log_dir), update_freq=update_freq, **kwargs)
+
+    def set_model(self, model):
+        with self._naming_full_disk():
+            super().set_model(model)
+
+    def on_train_begin(self, logs=None):
+        with self._naming_full_disk():
+            super().on_train_begin(logs)
+        self._pruned = find_pruned(self.model)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        with self._naming_full_disk():
+            super().on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        with self._naming_full_disk():
+            super().on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self._naming_full_disk():
+            super().on_epoch_end(epoch, logs)
+            self._write_summaries()
+
+    def on_test_end(self, logs=None):
+        with self._naming_full_disk():
+            super().on_test_end(logs)
+
+    def on_train_end(self, logs=None):
+        with self._naming_full_disk():
+            super().on_train_end(logs)
+
+    def _write_summaries(self):
+        step = int(self.model.optimizer.iterations)
+        with self._train_writer.as_default():
+            for layer in self._pruned:
+                for weight, mask, threshold in layer.pruning_vars:
+                    name = weight.name.removesuffix(":0")
+                    self.summary.scalar(f"{name}/sparsity", 1 - np.mean(mask.numpy()), step=step)
+                    self.summary.scalar(f"{name}/threshold", threshold.numpy(), step=step)
+
+    def _naming_full_disk(self):
+        """The context in which TensorFlow's error of a full disk becomes a sentence."""
+        return naming_full_disk(self.log_dir)
+
+
+def find_pruned(model):
+    """Returns TF-MOT's wrappers around the pruned layers of a model, or of a Distiller's student.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = [each for each in wrappers(model) if getattr(each, "pruning_vars", None)]
+    if not found:
+        raise ValueError(
+            "Expected a model that `prune_low_magnitude` returned, or with layers from it, or a "
+            f"Distiller with such a student. Received: {model.name!r} of type "
+            f"{type(model).__name__}"
+        )
+    return found

@@ -1,0 +1,321 @@
+"""Quantization-aware training: TF-MOT's `quantize_model` and its relatives for Keras 3 models."""
+
+import copy
+import re
+
+import keras
+
+from kdzoo.compression.tfmot import bias_rounding, preserve_schemes
+from kdzoo.compression.tfmot.config_checks import nothing_runs
+from kdzoo.compression.tfmot.library import check_made_by, check_model, load_tfmot, output_config
+from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
+from kdzoo.compression.tfmot.quantize_configs import check_attributes
+from kdzoo.compression.tfmot.unsupported_layers import refusal, refused_layer
+from kdzoo.compression.tfmot.wrapped_model import HostedModel, unwrapped
+from kdzoo.utils import shown
+from kdzoo.utils.fields import check_fields, is_boolean
+
+_RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
+
+
+def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
+    """Returns a copy of a model that computes as its 8-bit form will, for training.
+
+    Names and arguments are TF-MOT's. Train the result, alone or as the student of a `Distiller`,
+    and hand it to `kdzoo.export.to_litert(model, path, quantize="int8")`.
+
+    Args:
+        to_quantize: The trained functional or sequential `keras.Model`; it is not changed. Layers
+            that `quantize_annotate_layer` annotated keep their own configuration.
+        quantized_layer_name_prefix: What the wrapped layers' names begin with.
+
+    Returns:
+        A `QuantizedModel`, not compiled. Frozen layers stay frozen; a `SeparableConv2D` is two
+        convolutions in it.
+
+    Raises:
+        ValueError: If a layer has no twin in tf_keras or TF-MOT cannot quantize it; the error names
+            it and the remedy. Layers in half precision are refused too.
+
+    Example:
+
+    ```python
+    quantized = kdzoo.compression.quantize_model(model)
+    quantized.compile(keras.optimizers.Adam(1e-5), cross_entropy, metrics=["accuracy"])
+    quantized.fit(x_train, y_train, epochs=1)
+    report = kdzoo.export.to_litert(quantized, "model.tflite", quantize="int8")
+    ```
+
+    Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+    Integer-Arithmetic-Only Inference", 2018, arXiv:1712.05877, and the documentation of
+    tensorflow-model-optimization 0.8.
+    """
+    check_model("to_quantize", to_quantize)
+    return QuantizedModel(to_quantize, quantized_layer_name_prefix)
+
+
+def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
+    """Returns a copy of a model in which the annotated layers compute as in 8 bits, for training.
+
+    Args:
+        model: The functional or sequential `keras.Model` with layers from
+            `quantize_annotate_layer`, or what `quantize_annotate_model` returned; it is not
+            changed.
+        scheme: A scheme of TF-MOT: `Default8BitPrunePreserveQuantizeScheme()` keeps pruned weights
+            at zero, `Default8BitClusterPreserveQuantizeScheme(preserve_sparsity)` keeps clusters,
+            in convolutions those of each channel, as 8-bit kernels have a scale for each, and the
+            zeros among them if that is True; `Default8BitQuantizeScheme()` when None.
+        quantized_layer_name_prefix: What the wrapped layers' names begin with.
+
+    Returns:
+        A `QuantizedModel`, not compiled.
+
+    Raises:
+        ValueError: If no layer is annotated, or as `quantize_model`.
+    """
+    check_model("model", model)
+    if isinstance(model, AnnotatedModel):
+        return QuantizedModel(model, quantized_layer_name_prefix, scheme)
+    annotated = [layer for layer in model._flatten_layers() if isinstance(layer, QuantizeAnnotate)]
+    if not annotated:
+        raise ValueError(
+            "Expected a model with annotated layers. Received: "
+            f"{model.name!r} without one; use `quantize_annotate_layer` or "
+            "`quantize_annotate_model`, or `quantize_model`, which does all."
+        )
+    return QuantizedModel(model, quantized_layer_name_prefix, scheme, annotated_only=True)
+
+
+def strip_clustering_cqat(to_strip):
+    """Returns the same quantization-aware model without what kept its clusters while it trained.
+
+    Its weights are a third as many, and outputs and `.tflite` file are the same; trained on, it
+    would lose the clusters.
+
+    Args:
+        to_strip: What `quantize_apply` returned with the cluster-preserving scheme.
+
+    Returns:
+        A `QuantizedModel`, not compiled.
+
+    Raises:
+        ValueError: If it is another model.
+    """
+    check_made_by("quantize_apply", QuantizedModel, to_strip)
+    if not preserve_schemes.keeps_clusters(to_strip.scheme):
+        raise ValueError(
+            "Expected a model that keeps clusters by `Default8BitClusterPreserveQuantizeScheme`. "
+            f"Received: {to_strip.name!r} with scheme {type(to_strip.scheme).__name__}"
+        )
+    stripped = QuantizedModel.from_config({**to_strip.get_config(), "scheme": None})
+    for new, old in zip(stripped.wrapped.layers, to_strip.wrapped.layers, strict=True):
+        # Layers that TF-MOT adds are numbered through; the rest of a name tells their weights.
+        values = {weight.name.replace(old.name, ""): weight for weight in old.weights}
+        for weight in new.weights:
+            weight.assign(values[weight.name.replace(new.name, "")])
+    return stripped
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class QuantizedModel(HostedModel):
+    """A model that is trained aware of its quantization; `quantize_model` makes it.
+
+    Args:
+        model: The `keras.Model`.
+        prefix: What the wrapped layers' names begin with.
+        scheme: As in `quantize_apply`, or its serialized form.
+        annotated_only: Whether layers that are not annotated stay in float32.
+        kernels: Of a model that keeps clusters and is loaded: how many values its kernels had when
+            it was made.
+        name: Name of the model.
+    """
+
+    def __init__(
+        self, model, prefix="quant_", scheme=None, annotated_only=False, kernels=None, name=None
+    ):
+        halves = [
+            layer.name
+            for layer in model._flatten_layers(include_self=False)
+            if layer.weights and layer.dtype_policy.compute_dtype != "float32"
+        ]
+        if halves:
+            raise ValueError(
+                "Expected layers that compute in float32, as TF-MOT quantizes no others. Received: "
+                f"{halves[0]!r} in {model.name!r}; build the model under "
+                "`keras.config.set_dtype_policy('float32')` and copy the weights."
+            )
+        if not _is_prefix(prefix):
+            raise ValueError(
+                "Expected a quantized_layer_name_prefix of letters, digits, '_', '.' and '-'. "
+                f"Received: {prefix!r}"
+            )
+        self._prefix, self._annotated_only = prefix, annotated_only
+        self._scheme, self._kernels = _scheme(scheme), kernels
+        super().__init__(model, name)
+
+    _splits_separable = True
+
+    @property
+    def scheme(self):
+        """The scheme, an object of TF-MOT."""
+        return self._scheme
+
+    def round_biases(self):
+        """Rounds the biases to what int8 arithmetic adds, in place, so that the file agrees more.
+
+        To be called when training is over. TF-MOT trains with biases in float32, and a converter
+        rounds them to multiples of the input's step times the weights'; the rare value that then
+        falls the other way is carried on from layer to layer. After this call the model adds what
+        its file adds.
+
+        Returns:
+            The names of the layers whose biases, or the shifts of the normalization after them,
+            were rounded, a list. Left alone are layers with several inputs, after layers in
+            float32, and with quantizers of other than 8 bits.
+        """
+        return bias_rounding.round_biases(self.wrapped)
+
+    def _computed(self, wrapped):
+        layers = preserve_schemes.preserving_layers(wrapped)
+        return [
+            kernel for _, kernel, variables in layers if preserve_schemes.has_clusters(variables)
+        ]
+
+    def _further_variables(self, wrapped):
+        return preserve_schemes.own_masks(wrapped)
+
+    def _wrap(self, twin):
+        import tf_keras
+
+        if not preserve_schemes.keeps_clusters(self._scheme):
+            self._kernels = None
+        elif self._kernels is None:
+            self._kernels = preserve_schemes.describe_kernels(twin.model)
+        else:
+            preserve_schemes.set_stand_ins(twin.model, self._kernels)
+        tools = load_tfmot().quantization.keras
+
+        for name, config in twin.annotations.items():
+            check_attributes(twin.model.get_layer(name), config, twin.path_of(name))
+
+        def annotated(layer):
+            config = twin.annotations.get(layer.name)
+            if self._annotated_only and layer.name not in twin.annotations:
+                return layer
+            if config is None and isinstance(layer, tf_keras.layers.Multiply):
+                config = output_config()  # TF-MOT lacks it; squeeze-and-excitation needs it.
+            return tools.quantize_annotate_layer(layer, config)
+
+        try:
+            with tools.quantize_scope(*_custom(twin.annotations)), nothing_runs():
+                marked = tf_keras.models.clone_model(twin.model, clone_function=annotated)
+                return tools.quantize_apply(marked, self._scheme, self._prefix)
+        except (RuntimeError, TypeError, ValueError) as error:
+            refused = refused_layer(twin.model, annotated, self._scheme, str(error))
+            if refused is None:
+                raise
+            raise refusal(twin, refused) from error
+
+    @property
+    def is_quantization_aware(self):
+        """True: the export needs no data to find the ranges of the activations."""
+        return True
+
+    @property
+    def has_seen_data(self):
+        """Whether it has learned ranges, of inputs or outputs, as it does while it is trained."""
+        ranges = [
+            abs(float(weight))
+            for layer in self.wrapped.layers
+            for weight in layer.weights
+            if weight.shape.rank == 0 and re.search("_(min|max):0$", weight.name)
+        ]
+        return not set(ranges) <= _RANGES_AT_FIRST or not ranges
+
+    @property
+    def layers_in_float(self):
+        """The paths of the layers whose kernels stay in float32, in the file too; a list."""
+        # TF-MOT also wraps the layer before an annotated one, for its output alone.
+        quantized = {
+            unwrapped(layer).name
+            for layer in self.wrapped.layers
+            if getattr(layer, "_weight_vars", None)
+        }
+        return list(dict.fromkeys(self.left_out(quantized)))
+
+    @classmethod
+    def checks_of_fields(cls):
+        return {
+            **super().checks_of_fields(),
+            "prefix": _is_prefix,
+            "scheme": lambda value: value is None or isinstance(value, dict),
+            "annotated_only": is_boolean,
+            "kernels": preserve_schemes.is_description,
+        }
+
+    def get_config(self):
+        arguments = {
+            name.lstrip("_"): value
+            for name, value in vars(self._scheme).items()
+            if isinstance(value, bool | int | float | str)
+        }
+        return {
+            **super().get_config(),
+            "prefix": self._prefix,
+            "scheme": {"class_name": type(self._scheme).__name__, "config": arguments},
+            "annotated_only": self._annotated_only,
+            "kernels": copy.deepcopy(self._kernels),
+        }
+
+
+def _is_prefix(value):
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}|", value)
+
+
+def _custom(annotations):
+    """The user's own configurations by name, for the scope in which TF-MOT copies layers."""
+    return [{type(each).__name__: type(each) for each in annotations.values() if each is not None}]
+
+
+def _scheme(given):
+    """A scheme of TF-MOT from one, from its serialized form, or None."""
+    tfmot = load_tfmot()
+    schemes = {
+        each.__name__: each
+        for each in (
+            tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme,
+            tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme,
+            preserve_schemes.cluster_scheme(),
+        )
+    }
+    if given is None:
+        given = {"class_name": "Default8BitQuantizeScheme", "config": {}}
+    if isinstance(given, dict):
+        return _scheme_of_fields(given, schemes)
+    kind = type(given).__name__
+    if kind not in schemes:
+        raise ValueError(
+            f"Expected one of the schemes {', '.join(schemes)}. Received: scheme={shown(given)}"
+        )
+    if preserve_schemes.keeps_clusters(given):  # TF-MOT's own too.
+        return schemes[kind](given.preserve_sparsity)
+    return given
+
+
+_SCHEME_FIELDS = {
+    "Default8BitQuantizeScheme": "disable_per_axis",
+    "Default8BitPrunePreserveQuantizeScheme": "disable_per_axis",
+    "Default8BitClusterPreserveQuantizeScheme": "preserve_sparsity",
+}
+
+
+def _scheme_of_fields(given, schemes):
+    """A scheme of TF-MOT from its form in a file."""
+    name = given.get("class_name")
+    if not isinstance(name, str) or name not in schemes:
+        raise ValueError(
+            f"Expected one of the schemes {', '.join(schemes)}. Received: class_name={name!r}"
+        )
+    fields, known = given.get("config"), _SCHEME_FIELDS[name]
+    check_fields(name, fields, {known: is_boolean}, optional=(known,))
+    return schemes[name](**fields)

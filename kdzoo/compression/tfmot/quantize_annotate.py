@@ -1,0 +1,105 @@
+"""Marks on layers that are to be quantized, as TF-MOT's `quantize_annotate_layer` sets them."""
+
+import keras
+
+from kdzoo.compression.tfmot.library import check_model
+from kdzoo.compression.tfmot.quantize_configs import as_quantize_config, quantize_config_as_fields
+from kdzoo.compression.tfmot.wrapped_layer import host_name
+from kdzoo.graph.taps import graph_of
+from kdzoo.utils import finalize_states, shown
+
+
+def quantize_annotate_layer(to_annotate, quantize_config=None):
+    """Returns a layer that marks another one for `quantize_apply`, and computes what it computes.
+
+    Args:
+        to_annotate: A `keras.layers.Layer`.
+        quantize_config: A `QuantizeConfig` of TF-MOT that says how the layer is quantized; None for
+            the default of its kind.
+
+    Raises:
+        ValueError: If it is no layer, or the configuration is none of TF-MOT's.
+
+    Example:
+
+    ```python
+    def annotated(layer):  # Dense layers are quantized, others stay in float32.
+        return quantize_annotate_layer(layer) if isinstance(layer, keras.layers.Dense) else layer
+
+
+    model = keras.models.clone_model(base, clone_function=annotated)
+    quantized = quantize_apply(model)
+    ```
+    """
+    is_layer = isinstance(to_annotate, keras.layers.Layer)
+    if not is_layer or isinstance(to_annotate, keras.Model):
+        raise ValueError(
+            "Expected a `keras.layers.Layer`; for models there is `quantize_model`. Received: "
+            f"to_annotate={shown(to_annotate)} of type {type(to_annotate).__name__}"
+        )
+    return QuantizeAnnotate(to_annotate, quantize_config)
+
+
+def quantize_annotate_model(to_annotate):
+    """Returns a copy of a model that marks all of its layers for `quantize_apply`.
+
+    `quantize_model` does both; this is for a scheme of one's own.
+
+    Args:
+        to_annotate: The functional or sequential `keras.Model`; it is not changed. Layers that
+            `quantize_annotate_layer` annotated keep their own configuration.
+
+    Raises:
+        ValueError: If the model has no graph.
+
+    Example:
+
+    ```python
+    annotated = quantize_annotate_model(strip_pruning(pruned))
+    quantized = quantize_apply(annotated, Default8BitPrunePreserveQuantizeScheme())
+    ```
+    """
+    check_model("to_annotate", to_annotate)
+    shape = graph_of(to_annotate).input_shape
+    marked = keras.models.clone_model(to_annotate)
+    if not marked.built:  # A sequential one without a `keras.Input`.
+        marked.build((None, *shape[1:]))
+    marked.set_weights(to_annotate.get_weights())
+    finalize_states(marked)
+    graph = graph_of(marked)
+    return AnnotatedModel(graph.input, graph.output, name=to_annotate.name)
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class AnnotatedModel(keras.Model):
+    """A model of which all layers are to be quantized; `quantize_annotate_model` makes it."""
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class QuantizeAnnotate(keras.layers.Wrapper):
+    """Marks a layer for quantization; `quantize_annotate_layer` makes it.
+
+    Args:
+        layer: The layer.
+        quantize_config: A `QuantizeConfig` of TF-MOT, or its serialized form, or None.
+        name: Name of this layer.
+    """
+
+    def __init__(self, layer, quantize_config=None, name=None, **kwargs):
+        super().__init__(layer, name=host_name(layer, name, "quantize_annotate"), **kwargs)
+        self.quantize_config = as_quantize_config(quantize_config)
+
+    @property
+    def annotated_layer(self):
+        """The layer that is marked; the twin has it in the place of this one."""
+        return self.layer
+
+    def call(self, inputs, *args, **kwargs):
+        return self.layer(inputs, *args, **kwargs)
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def get_config(self):
+        config = quantize_config_as_fields(self.quantize_config)
+        return {**super().get_config(), "quantize_config": config}

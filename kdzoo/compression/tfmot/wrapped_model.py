@@ -1,0 +1,318 @@
+"""The host: what TF-MOT wrapped, inside a Keras 3 model.
+
+TF-MOT takes tf_keras models only. Here it is given the tf_keras twin of a Keras 3 model, and what
+it makes of it computes inside a `keras.Model` that owns its variables. Files hold the Keras 3
+model's configuration and the weights; tf_keras opens none.
+"""
+
+import copy
+
+import keras
+import numpy as np
+
+from kdzoo.compression.tfmot.clone_agreement import unchecked
+from kdzoo.compression.tfmot.config_checks import is_statistics
+from kdzoo.compression.tfmot.library import load_tfmot
+from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+from kdzoo.graph.taps import find_layer, graph_of
+from kdzoo.utils import unknown_name
+from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
+
+
+class HostedModel(keras.Model):
+    """A Keras 3 model whose forward pass is that of a model that TF-MOT wrapped.
+
+    It trains with Keras's `fit`, optimizers and callbacks, alone or as the student of a
+    `Distiller`, whose taps find layers by their names in the original model. It saves as any Keras
+    model does. A subclass says, in `_wrap`, what TF-MOT makes of the twin.
+
+    Args:
+        model: The functional or sequential `keras.Model` that is to be wrapped; it is copied.
+        name: Name of the new model; that of `model` when None.
+
+    Raises:
+        RuntimeError: If Keras runs on another backend than TensorFlow, or the twin disagrees.
+        ValueError: If a layer of the model has no twin in tf_keras.
+    """
+
+    _splits_separable = False
+
+    def __init__(self, model, name=None):
+        load_tfmot()
+        super().__init__(name=name or model.name, dtype=model.dtype_policy, autocast=False)
+        twin = build_twin(model, self._splits_separable)
+        originals = _original_variables(model, twin)
+        order = {
+            name: [weight.name for weight in twin.model.get_layer(name).weights]
+            for name in twin.sources
+        }
+        # In an object of its own, which Keras does not look into.
+        self._host = _Host(model, twin, self._wrap(twin), order)
+        self._adopt(self._host.model, originals)
+        # TF-MOT's assertions and conditions are not for XLA.
+        self.supports_jit = False
+        self.built = True
+
+    def _wrap(self, twin):
+        """Returns the tf_keras model that TF-MOT makes of a `Twin`."""
+        raise NotImplementedError
+
+    def _computed(self, wrapped):
+        """The wrapped model's trainable variables that a step computes from others."""
+        return []
+
+    def _further_variables(self, wrapped):
+        """What the wrapped model computes with besides its weights, `tf.Variable`s."""
+        return []
+
+    def _adopt(self, wrapped, originals):
+        computed = {id(variable) for variable in self._computed(wrapped)}
+        trainable = {id(variable) for variable in wrapped.trainable_weights} - computed
+        adopt(self, [*wrapped.weights, *self._further_variables(wrapped)], trainable, originals)
+
+    @classmethod
+    def checks_of_fields(cls):
+        """Returns name of a field of the configuration -> whether a value of a file fits it."""
+        return {
+            "model": is_dictionary,
+            "name": is_name,
+            "statistics": is_statistics,
+            "dtype": is_name,
+            "trainable": is_boolean,
+        }
+
+    @property
+    def wrapped(self):
+        """The tf_keras model that TF-MOT made; its variables are this model's."""
+        return self._host.model
+
+    @property
+    def input(self):
+        """The original model's symbolic inputs, in its structure."""
+        return self._host.graph.input
+
+    @property
+    def output(self):
+        """The original model's symbolic outputs, in its structure."""
+        return self._host.graph.output
+
+    @property
+    def inputs(self):
+        """The symbolic inputs, a list."""
+        return keras.tree.flatten(self.input)
+
+    @property
+    def outputs(self):
+        """The symbolic outputs, a list."""
+        return keras.tree.flatten(self.output)
+
+    @property
+    def output_names(self):
+        """The original model's output names, for `compile(loss={...})`."""
+        return self._host.graph.output_names
+
+    @property
+    def paths(self):
+        """Name of a twin's layer with weights -> path of the original layer."""
+        return self._host.sources
+
+    def wrapped_layer(self, name):
+        """The wrapped layer that stands for a layer of the twin, by the twin's name."""
+        return self._host.by_name[name]
+
+    def left_out(self, names):
+        """Returns the paths of layers that have a kernel and are none of the twin's of these names.
+
+        Args:
+            names: Names of the twin's layers that TF-MOT works on.
+        """
+        return [
+            path
+            for name, path in self.paths.items()
+            if name not in names
+            and any(len(weight.shape) > 1 for weight in unwrapped(self.wrapped_layer(name)).weights)
+        ]
+
+    def tapped_layer(self, path):
+        """The wrapped layer whose output is that of a layer of the original model."""
+        return self._host.layer(path, self.name)
+
+    def summary(self, *args, **kwargs):
+        """Prints the wrapped model's layers; arguments as of tf_keras's `Model.summary`."""
+        return self.wrapped.summary(*args, **kwargs)
+
+    def call(self, inputs, training=None):
+        inputs = self._host.graph._standardize_inputs(inputs)
+        # Frozen, it leaves its masks, ranges and statistics as they are.
+        outputs = self.wrapped(inputs, training=bool(training and self.trainable))
+        return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
+
+    def plain_model(self):
+        """Returns the original model, a new one, with this model's present weights.
+
+        Raises:
+            ValueError: If TF-MOT replaced a layer by several.
+        """
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(self._host.config))
+        weights = {}
+        for name, path in self._host.sources.items():
+            layer = self._host.layer_of(name, path, self.name)
+            weights.setdefault(path, []).extend(self._plain_weights(layer, self._host.order[name]))
+        for path, values in weights.items():
+            find_layer(model, path).set_weights(values)
+        _set_statistics(model, self._host.statistics)
+        return model
+
+    def _plain_weights(self, layer, order):
+        """The weights of an original layer, of the layer that TF-MOT wrapped.
+
+        Args:
+            layer: The wrapped layer.
+            order: The names of the weights before the wrapping.
+        """
+        return plain_weights(layer, order)
+
+    def get_config(self):
+        statistics = {
+            path: [weight.tolist() for weight in weights]
+            for path, weights in self._host.statistics.items()
+        }
+        return {
+            "model": copy.deepcopy(self._host.config),
+            "name": self.name,
+            "statistics": statistics,
+            "dtype": self.dtype_policy.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        checks = cls.checks_of_fields()
+        check_fields(cls.__name__, config, checks, optional=checks.keys() - {"model"})
+        config = dict(config)
+        model = keras.saving.deserialize_keras_object(config.pop("model"))
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"Expected the model in the configuration of a {cls.__name__}. Received: a "
+                f"{type(model).__name__}"
+            )
+        _set_statistics(model, config.pop("statistics", {}))
+        model.dtype_policy = config.pop("dtype", model.dtype_policy)
+        trainable = config.pop("trainable", True)
+        with unchecked():
+            made = cls(model, **config)
+        if not trainable:  # True would free what is frozen within.
+            made.trainable = False
+        return made
+
+
+class _Host:
+    """What a hosted model knows of the original and of what TF-MOT made of it."""
+
+    def __init__(self, model, twin, wrapped, order):
+        self.order = order  # Name of a twin's layer -> names of its weights before the wrapping.
+        self.model, self.names, self.sources = wrapped, twin.names, twin.sources
+        self.statistics = twin.statistics
+        self.config = keras.saving.serialize_keras_object(model)
+        self.config.pop("compile_config", None)
+        _check_registered(model, self.config)
+        self.graph = graph_of(model)
+        self.by_name = {unwrapped(layer).name: layer for layer in wrapped.layers}
+
+    def layer(self, path, model_name):
+        if path not in self.names:
+            raise unknown_name(f"layer of {model_name!r}", path, self.names)
+        return self.layer_of(self.names[path], path, model_name)
+
+    def layer_of(self, name, path, model_name):
+        if name not in self.by_name:
+            raise ValueError(
+                f"Expected a layer that TF-MOT left in one piece. Received: {path!r} of "
+                f"{model_name!r}, which it replaced by several."
+            )
+        return self.by_name[name]
+
+
+def _check_registered(model, config):
+    """Raises if the model could not be built again, to be stripped or loaded."""
+    if isinstance(config, list | tuple):
+        for each in config:
+            _check_registered(model, each)
+    if not isinstance(config, dict):
+        return
+    name, module = config.get("registered_name"), config.get("module") or ""
+    known = name is None or module.partition(".")[0] == "keras"
+    if not known and keras.saving.get_registered_object(name) is None:
+        raise ValueError(
+            "Expected a model of Keras's own classes and registered ones. Received: "
+            f"{model.name!r} with {name!r}: put `@keras.saving.register_keras_serializable()` "
+            "before its definition."
+        )
+    for key, each in config.items():
+        if key != "quantize_config":  # Of TF-MOT or registered: `QuantizeAnnotate` checks it.
+            _check_registered(model, each)
+
+
+def _original_variables(model, twin):
+    """Name of a twin's variable -> the variable of the Keras 3 model that it stands for."""
+    found = {}
+    for name in twin.sources:
+        ours = twin.originals(model, name, lambda layer: layer.weights)
+        theirs = twin.model.get_layer(name).weights
+        found.update(zip((each.name for each in theirs), ours, strict=True))
+    return found
+
+
+def _set_statistics(model, statistics):
+    """Gives adapted `Normalization` layers their statistics: path -> weights."""
+    for path, weights in statistics.items():
+        layer = find_layer(model, path)
+        if not isinstance(layer, keras.layers.Normalization):
+            raise ValueError(
+                f"Expected statistics of a Normalization. Received: statistics of {path!r}, a "
+                f"{type(layer).__name__}"
+            )
+        layer.set_weights([np.asarray(weight, "float32") for weight in weights])
+        layer.finalize_state()
+
+
+def unwrapped(layer):
+    """The layer that TF-MOT wrapped, or the layer itself if it did not."""
+    is_wrapper = type(layer).__module__.startswith("tensorflow_model_optimization")
+    return layer.layer if is_wrapper and hasattr(layer, "layer") else layer
+
+
+def adopt(owner, variables, trainable, originals):
+    """Makes `tf.Variable`s the own variables of a Keras 3 model or layer, without copying them.
+
+    Args:
+        owner: The model or layer.
+        variables: The variables; what is there twice counts once.
+        trainable: The `id`s of those that are trained.
+        originals: Name of a variable -> the Keras 3 variable whose regularizer and constraint it
+            gets.
+    """
+    seen = set()
+    for variable in variables:
+        if id(variable) in seen:
+            continue
+        seen.add(id(variable))
+        inner = getattr(variable, "_variable", None)  # Of an AutoCastVariable.
+        ours = keras.Variable(
+            variable if inner is None else inner,
+            trainable=id(variable) in trainable,
+            dtype=(variable if inner is None else inner).dtype.name,
+            name=variable.name.removesuffix(":0").replace("/", "_"),
+        )
+        original = originals.get(variable.name)
+        if original is not None:
+            ours.regularizer, ours.constraint = original.regularizer, original.constraint
+            # TF-MOT's quantization would train what the user froze.
+            ours.trainable = ours.trainable and original.trainable
+        owner._track_variable(ours)
+
+
+def plain_weights(wrapped, order):
+    """The weights of a layer that TF-MOT wrapped, in an order of their names, a list of arrays."""
+    values = {weight.name: weight.numpy() for weight in wrapped.weights}
+    return [values[name] for name in order]

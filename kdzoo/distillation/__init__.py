@@ -1,0 +1,1 @@
+"""The `Distiller`, and what only it needs."""

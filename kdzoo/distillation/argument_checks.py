@@ -1,0 +1,235 @@
+"""What a Distiller asks of its models and losses before it trains, each with its remedy."""
+
+import warnings
+
+import keras
+
+from kdzoo.graph.logits import final_activation
+from kdzoo.graph.taps import find_layer, tapped_shapes
+from kdzoo.losses import DistillationLoss, KerasDistillation
+from kdzoo.models.ensemble import Ensemble
+from kdzoo.utils import is_number, shown
+
+_LARGEST_WEIGHT = 1e18  # Of a loss, well within float32.
+
+
+def is_model(role, model):
+    """Raises unless `model` is a `keras.Model`."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected `{role}` to be a `keras.Model`. Received: {role}={shown(model)} of type "
+            f"{type(model).__name__}"
+        )
+
+
+def share(student_loss_weight):
+    """Returns the weight as a float, or raises unless it is a number between 0 and 1."""
+    if not is_number(student_loss_weight) or not 0.0 <= student_loss_weight <= 1.0:
+        raise ValueError(
+            "Expected `student_loss_weight` to be a number between 0 (teacher only) and 1 (labels "
+            f"only). Received: student_loss_weight={shown(student_loss_weight)}"
+        )
+    return float(student_loss_weight)
+
+
+def transform(function):
+    """Returns the function from the student's inputs to the teacher's, or None."""
+    if function is not None and not callable(function):
+        raise ValueError(
+            "Expected `teacher_transform` to be a function from the student's inputs to the "
+            f"teacher's, or None. Received: teacher_transform={shown(function)}"
+        )
+    return function
+
+
+def teacher_weight(given):
+    """Returns (first, last) weight of a loss that is annealed, or raises unless they are that."""
+    pair = tuple(given) if isinstance(given, tuple | list) else ()
+    if len(pair) != 2 or not all(is_number(each) and 0 <= each <= _LARGEST_WEIGHT for each in pair):
+        raise ValueError(
+            "Expected `teacher_weight` to be the first and the last weight, two numbers of at "
+            f"least 0. Received: teacher_weight={shown(given)}"
+        )
+    return tuple(map(float, pair))
+
+
+def loss_for(student_loss_weight, loss):
+    """Raises if the labels are to count and there is no loss on them."""
+    if loss is None and student_loss_weight > 0:
+        raise ValueError(
+            "Expected `loss`, the student's loss on the labels. Received: loss=None with "
+            f"student_loss_weight={student_loss_weight}; pass a loss, or "
+            "`student_loss_weight=0` to learn from the teacher alone."
+        )
+
+
+def loss_on_labels(loss):
+    """Raises unless this is a loss, or losses, that Keras knows."""
+    is_saved = isinstance(loss, dict) and "class_name" in loss
+    parts = [loss] if is_saved else _leaves(loss)
+    if not parts or not all(
+        part is None or callable(part) or _is_known(keras.losses.get, part) for part in parts
+    ):
+        raise ValueError(
+            "Expected `loss` to be the name of a loss of Keras, a loss or a function, or a list or "
+            f"dictionary of them. Received: loss={shown(loss)}"
+        )
+
+
+def optimizer(given):
+    """Raises unless this is an optimizer, or the name of one that Keras knows."""
+    is_optimizer = given is None or isinstance(given, keras.optimizers.Optimizer)
+    if not is_optimizer and not _is_known(keras.optimizers.get, given):
+        raise ValueError(
+            "Expected `optimizer` to be the name of an optimizer of Keras, or an optimizer. "
+            f"Received: optimizer={shown(given)}"
+        )
+
+
+def _is_known(find, given):
+    """Whether one of Keras's functions finds what a name, or a configuration, stands for."""
+    if not isinstance(given, str | dict):
+        return False
+    try:
+        return find(given) is not None
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _leaves(parts):
+    """What a list or a dictionary holds; of something else that alone."""
+    return keras.tree.flatten(parts) if isinstance(parts, list | tuple | dict) else [parts]
+
+
+def as_losses(losses):
+    """Returns a list of `DistillationLoss`, with those of `keras.distillation` wrapped."""
+    losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    if not losses or any(loss is None for loss in losses):
+        raise ValueError(
+            "Expected at least one distillation loss, such as `kdzoo.losses.SoftTargets(4.0)`. "
+            f"Received: distillation_losses={shown(losses)}"
+        )
+    return [
+        each if isinstance(each, DistillationLoss) else KerasDistillation(each) for each in losses
+    ]
+
+
+def weights(loss_weights, losses):
+    """Returns one finite weight for each loss."""
+    if loss_weights is None:
+        return [1.0] * len(losses)
+    given = list(loss_weights) if isinstance(loss_weights, (list, tuple)) else [loss_weights]
+    numbers_only = all(is_number(weight) and 0 <= weight <= _LARGEST_WEIGHT for weight in given)
+    if len(given) != len(losses) or not numbers_only:
+        raise ValueError(
+            f"Expected `distillation_loss_weights` to hold {len(losses)} numbers of at least 0, "
+            f"one for each loss. Received: distillation_loss_weights={shown(loss_weights)}"
+        )
+    return [float(weight) for weight in given]
+
+
+def teacher(model, student, transform):
+    """Raises unless the teacher is a trained model that can take what the student takes."""
+    if model is None:
+        return
+    is_model("teacher", model)
+    if model is student:
+        raise ValueError(
+            "Expected two models. Received: the same object as teacher and student; make the "
+            "student with `keras.models.clone_model`."
+        )
+    if not model.built:
+        raise ValueError(
+            f"Expected a trained teacher. Received: {model.name!r}, which has no weights yet; call "
+            "it on a batch and load its weights first."
+        )
+    if transform is None:
+        _same_inputs(model, student)
+
+
+def _same_inputs(model, student):
+    """Raises if both models are graphs and their inputs do not fit each other."""
+    ours, theirs = (getattr(_graph(each), "inputs", None) for each in (student, model))
+    if not ours or not theirs:
+        return
+
+    def fit(one, other):
+        return len(one) == len(other) and all(
+            a is None or b is None or a == b for a, b in zip(one[1:], other[1:], strict=True)
+        )
+
+    pairs = zip(ours, theirs, strict=False)
+    if len(ours) != len(theirs) or not all(fit(a.shape, b.shape) for a, b in pairs):
+        raise ValueError(
+            "Expected teacher and student to take the same inputs. Received: teacher "
+            f"{[tuple(t.shape) for t in theirs]}, student {[tuple(t.shape) for t in ours]}; pass "
+            "`teacher_transform=`, a function from the student's inputs to the teacher's."
+        )
+
+
+def outputs(model, student, losses):
+    """Raises if a loss cannot be computed on what the models give."""
+    for loss in losses:
+        for role, each, paths in (
+            ("teacher", model, loss.teacher_layers),
+            ("student", student, loss.student_layers),
+        ):
+            if each is None:
+                continue
+            for path in paths:
+                find_layer(each, path)
+            if not paths and loss.expects_logits:
+                _ends_in_logits(role, each)
+        if model is not None and loss.expects_logits:
+            _same_classes(
+                tapped_shapes(_graph(model), loss.teacher_layer),
+                tapped_shapes(student, loss.student_layer),
+            )
+
+
+def _graph(model):
+    """The model whose shapes are known: an ensemble's are its members'."""
+    return model.graph or model if isinstance(model, Ensemble) else model
+
+
+def _ends_in_logits(role, model):
+    activation = final_activation(model)
+    if activation:
+        raise ValueError(
+            f"Expected the {role} to give logits. Received: {model.name!r}, which ends in a "
+            f"{activation}; pass `kdzoo.as_logits({role})`, which strips it."
+        )
+
+
+def _same_classes(of_teacher, of_student):
+    if of_teacher is None or of_student is None:
+        return
+    if [shape[-1] for shape in of_teacher] != [shape[-1] for shape in of_student]:
+        raise ValueError(
+            "Expected teacher and student to have the same classes. Received: teacher outputs "
+            f"{of_teacher}, student outputs {of_student}; build the student with the teacher's "
+            "number of classes."
+        )
+
+
+def warn_unless_on_logits(loss, student):
+    """Warns if a cross-entropy that expects probabilities is given to a student of logits."""
+    if final_activation(student) is not None or not getattr(student, "inputs", None):
+        return
+    for each in keras.tree.flatten(loss):
+        name = each if isinstance(each, str) else getattr(each, "name", "")
+        expects_probabilities = isinstance(each, str) or not _from_logits(each)
+        if "crossentropy" in str(name) and expects_probabilities:
+            warnings.warn(
+                f"The loss {name!r} expects probabilities, but {student.name!r} gives logits: the "
+                "value is not the cross-entropy. Pass the loss as an object with "
+                "`from_logits=True`, such as "
+                "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`.",
+                stacklevel=3,
+            )
+            return
+
+
+def _from_logits(loss):
+    """Whether a Keras loss object was made with `from_logits=True`."""
+    return getattr(loss, "get_config", dict)().get("from_logits", True)

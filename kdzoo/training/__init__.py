@@ -1,0 +1,1 @@
+"""Callbacks, checkpoints, and the runner of resumable stages."""

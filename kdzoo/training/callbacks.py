@@ -1,0 +1,156 @@
+"""Callbacks for `fit`."""
+
+import math
+
+import keras
+
+from kdzoo.training.checkpoints import EpochCheckpoint
+from kdzoo.utils import check_choice, number, positive_integer, shown, text, unknown_name
+
+__all__ = ["Anneal", "EpochCheckpoint", "StopAtNonFiniteLoss", "linear"]
+
+
+class StopAtNonFiniteLoss(keras.callbacks.Callback):
+    """Ends training with an error as soon as the loss is NaN or infinite.
+
+    `keras.callbacks.TerminateOnNaN` stops quietly; here the caller learns of it. The loss of a
+    step is looked at when the next one has been started, so that nothing waits for it.
+
+    Raises:
+        ValueError: With the epoch and the step, and what to look for.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch, self._pending = epoch, None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._check()
+        self._pending = batch, (logs or {}).get("loss")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check()
+
+    def _check(self):
+        if self._pending is None or self._pending[1] is None:
+            return
+        step, loss = self._pending
+        if not math.isfinite(float(loss)):
+            raise ValueError(
+                f"Expected a finite loss. Received: loss={float(loss)} in epoch {self._epoch + 1}, "
+                f"step {step + 1}; look for NaN in the images, labels out of range or a learning "
+                "rate that is too high, and start again from the last good weights."
+            )
+
+
+class Anneal(keras.callbacks.Callback):
+    """Changes a number of a `Distiller` from epoch to epoch, while nothing is compiled again.
+
+    Args:
+        number: `"student_loss_weight"`, `"distillation_loss_weight"` or `"temperature"`.
+        schedule: Function from the epoch, counted from 0, to the number, such as
+            `kdzoo.callbacks.linear(4.0, 1.0, epochs=50)`.
+        loss: Name of the distillation loss whose weight or temperature is meant. `None` where
+            there is but one, and for `"student_loss_weight"`.
+
+    Raises:
+        ValueError: If the number or the loss is unknown, several losses bear the name, the model is
+            no `Distiller`, or the schedule gives a value that is out of range.
+
+    Example:
+
+    ```python
+    softer = kdzoo.callbacks.Anneal("temperature", kdzoo.callbacks.linear(8.0, 2.0, epochs=30))
+    distiller.fit(x_train, y_train, epochs=30, callbacks=[softer])
+    ```
+    """
+
+    NUMBERS = ("student_loss_weight", "distillation_loss_weight", "temperature")
+
+    def __init__(self, number, schedule, loss=None):
+        super().__init__()
+        check_choice("number to anneal", number, self.NUMBERS)
+        if not callable(schedule):
+            raise ValueError(
+                "Expected `schedule` to be a function from the epoch to the number. Received: "
+                f"schedule={shown(schedule)}; `kdzoo.callbacks.linear` makes one."
+            )
+        loss = None if loss is None else text("loss", loss)
+        if loss is not None and number == "student_loss_weight":
+            raise ValueError(
+                "Expected no `loss`, as the student's weight is none of a distillation loss. "
+                f"Received: loss={shown(loss)}"
+            )
+        self.number, self.schedule, self.loss = number, schedule, loss
+
+    def on_train_begin(self, logs=None):
+        if not hasattr(self.model, "distillation_losses"):
+            raise ValueError(
+                "Expected a `kdzoo.Distiller`. Received: a model of type "
+                f"{type(self.model).__name__}"
+            )
+        if self.number == "student_loss_weight":
+            self.model.mix_both()
+        else:
+            self._place = self._find_loss()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        value = float(self.schedule(epoch))
+        if self.number == "student_loss_weight":
+            self.model.student_loss_weight = value
+        elif self.number == "temperature":
+            self.model.distillation_losses[self._place].temperature = value
+        else:
+            weights = list(self.model.distillation_loss_weights)
+            weights[self._place] = value
+            self.model.distillation_loss_weights = weights
+
+    def _find_loss(self):
+        """The place of the loss that is meant among the distiller's."""
+        adjustable = [
+            (place, loss.name)
+            for place, loss in enumerate(self.model.distillation_losses)
+            # A temperature that is a plain attribute is compiled into the step.
+            if self.number != "temperature" or hasattr(type(loss), "temperature")
+        ]
+        names = [name for _, name in adjustable]
+        if self.loss is not None and self.loss not in names:
+            raise unknown_name(f"loss with a {self.number}", self.loss, names)
+        if self.loss is None and len(names) != 1:
+            raise ValueError(
+                f"Expected one loss with a {self.number}. Received: {names}; name it with `loss=`."
+            )
+        name = self.loss or names[0]
+        if names.count(name) > 1:
+            raise ValueError(
+                f"Expected one loss of the name {name!r}. Received: {names}; give each a `name=`."
+            )
+        return next(place for place, each in adjustable if each == name)
+
+
+def linear(start, end, epochs):
+    """Returns a schedule that leads evenly from one value to another and stays there.
+
+    Args:
+        start: The value in epoch 0.
+        end: The value in epoch `epochs - 1` and after.
+        epochs: Number of epochs, at least 1.
+
+    Returns:
+        A function from the epoch, counted from 0, to the value.
+
+    Raises:
+        ValueError: If `epochs` is no positive integer, or a value no finite number.
+
+    Example:
+
+    >>> [linear(4.0, 1.0, epochs=4)(epoch) for epoch in (0, 1, 2, 3, 9)]
+    [4.0, 3.0, 2.0, 1.0, 1.0]
+    """
+    start, end = number("start", start), number("end", end)
+    epochs = positive_integer("epochs", epochs)
+
+    def value(epoch):
+        done = min(epoch / max(epochs - 1, 1), 1.0)
+        return start + (end - start) * done
+
+    return value

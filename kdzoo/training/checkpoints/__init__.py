@@ -1,0 +1,5 @@
+"""The state of a training on disk, epoch by epoch: `EpochCheckpoint`."""
+
+from kdzoo.training.checkpoints.callback import EpochCheckpoint
+
+__all__ = ["EpochCheckpoint"]

@@ -1,0 +1,200 @@
+"""The callback that keeps a training on disk after every epoch, and brings it back."""
+
+import json
+import textwrap
+import warnings
+
+import keras
+
+from kdzoo.training.checkpoints import files, hdf5
+from kdzoo.training.checkpoints.state import restore_state, shapes_of, state_of
+from kdzoo.utils import atomic_path, checked_directory, remove_directory, shown, sweep
+
+
+class EpochCheckpoint(keras.callbacks.Callback):
+    """Keeps the state of a training on disk after every epoch, so that it survives a kill.
+
+    Weights (those of the losses' own parts included), optimizer, random seeds and history go into
+    `directory/epoch-0007`, which appears by one rename: it is there whole or not at all. The one
+    before is kept too, those before it are removed. A teacher is not part of it. The files hold
+    numbers and JSON alone, with their size and SHA-256.
+
+    To go on with the training in another `fit`, pass the same object, or a new one after
+    `restore(model)`: a new one cannot know whether the model is in the state of the checkpoint.
+
+    Args:
+        directory: Where the checkpoints go; made if missing.
+        settings: A JSON-able value that identifies the run. A checkpoint with other settings is
+            refused.
+
+    Raises:
+        ValueError: If the directory is a file. When a training begins: if the directory holds
+            checkpoints that `restore` has not been asked for, or the training begins before the
+            newest of them; nothing is trained then. When an epoch ends: if a weight is NaN or
+            infinite.
+        OSError: When an epoch ends: if the disk is full; the error names the checkpoint and its
+            bytes, and those before it stay.
+
+    Example:
+
+    ```python
+    checkpoint = EpochCheckpoint("runs/student", settings={"seed": 0})
+    epoch = checkpoint.restore(model)
+    model.fit(..., epochs=10, initial_epoch=epoch, callbacks=[checkpoint])
+    checkpoint.history["val_accuracy"]  # of all epochs, those before the kill included
+    ```
+    """
+
+    def __init__(self, directory, settings=None):
+        super().__init__()
+        self.directory = checked_directory(directory)
+        self.settings = _as_json(settings)
+        self.history = {}
+        self._is_ours, self._damaged = False, set()
+
+    def exists(self):
+        """Returns whether there is a checkpoint in the directory."""
+        return bool(self._found())
+
+    def restore(self, model):
+        """Loads the newest checkpoint that is whole into a compiled, built model.
+
+        Args:
+            model: The `keras.Model` that will be trained.
+
+        Returns:
+            The number of epochs that are done, 0 if there is no checkpoint.
+
+        Raises:
+            ValueError: If the checkpoint was written with other settings, or of another model or
+                optimizer, none is whole, or the model is not built or not compiled. Nothing is
+                loaded then.
+
+        Warns:
+            UserWarning: If a checkpoint is damaged and the one before it is loaded; the warning
+                names the file. It stays until the next epoch is on disk.
+        """
+        if not isinstance(model, keras.Model) or not model.built or model.optimizer is None:
+            raise ValueError(
+                "Expected a built and compiled keras.Model. Received: "
+                f"{getattr(model, 'name', model)!r}; call `compile`, and the model on a batch."
+            )
+        sweep(self.directory)
+        found, damages = self._found(), {}
+        for epochs, directory in reversed(found.items()):
+            try:
+                state, arrays = self._read(directory, epochs, model)
+            except files.Damaged as error:
+                damages[directory] = error
+                continue
+            for damaged in damages.values():
+                warnings.warn(f"{damaged}; going on from {directory}.", stacklevel=2)
+            restore_state(model, arrays)
+            self.history = state["history"]
+            self._is_ours, self._damaged = True, set(damages)
+            return epochs
+        for damaged in damages.values():
+            raise ValueError(
+                f"Expected a whole checkpoint in {self.directory}. Received: {len(damages)} "
+                f"damaged, in {damaged.path} {damaged.reason}; delete the directory to begin anew."
+            ) from damaged
+        self.history, self._is_ours = {}, True
+        return 0
+
+    def on_train_begin(self, logs=None):
+        found = self._found()
+        if found and not self._is_ours:
+            raise ValueError(
+                f"Expected {self.directory} to hold no checkpoint that is not gone on with. "
+                f"Received: {max(found.values())}; call `restore(model)` before `fit`, choose "
+                "another directory or delete it."
+            )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        done = [number for number, path in self._found().items() if path not in self._damaged]
+        if done and epoch < max(done):
+            raise ValueError(
+                f"Expected a training that goes on after the {max(done)} epochs in "
+                f"{self.directory}. Received: one that begins at initial_epoch={epoch}; pass "
+                "what `restore(model)` returned, choose another directory or delete it."
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = state_of(self.model)
+        if not state.is_finite:
+            raise ValueError(
+                f"Expected finite weights after epoch {epoch + 1}. Received: NaN or infinity, "
+                f"which {self.directory} is not to keep; start again with a lower learning rate."
+            )
+        history = {name: list(values) for name, values in self.history.items()}
+        for name, value in (logs or {}).items():
+            history.setdefault(name, []).append(float(value))
+        contents = files.pack(state, epoch + 1, self.settings, history, shapes_of(self.model))
+        path = self.directory / f"epoch-{epoch + 1:04d}"
+        size = sum(map(len, contents.values()))
+        with atomic_path(path, size, replace=path in self._damaged) as room:
+            room.mkdir()
+            for name, content in contents.items():
+                (room / name).write_bytes(content)
+        self.history, self._is_ours = history, True
+        self._keep_last(path)
+
+    def _keep_last(self, newest):
+        """Removes all checkpoints but the newest and the one that was whole before it."""
+        self._damaged.discard(newest)
+        others = [path for path in self._found().values() if path != newest]
+        whole = [path for path in others if path not in self._damaged]
+        for path in others:
+            if path not in whole[-1:]:
+                remove_directory(path)
+        self._damaged.clear()
+
+    def _read(self, directory, epochs, model):
+        """The state and the arrays of a checkpoint, all that can be checked being checked."""
+        state = files.read_state(directory, epochs)
+        if [state["settings"]] != [self.settings]:  # In lists, JSON's NaN is equal to itself.
+            ours, theirs = _differing(self.settings, state["settings"])
+            raise ValueError(
+                f"Expected the checkpoint of a run with settings {ours}. Received: settings "
+                f"{theirs} in {directory}; choose another directory or delete it."
+            )
+        shapes = shapes_of(model)
+        if state.get("shapes", shapes) != shapes:
+            raise ValueError(
+                f"Expected the checkpoint of this model, {model.name!r}. Received: one in "
+                f"{directory} whose weights have other shapes; choose another directory or "
+                "delete it."
+            )
+        if not model.optimizer.built:  # One that scales losses would add its variables again.
+            model.optimizer.build(model.trainable_variables)
+        expected = state_of(model)
+        if "format" in state:
+            return state, files.read_arrays(directory, state, expected)
+        return state, hdf5.read_arrays(directory, expected)
+
+    def _found(self):
+        """Number of epochs -> path of the checkpoints, the newest last."""
+        numbers = {
+            path.name.removeprefix("epoch-"): path for path in self.directory.glob("epoch-*")
+        }
+        found = {int(number): path for number, path in numbers.items() if number.isdecimal()}
+        return dict(sorted(found.items()))
+
+
+def _differing(ours, theirs):
+    """Two settings in words: of dictionaries what differs between them, each shortened."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+        ours, theirs = ({name: each.get(name) for name in names} for each in (ours, theirs))
+    return [textwrap.shorten(repr(settings), 300) for settings in (ours, theirs)]
+
+
+def _as_json(settings):
+    """What identifies a run as JSON gives it back."""
+    try:
+        return json.loads(json.dumps(settings))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            "Expected settings of numbers, strings, lists and dictionaries, as JSON holds them. "
+            f"Received: settings={shown(settings)}"
+        ) from error

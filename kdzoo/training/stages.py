@@ -1,0 +1,109 @@
+"""`fit` that survives a kill."""
+
+import pathlib
+
+import keras
+
+from kdzoo.distillation.data_checks import plain_errors
+from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
+from kdzoo.utils import checked_directory, integer, one_process, shown
+
+
+def train(
+    model,
+    data,
+    epochs,
+    directory,
+    validation_data=None,
+    settings=None,
+    callbacks=(),
+    verbose="auto",
+):
+    """Fits a model, with a checkpoint after every epoch, going on from the newest one found.
+
+    A run that is killed at any moment and started again with the same arguments ends with the
+    result of an undisturbed run, provided that `data` depend on the epoch alone.
+
+    Args:
+        model: A compiled and built `keras.Model`, such as a `Distiller`.
+        data: Function from the number of the first epoch to what `fit` takes, for example
+            `lambda epoch: split.batches(128, shuffle=True, seed=0, initial_epoch=epoch)`. None
+            serves where nothing is left to train.
+        epochs: Number of epochs in all, those before a kill included.
+        directory: Where the checkpoints go.
+        validation_data: As in `keras.Model.fit`.
+        settings: JSON-able value that identifies the run; a checkpoint that was written with
+            other settings is refused.
+        callbacks: Further callbacks.
+        verbose: As in `keras.Model.fit`.
+
+    Returns:
+        The history of all epochs: a dictionary of lists.
+
+    Raises:
+        ValueError: If an argument is of the wrong kind, the model is not built or not compiled,
+            the checkpoint is of another run, another process trains in the directory, or the loss
+            becomes NaN or infinite.
+    """
+    check_run(directory, callbacks)
+    epochs = integer("epochs", epochs, least=0)
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected a keras.Model. Received: model={shown(model)} of type {type(model).__name__}"
+        )
+    if not model.built or not model.compiled:
+        raise ValueError(
+            f"Expected a compiled and built model. Received: {model.name!r} with "
+            f"built={model.built}, compiled={model.compiled}; call `compile`, and the model on a "
+            "batch."
+        )
+    checkpoint = EpochCheckpoint(pathlib.Path(directory), settings)
+    with one_process(directory):
+        if checkpoint.exists() and callable(data) and hasattr(model, "prepare"):
+            model.prepare(data(0))
+        done = checkpoint.restore(model)
+        if done < epochs:
+            check_data_function(data)
+            with plain_errors():
+                model.fit(
+                    data(done),
+                    epochs=epochs,
+                    initial_epoch=done,
+                    validation_data=validation_data,
+                    # The checkpoint comes last: an epoch that another callback rejects is not kept.
+                    callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
+                    verbose=verbose,
+                    # The data have an order of their own; Keras warns if asked to shuffle them.
+                    shuffle=False,
+                )
+    return checkpoint.history
+
+
+def check_data_function(data):
+    """Raises `ValueError` unless `data` is a function from an epoch to what `fit` takes."""
+    if not callable(data):
+        raise ValueError(
+            "Expected `data` to be a function from the number of an epoch to what `fit` takes. "
+            f"Received: data={shown(data)}"
+        )
+
+
+def check_run(directory, callbacks):
+    """Raises unless a run can be kept in this directory, and be watched by these callbacks.
+
+    Args:
+        directory: Where the checkpoints go.
+        callbacks: Callbacks of Keras, a list or tuple.
+
+    Raises:
+        ValueError: If one of them is something else.
+    """
+    checked_directory(directory)
+    are_callbacks = isinstance(callbacks, list | tuple) and all(
+        isinstance(callback, keras.callbacks.Callback) for callback in callbacks
+    )
+    if not are_callbacks:
+        raise ValueError(
+            "Expected callbacks to be a list of keras.callbacks.Callback. Received: "
+            f"callbacks={shown(callbacks)}"
+        )
