@@ -34,11 +34,11 @@ benchmark: $(INSTALLED)
 	@$(BIN)/python benchmarks/distiller_step.py
 
 zoo: $(INSTALLED)
-	@$(BIN)/python -m kdzoo.recipes.zoo --anew
-	@$(BIN)/python -m kdzoo.recipes.cards
+	@$(BIN)/python -m tools.train_zoo --anew
+	@$(BIN)/python -m tools.cards
 
 cards: $(INSTALLED)
-	@$(BIN)/python -m kdzoo.recipes.cards
+	@$(BIN)/python -m tools.cards
 
 clean:
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache

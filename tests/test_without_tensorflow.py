@@ -56,7 +56,8 @@ import dataclasses, pathlib, sys
 import kdzoo
 import kdzoo.data
 from kdzoo import recipes
-from kdzoo.recipes import Comparison, zoo
+from kdzoo.recipes import Comparison
+from tools import train_zoo as zoo
 from kdzoo.recipes.source import Entry
 
 small = Comparison("numbers", "mlp_2x64", "mlp_2x128", 1, 1, seeds=(0,), views=1)

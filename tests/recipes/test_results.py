@@ -9,10 +9,10 @@ import pytest
 
 import kdzoo
 from kdzoo.recipes import RECIPES, Comparison, Student
-from kdzoo.recipes.cards import END, START
 from kdzoo.recipes.results import summarize
+from tools.cards import END, START
 
-RESULTS = sorted((pathlib.Path(kdzoo.__file__).parent / "recipes" / "measured").glob("*.json"))
+RESULTS = sorted((pathlib.Path(__file__).parents[2] / "results").glob("*.json"))
 README = pathlib.Path(kdzoo.__file__).parents[1] / "README.md"
 
 

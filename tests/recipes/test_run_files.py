@@ -7,8 +7,8 @@ import pytest
 
 from kdzoo.recipes.clock import Clock
 from kdzoo.recipes.files import read_data, read_result, read_results, read_seconds
-from kdzoo.recipes.restoring import _recipe_of
-from kdzoo.recipes.zoo import MEASURED
+from tools.restore import _recipe_of
+from tools.train_zoo import MEASURED
 
 ROW = {
     "kind": "alone",

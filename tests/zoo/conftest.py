@@ -1,4 +1,4 @@
-"""A zoo of one small model, as `kdzoo.recipes.zoo` would leave it."""
+"""A zoo of one small model, as `tools.train_zoo` would leave it."""
 
 import keras
 import numpy as np

@@ -9,9 +9,9 @@ import pytest
 import kdzoo
 from kdzoo import evaluation, export
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
-from kdzoo.recipes.publishing import CALIBRATION, logits_of_ramp, signature_of
 from kdzoo.teacher_cache.reading import fingerprint_of_data
 from kdzoo.zoo import cards, manifest
+from tools.publish import CALIBRATION, logits_of_ramp, signature_of
 
 pytestmark = [pytest.mark.large, pytest.mark.tensorflow]
 ROWS = manifest.read_manifest()

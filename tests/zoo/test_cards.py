@@ -112,7 +112,7 @@ def test_the_table(zoo):
 def test_cards_and_readme_have_not_drifted():
     """`make cards` would change nothing."""
     ended = subprocess.run(
-        [sys.executable, "-m", "kdzoo.recipes.cards", "--check"],
+        [sys.executable, "-m", "tools.cards", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,

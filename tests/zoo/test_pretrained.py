@@ -18,7 +18,6 @@ import pytest
 from safetensors.numpy import load, save
 
 import kdzoo
-from kdzoo.recipes.publishing import logits_of_ramp
 from kdzoo.zoo import manifest
 from kdzoo.zoo.manifest import (
     File,
@@ -28,6 +27,7 @@ from kdzoo.zoo.manifest import (
     write_manifest,
 )
 from kdzoo.zoo.weights import named_weights
+from tools.publish import logits_of_ramp
 
 # Deeper than Python follows, but not than its reader of JSON does.
 NESTED = functools.reduce(lambda inner, _: [inner], range(700), [])

@@ -9,10 +9,11 @@ import statistics
 import pytest
 
 import kdzoo
-from kdzoo.recipes import RECIPES, CompressionComparison, zoo
+from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.zoo import manifest
+from tools import train_zoo as zoo
 
-MEASURED = pathlib.Path(kdzoo.__file__).parent / "recipes" / "measured"
+MEASURED = pathlib.Path(__file__).parents[2] / "results"
 ENTRIES = {entry.name: entry for entry in zoo.ENTRIES}
 ROWS = manifest.read_manifest()
 # Shipped students that learned otherwise than their pair teaches, which is in one stage.
@@ -47,7 +48,7 @@ def test_an_int8_file_loses_at_most_three_tenths_of_a_point(name):
 
 
 def test_of_students_with_one_seed_the_readme_says_why():
-    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
     assert "a student or a small form with one seed takes more than half an hour to train" in readme
     for name, row in ROWS.items():
         if row.role == "student":
@@ -63,7 +64,7 @@ def test_of_students_with_one_seed_the_readme_says_why():
 
 
 def test_a_student_alone_learned_for_as_many_epochs():
-    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
     said = re.search(r"of small forms for the (\d+) \(int8\) or (\d+) \(zeros\) less", readme)
     again = {"int8": int(said[1]), "sparse_80": int(said[2])}
     for name, row in ROWS.items():
@@ -73,7 +74,7 @@ def test_a_student_alone_learned_for_as_many_epochs():
 
 
 def test_the_readme_says_which_small_form_is_the_better():
-    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
     said = readme.partition("int8 is the better: ")[2].partition("<!--")[0]
     for name in (name.removesuffix("/sparse_80") for name in ROWS if name.endswith("/sparse_80")):
         forms = (ROWS[f"{name}/{form}"].measured for form in ("int8", "sparse_80"))
@@ -166,7 +167,7 @@ def test_all_of_a_data_set_are_of_the_same_images_and_classes(data):
 
 
 def test_the_readme_says_which_student_had_fewer_epochs():
-    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
     said = re.search(
         r"On CIFAR-10 `separable_100` was trained for (\d+) epochs, which took an hour and a half, "
         r"the narrower ones for (\d+)\.",
@@ -179,7 +180,7 @@ def test_the_readme_says_which_student_had_fewer_epochs():
 
 
 def test_the_readme_says_how_long_the_pair_of_cifar100_was_trained():
-    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
     said = re.search(
         r"a teacher of (\d+) epochs and a student of (\d+), whose soft targets", readme
     )
@@ -192,7 +193,7 @@ def test_the_readme_says_how_long_the_pair_of_cifar100_was_trained():
 
 
 def test_the_readme_says_of_which_images_the_copies_are_not_exact():
-    readme = " ".join((MEASURED.parents[2] / "README.md").read_text().split())
+    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
     said = "20 of the 10,000 test images (19 ships and a horse) were decoded from JPEG copies"
     assert said in kdzoo.card("separable_050/cifar10")
     assert f"of CIFAR-10, {said}" in readme

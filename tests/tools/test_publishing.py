@@ -12,12 +12,14 @@ from safetensors.numpy import load
 import kdzoo
 import kdzoo.data
 from kdzoo import recipes
-from kdzoo.recipes import Comparison, Compression, CompressionComparison, Student, cards, zoo
-from kdzoo.recipes.publishing import is_published, publish
-from kdzoo.recipes.restoring import Committed
+from kdzoo.recipes import Comparison, Compression, CompressionComparison, Student
 from kdzoo.recipes.results import fingerprint
 from kdzoo.recipes.source import Entry
 from kdzoo.zoo.manifest import read_manifest
+from tools import cards
+from tools import train_zoo as zoo
+from tools.publish import is_published, publish
+from tools.restore import Committed
 
 pytestmark = pytest.mark.tensorflow
 

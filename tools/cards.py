@@ -1,7 +1,7 @@
 """The cards of the zoo and the table in the README, written anew from the manifest.
 
-python -m kdzoo.recipes.cards            writes them
-python -m kdzoo.recipes.cards --check    says which are not as the manifest has it
+python -m tools.cards            writes them
+python -m tools.cards --check    says which are not as the manifest has it
 """
 
 import argparse
@@ -52,7 +52,7 @@ def drifted(directory, readme):
 
 def main(arguments=None):
     """Writes the cards and the README's table, or with `--check` returns 1 if they drifted."""
-    parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.cards")
+    parser = argparse.ArgumentParser(prog="python -m tools.cards")
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--directory", default="zoo_weights", type=pathlib.Path)
     parser.add_argument("--readme", default="README.md", type=pathlib.Path)

@@ -1,9 +1,9 @@
 """The whole zoo again: every model is trained by its recipe, and published when it is.
 
-python -m kdzoo.recipes.zoo --estimate     what is left to train, and how long it took last time
-python -m kdzoo.recipes.zoo                trains it, and goes on where it was stopped
-python -m kdzoo.recipes.zoo --only mnist   one data set, architecture or model
-python -m kdzoo.recipes.zoo --anew         trains what ships, too; `make zoo`
+python -m tools.train_zoo --estimate     what is left to train, and how long it took last time
+python -m tools.train_zoo                trains it, and goes on where it was stopped
+python -m tools.train_zoo --only mnist   one data set, architecture or model
+python -m tools.train_zoo --anew         trains what ships, too; `make zoo`
 
 What ships with its results counts as trained unless `--anew` is given: a new student does not ask
 for its teacher to be trained for hours again. `--anew` trains whatever there are committed results
@@ -21,14 +21,14 @@ import statistics
 from kdzoo.recipes import RECIPES, CompressionComparison
 from kdzoo.recipes.compression_comparison import FLOAT
 from kdzoo.recipes.files import read_result, read_results
-from kdzoo.recipes.publishing import is_published, publish
-from kdzoo.recipes.restoring import Committed
 from kdzoo.recipes.results import directory_name, write_json
 from kdzoo.recipes.source import Entry
 from kdzoo.utils import unknown_name
 from kdzoo.zoo.manifest import weights_directory
+from tools.publish import is_published, publish
+from tools.restore import Committed
 
-MEASURED = pathlib.Path(__file__).parent / "measured"
+MEASURED = pathlib.Path(__file__).parents[1] / "results"
 ENTRIES = (
     Entry("mlp_2x1200/mnist", "hinton_mnist", "teacher"),
     Entry("mlp_2x800/mnist", "hinton_mnist", "distilled", "alone"),
@@ -174,7 +174,7 @@ def _seconds(runs, measured, name, kind, seed):
 
 def main(arguments=None):
     """Trains what is missing of the zoo, and writes files and manifest."""
-    parser = argparse.ArgumentParser(prog="python -m kdzoo.recipes.zoo")
+    parser = argparse.ArgumentParser(prog="python -m tools.train_zoo")
     parser.add_argument("--estimate", action="store_true", help="only say what is left")
     parser.add_argument(
         "--only", help="data set, architecture or model; what it starts from comes along"
@@ -234,7 +234,7 @@ def main(arguments=None):
 
 
 def _is_checkout():
-    return weights_directory().parent == MEASURED.parents[2]
+    return weights_directory().parent == MEASURED.parent
 
 
 def _make(entry, given, more):

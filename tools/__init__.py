@@ -1,0 +1,1 @@
+"""What maintainers run: training and publishing the zoo, cards, tables; not installed."""
