@@ -1,24 +1,27 @@
 """What a row of the zoo's manifest must be: every field's type and range.
 
-The manifest's hash tells damage, not intent: whoever alters a row can write the hash that fits.
+The manifest's hash reveals damage, not intent: an attacker who alters a row can also write the hash
+that fits.
 """
 
 import math
 import pathlib
 import re
+from typing import Any
 
 from kdzoo.utils import shown
+from kdzoo.zoo.registry import architecture
 
 ROLES = ("teacher", "student")
 
-_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # Cards are called after it.
+_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # File names of cards are made of it.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 10_000  # Characters of a text.
-_MOST = 1 << 53  # Of anything that is counted.
-_MOST_SIZE = 1 << 20  # Of an image's sides, and of what an architecture is given.
+_MOST = 1 << 53  # The largest count.
+_MOST_SIZE = 1 << 20  # The largest side of an image, and argument of an architecture.
 _MOST_DEPTH = 1 << 10  # Layers, each of which takes time to build.
 
-# What lists and cards ask rows for, and of which kind it is.
+# The fields that lists and cards read, and their types.
 _ROW = {"name": str, "architecture": str, "arguments": dict, "dataset": str, "classes": int}
 _ROW |= {"input_shape": list, "labels": list, "training": dict, "measured": dict}
 _TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds": list}
@@ -31,21 +34,21 @@ _COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
 _SIGNATURE = {"input": dict, "output": dict}
 _TENSOR = {"shape": list, "dtype": str}
 _TIME = {"median": float, "q1": float, "q3": float, "machine": str}
-_SHARES = ("mean", "std", "shipped")
+_FRACTIONS = ("mean", "std", "shipped")
 _FILE = {"file": str, "sha256": str, "bytes": int}
 
 
-def check_row(fields):
-    """Raises an error that says what is wrong unless JSON holds a row of a manifest.
+def check_row(fields: dict[str, Any]) -> None:
+    """Raises an error that says what is wrong unless the fields are a row of a manifest.
 
     Args:
-        fields: What `json.loads` gave for a row.
+        fields: What `json.loads` returned for a row.
 
     Raises:
         ValueError: If a field is of another type or out of its range.
-        AttributeError: If a part that has fields is something else.
+        AttributeError: If a part that must have fields is something else.
         KeyError: If a field is missing.
-        TypeError: If a part that has items is something else.
+        TypeError: If a part that must have items is something else.
     """
     files = fields["files"]
     for file in files.values():
@@ -64,9 +67,9 @@ def check_row(fields):
     _check_images_and_classes(fields)
     if fields["role"] not in ROLES:
         raise ValueError(f"the role {shown(fields['role'])}")
-    given = {"name", "classes", "input_shape"} & fields["arguments"].keys()
-    if given:
-        raise ValueError(f"{sorted(given)[0]!r} among the arguments")
+    reserved = {"name", "classes", "input_shape"} & fields["arguments"].keys()
+    if reserved:
+        raise ValueError(f"{sorted(reserved)[0]!r} among the arguments")
     _check_argument("the arguments", fields["arguments"])
 
 
@@ -96,7 +99,7 @@ def _check_images_and_classes(fields):
 
 
 def _check_argument(name, value):
-    """Raises unless an argument of an architecture is one that can be built in reasonable time."""
+    """Raises unless an architecture with this argument can be built in reasonable time."""
     if isinstance(value, dict | list):
         if len(value) > 64:
             raise ValueError(f"{len(value)} items in {name}")
@@ -112,8 +115,6 @@ def _check_argument(name, value):
 
 
 def _check_architecture(name, wanted):
-    from kdzoo.zoo.registry import architecture
-
     try:
         architecture(wanted)
     except ValueError as error:
@@ -175,11 +176,11 @@ def _check_spread(spread):
     _check_fields(spread, _SPREAD)
     if not spread["by_seed"]:
         raise ValueError("accuracies of no seed")
-    shares = {name: spread[name] for name in _SHARES if name in spread}
-    for share in (*shares.values(), *spread["by_seed"].values()):
-        _check(share, float)
-        if not 0 <= share <= 1:
-            raise ValueError(f"an accuracy of {shown(share)}")
+    fractions = [spread[name] for name in _FRACTIONS if name in spread]
+    for fraction in (*fractions, *spread["by_seed"].values()):
+        _check(fraction, float)
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"an accuracy of {shown(fraction)}")
     if not all(seed.isdecimal() for seed in spread["by_seed"]):
         raise ValueError(f"the seeds {sorted(spread['by_seed'])}")
     if "shipped_seed" in spread:
@@ -195,9 +196,9 @@ def _check_tensor(tensor):
         _check_number("scale", tensor["scale"])
 
 
-def _check_fields(part, kinds):
-    for name, kind in kinds.items():
-        _check(part[name], kind)
+def _check_fields(part, types):
+    for name, expected in types.items():
+        _check(part[name], expected)
 
 
 def _check_count(name, value, least=0):
@@ -207,7 +208,7 @@ def _check_count(name, value, least=0):
 
 
 def _check_number(name, value, most=math.inf, least=0):
-    """Raises unless something is a finite number in a range; integers are numbers, too."""
+    """Raises unless a value is a finite number in a range; integers are numbers, too."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not least <= value <= most or abs(value) == math.inf:
         raise ValueError(f"{shown(value)} where a number belongs, {name}")
@@ -219,10 +220,10 @@ def _check_hash(value):
         raise ValueError(f"{shown(value)} where a SHA-256 belongs")
 
 
-def _check(value, kind):
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{shown(value)} where a {kind.__name__} belongs")
-    if kind is str and len(value) > _LONGEST:
+def _check(value, expected):
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise ValueError(f"{shown(value)} where a {expected.__name__} belongs")
+    if expected is str and len(value) > _LONGEST:
         raise ValueError(f"a text of {len(value):,} characters")
-    if kind is float and not math.isfinite(value):
+    if expected is float and not math.isfinite(value):
         raise ValueError(f"{shown(value)} where a number belongs")
