@@ -25,8 +25,6 @@ from kdzoo.utils.reading import (
     read_bytes,
     read_object,
 )
-from kdzoo.utils.saving import save_model
-from kdzoo.utils.states import finalize_states
 from kdzoo.utils.writing import (
     atomic_path,
     copy_file,
@@ -48,7 +46,6 @@ __all__ = [
     "checked_directory",
     "copy_file",
     "digest_of_file",
-    "finalize_states",
     "first_line",
     "flag",
     "hidden_room",
@@ -64,7 +61,6 @@ __all__ = [
     "read_bytes",
     "read_object",
     "remove_directory",
-    "save_model",
     "shown",
     "sweep",
     "text",
