@@ -6,7 +6,14 @@ import numpy as np
 
 from kdzoo.data import augmentation as augmentations
 from kdzoo.data import image_checks, randomness
-from kdzoo.utils import flag, is_number, numeric_array, positive_integer, shown, text
+from kdzoo.utils import (
+    check_flag,
+    check_numeric_array,
+    check_positive_integer,
+    check_text,
+    is_number,
+    shown,
+)
 
 VALIDATION_FRACTION = 0.1
 _VALIDATION_SEED = 20150309
@@ -154,8 +161,8 @@ class Split:
                     f"Expected `{argument}` to be an integer, {least} or more. Received: "
                     f"{argument}={shown(value)}"
                 )
-        shuffle, indices = flag("shuffle", shuffle), flag("indices", indices)
-        drop_remainder = flag("drop_remainder", drop_remainder)
+        shuffle, indices = check_flag("shuffle", shuffle), check_flag("indices", indices)
+        drop_remainder = check_flag("drop_remainder", drop_remainder)
         augmentation = augmentations.resolve(augmentation, self.name)
         if answers is not None:
             answers = self._check_answers(answers, augmentation)
@@ -172,7 +179,7 @@ class Split:
             return answers
         structured = isinstance(answers, dict)
         named = answers if structured else {"": answers}
-        parts = {key: numeric_array("answers", value) for key, value in named.items()}
+        parts = {key: check_numeric_array("answers", value) for key, value in named.items()}
         if not parts:
             raise ValueError("Expected the teacher's logits as answers. Received: answers={}")
         for name, part in parts.items():
@@ -234,7 +241,7 @@ class Dataset:
         >>> data.enlarged(2).input_shape
         (16, 16, 1)
         """
-        factor, splits = positive_integer("factor", factor, _LARGEST_FACTOR), {}
+        factor, splits = check_positive_integer("factor", factor, _LARGEST_FACTOR), {}
         for part in ("train", "validation", "test"):
             split = getattr(self, part)
             if split is not None:
@@ -277,11 +284,11 @@ def from_arrays(
     >>> data.classes, len(data.train), len(data.validation)
     (2, 18, 2)
     """
-    name, scale = text("name", name), _check_scale(scale)
+    name, scale = check_text("name", name), _check_scale(scale)
     images = image_checks.check_images(x, "x")
     labels = image_checks.check_labels(y, count=len(images), name="y")
     if classes is not None:
-        classes = positive_integer("classes", classes, _MOST_CLASSES)
+        classes = check_positive_integer("classes", classes, _MOST_CLASSES)
     if class_names is None:
         classes = labels.max() + 1 if classes is None else classes
         class_names = tuple(str(label) for label in range(classes))

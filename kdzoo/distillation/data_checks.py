@@ -10,7 +10,7 @@ import numpy as np
 from kdzoo.data.image_checks import are_probabilities
 from kdzoo.graph.taps import tapped_shapes
 from kdzoo.models.ensemble import Ensemble
-from kdzoo.utils import numeric_array, shown
+from kdzoo.utils import check_numeric_array, shown
 
 # Layers, and arithmetic inside a graph, by which a model may rescale what it is given.
 _RESCALING = (
@@ -102,7 +102,7 @@ def check_arrays(x, y, model):
         )
     for part in parts:
         if isinstance(part, np.ndarray):
-            numeric_array("y", part)
+            check_numeric_array("y", part)
 
 
 def check_fits(x, model, name="x"):
@@ -152,7 +152,7 @@ def _check_shape(array, tensor, model, name):
             f"{name} of shape {tuple(array.shape)}"
         )
     if isinstance(array, np.ndarray) and tensor.dtype != "string":
-        numeric_array(name, array)
+        check_numeric_array(name, array)
 
 
 def is_array(value):

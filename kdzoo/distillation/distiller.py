@@ -18,7 +18,7 @@ from kdzoo.distillation.reduction import (
 )
 from kdzoo.graph import acceleration, taps
 from kdzoo.training.callbacks import StopAtNonFiniteLoss
-from kdzoo.utils import check_name, flag, integer, positive_integer
+from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
 from kdzoo.utils.adjustable import Adjustable
 from kdzoo.utils.fields import (
     check_fields,
@@ -116,7 +116,7 @@ class Distiller(TeacherKept, keras.Model):
         weights = argument_checks.weights(distillation_loss_weights, self.distillation_losses)
         self._soft_weights = tuple(Adjustable(weight) for weight in weights)
         self._mixes_both = self._had_transform = False
-        self.fuse_batch_norm = flag("fuse_batch_norm", fuse_batch_norm)
+        self.fuse_batch_norm = check_flag("fuse_batch_norm", fuse_batch_norm)
         self.teacher_transform = argument_checks.transform(teacher_transform)
         self.teacher = teacher
         self._student_taps = _paths(self.distillation_losses, "student")
@@ -257,7 +257,7 @@ class Distiller(TeacherKept, keras.Model):
             ValueError: If the data are empty; if arrays hold labels out of range, or images in
                 [0, 255] for a student that rescales nothing; if the loss becomes NaN or infinite.
         """
-        epochs, batch_size = integer("epochs", epochs, least=0), _batch_size(batch_size)
+        epochs, batch_size = check_integer("epochs", epochs, least=0), _batch_size(batch_size)
         check_data(x, y, self)
         self._check_validation(kwargs.get("validation_data"))
         self.prepare(x, y)
@@ -487,7 +487,7 @@ class _Untracked:
 
 def _batch_size(given):
     """Returns a positive integer, or None for Keras's own."""
-    return None if given is None else positive_integer("batch_size", given, _MOST)
+    return None if given is None else check_positive_integer("batch_size", given, _MOST)
 
 
 def _paths(losses, side):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kdzoo.evaluation.batches import labelled_batches, predictor
-from kdzoo.utils import numeric_array
+from kdzoo.utils import check_numeric_array
 
 
 def accuracy(model, x, y=None, *, batch_size=128, check_images=True):
@@ -74,7 +74,7 @@ def class_indices(labels, shape):
     Raises:
         ValueError: If shapes do not fit, or a label is out of range.
     """
-    labels = numeric_array("labels", labels)
+    labels = check_numeric_array("labels", labels)
     samples, classes = shape[0], shape[-1]
     if classes > 1 and labels.shape == (samples, classes):
         return np.argmax(labels, axis=-1)

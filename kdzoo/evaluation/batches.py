@@ -10,7 +10,7 @@ from kdzoo.distillation.data_checks import (
     plain_sentence,
     rescales,
 )
-from kdzoo.utils import flag, numeric_array, positive_integer, shown
+from kdzoo.utils import check_flag, check_numeric_array, check_positive_integer, shown
 
 
 def labelled_batches(x, y=None, batch_size=128):
@@ -29,10 +29,10 @@ def labelled_batches(x, y=None, batch_size=128):
     Raises:
         ValueError: If `x` and `y` differ in length, or there is no sample.
     """
-    batch_size = positive_integer("batch_size", batch_size)
+    batch_size = check_positive_integer("batch_size", batch_size)
     if y is None and isinstance(x, tuple) and len(x) > 1:
         x, y = x[0], x[1]
-    y = None if y is None else numeric_array("y", y)
+    y = None if y is None else check_numeric_array("y", y)
     if y is not None and not y.ndim:
         raise ValueError(f"Expected a label for each sample. Received: y={y}")
     count = 0
@@ -59,7 +59,7 @@ def predictor(model, check_images=True):
     Raises:
         ValueError: If `model` can do neither.
     """
-    check_images = flag("check_images", check_images)
+    check_images = check_flag("check_images", check_images)
     predict = getattr(model, "predict_on_batch", None) or getattr(model, "predict", None)
     if predict is None:
         raise ValueError(
@@ -83,7 +83,7 @@ def predictor(model, check_images=True):
                 "Expected a model with one output. "
                 f"Received: {len(outputs)} outputs: make a model of the one to be measured."
             )
-        outputs = numeric_array("the model's outputs", outputs).astype("float32")
+        outputs = check_numeric_array("the model's outputs", outputs).astype("float32")
         if not np.all(np.isfinite(outputs)):
             raise ValueError(
                 "Expected finite outputs. Received: NaN or infinite values from "

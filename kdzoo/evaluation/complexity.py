@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 from kdzoo.distillation.data_checks import check_fits
-from kdzoo.utils import as_path, open_regular, shown
+from kdzoo.utils import check_path, open_regular, shown
 
 _MOST = 1 << 31  # Numbers of an example whose pass is counted.
 
@@ -98,7 +98,7 @@ def gzipped_bytes(path):
 
 def _content(path):
     try:
-        with open_regular(as_path("path", path)) as file:
+        with open_regular(check_path("path", path)) as file:
             return file.read()
     except FileNotFoundError:
         raise FileNotFoundError(

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from kdzoo.utils import as_path, write_bytes
+from kdzoo.utils import check_path, write_bytes
 
 # Distinguishable in print and by colour-blind readers (Okabe & Ito).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -100,7 +100,7 @@ def errors_by_kind(results, path, title=None):
 
 def _save(figure, path):
     """Writes a picture, drawn in memory, whole or not at all."""
-    path, buffer = as_path("path", path), io.BytesIO()
+    path, buffer = check_path("path", path), io.BytesIO()
     figure.savefig(buffer, dpi=150, format=path.suffix.removeprefix(".") or None)
     write_bytes(path, buffer.getvalue())
 

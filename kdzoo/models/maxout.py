@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import flag
+from kdzoo.utils import check_flag
 
 KERNEL_SIZES = (8, 8, 5)
 POOL_SIZES = (4, 4, 2)
@@ -87,7 +87,7 @@ def maxout(
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
     shape = blocks.check_image_shape(input_shape, least=_least(padding))
-    norms = MAX_NORMS if flag("max_norm", max_norm) else [None] * 5
+    norms = MAX_NORMS if check_flag("max_norm", max_norm) else [None] * 5
     inputs = keras.Input(shape, name="image")
     x = layers.Dropout(input_dropout, name="input_dropout")(inputs) if input_dropout else inputs
     for stage in (1, 2, 3):

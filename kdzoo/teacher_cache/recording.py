@@ -34,10 +34,10 @@ from kdzoo.teacher_cache.record_index import (
 from kdzoo.teacher_cache.shards import is_whole
 from kdzoo.utils import (
     atomic_path,
-    checked_directory,
+    check_directory,
+    check_positive_integer,
     digest_of_file,
     one_process,
-    positive_integer,
     read_bytes,
     shown,
     sweep,
@@ -106,10 +106,10 @@ def record_teacher(
     ```
     """
     check_split(data)
-    directory = checked_directory(directory)
-    views = positive_integer("views", views, _MOST_VIEWS)
-    batch_size = positive_integer("batch_size", batch_size)
-    top_k = None if top_k is None else positive_integer("top_k", top_k)
+    directory = check_directory(directory)
+    views = check_positive_integer("views", views, _MOST_VIEWS)
+    batch_size = check_positive_integer("batch_size", batch_size)
+    top_k = None if top_k is None else check_positive_integer("top_k", top_k)
     check_teacher(teacher)
     if teacher_transform is None:
         check_images(teacher, data)

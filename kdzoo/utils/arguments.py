@@ -30,7 +30,7 @@ def shown(value):
     return text if len(text) <= 2 * _LONGEST else f"{text[: 2 * _LONGEST]}..."
 
 
-def positive_integer(name, value, most=None):
+def check_positive_integer(name, value, most=None):
     """Returns an integer of Python or NumPy as an `int`.
 
     Args:
@@ -43,7 +43,7 @@ def positive_integer(name, value, most=None):
 
     Example:
 
-    >>> positive_integer("batch_size", 2.5)
+    >>> check_positive_integer("batch_size", 2.5)
     Traceback (most recent call last):
     ValueError: Expected batch_size to be a positive integer. Received: batch_size=2.5
     """
@@ -52,10 +52,10 @@ def positive_integer(name, value, most=None):
         raise ValueError(
             f"Expected {name} to be a positive integer. Received: {name}={shown(value)}"
         )
-    return int(value) if most is None else integer(name, value, 1, most)
+    return int(value) if most is None else check_integer(name, value, 1, most)
 
 
-def integer(name, value, least=None, most=None):
+def check_integer(name, value, least=None, most=None):
     """Returns an integer of Python or NumPy as an `int`.
 
     Args:
@@ -69,7 +69,7 @@ def integer(name, value, least=None, most=None):
 
     Example:
 
-    >>> integer("seed", -1, least=0)
+    >>> check_integer("seed", -1, least=0)
     Traceback (most recent call last):
     ValueError: Expected seed to be an integer of at least 0. Received: seed=-1
     """
@@ -98,7 +98,7 @@ def _scalar(value):
     return value[()] if isinstance(value, np.ndarray) and not value.ndim else value
 
 
-def number(name, value, least=None, most=None):
+def check_number(name, value, least=None, most=None):
     """Returns a finite number of Python or NumPy as a `float`.
 
     Args:
@@ -112,7 +112,7 @@ def number(name, value, least=None, most=None):
 
     Example:
 
-    >>> number("tolerance", "1e-3", least=0)
+    >>> check_number("tolerance", "1e-3", least=0)
     Traceback (most recent call last):
     ValueError: Expected tolerance to be a finite number of at least 0. Received: tolerance='1e-3'
     """
@@ -132,7 +132,7 @@ def _range(least, most):
     return f" up to {most:,}" if least is None else f" from {least} to {most:,}"
 
 
-def text(name, value, may_be_empty=False):
+def check_text(name, value, may_be_empty=False):
     """Returns a string.
 
     Args:
@@ -148,7 +148,7 @@ def text(name, value, may_be_empty=False):
     return value
 
 
-def flag(name, value):
+def check_flag(name, value):
     """Returns what is either so or not as a `bool`.
 
     Args:
@@ -160,7 +160,7 @@ def flag(name, value):
 
     Example:
 
-    >>> flag("sparse", "no")
+    >>> check_flag("sparse", "no")
     Traceback (most recent call last):
     ValueError: Expected sparse to be True or False. Received: sparse='no'
     """
@@ -187,7 +187,7 @@ def check_name(value, name="name"):
     return value
 
 
-def numeric_array(name, value):
+def check_numeric_array(name, value):
     """Returns numbers as an array.
 
     Args:
@@ -199,7 +199,7 @@ def numeric_array(name, value):
 
     Example:
 
-    >>> numeric_array("logits", [[1.0], [1.0, 2.0]])
+    >>> check_numeric_array("logits", [[1.0], [1.0, 2.0]])
     Traceback (most recent call last):
     ValueError: Expected logits to be an array of numbers. Received: logits=[[1.0], [1.0, 2.0]]
     """
@@ -215,7 +215,7 @@ def numeric_array(name, value):
     return array
 
 
-def as_path(name, value):
+def check_path(name, value):
     """Returns what somebody gave as a path as a `pathlib.Path`.
 
     Args:
@@ -227,7 +227,7 @@ def as_path(name, value):
 
     Example:
 
-    >>> as_path("directory", None)
+    >>> check_path("directory", None)
     Traceback (most recent call last):
     ValueError: Expected directory to be a path. Received: directory=None
     """
@@ -247,7 +247,7 @@ def check_parents(path):
         raise ValueError(f"Expected a directory. Received: {nearest}, a file, for {path}")
 
 
-def checked_directory(directory):
+def check_directory(directory):
     """Returns what is to be a directory, missing or not, as a path.
 
     Args:
@@ -256,7 +256,7 @@ def checked_directory(directory):
     Raises:
         ValueError: If it is no path, or there is a file in place of it or of a directory above it.
     """
-    directory = as_path("directory", directory)
+    directory = check_path("directory", directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"Expected a directory. Received: {directory}, a file")
     check_parents(directory)

@@ -8,7 +8,7 @@ import json
 import pathlib
 
 from kdzoo.utils import (
-    as_path,
+    check_path,
     check_regular,
     first_line,
     read_object,
@@ -86,7 +86,7 @@ def weights_directory():
 
 def directory_of(given):
     """Returns the directory that was given, or the one that comes with kdzoo for None, a path."""
-    return weights_directory() if given is None else as_path("directory", given)
+    return weights_directory() if given is None else check_path("directory", given)
 
 
 def read_manifest(directory=None):

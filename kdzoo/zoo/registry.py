@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import importlib
 
-from kdzoo.utils import first_line, shown, text, unknown_name
+from kdzoo.utils import check_text, first_line, shown, unknown_name
 
 MOBILENETS = "Howard et al. 2017, arXiv:1704.04861"
 WIDE_RESNETS = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
@@ -109,8 +109,8 @@ def register(name, builder, arguments=None, description="", paper=""):
         raise ValueError(
             f"Expected arguments to be a dictionary. Received: arguments={shown(arguments)}"
         )
-    text("description", description, may_be_empty=True)
-    text("paper", paper, may_be_empty=True)
+    check_text("description", description, may_be_empty=True)
+    check_text("paper", paper, may_be_empty=True)
     arguments = copy.deepcopy(arguments or {})
     for given in ("classes", "name"):
         if given in arguments:

@@ -10,12 +10,12 @@ import pathlib
 import numpy as np
 
 from kdzoo.utils import (
-    as_path,
+    check_path,
     check_regular,
+    check_text,
     finalize_states,
     read_bytes,
     shown,
-    text,
     unknown_name,
     write_bytes,
 )
@@ -139,12 +139,12 @@ def load_weights(model, content, name=None, left_out=()):
 
     if not isinstance(content, str | os.PathLike | bytes | bytearray | memoryview):
         raise ValueError(f"Expected the path or the bytes of a file. Received: {shown(content)}")
-    name = None if name is None else text("name", name)
+    name = None if name is None else check_text("name", name)
     variables = named_weights(model)
     left_out = _checked_names(left_out)
     if isinstance(content, str | os.PathLike):
         name = str(content) if name is None else name
-        content = _read(as_path("content", content), model)
+        content = _read(check_path("content", content), model)
     content, name = bytes(content), "weights" if name is None else name
     layers = {key.split("/")[0] for key in variables}
     for layer in left_out:
