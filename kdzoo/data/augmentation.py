@@ -51,17 +51,8 @@ class Augmentation:
 
     def __post_init__(self):
         for field in ("shift", "cutout"):
-            value = getattr(self, field)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | np.integer)
-                or not (0 <= value <= _MOST_PIXELS)
-            ):
-                raise ValueError(
-                    f"Expected `{field}` to be a number of pixels, 0 or more. Received: "
-                    f"{field}={shown(value)}"
-                )
-            object.__setattr__(self, field, int(value))  # NumPy's integers are not for JSON.
+            pixels = check_integer(field, getattr(self, field), 0, _MOST_PIXELS)
+            object.__setattr__(self, field, pixels)  # NumPy's integers are not for JSON.
         object.__setattr__(self, "flip", check_flag("flip", self.flip))
 
     def __call__(self, images, indices, seed=0, epoch=0):

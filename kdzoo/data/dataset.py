@@ -8,6 +8,8 @@ from kdzoo.data import augmentation as augmentations
 from kdzoo.data import image_checks, randomness
 from kdzoo.utils import (
     check_flag,
+    check_fraction,
+    check_integer,
     check_numeric_array,
     check_positive_integer,
     check_text,
@@ -151,16 +153,9 @@ class Split:
         """
         from kdzoo.data import batches
 
-        for argument, value, least in (
-            ("batch_size", batch_size, 1),
-            ("initial_epoch", initial_epoch, 0),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(
-                    f"Expected `{argument}` to be an integer, {least} or more. Received: "
-                    f"{argument}={shown(value)}"
-                )
+        batch_size = check_positive_integer("batch_size", batch_size)
+        initial_epoch = check_integer("initial_epoch", initial_epoch, 0)
+        seed = check_integer("seed", seed, 0)
         shuffle, indices = check_flag("shuffle", shuffle), check_flag("indices", indices)
         drop_remainder = check_flag("drop_remainder", drop_remainder)
         augmentation = augmentations.resolve(augmentation, self.name)
@@ -324,15 +319,7 @@ def hold_out(train, fraction=None):
         ValueError: The fraction is out of range.
     """
     fraction = VALIDATION_FRACTION if fraction is None else fraction
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number):
-        fraction_is_valid = False
-    else:
-        fraction_is_valid = 0 <= fraction < 1
-    if not fraction_is_valid:
-        raise ValueError(
-            "Expected `validation` to be a fraction of the training images, from 0 to below 1. "
-            f"Received: validation={shown(fraction)}"
-        )
+    fraction = check_fraction("validation", fraction)
     count = min(round(len(train) * fraction), len(train) - 1)
     if not count:
         return train, None

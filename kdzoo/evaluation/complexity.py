@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 from kdzoo.distillation.data_checks import check_fits
-from kdzoo.utils import check_path, open_regular, shown
+from kdzoo.utils import check_path, is_integer, open_regular, shown
 
 _MOST = 1 << 31  # Numbers of an example whose pass is counted.
 
@@ -117,7 +117,7 @@ def _check_built(model):
 def _sizes(input_shape):
     """The sizes of one example as a tuple, or raises."""
     is_shape = isinstance(input_shape, list | tuple) and all(
-        isinstance(size, int | np.integer) and size > 0 for size in input_shape
+        is_integer(size, 1) for size in input_shape
     )
     if not is_shape or math.prod(input_shape) > _MOST:
         raise ValueError(

@@ -1,8 +1,10 @@
 """The ground floor, which every part may use: errors, argument checks, whole files."""
 
 from kdzoo.utils.arguments import (
+    check_choice,
     check_directory,
     check_flag,
+    check_fraction,
     check_integer,
     check_name,
     check_number,
@@ -11,12 +13,12 @@ from kdzoo.utils.arguments import (
     check_path,
     check_positive_integer,
     check_text,
+    is_integer,
     is_number,
-    shown,
 )
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.disks import FullDiskError, naming_full_disk
-from kdzoo.utils.errors import UnknownNameError, check_choice, first_line, naming, unknown_name
+from kdzoo.utils.errors import UnknownNameError, first_line, naming, shown, unknown_name
 from kdzoo.utils.hidden_directories import hidden_directory, sweep
 from kdzoo.utils.reading import (
     check_regular,
@@ -43,6 +45,7 @@ __all__ = [
     "check_choice",
     "check_directory",
     "check_flag",
+    "check_fraction",
     "check_integer",
     "check_name",
     "check_number",
@@ -57,6 +60,7 @@ __all__ = [
     "finalize_states",
     "first_line",
     "hidden_directory",
+    "is_integer",
     "is_number",
     "naming",
     "naming_full_disk",

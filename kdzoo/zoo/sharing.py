@@ -9,6 +9,7 @@ from kdzoo.utils import (
     check_directory,
     check_path,
     check_regular,
+    check_text,
     digest_of_file,
     first_line,
     naming,
@@ -70,8 +71,7 @@ def save_pretrained(model, directory, card="", dtype="float32"):
             f"{type(model).__name__}"
         )
     home = check_directory(directory)
-    if not isinstance(card, str):
-        raise ValueError(f"Expected card to be a string. Received: card={shown(card)}")
+    check_text("card", card, may_be_empty=True)
     try:
         with _not_compiled(model):
             config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))

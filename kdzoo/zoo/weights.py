@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 from kdzoo.utils import (
+    check_choice,
     check_path,
     check_regular,
     check_text,
@@ -55,10 +56,7 @@ def to_bytes(model, dtype="float32"):
     import keras
     from safetensors.numpy import save
 
-    if not isinstance(dtype, str) or dtype not in ("float32", "float16"):
-        raise ValueError(
-            f"Expected dtype to be 'float32' or 'float16'. Received: dtype={shown(dtype)}"
-        )
+    check_choice("dtype", dtype, ("float32", "float16"))
     tensors = {}
     for key, variable in named_weights(model).items():
         tensor = keras.ops.convert_to_numpy(variable)
