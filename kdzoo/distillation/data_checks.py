@@ -9,7 +9,7 @@ import numpy as np
 from kdzoo.data.image_checks import are_probabilities
 from kdzoo.graph.inputs import check_input_shapes, is_array, looks_like_pixels, rescales_inputs
 from kdzoo.graph.taps import tapped_shapes
-from kdzoo.utils import numeric_array, shown
+from kdzoo.utils import check_numeric_array, shown
 
 # Examples that are looked at: enough to tell pixels and probabilities, few enough to cost nothing.
 _LOOKED_AT = 256
@@ -85,7 +85,7 @@ def check_arrays(x: Any, y: Any, model: keras.Model) -> None:
         )
     for part in parts:
         if isinstance(part, np.ndarray):
-            numeric_array("y", part)
+            check_numeric_array("y", part)
 
 
 def _is_data(x):

@@ -13,7 +13,7 @@ from kdzoo.distillation.settings import tapped_paths
 from kdzoo.distillation.step import DistillationStep
 from kdzoo.graph import taps
 from kdzoo.training.callbacks import StopAtNonFiniteLoss
-from kdzoo.utils import check_name, flag, integer, positive_integer
+from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
 from kdzoo.utils.adjustable import Adjustable
 from kdzoo.utils.fields import (
     check_fields,
@@ -132,7 +132,7 @@ class Distiller(DistillationStep):
         )
         self._distillation_weights = tuple(Adjustable(weight) for weight in weights)
         self._mixes_both = self._had_transform = False
-        self.fuse_batch_norm = flag("fuse_batch_norm", fuse_batch_norm)
+        self.fuse_batch_norm = check_flag("fuse_batch_norm", fuse_batch_norm)
         self.teacher_transform = argument_checks.check_teacher_transform(teacher_transform)
         self.teacher = teacher
         self._student_taps = tapped_paths(self.distillation_losses, "student")
@@ -203,7 +203,7 @@ class Distiller(DistillationStep):
             ValueError: If the data are empty; if arrays hold labels out of range, or images in
                 [0, 255] for a student that rescales nothing; if the loss becomes NaN or infinite.
         """
-        epochs, batch_size = integer("epochs", epochs, least=0), _check_batch_size(batch_size)
+        epochs, batch_size = check_integer("epochs", epochs, least=0), _check_batch_size(batch_size)
         check_data(x, y, self)
         self._check_validation(kwargs.get("validation_data"))
         self.prepare(x, y)
@@ -305,4 +305,4 @@ class Distiller(DistillationStep):
 
 def _check_batch_size(given):
     """Returns a positive integer, or None for Keras's own."""
-    return None if given is None else positive_integer("batch_size", given, _LARGEST_BATCH)
+    return None if given is None else check_positive_integer("batch_size", given, _LARGEST_BATCH)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.evaluation.batches import labelled_batches, predictor
-from kdzoo.utils import numeric_array
+from kdzoo.utils import check_numeric_array
 
 
 def accuracy(
@@ -84,7 +84,7 @@ def class_indices(labels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: If shapes do not fit, or a label is out of range.
     """
-    array = numeric_array("labels", labels)
+    array = check_numeric_array("labels", labels)
     samples, classes = shape[0], shape[-1]
     if classes > 1 and array.shape == (samples, classes):
         return np.argmax(array, axis=-1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdzoo.graph.inputs import check_input_shapes, is_array, looks_like_pixels, rescales_inputs
-from kdzoo.utils import flag, numeric_array, positive_integer, shown
+from kdzoo.utils import check_flag, check_numeric_array, check_positive_integer, shown
 from kdzoo.utils.keras_errors import is_from_keras, plain_sentence
 
 
@@ -26,10 +26,10 @@ def labelled_batches(x: Any, y: Any = None, batch_size: int = 128) -> Iterator[t
     Raises:
         ValueError: If `x` and `y` differ in length, or there is no sample.
     """
-    batch_size = positive_integer("batch_size", batch_size)
+    batch_size = check_positive_integer("batch_size", batch_size)
     if y is None and isinstance(x, tuple) and len(x) > 1:
         x, y = x[0], x[1]
-    y = None if y is None else numeric_array("y", y)
+    y = None if y is None else check_numeric_array("y", y)
     if y is not None and not y.ndim:
         raise ValueError(f"Expected a label for each sample. Received: y={y}")
     count = 0
@@ -56,7 +56,7 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
     Raises:
         ValueError: If `model` is neither a Keras model nor has `predict`.
     """
-    check_images = flag("check_images", check_images)
+    check_images = check_flag("check_images", check_images)
     predict = getattr(model, "predict_on_batch", None) or getattr(model, "predict", None)
     if predict is None:
         raise ValueError(
@@ -80,7 +80,7 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
                 "Expected a model with one output. "
                 f"Received: {len(outputs)} outputs: make a model of the one to be measured."
             )
-        outputs = numeric_array("the model's outputs", outputs).astype("float32")
+        outputs = check_numeric_array("the model's outputs", outputs).astype("float32")
         if not np.all(np.isfinite(outputs)):
             raise ValueError(
                 "Expected finite outputs. Received: NaN or infinite values from "

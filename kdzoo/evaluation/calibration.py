@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from kdzoo.evaluation.accuracy import class_indices
 from kdzoo.evaluation.batches import labelled_batches, predictor
-from kdzoo.utils import positive_integer
+from kdzoo.utils import check_positive_integer
 
 _MOST_BINS = 1_000_000
 
@@ -46,7 +46,10 @@ def calibration_error(
     Reference: Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks",
     arXiv:1706.04599, equation 3.
     """
-    bins, outputs_of = positive_integer("bins", bins, _MOST_BINS), predictor(model, check_images)
+    bins, outputs_of = (
+        check_positive_integer("bins", bins, _MOST_BINS),
+        predictor(model, check_images),
+    )
     sums, counts = np.zeros(bins), 0
     for inputs, labels in labelled_batches(x, y, batch_size=batch_size):
         if labels is None:

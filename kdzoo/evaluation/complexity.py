@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from kdzoo.graph.inputs import check_input_shapes
-from kdzoo.utils import as_path, libraries, open_regular, shown
+from kdzoo.utils import check_path, libraries, open_regular, shown
 from kdzoo.utils.types import PathLike
 
 _MOST = 1 << 31  # Numbers of an example whose pass is counted.
@@ -109,7 +109,7 @@ def gzipped_bytes(path: PathLike) -> int:
 
 def _content(path):
     try:
-        with open_regular(as_path("path", path)) as file:
+        with open_regular(check_path("path", path)) as file:
             return file.read()
     except FileNotFoundError:
         raise FileNotFoundError(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kdzoo.utils import as_path, integer
+from kdzoo.utils import check_integer, check_path
 from kdzoo.utils.litert_file import open_litert
 from kdzoo.utils.types import PathLike
 
@@ -89,9 +89,12 @@ def latency(
     print(kdzoo.evaluation.latency("student.tflite", threads=4))
     ```
     """
-    threads = integer("threads", threads, 1, _MOST_THREADS)
-    runs, warmup = integer("runs", runs, 1, _MOST_RUNS), integer("warmup", warmup, 0, _MOST_RUNS)
-    path = as_path("model", getattr(model, "path", model))
+    threads = check_integer("threads", threads, 1, _MOST_THREADS)
+    runs, warmup = (
+        check_integer("runs", runs, 1, _MOST_RUNS),
+        check_integer("warmup", warmup, 0, _MOST_RUNS),
+    )
+    path = check_path("model", getattr(model, "path", model))
     interpreter, *_ = open_litert(path, threads)
     details = interpreter.get_input_details()
     for detail in details:

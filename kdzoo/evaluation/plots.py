@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.utils import as_path, libraries, write_bytes
+from kdzoo.utils import check_path, libraries, write_bytes
 from kdzoo.utils.types import PathLike
 
 # Distinguishable in print and by colour-blind readers (Okabe & Ito).
@@ -107,7 +107,7 @@ def errors_by_variant(results: Mapping[str, Any], path: PathLike, title: str | N
 
 def _save(figure, path):
     """Writes a plot, drawn in memory, whole or not at all."""
-    path, buffer = as_path("path", path), io.BytesIO()
+    path, buffer = check_path("path", path), io.BytesIO()
     figure.savefig(buffer, dpi=150, format=path.suffix.removeprefix(".") or None)
     write_bytes(path, buffer.getvalue())
 

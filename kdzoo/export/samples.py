@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from kdzoo.graph.inputs import looks_like_pixels, rescales_inputs
-from kdzoo.utils import numeric_array
+from kdzoo.utils import check_numeric_array
 
 
 def collect_samples(data, model, specs, limit, check_images=True):
@@ -124,7 +124,7 @@ def _by_input(element, model, specs):
         raise ValueError(
             f"Expected representative_data for {len(specs)} inputs. Received: {len(flat)} arrays."
         )
-    arrays = [numeric_array("representative_data", each) for each in flat]
+    arrays = [check_numeric_array("representative_data", each) for each in flat]
     return [_batched(array, spec) for array, spec in zip(arrays, specs, strict=True)]
 
 

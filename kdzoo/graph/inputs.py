@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.utils import numeric_array
+from kdzoo.utils import check_numeric_array
 
 # Layers, and arithmetic inside a graph, by which a model may rescale its inputs.
 _RESCALING = (
@@ -79,7 +79,7 @@ def _check_shape(array, tensor, model, name):
             f"{name} of shape {tuple(array.shape)}"
         )
     if isinstance(array, np.ndarray) and tensor.dtype != "string":
-        numeric_array(name, array)
+        check_numeric_array(name, array)
 
 
 def is_array(value: Any) -> bool:
