@@ -19,12 +19,12 @@ from kdzoo.export.signature import (
     named_outputs,
 )
 from kdzoo.utils import (
-    as_path,
     atomic_path,
-    flag,
+    check_flag,
+    check_path,
+    check_positive_integer,
     is_number,
     naming_full_disk,
-    positive_integer,
     shown,
 )
 
@@ -125,15 +125,15 @@ def to_litert(
     print(report.bytes, report.argmax_agreement)
     ```
     """
-    path = as_path("path", path)
+    path = check_path("path", path)
     check_quantize(quantize)
-    check_images = flag("check_images", check_images)
-    sparse = flag("sparse", sparse)
+    check_images = check_flag("check_images", check_images)
+    sparse = check_flag("sparse", sparse)
     check_exportable(model)
     check_loops(model, quantize)
     check_sparse(sparse, quantize)
-    batch_size = positive_integer("batch_size", batch_size)
-    samples = positive_integer("samples", samples, _MOST_SAMPLES)
+    batch_size = check_positive_integer("batch_size", batch_size)
+    samples = check_positive_integer("samples", samples, _MOST_SAMPLES)
     _check_limits(tolerance, min_agreement, path)
     specs = input_specs(model, batch_size)
     if representative_data is not None:

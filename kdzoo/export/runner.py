@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from kdzoo.utils import as_path, numeric_array, positive_integer
+from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
 from kdzoo.utils.litert_file import open_litert
 
 
@@ -69,8 +69,8 @@ class LiteRTModel:
     """
 
     def __init__(self, path, threads=None):
-        self.threads = None if threads is None else positive_integer("threads", threads, 1024)
-        self._open(as_path("path", path), is_trusted=False)
+        self.threads = None if threads is None else check_positive_integer("threads", threads, 1024)
+        self._open(check_path("path", path), is_trusted=False)
 
     @classmethod
     def of_own_file(cls, path):
@@ -147,12 +147,12 @@ class LiteRTModel:
         if isinstance(x, dict):
             if set(x) != set(names):
                 raise ValueError(f"Expected inputs named {names}. Received: {sorted(x)}.")
-            return [numeric_array(name, x[name]) for name in names]
+            return [check_numeric_array(name, x[name]) for name in names]
         if len(names) == 1:
-            return [numeric_array(names[0], x)]
+            return [check_numeric_array(names[0], x)]
         if not isinstance(x, (list, tuple)) or len(x) != len(names):
             raise ValueError(f"Expected one array for each of the inputs {names}.")
-        return [numeric_array(name, each) for name, each in zip(names, x, strict=True)]
+        return [check_numeric_array(name, each) for name, each in zip(names, x, strict=True)]
 
     def _run(self, arrays, start):
         """Runs one batch that begins at `start`; a short one is filled up by its last sample."""

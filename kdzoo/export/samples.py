@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from kdzoo.distillation.data_checks import looks_like_pixels, rescales
-from kdzoo.utils import numeric_array
+from kdzoo.graph.inputs import looks_like_pixels, rescales_inputs
+from kdzoo.utils import check_numeric_array
 
 
 def collect_samples(data, model, specs, limit, check_images=True):
@@ -42,7 +42,7 @@ def collect_samples(data, model, specs, limit, check_images=True):
                 "Expected finite samples. Received: representative_data with NaN or infinite "
                 f"values for input {spec.name!r}: remove or repair those samples."
             )
-        if check_images and looks_like_pixels(array) and not rescales(model):
+        if check_images and looks_like_pixels(array) and not rescales_inputs(model):
             raise ValueError(
                 "Expected images in [0, 1]. Received: representative_data with values up to "
                 f"{array.max():g}: divide the images by 255, or pass check_images=False if the "
@@ -124,7 +124,7 @@ def _by_input(element, model, specs):
         raise ValueError(
             f"Expected representative_data for {len(specs)} inputs. Received: {len(flat)} arrays."
         )
-    arrays = [numeric_array("representative_data", each) for each in flat]
+    arrays = [check_numeric_array("representative_data", each) for each in flat]
     return [_batched(array, spec) for array, spec in zip(arrays, specs, strict=True)]
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from kdzoo.graph.exportable import exportable
 from kdzoo.graph.keras_internals import functional_of, nodes_of
-from kdzoo.utils import numeric_array
+from kdzoo.utils import check_numeric_array
 
 _ACTIVATIONS = ("softmax", "sigmoid")
 # Other names of the same functions.
@@ -129,7 +129,7 @@ def class_indices(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
     Raises:
         ValueError: If shapes do not fit, or a label is out of range.
     """
-    labels = numeric_array("labels", labels)
+    labels = check_numeric_array("labels", labels)
     samples, classes = shape[0], shape[-1]
     if classes > 1 and labels.shape == (samples, classes):
         return np.argmax(labels, axis=-1)

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from kdzoo.graph.keras_internals import initialize_function, refusing_code, set_initialize_function
-from kdzoo.utils import as_path
+from kdzoo.utils import check_path
 from kdzoo.zoo.keras_archive import check_archive
 
 # Times the weights in a file that its layers may have: one in two directions is built three times,
@@ -46,7 +46,7 @@ def load_keras_file(path):
     """
     import keras
 
-    path = as_path("path", path)
+    path = check_path("path", path)
     if path.suffix != ".keras":
         raise ValueError(f"Expected a .keras file of a model. Received: {path}")
     size = check_archive(path)

@@ -8,12 +8,12 @@ import json
 import pathlib
 
 from kdzoo.utils import (
-    as_path,
+    check_choice,
+    check_path,
     check_regular,
     first_line,
     read_object,
     shown,
-    unknown_name,
     write_text,
 )
 from kdzoo.zoo.manifest_row import check_row
@@ -86,7 +86,7 @@ def weights_directory():
 
 def directory_of(given):
     """Returns the directory that was given, or the one that comes with kdzoo for None, a path."""
-    return weights_directory() if given is None else as_path("directory", given)
+    return weights_directory() if given is None else check_path("directory", given)
 
 
 def read_manifest(directory=None):
@@ -156,8 +156,7 @@ def find(name, directory=None):
             `read_manifest`.
     """
     rows = _read(directory)
-    if not isinstance(name, str) or name not in rows:
-        raise unknown_name("pretrained model", name, rows, list(rows)[:5])
+    check_choice("pretrained model", name, rows, list(rows)[:5])
     return copy.deepcopy(rows[name])
 
 
@@ -195,11 +194,9 @@ def list_pretrained(dataset=None, family=None, directory=None):
     """
     rows = _read(directory).values()
     for kind, wanted, field in (("data set", dataset, "dataset"), ("family", family, "family")):
-        if wanted is None:
-            continue
-        known = {getattr(row, field) for row in rows}
-        if not isinstance(wanted, str) or wanted not in known:
-            raise unknown_name(f"{kind} with pretrained models", wanted, known)
+        if wanted is not None:
+            known = {getattr(row, field) for row in rows}
+            check_choice(f"{kind} with pretrained models", wanted, known)
     return [
         row.name
         for row in rows

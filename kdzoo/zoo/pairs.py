@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 
-from kdzoo.utils import unknown_name
+from kdzoo.utils import check_choice
 from kdzoo.zoo.manifest import read_manifest
 from kdzoo.zoo.pretrained import load
 from kdzoo.zoo.registry import create
@@ -184,8 +184,7 @@ def pair(name):
     >>> pair("cifar10_separable_050").student
     'separable_050'
     """
-    if not isinstance(name, str) or name not in _PAIRS:
-        raise unknown_name("pair", name, _PAIRS)
+    check_choice("pair", name, _PAIRS)
     return copy.deepcopy(_PAIRS[name])  # It holds dictionaries, which may be changed.
 
 
@@ -202,8 +201,8 @@ def list_pairs(dataset=None):
         ValueError: If there is no pair for the data set; the nearest is suggested.
     """
     known = {each.dataset for each in _PAIRS.values()}
-    if dataset is not None and (not isinstance(dataset, str) or dataset not in known):
-        raise unknown_name("data set with pairs", dataset, known)
+    if dataset is not None:
+        check_choice("data set with pairs", dataset, known)
     return [name for name, each in _PAIRS.items() if dataset in (None, each.dataset)]
 
 

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import importlib
 
-from kdzoo.utils import first_line, shown, text, unknown_name
+from kdzoo.utils import check_choice, check_text, first_line, shown
 
 MOBILENETS = "Howard et al. 2017, arXiv:1704.04861"
 WIDE_RESNETS = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
@@ -87,9 +87,7 @@ def register(name, builder, arguments=None, description="", paper=""):
     kdzoo.create("tiny_050", classes=7)
     ```
     """
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"Expected name to be a string. Received: name={shown(name)}")
-    if "/" in name:
+    if "/" in check_text("name", name):
         raise ValueError(
             "Expected a name without '/', which stands in names of pretrained models. Received: "
             f"name={shown(name)}"
@@ -109,8 +107,8 @@ def register(name, builder, arguments=None, description="", paper=""):
         raise ValueError(
             f"Expected arguments to be a dictionary. Received: arguments={shown(arguments)}"
         )
-    text("description", description, may_be_empty=True)
-    text("paper", paper, may_be_empty=True)
+    check_text("description", description, may_be_empty=True)
+    check_text("paper", paper, may_be_empty=True)
     arguments = copy.deepcopy(arguments or {})
     for given in ("classes", "name"):
         if given in arguments:
@@ -140,8 +138,8 @@ def list_models(family=None):
     ['separable_025', 'separable_050', 'separable_075', 'separable_100']
     """
     families = {each.family for each in _ARCHITECTURES.values()}
-    if family is not None and (not isinstance(family, str) or family not in families):
-        raise unknown_name("family", family, families)
+    if family is not None:
+        check_choice("family", family, families)
     return [
         name for name, each in _ARCHITECTURES.items() if family is None or each.family == family
     ]
@@ -159,9 +157,7 @@ def architecture(name):
     Raises:
         ValueError: If there is no such model; the nearest is suggested.
     """
-    if not isinstance(name, str) or name not in _ARCHITECTURES:
-        raise unknown_name("model", name, _ARCHITECTURES)
-    found = _ARCHITECTURES[name]
+    found = _ARCHITECTURES[check_choice("model", name, _ARCHITECTURES)]
     # Of the arguments a copy, as whoever asks may change them.
     return dataclasses.replace(found, arguments=copy.deepcopy(found.arguments))
 

@@ -7,9 +7,10 @@ import textwrap
 
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import (
-    as_path,
+    check_directory,
+    check_path,
     check_regular,
-    checked_directory,
+    check_text,
     digest_of_file,
     first_line,
     naming,
@@ -70,9 +71,8 @@ def save_pretrained(model, directory, card="", dtype="float32"):
             f"its `.student`. Received: {shown(getattr(model, 'name', model))}, a "
             f"{type(model).__name__}"
         )
-    home = checked_directory(directory)
-    if not isinstance(card, str):
-        raise ValueError(f"Expected card to be a string. Received: card={shown(card)}")
+    home = check_directory(directory)
+    check_text("card", card, may_be_empty=True)
     try:
         with _not_compiled(model):
             config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
@@ -159,7 +159,7 @@ def load_pretrained(directory):
     """
     import keras
 
-    home = as_path("directory", directory)
+    home = check_path("directory", directory)
     content = _read_config(home)
     file = content["weights"]
     path = home / file["file"]
@@ -211,7 +211,7 @@ def weights_file(directory):
         FileNotFoundError: If there is no configuration.
         ValueError: If it is damaged, or comes from a newer kdzoo.
     """
-    home = as_path("directory", directory)
+    home = check_path("directory", directory)
     return home / _read_config(home)["weights"]["file"]
 
 

@@ -18,11 +18,12 @@ from kdzoo.graph.keras_internals import (
 )
 from kdzoo.graph.states import finalize_states
 from kdzoo.utils import (
-    as_path,
+    check_choice,
+    check_path,
     check_regular,
+    check_text,
     read_bytes,
     shown,
-    text,
     unknown_name,
     write_bytes,
 )
@@ -62,10 +63,7 @@ def to_bytes(model, dtype="float32"):
     import keras
     from safetensors.numpy import save
 
-    if not isinstance(dtype, str) or dtype not in ("float32", "float16"):
-        raise ValueError(
-            f"Expected dtype to be 'float32' or 'float16'. Received: dtype={shown(dtype)}"
-        )
+    check_choice("dtype", dtype, ("float32", "float16"))
     tensors = {}
     for key, variable in named_weights(model).items():
         tensor = keras.ops.convert_to_numpy(variable)
@@ -146,12 +144,12 @@ def load_weights(model, content, name=None, left_out=()):
 
     if not isinstance(content, str | os.PathLike | bytes | bytearray | memoryview):
         raise ValueError(f"Expected the path or the bytes of a file. Received: {shown(content)}")
-    name = None if name is None else text("name", name)
+    name = None if name is None else check_text("name", name)
     variables = named_weights(model)
     left_out = _checked_names(left_out)
     if isinstance(content, str | os.PathLike):
         name = str(content) if name is None else name
-        content = _read(as_path("content", content), model)
+        content = _read(check_path("content", content), model)
     content, name = bytes(content), "weights" if name is None else name
     layers = {key.split("/")[0] for key in variables}
     for layer in left_out:
