@@ -32,7 +32,7 @@ def name_of(directory):
 
 def check_empty(directory):
     """Raises `FileExistsError` when there is something in `directory` already."""
-    directory = utils.as_path("directory", directory)
+    directory = utils.check_path("directory", directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(
             "Expected a new or an empty directory; remove this one first or choose another. "

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import tempfile
-import types
 import typing
 import warnings
 from collections.abc import Iterator
@@ -12,18 +11,13 @@ import keras
 import numpy as np
 
 from kdzoo.export.signature import InputSpec, as_structure, named_outputs
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import check_choice, shown, without_chatter
+from kdzoo.utils.libraries import tensorflow
 from kdzoo.utils.litert_file import CHATTER
 
 Quantize = typing.Literal["float16", "dynamic", "int8"]
 QUANTIZE: tuple[Quantize, ...] = typing.get_args(Quantize)
-
-
-def tensorflow() -> types.ModuleType:
-    """Returns TensorFlow, which holds the converter; it is imported on the first conversion."""
-    import tensorflow
-
-    return tensorflow
 
 
 def check_quantize(quantize: str | None) -> None:
@@ -41,7 +35,7 @@ def check_loops(model: keras.Model, quantize: Quantize | None) -> None:
     """
     if quantize != "int8":
         return
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.RNN) and not layer.unroll:
             raise ValueError(
                 "Expected recurrent layers without a loop for quantize='int8', because LiteRT "

@@ -1,7 +1,6 @@
 """From a Keras model to a verified LiteRT file in one call."""
 
 import dataclasses
-import os
 import pathlib
 import tempfile
 from collections.abc import Sequence
@@ -15,14 +14,15 @@ from kdzoo.export.runner import LiteRTModel, TensorInfo
 from kdzoo.export.samples import Samples, collect_samples, random_samples
 from kdzoo.export.signature import check_exportable, computing_in_float32, input_specs
 from kdzoo.utils import (
-    as_path,
     atomic_path,
-    flag,
+    check_flag,
+    check_path,
+    check_positive_integer,
     is_number,
     naming_full_disk,
-    positive_integer,
     shown,
 )
+from kdzoo.utils.types import PathLike
 
 _MOST_SAMPLES = 1 << 20
 
@@ -60,7 +60,7 @@ class ExportReport:
 
 def to_litert(
     model: keras.Model,
-    path: str | os.PathLike[str],
+    path: PathLike,
     quantize: Quantize | None = None,
     representative_data: Samples | None = None,
     labels: Sequence[str] | None = None,
@@ -126,15 +126,15 @@ def to_litert(
     logits = kdzoo.export.LiteRTModel(report.path).predict(test_images)
     ```
     """
-    destination = as_path("path", path)
+    destination = check_path("path", path)
     check_quantize(quantize)
-    check_images = flag("check_images", check_images)
-    sparse = flag("sparse", sparse)
+    check_images = check_flag("check_images", check_images)
+    sparse = check_flag("sparse", sparse)
     check_exportable(model)
     check_loops(model, quantize)
     check_sparse(sparse, quantize)
-    batch_size = positive_integer("batch_size", batch_size)
-    samples = positive_integer("samples", samples, _MOST_SAMPLES)
+    batch_size = check_positive_integer("batch_size", batch_size)
+    samples = check_positive_integer("samples", samples, _MOST_SAMPLES)
     _check_limits(tolerance, min_agreement, destination)
     specs = input_specs(model, batch_size)
     if representative_data is None:

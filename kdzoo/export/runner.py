@@ -1,7 +1,6 @@
 """LiteRT files that predict like Keras models: arrays in, float arrays out."""
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdzoo.utils import as_path, numeric_array, positive_integer
+from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
 from kdzoo.utils.litert_file import open_litert
+from kdzoo.utils.types import PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +98,12 @@ class LiteRTModel:
     labels: list[str] | None
     batch_size: int
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
-        self.threads = None if threads is None else positive_integer("threads", threads, 1024)
-        self._open(as_path("path", path), is_trusted=False)
+    def __init__(self, path: PathLike, threads: int | None = None) -> None:
+        self.threads = None if threads is None else check_positive_integer("threads", threads, 1024)
+        self._open(check_path("path", path), is_trusted=False)
 
     @classmethod
-    def of_own_file(cls, path: str | os.PathLike[str]) -> "LiteRTModel":
+    def of_own_file(cls, path: PathLike) -> "LiteRTModel":
         """Returns the model of a file that this process has just written, without a trial run."""
         model = cls.__new__(cls)
         model.threads = None
@@ -178,12 +178,12 @@ class LiteRTModel:
         if isinstance(x, dict):
             if set(x) != set(names):
                 raise ValueError(f"Expected inputs named {names}. Received: {sorted(x)}.")
-            return [numeric_array(name, x[name]) for name in names]
+            return [check_numeric_array(name, x[name]) for name in names]
         if len(names) == 1:
-            return [numeric_array(names[0], x)]
+            return [check_numeric_array(names[0], x)]
         if not isinstance(x, (list, tuple)) or len(x) != len(names):
             raise ValueError(f"Expected one array for each of the inputs {names}.")
-        return [numeric_array(name, value) for name, value in zip(names, x, strict=True)]
+        return [check_numeric_array(name, value) for name, value in zip(names, x, strict=True)]
 
     def _run(self, arrays, start):
         """Runs one batch that begins at `start`; a short one is filled up with its last sample."""

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdzoo.distillation.data_checks import looks_like_pixels, rescales
 from kdzoo.export.signature import InputSpec
-from kdzoo.utils import numeric_array
+from kdzoo.graph.inputs import looks_like_pixels, rescales_inputs
+from kdzoo.utils import check_numeric_array
 
 Samples: TypeAlias = ArrayLike | Mapping[str, ArrayLike] | Iterable[Any] | keras.utils.PyDataset
 
@@ -56,7 +56,7 @@ def collect_samples(
                 "Expected finite samples. Received: representative_data with NaN or infinite "
                 f"values for input {spec.name!r}: remove or repair those samples."
             )
-        if check_images and looks_like_pixels(array) and not rescales(model):
+        if check_images and looks_like_pixels(array) and not rescales_inputs(model):
             raise ValueError(
                 "Expected images in [0, 1]. Received: representative_data with values up to "
                 f"{array.max():g}: divide the images by 255, or pass check_images=False if the "
@@ -138,7 +138,7 @@ def _by_input(element, model, specs):
         raise ValueError(
             f"Expected representative_data for {len(specs)} inputs. Received: {len(flat)} arrays."
         )
-    arrays = [numeric_array("representative_data", value) for value in flat]
+    arrays = [check_numeric_array("representative_data", value) for value in flat]
     return [_batched(array, spec) for array, spec in zip(arrays, specs, strict=True)]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from kdzoo.graph.keras_internals import flatten_layers
+
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
@@ -51,7 +53,7 @@ def check_exportable(model: Any) -> None:
         )
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
-    parts = model._flatten_layers(include_self=False)
+    parts = flatten_layers(model, include_self=False)
     if any(getattr(layer, "is_quantization_aware", False) for layer in parts):
         raise ValueError(
             "Expected a quantization-aware model by itself. "
@@ -170,7 +172,7 @@ def computing_in_float32(model: keras.Model) -> Iterator[None]:
     Args:
         model: A Keras model; its own dtype policies are restored after the block.
     """
-    layers = model._flatten_layers()
+    layers = flatten_layers(model)
     changed = [(layer, layer.dtype_policy) for layer in layers if _is_mixed(layer)]
     try:
         for layer, _ in changed:
@@ -191,5 +193,5 @@ def _is_being_compressed(model):
     """Whether the model, or a layer in it, still has to be stripped by `kdzoo.compression`."""
     return any(
         hasattr(layer, "plain_model") or hasattr(layer, "plain_weights")
-        for layer in model._flatten_layers()
+        for layer in flatten_layers(model)
     )

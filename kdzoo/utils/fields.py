@@ -6,6 +6,11 @@ raises for none.
 
 import math
 import numbers
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from kdzoo.utils.arguments import is_integer, is_number
+from kdzoo.utils.errors import shown
 
 _LONGEST = 256  # Characters of a string.
 
@@ -16,7 +21,7 @@ DEEPEST = 4
 _OF_OBJECTS = ("class_name", "module", "registered_name", "shared_object_id")
 
 
-def is_plain(value, depth=0):
+def is_plain(value: Any, depth: int = 0) -> bool:
     """Whether a value is a number, a short string, None, or a list of such.
 
     Args:
@@ -30,7 +35,7 @@ def is_plain(value, depth=0):
     return value is None or isinstance(value, numbers.Real)
 
 
-def is_plain_tree(value, depth=0):
+def is_plain_tree(value: Any, depth: int = 0) -> bool:
     """Whether a value is plain, or a dictionary of such that no deserializer takes for an object.
 
     Args:
@@ -51,49 +56,48 @@ def is_plain_tree(value, depth=0):
     )
 
 
-def is_boolean(value):
+def is_boolean(value: Any) -> bool:
     """Whether a value is True or False."""
     return isinstance(value, bool)
 
 
-def is_dictionary(value):
+def is_dictionary(value: Any) -> bool:
     """Whether a value is a dictionary, which whoever takes it checks further."""
     return isinstance(value, dict)
 
 
-def is_finite_number(value):
+def is_finite_number(value: Any) -> bool:
     """Whether a value is a finite number."""
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)
 
 
-def is_integer(value):
-    """Whether a value is an integer, and not True or False."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def is_count(value):
+def is_count(value: Any) -> bool:
     """Whether a value is a positive integer."""
-    return is_integer(value) and 0 < value < 2**31
+    return is_integer(value, 1, 2**31 - 1)
 
 
-def is_counts(value):
+def is_counts(value: Any) -> bool:
     """Whether a value is None or a short list of positive integers."""
     is_list = isinstance(value, list | tuple) and len(value) <= 16
     return value is None or (is_list and all(map(is_count, value)))
 
 
-def is_name(value):
+def is_name(value: Any) -> bool:
     """Whether a value is a string as layers and types are named by."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST
 
 
-def is_list_of_names(value):
+def is_list_of_names(value: Any) -> bool:
     """Whether a value is a list of names of layers."""
     return isinstance(value, list | tuple) and all(map(is_name, value))
 
 
-def check_fields(what, given, checks, optional=()):
+def check_fields(
+    what: str,
+    given: Any,
+    checks: Mapping[str, Callable[[Any], bool]],
+    optional: Collection[str] = (),
+) -> None:
     """Raises unless a part of a configuration has just these fields, each with a value that fits.
 
     Args:
@@ -107,26 +111,20 @@ def check_fields(what, given, checks, optional=()):
     """
     if not isinstance(given, dict):
         raise ValueError(
-            f"Expected the configuration of a {what} as fields with names. Received: "
-            f"{_shortened(given)}"
+            f"Expected the configuration of a {what} as fields with names. Received: {shown(given)}"
         )
     for name in given:
         if name not in checks:
             raise ValueError(
                 f"Expected the fields {', '.join(checks) or '(none)'} of a {what}. Received: "
-                f"{_shortened(name)}"
+                f"{shown(name)}"
             )
     for name, fits in checks.items():
         if name not in given and name in optional:
             continue
         if name not in given or not fits(given[name]):
-            found = _shortened(given[name]) if name in given else "none"
+            found = shown(given[name]) if name in given else "none"
             raise ValueError(
                 f"Expected a plain value that fits the field {name!r} of a {what}. Received: "
                 f"{name}={found}"
             )
-
-
-def _shortened(value):
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import keras
-from keras.src.backend.common import global_state
 
+from kdzoo.graph.keras_internals import begin_with, set_waiting_variables, waiting_variables
 from kdzoo.zoo.registry import architecture
 from kdzoo.zoo.weights import load_weights
 
@@ -88,15 +88,14 @@ def build_with_weights(
 @contextlib.contextmanager
 def _deferring() -> Iterator[keras.StatelessScope]:
     """A scope at whose end variables get their first values; if it fails, none keep waiting."""
-    waiting = "uninitialized_variables"  # Keras would initialize these again in a later scope.
-    before = list(global_state.get_global_attribute(waiting) or ())
+    before = waiting_variables()
 
     @contextlib.contextmanager
     def forgetting():
         try:
             yield
         except BaseException:
-            global_state.set_global_attribute(waiting, before)
+            set_waiting_variables(before)  # Keras would initialize the others in a later scope.
             raise
 
     # Inside the scope, because its end initializes all that wait; outside, because that may fail.
@@ -109,5 +108,5 @@ def _start_from_assigned(model, scope):
     for variable in model.variables:
         value = scope.get_current_value(variable)
         if value is not None:
-            variable._initializer = lambda shape, dtype=None, value=value: value
+            begin_with(variable, value)
     scope.state_mapping.clear()  # Frees each value as soon as its variable holds it.

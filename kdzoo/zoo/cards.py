@@ -1,8 +1,8 @@
 """Cards of pretrained models, and a table of them all: every figure from the manifest's rows."""
 
-import os
 from collections.abc import Iterable, Iterator
 
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.manifest import File, Pretrained, find
 from kdzoo.zoo.registry import architecture
 
@@ -49,7 +49,7 @@ DATASETS = {
 }
 
 
-def card(name: str, directory: str | os.PathLike[str] | None = None) -> str:
+def card(name: str, directory: PathLike | None = None) -> str:
     """Returns the card of a pretrained model: its accuracy, size, speed, training and licence.
 
     Args:

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 from kdzoo.utils import check_regular, read_bytes
+from kdzoo.utils.types import PathLike
 
 
 def digest(content: bytes) -> str:
@@ -20,7 +21,7 @@ def check_within(path: pathlib.Path, directory: pathlib.Path) -> None:
         )
 
 
-def read_checked(path: str | os.PathLike[str], sha256: str, size: int) -> bytes:
+def read_checked(path: PathLike, sha256: str, size: int) -> bytes:
     """Returns the content of a file that must have a known hash and size.
 
     Args:

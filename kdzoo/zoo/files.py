@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import re
 import textwrap
 import threading
@@ -11,9 +10,10 @@ from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
-from keras.src.saving.serialization_lib import SafeModeScope
 
-from kdzoo.utils import as_path
+from kdzoo.graph.keras_internals import initialize_function, refusing_code, set_initialize_function
+from kdzoo.utils import check_path
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.keras_archive import check_archive
 
 # How many times the bytes of a file's weights its layers may take: Keras builds the layer of a
@@ -22,7 +22,7 @@ _COPIES = 3
 _SPARE = 16 << 20  # Bytes of variables beyond those.
 
 
-def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
+def load_keras_file(path: PathLike) -> keras.Model:
     """Returns the model of a `.keras` file that may come from anybody.
 
     The file is checked before Keras opens it. Keras then loads it in its safe mode, even after
@@ -48,12 +48,12 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
     model = load_keras_file("student.keras")
     ```
     """
-    file = as_path("path", path)
+    file = check_path("path", path)
     if file.suffix != ".keras":
         raise ValueError(f"Expected a .keras file of a model. Received: {file}")
     size = check_archive(file)
     try:
-        with _safe_mode(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
+        with refusing_code(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
             model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # A damaged file leads Keras to any exception.
         raise ValueError(
@@ -65,11 +65,6 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
             f"Expected a .keras file of a model. Received: {file}, of a {type(model).__name__}"
         )
     return model
-
-
-def _safe_mode():
-    """A context in which Keras refuses code, even after `enable_unsafe_deserialization()`."""
-    return SafeModeScope(True)  # The global setting is stronger than `safe_mode=True`.
 
 
 @contextlib.contextmanager
@@ -112,27 +107,23 @@ def _watched_variables():
     with _lock:
         _loads += 1
         if _loads == 1:
-            _usual = keras.Variable._initialize_with_initializer
-            keras.Variable._initialize_with_initializer = _watched(_usual)
+            _usual = initialize_function()
+            set_initialize_function(_initialize)
     try:
         yield
     finally:
         with _lock:
             _loads -= 1
             if not _loads:  # Not earlier: another thread would load without a bound.
-                keras.Variable._initialize_with_initializer = _usual
+                set_initialize_function(_usual)
 
 
-def _watched(usual):
-    """Returns the function that makes a variable's first value within its thread's budget."""
-
-    def initialize(variable, initializer):
-        budget = getattr(_thread, "budget", None)
-        if budget is not None:
-            budget.spend(math.prod(variable.shape) * _item_bytes(variable.dtype))
-        usual(variable, initializer)
-
-    return initialize
+def _initialize(variable, initializer):
+    """Makes a variable's first value within the budget of its thread."""
+    budget = getattr(_thread, "budget", None)
+    if budget is not None:
+        budget.spend(math.prod(variable.shape) * _item_bytes(variable.dtype))
+    _usual(variable, initializer)
 
 
 class _Budget:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kdzoo.utils import open_regular
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.keras_weights import check_weights
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -27,7 +28,7 @@ _BLOCK = 1 << 20
 _NAME_LENGTHS = 26  # Bytes before the lengths of its name in the header of a member.
 
 
-def check_archive(path: str | os.PathLike[str]) -> int:
+def check_archive(path: PathLike) -> int:
     """Returns the number of bytes of all weights in a `.keras` file.
 
     Args:

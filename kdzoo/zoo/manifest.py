@@ -5,20 +5,20 @@ import dataclasses
 import functools
 import itertools
 import json
-import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from kdzoo.utils import (
-    as_path,
+    check_choice,
+    check_path,
     check_regular,
     first_line,
     read_object,
     shown,
-    unknown_name,
     write_text,
 )
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.checked_files import check_within, digest
 from kdzoo.zoo.manifest_row import check_row
 from kdzoo.zoo.registry import architecture
@@ -86,12 +86,12 @@ def weights_directory() -> pathlib.Path:
     return installed if installed.is_dir() else package.parent / "zoo_weights"  # A checkout.
 
 
-def directory_of(directory: str | os.PathLike[str] | None) -> pathlib.Path:
+def directory_of(directory: PathLike | None) -> pathlib.Path:
     """Returns a directory as a path; for None, that of the weights that come with kdzoo."""
-    return weights_directory() if directory is None else as_path("directory", directory)
+    return weights_directory() if directory is None else check_path("directory", directory)
 
 
-def read_manifest(directory: str | os.PathLike[str] | None = None) -> dict[str, Pretrained]:
+def read_manifest(directory: PathLike | None = None) -> dict[str, Pretrained]:
     """Returns name -> `Pretrained` of a directory with a `manifest.json`.
 
     Args:
@@ -145,7 +145,7 @@ def _rows(path, _):
     return found
 
 
-def find(name: str, directory: str | os.PathLike[str] | None = None) -> Pretrained:
+def find(name: str, directory: PathLike | None = None) -> Pretrained:
     """Returns the `Pretrained` of this name.
 
     Args:
@@ -158,8 +158,7 @@ def find(name: str, directory: str | os.PathLike[str] | None = None) -> Pretrain
             was altered, or comes from a newer version of kdzoo.
     """
     rows = _read(directory)
-    if not isinstance(name, str) or name not in rows:
-        raise unknown_name("pretrained model", name, rows, list(rows)[:5])
+    check_choice("pretrained model", name, rows, list(rows)[:5])
     return copy.deepcopy(rows[name])
 
 
@@ -182,7 +181,7 @@ def check_classes(row: Pretrained, data: Any, what: str = "model") -> None:
 def list_pretrained(
     dataset: str | None = None,
     family: str | None = None,
-    directory: str | os.PathLike[str] | None = None,
+    directory: PathLike | None = None,
 ) -> list[str]:
     """Returns the names that `kdzoo.load` knows, data set by data set.
 
@@ -208,11 +207,9 @@ def list_pretrained(
     """
     rows = _read(directory).values()
     for what, wanted, field in (("data set", dataset, "dataset"), ("family", family, "family")):
-        if wanted is None:
-            continue
-        known = {getattr(row, field) for row in rows}
-        if not isinstance(wanted, str) or wanted not in known:
-            raise unknown_name(f"{what} with pretrained models", wanted, known)
+        if wanted is not None:
+            known = {getattr(row, field) for row in rows}
+            check_choice(f"{what} with pretrained models", wanted, known)
     return [
         row.name
         for row in rows
@@ -220,7 +217,7 @@ def list_pretrained(
     ]
 
 
-def write_manifest(rows: Iterable[Pretrained], directory: str | os.PathLike[str]) -> None:
+def write_manifest(rows: Iterable[Pretrained], directory: PathLike) -> None:
     """Writes `manifest.json`, whole or not at all.
 
     Args:

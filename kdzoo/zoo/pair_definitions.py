@@ -4,7 +4,7 @@ import copy
 import dataclasses
 from typing import Any
 
-from kdzoo.utils import unknown_name
+from kdzoo.utils import check_choice
 
 APPLICATIONS = "keras.applications."
 
@@ -45,8 +45,8 @@ def list_pairs(dataset: str | None = None) -> list[str]:
     'fashion_mnist_separable_025'
     """
     known = {definition.dataset for definition in _PAIRS.values()}
-    if dataset is not None and (not isinstance(dataset, str) or dataset not in known):
-        raise unknown_name("data set with pairs", dataset, known)
+    if dataset is not None:
+        check_choice("data set with pairs", dataset, known)
     return [pair.name for pair in _PAIRS.values() if dataset in (None, pair.dataset)]
 
 
@@ -59,8 +59,7 @@ def pair_definition(name: str) -> PairDefinition:
     Raises:
         ValueError: If there is no such pair; the nearest is suggested.
     """
-    if not isinstance(name, str) or name not in _PAIRS:
-        raise unknown_name("pair", name, _PAIRS)
+    check_choice("pair", name, _PAIRS)
     return copy.deepcopy(_PAIRS[name])  # It holds dictionaries, which a caller may change.
 
 

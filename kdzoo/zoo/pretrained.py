@@ -1,10 +1,9 @@
 """Pretrained models by name: weights that were checked by hash, in a model built from code."""
 
-import os
-
 import keras
 
 from kdzoo.utils import first_line
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.building import build_with_weights, create
 from kdzoo.zoo.manifest import find
 from kdzoo.zoo.pretrained_files import content
@@ -13,7 +12,7 @@ from kdzoo.zoo.pretrained_files import content
 def load(
     name: str,
     classes: int | None = None,
-    directory: str | os.PathLike[str] | None = None,
+    directory: PathLike | None = None,
 ) -> keras.Model:
     """Returns a pretrained model, ready for `predict`, fine-tuning and export.
 

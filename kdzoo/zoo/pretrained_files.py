@@ -1,14 +1,14 @@
 """The files of pretrained models, found by name and checked by hash, without loading Keras."""
 
-import os
 import pathlib
 from typing import Literal
 
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.checked_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, directory_of, find
 
 
-def tflite(name: str, directory: str | os.PathLike[str] | None = None) -> pathlib.Path:
+def tflite(name: str, directory: PathLike | None = None) -> pathlib.Path:
     """Returns the path of the `.tflite` file of a pretrained model, after checking its hash.
 
     The file takes one image (1, height, width, channels) in [0, 1] and gives its logits
@@ -45,7 +45,7 @@ def tflite(name: str, directory: str | os.PathLike[str] | None = None) -> pathli
 def content(
     row: Pretrained,
     file: Literal["weights", "tflite"],
-    directory: str | os.PathLike[str] | None = None,
+    directory: PathLike | None = None,
 ) -> bytes:
     """Returns the content of a file of a pretrained model, after checking its hash.
 

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from kdzoo.utils import shown, text, unknown_name
+from kdzoo.utils import check_choice, check_text, shown
 from kdzoo.zoo.architectures import ARCHITECTURES, Architecture
 
 _ARCHITECTURES = {row.name: row for row in ARCHITECTURES}
@@ -43,9 +43,7 @@ def register(
     kdzoo.create("tiny_050", classes=7)
     ```
     """
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"Expected name to be a string. Received: name={shown(name)}")
-    if "/" in name:
+    if "/" in check_text("name", name):
         raise ValueError(
             "Expected a name without '/', which separates the parts of a pretrained model's name. "
             f"Received: name={shown(name)}"
@@ -65,8 +63,8 @@ def register(
         raise ValueError(
             f"Expected arguments to be a dictionary. Received: arguments={shown(arguments)}"
         )
-    text("description", description, may_be_empty=True)
-    text("paper", paper, may_be_empty=True)
+    check_text("description", description, may_be_empty=True)
+    check_text("paper", paper, may_be_empty=True)
     for passed in ("classes", "name"):
         if passed in (arguments or {}):
             raise ValueError(
@@ -97,8 +95,8 @@ def list_models(family: str | None = None) -> list[str]:
     """
     rows = _ARCHITECTURES.values()
     families = {row.family for row in rows}
-    if family is not None and (not isinstance(family, str) or family not in families):
-        raise unknown_name("family", family, families)
+    if family is not None:
+        check_choice("family", family, families)
     return [row.name for row in rows if family in (None, row.family)]
 
 
@@ -119,8 +117,6 @@ def architecture(name: str) -> Architecture:
     >>> architecture("wide_resnet_16_2").arguments
     {'depth': 16, 'width': 2}
     """
-    if not isinstance(name, str) or name not in _ARCHITECTURES:
-        raise unknown_name("model", name, _ARCHITECTURES)
-    found = _ARCHITECTURES[name]
+    found = _ARCHITECTURES[check_choice("model", name, _ARCHITECTURES)]
     # The arguments are copied, because a caller may change them.
     return dataclasses.replace(found, arguments=copy.deepcopy(found.arguments))

@@ -1,14 +1,13 @@
 """The directory that `save_pretrained` writes: its files, and the fields of its configuration."""
 
 import json
-import os
 import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from kdzoo.utils import (
-    as_path,
+    check_path,
     check_regular,
     digest_of_file,
     read_bytes,
@@ -16,6 +15,7 @@ from kdzoo.utils import (
     shown,
     write_bytes,
 )
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.checked_files import check_within, digest
 from kdzoo.zoo.manifest import list_pretrained
 
@@ -27,7 +27,7 @@ _FIELDS = {"weights": dict, "model": dict, "model_sha256": str}
 _WEIGHTS_FIELDS = {"file": str, "sha256": str, "bytes": int}
 
 
-def weights_file(directory: str | os.PathLike[str]) -> pathlib.Path:
+def weights_file(directory: PathLike) -> pathlib.Path:
     """Returns the path of the weights in a directory that `save_pretrained` wrote, unchecked.
 
     Args:
@@ -37,7 +37,7 @@ def weights_file(directory: str | os.PathLike[str]) -> pathlib.Path:
         FileNotFoundError: If there is no configuration.
         ValueError: If it is damaged, or comes from a newer kdzoo.
     """
-    path = as_path("directory", directory)
+    path = check_path("directory", directory)
     return path / read_config(path)["weights"]["file"]
 
 

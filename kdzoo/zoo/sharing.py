@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import textwrap
 from collections.abc import Iterator
@@ -10,13 +9,16 @@ from typing import Any
 
 import keras
 
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import (
-    as_path,
-    checked_directory,
+    check_directory,
+    check_path,
+    check_text,
     first_line,
     naming,
     shown,
 )
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo import weights
 from kdzoo.zoo.building import build_with_weights
 from kdzoo.zoo.checked_files import read_checked
@@ -26,7 +28,7 @@ from kdzoo.zoo.shared_directory import CONFIG, digest_of_config, read_config, wr
 
 def save_pretrained(
     model: keras.Model,
-    directory: str | os.PathLike[str],
+    directory: PathLike,
     card: str = "",
     dtype: weights.Dtype = "float32",
 ) -> None:
@@ -71,9 +73,8 @@ def save_pretrained(
             f"its `.student`. Received: {shown(getattr(model, 'name', model))}, a "
             f"{type(model).__name__}"
         )
-    path = checked_directory(directory)
-    if not isinstance(card, str):
-        raise ValueError(f"Expected card to be a string. Received: card={shown(card)}")
+    path = check_directory(directory)
+    check_text("card", card, may_be_empty=True)
     config = _serialized(model)
     check_parts(config)
     _check_keeps_weights_only(model)
@@ -96,7 +97,7 @@ def _serialized(model):
     return _without_compilation(config)  # Which left an empty dictionary in each model.
 
 
-def load_pretrained(directory: str | os.PathLike[str]) -> keras.Model:
+def load_pretrained(directory: PathLike) -> keras.Model:
     """Returns the model of a directory that `save_pretrained` wrote.
 
     No code of the directory runs: its configuration may name only Keras's own layers and those
@@ -121,7 +122,7 @@ def load_pretrained(directory: str | os.PathLike[str]) -> keras.Model:
     logits = model.predict(images)
     ```
     """
-    path = as_path("directory", directory)
+    path = check_path("directory", directory)
     content = read_config(path)
     file = content["weights"]
     weights_path = path / file["file"]
@@ -171,7 +172,7 @@ def _reason(error):
 
 def _check_keeps_weights_only(model):
     """Raises if a custom layer saves more than its weights into Keras's files."""
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         for method in ("save_own_variables", "save_assets"):
             owner = next((base for base in type(layer).__mro__ if method in vars(base)), object)
             if owner is not object and owner.__module__.partition(".")[0] != "keras":
@@ -211,7 +212,7 @@ def _not_compiled(model: keras.Model) -> Iterator[None]:
     """Hides within the block how models were compiled, because it need not be serializable."""
     compiled = [
         layer
-        for layer in (model, *model._flatten_layers(include_self=False))
+        for layer in flatten_layers(model)
         if isinstance(layer, keras.Model) and layer.compiled
     ]
     for inner in compiled:

@@ -11,17 +11,19 @@ import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
-from keras.src.backend.common.stateless_scope import get_stateless_scope
 
+from kdzoo.graph.keras_internals import current_scope, flatten_layers
+from kdzoo.graph.states import finalize_states
 from kdzoo.utils import (
-    as_path,
-    finalize_states,
+    check_choice,
+    check_path,
+    check_text,
     read_bytes,
     shown,
-    text,
     unknown_name,
     write_bytes,
 )
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.checked_files import digest
 
 Dtype = Literal["float32", "float16"]
@@ -29,9 +31,7 @@ Dtype = Literal["float32", "float16"]
 _SHOWN = 3  # Names that an error lists.
 
 
-def save_weights(
-    model: keras.Model, path: str | os.PathLike[str], dtype: Dtype = "float32"
-) -> tuple[str, int]:
+def save_weights(model: keras.Model, path: PathLike, dtype: Dtype = "float32") -> tuple[str, int]:
     """Writes the weights of a built model to a safetensors file, named by their paths.
 
     Args:
@@ -73,10 +73,7 @@ def to_bytes(model: keras.Model, dtype: Dtype = "float32") -> bytes:
         ValueError: If `dtype` is neither, the model is not built, a weight is not finite, or two
             weights have one path.
     """
-    if not isinstance(dtype, str) or dtype not in ("float32", "float16"):
-        raise ValueError(
-            f"Expected dtype to be 'float32' or 'float16'. Received: dtype={shown(dtype)}"
-        )
+    check_choice("dtype", dtype, ("float32", "float16"))
     tensors = {}
     for key, variable in named_weights(model).items():
         tensor = keras.ops.convert_to_numpy(variable)
@@ -99,7 +96,7 @@ def _halved(tensor):
 
 def load_weights(
     model: keras.Model,
-    content: str | os.PathLike[str] | bytes | bytearray | memoryview,
+    content: PathLike | bytes | bytearray | memoryview,
     name: str | None = None,
     left_out: str | Collection[str] | None = (),
 ) -> None:
@@ -126,12 +123,12 @@ def load_weights(
     """
     if not isinstance(content, str | os.PathLike | bytes | bytearray | memoryview):
         raise ValueError(f"Expected the path or the bytes of a file. Received: {shown(content)}")
-    name = None if name is None else text("name", name)
+    name = None if name is None else check_text("name", name)
     variables = named_weights(model)
     excluded = _layer_names(left_out)
     if isinstance(content, str | os.PathLike):
         name = str(content) if name is None else name
-        content = _read(as_path("content", content), model)
+        content = _read(check_path("content", content), model)
     content, name = bytes(content), "weights" if name is None else name
     layers = {key.split("/")[0] for key in variables}
     for layer in excluded:
@@ -185,7 +182,7 @@ def _value(key, tensor, variable, name):
 
 def _assign(variable, value):
     """Assigns a value; within a scope that defers, the array itself instead of a copy."""
-    scope = get_stateless_scope()
+    scope = current_scope()
     if scope is None or value.dtype.name != variable.dtype:
         variable.assign(value)
     else:
@@ -229,7 +226,7 @@ def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
 
 def _walk(layer, path, seen):
     """Yields (names of layers, variable) of every weight once, those of inner layers first."""
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    for inner in flatten_layers(layer, include_self=False, recursive=False):
         yield from _walk(inner, (*path, inner.name), seen)
     for variable in layer.weights:
         if id(variable) not in seen:
