@@ -208,7 +208,7 @@ def file_of(path, suffixes=(".keras", ".tflite")):
     if _is_name(path):
         return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
     if path.is_dir():
-        from kdzoo.zoo.sharing import weights_file
+        from kdzoo.zoo.shared_directory import weights_file
 
         return weights_file(path)
     if path.suffix not in suffixes:
@@ -230,8 +230,8 @@ def _is_name(path):
 
 
 def _file_of_pretrained(name, wants_tflite):
+    from kdzoo.zoo import tflite
     from kdzoo.zoo.manifest import find, weights_directory
-    from kdzoo.zoo.pretrained import tflite
 
     files = find(name).files
     if wants_tflite and "tflite" in files:
@@ -242,7 +242,7 @@ def _file_of_pretrained(name, wants_tflite):
 def _tflite_of(path):
     """Returns the path of a .tflite file, or of that which a pretrained model ships."""
     if _is_name(path):
-        from kdzoo.zoo.pretrained import tflite
+        from kdzoo.zoo import tflite
 
         return tflite(path.as_posix())
     if path.is_dir() or path.suffix != ".tflite":

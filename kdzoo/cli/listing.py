@@ -84,11 +84,11 @@ def _pretrained(dataset=None, family=None):
 
 
 def _pairs(dataset=None):
-    from kdzoo.zoo.pairs import list_pairs, pair
+    from kdzoo.zoo.pair_definitions import list_pairs, pair_definition
 
     table = terminal.table("name", "teacher", "student", "data", title="Pairs")
     for name in list_pairs(dataset):
-        found = pair(name)
+        found = pair_definition(name)
         table.add_row(name, teacher_of(found), found.student, found.dataset)
     return table
 

@@ -53,7 +53,7 @@ def load(
                 "Expected a .keras file to write a model with a fresh head. Received: "
                 f"{output} and --classes"
             )
-        from kdzoo.zoo.pretrained import content
+        from kdzoo.zoo.pretrained_files import content
 
         checked = content(row, "tflite")
         write_bytes(output, checked)
@@ -67,9 +67,9 @@ def load(
 
 def pair(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pairs` shows.")]):
     """Show a pair: teacher, student, data, losses."""
-    from kdzoo.zoo.pairs import pair
+    from kdzoo.zoo.pair_definitions import pair_definition
 
-    found = pair(name)
+    found = pair_definition(name)
     table = terminal.table("part", "what it is", title=name)
     teacher = listing.teacher_of(found)
     table.add_row("teacher", teacher)
@@ -109,7 +109,7 @@ def _as_shape(text):
 
 
 def _save(model, output):
-    from kdzoo.utils import save_model
+    from kdzoo.graph.saving import save_model
 
     save_model(model, output)
     typer.echo(

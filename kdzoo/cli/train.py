@@ -102,7 +102,7 @@ def _draw(results, path, name):
 
     # Without the extra `report` there is no picture, and nothing else is missing.
     with contextlib.suppress(ImportError):
-        plots.errors_by_kind(results, path, name)
+        plots.errors_by_variant(results, path, name)
         typer.echo(f"Plot: {path}")
 
 

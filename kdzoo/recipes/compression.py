@@ -75,7 +75,7 @@ class Compression:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"Expected {name} above 0. Received: {name}={shown(value)}")
-        argument_checks.share(self.student_loss_weight)
+        argument_checks.check_student_loss_weight(self.student_loss_weight)
         check_sparse(self.sparse, "int8" if self.quantize == "qat" else self.quantize)
 
     def in_words(self):

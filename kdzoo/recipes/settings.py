@@ -70,7 +70,7 @@ def check_settings(recipe):
             "Expected no teacher_arguments for a teacher that is built already. Received: "
             f"teacher={recipe.teacher!r}, teacher_arguments={recipe.teacher_arguments}"
         )
-    argument_checks.share(recipe.student_loss_weight)
+    argument_checks.check_student_loss_weight(recipe.student_loss_weight)
     for student in recipe.kinds.values():
         student.check()
     if recipe.teacher_augmentation is not None:

@@ -90,7 +90,7 @@ class Student:
         if self.student_loss_weight is not None:
             from kdzoo.distillation import argument_checks
 
-            argument_checks.share(self.student_loss_weight)
+            argument_checks.check_student_loss_weight(self.student_loss_weight)
         if self.architecture is not None:
             check_text("architecture", self.architecture)
         for field in ("epochs", "seed_count"):
@@ -110,7 +110,7 @@ class Student:
         if self.teacher_weight is not None:
             from kdzoo.distillation import argument_checks
 
-            argument_checks.teacher_weight(self.teacher_weight)
+            argument_checks.check_teacher_weight(self.teacher_weight)
         if self.hints is None:
             return
         if len(self.losses) != 1:

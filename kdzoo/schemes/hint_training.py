@@ -194,7 +194,7 @@ def _weights(teacher_weight, soft_targets):
     if teacher_weight is None:
         squared = getattr(soft_targets, "temperature", 1.0) ** 2
         return 4.0 / squared, 1.0 / squared
-    return argument_checks.teacher_weight(teacher_weight)
+    return argument_checks.check_teacher_weight(teacher_weight)
 
 
 def _joined(first, second):

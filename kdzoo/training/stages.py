@@ -4,9 +4,9 @@ import pathlib
 
 import keras
 
-from kdzoo.distillation.data_checks import plain_errors
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
 from kdzoo.utils import check_directory, check_integer, one_process, shown
+from kdzoo.utils.keras_errors import plain_errors
 
 
 def train(

@@ -25,7 +25,7 @@ class TestOnTensorFlow:
         yield run
         assert list(tmp_path.iterdir()) == []
 
-    def test_unknown_kind(self, export):
+    def test_unknown_quantize(self, export):
         with pytest.raises(ValueError, match=r"Unknown quantize: 'int_8'. Did you mean 'int8'\?"):
             export(quantize="int_8")
 
@@ -83,7 +83,7 @@ class TestOnTensorFlow:
     def test_limits(self, value, export):
         with pytest.raises(ValueError, match=f"tolerance to be a difference.*tolerance={value}"):
             export(tolerance=value)
-        with pytest.raises(ValueError, match=f"min_agreement to be a share.*={value}"):
+        with pytest.raises(ValueError, match=f"min_agreement to be a fraction.*={value}"):
             export(min_agreement=value)
 
     @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ WEIGHTS_ATTACKS = {
     "virtual": (replaced(virtual), "compressed or lie elsewhere"),
     "twice": (lambda file: file.__setitem__("again", first_kernel(file)), "under two names"),
     "round": (lambda file: file.__setitem__("layers/dense/x", file["layers"]), "under two names"),
-    "text": (replaced(lambda g, n: g.create_dataset(n, data="text")), "no numbers"),
+    "text": (replaced(lambda g, n: g.create_dataset(n, data="text")), "not numbers"),
     "shape": (
         replaced(lambda g, n: g.create_dataset(n, data=np.zeros((3, 3), "float32"))),
         "which Keras refused: A total of 1 objects could not be loaded",

@@ -15,7 +15,7 @@ MEASURED = """
     import os, pathlib, re, sys
     import keras
     import kdzoo
-    from kdzoo.zoo import weights
+    from kdzoo.zoo import building
     from kdzoo.zoo.files import load_keras_file
 
     def network(layers, units):
@@ -32,7 +32,7 @@ MEASURED = """
             load_keras_file(path)
         else:
             content = pathlib.Path(path).read_bytes()
-            weights.built_from(lambda: network(layers, units), content, path)
+            building.build_with_weights(lambda: network(layers, units), content, path)
 
     path, small, layers, units = *sys.argv[1:3], *map(int, sys.argv[3:])
     load(small, 1, 8)  # What is imported at the first time.

@@ -258,7 +258,7 @@ FORGED = {
         lambda raw, tensors: save(
             {("other" if key == KERNEL else key): each for key, each in tensors.items()}
         ),
-        "without 'logits/kernel', with 'other', which the model has not",
+        "without 'logits/kernel', with 'other', which the model does not have",
     ),
     "missing": (
         lambda raw, tensors: save({key: each for key, each in tensors.items() if key != KERNEL}),

@@ -142,7 +142,7 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, images, monkeypatch):
             write_bytes(path, content)
 
         with monkeypatch.context() as patched:
-            patched.setattr("kdzoo.zoo.sharing.write_bytes", write)
+            patched.setattr("kdzoo.zoo.shared_directory.write_bytes", write)
             with pytest.raises(KeyboardInterrupt):
                 kdzoo.save_pretrained(other, tmp_path)
         again = kdzoo.load_pretrained(tmp_path)
@@ -240,7 +240,7 @@ def test_a_card_that_was_edited_stays(tmp_path, monkeypatch):
         write_bytes(path, content)
 
     with monkeypatch.context() as patched:  # The card of a save that was broken off is no edit.
-        patched.setattr("kdzoo.zoo.sharing.write_bytes", write)
+        patched.setattr("kdzoo.zoo.shared_directory.write_bytes", write)
         for each in (other, model, other):
             with pytest.raises(KeyboardInterrupt):
                 kdzoo.save_pretrained(each, tmp_path)
@@ -550,7 +550,7 @@ def layer(config, number=1):
         (lambda c: layer(c, 2)["config"].update(units=10**13), "shape"),  # None has the memory.
         (
             lambda c: layer(c, 2)["config"].update(name="other"),
-            "with .logits/bias., .logits/kernel., which the model has not",
+            "with .logits/bias., .logits/kernel., which the model does not have",
         ),
         (lambda c: layer(c, 2)["config"].update(activation="lambda x: x"), "can build"),
         (
