@@ -1,16 +1,11 @@
 """Files whose hash and size are known: read whole, and only if they have that hash and size."""
 
-import hashlib
 import os
 import pathlib
 
 from kdzoo.utils import check_regular, read_bytes
+from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
-
-
-def digest(content: bytes) -> str:
-    """Returns the SHA-256 of bytes in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def check_within(path: pathlib.Path, directory: pathlib.Path) -> None:

@@ -1,6 +1,5 @@
 """The directory that `save_pretrained` writes: its files, and the fields of its configuration."""
 
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -15,8 +14,10 @@ from kdzoo.utils import (
     shown,
     write_bytes,
 )
+from kdzoo.utils.fields import check_types
+from kdzoo.utils.hashed_json import check_hash, digest, hashed_json
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.checked_files import check_within, digest
+from kdzoo.zoo.checked_files import check_within
 from kdzoo.zoo.manifest import list_pretrained
 
 VERSION = 1  # The version of the directory's format.
@@ -75,8 +76,14 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
             f"Expected {path} to be of version {VERSION}. Received: version={shown(version)}, "
             "which another kdzoo wrote; update kdzoo."
         )
-    _check_fields(content, _FIELDS, path)
-    _check_fields(content["weights"], _WEIGHTS_FIELDS, path)
+    try:
+        check_types(content, _FIELDS)
+        check_types(content["weights"], _WEIGHTS_FIELDS)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected {path} to be a whole model of kdzoo. Received: {error}; fetch the file "
+            "again."
+        ) from error
     file = content["weights"]["file"]
     if not _WEIGHTS.fullmatch(file):
         raise ValueError(
@@ -86,21 +93,14 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def _check_fields(content: Mapping[str, Any], types: Mapping[str, type], path: pathlib.Path):
-    """Raises unless a part of a configuration has all fields, of the right types."""
-    for name, expected in types.items():
-        if not isinstance(content.get(name), expected):
-            reason = f"{name!r} is no {expected.__name__}"
-            reason = reason if name in content else f"no {name!r} in it"
-            raise ValueError(
-                f"Expected {path} to be a whole model of kdzoo. Received: {reason}; fetch the file "
-                "again."
-            )
+def check_config(directory: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Raises `ValueError` unless the model is the one that was saved.
 
-
-def digest_of_config(config: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a configuration, however it is set in the file."""
-    return digest(json.dumps(config, sort_keys=True).encode())
+    Args:
+        directory: The directory of the model.
+        content: What `read_config` returned.
+    """
+    check_hash(directory / CONFIG, content, "fetch the file again", "model_sha256", "model")
 
 
 def write_directory(
@@ -139,7 +139,7 @@ def write_directory(
         "version": VERSION,
         "weights": {"file": name, "sha256": sha256, "bytes": len(weights), "dtype": dtype},
         "model": config,
-        "model_sha256": digest_of_config(config),
+        "model_sha256": None,
         "cards": [digest(text), *written_cards[:9]],  # Several, because a save may be interrupted.
     }
     if keep_edited_card and _is_edited(directory / CARD, written_cards):
@@ -147,7 +147,7 @@ def write_directory(
     # The configuration names the weights, so it follows them: until then the old model is whole.
     for file, written in (
         (name, weights),
-        (CONFIG, (json.dumps(content, indent=1) + "\n").encode()),
+        (CONFIG, hashed_json(content, "model_sha256", "model")),
         (CARD, text),
     ):
         write_bytes(directory / file, written)

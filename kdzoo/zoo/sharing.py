@@ -23,7 +23,7 @@ from kdzoo.zoo import weights
 from kdzoo.zoo.building import build_with_weights
 from kdzoo.zoo.checked_files import read_checked
 from kdzoo.zoo.safety import check_parts
-from kdzoo.zoo.shared_directory import CONFIG, digest_of_config, read_config, write_directory
+from kdzoo.zoo.shared_directory import CONFIG, check_config, read_config, write_directory
 
 
 def save_pretrained(
@@ -133,11 +133,7 @@ def load_pretrained(directory: PathLike) -> keras.Model:
             check_parts(config)
         except ValueError as error:
             raise naming(path / CONFIG, error) from error
-        if content["model_sha256"] != digest_of_config(content["model"]):
-            raise ValueError(
-                f"Expected the model of {path / CONFIG} as it was saved. Received: one that was "
-                "altered; fetch the file again."
-            )
+        check_config(path, content)
     except RecursionError as error:
         raise ValueError(
             f"Expected a model in {path / CONFIG}. Received: lists within lists without end."

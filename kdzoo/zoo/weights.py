@@ -23,8 +23,8 @@ from kdzoo.utils import (
     unknown_name,
     write_bytes,
 )
+from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.checked_files import digest
 
 Dtype = Literal["float32", "float16"]
 
