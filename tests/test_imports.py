@@ -47,7 +47,7 @@ SHARED = {
         "rounding",
         "schedules",
         "tfmot",
-        "twin",
+        "clone",
         "within",
     },
 }

@@ -3,13 +3,14 @@
 import keras
 from keras import ops
 
+from kdzoo.graph.exportable import Exportable, shape_model
 from kdzoo.graph.logits import final_activation
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.fields import check_fields, is_name
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class Ensemble(keras.Model):
+class Ensemble(Exportable, keras.Model):
     """The average of several classifiers, as a teacher or as a model of its own.
 
     Args:
@@ -53,12 +54,15 @@ class Ensemble(keras.Model):
                     f"Expected members that give logits. Received: {member.name!r}, which ends in "
                     f"a {activation}; pass `kdzoo.as_logits(member)`."
                 )
-            if len(getattr(member, "outputs", None) or [None]) > 1:
+            graph = shape_model(member)
+            if graph is not None and len(graph.outputs) > 1:
                 raise ValueError(
                     f"Expected members of one output. Received: {member.name!r} with "
-                    f"{len(member.outputs)}; make a model of the output to be averaged."
+                    f"{len(graph.outputs)}; make a model of the output to be averaged."
                 )
-        classes = {m.output_shape[-1] for m in members if getattr(m, "inputs", None)}
+        classes = {
+            graph.output_shape[-1] for graph in map(shape_model, members) if graph is not None
+        }
         if len(classes) > 1:
             raise ValueError(
                 f"Expected members of the same classes. Received: {sorted(classes)} classes."
@@ -75,9 +79,12 @@ class Ensemble(keras.Model):
         return ops.logsumexp(log_probs, axis=0) - ops.log(float(len(answers)))
 
     @property
-    def graph(self):
+    def graph(self) -> keras.Model | None:
         """A member that is a graph, for its shapes; `None` if none is."""
-        return next((m for m in self.members if getattr(m, "inputs", None)), None)
+        return next((graph for graph in map(shape_model, self.members) if graph is not None), None)
+
+    def graph_model(self) -> keras.Model | None:
+        return self.graph
 
     def compute_output_shape(self, input_shape):
         return self.members[0].compute_output_shape(input_shape)
