@@ -25,7 +25,6 @@ from kdzoo.teacher_cache.record_index import (
     MOST_BYTES,
     PLACES,
     REST,
-    checksum,
     read_index,
     record_type,
     shard_name,
@@ -44,6 +43,7 @@ from kdzoo.utils import (
     sweep,
     write_bytes,
 )
+from kdzoo.utils.hashed_json import hashed_json
 
 _MOST_VIEWS = 9999  # As files number them in four digits.
 
@@ -301,8 +301,7 @@ class _Index:
                 "that another one wrote; wait until it has finished, and call again."
             )
         content = {**self.settings, "complete": complete, "shards": self.shards}
-        content["sha256"] = checksum(content)
-        self._written = (json.dumps(content, indent=1) + "\n").encode()
+        self._written = hashed_json(content)
         write_bytes(self.directory / INDEX, self._written)
 
     def _read(self):

@@ -1,18 +1,23 @@
-"""What a part of a configuration may hold: its fields, each with a value that was checked.
+"""What a file may say: fields, each with a value of the right type and range.
 
-Configurations come from files, and files from anybody. Each check says whether a value fits, and
-raises for none.
+Configurations, manifests and records come from files, and files from anybody. A predicate `is_...`
+says whether a value fits and raises for none; a check raises a `ValueError` that says in a few
+words what is wrong, to which the reader of the file adds which file it is.
 """
 
 import math
 import numbers
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kdzoo.utils.arguments import is_integer, is_number
 from kdzoo.utils.errors import shown
 
-_LONGEST = 256  # Characters of a string.
+_LONGEST = 256  # Characters of a string in a configuration.
+_LONGEST_TEXT = 10_000  # Characters of a string elsewhere.
+_MOST = 1 << 53  # Of anything that is counted.
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 DEEPEST = 4
 """How many lists and dictionaries a plain value may lie in."""
@@ -128,3 +133,70 @@ def check_fields(
                 f"Expected a plain value that fits the field {name!r} of a {what}. Received: "
                 f"{name}={found}"
             )
+
+
+def is_sha256(value: Any) -> bool:
+    """Whether a value is a SHA-256 in hexadecimal."""
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def check_type(name: str, value: Any, kind: type) -> None:
+    """Raises `ValueError` unless the value of a field is of a type; True and False are no integers.
+
+    Args:
+        name: What the field is called.
+        value: Its value, as JSON holds it.
+        kind: The type. A text may have 10,000 characters; a float has to be finite.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{name}={shown(value)} where a {kind.__name__} belongs")
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        raise ValueError(f"{name} of {len(value):,} characters")
+    if isinstance(value, float):
+        check_measure(name, value, least=-math.inf)
+
+
+def check_types(part: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """Raises `ValueError` unless a part of a file has these fields, each of its type.
+
+    Args:
+        part: The part; it may have other fields, too.
+        kinds: Name of a field -> the type of its value, as in `check_type`.
+    """
+    for name, kind in kinds.items():
+        if name not in part:
+            raise ValueError(f"no {name!r} in it")
+        check_type(name, part[name], kind)
+
+
+def check_count(name: str, value: Any, least: float = 0, most: float = _MOST) -> None:
+    """Raises `ValueError` unless the value of a field is an integer in a range.
+
+    Args:
+        name: What the field is called.
+        value: Its value, as JSON holds it.
+        least: The smallest that is right.
+        most: The largest that is right.
+    """
+    check_type(name, value, int)
+    if not least <= value <= most:
+        raise ValueError(f"{name} of {shown(value)}")
+
+
+def check_measure(name: str, value: Any, least: float = 0, most: float = math.inf) -> None:
+    """Raises `ValueError` unless the value of a field is a finite number in a range.
+
+    Args:
+        name: What the field is called.
+        value: Its value, as JSON holds it; an integer is a number, too.
+        least: The smallest that is right.
+        most: The largest that is right.
+    """
+    if not is_number(value) or not least <= value <= most or abs(value) == math.inf:
+        raise ValueError(f"{name}={shown(value)} where a number belongs")
+
+
+def check_sha256(name: str, value: Any) -> None:
+    """Raises `ValueError` unless the value of a field is a SHA-256 in hexadecimal."""
+    if not is_sha256(value):
+        raise ValueError(f"{name}={shown(value)} where a SHA-256 belongs")

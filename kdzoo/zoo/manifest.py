@@ -14,10 +14,11 @@ from kdzoo.utils import (
     first_line,
     read_object,
     shown,
-    write_text,
+    write_bytes,
 )
+from kdzoo.utils.hashed_json import check_hash, hashed_json
 from kdzoo.zoo.manifest_row import check_row
-from kdzoo.zoo.weights import check_within, digest
+from kdzoo.zoo.weights import check_within
 
 VERSION = 1  # Of the manifest's own form.
 
@@ -130,10 +131,9 @@ def _rows(path, _):
             f"Expected {path} to be a manifest of version {VERSION}. Received: "
             f"version={shown(version)}, which another kdzoo wrote; update kdzoo."
         )
+    check_hash(path, content, "reinstall kdzoo, or fetch the file again", part="models")
     try:
-        if content["sha256"] != _digest(content["models"]):
-            raise ValueError("rows that were altered; reinstall kdzoo, or fetch the file again")
-        rows = [_row(each) for each in content["models"]]
+        rows = [_row(row) for row in content["models"]]
         copy.deepcopy(rows)  # As every reader will.
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected whole rows in {path}. Received: {first_line(error)}") from error
@@ -223,13 +223,9 @@ def write_manifest(rows, directory):
                 f"Expected rows of pretrained models. Received: {shown(row.get('name'))} with "
                 f"{first_line(error)}"
             ) from error
-    content = {"version": VERSION, "sha256": _digest(models), "models": models}
-    write_text(pathlib.Path(directory) / "manifest.json", json.dumps(content, indent=1) + "\n")
-
-
-def _digest(models):
-    """Returns the SHA-256 of the rows, however they are set in the file."""
-    return digest(json.dumps(models, sort_keys=True).encode())
+    content = {"version": VERSION, "sha256": None, "models": models}
+    path = pathlib.Path(directory) / "manifest.json"
+    write_bytes(path, hashed_json(content, part="models"))
 
 
 def _row(fields):

@@ -18,6 +18,8 @@ from kdzoo.utils import (
     shown,
     write_bytes,
 )
+from kdzoo.utils.fields import check_types
+from kdzoo.utils.hashed_json import check_hash, digest, hashed_json
 from kdzoo.zoo import weights
 from kdzoo.zoo.manifest import list_pretrained
 from kdzoo.zoo.safety import check_parts
@@ -26,6 +28,7 @@ VERSION = 1  # Of the directory's own form.
 _CONFIG, _CARD = "config.json", "README.md"
 _PARTS = {"weights": dict, "model": dict, "model_sha256": str}
 _WEIGHTS_PARTS = {"file": str, "sha256": str, "bytes": int}
+_HASH = {"key": "model_sha256", "part": "model"}
 _MOST_CARD = 16 << 20  # Bytes.
 _WEIGHTS = re.compile(r"model-[0-9a-f]{8}\.safetensors")
 
@@ -92,7 +95,7 @@ def save_pretrained(model, directory, card="", dtype="float32"):
                 f"Expected a directory of its own for the model. Received: {home}, whose {file} "
                 "would be replaced."
             )
-    sha256 = weights.digest(content)
+    sha256 = digest(content)
     name = f"model-{sha256[:8]}.safetensors"
     text = (card or _default_card(model, len(content), dtype)).encode()
     written_before = before.get("cards", [])
@@ -101,15 +104,15 @@ def save_pretrained(model, directory, card="", dtype="float32"):
         "version": VERSION,
         "weights": {"file": name, "sha256": sha256, "bytes": len(content), "dtype": dtype},
         "model": config,
-        "model_sha256": _digest(config),
-        "cards": [weights.digest(text), *written_before[:9]],  # Saves may be broken off.
+        "model_sha256": None,
+        "cards": [digest(text), *written_before[:9]],  # Saves may be broken off.
     }
     if not card and _is_edited(home / _CARD, written_before):
         text = read_bytes(home / _CARD, _MOST_CARD)
     # The configuration, which names the weights, after them: until then the old model is whole.
     for file, written in (
         (name, content),
-        (_CONFIG, (json.dumps(described, indent=1) + "\n").encode()),
+        (_CONFIG, hashed_json(described, **_HASH)),
         (_CARD, text),
     ):
         write_bytes(home / file, written)
@@ -169,11 +172,7 @@ def load_pretrained(directory):
             check_parts(config)
         except ValueError as error:
             raise naming(home / _CONFIG, error) from error
-        if content["model_sha256"] != _digest(content["model"]):
-            raise ValueError(
-                f"Expected the model of {home / _CONFIG} as it was saved. Received: one that was "
-                "altered; fetch the file again."
-            )
+        check_hash(home / _CONFIG, content, "fetch the file again", **_HASH)
     except RecursionError as error:
         raise ValueError(
             f"Expected a model in {home / _CONFIG}. Received: lists within lists without end."
@@ -245,8 +244,14 @@ def _read_config(home):
             f"Expected {path} to be of version {VERSION}. Received: version={shown(version)}, "
             "which another kdzoo wrote; update kdzoo."
         )
-    _check_parts_of(content, _PARTS, path)
-    _check_parts_of(content["weights"], _WEIGHTS_PARTS, path)
+    try:
+        check_types(content, _PARTS)
+        check_types(content["weights"], _WEIGHTS_PARTS)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected {path} to be a whole model of kdzoo. Received: {error}; fetch the file "
+            "again."
+        ) from error
     file = content["weights"]["file"]
     if not _WEIGHTS.fullmatch(file):
         raise ValueError(
@@ -254,17 +259,6 @@ def _read_config(home):
             f"{path}, with {file!r}"
         )
     return content
-
-
-def _check_parts_of(content, kinds, path):
-    """Raises unless a dictionary has all fields, each of its kind."""
-    for name, kind in kinds.items():
-        if not isinstance(content.get(name), kind):
-            reason = f"{name!r} is no {kind.__name__}" if name in content else f"no {name!r} in it"
-            raise ValueError(
-                f"Expected {path} to be a whole model of kdzoo. Received: {reason}; fetch the file "
-                "again."
-            )
 
 
 def _check_keeps_weights_only(model):
@@ -304,11 +298,6 @@ def _check_loads(model, config, content):
         return again
 
     weights.built_from(build, content, repr(model.name))
-
-
-def _digest(config):
-    """Returns the SHA-256 of a configuration, however it is set in the file."""
-    return weights.digest(json.dumps(config, sort_keys=True).encode())
 
 
 @contextlib.contextmanager

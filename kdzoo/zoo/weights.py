@@ -1,7 +1,6 @@
 """A model's weights as a safetensors file: by name, checked before they are used, nothing runs."""
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from kdzoo.utils import (
     unknown_name,
     write_bytes,
 )
+from kdzoo.utils.hashed_json import digest
 
 _SHOWN = 3  # Names that an error lists.
 
@@ -66,11 +66,6 @@ def to_bytes(model, dtype="float32"):
             raise ValueError(f"Expected finite weights in {model.name!r}. Received: {key!r}")
         tensors[key] = np.asarray(_halved(tensor) if dtype == "float16" else tensor, order="C")
     return save(tensors)
-
-
-def digest(content):
-    """Returns the SHA-256 of bytes in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def check_within(path, home):
