@@ -109,7 +109,7 @@ def _as_shape(text):
 
 
 def _save(model, output):
-    from kdzoo.utils import save_model
+    from kdzoo.graph.saving import save_model
 
     save_model(model, output)
     typer.echo(

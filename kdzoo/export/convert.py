@@ -8,6 +8,7 @@ import warnings
 import keras
 
 from kdzoo.export.signature import as_structure, named_outputs
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import check_choice, shown, without_chatter
 from kdzoo.utils.litert_file import CHATTER
 
@@ -29,7 +30,7 @@ def check_loops(model, quantize):
     """
     if quantize != "int8":
         return
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.RNN) and not layer.unroll:
             raise ValueError(
                 "Expected recurrent layers without a loop for quantize='int8', because LiteRT "

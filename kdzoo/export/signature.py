@@ -6,6 +6,8 @@ import re
 
 import keras
 
+from kdzoo.graph.keras_internals import flatten_layers
+
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
@@ -42,7 +44,7 @@ def check_exportable(model):
         )
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
-    parts = model._flatten_layers(include_self=False)
+    parts = flatten_layers(model, include_self=False)
     if any(getattr(layer, "is_quantization_aware", False) for layer in parts):
         raise ValueError(
             "Expected a quantization-aware model by itself. "
@@ -161,7 +163,7 @@ def computing_in_float32(model):
     Args:
         model: A Keras model, which has its own dtype policies back after the block.
     """
-    layers = model._flatten_layers()
+    layers = flatten_layers(model)
     changed = [(layer, layer.dtype_policy) for layer in layers if _is_mixed(layer)]
     try:
         for layer, _ in changed:
@@ -182,5 +184,5 @@ def _is_being_compressed(model):
     """Whether the model, or a layer in it, is one that `kdzoo.compression` has yet to strip."""
     return any(
         hasattr(layer, "plain_model") or hasattr(layer, "plain_weights")
-        for layer in model._flatten_layers()
+        for layer in flatten_layers(model)
     )

@@ -225,9 +225,9 @@ class CompressionComparison:
         """Makes, measures and saves one compressed model."""
         from kdzoo.compression.tfmot.compression_monitor import measure_compression
         from kdzoo.compression.tfmot.unwrapping import plain_copy
+        from kdzoo.graph.saving import save_model
         from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.compress import compress, export, measure_file
-        from kdzoo.utils import save_model
 
         compression = self.kinds.get(kind, Compression())
         clock = Clock(home)

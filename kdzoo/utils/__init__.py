@@ -27,8 +27,6 @@ from kdzoo.utils.reading import (
     read_bytes,
     read_object,
 )
-from kdzoo.utils.saving import save_model
-from kdzoo.utils.states import finalize_states
 from kdzoo.utils.writing import (
     atomic_path,
     copy_file,
@@ -57,7 +55,6 @@ __all__ = [
     "check_text",
     "copy_file",
     "digest_of_file",
-    "finalize_states",
     "first_line",
     "hidden_directory",
     "is_integer",
@@ -69,7 +66,6 @@ __all__ = [
     "read_bytes",
     "read_object",
     "remove_directory",
-    "save_model",
     "shown",
     "sweep",
     "unknown_name",

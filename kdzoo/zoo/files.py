@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from kdzoo.graph.keras_internals import initialize_function, refusing_code, set_initialize_function
 from kdzoo.utils import check_path
 from kdzoo.zoo.keras_archive import check_archive
 
@@ -50,7 +51,7 @@ def load_keras_file(path):
         raise ValueError(f"Expected a .keras file of a model. Received: {path}")
     size = check_archive(path)
     try:
-        with _safe_mode(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
+        with refusing_code(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever a file leads it to.
         raise ValueError(
@@ -62,13 +63,6 @@ def load_keras_file(path):
             f"Expected a .keras file of a model. Received: {path}, of a {type(model).__name__}"
         )
     return model
-
-
-def _safe_mode():
-    """A context in which Keras refuses code, even where it was told to load it."""
-    from keras.src.saving.serialization_lib import SafeModeScope
-
-    return SafeModeScope(True)  # What was told before is stronger than `safe_mode=True`.
 
 
 @contextlib.contextmanager
@@ -107,33 +101,26 @@ _lock, _loads, _usual = threading.Lock(), 0, None
 def _watched_variables():
     """A context in which threads with a budget make variables within it; threads may overlap."""
     global _loads, _usual
-    import keras
-
-    kind = keras.Variable
     with _lock:
         _loads += 1
         if _loads == 1:
-            _usual = kind._initialize_with_initializer
-            kind._initialize_with_initializer = _watched(_usual)
+            _usual = initialize_function()
+            set_initialize_function(_initialize)
     try:
         yield
     finally:
         with _lock:
             _loads -= 1
             if not _loads:  # Not before: another thread's load would go on without a bound.
-                kind._initialize_with_initializer = _usual
+                set_initialize_function(_usual)
 
 
-def _watched(usual):
-    """The function that makes a variable's first value, within the budget of its thread."""
-
-    def initialize(variable, initializer):
-        budget = getattr(_thread, "budget", None)
-        if budget is not None:
-            budget.spend(math.prod(variable.shape) * _item_bytes(variable.dtype))
-        usual(variable, initializer)
-
-    return initialize
+def _initialize(variable, initializer):
+    """Makes a variable's first value, within the budget of its thread."""
+    budget = getattr(_thread, "budget", None)
+    if budget is not None:
+        budget.spend(math.prod(variable.shape) * _item_bytes(variable.dtype))
+    _usual(variable, initializer)
 
 
 class _Budget:

@@ -5,6 +5,7 @@ import json
 import re
 import textwrap
 
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import (
     check_directory,
     check_path,
@@ -263,7 +264,7 @@ def _read_config(home):
 
 def _check_keeps_weights_only(model):
     """Raises if a layer of somebody's own writes more than its weights into Keras's files."""
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         for method in ("save_own_variables", "save_assets"):
             owner = next((each for each in type(layer).__mro__ if method in vars(each)), object)
             if owner is not object and owner.__module__.partition(".")[0] != "keras":
@@ -306,9 +307,7 @@ def _not_compiled(model):
     import keras
 
     compiled = [
-        each
-        for each in (model, *model._flatten_layers(include_self=False))
-        if isinstance(each, keras.Model) and each.compiled
+        each for each in flatten_layers(model) if isinstance(each, keras.Model) and each.compiled
     ]
     for each in compiled:
         each.compiled = False

@@ -8,12 +8,19 @@ import pathlib
 
 import numpy as np
 
+from kdzoo.graph.keras_internals import (
+    begin_with,
+    current_scope,
+    flatten_layers,
+    set_waiting_variables,
+    waiting_variables,
+)
+from kdzoo.graph.states import finalize_states
 from kdzoo.utils import (
     check_choice,
     check_path,
     check_regular,
     check_text,
-    finalize_states,
     read_bytes,
     shown,
     unknown_name,
@@ -179,9 +186,7 @@ def load_weights(model, content, name=None, left_out=()):
 
 def _assign(variable, value):
     """Gives a variable a value; within a scope that defers, the array itself instead of a copy."""
-    from keras.src.backend.common.stateless_scope import get_stateless_scope
-
-    scope = get_stateless_scope()
+    scope = current_scope()
     if scope is None or value.dtype.name != variable.dtype:
         variable.assign(value)
     else:
@@ -226,17 +231,15 @@ def built_from(build, content, name, left_out=()):
 def _deferring():
     """A scope at whose end variables get their first values; none keep waiting if it fails."""
     import keras
-    from keras.src.backend.common import global_state
 
-    waiting = "uninitialized_variables"  # Where Keras keeps them; it would try again for ever.
-    before = list(global_state.get_global_attribute(waiting) or ())
+    before = waiting_variables()
 
     @contextlib.contextmanager
     def forgetting():
         try:
             yield
         except BaseException:
-            global_state.set_global_attribute(waiting, before)
+            set_waiting_variables(before)  # Keras would try again for ever.
             raise
 
     # Within the scope, whose end gives values to all that wait; and where just that fails.
@@ -252,7 +255,7 @@ def _start_from_assigned(model, scope):
     for variable in model.variables:
         value = scope.get_current_value(variable)
         if value is not None:
-            variable._initializer = lambda shape, dtype=None, value=value: value
+            begin_with(variable, value)
     scope.state_mapping.clear()  # So that a value goes once its variable has it.
 
 
@@ -292,7 +295,7 @@ def named_weights(model):
 
 def _walk(layer, path, seen):
     """Yields (names of layers, variable) of each weight once, those of inner layers first."""
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    for inner in flatten_layers(layer, include_self=False, recursive=False):
         yield from _walk(inner, (*path, inner.name), seen)
     for variable in layer.weights:
         if id(variable) not in seen:
