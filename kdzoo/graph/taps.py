@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 
+from kdzoo.graph.calls import call_of, graph_of, output_of
 from kdzoo.utils import shown, unknown_name
 
 
