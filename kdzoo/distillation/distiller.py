@@ -244,7 +244,7 @@ class Distiller(DistillationStep):
             return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def _check_validation(self, data: Any) -> None:
-        """Raises if validation data are none, or arrays in them do not fit."""
+        """Raises unless validation data can be read, and arrays in them fit."""
         if data is None:
             return
         if not isinstance(data, tuple | list):
