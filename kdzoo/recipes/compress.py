@@ -180,7 +180,7 @@ class _Step:
             )
         options = {"seed": self.seed, "augmentation": self._augmentation()}
         if self.teacher is not None and options["augmentation"] is None:
-            options["answers"] = record(self.teacher, self.data.train.arrays()[0])
+            options["teacher_outputs"] = record(self.teacher, self.data.train.arrays()[0])
         return lambda epoch: self.data.train.batches(
             self.compression.batch_size, shuffle=True, initial_epoch=epoch, **options
         )

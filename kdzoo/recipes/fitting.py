@@ -172,7 +172,7 @@ class Fitting:
             options["indices"] = True
         if self.student and self.student.losses and self._answers_once():
             images = self.data.train.arrays()[0]
-            options["answers"] = record(self.teacher, images, self.student.teacher_layers)
+            options["teacher_outputs"] = record(self.teacher, images, self.student.teacher_layers)
         return lambda epoch: self.data.train.batches(
             self.recipe.batch_size, shuffle=True, initial_epoch=epoch, **options
         )
