@@ -68,6 +68,30 @@ class TestStart:
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         assert spent < 3 * 1.0
 
+    def test_once_keras_runs_every_module_does(self):
+        """None is left for two threads to run at once, or a file to ask for its classes in vain."""
+        script = """
+import sys
+import kdzoo_command
+sys.meta_path.insert(0, kdzoo_command.ImportsWhenUsed())
+import kdzoo.recipes
+from kdzoo.cli import terminal
+assert terminal.percent(1.0) and "keras.src" not in sys.modules
+waiting = [name for name, module in sys.modules.items() if type(module).__name__ == "_LazyModule"]
+assert {"keras", "kdzoo.registration"} <= set(waiting), waiting
+terminal.start_keras()
+waiting = [name for name, module in sys.modules.items() if type(module).__name__ == "_LazyModule"]
+assert not waiting, waiting
+import keras
+for name in ("Distiller", "Ensemble", "SoftTargets", "QuantizedModel"):
+    assert keras.saving.get_registered_object(f"kdzoo>{name}"), name
+"""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_version(self, capsys):
         assert main(["--version"]) == 0
         assert capsys.readouterr().out == f"kdzoo {kdzoo.__version__}\n"

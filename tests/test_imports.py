@@ -413,3 +413,18 @@ print("keras" in sys.modules, *(set(sys.argv[1:]) & (set(sys.modules) - before))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True"]
+
+
+def test_importing_kdzoo_registers_every_class():
+    """Keras finds none by its name before the module that defines it has run."""
+    registering = [
+        module
+        for module, path in SOURCES.items()
+        if "@keras.saving.register_keras_serializable(" in path.read_text(encoding="utf-8")
+    ]
+    script = "import sys, kdzoo; print(*(set(sys.argv[1:]) - set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *registering], capture_output=True, text=True, check=True
+    )
+    assert len(registering) > 10
+    assert done.stdout.split() == []
