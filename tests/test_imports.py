@@ -78,7 +78,8 @@ MANY_ACCESSORS = {"kdzoo.compression.tfmot.library"}
 BY_NAME = {
     "kdzoo": "public names load when they are asked for",
     "kdzoo.data": "public names that moved upward",
-    "kdzoo.zoo.registry": "builders, which users register by their paths too",
+    "kdzoo.zoo": "public names that need Keras, which lists and cards do without",
+    "kdzoo.zoo.architectures": "builders, which users register by their paths too",
     "kdzoo.compression.tfmot.library": "a module of TF-MOT whose package has a long name",
 }
 

@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 
 from kdzoo.recipes.source import Source, is_whole, rows_in
-from kdzoo.utils import hidden_room, naming_full_disk
+from kdzoo.utils import hidden_directory, naming_full_disk
 
 CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
 
@@ -37,7 +37,7 @@ def publish(entry, run, directory, data_dir=None):
     rows_in(directory)  # Of a broken manifest one hears before everything is measured.
     source = Source(entry, run, directory, data_dir)
     # Nothing stays of what fails; git does not see what a killed process leaves.
-    with naming_full_disk(directory), hidden_room(directory, "unfinished") as room:
+    with naming_full_disk(directory), hidden_directory(directory, "unfinished") as room:
         room = room / "new"
         room.mkdir()
         model, file, accuracy = _write_smallest(source.model(), source, room)

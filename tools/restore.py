@@ -1,5 +1,6 @@
 """A recipe's run again from what was committed of it: the results, and the models that ship."""
 
+from kdzoo.graph.saving import save_model
 from kdzoo.recipes.comparison import Comparison
 from kdzoo.recipes.compression import Compression
 from kdzoo.recipes.compression_comparison import CompressionComparison
@@ -7,7 +8,7 @@ from kdzoo.recipes.files import read_data, read_result, read_results
 from kdzoo.recipes.results import DATA, directory_name, keep_data, write_json
 from kdzoo.recipes.source import is_whole, rows_in
 from kdzoo.recipes.student import Student
-from kdzoo.utils import copy_file, save_model
+from kdzoo.utils import copy_file
 
 
 class Committed:

@@ -95,9 +95,9 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
     Returns:
         (what was measured before, what was measured after), see `recipes.compress.measure_file`.
     """
+    from kdzoo.graph.saving import save_model
     from kdzoo.recipes import Compression
     from kdzoo.recipes import compress as recipes
-    from kdzoo.utils import save_model
 
     with warnings.catch_warnings(record=True) as said, TrainingProgress() as progress:
         warnings.simplefilter("always", UserWarning)

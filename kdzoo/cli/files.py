@@ -219,7 +219,7 @@ def file_of(path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite"
     if _is_name(path):
         return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
     if path.is_dir():
-        from kdzoo.zoo.sharing import weights_file
+        from kdzoo.zoo.shared_directory import weights_file
 
         return weights_file(path)
     if path.suffix not in suffixes:
@@ -241,8 +241,8 @@ def _is_name(path: pathlib.Path) -> bool:
 
 
 def _file_of_pretrained(name: str, wants_tflite: bool) -> pathlib.Path:
+    from kdzoo.zoo import tflite
     from kdzoo.zoo.manifest import find, weights_directory
-    from kdzoo.zoo.pretrained import tflite
 
     files = find(name).files
     if wants_tflite and "tflite" in files:
@@ -253,7 +253,7 @@ def _file_of_pretrained(name: str, wants_tflite: bool) -> pathlib.Path:
 def _tflite_of(path: pathlib.Path) -> pathlib.Path:
     """Returns the path of a `.tflite` file: itself, or that which ships for a pretrained model."""
     if _is_name(path):
-        from kdzoo.zoo.pretrained import tflite
+        from kdzoo.zoo import tflite
 
         return tflite(path.as_posix())
     if path.is_dir() or path.suffix != ".tflite":

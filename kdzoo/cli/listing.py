@@ -13,7 +13,7 @@ if typing.TYPE_CHECKING:
     from rich.table import Table
 
     from kdzoo.data import Augmentation
-    from kdzoo.zoo import Pair
+    from kdzoo.zoo.pair_definitions import PairDefinition
 
 NOT_SHIPPED = ", not shipped"
 
@@ -92,16 +92,16 @@ def _pretrained(dataset: str | None = None, family: str | None = None) -> "Table
 
 
 def _pairs(dataset: str | None = None) -> "Table":
-    from kdzoo.zoo.pairs import list_pairs, pair
+    from kdzoo.zoo.pair_definitions import list_pairs, pair_definition
 
     table = terminal.table("name", "teacher", "student", "data", title="Pairs")
     for name in list_pairs(dataset):
-        named = pair(name)
+        named = pair_definition(name)
         table.add_row(name, teacher_of(named), named.student, named.dataset)
     return table
 
 
-def teacher_of(pair: "Pair") -> str:
+def teacher_of(pair: "PairDefinition") -> str:
     """Returns the name of a pair's teacher; `NOT_SHIPPED` after it where kdzoo cannot load it."""
     from kdzoo.zoo.manifest import read_manifest
 

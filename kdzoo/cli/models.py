@@ -57,7 +57,7 @@ def load(
                 "Expected a .keras file to write a model with a fresh head. Received: "
                 f"{output} and --classes"
             )
-        from kdzoo.zoo.pretrained import content
+        from kdzoo.zoo.pretrained_files import content
 
         file = content(row, "tflite")
         write_bytes(output, file)
@@ -73,9 +73,9 @@ def pair(
     name: Annotated[str, typer.Argument(help="A name that `kdzoo list pairs` shows.")],
 ) -> None:
     """Show a pair: teacher, student, data, losses."""
-    from kdzoo.zoo.pairs import pair
+    from kdzoo.zoo.pair_definitions import pair_definition
 
-    named = pair(name)
+    named = pair_definition(name)
     table = terminal.table("part", "what it is", title=name)
     teacher = listing.teacher_of(named)
     table.add_row("teacher", teacher)
@@ -115,7 +115,7 @@ def _as_shape(text: str) -> tuple[int, ...]:
 
 
 def _save(model: "keras.Model", output: pathlib.Path) -> None:
-    from kdzoo.utils import save_model
+    from kdzoo.graph.saving import save_model
 
     save_model(model, output)
     typer.echo(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from kdzoo.data import randomness
-from kdzoo.utils import flag, integer, numeric_array, shown
+from kdzoo.utils import check_flag, check_integer, check_numeric_array, shown
 
 _MOST_PIXELS = 1 << 16
 
@@ -51,18 +51,9 @@ class Augmentation:
 
     def __post_init__(self):
         for field in ("shift", "cutout"):
-            value = getattr(self, field)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | np.integer)
-                or not (0 <= value <= _MOST_PIXELS)
-            ):
-                raise ValueError(
-                    f"Expected `{field}` to be a number of pixels, 0 or more. Received: "
-                    f"{field}={shown(value)}"
-                )
-            object.__setattr__(self, field, int(value))  # NumPy's integers are not for JSON.
-        object.__setattr__(self, "flip", flag("flip", self.flip))
+            pixels = check_integer(field, getattr(self, field), 0, _MOST_PIXELS)
+            object.__setattr__(self, field, pixels)  # NumPy's integers are not for JSON.
+        object.__setattr__(self, "flip", check_flag("flip", self.flip))
 
     def __call__(self, images, indices, seed=0, epoch=0):
         """Returns the augmented images.
@@ -79,7 +70,7 @@ class Augmentation:
         Raises:
             ValueError: If the images are no such array, or there is not an index for each.
         """
-        seed, epoch = integer("seed", seed), integer("epoch", epoch)
+        seed, epoch = check_integer("seed", seed), check_integer("epoch", epoch)
         images, indices = self._check(images, indices)
         images = (
             self._shifted(images, indices, seed, epoch)
@@ -98,7 +89,10 @@ class Augmentation:
 
     def _check(self, images, indices):
         """Returns images and indices as arrays, or raises unless they fit each other."""
-        images, indices = numeric_array("images", images), numeric_array("indices", indices)
+        images, indices = (
+            check_numeric_array("images", images),
+            check_numeric_array("indices", indices),
+        )
         if images.ndim != 4 or indices.dtype.kind not in "iu" or indices.shape != images.shape[:1]:
             raise ValueError(
                 "Expected images (n, height, width, channels) and as many integers as indices. "

@@ -6,7 +6,16 @@ import numpy as np
 
 from kdzoo.data import augmentation as augmentations
 from kdzoo.data import image_checks, randomness
-from kdzoo.utils import flag, is_number, numeric_array, positive_integer, shown, text
+from kdzoo.utils import (
+    check_flag,
+    check_fraction,
+    check_integer,
+    check_numeric_array,
+    check_positive_integer,
+    check_text,
+    is_number,
+    shown,
+)
 
 VALIDATION_FRACTION = 0.1
 _VALIDATION_SEED = 20150309
@@ -144,18 +153,11 @@ class Split:
         """
         from kdzoo.data import batches
 
-        for argument, value, least in (
-            ("batch_size", batch_size, 1),
-            ("initial_epoch", initial_epoch, 0),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(
-                    f"Expected `{argument}` to be an integer, {least} or more. Received: "
-                    f"{argument}={shown(value)}"
-                )
-        shuffle, indices = flag("shuffle", shuffle), flag("indices", indices)
-        drop_remainder = flag("drop_remainder", drop_remainder)
+        batch_size = check_positive_integer("batch_size", batch_size)
+        initial_epoch = check_integer("initial_epoch", initial_epoch, 0)
+        seed = check_integer("seed", seed, 0)
+        shuffle, indices = check_flag("shuffle", shuffle), check_flag("indices", indices)
+        drop_remainder = check_flag("drop_remainder", drop_remainder)
         augmentation = augmentations.resolve(augmentation, self.name)
         if answers is not None:
             answers = self._check_answers(answers, augmentation)
@@ -172,7 +174,7 @@ class Split:
             return answers
         structured = isinstance(answers, dict)
         named = answers if structured else {"": answers}
-        parts = {key: numeric_array("answers", value) for key, value in named.items()}
+        parts = {key: check_numeric_array("answers", value) for key, value in named.items()}
         if not parts:
             raise ValueError("Expected the teacher's logits as answers. Received: answers={}")
         for name, part in parts.items():
@@ -234,7 +236,7 @@ class Dataset:
         >>> data.enlarged(2).input_shape
         (16, 16, 1)
         """
-        factor, splits = positive_integer("factor", factor, _LARGEST_FACTOR), {}
+        factor, splits = check_positive_integer("factor", factor, _LARGEST_FACTOR), {}
         for part in ("train", "validation", "test"):
             split = getattr(self, part)
             if split is not None:
@@ -277,11 +279,11 @@ def from_arrays(
     >>> data.classes, len(data.train), len(data.validation)
     (2, 18, 2)
     """
-    name, scale = text("name", name), _check_scale(scale)
+    name, scale = check_text("name", name), _check_scale(scale)
     images = image_checks.check_images(x, "x")
     labels = image_checks.check_labels(y, count=len(images), name="y")
     if classes is not None:
-        classes = positive_integer("classes", classes, _MOST_CLASSES)
+        classes = check_positive_integer("classes", classes, _MOST_CLASSES)
     if class_names is None:
         classes = labels.max() + 1 if classes is None else classes
         class_names = tuple(str(label) for label in range(classes))
@@ -317,15 +319,7 @@ def hold_out(train, fraction=None):
         ValueError: The fraction is out of range.
     """
     fraction = VALIDATION_FRACTION if fraction is None else fraction
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number):
-        fraction_is_valid = False
-    else:
-        fraction_is_valid = 0 <= fraction < 1
-    if not fraction_is_valid:
-        raise ValueError(
-            "Expected `validation` to be a fraction of the training images, from 0 to below 1. "
-            f"Received: validation={shown(fraction)}"
-        )
+    fraction = check_fraction("validation", fraction)
     count = min(round(len(train) * fraction), len(train) - 1)
     if not count:
         return train, None

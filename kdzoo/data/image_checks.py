@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdzoo.utils import integer, positive_integer, shown
+from kdzoo.utils import check_integer, check_positive_integer, shown
 
 # How far the sums of a softmax lie from 1, in half precision too.
 _SUM_TOLERANCE = 2e-3
@@ -82,8 +82,8 @@ def check_labels(labels, classes=None, count=None, name="labels"):
     >>> check_labels([[3], [1]], classes=10)
     array([3, 1], dtype=int32)
     """
-    classes = None if classes is None else positive_integer("classes", classes)
-    count = None if count is None else integer("count", count, least=0)
+    classes = None if classes is None else check_positive_integer("classes", classes)
+    count = None if count is None else check_integer("count", count, least=0)
     labels = _as_array(labels, name)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

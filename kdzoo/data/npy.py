@@ -1,23 +1,21 @@
 """Data sets as a directory of .npy files, which any machine with NumPy can read."""
 
-import hashlib
-import json
 import pathlib
-import re
 import types
 
 import numpy as np
 
 from kdzoo import utils
 from kdzoo.data import dataset, image_checks
-from kdzoo.data.npy_file import damaged, read_array
+from kdzoo.data.npy_file import REMEDY, damaged, read_array
+from kdzoo.utils.fields import check_types, is_sha256
+from kdzoo.utils.hashed_json import check_hash, hashed_json
 
 METADATA = "dataset.json"
 _FORMAT = 1
 _CHECKSUM = "metadata_sha256"
 _REQUIRED = {"name": str, "class_names": list, "scale": int, "arrays": dict}
 _OPTIONAL = ("version", "sha256", _CHECKSUM)  # Not in directories of earlier versions.
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_exported(directory):
@@ -32,7 +30,7 @@ def name_of(directory):
 
 def check_empty(directory):
     """Raises `FileExistsError` when there is something in `directory` already."""
-    directory = utils.as_path("directory", directory)
+    directory = utils.check_path("directory", directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(
             "Expected a new or an empty directory; remove this one first or choose another. "
@@ -84,8 +82,7 @@ def write(data, directory):
         metadata["sha256"] = {
             name: utils.digest_of_file(temporary / f"{name}.npy") for name in arrays
         }
-        metadata[_CHECKSUM] = _checksum(metadata)
-        (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+        (temporary / METADATA).write_bytes(hashed_json(metadata, _CHECKSUM, indent=2))
     return directory
 
 
@@ -188,32 +185,27 @@ def _read_metadata(directory):
         ) from None
     if metadata.get("format") != _FORMAT or isinstance(metadata["format"], bool):
         raise damaged(path, f"it is not of format {_FORMAT}")
-    for key, kind in _REQUIRED.items():
-        if not isinstance(metadata.get(key), kind):
-            raise damaged(path, f"it has no {key!r}")
+    try:
+        check_types(metadata, _REQUIRED)
+    except ValueError as error:
+        raise damaged(path, error) from error
     unknown = sorted(metadata.keys() - {"format", *_REQUIRED, *_OPTIONAL})
     if unknown:  # Such as a name in which a letter is another.
         raise damaged(path, f"it has {unknown[0]!r}, which is unknown")
-    if metadata.get(_CHECKSUM) not in (None, _checksum(metadata)):
-        raise damaged(path, "it was altered, as its own checksum is another")
+    if metadata.get(_CHECKSUM) is not None:
+        check_hash(path, metadata, REMEDY, _CHECKSUM)
     if not isinstance(metadata.get("version"), str | None):
         raise damaged(path, f"its version is {metadata['version']!r} instead of text")
-    if isinstance(metadata["scale"], bool) or not 1 <= metadata["scale"] <= 255:
+    if not 1 <= metadata["scale"] <= 255:
         raise damaged(path, f"its scale is {metadata['scale']} instead of 1 to 255")
     names = metadata["class_names"]
-    if not all(isinstance(each, str) for each in names):
+    if not all(isinstance(name, str) for name in names):
         raise damaged(path, "a class name is no text")
     if not names:  # Two classes may bear one name, as ImageNet's cranes do.
         raise damaged(path, "it names no class")
     _check_arrays(path, metadata["arrays"])
     _check_hashes(path, metadata)
     return metadata
-
-
-def _checksum(metadata):
-    """Returns the SHA-256 of the metadata without their own checksum."""
-    content = {key: value for key, value in metadata.items() if key != _CHECKSUM}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_hashes(path, metadata):
@@ -224,7 +216,7 @@ def _check_hashes(path, metadata):
     if hashes and hashes.keys() != metadata["arrays"].keys():
         raise damaged(path, f"it has checksums of {sorted(hashes)}")
     for name, sha256 in hashes.items():
-        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise damaged(path, f"the checksum of {name!r} is none")
 
 

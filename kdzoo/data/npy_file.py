@@ -14,6 +14,8 @@ import numpy as np
 
 from kdzoo.utils import open_regular
 
+REMEDY = "write the directory again with `kdzoo data export NAME DIR`"
+
 _MAGIC = b"\x93NUMPY"
 _ARCHIVE = b"PK\x03\x04"
 _LENGTHS = {1: 2, 2: 4, 3: 4}  # Bytes of the header's length, by the format's version.
@@ -58,8 +60,7 @@ def damaged(path, reason):
     """
     reason = str(reason).split(". ")[0].rstrip(".").replace(os.linesep, " ")
     return ValueError(
-        f"The file {str(path)!r} is damaged or was not written by kdzoo ({reason}); write the "
-        "directory again with `kdzoo data export NAME DIR`."
+        f"The file {str(path)!r} is damaged or was not written by kdzoo ({reason}); {REMEDY}."
     )
 
 

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from kdzoo.data import dataset, npy, randomness
-from kdzoo.utils import as_path, shown
+from kdzoo.utils import check_path, shown
 
 _DIGITS_TEST = 797
 _DIGITS_SEED = 1998
@@ -52,7 +52,7 @@ def load(name, data_dir=None, validation=None):
     ((8, 8, 1), 10, 900, 100, 797)
     """
     if data_dir is not None:
-        as_path("data_dir", data_dir)
+        check_path("data_dir", data_dir)
     if isinstance(name, os.PathLike) or (isinstance(name, str) and npy.is_exported(name)):
         return npy.read(name, validation)
     if not isinstance(name, str) or not name:
@@ -101,7 +101,7 @@ def export(data, directory, data_dir=None):
     """
     npy.check_empty(directory)
     if data_dir is not None:
-        as_path("data_dir", data_dir)
+        check_path("data_dir", data_dir)
     if not isinstance(data, dataset.Dataset):
         data = load(data, data_dir)
     return npy.write(data, directory)

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
+from kdzoo.graph.states import finalize_states
 from kdzoo.graph.taps import graph_of
-from kdzoo.utils import finalize_states
 
 _FOLDING = (
     keras.layers.Conv2D,

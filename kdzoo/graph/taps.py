@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 
+from kdzoo.graph.calls import call_of, graph_of, output_of
 from kdzoo.utils import shown, unknown_name
 
 
@@ -76,34 +77,6 @@ def build_losses(losses, teacher, student, answer=None):
             loss.build(*((theirs, ours) if several else (theirs[0], ours[0])))
 
 
-def graph_of(model):
-    """Returns the functional model that a model is or, if it is sequential, is run by.
-
-    Args:
-        model: A `keras.Model`.
-
-    Raises:
-        ValueError: If it is no model, subclassed, or sequential and not built.
-    """
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            "Expected a functional or sequential `keras.Model`. Received: "
-            f"{shown(model)} of type {type(model).__name__}"
-        )
-    graph = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
-    if graph is None:
-        raise ValueError(
-            "Expected a sequential model that is built; give it a `keras.Input` as its first "
-            f"layer, or call it once. Received: {model.name!r}"
-        )
-    if not hasattr(graph, "_run_through_graph"):
-        raise ValueError(
-            "Expected a functional or sequential model, which has a graph. Received: "
-            f"{model.name!r} of type {type(model).__name__}"
-        )
-    return graph
-
-
 def cut(model, path):
     """Returns the part of a model that leads to a layer; layers and weights are the model's own.
 
@@ -118,25 +91,14 @@ def cut(model, path):
         ValueError: If there is no such layer, it is shared (called more than once), or the model
             is subclassed and has no graph.
     """
-    if not isinstance(model, keras.Model):
-        graph_of(model)  # Says what it is.
-    find_layer(model, path)
     graph = graph_of(model)
     name, _, rest = path.partition("/")
-    # A layer's first call may belong to another model, so only those of this graph count.
-    nodes = [node for level in graph._nodes_by_depth.values() for node in level]
-    calls = [node for node in nodes if node.operation.name == name]
-    if len(calls) != 1:
-        raise ValueError(
-            f"Expected a layer that {model.name!r} calls once. Received: {name!r}, which it calls "
-            f"{len(calls)} times; cut at a layer that is not shared."
-        )
+    call = call_of(model, name)
     if rest:
-        arguments = calls[0].arguments
-        given = {key: value for key, value in arguments.kwargs.items() if value is not None}
-        outputs = cut(find_layer(model, name), rest)(*arguments.args, **given)
+        given = {key: value for key, value in call.kwargs.items() if value is not None}
+        outputs = cut(call.operation, rest)(*call.args, **given)
     else:
-        outputs = calls[0].outputs[0] if len(calls[0].outputs) == 1 else calls[0].outputs
+        outputs = output_of(model, name)
     return keras.Model(graph.input, outputs, name=f"{model.name}_to_{path.replace('/', '_')}")
 
 

@@ -6,7 +6,7 @@ import re
 import keras
 from keras import ops
 
-from kdzoo.utils import check_name, is_number, numeric_array, shown
+from kdzoo.utils import check_name, check_numeric_array, is_number, shown
 from kdzoo.utils.adjustable import Adjustable
 
 _SMALLEST, _LARGEST = 1e-18, 1e18
@@ -171,7 +171,7 @@ def as_float32(name, values, least_rank=2):
         ValueError: If they are no numbers, of fewer axes, or an axis is empty.
     """
     if not (ops.is_tensor(values) or isinstance(values, keras.Variable | keras.KerasTensor)):
-        values = numeric_array(name, values)
+        values = check_numeric_array(name, values)
     values = ops.convert_to_tensor(values)
     kind, shape = keras.backend.standardize_dtype(values.dtype), tuple(values.shape)
     if kind in ("string", "complex64", "complex128"):

@@ -14,7 +14,7 @@ from kdzoo.losses.base import (
     float32_pair,
     unit_rows,
 )
-from kdzoo.utils import integer, number, numeric_array, positive_integer
+from kdzoo.utils import check_integer, check_number, check_numeric_array, check_positive_integer
 
 _MOST = 2**31 - 1  # What the indices of examples, int32, can count.
 
@@ -45,7 +45,7 @@ def noise_contrastive(log_scores, examples):
     Reference: Tian, Krishnan & Isola, "Contrastive Representation Distillation", 2020,
     arXiv:1910.10699, equation 18, and the authors' code (RepDistiller, `crd/criterion.py`).
     """
-    examples = integer("examples", examples)
+    examples = check_integer("examples", examples)
     log_scores = as_float32("log_scores", log_scores)
     negatives = log_scores.shape[1] - 1
     if negatives < 1 or examples < 1 or len(log_scores.shape) != 2:
@@ -134,12 +134,12 @@ class ContrastiveRepresentation(DistillationLoss):
         super().__init__(teacher_layer, student_layer, name)
         self.labels = _as_labels(examples)
         count = examples if self.labels is None else len(self.labels)
-        self.examples = positive_integer("examples", count, _MOST)
-        self.dimensions = positive_integer("dimensions", dimensions, _MOST)
-        self.negatives = positive_integer("negatives", negatives, _MOST)
+        self.examples = check_positive_integer("examples", count, _MOST)
+        self.dimensions = check_positive_integer("dimensions", dimensions, _MOST)
+        self.negatives = check_positive_integer("negatives", negatives, _MOST)
         self.temperature = check_positive("temperature", temperature)
-        self.momentum = number("momentum", momentum)
-        self.seed = integer("seed", seed, 0, _MOST)
+        self.momentum = check_number("momentum", momentum)
+        self.seed = check_integer("seed", seed, 0, _MOST)
         self._check()
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self._groups = None if self.labels is None else _group(self.labels)
@@ -248,7 +248,7 @@ class ContrastiveRepresentation(DistillationLoss):
 def _as_labels(examples):
     """The labels as a vector, or `None` where there is but a number of examples."""
     if isinstance(examples, list | tuple):
-        examples = numeric_array("examples", examples)
+        examples = check_numeric_array("examples", examples)
     if not getattr(examples, "shape", ()):
         return None
     labels = np.asarray(examples)

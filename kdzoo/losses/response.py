@@ -11,7 +11,7 @@ from kdzoo.losses.base import (
     mean_over_positions,
 )
 from kdzoo.losses.divergence import kl_divergence, logits_pair
-from kdzoo.utils import check_choice, numeric_array, shown
+from kdzoo.utils import check_choice, check_numeric_array, shown
 
 
 def soft_targets(teacher_logits, student_logits, temperature=1.0):
@@ -113,7 +113,7 @@ def logit_statistics(logits):
         ValueError: If they are no such array, or a logit is the same for every example, so that it
             cannot be normalized.
     """
-    logits = numeric_array("logits", logits).astype("float64")
+    logits = check_numeric_array("logits", logits).astype("float64")
     if logits.ndim != 2 or not logits.size:
         raise ValueError(
             f"Expected logits of shape (examples, classes). Received: shape {logits.shape}"
@@ -132,7 +132,7 @@ def _statistics(mean, std):
     """Mean and standard deviation as float32, checked; within a step their values are unknown."""
     if _is_symbolic(mean) or _is_symbolic(std):
         return ops.cast(mean, "float32"), ops.cast(std, "float32")
-    mean, std = numeric_array("mean", mean), numeric_array("std", std)
+    mean, std = check_numeric_array("mean", mean), check_numeric_array("std", std)
     with np.errstate(over="ignore"):
         mean, std = mean.astype("float32"), std.astype("float32")
     if not (std > 0).all() or not np.isfinite([*mean.flat, *std.flat]).all():

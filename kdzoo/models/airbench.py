@@ -53,7 +53,7 @@ def airbench(widths=(64, 256, 256), classes=10, input_shape=(32, 32, 3), dropout
             "Expected widths to hold the channels of at least two stages. "
             f"Received: widths={shown(widths)}"
         )
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     inputs = keras.Input(blocks.check_image_shape(input_shape), name="image")
     x = _convolution(inputs, STEM_UNITS, 2, "valid", "stem")

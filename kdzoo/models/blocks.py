@@ -3,12 +3,11 @@
 import functools
 import inspect
 import math
-import numbers
 
 import keras
 from keras import layers
 
-from kdzoo.utils import check_name, shown
+from kdzoo.utils import check_fraction, check_name, is_integer, shown
 
 _MOST = 1 << 24  # Of classes, units and the like; more is a mistake.
 
@@ -36,24 +35,17 @@ def channels_last(builder):
 
 def is_count(value, least=1):
     """Says whether `value` is an integer (and no boolean) from `least` to what can be built."""
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return is_integer and least <= value <= _MOST
+    return is_integer(value, least, _MOST)
 
 
 def check_classes(classes):
-    """Raises `ValueError` unless `classes` is an integer of at least 2."""
-    if not is_count(classes, 2):
-        raise ValueError(
-            f"Expected classes to be an integer of at least 2. Received: classes={shown(classes)}"
-        )
+    """Returns `classes` as an `int`, or raises `ValueError` unless it is one of at least 2."""
+    return check_count("classes", classes, least=2)
 
 
 def check_rate(argument, rate):
     """Raises `ValueError` unless `rate`, the value of `argument`, lies in [0, 1)."""
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-        raise ValueError(
-            f"Expected {argument} to lie in [0, 1). Received: {argument}={shown(rate)}"
-        )
+    check_fraction(argument, rate)
 
 
 def check_image_shape(input_shape, least=8):
@@ -104,12 +96,13 @@ def check_counts(argument, counts, length=None, least=1):
 
 
 def check_count(argument, count, least=1):
-    """Raises `ValueError` unless `count`, the value of `argument`, is an integer from `least`."""
+    """Returns `count`, the value of `argument`, or raises unless it is an integer from `least`."""
     if not is_count(count, least):
         raise ValueError(
             f"Expected {argument} to be an integer of at least {least}. "
             f"Received: {argument}={shown(count)}"
         )
+    return int(count)
 
 
 def batch_norm(epsilon=1e-5, name=None):

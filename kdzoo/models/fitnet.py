@@ -76,10 +76,10 @@ def fitnet(
             f"Received: stages={shown(stages)}"
         )
     stages = [blocks.check_counts("stages", stage) for stage in stages]
-    blocks.check_count("dense_units", dense_units)
-    blocks.check_count("pieces", pieces, least=2)
-    blocks.check_count("dense_pieces", dense_pieces, least=2)
-    blocks.check_classes(classes)
+    dense_units = blocks.check_count("dense_units", dense_units)
+    pieces = blocks.check_count("pieces", pieces, least=2)
+    dense_pieces = blocks.check_count("dense_pieces", dense_pieces, least=2)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     inputs = x = keras.Input(blocks.check_image_shape(input_shape), name="image")
     for stage, widths in enumerate(stages, start=1):
@@ -139,8 +139,8 @@ def fitnet_mnist(classes=10, input_shape=(28, 28, 1), pieces=2, dropout=0.0, nam
         configuration. That one has four pieces in the last two layers (35,992 weights), where the
         paper has two. Here biases are shared by all positions of a map, theirs are not.
     """
-    blocks.check_classes(classes)
-    blocks.check_count("pieces", pieces, least=2)
+    classes = blocks.check_classes(classes)
+    pieces = blocks.check_count("pieces", pieces, least=2)
     blocks.check_rate("dropout", dropout)
     inputs = x = keras.Input(blocks.check_image_shape(input_shape), name="image")
     for stage, pool_size in enumerate((4, 4, 2), start=1):

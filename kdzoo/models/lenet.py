@@ -54,7 +54,7 @@ def lenet(
         raise ValueError(
             f"Expected hidden to hold the units of at least one layer. Received: {hidden=}"
         )
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     shape = blocks.check_image_shape(input_shape, least=4 * 2 ** len(filters) - 3)
     inputs = x = keras.Input(shape, name="image")

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import flag
+from kdzoo.utils import check_flag
 
 KERNEL_SIZES = (8, 8, 5)
 POOL_SIZES = (4, 4, 2)
@@ -80,14 +80,14 @@ def maxout(
     units = blocks.check_counts("units", units, 3)
     padding = blocks.check_counts("padding", padding, 3, least=0)
     if dense_units is not None:
-        blocks.check_count("dense_units", dense_units)
-    blocks.check_count("pieces", pieces, least=2)
-    blocks.check_count("dense_pieces", dense_pieces, least=2)
-    blocks.check_classes(classes)
+        dense_units = blocks.check_count("dense_units", dense_units)
+    pieces = blocks.check_count("pieces", pieces, least=2)
+    dense_pieces = blocks.check_count("dense_pieces", dense_pieces, least=2)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
     shape = blocks.check_image_shape(input_shape, least=_least(padding))
-    norms = MAX_NORMS if flag("max_norm", max_norm) else [None] * 5
+    norms = MAX_NORMS if check_flag("max_norm", max_norm) else [None] * 5
     inputs = keras.Input(shape, name="image")
     x = layers.Dropout(input_dropout, name="input_dropout")(inputs) if input_dropout else inputs
     for stage in (1, 2, 3):

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import shown
+from kdzoo.utils import is_number, shown
 
 
 @blocks.channels_last
@@ -56,10 +56,11 @@ def mlp(
             "Expected hidden to hold the units of at least one layer, positive integers. "
             f"Received: hidden={shown(hidden)}"
         )
-    blocks.check_classes(classes)
+    hidden = tuple(map(int, hidden))
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
-    if max_norm is not None and not (isinstance(max_norm, int | float) and max_norm > 0):
+    if max_norm is not None and not (is_number(max_norm) and max_norm > 0):
         raise ValueError(
             f"Expected max_norm above 0, or None. Received: max_norm={shown(max_norm)}"
         )

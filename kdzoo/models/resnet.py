@@ -48,7 +48,7 @@ def resnet(depth=20, classes=10, input_shape=(32, 32, 3), name=None):
         TensorFlow and LiteRT do; see `wide_resnet`.
     """
     _check(depth)
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     inputs = keras.Input(blocks.check_image_shape(input_shape), name="image")
     x = _conv_norm(inputs, 16, name="stem")
     x = layers.ReLU(name="stem_relu")(x)

@@ -1,13 +1,12 @@
 """Depthwise-separable networks in the manner of MobileNet: the students that go onto a phone."""
 
 import math
-import numbers
 
 import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import shown
+from kdzoo.utils import is_number, shown
 
 CHANNELS = (128, 256, 512)  # Of the three stages at width 1.
 BLOCKS = (2, 2, 3)
@@ -68,9 +67,9 @@ def separable(
         Applications", arXiv:1704.04861. The block and the width multiplier are the paper's; the
         stages are fewer and start at a higher resolution, as small images want.
     """
-    if isinstance(width, bool) or not isinstance(width, numbers.Real) or not 0 < width <= _WIDEST:
+    if not is_number(width) or not 0 < width <= _WIDEST:
         raise ValueError(f"Expected width to be a positive number. Received: width={shown(width)}")
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     shape = blocks.check_image_shape(input_shape)
     halvings = _halvings(min(shape[:2])) if halvings is None else halvings

@@ -49,8 +49,8 @@ def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=
         trainable parameters are the paper's. Its code pads strided convolutions alike on both
         sides; here "same" padding puts the odd pixel at the end, as TensorFlow and LiteRT do.
     """
-    _check(depth, width)
-    blocks.check_classes(classes)
+    depth, width = _check(depth, width)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     inputs = keras.Input(blocks.check_image_shape(input_shape), name="image")
     x = _conv(16, name="stem_conv")(inputs)
@@ -73,6 +73,7 @@ def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=
 
 
 def _check(depth, width):
+    """Returns both as `int`, or raises unless there is such a network."""
     if not blocks.is_count(depth, 10) or (depth - 4) % 6:
         below = 4 + 6 * max(1, (depth - 4) // 6) if blocks.is_count(depth) else 16
         nearest = f"{below} or {below + 6}" if below < 1e6 else "16 or 40"
@@ -80,10 +81,7 @@ def _check(depth, width):
             "Expected depth to be 6n + 4 with n at least 1, the nearest being "
             f"{nearest}. Received: depth={shown(depth)}"
         )
-    if not blocks.is_count(width):
-        raise ValueError(
-            f"Expected width to be an integer of at least 1. Received: width={shown(width)}"
-        )
+    return int(depth), blocks.check_count("width", width)
 
 
 def _conv(filters, kernel_size=3, strides=1, name=None):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from kdzoo.graph.saving import save_model
 from kdzoo.recipes.results import (
     check_data,
     check_made_from,
@@ -18,7 +19,7 @@ from kdzoo.recipes.results import (
 )
 from kdzoo.recipes.settings import check_kinds, check_settings, check_teacher, settings_of
 from kdzoo.recipes.student import Student
-from kdzoo.utils import checked_directory, first_line, one_process, save_model
+from kdzoo.utils import check_directory, first_line, one_process
 from kdzoo.zoo.manifest import find
 
 
@@ -174,7 +175,7 @@ class Comparison:
                 answers of one that is gone, or a teacher whose file is damaged or gone, or another
                 process works there. Nothing is trained then.
         """
-        directory = checked_directory(directory)
+        directory = check_directory(directory)
         kinds = check_kinds("kind of student", kinds, self.kinds)
         data = self.load_data(data_dir)
         with one_process(directory):

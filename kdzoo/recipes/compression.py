@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from kdzoo.utils import check_choice, flag, positive_integer, shown
+from kdzoo.utils import check_choice, check_flag, check_positive_integer, shown
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
 TWO_OF_FOUR = "2:4"
@@ -50,7 +50,7 @@ class Compression:
         from kdzoo.export.convert import check_sparse
 
         for name in ("taught", "augment", "sparse"):
-            flag(name, getattr(self, name))
+            check_flag(name, getattr(self, name))
         share = self.prune
         is_share = isinstance(share, float) and 0 < share < 1
         if not (share is None or is_share or (isinstance(share, str) and share == TWO_OF_FOUR)):
@@ -70,12 +70,12 @@ class Compression:
         if self.quantize is not None:
             check_choice("quantization", self.quantize, QUANTIZE)
         for name in ("epochs", "batch_size"):
-            positive_integer(name, getattr(self, name))
+            check_positive_integer(name, getattr(self, name))
         for name in ("learning_rate", "temperature"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"Expected {name} above 0. Received: {name}={shown(value)}")
-        argument_checks.share(self.student_loss_weight)
+        argument_checks.check_student_loss_weight(self.student_loss_weight)
         check_sparse(self.sparse, "int8" if self.quantize == "qat" else self.quantize)
 
     def in_words(self):

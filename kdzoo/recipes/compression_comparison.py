@@ -21,7 +21,14 @@ from kdzoo.recipes.results import (
 )
 from kdzoo.recipes.settings import check_kinds, check_seeds
 from kdzoo.recipes.student import check_dictionaries
-from kdzoo.utils import checked_directory, integer, one_process, positive_integer, shown, text
+from kdzoo.utils import (
+    check_directory,
+    check_integer,
+    check_positive_integer,
+    check_text,
+    one_process,
+    shown,
+)
 
 FLOAT = "float32"  # The kind that is the trained student as it is.
 _TEACHER = ("teacher", 0)
@@ -141,11 +148,11 @@ class CompressionComparison:
     def check(self):
         """Raises `ValueError` unless names are known and numbers in range."""
         for field in ("base", "start"):
-            text(field, getattr(self, field))
+            check_text(field, getattr(self, field))
         if self.alone is not None:
-            text("alone", self.alone)
+            check_text("alone", self.alone)
         if self.start_seed is not None:
-            integer("start_seed", self.start_seed, least=0)
+            check_integer("start_seed", self.start_seed, least=0)
         if not isinstance(self.comparison, Comparison):
             raise ValueError(
                 f"Expected a Comparison. Received: comparison={shown(self.comparison)}"
@@ -161,7 +168,7 @@ class CompressionComparison:
         check_seeds(self)
         check_kinds("kind of compressed model", self.seed_counts, self.kinds)
         for kind, count in self.seed_counts.items():
-            positive_integer(f"seed_counts of {kind!r}", count)
+            check_positive_integer(f"seed_counts of {kind!r}", count)
         check_kinds("kind of student", self.start_kinds, self.comparison.kinds)
         most = len(self.start_seeds)
         if self.start_seed is None and len(self.seeds) > most:
@@ -198,7 +205,7 @@ class CompressionComparison:
         """
         self.check()
         kinds = check_kinds("kind of compressed model", kinds, self.kinds)
-        directory = checked_directory(directory)
+        directory = check_directory(directory)
         data = self.started_from.load_data(data_dir)
         with one_process(directory):
             finished_rows(self, self.all_kinds, directory)  # Others are refused now.
@@ -218,9 +225,9 @@ class CompressionComparison:
         """Makes, measures and saves one compressed model."""
         from kdzoo.compression.tfmot.compression_monitor import measure_compression
         from kdzoo.compression.tfmot.unwrapping import plain_copy
+        from kdzoo.graph.saving import save_model
         from kdzoo.recipes.clock import Clock
         from kdzoo.recipes.compress import compress, export, measure_file
-        from kdzoo.utils import save_model
 
         compression = self.kinds.get(kind, Compression())
         clock = Clock(home)

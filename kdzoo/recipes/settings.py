@@ -12,7 +12,15 @@ from kdzoo.recipes.student import (
     check_dictionaries,
     check_rates,
 )
-from kdzoo.utils import check_choice, flag, is_number, positive_integer, shown, text, unknown_name
+from kdzoo.utils import (
+    check_choice,
+    check_flag,
+    check_positive_integer,
+    check_text,
+    is_number,
+    shown,
+    unknown_name,
+)
 from kdzoo.zoo import architecture
 from kdzoo.zoo.manifest import check_classes
 
@@ -62,7 +70,7 @@ def check_settings(recipe):
             "Expected no teacher_arguments for a teacher that is built already. Received: "
             f"teacher={recipe.teacher!r}, teacher_arguments={recipe.teacher_arguments}"
         )
-    argument_checks.share(recipe.student_loss_weight)
+    argument_checks.check_student_loss_weight(recipe.student_loss_weight)
     for student in recipe.kinds.values():
         student.check()
     if recipe.teacher_augmentation is not None:
@@ -85,10 +93,10 @@ def check_settings(recipe):
 def _check_types(recipe):
     """Raises unless names are strings, and arguments dictionaries."""
     for field in ("data", "teacher", "student"):
-        text(field, getattr(recipe, field))
+        check_text(field, getattr(recipe, field))
     fields = ("teacher_arguments", "student_arguments", "paper", "smoke_settings")
     check_dictionaries({field: getattr(recipe, field) for field in fields})
-    flag("augment_student", recipe.augment_student)
+    check_flag("augment_student", recipe.augment_student)
     if not is_number(recipe.temperature) or not 0 < recipe.temperature < float("inf"):
         raise ValueError(
             f"Expected temperature above 0. Received: temperature={shown(recipe.temperature)}"
@@ -123,7 +131,7 @@ def _check_numbers(recipe):
                 f"Expected {field} to be an integer of at least 1. Received: {field}={shown(value)}"
             )
     if recipe.views is not None:
-        positive_integer("views", recipe.views)
+        check_positive_integer("views", recipe.views)
         if not recipe.augment_student:
             raise ValueError(
                 "Expected views only where the students see augmented images. Received: "

@@ -244,7 +244,7 @@ def is_whole(row, directory):
         row: The `kdzoo.zoo.Pretrained`.
         directory: The zoo's, a path.
     """
-    from kdzoo.zoo.weights import read_checked
+    from kdzoo.zoo.checked_files import read_checked
 
     try:
         for each in row.files.values():

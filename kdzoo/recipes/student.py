@@ -3,7 +3,7 @@
 import dataclasses
 import numbers
 
-from kdzoo.utils import check_choice, first_line, positive_integer, shown, text
+from kdzoo.utils import check_choice, check_positive_integer, check_text, first_line, shown
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
@@ -90,12 +90,12 @@ class Student:
         if self.student_loss_weight is not None:
             from kdzoo.distillation import argument_checks
 
-            argument_checks.share(self.student_loss_weight)
+            argument_checks.check_student_loss_weight(self.student_loss_weight)
         if self.architecture is not None:
-            text("architecture", self.architecture)
+            check_text("architecture", self.architecture)
         for field in ("epochs", "seed_count"):
             if getattr(self, field) is not None:
-                positive_integer(field, getattr(self, field))
+                check_positive_integer(field, getattr(self, field))
         if self.precision is not None:
             check_choice("precision", self.precision, PRECISIONS)
         if self.optimizer is not None:
@@ -110,7 +110,7 @@ class Student:
         if self.teacher_weight is not None:
             from kdzoo.distillation import argument_checks
 
-            argument_checks.teacher_weight(self.teacher_weight)
+            argument_checks.check_teacher_weight(self.teacher_weight)
         if self.hints is None:
             return
         if len(self.losses) != 1:
@@ -123,7 +123,7 @@ class Student:
                 "Expected hints as (hint layer, guided layer, epochs). Received: "
                 f"hints={shown(self.hints)}"
             )
-        positive_integer("hints[2], epochs,", self.hints[2])
+        check_positive_integer("hints[2], epochs,", self.hints[2])
 
     def make_losses(self, labels=None):
         """Returns the loss objects and their weights.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from kdzoo.data.image_checks import are_probabilities
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import shown
 
 LOGITS = "logits"
@@ -152,8 +153,8 @@ def precision_of_model(model):
     return sorted(
         {
             layer.compute_dtype
-            for layer in model._flatten_layers()
-            if not any(layer._flatten_layers(include_self=False, recursive=False))
+            for layer in flatten_layers(model)
+            if not flatten_layers(layer, include_self=False, recursive=False)
         }
     )
 

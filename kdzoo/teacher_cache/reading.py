@@ -17,7 +17,7 @@ from kdzoo.teacher_cache.predict import (
 )
 from kdzoo.teacher_cache.record_index import INDEX, OF_TOP_K, PLACES, read_index, record_type
 from kdzoo.teacher_cache.shards import check_shard, read_shard
-from kdzoo.utils import as_path, check_regular, unknown_name
+from kdzoo.utils import check_path, check_regular, unknown_name
 
 SMALL_RECORD = 1 << 10
 """Records of fewer bytes share blocks in their files, and are read a view at a time."""
@@ -50,7 +50,7 @@ def with_recorded_teacher(data, directory, teacher=None, teacher_transform=None)
         ValueError: If it is not complete, damaged, or of another data set or teacher.
     """
     check_split(data)
-    directory = as_path("directory", directory)
+    directory = check_path("directory", directory)
     try:
         check_regular(directory / INDEX)
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import numbers
 import os
 
 import numpy as np
@@ -26,7 +25,6 @@ from kdzoo.teacher_cache.record_index import (
     MOST_BYTES,
     PLACES,
     REST,
-    checksum,
     read_index,
     record_type,
     shard_name,
@@ -34,15 +32,18 @@ from kdzoo.teacher_cache.record_index import (
 from kdzoo.teacher_cache.shards import is_whole
 from kdzoo.utils import (
     atomic_path,
-    checked_directory,
+    check_choice,
+    check_directory,
+    check_integer,
+    check_positive_integer,
     digest_of_file,
     one_process,
-    positive_integer,
     read_bytes,
     shown,
     sweep,
     write_bytes,
 )
+from kdzoo.utils.hashed_json import hashed_json
 
 _MOST_VIEWS = 9999  # As files number them in four digits.
 
@@ -106,16 +107,14 @@ def record_teacher(
     ```
     """
     check_split(data)
-    directory = checked_directory(directory)
-    views = positive_integer("views", views, _MOST_VIEWS)
-    batch_size = positive_integer("batch_size", batch_size)
-    top_k = None if top_k is None else positive_integer("top_k", top_k)
+    directory = check_directory(directory)
+    views = check_positive_integer("views", views, _MOST_VIEWS)
+    batch_size = check_positive_integer("batch_size", batch_size)
+    top_k = None if top_k is None else check_positive_integer("top_k", top_k)
     check_teacher(teacher)
     if teacher_transform is None:
         check_images(teacher, data)
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise ValueError(f"Expected seed to be an integer. Received: seed={shown(seed)}")
-    seed, layers = int(seed), _checked_layers(teacher, layers)
+    seed, layers = check_integer("seed", seed), _checked_layers(teacher, layers)
     augmentation = augmentations.resolve(augmentation, data.name)
     if augmentation is not None and type(augmentation) is not augmentations.Augmentation:
         raise ValueError(
@@ -127,8 +126,7 @@ def record_teacher(
             "Expected one view of images that are not augmented, as all would be alike. Received: "
             f"views={views}, augmentation=None"
         )
-    if not isinstance(dtype, str) or dtype not in ("float16", "float32"):
-        raise ValueError(f"Expected dtype 'float16' or 'float32'. Received: dtype={shown(dtype)}")
+    check_choice("dtype", dtype, ("float16", "float32"))
     ask = Asking(teacher, layers, teacher_transform)
     answer = ask(data, np.arange(1))
     fields, classes = _fields(answer, top_k, dtype), answer[LOGITS].shape[-1]
@@ -303,8 +301,7 @@ class _Index:
                 "that another one wrote; wait until it has finished, and call again."
             )
         content = {**self.settings, "complete": complete, "shards": self.shards}
-        content["sha256"] = checksum(content)
-        self._written = (json.dumps(content, indent=1) + "\n").encode()
+        self._written = hashed_json(content)
         write_bytes(self.directory / INDEX, self._written)
 
     def _read(self):

@@ -5,7 +5,14 @@ import math
 import keras
 
 from kdzoo.training.checkpoints import EpochCheckpoint
-from kdzoo.utils import check_choice, number, positive_integer, shown, text, unknown_name
+from kdzoo.utils import (
+    check_choice,
+    check_number,
+    check_positive_integer,
+    check_text,
+    shown,
+    unknown_name,
+)
 
 __all__ = ["Anneal", "EpochCheckpoint", "StopAtNonFiniteLoss", "linear"]
 
@@ -74,7 +81,7 @@ class Anneal(keras.callbacks.Callback):
                 "Expected `schedule` to be a function from the epoch to the number. Received: "
                 f"schedule={shown(schedule)}; `kdzoo.callbacks.linear` makes one."
             )
-        loss = None if loss is None else text("loss", loss)
+        loss = None if loss is None else check_text("loss", loss)
         if loss is not None and number == "student_loss_weight":
             raise ValueError(
                 "Expected no `loss`, as the student's weight is none of a distillation loss. "
@@ -146,8 +153,8 @@ def linear(start, end, epochs):
     >>> [linear(4.0, 1.0, epochs=4)(epoch) for epoch in (0, 1, 2, 3, 9)]
     [4.0, 3.0, 2.0, 1.0, 1.0]
     """
-    start, end = number("start", start), number("end", end)
-    epochs = positive_integer("epochs", epochs)
+    start, end = check_number("start", start), check_number("end", end)
+    epochs = check_positive_integer("epochs", epochs)
 
     def value(epoch):
         done = min(epoch / max(epochs - 1, 1), 1.0)

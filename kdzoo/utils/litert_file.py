@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from kdzoo.utils import litert_trial
-from kdzoo.utils.arguments import as_path
+from kdzoo.utils.arguments import check_path
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.errors import first_line
 from kdzoo.utils.litert_zip import read_associated
@@ -47,7 +47,7 @@ def open_litert(path, threads=None, is_trusted=False):
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    path = as_path("path", path)
+    path = check_path("path", path)
     try:
         content = read_bytes(path, min(_MOST, os.path.getsize(path)))
     except (FileNotFoundError, NotADirectoryError):

@@ -507,7 +507,7 @@ def test_a_newer_format_is_refused(split, net, tmp_path):
         ({"views": 2}, "one view of images that are not augmented"),
         ({"views": 0}, "views"),
         ({"top_k": 5}, "below the number of classes, 5"),
-        ({"dtype": "float64"}, "'float16' or 'float32'"),
+        ({"dtype": "float64"}, "Unknown dtype: 'float64'"),
         ({"layers": ["cnov"]}, "Did you mean 'conv'"),
         ({"layers": "cnov"}, "Did you mean 'conv'"),
         ({"layers": 5}, "paths of layers. Received: layers=5"),

@@ -33,7 +33,7 @@ def test_what_is_listed_is_not_shared(own_registry):
 
 @pytest.mark.parametrize("given", ["classes", "name"])
 def test_what_create_gives_is_no_argument_of_an_architecture(given, own_registry):
-    with pytest.raises(ValueError, match=f"without '{given}', which `create` gives"):
+    with pytest.raises(ValueError, match=f"without '{given}', which `create` passes"):
         zoo.register("tiny", tiny, {given: 5})
     assert "tiny" not in zoo.list_models()
 
@@ -127,8 +127,8 @@ def test_of_names_that_are_as_near_the_one_with_the_same_parts_is_suggested(name
     ("builder", "complaint"),
     [
         (lambda **_: None, "of 'odd' to return a keras.Model. Received: a NoneType"),
-        ("nowhere.models:net", "of 'odd' to be there. Received: 'nowhere.models:net': No module"),
-        ("kdzoo.models:nett", "of 'odd' to be there. Received: 'kdzoo.models:nett': module"),
+        ("nowhere.models:net", "of 'odd' to exist. Received: 'nowhere.models:net': No module"),
+        ("kdzoo.models:nett", "of 'odd' to exist. Received: 'kdzoo.models:nett': module"),
     ],
 )
 def test_a_builder_that_builds_nothing_is_named(own_registry, builder, complaint):

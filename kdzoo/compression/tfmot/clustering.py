@@ -15,7 +15,7 @@ from kdzoo.compression.tfmot.unwrapping import (
 )
 from kdzoo.compression.tfmot.wrapped_layer import HostedLayer, host_name
 from kdzoo.compression.tfmot.wrapped_model import HostedModel, plain_weights
-from kdzoo.utils import check_choice, flag, positive_integer
+from kdzoo.utils import check_choice, check_flag, check_positive_integer
 from kdzoo.utils.fields import is_boolean, is_count, is_name
 
 _CHECKS = {
@@ -243,8 +243,8 @@ class ClusteredLayer(HostedLayer):
 
 def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel):
     """The arguments of `cluster_weights`, checked, as a configuration holds them."""
-    number = positive_integer("number_of_clusters", number_of_clusters, _MOST_CLUSTERS)
-    preserve_sparsity = flag("preserve_sparsity", preserve_sparsity)
+    number = check_positive_integer("number_of_clusters", number_of_clusters, _MOST_CLUSTERS)
+    preserve_sparsity = check_flag("preserve_sparsity", preserve_sparsity)
     if number < 2 + preserve_sparsity:
         raise ValueError(
             f"Expected number_of_clusters to be at least {2 + preserve_sparsity}. "
@@ -254,7 +254,7 @@ def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, clu
         "number_of_clusters": number,
         "cluster_centroids_init": _initialization(cluster_centroids_init).name,
         "preserve_sparsity": preserve_sparsity,
-        "cluster_per_channel": flag("cluster_per_channel", cluster_per_channel),
+        "cluster_per_channel": check_flag("cluster_per_channel", cluster_per_channel),
     }
 
 

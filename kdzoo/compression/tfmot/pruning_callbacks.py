@@ -5,7 +5,7 @@ import numpy as np
 
 from kdzoo.compression.tfmot.pruning_schedules import warn_of_the_schedule
 from kdzoo.compression.tfmot.unwrapping import mask_weights, wrappers
-from kdzoo.utils import as_path, naming_full_disk, positive_integer
+from kdzoo.utils import check_path, check_positive_integer, naming_full_disk
 
 _FREQUENCIES = ("epoch", "batch")
 
@@ -60,8 +60,8 @@ class PruningSummaries(keras.callbacks.TensorBoard):
 
     def __init__(self, log_dir, update_freq="epoch", **kwargs):
         if not isinstance(update_freq, str) or update_freq not in _FREQUENCIES:
-            positive_integer("update_freq", update_freq)
-        super().__init__(as_path("log_dir", log_dir), update_freq=update_freq, **kwargs)
+            check_positive_integer("update_freq", update_freq)
+        super().__init__(check_path("log_dir", log_dir), update_freq=update_freq, **kwargs)
 
     def set_model(self, model):
         with self._naming_full_disk():

@@ -5,8 +5,9 @@ import keras
 from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.quantize_configs import as_quantize_config, quantize_config_as_fields
 from kdzoo.compression.tfmot.wrapped_layer import host_name
+from kdzoo.graph.states import finalize_states
 from kdzoo.graph.taps import graph_of
-from kdzoo.utils import finalize_states, shown
+from kdzoo.utils import shown
 
 
 def quantize_annotate_layer(to_annotate, quantize_config=None):

@@ -5,8 +5,9 @@ import keras
 from kdzoo.compression.tfmot.library import check_no_distiller
 from kdzoo.compression.tfmot.wrapped_layer import HostedLayer, copy_of
 from kdzoo.compression.tfmot.wrapped_model import HostedModel
+from kdzoo.graph.states import finalize_states
 from kdzoo.graph.taps import graph_of
-from kdzoo.utils import finalize_states, shown
+from kdzoo.utils import shown
 
 
 def check_layer_or_model(argument, given):

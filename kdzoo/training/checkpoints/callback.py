@@ -8,7 +8,7 @@ import keras
 
 from kdzoo.training.checkpoints import files, hdf5
 from kdzoo.training.checkpoints.state import restore_state, shapes_of, state_of
-from kdzoo.utils import atomic_path, checked_directory, remove_directory, shown, sweep
+from kdzoo.utils import atomic_path, check_directory, remove_directory, shown, sweep
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -47,7 +47,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     def __init__(self, directory, settings=None):
         super().__init__()
-        self.directory = checked_directory(directory)
+        self.directory = check_directory(directory)
         self.settings = _as_json(settings)
         self.history = {}
         self._is_ours, self._damaged = False, set()

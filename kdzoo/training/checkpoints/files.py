@@ -5,11 +5,11 @@ own content. Whatever is not as it was written is told apart from a checkpoint t
 another run: the first is `Damaged`, and the checkpoint before it may serve.
 """
 
-import hashlib
 import json
 import math
 
 from kdzoo.utils import first_line, read_bytes, read_object
+from kdzoo.utils.hashed_json import digest, with_hash
 
 STATE = "state.json"
 ARRAYS = "state.safetensors"
@@ -62,10 +62,9 @@ def pack(model_state, epochs, settings, history, shapes):
         "not_finite": sorted(
             name for name, array in arrays.items() if not np.isfinite(array).all()
         ),
-        "files": {ARRAYS: {"sha256": _digest(content), "bytes": len(content)}},
+        "files": {ARRAYS: {"sha256": digest(content), "bytes": len(content)}},
     }
-    state["sha256"] = _checksum(state)
-    return {ARRAYS: content, STATE: json.dumps(state).encode()}
+    return {ARRAYS: content, STATE: json.dumps(with_hash(state)).encode()}
 
 
 def read_state(directory, epochs):
@@ -89,7 +88,7 @@ def read_state(directory, epochs):
     for field in fields:
         if field not in state:
             raise Damaged(path, f"no field {field!r}")
-    if hashed and state["sha256"] != _checksum(state):
+    if hashed and state["sha256"] != with_hash(state)["sha256"]:
         raise Damaged(path, "a content that its SHA-256 is not of")
     if hashed and (state["format"] != FORMAT or isinstance(state["format"], bool)):
         raise Damaged(path, f"format {state['format']!r}, which this version does not know")
@@ -124,7 +123,7 @@ def read_arrays(directory, state, expected):
     content = guarded(path, lambda: read_bytes(path, most_bytes(expected.arrays)))
     if len(content) != described["bytes"]:
         raise Damaged(path, f"{len(content):,} bytes in place of {described['bytes']:,}")
-    if _digest(content) != described["sha256"]:
+    if digest(content) != described["sha256"]:
         raise Damaged(path, "a content that its SHA-256 is not of")
     arrays = guarded(path, lambda: load(content))
     ours = {name: array for name, array in arrays.items() if name not in state["own"]}
@@ -175,16 +174,6 @@ def guarded(path, read):
     except Exception as error:
         reason = first_line(error).rpartition("Received: ")[2]
         raise Damaged(path, reason) from error
-
-
-def _digest(content):
-    return hashlib.sha256(content).hexdigest()
-
-
-def _checksum(state):
-    """The SHA-256 of a state without its own."""
-    content = {name: value for name, value in state.items() if name != "sha256"}
-    return _digest(json.dumps(content, sort_keys=True).encode())
 
 
 def _is_history(history, epochs, hashed):

@@ -8,7 +8,8 @@ is ours: into a dictionary instead of an HDF5 file.
 import typing
 
 import numpy as np
-from keras.src.saving import saving_lib
+
+from kdzoo.graph.keras_internals import NpzIOStore, load_state, save_state
 
 # Keras joins paths, so none holds two slashes, whatever a layer calls what it saves.
 _BETWEEN = "//"
@@ -29,7 +30,7 @@ class State(typing.NamedTuple):
     is_finite: bool
 
 
-class _Arrays(saving_lib.NpzIOStore):
+class _Arrays(NpzIOStore):
     """What Keras saves into and loads from: path -> (name -> array), in memory."""
 
     def __init__(self, contents=None):
@@ -58,7 +59,7 @@ def state_of(model):
         model: The built `keras.Model`, with its optimizer if it is compiled.
     """
     store = _Arrays()
-    saving_lib._save_state(model, store, None, "", set())
+    save_state(model, store)
     values = {
         joined(path, name): value
         for path, entry in store.contents.items()
@@ -82,7 +83,7 @@ def restore_state(model, arrays):
         if not is_seed(name):
             path, place = split(name)
             contents.setdefault(path, {})[place] = array
-    saving_lib._load_state(model, _Arrays(contents), None, "", visited_saveables=set())
+    load_state(model, _Arrays(contents))
     for number, seed in enumerate(_seeds(model)):
         seed.assign(arrays[f"{SEED}{number}"])
 
