@@ -96,8 +96,8 @@ def _pairs(dataset: str | None = None) -> "Table":
 
     table = terminal.table("name", "teacher", "student", "data", title="Pairs")
     for name in list_pairs(dataset):
-        named = pair_definition(name)
-        table.add_row(name, teacher_of(named), named.student, named.dataset)
+        pair = pair_definition(name)
+        table.add_row(name, teacher_of(pair), pair.student, pair.dataset)
     return table
 
 
