@@ -4,9 +4,6 @@ import numpy as np
 
 from kdzoo.utils import check_integer, check_positive_integer, shown
 
-# How far the sums of a softmax lie from 1, in half precision too.
-_SUM_TOLERANCE = 2e-3
-
 
 def check_images(images, name="images"):
     """Returns images as kdzoo keeps them, or says what is wrong with them.
@@ -151,19 +148,3 @@ def _as_array(values, name):
         raise ValueError(
             f"Expected {name} to be an array. Received: {name}={shown(values)}"
         ) from error
-
-
-def are_probabilities(answers):
-    """Whether what a model gave for some examples are probabilities of several classes.
-
-    Args:
-        answers: Array (n, ..., classes).
-
-    Example:
-
-    >>> are_probabilities(np.array([[0.25, 0.75]])), are_probabilities(np.array([[0.5, 2.0]]))
-    (True, False)
-    """
-    sums = answers.sum(axis=-1)
-    is_several = answers.shape[-1] > 1 and (answers >= 0).all()
-    return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kdzoo.data.image_checks import are_probabilities
 from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.outputs import are_probabilities
 from kdzoo.utils import shown
 
 LOGITS = "logits"
