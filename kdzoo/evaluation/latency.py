@@ -66,8 +66,8 @@ def latency(
     """Times a LiteRT file in the LiteRT interpreter.
 
     A run is the interpreter's `invoke` on random inputs: neither loading nor copying counts. The
-    median and the quartiles are reported because other work on a machine makes single runs slow and
-    none fast. A phone is another machine: measure there before you promise.
+    median and the quartiles are reported because other work on a machine makes some runs slow and
+    never makes one fast. The time on a phone is another: measure there before you promise it.
 
     Args:
         model: Path of a `.tflite` file, or an object that has it as `path`, such as a

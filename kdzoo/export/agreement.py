@@ -6,6 +6,7 @@ import numpy as np
 from kdzoo.export.convert import Quantize
 from kdzoo.export.runner import LiteRTModel
 from kdzoo.export.signature import InputSpec, as_structure, named_outputs
+from kdzoo.graph.outputs import decisions
 from kdzoo.utils import shown
 
 _BATCH = 32
@@ -79,15 +80,8 @@ def compare(
         if received[name].shape != array.shape:
             return float("nan"), 0.0
         differences.append(np.max(np.abs(received[name] - array)))
-        agreements.append(np.mean(_decision(received[name]) == _decision(array)))
+        agreements.append(np.mean(decisions(received[name]) == decisions(array)))
     return float(np.max(differences)), float(np.min(agreements))
-
-
-def _decision(outputs):
-    """Returns the argmax over the last axis; for a single logit, whether it is positive."""
-    if outputs.shape[-1] == 1:
-        return outputs[..., 0] > 0
-    return np.argmax(outputs, axis=-1)
 
 
 def check_agreement(

@@ -62,7 +62,7 @@ def to_litert(
     model: keras.Model,
     path: PathLike,
     quantize: Quantize | None = None,
-    representative_data: Samples | None = None,
+    representative_data: "Samples | None" = None,
     labels: Sequence[str] | None = None,
     *,
     batch_size: int = 1,
@@ -81,7 +81,8 @@ def to_litert(
 
     Args:
         model: A built Keras model; of a `Distiller`, pass `distiller.student`.
-        path: Where the file goes, usually `*.tflite`. An existing file is replaced in one step.
+        path: Where the file goes, usually `*.tflite`. Missing directories are made, and an existing
+            file is replaced in one step.
         quantize: None for float32; `"float16"` for float16 weights (half the bytes); `"dynamic"`
             for int8 weights and activations that are quantized at run time (a quarter of the
             bytes); or `"int8"` for integers throughout, inputs and outputs included, which integer

@@ -146,7 +146,7 @@ class LiteRTModel:
         self._input_indices = [detail["index"] for detail in inputs]
         self._output_indices = [detail["index"] for _, detail in outputs]
 
-    def predict(self, x: ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]) -> Any:
+    def predict(self, x: "ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]") -> Any:
         """Returns the file's outputs for any number of samples.
 
         Args:

@@ -11,6 +11,7 @@ from kdzoo.export.signature import InputSpec
 from kdzoo.graph.inputs import looks_like_pixels, rescales_inputs
 from kdzoo.utils import check_numeric_array
 
+# Signatures quote it, so that `help` shows the name instead of a page of types.
 Samples: TypeAlias = ArrayLike | Mapping[str, ArrayLike] | Iterable[Any] | keras.utils.PyDataset
 
 

@@ -1,4 +1,6 @@
-"""FitNets: the thin and deep maxout students that are taught by hints."""
+"""FitNets: the thin and deep maxout students that learn from hints."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -6,7 +8,7 @@ from keras import layers
 from kdzoo.models import blocks
 from kdzoo.utils import shown
 
-# Of the layers of `fitnet_mnist`, two to a stage: units, side of the kernel, zeros on each side.
+# Units, side of the kernel and zeros on each side for the layers of `fitnet_mnist`, two to a stage.
 MNIST_LAYERS = (
     ((16, 5, 0), (16, 3, 0)),
     ((16, 5, 3), (16, 3, 0)),
@@ -16,15 +18,15 @@ MNIST_LAYERS = (
 
 @blocks.channels_last
 def fitnet(
-    stages=((16, 16, 16), (32, 32, 32), (48, 48, 64)),
-    dense_units=500,
-    pieces=2,
-    dense_pieces=2,
-    classes=10,
-    input_shape=(32, 32, 3),
-    dropout=0.0,
-    name=None,
-):
+    stages: Sequence[Sequence[int]] = ((16, 16, 16), (32, 32, 32), (48, 48, 64)),
+    dense_units: int = 500,
+    pieces: int = 2,
+    dense_pieces: int = 2,
+    classes: int = 10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    dropout: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a FitNet for CIFAR: 3x3 convolutional maxout layers, many and thin.
 
     Stages of zero-padded 3x3 convolutional maxout layers, each but the last followed by 2x2 max
@@ -101,7 +103,13 @@ def fitnet(
 
 
 @blocks.channels_last
-def fitnet_mnist(classes=10, input_shape=(28, 28, 1), pieces=2, dropout=0.0, name="fitnet_mnist"):
+def fitnet_mnist(
+    classes: int = 10,
+    input_shape: Sequence[int] = (28, 28, 1),
+    pieces: int = 2,
+    dropout: float = 0.0,
+    name: str | None = "fitnet_mnist",
+) -> keras.Model:
     """Builds the FitNet for MNIST: six convolutional maxout layers, twice as many as its teacher.
 
     Layers of 16, 16, 16, 16, 12 and 12 units; every second is followed by max pooling (4x4, 4x4

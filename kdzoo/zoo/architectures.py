@@ -1,4 +1,4 @@
-"""The architectures that come with kdzoo: a row each, with the builder that it stands for."""
+"""The architectures that come with kdzoo: a row for every name, with its builder."""
 
 import dataclasses
 import importlib

@@ -101,7 +101,7 @@ def write_card(row: Pretrained) -> str:
         "",
         "## Training",
         "",
-        f"`{training['command']}` trains it, kind {training['kind']!r}, {training['epochs']} "
+        f"`{training['command']}` trains it, variant {training['kind']!r}, {training['epochs']} "
         f"epochs, seed{'s' if len(training['seeds']) > 1 else ''} "
         + ", ".join(map(str, training["seeds"]))
         + _begun_with(training)

@@ -9,7 +9,6 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable
 from typing import Any
 
 from kdzoo.utils import open_regular
@@ -148,7 +147,7 @@ def _config(archive):
     return content.getvalue()
 
 
-def _read_through(archive, member, take: Callable[[bytes], Any] = len):
+def _read_through(archive, member, take=len):
     """Reads a member block by block; zipfile compares its checksum at the end."""
     with archive.open(member) as file:
         read = 0

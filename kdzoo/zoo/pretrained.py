@@ -28,10 +28,10 @@ def load(
 
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
-        to float32 logits (batch, classes), not compiled. It computes in Keras's global dtype
-        policy; the figures on its card (`kdzoo.card(name)`) were measured in float32. If the name
-        ends in `"/int8"`, this is the float32 network before quantization; the quantized file is
-        at `kdzoo.zoo.tflite(name)`.
+        to float32 logits (batch, classes), not compiled; its card (`kdzoo.card(name)`) lists the
+        classes in the order of the logits. It computes in Keras's global dtype policy; the figures
+        on the card were measured in float32. If the name ends in `"/int8"`, this is the float32
+        network before quantization; the quantized file is at `kdzoo.zoo.tflite(name)`.
 
     Raises:
         FileNotFoundError: If the manifest or the file of the weights is missing.
