@@ -10,7 +10,6 @@ from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.split import Split
 from kdzoo.graph.outputs import are_probabilities
 from kdzoo.graph.taps import tapping
-from kdzoo.teacher_cache.fingerprints import fingerprint_of_model  # noqa: F401
 from kdzoo.utils import shown
 
 LOGITS = "logits"
