@@ -6,7 +6,7 @@ import numpy as np
 from kdzoo.export.convert import Quantize
 from kdzoo.export.runner import LiteRTModel
 from kdzoo.export.signature import InputSpec, as_structure, named_outputs
-from kdzoo.graph.outputs import decisions
+from kdzoo.graph.outputs import predicted_classes
 from kdzoo.utils import shown
 
 _BATCH = 32
@@ -80,7 +80,7 @@ def compare(
         if received[name].shape != array.shape:
             return float("nan"), 0.0
         differences.append(np.max(np.abs(received[name] - array)))
-        agreements.append(np.mean(decisions(received[name]) == decisions(array)))
+        agreements.append(np.mean(predicted_classes(received[name]) == predicted_classes(array)))
     return float(np.max(differences)), float(np.min(agreements))
 
 
