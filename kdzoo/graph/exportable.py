@@ -64,7 +64,9 @@ def shape_model(model: Any) -> keras.Model | None:
     Args:
         model: A `keras.Model`; of one that trains another, that counts.
     """
-    model = student_of(model) or model
+    student = student_of(model)
+    model = model if student is None else student
     if isinstance(model, Exportable):
         return model.graph_model()
-    return model if functional_of(model) is not None else None
+    is_graph = isinstance(model, keras.Model) and functional_of(model) is not None
+    return model if is_graph else None
