@@ -5,7 +5,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from kdzoo.data.augmentation import DEFAULTS, Augmentation
+from kdzoo.data.augmentation import Augmentation
+from kdzoo.data.catalog import usual_augmentation
 from kdzoo.utils import check_choice, check_integer, shown, unknown_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -60,8 +61,7 @@ class Training:
         """
         if isinstance(self.augmentation, dict):
             return Augmentation(**self.augmentation)
-        is_usual = name.partition("/")[0].partition(":")[0] in DEFAULTS
-        return "default" if self.augmentation and is_usual else None
+        return "default" if self.augmentation and usual_augmentation(name) else None
 
 
 def check_rates(fields: Mapping[str, Any]) -> None:
