@@ -1,0 +1,265 @@
+"""A trained model compressed in one go: each road keeps what it reached, and survives a kill."""
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+import kdzoo.data
+from kdzoo.cli import main
+from kdzoo.experiments import Compression, compressing, retraining
+from kdzoo.experiments.compressing import compress, export, measure_file
+from kdzoo.export import LiteRTModel
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return kdzoo.data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """A small convolutional network that knows the digits."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(16, 3, use_bias=False, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU(name="stage1")(x)
+    x = keras.layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = keras.layers.Conv2D(32, 1, activation="relu", name="stage2")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    model = keras.Model(inputs, keras.layers.Dense(10, name="logits")(x), name="net")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-2), loss)
+    model.fit(*data.train.arrays(), 32, epochs=12, verbose=0)
+    assert kdzoo.evaluation.accuracy(model, *data.test.arrays()) > 0.75
+    return model
+
+
+KERNELS = ("conv", "stage2", "logits")
+
+
+def kernels(model):
+    plain = model.plain_model() if hasattr(model, "plain_model") else model
+    return [plain.get_layer(name).get_weights()[0] for name in KERNELS]
+
+
+ROADS = [
+    {"prune": 0.6},
+    {"prune": "2:4", "quantize": "int8"},
+    {"cluster": 8, "quantize": "float16"},
+    {"quantize": "qat"},
+    {"prune": 0.6, "quantize": "qat"},
+    {"cluster": 8, "quantize": "qat"},
+    {"prune": 0.6, "cluster": 8, "quantize": "qat"},
+]
+
+
+SLOW = ROADS[2:6]  # Their steps are taken by others too.
+
+
+@pytest.mark.parametrize(
+    "road",
+    [
+        pytest.param(
+            road,
+            id="-".join(map(str, road.values())),
+            marks=[pytest.mark.large] * (road in SLOW),
+        )
+        for road in ROADS
+    ],
+)
+def test_every_road_arrives(road, trained, data, tmp_path):
+    before = [weight.copy() for weight in trained.get_weights()]
+    training = retraining(2, 5e-3, batch_size=16, augmentation=None)
+    compression = Compression(**road, training=training)
+    taught = {"teacher": trained} if road == ROADS[-1] else {}
+    model, histories = compress(trained, compression, data, tmp_path, **taught, verbose=0)
+    assert list(histories) == compression.steps
+    for history in histories.values():
+        assert len(history["loss"]) == 2
+    for ours, theirs in zip(trained.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    report = export(model, tmp_path / "model.tflite", compression, data)
+    assert report.inputs[0].dtype == ("int8" if "int8" in str(report.quantize) else "float32")
+    measured = measure_file(report.path, model, data)
+    assert measured["bytes"] == report.path.stat().st_size
+    images, labels = data.test.arrays()
+    predicted = LiteRTModel(report.path).predict(images).argmax(-1)
+    assert measured["test_accuracy"] == np.mean(predicted == labels)
+    assert measured["agreement"] >= 0.97
+    assert measured["test_accuracy"] > 0.6
+    for kernel in kernels(model):
+        zeros = (kernel == 0).mean()
+        if road.get("prune") == 0.6:
+            assert zeros >= 0.59
+        if road.get("prune") == "2:4" and kernel.shape[-2] > 1:
+            rows = np.moveaxis(kernel, -2, -1).reshape(-1, 4)
+            assert ((rows == 0).sum(-1) >= 2).all()
+        if "cluster" in road:
+            channels = kernel[None] if kernel.ndim == 2 else np.moveaxis(kernel, -1, 0)
+            assert max(len(np.unique(channel)) for channel in channels) <= 8
+
+
+def test_zeros_reach_the_int8_file(trained, data, tmp_path):
+    compression = Compression(0.6, quantize="qat", training=retraining(1, augmentation=None))
+    model, _ = compress(trained, compression, data, tmp_path, verbose=0)
+    report = export(model, tmp_path / "model.tflite", compression, data)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(report.path))
+    interpreter.allocate_tensors()
+    shares = {
+        tuple(tensor["shape"]): (interpreter.get_tensor(tensor["index"]) == 0).mean()
+        for tensor in interpreter.get_tensor_details()
+        if tensor["dtype"] is np.int8 and tuple(tensor["shape"]) in ((32, 1, 1, 16), (10, 32))
+    }
+    assert len(shares) == 2
+    for share in shares.values():
+        assert share >= 0.59
+
+
+class Kill(Exception):
+    pass
+
+
+class KillAt(keras.callbacks.Callback):
+    """Ends the process, as it were, in the middle of the second epoch of a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.seen = step, 0
+
+    def on_train_begin(self, logs=None):
+        self.seen += 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.seen == self.step and self.params["steps"] // 2 == batch and self.epoch == 1:
+            raise Kill
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+
+def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
+    compression = Compression(0.6, 8, "qat", retraining(2, augmentation=None))
+    whole, histories = compress(trained, compression, data, tmp_path / "whole", verbose=0)
+    # Which training of a call is killed: what is finished is not trained again.
+    for killed, step in ((1, "prune"), (2, "cluster"), (2, "quantize")):
+        with pytest.raises(Kill):
+            compress(
+                trained,
+                compression,
+                data,
+                tmp_path / "killed",
+                verbose=0,
+                callbacks=[KillAt(killed)],
+            )
+        found = {path.name for path in (tmp_path / "killed").iterdir()}
+        assert found == set(compression.steps[: compression.steps.index(step) + 1])
+    again, resumed = compress(trained, compression, data, tmp_path / "killed", verbose=0)
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for step, history in histories.items():
+        np.testing.assert_allclose(resumed[step]["loss"], history["loss"], rtol=1e-4)
+
+
+def test_recorded_outputs_stand_in_for_the_teacher(trained, data, tmp_path, monkeypatch):
+    """With the views that a live teacher would be asked about, training is the same."""
+    made, distiller = [], compressing.Distiller
+    monkeypatch.setattr(
+        compressing, "Distiller", lambda *a, **k: made.append(a[0]) or distiller(*a, **k)
+    )
+    kdzoo.data.record_teacher(
+        trained, data.train, tmp_path / "record", 2, augmentation="default", seed=0
+    )
+    recorded = kdzoo.data.with_recorded_teacher(data.train, tmp_path / "record", trained)
+    compression = Compression(prune=0.5, training=retraining(2, batch_size=300))
+    given = {"data": data, "teacher": trained, "verbose": 0}
+    live, expected = compress(trained, compression, directory=tmp_path / "live", **given)
+    given |= {"directory": tmp_path / "recorded", "recorded": recorded}
+    model, history = compress(trained, compression, **given)
+    assert made == [trained, None]
+    np.testing.assert_allclose(history["prune"]["loss"], expected["prune"]["loss"], rtol=1e-3)
+    for ours, theirs in zip(kernels(model), kernels(live), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    with pytest.raises(ValueError, match="choose another directory"):
+        compress(trained, compression, **{**given, "recorded": None})
+
+
+def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_path):
+    compression = Compression(0.5, training=retraining(1, batch_size=256, augmentation=None))
+    arguments = {"data": data, "directory": tmp_path, "verbose": 0}
+    compress(trained, compression, **arguments, teacher=trained)
+    other = keras.models.clone_model(trained)
+    for model, teacher in ((other, trained), (trained, other)):
+        with pytest.raises(ValueError, match="choose another directory"):
+            compress(model, compression, **arguments, teacher=teacher)
+    probabilities = keras.Sequential([trained, keras.layers.Softmax()])
+    with pytest.raises(ValueError, match="which ends in a softmax"):
+        compress(probabilities, compression, **arguments, teacher=trained)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"prune": 1.0}, r"prune=1\.0"),
+        ({"prune": "2:3"}, "or '2:4'"),
+        ({"cluster": 1}, "at least 2"),
+        ({"cluster": 2, "prune": 0.5}, "at least 3, as zero"),
+        ({"quantize": "int9"}, "Did you mean 'int8'"),
+        ({"training": retraining(0)}, "epochs"),
+        ({"training": retraining(1, 0)}, "learning_rate=0"),
+        ({"training": retraining(1, "1")}, "learning_rate='1'"),
+        ({"training": retraining(precision="mixed_bfloat16")}, "in float32, as TF-MOT"),
+        ({"training": 5}, "Expected a Training. Received: training=5"),
+        ({"temperature": -1}, "temperature=-1"),
+        ({"student_loss_weight": 2}, "student_loss_weight"),
+        ({"sparse": True, "quantize": "qat"}, "sparse=True"),
+    ],
+)
+def test_settings_are_checked(settings, complaint, trained, data, tmp_path):
+    with pytest.raises(ValueError, match=complaint):
+        compress(trained, Compression(**settings), data, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_on_the_command_line(trained, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    trained.save("net.keras")
+    arguments = ["compress", "net.keras", "net.tflite", "digits", "--prune", "0.5"]
+    arguments += ["--quantize", "qat", "--teacher", "net.keras", "--epochs", "1"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "Note: Not pruned in 'net': depthwise" in captured.err
+    rows = {line.split("  ")[1].strip(): line for line in captured.out.splitlines() if "  " in line}
+    model = keras.saving.load_model("runs/compress-net/model.keras")
+    measured = measure_file("net.tflite", model, data)
+    assert f"{100 * measured['test_accuracy']:.2f} %" in rows["accuracy of the file"]
+    assert f"{measured['gzipped_bytes']:,}" in rows["bytes after gzip"]
+    assert f"{measured['bytes']:,}" in rows["bytes"]
+
+
+def test_what_cannot_be_quantized_is_said_before_anything_is_trained(data, tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, activation="elu", name="conv")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    with pytest.raises(ValueError, match="'conv', a Conv2D with activation 'elu'"):
+        compress(
+            model, Compression(prune=0.5, quantize="qat", training=retraining(1)), data, tmp_path
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_is_being_pruned_is_refused(trained, data, tmp_path):
+    pruned = kdzoo.compression.prune_low_magnitude(trained)
+    with pytest.raises(ValueError, match=r"'net', which is being pruned, .* already: pass `strip"):
+        compress(pruned, Compression(prune=0.9, training=retraining(1)), data, tmp_path)
+    assert not list(tmp_path.iterdir())
