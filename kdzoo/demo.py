@@ -148,7 +148,7 @@ def recipe_in_python(directory: os.PathLike[str] | str, recipe: Experiment | Non
     """
     recipe = recipe or RECIPES["digits"]
     teacher = (pathlib.Path(directory) / "teacher.keras").as_posix()
-    stage = recipe.stage("distilled")
+    stage: Any = recipe.stage("distilled")
     training, [(_, soft_targets, _)] = stage.training, stage.losses
     augmentation = ', augmentation="default"' if training.augmentation else ""
     return f"""\

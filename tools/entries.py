@@ -122,7 +122,10 @@ class Source:
 
     def start_row(self) -> dict[str, Any]:
         """Returns the row of the file that a compressed model had before."""
-        return self._finished(self.entry.start, [self.starts[self.seed].seed])[0]
+        start = self.starts[self.seed]
+        if self.entry.start is None or start is None:
+            raise ValueError(f"Expected a compressed model. Received: {self.entry.name!r}")
+        return self._finished(self.entry.start, [start.seed])[0]
 
     def model(self) -> keras.Model:
         """Returns the trained model; of a compressed one the plain model with its weights."""
@@ -167,11 +170,7 @@ class Source:
         return trained, None
 
     def accuracies(self, shipped: float) -> dict[str, Any]:
-        """Returns what cards say of accuracy.
-
-        Args:
-            shipped: That of the shipped weights.
-        """
+        """Returns what cards say of accuracy."""
         measured = {"accuracy": {**_spread(self.rows), "shipped": shipped}}
         measured["accuracy"]["shipped_seed"] = self.seed
         if self.alone:
@@ -233,12 +232,7 @@ def rows_in(directory: pathlib.Path) -> dict[str, Pretrained]:
 
 
 def is_whole(row: Pretrained, directory: pathlib.Path) -> bool:
-    """Whether the files that a row names are there and are what it says, byte for byte.
-
-    Args:
-        row: A row of the manifest.
-        directory: The zoo's.
-    """
+    """Whether the files that a row names are there and are what it says, byte for byte."""
     try:
         for file in row.files.values():
             read_checked(directory / file.file, file.sha256, file.bytes)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kdzoo import evaluation
+from kdzoo.experiments.results import test_arrays
 from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
 from kdzoo.utils import hidden_directory, naming_full_disk
@@ -80,11 +81,6 @@ def is_published(
 ) -> bool:
     """Whether a zoo has, whole, what a finished run would make of an entry, of the same teacher.
 
-    Args:
-        entry: The model of the zoo.
-        run: Directory that the recipe ran in.
-        directory: The zoo's directory.
-
     Raises:
         ValueError: If the run was made with other settings than the recipe has now.
         FileNotFoundError: If the recipe is not finished there.
@@ -127,7 +123,7 @@ def _write_smallest(
     Returns the model with the weights as they were written, the `File`, and its accuracy.
     """
 
-    images, labels = source.data.test.arrays()
+    images, labels = test_arrays(source.data)
     wanted = evaluation.accuracy(model, images, labels)
     again, file = _written(model, source, room, "float16")
     found = evaluation.accuracy(again, images, labels)
@@ -156,9 +152,6 @@ def logits_of_ramp(model: keras.Model) -> list[float]:
     """Returns what a model gives for one image whose pixels rise evenly from 0 to 1, a list.
 
     By it a test sees, in seconds, that the code still builds the network whose weights ship.
-
-    Args:
-        model: A `keras.Model` of one input.
     """
     shape = model.input_shape[1:]
     ramp = np.linspace(0, 1, np.prod(shape), dtype="float32").reshape((1, *shape))
@@ -167,9 +160,6 @@ def logits_of_ramp(model: keras.Model) -> list[float]:
 
 def signature_of(model: LiteRTModel) -> dict[str, Any]:
     """Returns what one gives to a `.tflite` file and has from it, by `"input"` and `"output"`.
-
-    Args:
-        model: A `kdzoo.export.LiteRTModel` of one input and one output.
 
     Returns:
         Of each a dictionary: its shape, batch included, its dtype, and scale and zero point, by
@@ -207,7 +197,7 @@ def _measure_as_files(model: keras.Model, source: Source, path: pathlib.Path) ->
 def _measure_outputs(shipped: keras.Model | LiteRTModel, source: Source) -> dict[str, Any]:
     """Agreement with the teacher, if any, and calibration; what these and all are measured on."""
 
-    images, labels = source.data.test.arrays()
+    images, labels = test_arrays(source.data)
     teacher, measured = source.teacher(), {"test_sha256": fingerprint_of_data(source.data.test)}
     if teacher is not None:
         measured["agreement"] = evaluation.agreement(teacher, shipped, images)
@@ -223,7 +213,7 @@ def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]
     sha256 = digest(content)
     name = f"{source.stem}-{sha256[:8]}.tflite"
     (room / name).write_bytes(content)
-    images, labels = source.data.test.arrays()
+    images, labels = test_arrays(source.data)
     model = LiteRTModel(path)
     measured = {
         "tflite_accuracy": evaluation.accuracy(model, images, labels),

@@ -48,9 +48,6 @@ class Committed:
         A stage is left out if it had other settings than the recipe gives it now or other seeds, if
         it is to ship and does not, and if it was made from another model than the run has. All
         are if the run is of other images.
-
-        Args:
-            name: Name of the recipe.
         """
         if not self._is_of_the_same_data(name):
             return {}
@@ -65,9 +62,6 @@ class Committed:
 
     def restore(self, name: str) -> list[Node]:
         """Puts what a run lacks into its directory, so that it is not trained again.
-
-        Args:
-            name: Name of the recipe.
 
         Returns:
             What was restored.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kdzoo.data import dataset, image_checks, npy
-from kdzoo.data.augmentation import DEFAULTS
+from kdzoo.data.catalog import DATASETS
 from kdzoo.data.split import Split
 from kdzoo.utils import libraries, unknown_name
 from kdzoo.utils.types import PathLike
@@ -88,7 +88,7 @@ def _builder(tfds, name, data_dir):
         except tfds.core.DatasetNotFoundError:
             _check_is_no_directory(name)
             known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-            raise unknown_name("data set", name, known, sorted(DEFAULTS)) from None
+            raise unknown_name("data set", name, known, sorted(DATASETS)) from None
         except (ValueError, TypeError) as error:
             _check_is_no_directory(name)
             first_line = str(error).strip().splitlines()[0]

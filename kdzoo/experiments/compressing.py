@@ -12,12 +12,13 @@ from kdzoo import evaluation
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.unwrapping import plain_copy
-from kdzoo.data import Dataset
+from kdzoo.data import Dataset, Split
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.experiments.compression import TWO_OF_FOUR, Compression
 from kdzoo.experiments.fitting import optimizer
 from kdzoo.experiments.recorded import predict, recorded_split
+from kdzoo.experiments.results import test_arrays
 from kdzoo.experiments.stage import Outcome, settings_of
 from kdzoo.experiments.stages.compress import Compress
 from kdzoo.experiments.work import Work
@@ -33,12 +34,7 @@ _UPDATES = 100  # How often a pruning schedule moves on its way.
 
 
 def run(stage: Compress, work: Work) -> Outcome:
-    """Compresses the model that a stage starts from, and measures its file.
-
-    Args:
-        stage: The stage.
-        work: What it works with.
-    """
+    """Compresses the model that a stage starts from, and measures its file."""
     model, compression, data = work.source("start"), stage.compression, work.data
     history: dict[str, Any] = {}
     if compression.steps:
@@ -76,7 +72,7 @@ def _recorded(stage: Compress, work: Work) -> RecordedSplit | None:
 
 def check_weight_and_sparse(compression: Compression) -> None:
     """Raises `ValueError` unless the weight of the labels and the kind of file are right."""
-    argument_checks.share(compression.student_loss_weight)
+    argument_checks.check_student_loss_weight(compression.student_loss_weight)
     quantize = compression.quantize
     check_sparse(compression.sparse, "int8" if quantize == "qat" else quantize)
 
@@ -235,13 +231,14 @@ class _Step:
 
     def _batches(self) -> Callable[[int], Any]:
         options: dict[str, Any] = {"shuffle": True, "seed": self.seed}
-        split, size = self.recorded, self.training.batch_size
-        if split is not None:
-            options["layers"] = ()
+        split: Split | RecordedSplit = self.data.train
+        if self.recorded is not None:
+            split, options["layers"] = self.recorded, ()
         else:
-            split, options["augmentation"] = self.data.train, self.augmentation
+            options["augmentation"] = self.augmentation
             if self.teacher is not None and self.augmentation is None:
                 options["teacher_outputs"] = predict(self.teacher, self.data.train.arrays()[0])
+        size = self.training.batch_size
         return lambda epoch: split.batches(size, initial_epoch=epoch, **options)
 
 
@@ -261,15 +258,7 @@ def export(
     data: Dataset,
     min_agreement: float = 0.9,
 ) -> ExportReport:
-    """Writes a compressed model as a verified LiteRT file.
-
-    Args:
-        model: What `compress` returned.
-        path: Where the file goes.
-        compression: What was done to it.
-        data: The data set, whose training images calibrate and verify.
-        min_agreement: As in `kdzoo.export.to_litert`.
-    """
+    """Writes a compressed model as a verified LiteRT file."""
     quantize = "int8" if compression.quantize == "qat" else compression.quantize
     images, labels = data.train.arrays()[0], list(data.class_names)
     options = {"min_agreement": min_agreement, "sparse": compression.sparse}
@@ -281,16 +270,11 @@ def measure_file(
 ) -> dict[str, float | int]:
     """Returns what a LiteRT file is worth on the test images, and what it weighs.
 
-    Args:
-        path: The file.
-        model: The Keras model that it was made of.
-        data: The data set.
-
     Returns:
         A dictionary: accuracy of the file and of the model, fraction of the test images on which
         both have the same argmax, bytes, bytes after gzip.
     """
-    images, labels = data.test.arrays()
+    images, labels = test_arrays(data)
     file = LiteRTModel(path)
     return {
         "test_accuracy": evaluation.accuracy(file, images, labels),

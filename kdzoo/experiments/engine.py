@@ -38,14 +38,7 @@ from kdzoo.utils import (
 
 
 class Engine:
-    """One run of an experiment.
-
-    Args:
-        experiment: The experiment, checked.
-        runs: Its run directories.
-        data: The data set.
-        options: `verbose` and `callbacks` of every `fit`.
-    """
+    """One run of an experiment."""
 
     def __init__(
         self, experiment: Experiment, runs: Runs, data: Dataset, options: Mapping[str, Any]
@@ -63,12 +56,7 @@ class Engine:
         return fitting.copy_in(precision, model, built, self.data)
 
     def make(self, nodes: Sequence[Node], report: Callable[[str], Any]) -> None:
-        """Makes what is missing.
-
-        Args:
-            nodes: In order, each after what it depends on.
-            report: Called with a line of text when a stage starts.
-        """
+        """Makes what is missing."""
         missing = {node for node in nodes if self.runs.row(node) is None}
         sources = {node: set(self.experiment.sources_of(node)) for node in nodes}
         for node in missing:
@@ -138,9 +126,8 @@ def run(
     """Makes what is missing of an experiment and returns the results: see `Experiment.run`."""
     experiment.check()
     names = _checked_names(stages, experiment.names)
-    directory = check_directory(directory)
+    runs = Runs(experiment, check_directory(directory))
     data = load_data(experiment, data_dir)
-    runs = Runs(experiment, directory)
     nodes = experiment.needed(names)
     engine = Engine(experiment, runs, data, {"verbose": verbose, "callbacks": callbacks})
     used = dict.fromkeys((experiment.name, *(node.run for node in nodes)))
@@ -157,10 +144,6 @@ def run(
 
 def load_data(experiment: Experiment, data_dir: os.PathLike[str] | str | None = None) -> Dataset:
     """Returns the data set as an experiment takes it, once all stages are checked against it.
-
-    Args:
-        experiment: The experiment.
-        data_dir: As in `kdzoo.data.load`.
 
     Raises:
         ValueError: If a split is missing, or a stage cannot be made for these images.

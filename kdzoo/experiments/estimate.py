@@ -20,13 +20,6 @@ def left(
 ) -> list[Node]:
     """Returns what is left to make of some stages, in order, with what they depend on.
 
-    Args:
-        experiment: The experiment.
-        directory: Its run directory.
-        names: Names of its stages; all when None.
-        is_finished: Function that says of a node whether it is finished; when None, it is if its
-            row is there.
-
     Raises:
         ValueError: If a model was made with other settings than the experiment has, or learned from
             another one than there is.
@@ -43,12 +36,6 @@ def seconds(
     known: Rows = lambda run: (),
 ) -> list[float | None]:
     """Returns how long each of some nodes will take, as far as it was timed before.
-
-    Args:
-        experiment: The experiment.
-        directory: Its run directory.
-        nodes: What is to be made.
-        known: Function from the name of a run to further rows of it, such as committed ones.
 
     Returns:
         Of each node the seconds that it took, or its stage with other seeds on average; None if

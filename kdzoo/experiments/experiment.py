@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdzoo.experiments import loaded
@@ -232,7 +232,8 @@ class Experiment:
             for stage in self.stages
             if stage.name in (kept if only is None else only)
         )
-        base = self.base and self._smoke_base()
+        needed = {node.stage for node in self.needed()}
+        base = self.base and self.base.smoke([name for name in self.base.names if name in needed])
         return dataclasses.replace(
             self,
             name=f"{self.name}-smoke",
@@ -244,11 +245,6 @@ class Experiment:
             enlarge=enlarge,
             smoke_settings={},
         )
-
-    def _smoke_base(self) -> "Experiment":
-        """What is left of the base: the stages that are needed here."""
-        needed = {node.stage for node in self.needed() if node.stage not in self.names}
-        return self.base.smoke([name for name in self.base.names if name in needed])
 
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
@@ -331,7 +327,7 @@ def _check_stages(stages: Any) -> None:
             f"Expected stages as a tuple, of registered stage types. Received: "
             f"stages={shown(stages)}"
         )
-    by_directory: Mapping[str, list[str]] = {}
+    by_directory: dict[str, list[str]] = {}
     for stage in stages:
         check_text("name", stage.name)
         by_directory.setdefault(directory_name(stage.name, 0), []).append(stage.name)

@@ -1,6 +1,6 @@
 """How the stages of one network are trained: alone, distilled, or in two stages with hints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -30,11 +30,6 @@ Fit = Callable[[keras.Model, Work], dict[str, Any]]
 def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Model:
     """Returns a fresh model for the images and classes of a data set.
 
-    Args:
-        built: Name of the architecture, and arguments of its builder.
-        data: The data set.
-        precision: The dtype policy that it computes in.
-
     Raises:
         ValueError: If the builder takes no such argument.
     """
@@ -52,27 +47,14 @@ def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Mod
 
 
 def copy_in(precision: str, model: keras.Model, built: Built, data: Dataset) -> keras.Model:
-    """Returns a copy of a model that computes in a precision.
-
-    Args:
-        precision: The dtype policy.
-        model: The model.
-        built: What it was built from.
-        data: The data set that it is for.
-    """
+    """Returns a copy of a model that computes in a precision."""
     copy = create(built, data, precision)
     copy.set_weights(model.get_weights())
     return copy
 
 
 def run(precision: str, fit: Fit, work: Work) -> Outcome:
-    """Trains a fresh model of a stage and measures it, in float32.
-
-    Args:
-        precision: The dtype policy of the training.
-        fit: Function that trains a model in place and returns its history.
-        work: What the stage works with.
-    """
+    """Trains a fresh model of a stage and measures it, in float32."""
     keras.utils.set_random_seed(work.seed)
     model = create(work.built, work.data, precision)
     history = fit(model, work)
@@ -82,12 +64,7 @@ def run(precision: str, fit: Fit, work: Work) -> Outcome:
 
 
 def load_pretrained(name: str, work: Work) -> Outcome:
-    """Returns a pretrained model as a stage yields it.
-
-    Args:
-        name: Name of the model.
-        work: What the stage works with.
-    """
+    """Returns a pretrained model as a stage yields it."""
     model = copy_in("float32", load(name), work.built, work.data)
     return Outcome({"model": model}, measure(model, work.data), seconds=0.0)
 
@@ -95,7 +72,7 @@ def load_pretrained(name: str, work: Work) -> Outcome:
 def train_alone(model: keras.Model, training: Training, work: Work) -> dict[str, Any]:
     """Trains a model on the labels in place and returns its history."""
     accelerate(model)
-    return _train(model, training, work, _batches(training, work))
+    return _fit(model, training, work, _batches(training, work))
 
 
 def distill(model: keras.Model, stage: Distill, work: Work) -> dict[str, Any]:
@@ -109,7 +86,6 @@ def distill(model: keras.Model, stage: Distill, work: Work) -> dict[str, Any]:
         name = student.distillation_losses[0].name
         schedule = linear(*stage.teacher_weight, epochs=training.epochs)
         callbacks = [Anneal("distillation_loss_weight", schedule, name)]
-    student.compile(optimizer(training, work.data), _cross_entropy(), metrics=["accuracy"])
     return _fit(student, training, work, _taught_batches(stage, work), callbacks)
 
 
@@ -145,13 +121,7 @@ def is_predicted_once(stage: Distill) -> bool:
 def optimizer(
     training: Training, data: Dataset, epochs: int | None = None
 ) -> keras.optimizers.Optimizer:
-    """Returns a fresh optimizer, whose learning rate falls over the epochs.
-
-    Args:
-        training: The configuration.
-        data: The data set.
-        epochs: How many; those of the configuration when None.
-    """
+    """Returns a fresh optimizer, whose learning rate falls over the epochs."""
     epochs = training.epochs if epochs is None else epochs
     steps = -(-len(data.train) // training.batch_size) * epochs
     cosine, highest = keras.optimizers.schedules.CosineDecay, training.learning_rate
@@ -169,24 +139,13 @@ def optimizer(
 def distiller(
     teacher: keras.Model | None, student: keras.Model, stage: Distill, labels: Any = None
 ) -> Distiller:
-    """Returns the `Distiller` of a stage, not compiled.
-
-    Args:
-        teacher: The teacher; None where the data carry its outputs.
-        student: The student.
-        stage: The stage.
-        labels: Those of the training images, for the loss that wants them.
-    """
+    """Returns the `Distiller` of a stage, not compiled."""
     losses, weights = make_losses(stage, labels)
     return Distiller(teacher, student, losses, weights, stage.student_loss_weight)
 
 
 def make_losses(stage: Distill, labels: Any = None) -> tuple[list[Any], list[float]]:
     """Returns the loss objects of a stage and their weights.
-
-    Args:
-        stage: The stage.
-        labels: Those of the training images, for the loss that wants them.
 
     Raises:
         ValueError: If a name is unknown or an argument is out of range.
@@ -210,9 +169,9 @@ def make_losses(stage: Distill, labels: Any = None) -> tuple[list[Any], list[flo
 def check_teaching(stage: Distill) -> None:
     """Raises `ValueError` unless losses and weights of a stage are right."""
     make_losses(stage)
-    argument_checks.share(stage.student_loss_weight)
+    argument_checks.check_student_loss_weight(stage.student_loss_weight)
     if stage.teacher_weight is not None:
-        argument_checks.teacher_weight(stage.teacher_weight)
+        argument_checks.check_teacher_weight(stage.teacher_weight)
 
 
 def check_hints(teacher: keras.Model, student: keras.Model, stage: HintTraining) -> None:
@@ -222,23 +181,17 @@ def check_hints(teacher: keras.Model, student: keras.Model, stage: HintTraining)
     Distiller(*parts, loss_types.Hint(), student_loss_weight=0.0)
 
 
-def _train(
-    model: keras.Model, training: Training, work: Work, batches: Callable[[int], Any]
-) -> dict[str, Any]:
-    model.compile(optimizer(training, work.data), _cross_entropy(), metrics=["accuracy"])
-    return _fit(model, training, work, batches)
-
-
 def _fit(
     model: keras.Model,
     training: Training,
     work: Work,
     batches: Callable[[int], Any],
-    callbacks: list[keras.callbacks.Callback] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
-    """Fits a compiled model, going on where a killed process stopped; returns its history."""
+    """Fits a model, going on where a killed process stopped; returns its history."""
+    model.compile(optimizer(training, work.data), _cross_entropy(), metrics=["accuracy"])
     options = _options(work)
-    options["callbacks"] = [*(callbacks or []), *options["callbacks"]]
+    options["callbacks"] = [*callbacks, *options["callbacks"]]
     return train(model, batches, training.epochs, work.directory, **options)
 
 
@@ -297,12 +250,8 @@ def _labels(stage: Distill, data: Dataset) -> Any:
     """The labels of the training images, if a loss wants them."""
     if not _needs_indices(stage):
         return None
-    train_split = data.train
-    return (
-        train_split.labels
-        if train_split.indices is None
-        else train_split.labels[train_split.indices]
-    )
+    labels, indices = data.train.labels, data.train.indices
+    return labels if indices is None else labels[indices]
 
 
 def _cross_entropy() -> keras.losses.Loss:

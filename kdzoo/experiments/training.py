@@ -5,7 +5,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from kdzoo.data.augmentation import DEFAULTS, Augmentation
+from kdzoo.data.augmentation import Augmentation
+from kdzoo.data.catalog import usual_augmentation
 from kdzoo.utils import check_choice, check_integer, shown, unknown_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -49,8 +50,9 @@ class Training:
 
     def smoke(self) -> "Training":
         """Returns the same training for one epoch, of images that nothing special is done to."""
-        usual = None if self.augmentation is None else "default"
-        return dataclasses.replace(self, epochs=1, augmentation=usual)
+        usual = dataclasses.replace(self, epochs=1)
+        is_own = isinstance(self.augmentation, dict)
+        return dataclasses.replace(usual, augmentation="default") if is_own else usual
 
     def augmentation_for(self, name: str) -> Literal["default"] | Augmentation | None:
         """Returns what `Split.batches` takes.
@@ -60,8 +62,7 @@ class Training:
         """
         if isinstance(self.augmentation, dict):
             return Augmentation(**self.augmentation)
-        is_usual = name.partition("/")[0].partition(":")[0] in DEFAULTS
-        return "default" if self.augmentation and is_usual else None
+        return "default" if self.augmentation and usual_augmentation(name) else None
 
 
 def check_rates(fields: Mapping[str, Any]) -> None:

@@ -11,18 +11,21 @@ of three seeds: alone 73.8 %, soft targets 76.2, with hints 80.7, attention 78.6
 similarity 77.0, relational 74.5. Each model took 10 to 20 minutes of one core.
 """
 
+from typing import Any
+
 from kdzoo.experiments import Distill, Experiment, Train, Training, soft_targets
+from kdzoo.experiments.stages.distill import Losses
 
 _STAGES = ["stage1", "stage2", "stage3"]
 
 
-def _tapping(*layers: str) -> dict[str, str | list[str]]:
+def _tapping(*layers: str) -> dict[str, Any]:
     """The same layers in both networks, as arguments of a loss."""
     layer = layers[0] if len(layers) == 1 else list(layers)
     return {"teacher_layer": layer, "student_layer": layer}
 
 
-_ADDED = {
+_ADDED: dict[str, Losses] = {
     "": (),
     " + hint": (("Hint", {**_tapping("stage2"), "reduction": "mean"}, 200.0),),
     " + attention": (("AttentionTransfer", _tapping(*_STAGES), 1000.0),),

@@ -39,20 +39,16 @@ class Compress(Stage):
 
     @property
     def title(self) -> str:
-        """What is done to the model."""
         return self.compression.in_words(self.teacher is not None) or "float32"
 
     @property
     def epochs(self) -> int:
-        """The epochs of all trainings after steps of the compression."""
         return self.compression.training.epochs * len(self.compression.steps)
 
     def built_from(self, sources: Mapping[str, Built]) -> Built:
-        """Returns the architecture's name and the builder's arguments: those of the start."""
         return sources["start"]
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         if not isinstance(self.compression, Compression):
             raise ValueError(
@@ -64,11 +60,9 @@ class Compress(Stage):
         check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
 
     def smoke(self) -> "Compress":
-        """Returns the same stage, with one epoch in each of its trainings."""
         training = dataclasses.replace(self.compression.training, epochs=1)
         compression = dataclasses.replace(self.compression, training=training)
         return dataclasses.replace(self, compression=compression, views=self.views and 1)
 
     def run(self, work: "Work") -> Outcome:
-        """Compresses the model and writes its file."""
         return loaded.compressing.run(self, work)

@@ -61,7 +61,6 @@ class Distill(Train):
     teacher_precision: str = "float32"
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         if not isinstance(self.losses, tuple | list):
             raise ValueError(f"Expected losses as a tuple. Received: losses={shown(self.losses)}")
@@ -82,14 +81,11 @@ class Distill(Train):
         loaded.fitting.check_teaching(self)
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
-        """Raises `ValueError` unless the losses suit the teacher and the student."""
         loaded.fitting.distiller(sources["teacher"], model, self)
 
     def smoke(self) -> "Distill":
-        """Returns the same stage, trained for one epoch, with one view."""
         views = self.views and 1
         return dataclasses.replace(self, training=self.training.smoke(), views=views)
 
     def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
-        """Trains a fresh student in place and returns its history."""
         return loaded.fitting.distill(model, self, work)

@@ -29,11 +29,9 @@ class HintTraining(Distill):
 
     @property
     def epochs(self) -> int:
-        """The epochs of both trainings."""
         return self.hints[2] + self.training.epochs
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         if len(self.losses) != 1:
             raise ValueError(
@@ -53,14 +51,11 @@ class HintTraining(Distill):
         check_positive_integer("hints[2], epochs,", self.hints[2])
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
-        """Raises `ValueError` unless losses and hints suit the teacher and the student."""
         super().check_models(model, sources)
         loaded.fitting.check_hints(sources["teacher"], model, self)
 
     def smoke(self) -> "HintTraining":
-        """Returns the same stage, trained for one epoch in each of its two trainings."""
         return dataclasses.replace(self, training=self.training.smoke(), hints=(*self.hints[:2], 1))
 
     def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
-        """Trains a fresh student in place and returns its history."""
         return loaded.fitting.train_by_hints(model, self, work)

@@ -33,20 +33,16 @@ class Train(Stage):
 
     @property
     def title(self) -> str:
-        """Name of the architecture."""
         return self.architecture
 
     @property
     def epochs(self) -> int:
-        """The epochs of the training."""
         return self.training.epochs
 
     def built_from(self, sources: Mapping[str, Built]) -> Built:
-        """Returns the architecture's name and the builder's arguments."""
         return self.architecture, self.arguments
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         check_text("architecture", self.architecture)
         architecture(self.architecture)
@@ -56,11 +52,9 @@ class Train(Stage):
         self.training.check()
 
     def smoke(self) -> "Train":
-        """Returns the same stage, trained for one epoch."""
         return dataclasses.replace(self, training=self.training.smoke())
 
     def run(self, work: "Work") -> Outcome:
-        """Trains the network; its model is in float32."""
         return loaded.fitting.run(self.training.precision, self.fit, work)
 
     def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
