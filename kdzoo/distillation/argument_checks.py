@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kdzoo.graph.inputs import graph_model
+from kdzoo.graph.exportable import shape_model
 from kdzoo.graph.logits import final_activation
 from kdzoo.graph.taps import find_layer, tapped_shapes
 from kdzoo.losses import DistillationLoss, KerasDistillation
@@ -154,9 +154,10 @@ def check_teacher(model: Any, student: keras.Model, transform: Callable[[Any], A
 
 def _check_same_inputs(teacher, student):
     """Raises if both models are graphs and their inputs do not fit each other."""
-    ours, theirs = (getattr(graph_model(model), "inputs", None) for model in (student, teacher))
-    if not ours or not theirs:
+    graphs = shape_model(student), shape_model(teacher)
+    if None in graphs:
         return
+    ours, theirs = (graph.inputs for graph in graphs)
 
     def fit(one, other):
         return len(one) == len(other) and all(
@@ -189,7 +190,7 @@ def check_outputs(
                 _check_ends_in_logits(role, model)
         if teacher is not None and loss.expects_logits:
             _check_same_classes(
-                tapped_shapes(graph_model(teacher), loss.teacher_layer),
+                tapped_shapes(shape_model(teacher), loss.teacher_layer),
                 tapped_shapes(student, loss.student_layer),
             )
 

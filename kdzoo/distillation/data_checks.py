@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.data.image_checks import are_probabilities
 from kdzoo.graph.inputs import check_input_shapes, is_array, looks_like_pixels, rescales_inputs
+from kdzoo.graph.outputs import are_probabilities
 from kdzoo.graph.taps import tapped_shapes
 from kdzoo.utils import check_numeric_array, shown
 

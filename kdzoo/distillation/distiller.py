@@ -12,6 +12,7 @@ from kdzoo.distillation.reduction import make_trackers
 from kdzoo.distillation.settings import tapped_paths
 from kdzoo.distillation.step import DistillationStep
 from kdzoo.graph import taps
+from kdzoo.graph.keras_internals import CACHED_EVALUATION
 from kdzoo.training.callbacks import StopAtNonFiniteLoss
 from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
 from kdzoo.utils.adjustable import Adjustable
@@ -236,7 +237,7 @@ class Distiller(DistillationStep):
         Raises:
             ValueError: If the data are empty, or arrays do not fit each other or the student.
         """
-        if "_use_cached_eval_dataset" not in kwargs:  # Keras's own, within `fit`.
+        if CACHED_EVALUATION not in kwargs:  # Keras's own, within `fit`.
             batch_size = _check_batch_size(batch_size)
             check_arrays(x, y, self.student)
         with plain_errors(), self._put_back():

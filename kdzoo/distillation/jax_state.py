@@ -6,13 +6,12 @@ from typing import Any
 
 import keras
 
+from kdzoo.graph.keras_internals import JaxStateHook, set_value
 from kdzoo.utils import libraries
 from kdzoo.utils.adjustable import Adjustable
 
-_PARTS = ("trainable", "non_trainable", "optimizer", "metrics")
 
-
-class TeacherKept(keras.Model):
+class TeacherKept(JaxStateHook, keras.Model):
     """A model whose step reads the variables of a `teacher`, and does not lose them.
 
     On JAX, Keras takes the values out of all variables that a step reads, lets the step use their
@@ -34,26 +33,23 @@ class TeacherKept(keras.Model):
         """The numbers that a step reads and that may change between steps."""
         return ()
 
-    def _get_jax_state(self, **wanted: bool) -> tuple[Any, ...]:
+    def changed_jax_state(self, parts: dict[str, list], purges: bool) -> dict[str, list]:
         variables = [] if self.teacher is None else self.teacher.variables
         of_teacher = {id(variable) for variable in variables}
-        state = [list(part) for part in super()._get_jax_state(**wanted)]
-        names = [f"{part}_variables" for part in _PARTS if wanted.get(f"{part}_variables")]
-        parts = dict(zip(names, state, strict=True))
         if "non_trainable_variables" not in parts:
-            return tuple(state)
+            return parts
         arrays, teachers = parts["non_trainable_variables"], []
         for place, variable in enumerate(self.non_trainable_variables):
             if id(variable) in of_teacher:
                 teachers.append((variable, arrays[place]))
                 arrays[place] = _copy(arrays[place])
-        given = {id(array) for part in state for array in part}
+        given = {id(array) for part in parts.values() for array in part}
         for variable, array in teachers:
             # A student that was started from its teacher by `assign` has the very same arrays.
-            variable._value = _copy(array) if id(array) in given else array
-        if wanted.get("purge_model_variables"):
-            self._jax_state = parts
-        return tuple(state)
+            set_value(variable, _copy(array) if id(array) in given else array)
+        if purges:
+            self.remember_jax_state(parts)
+        return parts
 
     def _state_scope(self, *state: Any) -> contextlib.AbstractContextManager[Any]:
         """On JAX, the context in which the variables have the values that the step was given."""

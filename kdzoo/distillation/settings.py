@@ -8,11 +8,13 @@ import keras
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.jax_state import TeacherKept
 from kdzoo.graph import taps
+from kdzoo.graph.exportable import TrainsStudent
+from kdzoo.graph.keras_internals import compile_loss
 from kdzoo.losses.base import DistillationLoss
 from kdzoo.utils.adjustable import Adjustable
 
 
-class DistillationSettings(TeacherKept):
+class DistillationSettings(TrainsStudent, TeacherKept):
     """A model with a student, and with a teacher and weights of losses that may be set anew.
 
     `Distiller` is the class to use; it sets the attributes below.
@@ -50,11 +52,6 @@ class DistillationSettings(TeacherKept):
         self._compile_anew()
 
     @property
-    def graph(self) -> keras.Model:
-        """The student, whose inputs and outputs are the distiller's."""
-        return self.student
-
-    @property
     def student_loss_weight(self) -> float:
         """Between 0 (the teacher only) and 1 (labels only). Set it to train with another one."""
         return self._student_weight.value
@@ -64,7 +61,7 @@ class DistillationSettings(TeacherKept):
         parts = self._uses_labels, self._uses_teacher
         weight = argument_checks.check_student_loss_weight(weight)
         if self.compiled:
-            argument_checks.check_loss_is_given(weight, self._compile_loss)
+            argument_checks.check_loss_is_given(weight, compile_loss(self))
         self._student_weight.set(weight)
         if (self._uses_labels, self._uses_teacher) != parts:
             self._compile_anew()
@@ -113,7 +110,7 @@ class DistillationSettings(TeacherKept):
 
     def __dir__(self) -> list[str]:
         # Keras saves whatever `dir` lists: not the teacher, and the student under one name.
-        return [name for name in super().__dir__() if name not in ("teacher", "graph")]
+        return [name for name in super().__dir__() if name != "teacher"]
 
     def _adjustables(self) -> list[Adjustable]:
         """The numbers that may change between steps: the weights, and those of the losses."""

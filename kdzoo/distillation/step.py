@@ -10,6 +10,7 @@ from kdzoo.distillation.batch import OUTPUT, Targets, select_outputs, split_targ
 from kdzoo.distillation.reduction import count_replicas, reduce_loss, tracker_names
 from kdzoo.distillation.settings import DistillationSettings
 from kdzoo.graph import acceleration, taps
+from kdzoo.graph.keras_internals import additional_loss, compile_loss
 from kdzoo.utils.types import Tensor
 
 
@@ -69,13 +70,11 @@ class DistillationStep(DistillationSettings):
         targets = split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
         # Keras's sum, which counts them once over all replicas.
-        regularizers = [
-            self._aggregate_additional_loss(ops.cast(loss, "float32")) for loss in self.losses
-        ]
+        regularizers = [additional_loss(self, ops.cast(loss, "float32")) for loss in self.losses]
         if not training:
             return sum([self._student_loss(targets, outputs), *regularizers], ops.zeros(()))
         parts, weight = [], self._student_weight.variable
-        if self._uses_labels or (targets.label is not None and self._compile_loss is not None):
+        if self._uses_labels or (targets.label is not None and compile_loss(self) is not None):
             student_loss = self._student_loss(targets, outputs)
             self._track("student_loss", student_loss, outputs)
             parts += [weight * student_loss] if self._uses_labels else []
@@ -120,7 +119,8 @@ class DistillationStep(DistillationSettings):
         return y_pred, {}
 
     def _student_loss(self, targets: Targets, outputs: Any) -> Tensor:
-        if self._compile_loss is None:
+        compute = compile_loss(self)
+        if compute is None:
             return ops.zeros(())
         if targets.label is None:
             raise ValueError(
@@ -128,7 +128,7 @@ class DistillationStep(DistillationSettings):
                 "`(x, y)`, or train on the teacher alone with `student_loss_weight=0` and "
                 "`loss=None`."
             )
-        return self._compile_loss(targets.label, outputs, targets.sample_weight)
+        return compute(targets.label, outputs, targets.sample_weight)
 
     def _distillation_loss(self, targets: Targets, outputs: Any, tapped: dict[str, Any]) -> Tensor:
         """The weighted sum of the distillation losses, each tracked where there are several."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.evaluation.batches import labelled_batches, predictor
-from kdzoo.utils import check_numeric_array
+from kdzoo.graph.outputs import class_indices, predicted_classes
 
 
 def accuracy(
@@ -55,51 +55,3 @@ def accuracy(
         right += int(np.sum(predicted_classes(outputs) == expected))
         total += len(expected)
     return right / total
-
-
-def predicted_classes(outputs: np.ndarray) -> np.ndarray:
-    """Returns the class that each row of outputs predicts.
-
-    Args:
-        outputs: Logits or probabilities `(samples, classes)`, or one logit `(samples, 1)`.
-
-    Returns:
-        Integer array `(samples,)`.
-    """
-    if outputs.shape[-1] == 1:
-        return (outputs[..., 0] > 0).astype("int64")
-    return np.argmax(outputs, axis=-1)
-
-
-def class_indices(labels: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns labels as class indices `(samples,)`, checked against the outputs' shape.
-
-    Args:
-        labels: Integers `(samples,)` or `(samples, 1)`, or one-hot `(samples, classes)`.
-        shape: `(samples, classes)` of the outputs.
-
-    Returns:
-        Integer array `(samples,)`.
-
-    Raises:
-        ValueError: If shapes do not fit, or a label is out of range.
-    """
-    array = check_numeric_array("labels", labels)
-    samples, classes = shape[0], shape[-1]
-    if classes > 1 and array.shape == (samples, classes):
-        return np.argmax(array, axis=-1)
-    if array.shape not in ((samples,), (samples, 1)) or len(shape) != 2:
-        raise ValueError(
-            f"Expected labels of shape ({samples},) or ({samples}, {classes}) for outputs of shape "
-            f"{tuple(shape)}. Received: shape={array.shape}."
-        )
-    array = array.reshape(samples)
-    highest = max(classes, 2) - 1
-    fits = (array >= 0) & (array <= highest) & (array == np.floor(array))
-    if not np.all(fits):
-        raise ValueError(
-            f"Expected integer labels from 0 to {highest}, as the model has {classes} outputs. "
-            f"Received: label={array[~fits][0]}: renumber the labels, or build the model with "
-            "more classes."
-        )
-    return array.astype("int64")

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdzoo.evaluation.accuracy import class_indices
 from kdzoo.evaluation.batches import labelled_batches, predictor
+from kdzoo.graph.outputs import class_indices
 from kdzoo.utils import check_positive_integer
 
 _MOST_BINS = 1_000_000

@@ -16,6 +16,8 @@ import keras
 import numpy as np
 
 from kdzoo.graph.inputs import check_input_shapes
+from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.patching import calls_restored, wrap_calls
 from kdzoo.utils import check_path, libraries, open_regular, shown
 from kdzoo.utils.types import PathLike
 
@@ -199,21 +201,13 @@ def _class_in(names, layer):
 @contextlib.contextmanager
 def _recording(model, calls, unknown):
     """Lets every layer that multiplies append its MACs to `calls`, or itself to `unknown`."""
-    changed = []
-    for layer in {id(leaf): leaf for leaf in _leaves(model)}.values():
-        rule = _RULES.get(_class_in(_RULES, layer))
-        for method in ("call", "quantized_call"):
-            own = vars(layer).get(method)
-            changed.append((layer, method, own))
-            vars(layer)[method] = _noting(layer, getattr(layer, method), rule, calls, unknown)
-    try:
+    layers = {id(leaf): leaf for leaf in _leaves(model)}.values()
+    with calls_restored(layers):
+        for layer in layers:
+            rule = _RULES.get(_class_in(_RULES, layer))
+            noting = functools.partial(_noting, layer, rule=rule, calls=calls, unknown=unknown)
+            wrap_calls(layer, noting)
         yield
-    finally:
-        for layer, method, own in changed:
-            if own is None:
-                del vars(layer)[method]
-            else:
-                vars(layer)[method] = own
 
 
 def _leaves(layer):
@@ -221,7 +215,7 @@ def _leaves(layer):
     if _class_in(_RULES, layer):
         yield layer
         return
-    parts = list(layer._flatten_layers(recursive=False, include_self=False))
+    parts = flatten_layers(layer, include_self=False, recursive=False)
     own = {id(weight) for weight in layer.weights} - {id(w) for part in parts for w in part.weights}
     opaque = hasattr(layer, "cell") or type(layer).__name__ in ("TimeDistributed", "Bidirectional")
     if (own or (opaque and layer.weights)) and not _class_in(_FREE, layer):

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.evaluation.accuracy import predicted_classes
 from kdzoo.evaluation.batches import labelled_batches, predictor
+from kdzoo.graph.outputs import log_probabilities, predicted_classes
 from kdzoo.utils import is_number, shown
 
 
@@ -85,8 +85,8 @@ def fidelity(
                 f"of shape {teacher_logits.shape}; fold other axes into the samples."
             )
         same += int(np.sum(predicted_classes(teacher_logits) == predicted_classes(student_logits)))
-        log_p = _log_probs(teacher_logits, temperature)
-        log_q = _log_probs(student_logits, temperature)
+        log_p = log_probabilities(teacher_logits, temperature)
+        log_q = log_probabilities(student_logits, temperature)
         divergence += float(np.sum(np.exp(log_p) * (log_p - log_q)))
         total += len(teacher_logits)
     return Fidelity(agreement=same / total, kl_divergence=divergence / total, samples=total)
@@ -115,12 +115,3 @@ def agreement(
     """
     found = fidelity(teacher, student, data, batch_size=batch_size, check_images=check_images)
     return found.agreement
-
-
-def _log_probs(logits, temperature):
-    """Returns log-softmax of logits / temperature in float64; one logit becomes two."""
-    scaled = logits.astype("float64") / temperature
-    if scaled.shape[-1] == 1:
-        scaled = np.concatenate([np.zeros_like(scaled), scaled], axis=-1)
-    scaled -= scaled.max(axis=-1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))

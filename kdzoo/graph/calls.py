@@ -137,7 +137,7 @@ class Plan:
         self.calls: list[tuple[Call, tuple, dict]] = []
         self._same: dict[int, keras.KerasTensor] = {}
         self._flattens, self._inner = flattens, inner
-        self._add(graph, path)
+        self._add(graph_of(graph), path)
 
     def _add(self, graph, path):
         for node in nodes_of(graph):

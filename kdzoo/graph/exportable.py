@@ -28,9 +28,9 @@ class Exportable:
     layers_in_float: list[str] | tuple[str, ...] = ()
     """Paths of the layers whose kernels stay in float32 in an int8 file."""
 
-    @property
-    def graph(self) -> keras.Model | None:
-        """A functional model with the inputs and outputs of this one; None if there is none."""
+    # A method, as Keras saves the weights of whatever it finds in a property.
+    def graph_model(self) -> keras.Model | None:
+        """Returns a functional model with the inputs and outputs of this one, or None."""
         return None
 
     def tapped_layer(self, path: str) -> Any | None:
@@ -38,7 +38,7 @@ class Exportable:
         return None
 
 
-class Training:
+class TrainsStudent:
     """Beside `keras.Model`: one that trains another, its `student`."""
 
     student: keras.Model
@@ -54,7 +54,7 @@ def exportable(model: Any) -> Exportable:
 
 def student_of(model: Any) -> keras.Model | None:
     """Returns the model that one trains, such as a `Distiller`, Keras's too; of others None."""
-    is_training = isinstance(model, Training | keras.distillation.Distiller)
+    is_training = isinstance(model, TrainsStudent | keras.distillation.Distiller)
     return model.student if is_training else None
 
 
@@ -66,5 +66,5 @@ def shape_model(model: Any) -> keras.Model | None:
     """
     model = student_of(model) or model
     if isinstance(model, Exportable):
-        return model.graph
+        return model.graph_model()
     return model if functional_of(model) is not None else None

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdzoo.graph.exportable import shape_model
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import check_numeric_array
 
 # Layers, and arithmetic inside a graph, by which a model may rescale its inputs.
@@ -19,20 +21,6 @@ _RESCALING = (
 )
 
 
-def graph_model(model: keras.Model) -> keras.Model:
-    """Returns the model whose graph says which inputs and outputs a model has.
-
-    Args:
-        model: A `keras.Model`. One that computes by other models, such as an `Ensemble` or a
-            `Distiller`, names one of them in its attribute `graph`.
-
-    Returns:
-        A `keras.Model`: that one, or `model` itself.
-    """
-    inner = getattr(model, "graph", None)
-    return graph_model(inner) if isinstance(inner, keras.Model) else model
-
-
 def check_input_shapes(x: Any, model: Any, name: str = "x") -> None:
     """Raises unless arrays have the shapes that a model takes, as far as both are known.
 
@@ -44,12 +32,12 @@ def check_input_shapes(x: Any, model: Any, name: str = "x") -> None:
     Raises:
         ValueError: If they do not fit; the error says which shape is expected.
     """
-    model = graph_model(model)
-    inputs = getattr(model, "inputs", None) if isinstance(model, keras.Model) else None
-    if not inputs:
+    graph = shape_model(model)
+    if graph is None:
         return
+    inputs = graph.inputs
     if isinstance(x, dict):
-        structure = getattr(model, "_inputs_struct", None)  # A sequential model has none.
+        structure = None if isinstance(graph, keras.Sequential) else graph.input
         by_key = structure if isinstance(structure, dict) else {i.name: i for i in inputs}
         keys = [key for key, tensor in by_key.items() if is_array(tensor) and key in x]
         arrays, inputs = [x[key] for key in keys], [by_key[key] for key in keys]
@@ -115,7 +103,7 @@ def rescales_inputs(model: Any) -> bool:
         True if it has a layer that rescales or arithmetic that may, or begins with a batch
         normalization.
     """
-    layers = model._flatten_layers(include_self=True) if hasattr(model, "_flatten_layers") else ()
+    layers = flatten_layers(model) if isinstance(model, keras.layers.Layer) else []
     layers = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
     steps = [step for layer in layers for step in getattr(layer, "operations", [layer])]
     first = next((layer for layer in layers if not hasattr(layer, "layers")), None)

@@ -19,9 +19,6 @@ from keras.src.saving.serialization_lib import SafeModeScope
 NpzIOStore = _saving_lib.NpzIOStore
 """What Keras's walk over a model's state saves into and loads from."""
 
-CALLBACKS = "keras.src.callbacks"
-"""The package of Keras's callbacks, as frames of a traceback name it."""
-
 CACHED_EVALUATION = "_use_cached_eval_dataset"
 """The argument by which `fit` calls `evaluate` for its validation."""
 

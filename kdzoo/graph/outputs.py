@@ -44,7 +44,7 @@ def final_operations(model: keras.Model) -> list[keras.Operation]:
         perhaps. After a nested model come those within it. Empty if the model gives no
         probabilities, or cannot be looked into.
     """
-    graph = exportable(model).graph or functional_of(model)
+    graph = exportable(model).graph_model() or functional_of(model)
     if graph is not None:
         makers = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
         found = [_maker(tensor, makers) for tensor in graph.outputs]
@@ -102,8 +102,8 @@ def are_probabilities(outputs: np.ndarray) -> bool:
     return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())
 
 
-def decisions(outputs: np.ndarray) -> np.ndarray:
-    """Returns the class that each row of outputs `(..., classes)` stands for.
+def predicted_classes(outputs: np.ndarray) -> np.ndarray:
+    """Returns the class that each row of outputs `(..., classes)` predicts.
 
     Args:
         outputs: Logits or probabilities, or one logit `(..., 1)`, whose sign decides.

@@ -95,6 +95,18 @@ def rebuild(
     return made
 
 
+def compile_like(new: keras.Model, model: keras.Model) -> keras.Model:
+    """Compiles a model with the configuration of another one, if that is compiled, and returns it.
+
+    Args:
+        new: The model, such as `rebuild` returned.
+        model: The other one.
+    """
+    if model.compiled:
+        new.compile_from_config(model.get_compile_config())
+    return new
+
+
 def split(model: keras.Model, at: Any) -> tuple[keras.Model, keras.Model]:
     """Returns two new models: from the inputs to some tensors, and from these to the outputs.
 

@@ -1,14 +1,19 @@
 """Taps: the outputs of inner layers, taken from the one forward pass that is made anyway."""
 
 import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 
 from kdzoo.graph.calls import call_of, graph_of, output_of
+from kdzoo.graph.exportable import exportable
+from kdzoo.graph.patching import calls_restored, wrap_calls
 from kdzoo.utils import shown, unknown_name
 
 
-def find_layer(model, path):
+def find_layer(model: keras.Model, path: str) -> Any:
     """Returns the layer that a path names.
 
     Args:
@@ -23,8 +28,9 @@ def find_layer(model, path):
         ValueError: If there is no such layer (the nearest name is suggested), or the model is
             subclassed and has no named layers to tap.
     """
-    if hasattr(model, "tapped_layer"):  # One that computes with layers of another kind.
-        return model.tapped_layer(path)
+    own = exportable(model).tapped_layer(path)
+    if own is not None:
+        return own
     if not isinstance(path, str):
         raise ValueError(f"Expected the name of a layer. Received: {shown(path)}")
     layer = model
@@ -39,16 +45,20 @@ def find_layer(model, path):
     return layer
 
 
-def tapped_shapes(model, path):
+def tapped_shapes(
+    model: keras.Model | None, path: str | Sequence[str | None] | None
+) -> list[tuple] | None:
     """Returns the static shapes of what a tap gives, or `None` where the model is not a graph.
 
     Args:
-        model: A `keras.Model`.
+        model: A `keras.Model`, or None for one of which nothing is known.
         path: Path of a layer, a list of them, or `None` for the model's own outputs.
 
     Returns:
         A list with one shape for each tensor.
     """
+    if model is None:
+        return None
     paths = path if isinstance(path, (list, tuple)) else [path]
     try:
         outputs = [(model if p is None else find_layer(model, p)).output for p in paths]
@@ -57,27 +67,31 @@ def tapped_shapes(model, path):
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
 
 
-def build_losses(losses, teacher, student, answer=None):
+def build_losses(
+    losses: Iterable[Any],
+    teacher: keras.Model | None,
+    student: keras.Model,
+    carried: Any = None,
+) -> None:
     """Makes the losses' own weights, where the models are graphs and so the shapes are known.
 
     Args:
         losses: List of `DistillationLoss`.
         teacher: A `keras.Model` or `None`.
         student: A `keras.Model`.
-        answer: Without a teacher, what a batch carries in its place: path of a layer -> array.
+        carried: Without a teacher, what a batch carries in its place: path of a layer -> array.
     """
     for loss in losses:
         theirs = None if teacher is None else tapped_shapes(teacher, loss.teacher_layer)
-        if isinstance(answer, dict) and set(loss.teacher_layers) <= set(answer):
-            carried = [answer[path] for path in loss.teacher_layers]
-            theirs = [(None, *each.shape[1:]) for each in carried]
+        if isinstance(carried, dict) and set(loss.teacher_layers) <= set(carried):
+            theirs = [(None, *carried[path].shape[1:]) for path in loss.teacher_layers]
         ours = tapped_shapes(student, loss.student_layer)
         if not loss.built and theirs and ours:
             several = isinstance(loss.teacher_layer, (list, tuple))
             loss.build(*((theirs, ours) if several else (theirs[0], ours[0])))
 
 
-def cut(model, path):
+def cut(model: keras.Model, path: str) -> keras.Model:
     """Returns the part of a model that leads to a layer; layers and weights are the model's own.
 
     Args:
@@ -92,6 +106,7 @@ def cut(model, path):
             is subclassed and has no graph.
     """
     graph = graph_of(model)
+    find_layer(model, path)
     name, _, rest = path.partition("/")
     call = call_of(model, name)
     if rest:
@@ -103,7 +118,7 @@ def cut(model, path):
 
 
 @contextlib.contextmanager
-def tapping(model, paths):
+def tapping(model: keras.Model, paths: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Records what the layers give while the block calls the model.
 
     Nothing of the model is rebuilt: for the time of the block each tapped layer reports its
@@ -119,14 +134,10 @@ def tapping(model, paths):
     Raises:
         ValueError: If a path is unknown, or a tapped layer ran more than once or not at all.
     """
-    taps, runs = {}, dict.fromkeys(paths, 0)
-    methods = [
-        (path, layer, method, vars(layer).get(method))
-        for path, layer in ((path, find_layer(model, path)) for path in paths)
-        # A layer that `keras.Model.quantize` changed runs the second instead.
-        for method in ("call", "quantized_call")
-        if hasattr(layer, method)
-    ]
+    layers = {path: find_layer(model, path) for path in paths}
+
+    taps: dict[str, Any] = {}
+    runs = dict.fromkeys(layers, 0)
 
     def reporting(path, call):
         def reporting_call(*args, **kwargs):
@@ -136,15 +147,10 @@ def tapping(model, paths):
 
         return reporting_call
 
-    try:
-        for path, layer, method, _ in methods:
-            vars(layer)[method] = reporting(path, getattr(layer, method))
+    with calls_restored(layers.values()):
+        for path, layer in layers.items():
+            wrap_calls(layer, functools.partial(reporting, path))
         yield taps
-    finally:
-        for _, layer, method, own in reversed(methods):
-            vars(layer).pop(method, None)
-            if own is not None:
-                vars(layer)[method] = own
     for path, count in runs.items():
         if count != 1:
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from kdzoo.graph.exportable import Exportable, shape_model
 from kdzoo.graph.logits import final_activation
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.fields import check_fields, is_name
@@ -13,7 +14,7 @@ from kdzoo.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class Ensemble(keras.Model):
+class Ensemble(Exportable, keras.Model):
     """The average of several classifiers, as a teacher or as a model of its own.
 
     Args:
@@ -62,12 +63,15 @@ class Ensemble(keras.Model):
                     f"Expected members that give logits. Received: {member.name!r}, which ends in "
                     f"a {activation}; pass `kdzoo.as_logits(member)`."
                 )
-            if len(getattr(member, "outputs", None) or [None]) > 1:
+            graph = shape_model(member)
+            if graph is not None and len(graph.outputs) > 1:
                 raise ValueError(
                     f"Expected members of one output. Received: {member.name!r} with "
-                    f"{len(member.outputs)}; make a model of the output to be averaged."
+                    f"{len(graph.outputs)}; make a model of the output to be averaged."
                 )
-        classes = {m.output_shape[-1] for m in members if getattr(m, "inputs", None)}
+        classes = {
+            graph.output_shape[-1] for graph in map(shape_model, members) if graph is not None
+        }
         if len(classes) > 1:
             raise ValueError(
                 f"Expected members of the same classes. Received: {sorted(classes)} classes."
@@ -86,7 +90,10 @@ class Ensemble(keras.Model):
     @property
     def graph(self) -> keras.Model | None:
         """A member with a graph, whose inputs and outputs are the ensemble's, or `None`."""
-        return next((m for m in self.members if getattr(m, "inputs", None)), None)
+        return next((graph for graph in map(shape_model, self.members) if graph is not None), None)
+
+    def graph_model(self) -> keras.Model | None:
+        return self.graph
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return self.members[0].compute_output_shape(input_shape)

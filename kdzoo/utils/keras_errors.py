@@ -13,6 +13,8 @@ _IN_CONTRASTIVE = re.compile(r"losses.contrastive\.py|ContrastiveRepresentation\
 _WRONG_LABEL = re.compile(r"Received a label value of (-?\d+) which is outside")
 # Keras, what it runs on, and kdzoo, where Keras leaves out its own part of a traceback.
 _LIBRARIES = {"kdzoo", "keras", "tensorflow", "jax", "optree", "numpy"}
+# The package of Keras's callbacks.
+_CALLBACKS = keras.callbacks.Callback.__module__.rpartition(".")[0]
 _COLOURS = re.compile(r"\x1b\[\d+m")
 # A sentence of kdzoo's inside an error of Keras or TensorFlow.
 _OWN_SENTENCE = re.compile(r"(Expected|Unknown) [^\n]+(Received: |\. )[^\n]+")
@@ -110,7 +112,7 @@ def _whole_tracebacks():
 
 def _passed_a_callback(error):
     """Whether an error came through a callback, of Keras or of the user."""
-    return any(name.startswith("keras.src.callbacks") for name in _modules(error))
+    return any(name.startswith(_CALLBACKS) for name in _modules(error))
 
 
 def _modules(error):

@@ -1,11 +1,13 @@
 """What a row of the zoo's manifest must be: every field's type and range.
 
-The manifest's hash tells damage, not intent: whoever alters a row can write the hash that fits.
+The manifest's hash reveals damage, not intent: an attacker who alters a row can also write the hash
+that fits.
 """
 
 import math
 import pathlib
 import re
+from typing import Any
 
 from kdzoo.utils import shown
 from kdzoo.utils.fields import (
@@ -15,14 +17,15 @@ from kdzoo.utils.fields import (
     check_type,
     check_types,
 )
+from kdzoo.zoo.registry import architecture
 
 ROLES = ("teacher", "student")
 
-_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # Cards are called after it.
-_MOST_SIZE = 1 << 20  # Of an image's sides, and of what an architecture is given.
+_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # File names of cards are made of it.
+_MOST_SIZE = 1 << 20  # The largest side of an image, and argument of an architecture.
 _MOST_DEPTH = 1 << 10  # Layers, each of which takes time to build.
 
-# What lists and cards ask rows for, and of which kind it is.
+# The fields that lists and cards read, and their types.
 _ROW = {"name": str, "architecture": str, "arguments": dict, "dataset": str, "classes": int}
 _ROW |= {"input_shape": list, "labels": list, "training": dict, "measured": dict}
 _TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds": list}
@@ -35,21 +38,21 @@ _COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
 _SIGNATURE = {"input": dict, "output": dict}
 _TENSOR = {"shape": list, "dtype": str}
 _TIME = {"median": float, "q1": float, "q3": float, "machine": str}
-_SHARES = ("mean", "std", "shipped")
+_FRACTIONS = ("mean", "std", "shipped")
 _FILE = {"file": str, "sha256": str, "bytes": int}
 
 
-def check_row(fields):
-    """Raises an error that says what is wrong unless JSON holds a row of a manifest.
+def check_row(fields: dict[str, Any]) -> None:
+    """Raises an error that says what is wrong unless the fields are a row of a manifest.
 
     Args:
-        fields: What `json.loads` gave for a row.
+        fields: What `json.loads` returned for a row.
 
     Raises:
         ValueError: If a field is of another type or out of its range.
-        AttributeError: If a part that has fields is something else.
+        AttributeError: If a part that must have fields is something else.
         KeyError: If a field is missing.
-        TypeError: If a part that has items is something else.
+        TypeError: If a part that must have items is something else.
     """
     files = fields["files"]
     for file in files.values():
@@ -68,9 +71,9 @@ def check_row(fields):
     _check_images_and_classes(fields)
     if fields["role"] not in ROLES:
         raise ValueError(f"the role {shown(fields['role'])}")
-    given = {"name", "classes", "input_shape"} & fields["arguments"].keys()
-    if given:
-        raise ValueError(f"{sorted(given)[0]!r} among the arguments")
+    reserved = {"name", "classes", "input_shape"} & fields["arguments"].keys()
+    if reserved:
+        raise ValueError(f"{sorted(reserved)[0]!r} among the arguments")
     _check_argument("the arguments", fields["arguments"])
 
 
@@ -100,7 +103,7 @@ def _check_images_and_classes(fields):
 
 
 def _check_argument(name, value):
-    """Raises unless an argument of an architecture is one that can be built in reasonable time."""
+    """Raises unless an architecture with this argument can be built in reasonable time."""
     if isinstance(value, dict | list):
         if len(value) > 64:
             raise ValueError(f"{len(value)} items in {name}")
@@ -116,8 +119,6 @@ def _check_argument(name, value):
 
 
 def _check_architecture(name, wanted):
-    from kdzoo.zoo.registry import architecture
-
     try:
         architecture(wanted)
     except ValueError as error:
@@ -179,11 +180,11 @@ def _check_spread(spread):
     check_types(spread, _SPREAD)
     if not spread["by_seed"]:
         raise ValueError("accuracies of no seed")
-    shares = {name: spread[name] for name in _SHARES if name in spread}
-    for share in (*shares.values(), *spread["by_seed"].values()):
-        check_type("accuracy", share, float)
-        if not 0 <= share <= 1:
-            raise ValueError(f"an accuracy of {shown(share)}")
+    fractions = [spread[name] for name in _FRACTIONS if name in spread]
+    for fraction in (*fractions, *spread["by_seed"].values()):
+        check_type("accuracy", fraction, float)
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"an accuracy of {shown(fraction)}")
     if not all(seed.isdecimal() for seed in spread["by_seed"]):
         raise ValueError(f"the seeds {sorted(spread['by_seed'])}")
     if "shipped_seed" in spread:

@@ -163,10 +163,6 @@ def test_tensorboard_has_a_writer(tmp_path, model):
     assert hasattr(keras_internals.train_writer(callback), "as_default")
 
 
-def test_callbacks_are_where_a_traceback_names_them():
-    assert keras.callbacks.Callback.__module__.startswith(keras_internals.CALLBACKS)
-
-
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX alone has a step's state")
 def test_a_step_on_jax_is_handed_what_the_hook_says(model):
     class Hooked(keras_internals.JaxStateHook, keras.Model):

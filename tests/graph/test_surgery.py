@@ -325,7 +325,7 @@ def test_outputs_of_nested_models_are_added():
     ("make", "at"),
     [
         (shared, lambda model: nodes_of(model)[1].outputs[0]),  # The first of two calls.
-        (application("MobileNetV2", alpha=0.35), lambda model: ["block_2_add"]),
+        (application("MobileNetV2", alpha=0.35), lambda model: "block_2_add"),
         (two_inputs, lambda model: {"a": "conv", "b": "of_table"}),
         (sequential, lambda model: "norm"),
         (masked, lambda model: ["both", "embedding", model.input]),
