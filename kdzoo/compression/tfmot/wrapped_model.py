@@ -40,7 +40,6 @@ class WrappedModel(Exportable, keras.Model):
         ValueError: If tf_keras lacks a layer of the model.
     """
 
-    is_being_compressed = True
     _splits_separable = False
 
     def __init__(self, model: keras.Model, name: str | None = None):
@@ -58,6 +57,11 @@ class WrappedModel(Exportable, keras.Model):
         # TF-MOT's assertions and conditions are not for XLA.
         self.supports_jit = False
         self.built = True
+
+    @property
+    def is_being_compressed(self) -> bool:
+        """True: it is no plain model yet."""
+        return True
 
     def _wrap(self, clone: TfKerasClone) -> Any:
         """Returns the tf_keras model that TF-MOT makes of a `TfKerasClone`."""
@@ -163,7 +167,7 @@ class WrappedModel(Exportable, keras.Model):
             ValueError: If TF-MOT replaced a layer by several.
         """
         model = keras.saving.deserialize_keras_object(copy.deepcopy(self._inside.config))
-        weights = {}
+        weights: dict[str, list[np.ndarray]] = {}
         for name, path in self._inside.sources.items():
             layer = self._inside.layer_of(name, path, self.name)
             weights.setdefault(path, []).extend(
@@ -303,7 +307,7 @@ def adopt(
 
     Args:
         owner: The model or layer.
-        variables: The variables; what is there twice counts once.
+        variables: The variables; one that comes twice counts once.
         trainable: The `id`s of those that are trained.
         originals: Name of a variable -> the Keras 3 variable whose regularizer and constraint it
             gets.
