@@ -60,10 +60,10 @@ def try_all(name):
 
 def _explodes(model):
     """Whether the twin cannot be compared, as the model makes every rounding large."""
-    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+    from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
     try:
-        build_twin(model)
+        build_clone(model)
     except (ValueError, RuntimeError) as error:
         return "nothing can be compared" in str(error)
     return False
@@ -84,9 +84,9 @@ def _twin(model):
     import keras
     import numpy as np
 
-    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+    from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
-    twin = build_twin(model)
+    twin = build_clone(model)
     images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), "float32")
     ours = keras.ops.convert_to_numpy(model(images, training=False))
     difference = np.abs(ours - np.asarray(twin.model(images, training=False))).max()

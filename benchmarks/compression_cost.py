@@ -2,7 +2,7 @@
 
     python benchmarks/compression_cost.py [--rounds 20] [--json PATH] [--smoke]
 
-The same TF-MOT model of separable_050, batches of 128 images, SGD with momentum: once hosted by
+The same TF-MOT model of separable_050, batches of 128 images, SGD with momentum: once wrapped by
 kdzoo and trained by the `train_function` of Keras 3's `fit`, once by that of tf_keras. They take
 turns, one step each, so that a machine that drifts drifts for both. Last, the inference of a
 stripped model over that of a plain one. A figure is the median of the ratios within a round. Run
@@ -69,14 +69,14 @@ def steps(options):
     import tf_keras
 
     import kdzoo
-    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+    from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
     batch = 8 if options.smoke else 128
     images, labels = tf.random.uniform((batch, 32, 32, 3), seed=1), tf.range(batch) % 10
     made = {}
     plain = kdzoo.create("separable_025" if options.smoke else "separable_050")
     for verb, pair in wrapped_by_both().items():
-        models = pair[0](plain), pair[1](build_twin(plain).model)
+        models = pair[0](plain), pair[1](build_clone(plain).model)
         for name, model, api in zip(("kdzoo", "tf_keras"), models, (keras, tf_keras), strict=True):
             loss = api.losses.SparseCategoricalCrossentropy(from_logits=True)
             model.compile(api.optimizers.SGD(0.01, momentum=0.9), loss)

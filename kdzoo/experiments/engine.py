@@ -4,7 +4,6 @@ It knows stages by what they say of themselves, and no stage type by its name.
 """
 
 import contextlib
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -27,14 +26,15 @@ from kdzoo.experiments.run_directory import (
 from kdzoo.experiments.run_files import write_json
 from kdzoo.experiments.stage import Outcome
 from kdzoo.experiments.work import Work
+from kdzoo.graph.saving import save_model
 from kdzoo.utils import (
     check_choice,
-    checked_directory,
+    check_directory,
     digest_of_file,
     one_process,
-    save_model,
     shown,
 )
+from kdzoo.utils.types import PathLike
 
 
 class Engine:
@@ -116,8 +116,8 @@ class Engine:
 
 def run(
     experiment: Experiment,
-    directory: os.PathLike[str] | str,
-    data_dir: os.PathLike[str] | str | None,
+    directory: PathLike,
+    data_dir: PathLike | None,
     verbose: str | int,
     report: Callable[[str], Any],
     callbacks: Sequence[keras.callbacks.Callback],
@@ -126,7 +126,7 @@ def run(
     """Makes what is missing of an experiment and returns the results: see `Experiment.run`."""
     experiment.check()
     names = _checked_names(stages, experiment.names)
-    runs = Runs(experiment, checked_directory(directory))
+    runs = Runs(experiment, check_directory(directory))
     data = load_data(experiment, data_dir)
     nodes = experiment.needed(names)
     engine = Engine(experiment, runs, data, {"verbose": verbose, "callbacks": callbacks})
@@ -142,7 +142,7 @@ def run(
         return write_results(runs, said)
 
 
-def load_data(experiment: Experiment, data_dir: os.PathLike[str] | str | None = None) -> Dataset:
+def load_data(experiment: Experiment, data_dir: PathLike | None = None) -> Dataset:
     """Returns the data set as an experiment takes it, once all stages are checked against it.
 
     Raises:

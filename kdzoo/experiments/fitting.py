@@ -34,10 +34,11 @@ def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Mod
         ValueError: If the builder takes no such argument.
     """
     name, arguments = built
+    height, width, channels = data.input_shape
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return create_by_name(name, data.classes, data.input_shape, **arguments)
+        return create_by_name(name, data.classes, (height, width, channels), **arguments)
     except TypeError as error:
         raise ValueError(
             f"Expected arguments that {name!r} takes. Received: {arguments!r}: {first_line(error)}"
@@ -169,9 +170,9 @@ def make_losses(stage: Distill, labels: Any = None) -> tuple[list[Any], list[flo
 def check_teaching(stage: Distill) -> None:
     """Raises `ValueError` unless losses and weights of a stage are right."""
     make_losses(stage)
-    argument_checks.share(stage.student_loss_weight)
+    argument_checks.check_student_loss_weight(stage.student_loss_weight)
     if stage.teacher_weight is not None:
-        argument_checks.teacher_weight(stage.teacher_weight)
+        argument_checks.check_teacher_weight(stage.teacher_weight)
 
 
 def check_hints(teacher: keras.Model, student: keras.Model, stage: HintTraining) -> None:
@@ -231,7 +232,7 @@ def _taught_batches(stage: Distill, work: Work) -> Callable[[int], Any]:
     more: dict[str, Any] = {"indices": True} if indices else {}
     if is_predicted_once(stage):
         images = work.data.train.arrays()[0]
-        more["answers"] = predict(work.source("teacher"), images, layers)
+        more["teacher_outputs"] = predict(work.source("teacher"), images, layers)
     return _batches(stage.training, work, **more)
 
 

@@ -1,6 +1,5 @@
 """FitNets' training in two stages: hints up to the middle, then soft targets to the end."""
 
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -14,7 +13,8 @@ from kdzoo.losses import DistillationLoss, Hint, SoftTargets
 from kdzoo.models.ensemble import Ensemble
 from kdzoo.training.callbacks import Anneal, EpochCheckpoint, linear
 from kdzoo.training.stages import check_run, train
-from kdzoo.utils import positive_integer, shown
+from kdzoo.utils import check_positive_integer, shown
+from kdzoo.utils.types import PathLike
 
 
 def hint_training(
@@ -23,7 +23,7 @@ def hint_training(
     hint_layer: str,
     guided_layer: str,
     data: Any,
-    directory: os.PathLike[str] | str,
+    directory: PathLike,
     *,
     hint_epochs: int,
     epochs: int,
@@ -172,8 +172,8 @@ def _check(
             f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
             "makes batches of arrays."
         )
-    positive_integer("hint_epochs", hint_epochs)
-    positive_integer("epochs", epochs)
+    check_positive_integer("hint_epochs", hint_epochs)
+    check_positive_integer("epochs", epochs)
     if optimizer is None or hint_optimizer is None:
         raise ValueError("Expected an optimizer for each stage. Received: None; take 'adam'.")
     if isinstance(optimizer, keras.optimizers.Optimizer) and optimizer is hint_optimizer:
@@ -199,7 +199,7 @@ def _weights(teacher_weight: Any, soft_targets: Any) -> tuple[float, float]:
     if teacher_weight is None:
         squared = getattr(soft_targets, "temperature", 1.0) ** 2
         return 4.0 / squared, 1.0 / squared
-    return argument_checks.teacher_weight(teacher_weight)
+    return argument_checks.check_teacher_weight(teacher_weight)
 
 
 def _joined(

@@ -1,22 +1,22 @@
 """`fit` that survives a kill."""
 
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import keras
 
-from kdzoo.distillation.data_checks import plain_errors
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
-from kdzoo.utils import checked_directory, integer, one_process, shown
+from kdzoo.utils import check_directory, check_integer, one_process, shown
+from kdzoo.utils.keras_errors import plain_errors
+from kdzoo.utils.types import PathLike
 
 
 def train(
     model: keras.Model,
     data: Callable[[int], Any] | None,
     epochs: int,
-    directory: os.PathLike[str] | str,
+    directory: PathLike,
     validation_data: Any = None,
     settings: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -49,7 +49,7 @@ def train(
             becomes NaN or infinite.
     """
     check_run(directory, callbacks)
-    epochs = integer("epochs", epochs, least=0)
+    epochs = check_integer("epochs", epochs, least=0)
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected a keras.Model. Received: model={shown(model)} of type {type(model).__name__}"
@@ -101,7 +101,7 @@ def check_run(directory: Any, callbacks: Any) -> None:
     Raises:
         ValueError: If one of them is something else.
     """
-    checked_directory(directory)
+    check_directory(directory)
     are_callbacks = isinstance(callbacks, list | tuple) and all(
         isinstance(callback, keras.callbacks.Callback) for callback in callbacks
     )
