@@ -140,33 +140,33 @@ def is_sha256(value: Any) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
-def check_type(name: str, value: Any, kind: type) -> None:
+def check_type(name: str, value: Any, expected: type) -> None:
     """Raises `ValueError` unless the value of a field is of a type; True and False are no integers.
 
     Args:
         name: What the field is called.
         value: Its value, as JSON holds it.
-        kind: The type. A text may have 10,000 characters; a float has to be finite.
+        expected: The type. A text may have 10,000 characters; a float has to be finite.
     """
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name}={shown(value)} where a {kind.__name__} belongs")
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise ValueError(f"{name}={shown(value)} where a {expected.__name__} belongs")
     if isinstance(value, str) and len(value) > _LONGEST_TEXT:
         raise ValueError(f"{name} of {len(value):,} characters")
     if isinstance(value, float):
         check_measure(name, value, least=-math.inf)
 
 
-def check_types(part: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+def check_types(part: Mapping[str, Any], types: Mapping[str, type]) -> None:
     """Raises `ValueError` unless a part of a file has these fields, each of its type.
 
     Args:
         part: The part; it may have other fields, too.
-        kinds: Name of a field -> the type of its value, as in `check_type`.
+        types: Name of a field -> the type of its value.
     """
-    for name, kind in kinds.items():
+    for name, expected in types.items():
         if name not in part:
             raise ValueError(f"no {name!r} in it")
-        check_type(name, part[name], kind)
+        check_type(name, part[name], expected)
 
 
 def check_count(name: str, value: Any, least: float = 0, most: float = _MOST) -> None:

@@ -43,7 +43,8 @@ def hashed_json(
 
     Args:
         content: The fields.
-        key: The field that holds the hash, as in `with_hash`.
+        key: The field that holds the hash. It keeps its place among the fields if it is there
+            already, whatever it holds; otherwise it comes last.
         part: The field that is hashed; None for all but the hash.
         indent: Spaces by which each level is indented.
     """
