@@ -1,7 +1,7 @@
 """What is done to a trained model to make it small, as settings."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from kdzoo.experiments import loaded
 from kdzoo.experiments.training import Training
@@ -46,7 +46,7 @@ class Compression:
 
     prune: float | str | None = None
     cluster: int | None = None
-    quantize: str | None = None
+    quantize: Literal["float16", "dynamic", "int8", "qat"] | None = None
     training: Training = _TRAINING
     temperature: float = 4.0
     student_loss_weight: float = 0.1
@@ -88,6 +88,11 @@ class Compression:
             )
         loaded.compressing.check_weight_and_sparse(self)
 
+    @property
+    def quantize_file(self) -> Literal["float16", "dynamic", "int8"] | None:
+        """How the file is quantized, as `kdzoo.export.to_litert` takes it."""
+        return "int8" if self.quantize == "qat" else self.quantize
+
     def in_words(self, taught: bool = False) -> str:
         """Returns what it makes of a model, e.g. `"int8, trained aware of it by its teacher"`.
 
@@ -112,9 +117,9 @@ class Compression:
     @property
     def steps(self) -> list[str]:
         """The trainings that are made, in order: of `"prune"`, `"cluster"` and `"quantize"`."""
-        asked = {
+        trained = {
             "prune": self.prune is not None,
             "cluster": self.cluster is not None,
             "quantize": self.quantize == "qat",
         }
-        return [step for step, wanted in asked.items() if wanted]
+        return [step for step, wanted in trained.items() if wanted]

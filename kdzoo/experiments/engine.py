@@ -4,7 +4,6 @@ It knows stages by what they say of themselves, and no stage type by its name.
 """
 
 import contextlib
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -35,6 +34,7 @@ from kdzoo.utils import (
     one_process,
     shown,
 )
+from kdzoo.utils.types import PathLike
 
 
 class Engine:
@@ -116,8 +116,8 @@ class Engine:
 
 def run(
     experiment: Experiment,
-    directory: os.PathLike[str] | str,
-    data_dir: os.PathLike[str] | str | None,
+    directory: PathLike,
+    data_dir: PathLike | None,
     verbose: str | int,
     report: Callable[[str], Any],
     callbacks: Sequence[keras.callbacks.Callback],
@@ -142,7 +142,7 @@ def run(
         return write_results(runs, said)
 
 
-def load_data(experiment: Experiment, data_dir: os.PathLike[str] | str | None = None) -> Dataset:
+def load_data(experiment: Experiment, data_dir: PathLike | None = None) -> Dataset:
     """Returns the data set as an experiment takes it, once all stages are checked against it.
 
     Raises:

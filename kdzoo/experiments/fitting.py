@@ -34,10 +34,11 @@ def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Mod
         ValueError: If the builder takes no such argument.
     """
     name, arguments = built
+    height, width, channels = data.input_shape
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return create_by_name(name, data.classes, data.input_shape, **arguments)
+        return create_by_name(name, data.classes, (height, width, channels), **arguments)
     except TypeError as error:
         raise ValueError(
             f"Expected arguments that {name!r} takes. Received: {arguments!r}: {first_line(error)}"

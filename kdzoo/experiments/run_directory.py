@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.experiment import Experiment, Node, directory_name
+from kdzoo.experiments.experiment import Experiment, Node
 from kdzoo.experiments.recorded import check_no_record
 from kdzoo.experiments.run_files import read_data, read_result, write_json
+from kdzoo.experiments.stage import directory_name
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model
 from kdzoo.utils import first_line
 from kdzoo.zoo.files import load_keras_file

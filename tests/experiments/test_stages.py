@@ -24,7 +24,7 @@ from kdzoo.experiments import (
     recorded,
     retraining,
 )
-from kdzoo.experiments.experiment import directory_name
+from kdzoo.experiments.stage import directory_name
 
 STUDENT = ("mlp_2x64", Training(2, augmentation=None))
 SMALL = Experiment(
