@@ -258,7 +258,7 @@ def check_numeric_array(name: str, value: Any) -> np.ndarray:
 
 
 def check_path(name: str, value: Any) -> pathlib.Path:
-    """Returns what somebody gave as a path as a `pathlib.Path`.
+    """Returns a path that was given in any form as a `pathlib.Path`.
 
     Args:
         name: What the caller calls it.

@@ -14,7 +14,7 @@ _SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = _LONGEST
 
 
 def shown(value: Any) -> str:
-    """Returns what somebody gave as an error shows it: in one line, and short.
+    """Returns a value as errors show it: in one line, and short.
 
     Args:
         value: Anything.
@@ -32,7 +32,7 @@ def shown(value: Any) -> str:
 
 
 class UnknownNameError(ValueError):
-    """A name that is not known; `unknown_name` makes it."""
+    """A name that is not known; `unknown_name` makes the error."""
 
 
 def unknown_name(

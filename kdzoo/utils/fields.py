@@ -1,8 +1,8 @@
 """What a file may say: fields, each with a value of the right type and range.
 
-Configurations, manifests and records come from files, and files from anybody. A predicate `is_...`
-says whether a value fits and raises for none; a check raises a `ValueError` that says in a few
-words what is wrong, to which the reader of the file adds which file it is.
+Files may come from strangers. A predicate `is_...` says whether a value fits, whatever the value
+is; a check raises a `ValueError` that says in a few words what is wrong, to which the reader of the
+file adds which file it is.
 """
 
 import math
@@ -67,7 +67,7 @@ def is_boolean(value: Any) -> bool:
 
 
 def is_dictionary(value: Any) -> bool:
-    """Whether a value is a dictionary, which whoever takes it checks further."""
+    """Whether a value is a dictionary, whose content is checked elsewhere."""
     return isinstance(value, dict)
 
 

@@ -1,7 +1,7 @@
 """Hidden directories in which files are written before they take their place.
 
 A process that is killed leaves its hidden directory behind. Each is locked while the process that
-made it lives, so that a later one can tell what nobody owns any more, and removes that alone. Where
+made it lives, so that a later process can tell which are left over, and removes those alone. Where
 the system or the file system has no locks, nothing is ever removed.
 """
 
@@ -59,7 +59,7 @@ def sweep(directory: os.PathLike[str] | str, name: str | None = None) -> None:
     except OSError:  # No such directory, or one that may not be read: nothing to remove.
         return
     for entry in found:
-        # Of an empty one the name alone says whose it is, and anybody may give such names.
+        # Only the name says whose an empty one is, and other programs may use such names.
         _remove_if_left(pathlib.Path(directory, entry), may_be_empty=name is not None)
 
 
@@ -70,7 +70,7 @@ def lock_directory(directory: os.PathLike[str] | str) -> int | None:
         directory: The directory, which exists.
 
     Raises:
-        BlockingIOError: If somebody else has locked it.
+        BlockingIOError: If another process has locked it.
     """
     if fcntl is None:
         return None
@@ -110,7 +110,7 @@ def _is_locked(hidden, lock):
 
 
 def _remove_if_left(hidden, may_be_empty):
-    """Removes a directory that is hidden, holds nothing but what we write, and nobody has."""
+    """Removes a hidden directory that holds nothing but what kdzoo writes and is not locked."""
     try:
         content = os.listdir(hidden)
         if hidden.is_symlink() or not all(map(_CONTENT.fullmatch, content)):

@@ -44,7 +44,7 @@ def open_regular(path: PathLike) -> io.BufferedReader:
         ValueError: If it is a directory, a pipe, a socket or a device, where the error says which,
             or a file that is large and hardly anything but holes.
     """
-    # A pipe that nobody writes to would keep the process waiting.
+    # A pipe without a writer would keep the process waiting.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     except FileNotFoundError as error:

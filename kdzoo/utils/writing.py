@@ -94,7 +94,7 @@ def copy_file(source: PathLike, path: PathLike) -> None:
 
 
 def remove_directory(path: pathlib.Path) -> None:
-    """Removes a directory, or what stands in its place, so that nobody finds a part of it.
+    """Removes a directory, or what stands in its place, so that no reader finds a part of it.
 
     Args:
         path: What to remove.
