@@ -11,9 +11,9 @@ import numpy as np
 
 from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
-from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.results import summarize
 from kdzoo.experiments.run_directory import RESULT, Runs, load_trained
+from kdzoo.experiments.stage import Node
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice

@@ -13,17 +13,13 @@ from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.data import Dataset, Split
-from kdzoo.distillation import argument_checks
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.experiments.compression import TWO_OF_FOUR, Compression
 from kdzoo.experiments.fitting import optimizer
-from kdzoo.experiments.recorded import predict, recorded_split
+from kdzoo.experiments.recorded import predict
 from kdzoo.experiments.results import test_arrays
-from kdzoo.experiments.stage import Outcome, settings_of
-from kdzoo.experiments.stages.compress import Compress
-from kdzoo.experiments.work import Work
+from kdzoo.experiments.stage import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert
-from kdzoo.export.convert import check_sparse
 from kdzoo.graph.logits import final_activation
 from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
@@ -35,49 +31,6 @@ Wrapped = tuple[keras.Model, Callable[[keras.Model], keras.Model], list[Any]]
 """A model to train, what makes a plain one of it afterwards, and callbacks."""
 
 _UPDATES = 100  # How often a pruning schedule moves on its way.
-
-
-def run(stage: Compress, work: Work) -> Outcome:
-    """Compresses the model that a stage starts from, and measures its file."""
-    model, compression, data = work.source("start"), stage.compression, work.data
-    history: dict[str, Any] = {}
-    if compression.steps:
-        teaching: dict[str, Any] = {}
-        if stage.teacher is not None:
-            teaching = {"teacher": work.source("teacher"), "recorded": _recorded(stage, work)}
-        options = {name: work.options[name] for name in ("verbose", "callbacks")}
-        model, history = compress(
-            model, compression, data, work.directory, **teaching, seed=work.seed, **options
-        )
-    # How far the file agrees is measured on all test images, whatever comes out.
-    file = work.directory / "model.tflite"
-    written = export(model, file, compression, data, min_agreement=0)
-    measured = {
-        **measure_file(written.path, model, data),
-        **measure_compression(plain_copy(model) or model),
-    }
-    return Outcome({"model": model, "model.tflite": file}, measured, history)
-
-
-def _recorded(stage: Compress, work: Work) -> RecordedSplit | None:
-    """The training images with the teacher's recorded outputs; None without views."""
-    if not stage.views:
-        return None
-    training = stage.compression.training
-    return recorded_split(
-        work.source("teacher", stage.teacher_precision),
-        work.data.train,
-        work.record_directory("teacher"),
-        stage.views,
-        training.augmentation_for(work.data.name),
-        epochs=training.epochs,
-    )
-
-
-def check_weight_and_sparse(compression: Compression) -> None:
-    """Raises `ValueError` unless the weight of the labels and the form of the file are right."""
-    argument_checks.check_student_loss_weight(compression.student_loss_weight)
-    check_sparse(compression.sparse, compression.quantize_file)
 
 
 def compress(
@@ -287,3 +240,9 @@ def measure_file(path: PathLike, model: keras.Model, data: Dataset) -> dict[str,
         "bytes": evaluation.file_bytes(path),
         "gzipped_bytes": evaluation.gzipped_bytes(path),
     }
+
+
+def measure(path: PathLike, model: keras.Model, data: Dataset) -> dict[str, Any]:
+    """Returns what `measure_file` does, and how many weights of the model are zero or alike."""
+    weights = measure_compression(plain_copy(model) or model)
+    return {**measure_file(path, model, data), **weights}

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any, Literal
 
-from kdzoo.experiments import loaded
+from kdzoo import export
+from kdzoo.distillation import argument_checks
 from kdzoo.experiments.training import Training
 from kdzoo.utils import check_choice, check_flag, is_number, shown
 
@@ -86,7 +87,8 @@ class Compression:
             raise ValueError(
                 f"Expected temperature above 0. Received: temperature={shown(self.temperature)}"
             )
-        loaded.compressing.check_weight_and_sparse(self)
+        argument_checks.check_student_loss_weight(self.student_loss_weight)
+        export.convert.check_sparse(self.sparse, self.quantize_file)
 
     @property
     def quantize_file(self) -> Literal["float16", "dynamic", "int8"] | None:

@@ -4,12 +4,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import loaded
+from kdzoo.experiments import engine
 from kdzoo.experiments.stage import (
     Built,
     Dependency,
+    Node,
     Stage,
     as_json,
     check_seeds,
@@ -24,20 +25,6 @@ if TYPE_CHECKING:
     import keras
 
 SMOKE_DATA = "digits"  # What the smoke mode trains on: it is part of kdzoo's requirements.
-
-
-class Node(NamedTuple):
-    """A stage with one of its seeds.
-
-    Attributes:
-        run: Name of the experiment that has the stage, and of its run directory.
-        stage: Name of the stage.
-        seed: The seed.
-    """
-
-    run: str
-    stage: str
-    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,4 +302,4 @@ class Experiment:
                 recorded outputs of one that is gone, or a teacher whose file is damaged or gone, or
                 another process works there. Nothing is trained then.
         """
-        return loaded.engine.run(self, directory, data_dir, verbose, report, callbacks, stages)
+        return engine.run(self, directory, data_dir, verbose, report, callbacks, stages)

@@ -5,7 +5,7 @@ import json
 import numbers
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from kdzoo.utils import check_text, shown
 
@@ -49,6 +49,20 @@ class Dependency:
 
     stage: str
     seed: int | Literal["same", "all"] = "same"
+
+
+class Node(NamedTuple):
+    """A stage with one of its seeds.
+
+    Attributes:
+        run: Name of the experiment that has the stage, and of its run directory.
+        stage: Name of the stage.
+        seed: The seed.
+    """
+
+    run: str
+    stage: str
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
