@@ -76,7 +76,7 @@ def _recorded(stage: Compress, work: Work) -> RecordedSplit | None:
 
 def check_weight_and_sparse(compression: Compression) -> None:
     """Raises `ValueError` unless the weight of the labels and the kind of file are right."""
-    argument_checks.share(compression.student_loss_weight)
+    argument_checks.check_student_loss_weight(compression.student_loss_weight)
     quantize = compression.quantize
     check_sparse(compression.sparse, "int8" if quantize == "qat" else quantize)
 

@@ -210,9 +210,9 @@ def make_losses(stage: Distill, labels: Any = None) -> tuple[list[Any], list[flo
 def check_teaching(stage: Distill) -> None:
     """Raises `ValueError` unless losses and weights of a stage are right."""
     make_losses(stage)
-    argument_checks.share(stage.student_loss_weight)
+    argument_checks.check_student_loss_weight(stage.student_loss_weight)
     if stage.teacher_weight is not None:
-        argument_checks.teacher_weight(stage.teacher_weight)
+        argument_checks.check_teacher_weight(stage.teacher_weight)
 
 
 def check_hints(teacher: keras.Model, student: keras.Model, stage: HintTraining) -> None:
