@@ -137,7 +137,7 @@ def test_names_are_checked(make, x, y):
         with pytest.raises(ValueError, match="Expected epochs to be a positive integer"):
             linear(1, 2, epochs=epochs)
     assert linear(1, 2, epochs=np.int64(2))(1) == 2
-    with pytest.raises(ValueError, match=r"none of a distillation loss\. Received: loss='one'"):
+    with pytest.raises(ValueError, match=r"belongs to no distillation loss\. Received: loss='one'"):
         Anneal("student_loss_weight", linear(0, 1, 3), "one")
     two = [SoftTargets(2.0, name="one"), SoftTargets(3.0, name="two")]
     for number, loss, complaint in (

@@ -160,8 +160,8 @@ def test_a_whole_one_of_another_run_is_refused_and_not_passed_by(run, compiled, 
 @pytest.mark.parametrize(
     ("other", "what"),
     [
-        ({"optimizer": "sgd"}, "'optimizer//10', which it has not"),
-        ({"optimizer": "nadam"}, "none of 'optimizer//"),
+        ({"optimizer": "sgd"}, "array 'optimizer//10' that they do not have"),
+        ({"optimizer": "nadam"}, "no array 'optimizer//"),
         ({"units": 6}, "other shapes"),
     ],
 )

@@ -77,10 +77,13 @@ def replaced(run, change):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda f, a: None, "none of"),
-        (lambda f, a: f.create_group(KERNEL), "none of"),
-        (lambda f, a: f.__setitem__(KERNEL, h5py.ExternalLink("other.h5", "/x")), "none of"),
-        (lambda f, a: f.__setitem__(KERNEL, h5py.SoftLink("/layers/dense/vars/1")), "none of"),
+        (lambda f, a: None, f"no '{KERNEL}'"),
+        (lambda f, a: f.create_group(KERNEL), f"no '{KERNEL}'"),
+        (lambda f, a: f.__setitem__(KERNEL, h5py.ExternalLink("other.h5", "/x")), f"no '{KERNEL}'"),
+        (
+            lambda f, a: f.__setitem__(KERNEL, h5py.SoftLink("/layers/dense/vars/1")),
+            f"no '{KERNEL}'",
+        ),
         (lambda f, a: f.create_dataset(KERNEL, data=a * np.nan), "NaN or infinity"),
         (lambda f, a: f.create_dataset(KERNEL, data=a[:2]), "of shape"),
         (lambda f, a: f.create_dataset(KERNEL, (10**6, 10**6), "f4"), "of shape"),
@@ -135,7 +138,7 @@ def test_what_is_no_such_file_is_refused(name, kind, run, model):
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (lambda path, seed: np.savez(path), "none of 'seed_0.npy'"),
+        (lambda path, seed: np.savez(path), "no 'seed_0.npy'"),
         (lambda path, seed: np.savez_compressed(path, seed_0=seed), "of another size"),
         (lambda path, seed: np.savez(path, seed_0=seed[:1]), "of another size"),
         (
