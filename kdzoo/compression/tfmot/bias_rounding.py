@@ -30,7 +30,8 @@ def round_biases(wrapped: Any) -> list[str]:
     Returns:
         The names of the layers whose biases were rounded, a list.
     """
-    steps, rounded = {}, []
+    steps: dict[str, Any] = {}
+    rounded = []
     for layer in wrapped.layers:
         step = _step_of_input(layer, steps)
         weights = _step_of_weights(layer)

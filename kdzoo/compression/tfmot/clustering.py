@@ -8,6 +8,7 @@ import numpy as np
 
 from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
 from kdzoo.compression.tfmot.library import check_made_by, check_no_distiller, cluster, load_tfmot
+from kdzoo.compression.tfmot.tf_keras_weights import plain_weights
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
     check_not_compressed,
@@ -15,7 +16,7 @@ from kdzoo.compression.tfmot.unwrapping import (
     wrapped_parts,
 )
 from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer, wrapper_name
-from kdzoo.compression.tfmot.wrapped_model import WrappedModel, plain_weights
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.utils import check_choice, check_flag, check_positive_integer, libraries
 from kdzoo.utils.fields import is_boolean, is_count, is_name
 

@@ -13,8 +13,8 @@ class CompressionMonitor(keras.callbacks.Callback):
     """Adds to every epoch's logs how far a model is compressed.
 
     `sparsity` is the fraction of zeros among the weights of all kernels, `unique_weights` the
-    largest number of different values in a kernel, `projected_bytes` the size of all weights in float32
-    after zlib (DEFLATE, as in gzip), as if training ended here.
+    largest number of different values in a kernel, `projected_bytes` the size of all weights in
+    float32 after zlib (DEFLATE, as in gzip), as if training ended here.
 
     Give it to the `fit` of a model that is pruned, clustered or trained aware of quantization, or
     of a `Distiller` with such a student, before callbacks that look at its figures.

@@ -55,8 +55,8 @@ def prune_low_magnitude(
             None of them is changed.
         pruning_schedule: `ConstantSparsity` or `PolynomialDecay` of this package, which say when,
             in training steps, and which fraction of the weights are set to zero.
-            `ConstantSparsity(0.5, 0)`, half of the weights, when None. Beware of `frequency`, 100 steps by default: a
-            training that is shorter prunes nothing, and warns.
+            `ConstantSparsity(0.5, 0)`, half of the weights, when None. Beware of `frequency`, 100
+            steps by default: a training that is shorter prunes nothing, and warns.
         block_size: (height, width) of blocks that are pruned together, for layers whose kernels are
             matrices.
         block_pooling_type: `"AVG"` or `"MAX"`: what of a block is compared.

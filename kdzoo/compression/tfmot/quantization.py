@@ -17,8 +17,9 @@ from kdzoo.compression.tfmot.library import (
 )
 from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
 from kdzoo.compression.tfmot.quantize_configs import check_attributes
+from kdzoo.compression.tfmot.tf_keras_weights import unwrapped
 from kdzoo.compression.tfmot.unsupported_layers import cannot_quantize, find_refused_layer
-from kdzoo.compression.tfmot.wrapped_model import WrappedModel, unwrapped
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import shown
 from kdzoo.utils.fields import check_fields, is_boolean

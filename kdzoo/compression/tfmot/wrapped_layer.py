@@ -10,7 +10,7 @@ from kdzoo.compression.tfmot.clone_agreement import check_layers_agree
 from kdzoo.compression.tfmot.config_checks import Checks
 from kdzoo.compression.tfmot.library import load_tfmot
 from kdzoo.compression.tfmot.tf_keras_layers import clone_of_layer
-from kdzoo.compression.tfmot.wrapped_model import adopt, plain_weights
+from kdzoo.compression.tfmot.tf_keras_weights import adopt, plain_weights
 from kdzoo.graph.exportable import Exportable
 from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
 from kdzoo.graph.surgery import copy_of
