@@ -3,6 +3,9 @@
 Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
 """
 
+import operator
+from typing import Any
+
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -10,7 +13,9 @@ from kdzoo.compression.tfmot.clustering import (
     strip_clustering,
 )
 from kdzoo.compression.tfmot.compression_monitor import CompressionMonitor
+from kdzoo.compression.tfmot.library import load_tfmot
 from kdzoo.compression.tfmot.object_scopes import cluster_scope, prune_scope, quantize_scope
+from kdzoo.compression.tfmot.preserve_schemes import cluster_scheme
 from kdzoo.compression.tfmot.pruning import (
     PrunedLayer,
     PrunedModel,
@@ -91,16 +96,10 @@ _OF_TFMOT = {
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """The classes of TF-MOT that are used as they are, loaded when first asked for."""
     if name == "Default8BitClusterPreserveQuantizeScheme":
-        from kdzoo.compression.tfmot.preserve_schemes import cluster_scheme
-
         return cluster_scheme()
     if name not in _OF_TFMOT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import operator
-
-    from kdzoo.compression.tfmot.library import load_tfmot
-
     return operator.attrgetter(f"{_OF_TFMOT[name]}.{name}")(load_tfmot())
