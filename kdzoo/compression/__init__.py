@@ -4,7 +4,7 @@ Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arg
 """
 
 import operator
-from typing import Any
+import typing
 
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
@@ -36,6 +36,34 @@ from kdzoo.compression.tfmot.quantize_annotate import (
     quantize_annotate_model,
 )
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
+
+if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors.
+    from tensorflow_model_optimization.python.core.api.clustering.keras import (
+        CentroidInitialization,
+    )
+    from tensorflow_model_optimization.python.core.api.experimental.combine import (
+        Default8BitPrunePreserveQuantizeScheme,
+    )
+    from tensorflow_model_optimization.python.core.api.quantization.keras import QuantizeConfig
+    from tensorflow_model_optimization.python.core.api.quantization.keras.default_8bit import (
+        Default8BitQuantizeScheme,
+    )
+    from tensorflow_model_optimization.python.core.api.quantization.keras.quantizers import (
+        AllValuesQuantizer,
+        FixedQuantizer,
+        LastValueQuantizer,
+        MovingAverageQuantizer,
+        Quantizer,
+    )
+    from tensorflow_model_optimization.python.core.api.sparsity.keras import (
+        ConstantSparsity,
+        PolynomialDecay,
+        PruneForLatencyOnXNNPack,
+        PruningPolicy,
+        PruningSchedule,
+    )
+
+    Default8BitClusterPreserveQuantizeScheme: type
 
 __all__ = [
     "AllValuesQuantizer",
@@ -96,10 +124,12 @@ _OF_TFMOT = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """The classes of TF-MOT that are used as they are, loaded when first asked for."""
-    if name == "Default8BitClusterPreserveQuantizeScheme":
-        return cluster_scheme()
-    if name not in _OF_TFMOT:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return operator.attrgetter(f"{_OF_TFMOT[name]}.{name}")(load_tfmot())
+if not typing.TYPE_CHECKING:  # A type checker would take every name for one that this returns.
+
+    def __getattr__(name):
+        """The classes of TF-MOT that are used as they are, loaded when first asked for."""
+        if name == "Default8BitClusterPreserveQuantizeScheme":
+            return cluster_scheme()
+        if name not in _OF_TFMOT:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return operator.attrgetter(f"{_OF_TFMOT[name]}.{name}")(load_tfmot())

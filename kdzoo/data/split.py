@@ -51,9 +51,10 @@ class Split:
         return f"<Split of {self.name}: {len(self)} images of {self.input_shape}>"
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of one image."""
-        return tuple(self.images.shape[1:])
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns float32 images (n, height, width, channels) in [0, 1] and int32 labels (n,)."""
