@@ -2,22 +2,22 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
-from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.results import summarize
 from kdzoo.experiments.run_directory import RESULT, Runs, load_trained
+from kdzoo.experiments.stage import Node
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo import load
 from kdzoo.zoo.checked_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, read_manifest
@@ -70,7 +70,7 @@ class Source:
         entry: Entry,
         run: pathlib.Path,
         directory: pathlib.Path,
-        data_dir: os.PathLike[str] | str | None,
+        data_dir: PathLike | None,
     ) -> None:
         self.entry, self.recipe, self.directory = entry, RECIPES[entry.recipe], directory
         check_choice("stage", entry.stage, self.recipe.names)
@@ -105,6 +105,12 @@ class Source:
     def data(self) -> data_sets.Dataset:
         """The data set."""
         return data_sets.load(self.recipe.data, self._data_dir, self.recipe.validation)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        height, width, channels = self.data.input_shape
+        return height, width, channels
 
     @property
     def stem(self) -> str:
@@ -146,7 +152,7 @@ class Source:
         return sources.get("teacher", (None,))[0]
 
     @property
-    def role(self) -> str:
+    def role(self) -> Literal["teacher", "student"]:
         """`"teacher"` or `"student"`."""
         return "student" if self._teacher_node else "teacher"
 

@@ -4,17 +4,15 @@ It knows stages by what they say of themselves, and no stage type by its name.
 """
 
 import contextlib
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kdzoo.data import Dataset, load
 from kdzoo.experiments import fitting
 from kdzoo.experiments.clock import Clock
-from kdzoo.experiments.experiment import Experiment, Node
 from kdzoo.experiments.results import write_results
 from kdzoo.experiments.run_directory import (
     RESULT,
@@ -25,7 +23,7 @@ from kdzoo.experiments.run_directory import (
     what_data,
 )
 from kdzoo.experiments.run_files import write_json
-from kdzoo.experiments.stage import Outcome
+from kdzoo.experiments.stage import Node, Outcome
 from kdzoo.experiments.work import Work
 from kdzoo.graph.saving import save_model
 from kdzoo.utils import (
@@ -35,13 +33,17 @@ from kdzoo.utils import (
     one_process,
     shown,
 )
+from kdzoo.utils.types import PathLike
+
+if TYPE_CHECKING:
+    from kdzoo.experiments.experiment import Experiment
 
 
 class Engine:
     """One run of an experiment."""
 
     def __init__(
-        self, experiment: Experiment, runs: Runs, data: Dataset, options: Mapping[str, Any]
+        self, experiment: "Experiment", runs: Runs, data: Dataset, options: Mapping[str, Any]
     ) -> None:
         self.experiment, self.runs, self.data, self.options = experiment, runs, data, options
         self._models: dict[Node, keras.Model] = {}
@@ -115,9 +117,9 @@ class Engine:
 
 
 def run(
-    experiment: Experiment,
-    directory: os.PathLike[str] | str,
-    data_dir: os.PathLike[str] | str | None,
+    experiment: "Experiment",
+    directory: PathLike,
+    data_dir: PathLike | None,
     verbose: str | int,
     report: Callable[[str], Any],
     callbacks: Sequence[keras.callbacks.Callback],
@@ -142,7 +144,7 @@ def run(
         return write_results(runs, said)
 
 
-def load_data(experiment: Experiment, data_dir: os.PathLike[str] | str | None = None) -> Dataset:
+def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dataset:
     """Returns the data set as an experiment takes it, once all stages are checked against it.
 
     Raises:

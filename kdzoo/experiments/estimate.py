@@ -3,17 +3,20 @@
 import pathlib
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments.experiment import Experiment, Node
 from kdzoo.experiments.run_directory import RESULT, Runs
 from kdzoo.experiments.run_files import read_result
+from kdzoo.experiments.stage import Node
+
+if TYPE_CHECKING:
+    from kdzoo.experiments.experiment import Experiment
 
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
 
 
 def left(
-    experiment: Experiment,
+    experiment: "Experiment",
     directory: pathlib.Path,
     names: Sequence[str] | None = None,
     is_finished: Callable[[Node], bool] | None = None,
@@ -30,7 +33,7 @@ def left(
 
 
 def seconds(
-    experiment: Experiment,
+    experiment: "Experiment",
     directory: pathlib.Path,
     nodes: Sequence[Node],
     known: Rows = lambda run: (),

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.experiment import Experiment, Node, directory_name
 from kdzoo.experiments.recorded import check_no_record
 from kdzoo.experiments.run_files import read_data, read_result, write_json
+from kdzoo.experiments.stage import Node, directory_name
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model
 from kdzoo.utils import first_line
 from kdzoo.zoo.files import load_keras_file
 
 if TYPE_CHECKING:
     import keras
+
+    from kdzoo.experiments.experiment import Experiment
 
 DATA = "data.json"  # Which images and labels a run is of.
 RESULT = "result.json"  # Of a stage that is finished.
@@ -23,7 +25,7 @@ RESULT = "result.json"  # Of a stage that is finished.
 class Runs:
     """The run directories of an experiment and of those that it starts from."""
 
-    def __init__(self, experiment: Experiment, directory: pathlib.Path) -> None:
+    def __init__(self, experiment: "Experiment", directory: pathlib.Path) -> None:
         self.experiment, self._directory = experiment, directory
 
     def of_run(self, name: str) -> pathlib.Path:

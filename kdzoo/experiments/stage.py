@@ -3,10 +3,11 @@
 import dataclasses
 import json
 import numbers
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from kdzoo.utils import check_text, shown
+from kdzoo.utils import check_integer, check_text, shown
 
 if TYPE_CHECKING:
     import keras
@@ -48,6 +49,20 @@ class Dependency:
 
     stage: str
     seed: int | Literal["same", "all"] = "same"
+
+
+class Node(NamedTuple):
+    """A stage with one of its seeds.
+
+    Attributes:
+        run: Name of the experiment that has the stage, and of its run directory.
+        stage: Name of the stage.
+        seed: The seed.
+    """
+
+    run: str
+    stage: str
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +127,10 @@ class Stage:
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
         check_text("name", self.name)
-        for role, dependency in self.dependencies().items():
-            check_text(f"{role} of {self.name!r}", dependency.stage)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is Dependency or (field.type == Dependency | None and value is not None):
+                _check_dependency(field.name, value)
 
     def check_data(self, data: "Dataset") -> None:
         """Raises `ValueError` if the stage cannot be made for these data.
@@ -169,5 +186,57 @@ def _plain(value: Any) -> Any:
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     if not dataclasses.is_dataclass(value):
         raise ValueError(f"Expected settings that JSON can hold. Received: {shown(value)}")
-    kind = {"type": type(value).__name__} if isinstance(value, Stage) else {}
-    return {**kind, **settings_of(value)}
+    name = {"type": type(value).__name__} if isinstance(value, Stage) else {}
+    return {**name, **settings_of(value)}
+
+
+def _check_dependency(role: str, given: Any) -> None:
+    if not isinstance(given, Dependency):
+        raise ValueError(f"Expected a Dependency. Received: {role}={shown(given)}")
+    check_text(f"stage of {role}", given.stage)
+    if not isinstance(given.seed, str) or given.seed not in ("same", "all"):
+        check_integer(f"seed of {role}, if not 'same' or 'all',", given.seed, least=0)
+
+
+def directory_name(name: str, seed: int) -> str:
+    """Returns the name of a stage's directory: "300 units, T=2.5", 0 -> "300-units-T-2.5-0"."""
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{seed}"
+
+
+def check_stages(stages: Any) -> None:
+    """Raises `ValueError` unless these are stages with names and directories of their own."""
+    are_stages = isinstance(stages, tuple | list) and all(
+        isinstance(stage, Stage) and STAGE_TYPES.get(type(stage).__name__) is type(stage)
+        for stage in stages
+    )
+    if not are_stages or not stages:
+        raise ValueError(
+            f"Expected stages as a tuple, of registered stage types. Received: "
+            f"stages={shown(stages)}"
+        )
+    by_directory: dict[str, list[str]] = {}
+    for stage in stages:
+        check_text("name", stage.name)
+        by_directory.setdefault(directory_name(stage.name, 0), []).append(stage.name)
+    for directory, names in by_directory.items():
+        if len(names) > 1:
+            raise ValueError(
+                "Expected names of stages whose directories differ from each other's. Received: "
+                f"{names[0]!r} and {names[1]!r}, both in {directory}"
+            )
+
+
+def check_seeds(what: str, seeds: Any) -> None:
+    """Raises `ValueError` unless there are seeds, none twice, that all generators take."""
+    if not isinstance(seeds, tuple | list):
+        raise ValueError(f"Expected {what} as a tuple. Received: seeds={shown(seeds)}")
+    for seed in seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise ValueError(
+                f"Expected {what} to be integers from 0 to 2**32 - 1. Received: "
+                f"seeds={shown(tuple(seeds))}"
+            )
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(
+            f"Expected at least one seed, each once. Received: seeds={shown(tuple(seeds))}"
+        )

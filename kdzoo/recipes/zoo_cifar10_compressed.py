@@ -2,7 +2,7 @@
 
     kdzoo train zoo_cifar10_025_compressed
 
-Their teacher teaches them again, from the one student of each width there is. Three seeds where
+Their teacher teaches them again, from the one student that each width has. Three seeds where
 making one takes less than half an hour on two cores, else one.
 """
 

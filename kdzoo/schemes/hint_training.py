@@ -1,6 +1,5 @@
 """FitNets' training in two stages: hints up to the middle, then soft targets to the end."""
 
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from kdzoo.models.ensemble import Ensemble
 from kdzoo.training.callbacks import Anneal, EpochCheckpoint, linear
 from kdzoo.training.stages import check_run, train
 from kdzoo.utils import check_positive_integer, shown
+from kdzoo.utils.types import PathLike
 
 
 def hint_training(
@@ -23,7 +23,7 @@ def hint_training(
     hint_layer: str,
     guided_layer: str,
     data: Any,
-    directory: os.PathLike[str] | str,
+    directory: PathLike,
     *,
     hint_epochs: int,
     epochs: int,

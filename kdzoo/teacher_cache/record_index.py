@@ -1,6 +1,7 @@
 """The index of a record of a teacher, checked whole before anything is done with what it says.
 
-Its hash tells damage, not intent: whoever alters an index can write the hash that fits.
+Its hash reveals damage, not intent: an attacker who alters an index can also write the hash that
+fits.
 """
 
 import dataclasses

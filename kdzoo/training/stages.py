@@ -1,6 +1,5 @@
 """`fit` that survives a kill."""
 
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -10,13 +9,14 @@ import keras
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
 from kdzoo.utils import check_directory, check_integer, one_process, shown
 from kdzoo.utils.keras_errors import plain_errors
+from kdzoo.utils.types import PathLike
 
 
 def train(
     model: keras.Model,
     data: Callable[[int], Any] | None,
     epochs: int,
-    directory: os.PathLike[str] | str,
+    directory: PathLike,
     validation_data: Any = None,
     settings: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),

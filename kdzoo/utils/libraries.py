@@ -15,3 +15,18 @@ def jax() -> ModuleType:
     import jax
 
     return jax
+
+
+def matplotlib() -> ModuleType:
+    """Returns the module `matplotlib`, with its submodule `figure`.
+
+    Raises:
+        ImportError: If it is not installed; the error names the extra that brings it.
+    """
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError(
+            "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
+        ) from error
+    return matplotlib

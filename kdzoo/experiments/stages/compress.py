@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import loaded
+from kdzoo.experiments import compressing, recorded
 from kdzoo.experiments.compression import Compression
 from kdzoo.experiments.stage import Built, Dependency, Outcome, Stage, register
 from kdzoo.experiments.training import PRECISIONS
@@ -12,6 +12,7 @@ from kdzoo.utils import check_choice, check_positive_integer, shown
 
 if TYPE_CHECKING:
     from kdzoo.experiments.work import Work
+    from kdzoo.teacher_cache.reading import RecordedSplit
 
 
 _NONE = Compression()
@@ -65,4 +66,32 @@ class Compress(Stage):
         return dataclasses.replace(self, compression=compression, views=self.views and 1)
 
     def run(self, work: "Work") -> Outcome:
-        return loaded.compressing.run(self, work)
+        model, compression, data = work.source("start"), self.compression, work.data
+        history: dict[str, Any] = {}
+        if compression.steps:
+            teaching: dict[str, Any] = {}
+            if self.teacher is not None:
+                teaching = {"teacher": work.source("teacher"), "recorded": self._recorded(work)}
+            options = {name: work.options[name] for name in ("verbose", "callbacks")}
+            model, history = compressing.compress(
+                model, compression, data, work.directory, **teaching, seed=work.seed, **options
+            )
+        # How far the file agrees is measured on all test images, whatever comes out.
+        file = work.directory / "model.tflite"
+        compressing.export(model, file, compression, data, min_agreement=0)
+        measured = compressing.measure(file, model, data)
+        return Outcome({"model": model, "model.tflite": file}, measured, history)
+
+    def _recorded(self, work: "Work") -> "RecordedSplit | None":
+        """The training images with the teacher's recorded outputs; None without views."""
+        if not self.views:
+            return None
+        training = self.compression.training
+        return recorded.recorded_split(
+            work.source("teacher", self.teacher_precision),
+            work.data.train,
+            work.record_directory("teacher"),
+            self.views,
+            training.augmentation_for(work.data.name),
+            epochs=training.epochs,
+        )

@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from kdzoo.experiments import loaded
+from kdzoo.experiments import fitting, results
 from kdzoo.experiments.stage import Built, Outcome, Stage, register
 from kdzoo.experiments.stages.train import Train
 from kdzoo.experiments.training import Training
 from kdzoo.utils import check_text
+from kdzoo.zoo import pretrained
 from kdzoo.zoo.manifest import check_classes, find
 
 if TYPE_CHECKING:
@@ -56,4 +57,5 @@ class Pretrained(Stage):
         return Train(self.name, name, Training(1), arguments, seeds=self.seeds)
 
     def run(self, work: "Work") -> Outcome:
-        return loaded.fitting.load_pretrained(self.model, work)
+        model = fitting.copy_in("float32", pretrained.load(self.model), work.built, work.data)
+        return Outcome({"model": model}, results.measure(model, work.data), seconds=0.0)
