@@ -21,6 +21,7 @@ from kdzoo.compression import (
     strip_clustering,
     strip_pruning,
 )
+from kdzoo.compression.tfmot import clone_agreement
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -133,7 +134,7 @@ def test_the_weights_that_a_model_is_built_with_are_not_compared(net, tmp_path, 
     def refuse(*_):
         raise AssertionError("compared before the weights were there")
 
-    monkeypatch.setattr(compression.agreement, "_check_equal", refuse)
+    monkeypatch.setattr(clone_agreement, "_check_equal", refuse)
     keras.saving.load_model(tmp_path / "quantized.keras")
     with pytest.raises(AssertionError, match="before the weights"):
         quantize_model(net())
