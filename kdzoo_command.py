@@ -22,7 +22,8 @@ class ImportsWhenUsed(importlib.abc.MetaPathFinder):
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         """Returns the usual specification of a module with a loader that waits, else None."""
-        if sys.modules.get("keras.src") or fullname.partition(".")[0] not in ("kdzoo", "keras"):
+        waits = fullname == "keras" or fullname.partition(".")[0] == "kdzoo"
+        if not waits or sys.modules.get("keras.src"):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:

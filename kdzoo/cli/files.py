@@ -2,7 +2,7 @@
 
 import pathlib
 import typing
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,7 +18,12 @@ if typing.TYPE_CHECKING:
 
 NAME = "a directory of save_pretrained, or a name that `kdzoo list pretrained` shows"
 _SPLITS = ("train", "validation", "test")
-_QUANTIZE = ("none", "float16", "dynamic", "int8")
+_QUANTIZE: dict[str, Literal["float16", "dynamic", "int8"] | None] = {
+    "none": None,
+    "float16": "float16",
+    "dynamic": "dynamic",
+    "int8": "int8",
+}
 
 
 def evaluate(
@@ -98,7 +103,7 @@ def export(
         report = to_litert(
             converted,
             output,
-            quantize=None if quantize == "none" else quantize,
+            quantize=_QUANTIZE[quantize],
             representative_data=images,
             labels=labels,
         )

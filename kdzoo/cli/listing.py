@@ -96,8 +96,8 @@ def _pairs(dataset: str | None = None) -> "Table":
 
     table = terminal.table("name", "teacher", "student", "data", title="Pairs")
     for name in list_pairs(dataset):
-        named = pair_definition(name)
-        table.add_row(name, teacher_of(named), named.student, named.dataset)
+        pair = pair_definition(name)
+        table.add_row(name, teacher_of(pair), pair.student, pair.dataset)
     return table
 
 
@@ -133,10 +133,11 @@ def _recipes() -> "Table":
 
     table = terminal.table("name", "data", "teacher", "student", "compared", title="Recipes")
     for name, recipe in RECIPES.items():
-        compared = (
-            ", ".join(recipe.kinds) if len(recipe.kinds) < 4 else f"{len(recipe.kinds)} kinds"
-        )
-        table.add_row(name, recipe.data, recipe.teacher, recipe.student, compared)
+        stages = [stage for stage in recipe.names if stage not in ("teacher", "float32")]
+        students = list(dict.fromkeys(recipe.built_from(stage)[0] for stage in stages))
+        student = students[0] if len(students) == 1 else f"{len(students)} networks"
+        compared = ", ".join(stages) if len(stages) < 4 else f"{len(stages)} variants"
+        table.add_row(name, recipe.data, recipe.stage("teacher").title, student, compared)
     return table
 
 

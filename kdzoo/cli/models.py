@@ -101,17 +101,15 @@ def _check_output(output: pathlib.Path, expected: str) -> None:
     check_parents(output)
 
 
-def _as_shape(text: str) -> tuple[int, ...]:
+def _as_shape(text: str) -> tuple[int, int, int]:
     try:
-        shape = tuple(int(part) for part in text.split(","))
+        height, width, channels = map(int, text.split(","))
     except ValueError:
-        shape = ()
-    if len(shape) != 3:
         raise ValueError(
             "Expected --input-shape as height,width,channels, e.g. 32,32,3. Received: "
             f"--input-shape={text}"
-        )
-    return shape
+        ) from None
+    return height, width, channels
 
 
 def _save(model: "keras.Model", output: pathlib.Path) -> None:

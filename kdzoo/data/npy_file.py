@@ -8,7 +8,9 @@ the header as Python source, which fails in as many ways as Python has. Here the
 import hashlib
 import math
 import os
+import pathlib
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,7 +29,12 @@ _HEADER = re.compile(
 )
 
 
-def read_array(path, shape, is_wanted, sha256=None):
+def read_array(
+    path: pathlib.Path,
+    shape: list[int],
+    is_wanted: Callable[[np.dtype], None],
+    sha256: str | None = None,
+) -> np.ndarray:
     """Returns the array of a .npy file of numbers.
 
     Args:
@@ -51,7 +58,7 @@ def read_array(path, shape, is_wanted, sha256=None):
     return array
 
 
-def damaged(path, reason):
+def damaged(path: pathlib.Path, reason: str | BaseException) -> ValueError:
     """Returns the `ValueError` for a file of an exported data set.
 
     Args:

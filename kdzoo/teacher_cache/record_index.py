@@ -1,22 +1,24 @@
 """The index of a record of a teacher, checked whole before anything is done with what it says.
 
-Its checksum tells damage, not intent: whoever alters an index can write the checksum that fits.
+Its hash tells damage, not intent: whoever alters an index can write the hash that fits.
 """
 
 import dataclasses
 import math
+import pathlib
+from typing import Any
 
 import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.teacher_cache.predict import LOGITS
+from kdzoo.teacher_cache.record_layout import LARGEST, OF_TOP_K, PLACES, REST
 from kdzoo.utils import is_number, read_object, shown
 from kdzoo.utils.fields import check_count, check_sha256, check_type, is_integer
 from kdzoo.utils.hashed_json import check_hash
 
 FORMAT = 2
 INDEX = "index.json"
-LARGEST, PLACES, REST = OF_TOP_K = "largest_logits", "largest_classes", "rest"
 
 _EXPECTED = "the index of a record; if it is none, record into another directory"
 _PARTS = {"format", "teacher", "precision", "data", "examples", "augmentation", "seed", "views"}
@@ -29,7 +31,7 @@ MOST_BYTES = 64 << 20
 """Bytes of an index; its probe holds four numbers for each class."""
 
 
-def read_index(path):
+def read_index(path: pathlib.Path) -> dict[str, Any]:
     """Returns the index of a record, a dictionary of parts that fit each other.
 
     Args:
@@ -59,21 +61,17 @@ def read_index(path):
     return index
 
 
-def record_type(fields):
-    """Returns the NumPy type of a record.
+def shard_name(view: int, start: int) -> str:
+    """Returns the name of the file of a view's outputs from some sample on.
 
     Args:
-        fields: List of (name, shape of one example, type).
+        view: The number of the view.
+        start: The position of the file's first sample.
     """
-    return np.dtype([(name, kind, tuple(shape)) for name, shape, kind in fields])
-
-
-def shard_name(view, start):
-    """Returns the name of the file of a view's answers from some example on."""
     return f"view-{view:04}-from-{start:08}.arrayrecord"
 
 
-def _check(index):
+def _check(index: dict[str, Any]) -> None:
     """Raises `ValueError`, with what is wrong, unless an index is one that kdzoo writes."""
     _check_keys("index", index, _PARTS)
     for name in ("examples", "views", "classes", "examples_a_shard"):
@@ -105,32 +103,32 @@ def _check_fields(index):
     fields, classes, top_k = (index[name] for name in ("fields", "classes", "top_k"))
     if not isinstance(fields, list) or not all(map(_is_field, fields)):
         raise ValueError("fields that are no list of a name, a shape and a type each")
-    kind = fields[0][2] if fields else None
-    if kind not in ("float16", "float32"):
-        raise ValueError(f"fields of the type {kind!r}")
-    wanted = [[LOGITS, [classes], kind]]
+    dtype = fields[0][2] if fields else None
+    if dtype not in ("float16", "float32"):
+        raise ValueError(f"fields of the type {dtype!r}")
+    wanted = [[LOGITS, [classes], dtype]]
     if top_k is not None:
         check_count("top_k", top_k, 1, classes - 1)
-        wanted = [[LARGEST, [top_k], kind], [PLACES, [top_k], "int32"], [REST, [1], kind]]
+        wanted = [[LARGEST, [top_k], dtype], [PLACES, [top_k], "int32"], [REST, [1], dtype]]
     if fields[: len(wanted)] != wanted:
         raise ValueError(f"the fields {shown(fields)} instead of {wanted}")
     layers = fields[len(wanted) :]
-    if any(dtype != kind for _, _, dtype in layers):
-        raise ValueError(f"layers of other types than {kind}")
+    if any(of_layer != dtype for _, _, of_layer in layers):
+        raise ValueError(f"layers of other types than {dtype}")
     names = [name for name, _, _ in layers]
     if len({LOGITS, *OF_TOP_K, *names}) != 1 + len(OF_TOP_K) + len(names):
         raise ValueError(f"two fields of one name among {shown(names)}")
-    sizes = [math.prod(shape) * np.dtype(kind).itemsize for _, shape, kind in fields]
-    if sum(sizes) > _MOST_BYTES:
-        raise ValueError(f"records of {sum(sizes):,} bytes")
+    size = sum(math.prod(shape) * np.dtype(of_field).itemsize for _, shape, of_field in fields)
+    if size > _MOST_BYTES:
+        raise ValueError(f"records of {size:,} bytes")
 
 
 def _is_field(field):
     """Whether something is the name, the shape and the type of a part of a record."""
     if not isinstance(field, list) or len(field) != 3:
         return False
-    name, shape, kind = field
-    is_named = isinstance(name, str) and name and isinstance(kind, str)
+    name, shape, dtype = field
+    is_named = isinstance(name, str) and name and isinstance(dtype, str)
     is_shape = isinstance(shape, list) and len(shape) < 16
     return bool(is_named and is_shape and all(is_integer(size, 1, _MOST) for size in shape))
 
@@ -153,7 +151,7 @@ def _check_shards(index):
         check_count("view", view, 0, index["views"] - 1)
         check_count("start", start, 0, examples - 1)
         if start % size or type(stop) is not int or stop != min(start + size, examples):
-            raise ValueError(f"the examples {start!r} to {stop!r} in the shard {name!r}")
+            raise ValueError(f"the samples {start!r} to {stop!r} in the shard {name!r}")
         if name != shard_name(view, start):
             raise ValueError(f"a shard {name!r} instead of {shard_name(view, start)!r}")
         check_sha256("sha256", shard["sha256"])

@@ -15,7 +15,7 @@ import tempfile
 try:
     import fcntl
 except ImportError:  # Windows.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _RANDOM = "[a-z0-9_]{8}"  # What `tempfile` appends to a name.
 _CONTENT = re.compile(r"(new|old)(\..*)?", re.DOTALL)

@@ -23,7 +23,7 @@ CHATTER = re.compile(
 _MOST = 1 << 31  # Bytes: what a flatbuffer can have.
 _LEAST_MEMORY = 1 << 30  # For a network of few weights on large images.
 _MEMORY = 64  # Times the bytes of the file.
-_tried = set()  # Hashes of files that are known to run.
+_tried: set[str] = set()  # Hashes of files that are known to run.
 
 
 def open_litert(path, threads=None, is_trusted=False):

@@ -52,13 +52,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> typing.Any:
-    if name not in _NEED_KERAS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"kdzoo.zoo.{_NEED_KERAS[name]}"), name)
-    globals()[name] = value
-    return value
+if not typing.TYPE_CHECKING:  # A type checker would accept every name because of it.
+
+    def __getattr__(name):
+        if name not in _NEED_KERAS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"kdzoo.zoo.{_NEED_KERAS[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

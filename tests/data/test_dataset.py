@@ -81,7 +81,7 @@ def test_subset():
     part = data.train.subset(slice(10, 20)).subset([3, 1])
     np.testing.assert_array_equal(part.arrays()[0][:, 0, 0, 0] * 255, [13, 11])
     np.testing.assert_array_equal(part.arrays()[1], [1, 1])
-    with pytest.raises(ValueError, match="at least one example"):
+    with pytest.raises(ValueError, match="at least one sample"):
         data.train.subset([])
 
 

@@ -12,6 +12,7 @@ import pytest
 import kdzoo.data
 from kdzoo.data import record_teacher, with_recorded_teacher
 from kdzoo.teacher_cache import record_index
+from kdzoo.teacher_cache.record_layout import record_type
 from kdzoo.utils.hashed_json import with_hash
 
 FILES = pathlib.Path(__file__).parents[1] / "compatibility" / "files"
@@ -136,7 +137,7 @@ def test_a_record_of_another_number_of_examples_is_refused(plain, split):
             shard["stop"] = 17
 
     say(plain, change)
-    with pytest.raises(ValueError, match=r"the record of 18 examples\. Received: .*, of 17"):
+    with pytest.raises(ValueError, match=r"the record of 18 samples\. Received: .*, of 17"):
         with_recorded_teacher(split, plain)
 
 
@@ -169,8 +170,8 @@ def put(directory, parts, group=1024):
     return path
 
 
-def answers(split, directory, monkeypatch, small):
-    """The answers to all examples, read a view at a time or record by record."""
+def outputs(split, directory, monkeypatch, small):
+    """The outputs for all samples, read a view at a time or record by record."""
     monkeypatch.setattr("kdzoo.teacher_cache.reading.SMALL_RECORD", 1 << 10 if small else 0)
     return with_recorded_teacher(split, directory)._record.at(np.arange(18), 0)
 
@@ -192,7 +193,7 @@ def answers(split, directory, monkeypatch, small):
 def test_other_records_than_the_index_says(parts, complaint, small, plain, split, monkeypatch):
     put(plain, parts)
     with pytest.raises(ValueError, match=complaint):
-        answers(split, plain, monkeypatch, small)
+        outputs(split, plain, monkeypatch, small)
 
 
 @pytest.mark.parametrize("group", [1, 7, 1024])
@@ -214,10 +215,10 @@ def test_the_bytes_of_a_file_are_counted_without_reading_them(group, size, tmp_p
 def test_classes_that_there_are_not(tmp_path, split):
     home = shutil.copytree(FILES / "recorded_top_k", tmp_path / "record")
     index = json.loads((home / "index.json").read_text())
-    kind = record_index.record_type(index["fields"])
-    records = np.zeros(18, kind)
+    dtype = record_type(index["fields"])
+    records = np.zeros(18, dtype)
     records["largest_classes"][3] = 3
-    put(home, [each.tobytes() for each in records])
+    put(home, [record.tobytes() for record in records])
     with pytest.raises(ValueError, match=r"classes from 0 to 2 in .*arrayrecord"):
         with_recorded_teacher(split, home)._record.at(np.arange(18), 0)
 

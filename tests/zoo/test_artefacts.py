@@ -9,7 +9,7 @@ import pytest
 import kdzoo
 from kdzoo import evaluation, export
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
-from kdzoo.teacher_cache.reading import fingerprint_of_data
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
 from kdzoo.zoo import cards, manifest
 from tools.publish import CALIBRATION, logits_of_ramp, signature_of
 
