@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from kdzoo.utils import check_text, shown
+from kdzoo.utils import check_integer, check_text, shown
 
 if TYPE_CHECKING:
     import keras
@@ -127,8 +127,10 @@ class Stage:
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
         check_text("name", self.name)
-        for role, dependency in self.dependencies().items():
-            check_text(f"{role} of {self.name!r}", dependency.stage)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is Dependency or (field.type == Dependency | None and value is not None):
+                _check_dependency(field.name, value)
 
     def check_data(self, data: "Dataset") -> None:
         """Raises `ValueError` if the stage cannot be made for these data.
@@ -186,6 +188,14 @@ def _plain(value: Any) -> Any:
         raise ValueError(f"Expected settings that JSON can hold. Received: {shown(value)}")
     name = {"type": type(value).__name__} if isinstance(value, Stage) else {}
     return {**name, **settings_of(value)}
+
+
+def _check_dependency(role: str, given: Any) -> None:
+    if not isinstance(given, Dependency):
+        raise ValueError(f"Expected a Dependency. Received: {role}={shown(given)}")
+    check_text(f"stage of {role}", given.stage)
+    if not isinstance(given.seed, str) or given.seed not in ("same", "all"):
+        check_integer(f"seed of {role}, if not 'same' or 'all',", given.seed, least=0)
 
 
 def directory_name(name: str, seed: int) -> str:

@@ -612,8 +612,11 @@ def _add_experiments():
     experiment = e.Experiment("own", "digits", (teacher, e.Train(*student)), seeds=(0,))
 
     def made_with(stage):
-        stages = (stage,) if stage.name == "teacher" else (teacher, stage)
+        stages = (stage,) if type(stage) is e.Train else (teacher, stage)
         load_data(dataclasses.replace(experiment, stages=stages))
+
+    def check_alone(stage):
+        dataclasses.replace(experiment, stages=(stage,)).check()
 
     def check(kind, how):
         @functools.wraps(kind)
@@ -629,7 +632,7 @@ def _add_experiments():
         (teacher, made_with),
         (e.Distill(*student, seeds=(0,)), made_with),
         (hinted, made_with),
-        (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), lambda made: made.check()),
+        (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),
         (experiment, load_data),
     ):
