@@ -8,6 +8,7 @@ import functools
 import statistics
 from collections.abc import Callable, Mapping
 
+from kdzoo.recipes import RECIPES
 from kdzoo.zoo import cards
 from kdzoo.zoo.manifest import read_manifest
 from tools import benchmark_tables
@@ -80,38 +81,30 @@ def small_forms() -> Table:
 # Recipes
 
 
-# Recipe -> what its table calls each variant, and the test errors that the paper reports.
-COMPARISONS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
-    "digits": (
-        {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"},
-        {},
-    ),
-    "fashion_mnist": (
-        {
-            "teacher": "teacher, WRN-16-1",
-            "alone": "separable student alone",
-            "distilled": "separable student distilled",
-        },
-        {},
-    ),
-    "hinton_mnist": (
-        {
-            "teacher": "teacher, 2 × 1200 units",
-            "alone": "2 × 800 units alone",
-            "distilled": "2 × 800 units distilled at T = 20",
-        },
-        {"teacher": 67, "alone": 146, "distilled": 74},
-    ),
-    "fitnet_mnist": (
-        {
-            "teacher": "teacher, maxout",
-            "alone": "FitNet alone",
-            "alone, as long": "FitNet alone, for longer",
-            "distilled": "FitNet distilled at T = 3",
-            "hints": "FitNet with hints, then distilled at T = 3",
-        },
-        {"teacher": 55, "alone": 190, "distilled": 65, "hints": 51},
-    ),
+# Recipe -> variant -> what its table calls it.
+COMPARISONS = {
+    "digits": {
+        "teacher": "teacher",
+        "alone": "student alone",
+        "distilled": "student distilled",
+    },
+    "fashion_mnist": {
+        "teacher": "teacher, WRN-16-1",
+        "alone": "separable student alone",
+        "distilled": "separable student distilled",
+    },
+    "hinton_mnist": {
+        "teacher": "teacher, 2 × 1200 units",
+        "alone": "2 × 800 units alone",
+        "distilled": "2 × 800 units distilled at T = 20",
+    },
+    "fitnet_mnist": {
+        "teacher": "teacher, maxout",
+        "alone": "FitNet alone",
+        "alone, as long": "FitNet alone, for longer",
+        "distilled": "FitNet distilled at T = 3",
+        "hints": "FitNet with hints, then distilled at T = 3",
+    },
 }
 
 
@@ -121,7 +114,7 @@ def comparison(recipe: str) -> Table:
     Args:
         recipe: A key of `COMPARISONS`.
     """
-    content, (labels, paper) = results(recipe), COMPARISONS[recipe]
+    content, labels, paper = results(recipe), COMPARISONS[recipe], RECIPES[recipe].paper
     table = [["", "epochs", "test errors by seed", "mean", "in the paper", "accuracy, %"]]
     table[0].append("parameters")
     for name, rows in variants(content).items():
