@@ -32,35 +32,28 @@ def train(network, way, epochs, smoke=False):
     """Trains a network in a way; returns its accuracies, None if the loss was not finite."""
     import dataclasses
 
-    import kdzoo.data
-    from kdzoo import evaluation
+    from kdzoo.experiments import Experiment
     from kdzoo.recipes import RECIPES
-    from kdzoo.recipes.fitting import Fitting
 
     architecture, _, data_set = network.partition("/")
-    recipe = dataclasses.replace(
-        RECIPES[f"zoo_{data_set}"], **WAYS[way], validation=None, epochs=epochs
-    )
-    kind = f"{architecture}, alone"
-    as_recipe = dict.fromkeys(("epochs", "optimizer", "learning_rate", "weight_decay"))
-    students = {kind: dataclasses.replace(recipe.students[kind], **as_recipe)}
-    recipe = dataclasses.replace(recipe, students=students)
+    stage = RECIPES[f"zoo_{data_set}"].stage(f"{architecture}, alone")
+    training = dataclasses.replace(stage.training, **WAYS[way], epochs=epochs)
+    stage = dataclasses.replace(stage, training=training, seeds=None)
     # Twice as large, digits suit LeNet 5.
-    data = kdzoo.data.load("digits").enlarged(2) if smoke else kdzoo.data.load(data_set)
+    data = {"data": "digits", "enlarge": 2} if smoke else {"data": data_set}
+    experiment = Experiment("optimizers", **data, stages=(stage,), seeds=(0,))
+    found = {"network": network, "optimizer": way}
     with tempfile.TemporaryDirectory() as room:
-        options = {"verbose": 0, "callbacks": []}
-        fitting = Fitting(recipe, kind, 0, data, None)
-        row = {"network": network, "optimizer": way}
         try:
-            model, history = fitting.run(pathlib.Path(room) / "model", options)
+            [row] = experiment.run(room, verbose=0)["rows"]
         except ValueError as error:
             if "a finite loss" not in str(error):
                 raise
-            return {**row, "validation_accuracy": None, "train_accuracy": None}
+            return {**found, "validation_accuracy": None, "train_accuracy": None}
     return {
-        **row,
-        "validation_accuracy": evaluation.accuracy(model, *data.validation.arrays()),
-        "train_accuracy": history["accuracy"][-1],
+        **found,
+        "validation_accuracy": row["validation_accuracy"],
+        "train_accuracy": row["history"]["accuracy"][-1],
     }
 
 

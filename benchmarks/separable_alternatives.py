@@ -145,18 +145,18 @@ def train(name, data, epochs):
 
     import kdzoo
     from kdzoo import evaluation
+    from kdzoo.experiments import fitting
     from kdzoo.recipes import RECIPES
-    from kdzoo.recipes.fitting import Fitting, usual_augmentation
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = networks()[name](data.input_shape)
     keras.config.set_dtype_policy("float32")
     kdzoo.accelerate(model)
-    fitting = Fitting(RECIPES["zoo_cifar10"], "separable_025, alone", 0, data, None)
+    training = RECIPES["zoo_cifar10"].stage("separable_025, alone").training
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(fitting.optimizer(epochs), loss, metrics=["accuracy"])
-    batches = data.train.batches(128, True, usual_augmentation(data.name))
+    model.compile(fitting.optimizer(training, data, epochs), loss, metrics=["accuracy"])
+    batches = data.train.batches(128, True, training.augmentation_for(data.name))
     times = []
     clock = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: times.append(-time.process_time()),

@@ -2,13 +2,24 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import keras
+
+from kdzoo import evaluation
+from kdzoo.data import Dataset, load
+from kdzoo.evaluation import plots
+from kdzoo.experiments import Experiment
+from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, write_text
+from kdzoo.zoo.files import load_keras_file
 
-KINDS = ("teacher", "alone", "distilled")
+STAGES = ("teacher", "alone", "distilled")
 _LATENCY_RUNS = 1000  # A run takes microseconds.
 
 
@@ -33,7 +44,12 @@ class Row:
     latency_ms: float
 
 
-def train(directory, report, callbacks=(), recipe=None):
+def train(
+    directory: os.PathLike[str] | str,
+    report: Callable[[str], Any],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    recipe: Experiment | None = None,
+) -> dict[str, Any]:
     """Trains the teacher and the students, or goes on where a run in `directory` was stopped.
 
     Args:
@@ -41,23 +57,23 @@ def train(directory, report, callbacks=(), recipe=None):
             trained anew.
         report: Called with a line of text when a stage starts.
         callbacks: Callbacks for every `fit`.
-        recipe: A `Comparison` with `data="digits"`; `RECIPES["digits"]` when None.
+        recipe: An experiment on `"digits"`; `RECIPES["digits"]` when None.
 
     Returns:
-        The results, as `Comparison.run` returns them.
+        The results, as `Experiment.run` returns them.
     """
     recipe = recipe or RECIPES["digits"]
-    home = pathlib.Path(directory) / "training"
-    settings = home / "settings.json"
-    wanted = json.dumps(dataclasses.asdict(recipe), indent=1)
+    run = pathlib.Path(directory) / "training"
+    settings = run / "settings.json"
+    wanted = json.dumps(recipe.described(), indent=1)
     if settings.is_file() and settings.read_bytes() != wanted.encode():
-        shutil.rmtree(home)
+        shutil.rmtree(run)
     write_text(settings, wanted)
-    return recipe.run(home, verbose=0, report=report, callbacks=callbacks)
+    return recipe.run(run, verbose=0, report=report, callbacks=callbacks)
 
 
-def measure(directory, results):
-    """Exports the median model of each kind, times the files, and writes `results.json`.
+def measure(directory: os.PathLike[str] | str, results: Mapping[str, Any]) -> list[Row]:
+    """Exports the median model of each stage, times the files, and writes `results.json`.
 
     Args:
         directory: As in `train`; gets `teacher.keras`, `student_alone.keras`,
@@ -67,19 +83,14 @@ def measure(directory, results):
     Returns:
         A list of `Row`: teacher, student alone, student distilled, its int8 file.
     """
-    import kdzoo.data
-    from kdzoo import evaluation
-    from kdzoo.export import LiteRTModel
-    from kdzoo.zoo.files import load_keras_file
-
     directory = pathlib.Path(directory)
-    data = kdzoo.data.load("digits")
+    data = load("digits")
     rows = []
-    for kind in KINDS:
-        summary = results["summary"][kind]
-        seeds = sum(row["kind"] == kind for row in results["rows"])
-        name = kind if kind == "teacher" else f"student_{kind}"
-        trained = directory / "training" / f"{kind}-{summary['median_seed']}" / "model.keras"
+    for stage in STAGES:
+        summary = results["summary"][stage]
+        seeds = sum(row["kind"] == stage for row in results["rows"])
+        name = stage if stage == "teacher" else f"student_{stage}"
+        trained = directory / "training" / f"{stage}-{summary['median_seed']}" / "model.keras"
         copy_file(trained, directory / f"{name}.keras")
         model = load_keras_file(trained)
         size, latency = _export(model, directory / f"{name}.tflite", data)
@@ -96,11 +107,10 @@ def measure(directory, results):
     return rows
 
 
-def _export(model, path, data, quantize=None):
+def _export(
+    model: keras.Model, path: pathlib.Path, data: Dataset, quantize: str | None = None
+) -> tuple[int, float]:
     """Writes the LiteRT file of a model; returns its bytes and the median milliseconds of a run."""
-    from kdzoo.evaluation import latency
-    from kdzoo.export import to_litert
-
     report = to_litert(
         model,
         path,
@@ -108,58 +118,58 @@ def _export(model, path, data, quantize=None):
         representative_data=data.train.arrays()[0],
         labels=list(data.class_names),
     )
-    return report.bytes, latency(path, runs=_LATENCY_RUNS, warmup=100).median_ms
+    return report.bytes, evaluation.latency(path, runs=_LATENCY_RUNS, warmup=100).median_ms
 
 
-def plot(directory, results):
+def plot(directory: os.PathLike[str] | str, results: Mapping[str, Any]) -> pathlib.Path:
     """Draws the students' training curves into `directory/curves.png`; returns its path.
 
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    from kdzoo.evaluation import plots
-
     path = pathlib.Path(directory) / "curves.png"
     histories = {
-        f"student {kind}": [row["history"] for row in results["rows"] if row["kind"] == kind]
-        for kind in KINDS[1:]
+        f"student {stage}": [row["history"] for row in results["rows"] if row["kind"] == stage]
+        for stage in STAGES[1:]
     }
     plots.training_curves(histories, path, "The same student, alone and distilled")
     return path
 
 
-def recipe_in_python(directory, recipe=None):
+def recipe_in_python(directory: os.PathLike[str] | str, recipe: Experiment | None = None) -> str:
     """Returns the lines of Python that distil and export a model as the demo does.
 
     Args:
         directory: Where the demo wrote its teacher.
-        recipe: The `Comparison` that it ran; `RECIPES["digits"]` when None.
+        recipe: The experiment that it ran; `RECIPES["digits"]` when None.
 
     Returns:
         A string of lines that run as they are.
     """
     recipe = recipe or RECIPES["digits"]
     teacher = (pathlib.Path(directory) / "teacher.keras").as_posix()
-    augmentation = ', augmentation="default"' if recipe.augment_student else ""
+    stage = recipe.stage("distilled")
+    training, [(_, soft_targets, _)] = stage.training, stage.losses
+    augmentation = ', augmentation="default"' if training.augmentation else ""
     return f"""\
 import keras, kdzoo
 
 teacher = keras.saving.load_model({teacher!r})  # yours; kdzoo.as_logits(teacher) strips a softmax
 data = kdzoo.data.load("digits")  # yours: kdzoo.data.from_arrays(images, labels)
-student = kdzoo.create({recipe.student!r}, data.classes, data.input_shape)
+student = kdzoo.create({stage.architecture!r}, data.classes, data.input_shape)
 
 distiller = kdzoo.Distiller(
-    teacher, student, kdzoo.losses.SoftTargets({recipe.temperature}),
-    student_loss_weight={recipe.student_loss_weight},
+    teacher, student, kdzoo.losses.SoftTargets({soft_targets["temperature"]}),
+    student_loss_weight={stage.student_loss_weight},
 )
-batches = data.train.batches({recipe.batch_size}, shuffle=True{augmentation})
+batches = data.train.batches({training.batch_size}, shuffle=True{augmentation})
 distiller.compile(
-    keras.optimizers.AdamW({recipe.learning_rate}),
+    keras.optimizers.AdamW({training.learning_rate}),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=["accuracy"],
 )
 distiller.fit(  # `batches` shuffle by themselves
-    batches, epochs={recipe.epochs}, validation_data=data.validation.batches(500), shuffle=False
+    batches, epochs={training.epochs}, validation_data=data.validation.batches(500), shuffle=False
 )
 
 student.save("student.keras")

@@ -315,18 +315,21 @@ class TestNames:
 
     def test_the_table_of_a_recipe_names_each_architecture(self, capsys):
         from kdzoo.cli.train import _table
-        from kdzoo.recipes import Comparison, Student
+        from kdzoo.experiments import Experiment, Train, Training
 
-        students = {"a": Student(architecture="lenet_5"), "b": Student(arguments={"width": 1})}
-        recipe = Comparison("mnist", "maxout_mnist", "separable_025", 1, 1, students=students)
+        stages = (
+            Train("teacher", "maxout_mnist", Training(1)),
+            Train("a", "lenet_5", Training(1)),
+            Train("b", "separable_025", Training(1), {"width": 1}),
+        )
         row = {"parameters": 1, "seconds": 1.0, "test_errors": 1}
-        kinds = ("teacher", "a", "b")
+        names = ("teacher", "a", "b")
         terminal.show(
             _table(
                 {
-                    "settings": dataclasses.asdict(recipe),
-                    "summary": {kind: {"mean": 0.5} for kind in kinds},
-                    "rows": [{"kind": kind, **row} for kind in kinds],
+                    "settings": Experiment("own", "mnist", stages).described(),
+                    "summary": {name: {"mean": 0.5} for name in names},
+                    "rows": [{"kind": name, **row} for name in names],
                 }
             )
         )
@@ -591,9 +594,9 @@ IN_REMOVAL = IN_THIRD.replace(
     "(next((path / 'old').iterdir()).unlink(), kill())",
 )
 BEFORE_RESULT = """
-import kdzoo.recipes.comparison
-write = kdzoo.recipes.comparison.write_json
-kdzoo.recipes.comparison.write_json = lambda path, content: (
+import kdzoo.experiments.engine
+write = kdzoo.experiments.engine.write_json
+kdzoo.experiments.engine.write_json = lambda path, content: (
     kill() if {stage!r} in str(path) else write(path, content)
 )
 """
@@ -685,7 +688,7 @@ class TestTrain:
         assert captured.err.count("finished before") == 3
         assert "teacher: mlp_2x64" in captured.out
 
-    def test_a_teacher_is_asked_once_about_views(self, tmp_path, capsys):
+    def test_a_teacher_predicts_once_for_each_view(self, tmp_path, capsys):
         x, y = np.zeros((60, 28, 28, 1), np.uint8), np.arange(60) % 10
         kdzoo.data.export(kdzoo.data.from_arrays(x, y, test=(x, y), name="mnist"), tmp_path / "x")
         options = ["--views=2", "--epochs=1", "--seeds=0", "--directory", str(tmp_path / "run")]
@@ -695,20 +698,116 @@ class TestTrain:
         assert recorded["views"] == 2
 
     def test_makes_a_comparison_for_a_data_set_without_a_recipe(self, tmp_path, monkeypatch):
-        from kdzoo.recipes import Comparison
+        from kdzoo.experiments import Distill, Experiment, Train, Training
 
         ran = []
 
-        def run(comparison, directory, data_dir, *ignored, **ignored_too):
-            ran.append((comparison, directory, data_dir))
+        def run(experiment, directory, data_dir, *ignored, **ignored_too):
+            ran.append((experiment, directory, data_dir))
             raise ValueError("enough")
 
-        monkeypatch.setattr(Comparison, "run", run)
+        monkeypatch.setattr(Experiment, "run", run)
         main(["train", "cifar10", *SMALL, "--seeds=3,4", "--data-dir", str(tmp_path)])
-        comparison = Comparison(
-            "cifar10", "mlp_2x64", "mlp_2x64", 2, 3, seeds=(3, 4), batch_size=64
+        student = ("mlp_2x64", Training(3, batch_size=64))
+        teacher = Training(2, learning_rate=2e-3, batch_size=64)
+        stages = (
+            Train("teacher", "mlp_2x64", teacher, seeds=(0,)),
+            Train("alone", *student),
+            Distill("distilled", *student),
         )
-        assert ran == [(comparison, pathlib.Path("runs/cifar10"), tmp_path)]
+        experiment = Experiment("cifar10", "cifar10", stages, seeds=(3, 4))
+        assert ran == [(experiment, pathlib.Path("runs/cifar10"), tmp_path)]
+
+
+ALL = ("teacher", "alone", "distilled")
+
+
+class TestOptions:
+    """What is given on the command line in the place of what a recipe says."""
+
+    @pytest.mark.parametrize(
+        ("recipe", "given", "changes"),
+        [
+            ("digits", {"teacher_epochs": 7}, {"teacher": {"epochs": 7}}),
+            ("digits", {"teacher_learning_rate": 0.5}, {"teacher": {"learning_rate": 0.5}}),
+            ("digits", {"teacher_optimizer": "sgd"}, {"teacher": {"optimizer": "sgd"}}),
+            ("digits", {"epochs": 7}, {"alone": {"epochs": 7}, "distilled": {"epochs": 7}}),
+            (
+                "digits",
+                {"weight_decay": 0.5},
+                {name: {"weight_decay": 0.5} for name in ALL},
+            ),
+            (
+                "digits",
+                {"batch_size": 5},
+                {name: {"batch_size": 5} for name in ALL},
+            ),
+            (
+                "digits",
+                {"augment_student": True, "views": 3},
+                {
+                    "alone": {"augmentation": "default"},
+                    "distilled": {"augmentation": "default", "views": 3},
+                },
+            ),
+            (
+                "fashion_mnist",
+                {"student": "lenet_5"},
+                {name: {"architecture": "lenet_5", "arguments": {}} for name in ALL[1:]},
+            ),
+            (
+                "digits",
+                {"teacher": "mlp_2x64"},
+                {"teacher": {"architecture": "mlp_2x64", "arguments": {}}},
+            ),
+            ("digits", {"student_loss_weight": 0.5}, {"distilled": {"student_loss_weight": 0.5}}),
+            (
+                "digits",
+                {"temperature": 9.0},
+                {"distilled": {"losses": (("SoftTargets", {"temperature": 9.0}, 1.0),)}},
+            ),
+            ("fitnet_mnist", {"views": 3}, {"distilled": {"views": 3}}),
+        ],
+    )
+    def test_changes_its_settings_and_no_others(self, recipe, given, changes):
+        from kdzoo.cli.train_options import changed
+        from kdzoo.recipes import RECIPES
+
+        before, after = RECIPES[recipe], changed(RECIPES[recipe], given)
+        for stage, found in zip(before.stages, after.stages, strict=True):
+            own, training = {}, {}
+            for name, value in changes.get(stage.name, {}).items():
+                part = (
+                    own
+                    if any(name == field.name for field in dataclasses.fields(stage))
+                    else training
+                )
+                part[name] = value
+            own["training"] = dataclasses.replace(stage.training, **training)
+            assert found == dataclasses.replace(stage, **own)
+        assert dataclasses.replace(after, stages=(), smoke_settings={}) == dataclasses.replace(
+            before, stages=(), smoke_settings={}
+        )
+
+    def test_a_pretrained_teacher_takes_the_place_of_one_that_is_trained(self):
+        from kdzoo.cli.train_options import changed
+        from kdzoo.experiments import Pretrained
+        from kdzoo.recipes import RECIPES
+
+        after = changed(RECIPES["losses_compared"], {"teacher": "wide_resnet_16_1/mnist"})
+        teacher = Pretrained("teacher", "wide_resnet_16_1/mnist", seeds=(0,))
+        assert after.stages == (teacher, *RECIPES["losses_compared"].stages[1:])
+        assert after.smoke_settings == {}
+
+    def test_seeds_are_those_of_all_stages_without_their_own(self):
+        from kdzoo.cli.train_options import changed
+        from kdzoo.recipes import RECIPES
+
+        for name in ("digits", "qat_separable_cifar10"):
+            after = changed(RECIPES[name], {"seeds": (5, 6)})
+            assert after == dataclasses.replace(RECIPES[name], seeds=(5, 6))
+        starts = {node for node in after.needed() if node.stage == "distilled"}
+        assert {node.seed for node in starts} == {5, 6}
 
 
 class TestVerdict:

@@ -1,6 +1,5 @@
 """The demo: everything it promises is there, and the lines it ends with run."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -13,6 +12,7 @@ import pytest
 import kdzoo
 from kdzoo import demo
 from kdzoo.cli import main
+from kdzoo.cli.train_options import changed
 from kdzoo.recipes import RECIPES
 
 FILES = {
@@ -32,14 +32,9 @@ FILES = {
 @pytest.fixture
 def small(monkeypatch):
     """Puts a recipe of seconds into the demo's place and returns it."""
-    recipe = dataclasses.replace(
+    recipe = changed(
         RECIPES["digits"],
-        teacher="mlp_2x64",
-        teacher_arguments={},
-        teacher_epochs=3,
-        epochs=2,
-        batch_size=32,
-        seeds=(0,),
+        {"teacher": "mlp_2x64", "teacher_epochs": 3, "epochs": 2, "batch_size": 32, "seeds": (0,)},
     )
     monkeypatch.setitem(RECIPES, "digits", recipe)
     return recipe

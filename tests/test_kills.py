@@ -100,7 +100,7 @@ def assert_same_weights(one, other):
 
 def assert_same_run(one, other):
     """All that was measured but for times, and every weight bit for bit."""
-    results = [json.loads((home / "results.json").read_text()) for home in (one, other)]
+    results = [json.loads((run / "results.json").read_text()) for run in (one, other)]
     for row in [row for result in results for row in result["rows"]]:
         row.pop("seconds")
     assert results[0] == results[1]
@@ -111,7 +111,7 @@ def assert_same_run(one, other):
 
 def assert_same_files(one, other):
     """The same files with the same bytes, whatever `.keras` files say of when they were saved."""
-    there = [sorted(path.relative_to(home) for path in home.rglob("*")) for home in (one, other)]
+    there = [sorted(path.relative_to(run) for path in run.rglob("*")) for run in (one, other)]
     assert there[0] == there[1]
     for path in [path for path in there[0] if (one / path).is_file()]:
         if path.suffix == ".keras":
@@ -178,7 +178,7 @@ class TestTwoAtOnce:
 
     def test_a_recipe_of_compression(self, tmp_path):
         recipe = kdzoo.recipes.RECIPES["prune_separable_cifar10"].smoke()
-        for held in (tmp_path / "run", tmp_path / recipe.base):
+        for held in (tmp_path / "run", tmp_path / recipe.base.name):
             with one_process(held), pytest.raises(ValueError, match="another process works"):
                 recipe.run(tmp_path / "run", verbose=0)
 

@@ -56,16 +56,20 @@ import dataclasses, pathlib, sys
 import kdzoo
 import kdzoo.data
 from kdzoo import recipes
-from kdzoo.recipes import Comparison
+from kdzoo.experiments import Distill, Experiment, Train, Training
 from tools import train_zoo as zoo
-from kdzoo.recipes.source import Entry
+from tools.entries import Entry
 
-small = Comparison("numbers", "mlp_2x64", "mlp_2x128", 1, 1, seeds=(0,), views=1)
+stages = (
+    Train("teacher", "mlp_2x64", Training(1), seeds=(0,)),
+    Distill("distilled", "mlp_2x128", Training(1), views=1),
+)
+small = Experiment("small", "numbers", stages, seeds=(0,))
 recipes.RECIPES.update(small=small)
 zoo.ENTRIES = (
     Entry("mlp_2x64/numbers", "small", "teacher"),
     Entry("mlp_2x128/numbers", "small", "distilled"),
-    Entry("separable_025/cifar10/int8", "zoo_cifar10_025_compressed", "int8"),
+    Entry("separable_025/cifar10/int8", "zoo_cifar10_025_compressed", "int8", start="float32"),
 )
 home = pathlib.Path(sys.argv[1])
 places = {"--runs": "runs", "--directory": "zoo", "--measured": "measured", "--data-dir": "data"}

@@ -1,17 +1,31 @@
 """From the directory of a finished recipe into `zoo_weights`: files and manifest rows."""
 
+import os
 import pathlib
 import tempfile
+from typing import Any
 
+import keras
 import numpy as np
 
-from kdzoo.recipes.source import Source, is_whole, rows_in
+from kdzoo import evaluation
+from kdzoo.export import LiteRTModel, to_litert
+from kdzoo.teacher_cache.reading import fingerprint_of_data
 from kdzoo.utils import hidden_room, naming_full_disk
+from kdzoo.zoo import create, load_weights, save_weights
+from kdzoo.zoo.manifest import File, Pretrained, write_manifest
+from kdzoo.zoo.weights import digest
+from tools.entries import Entry, Source, is_whole, rows_in
 
 CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
 
 
-def publish(entry, run, directory, data_dir=None):
+def publish(
+    entry: Entry,
+    run: os.PathLike[str] | str,
+    directory: os.PathLike[str] | str,
+    data_dir: os.PathLike[str] | str | None = None,
+) -> Pretrained:
     """Measures the median model of a finished recipe and puts its weights and row into a zoo.
 
     Args:
@@ -26,11 +40,10 @@ def publish(entry, run, directory, data_dir=None):
         The new `kdzoo.zoo.Pretrained`.
 
     Raises:
-        ValueError: If the recipe has no such kind, or the run was made with other settings than the
-            recipe has now.
+        ValueError: If the recipe has no such stage, or the run was made with other settings than
+            the recipe has now.
         FileNotFoundError: If the recipe is not finished there, or lacks a part.
     """
-    from kdzoo import evaluation
 
     directory, run = pathlib.Path(directory), pathlib.Path(run)
     directory.mkdir(parents=True, exist_ok=True)
@@ -42,7 +55,7 @@ def publish(entry, run, directory, data_dir=None):
         room.mkdir()
         model, file, accuracy = _write_smallest(source.model(), source, room)
         files, measured = {"weights": file}, source.accuracies(accuracy)
-        if source.is_compressed:
+        if source.entry.start:
             files["tflite"], more = _ship_file(source, room)
             more["bytes"] = {"weights": file.bytes, **more["bytes"]}
         else:
@@ -53,26 +66,28 @@ def publish(entry, run, directory, data_dir=None):
             "macs": evaluation.count_macs(model),
             "logits_of_ramp": logits_of_ramp(model),
             **more,
-            **_measure_answers(source.shipped(model), source),
+            **_measure_outputs(source.shipped(model), source),
         }
         row = _row(source, files, measured)
-        for each in files.values():
-            (room / each.file).replace(directory / each.file)
+        for file in files.values():
+            (room / file.file).replace(directory / file.file)
     _add(row, directory)
     return row
 
 
-def is_published(entry, run, directory):
+def is_published(
+    entry: Entry, run: os.PathLike[str] | str, directory: os.PathLike[str] | str
+) -> bool:
     """Whether a zoo has, whole, what a finished run would make of an entry, of the same teacher.
 
     Args:
-        entry: As in `publish`, like the others.
-        run: As there.
-        directory: As there.
+        entry: The model of the zoo.
+        run: Directory that the recipe ran in.
+        directory: The zoo's directory.
 
     Raises:
-        ValueError: As `publish`.
-        FileNotFoundError: As `publish`.
+        ValueError: If the run was made with other settings than the recipe has now.
+        FileNotFoundError: If the recipe is not finished there.
     """
     directory = pathlib.Path(directory)
     row = rows_in(directory).get(entry.name)
@@ -86,8 +101,7 @@ def is_published(entry, run, directory):
     )
 
 
-def _row(source, files, measured):
-    from kdzoo.zoo.manifest import Pretrained
+def _row(source: Source, files: dict[str, File], measured: dict[str, Any]) -> Pretrained:
 
     entry = source.entry
     return Pretrained(
@@ -98,19 +112,20 @@ def _row(source, files, measured):
         classes=source.data.classes,
         input_shape=source.data.input_shape,
         labels=tuple(source.data.class_names),
-        role="teacher" if entry.kind == "teacher" else "student",
+        role=source.role,
         files=files,
         training=source.training(),
         measured=measured,
     )
 
 
-def _write_smallest(model, source, room):
+def _write_smallest(
+    model: keras.Model, source: Source, room: pathlib.Path
+) -> tuple[keras.Model, File, float]:
     """Writes the weights in float16 if as many test images stay right, else in float32.
 
     Returns the model with the weights as they were written, the `File`, and its accuracy.
     """
-    from kdzoo import evaluation
 
     images, labels = source.data.test.arrays()
     wanted = evaluation.accuracy(model, images, labels)
@@ -123,10 +138,10 @@ def _write_smallest(model, source, room):
     return again, file, found
 
 
-def _written(model, source, room, dtype):
+def _written(
+    model: keras.Model, source: Source, room: pathlib.Path, dtype: str
+) -> tuple[keras.Model, File]:
     """The model with its weights as they are in a file, and the `File`."""
-    from kdzoo.zoo import create, load_weights, save_weights
-    from kdzoo.zoo.manifest import File
 
     path, data = room / "weights.safetensors", source.data
     sha256, size = save_weights(model, path, dtype)
@@ -137,7 +152,7 @@ def _written(model, source, room, dtype):
     return again, File(name, sha256, size)
 
 
-def logits_of_ramp(model):
+def logits_of_ramp(model: keras.Model) -> list[float]:
     """Returns what a model gives for one image whose pixels rise evenly from 0 to 1, a list.
 
     By it a test sees, in seconds, that the code still builds the network whose weights ship.
@@ -150,7 +165,7 @@ def logits_of_ramp(model):
     return [round(float(logit), 4) for logit in model.predict(ramp, verbose=0)[0]]
 
 
-def signature_of(model):
+def signature_of(model: LiteRTModel) -> dict[str, Any]:
     """Returns what one gives to a `.tflite` file and has from it, by `"input"` and `"output"`.
 
     Args:
@@ -172,29 +187,25 @@ def signature_of(model):
     }
 
 
-def _measure_as_files(model, source, path):
+def _measure_as_files(model: keras.Model, source: Source, path: pathlib.Path) -> dict[str, Any]:
     """Bytes of the weights and of `.tflite` files, and how fast those are."""
-    from kdzoo import evaluation
-    from kdzoo.export import to_litert
 
     sizes, times = {"weights": evaluation.file_bytes(path)}, {}
     train = source.data.train
     samples = train.to_float(train.examples(np.arange(min(CALIBRATION, len(train))))[0])
     with tempfile.TemporaryDirectory() as room:
-        for kind, quantize in (("float32", None), ("int8", "int8")):
-            file = pathlib.Path(room) / f"{kind}.tflite"
+        for form, quantize in (("float32", None), ("int8", "int8")):
+            file = pathlib.Path(room) / f"{form}.tflite"
             labels = list(source.data.class_names)
             to_litert(model, file, quantize, samples, labels, samples=CALIBRATION)
-            sizes[f".tflite {kind}"] = evaluation.file_bytes(file)
-            sizes[f".tflite {kind}, gzipped"] = evaluation.gzipped_bytes(file)
-            times[kind] = _latency(file)
+            sizes[f".tflite {form}"] = evaluation.file_bytes(file)
+            sizes[f".tflite {form}, gzipped"] = evaluation.gzipped_bytes(file)
+            times[form] = _latency(file)
     return {"bytes": sizes, "latency_ms": times}
 
 
-def _measure_answers(shipped, source):
+def _measure_outputs(shipped: keras.Model | LiteRTModel, source: Source) -> dict[str, Any]:
     """Agreement with the teacher, if any, and calibration; what these and all are measured on."""
-    from kdzoo import evaluation
-    from kdzoo.teacher_cache.reading import fingerprint_of_data
 
     images, labels = source.data.test.arrays()
     teacher, measured = source.teacher(), {"test_sha256": fingerprint_of_data(source.data.test)}
@@ -204,55 +215,44 @@ def _measure_answers(shipped, source):
     return {**measured, "calibration_error": round(error, 6)}
 
 
-def _ship_file(source, room):
+def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]]:
     """Copies the `.tflite` file of a compressed model; returns its `File` and what it is worth."""
-    from kdzoo import evaluation
-    from kdzoo.export import LiteRTModel
-    from kdzoo.zoo.manifest import File
-    from kdzoo.zoo.weights import digest
 
-    path = source.home / "model.tflite"
+    path = source.run_directory / "model.tflite"
     content = path.read_bytes()
     sha256 = digest(content)
     name = f"{source.stem}-{sha256[:8]}.tflite"
     (room / name).write_bytes(content)
-    began = source.finished(source.recipe, source.run, "float32"), source.start_seed
-    row, start = (
-        next(row for row in rows if row["seed"] == seed)
-        for rows, seed in ((source.rows, source.seed), began)
-    )
     images, labels = source.data.test.arrays()
     model = LiteRTModel(path)
     measured = {
         "tflite_accuracy": evaluation.accuracy(model, images, labels),
         "signature": signature_of(model),
-        "float": start["test_accuracy"],
-        "sparsity": row["sparsity"],
+        "float": source.start_row()["test_accuracy"],
+        "sparsity": source.shipped_row()["sparsity"],
         "bytes": {".tflite": len(content), ".tflite, gzipped": evaluation.gzipped_bytes(path)},
         "latency_ms": {".tflite": _latency(path)},
     }
     return File(name, sha256, len(content)), measured
 
 
-def _latency(path):
-    from kdzoo import evaluation
+def _latency(path: pathlib.Path) -> dict[str, Any]:
 
     time = evaluation.latency(path)
     quartiles = {"median": time.median_ms, "q1": time.q1_ms, "q3": time.q3_ms}
-    return {**{name: round(each, 4) for name, each in quartiles.items()}, "machine": time.machine}
+    return {**{name: round(value, 4) for name, value in quartiles.items()}, "machine": time.machine}
 
 
-def _add(row, directory):
+def _add(row: Pretrained, directory: pathlib.Path) -> None:
     """Puts a row into the manifest, sorted by data set, and removes what nothing names any more."""
-    from kdzoo.zoo.manifest import write_manifest
 
     rows = rows_in(directory)
     old = rows.get(row.name)
     if old and old.files == row.files:  # Timed anew, the same files would differ by chance.
         row.measured["latency_ms"] = old.measured["latency_ms"]
     rows[row.name] = row
-    write_manifest(sorted(rows.values(), key=lambda each: (each.dataset, each.name)), directory)
-    named = {file.file for each in rows.values() for file in each.files.values()}
+    write_manifest(sorted(rows.values(), key=lambda row: (row.dataset, row.name)), directory)
+    named = {file.file for row in rows.values() for file in row.files.values()}
     for file in old.files.values() if old else ():
         if file.file not in named:
             (directory / file.file).unlink(missing_ok=True)

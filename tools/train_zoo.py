@@ -16,15 +16,19 @@ TensorFlow, and the same command goes on there.
 
 import argparse
 import pathlib
-import statistics
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any
 
-from kdzoo.recipes import RECIPES, CompressionComparison
-from kdzoo.recipes.compression_comparison import FLOAT
-from kdzoo.recipes.files import read_result, read_results
-from kdzoo.recipes.results import directory_name, write_json
-from kdzoo.recipes.source import Entry
+import keras
+
+from kdzoo.experiments import estimate as estimates
+from kdzoo.experiments.experiment import Node
+from kdzoo.experiments.run_directory import RESULT, Runs
+from kdzoo.experiments.run_files import read_results, write_json
+from kdzoo.recipes import RECIPES
 from kdzoo.utils import unknown_name
 from kdzoo.zoo.manifest import weights_directory
+from tools.entries import Entry
 from tools.publish import is_published, publish
 from tools.restore import Committed
 
@@ -47,132 +51,107 @@ ENTRIES = (
     Entry("wide_resnet_16_4/cifar10", "zoo_cifar10", "teacher"),
     *(
         Entry(f"{name}/cifar10", "zoo_cifar10", f"{name}, distilled", f"{name}, alone")
-        for name in (
-            "fitnet_1",
-            "wide_resnet_16_1",
-            "separable_025",
-            "separable_050",
-            "separable_100",
-        )
+        for name in ("fitnet_1", "separable_025", "separable_050", "separable_100")
     ),
     *(
         Entry(
             f"separable_{width}/cifar10/{form}",
             f"zoo_cifar10_{width}_compressed",
-            kind,
+            stage,
             f"separable_{width}, alone",
+            "float32",
         )
         for width in ("025", "050", "100")
-        for form, kind in (("int8", "int8"), ("sparse_80", "80 % zeros"))
+        for form, stage in (("int8", "int8"), ("sparse_80", "80 % zeros"))
     ),
     Entry("wide_resnet_16_2/cifar100", "zoo_cifar100", "teacher"),
     Entry("resnet_20/cifar100", "zoo_cifar100", "resnet_20, distilled", "resnet_20, alone"),
 )
 
 
-def estimate(entries, runs, restored=lambda name: (), measured=MEASURED, more=None):
-    """Yields (recipe, its stages that are left, seconds of those that have been timed).
+Restored = Callable[[str], Container[Node]]
+
+
+def estimate(
+    entries: Sequence[Entry],
+    runs: pathlib.Path,
+    restored: Restored = lambda name: (),
+    measured: pathlib.Path = MEASURED,
+    more: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[tuple[str, list[Node], list[float]]]:
+    """Yields (recipe, what is left of it, seconds of what has been timed).
 
     What several recipes start from is counted for the first of them.
 
     Args:
-        entries: The `Entry`s that are wanted.
+        entries: The models that are wanted.
         runs: Directory with a directory of each recipe's run.
-        restored: Function from a recipe's name to the (kind, seed) that need no training.
+        restored: Function from a recipe's name to what needs no training.
         measured: Directory of committed results, which say how long a model took.
-        more: Recipe -> further kinds that are wanted of it.
+        more: Recipe -> further stages that are wanted of it.
 
     Raises:
         ValueError: If a model was trained with other settings than its recipe has now, or learned
             from another than there is.
     """
-    wanted = {}
+    wanted: dict[str, list[str]] = {}
     for entry in entries:
-        kinds = wanted.setdefault(entry.recipe, list((more or {}).get(entry.recipe, ())))
-        kinds.extend(entry.kinds)
-    counted = set()  # Recipes of compression start from stages of another.
-    for name, kinds in wanted.items():
-        left = [
-            stage
-            for stage in dict.fromkeys(_stages(name, kinds))
-            if stage not in counted
-            and stage[1:] not in restored(stage[0])
-            and not _is_finished(runs, restored, *stage)
-        ]
+        stages = wanted.setdefault(entry.recipe, list((more or {}).get(entry.recipe, ())))
+        stages.extend(entry.stages)
+    counted: set[Node] = set()
+    for name, stages in wanted.items():
+        recipe, directory = RECIPES[name], runs / name
+        found = Runs(recipe, directory)
+        gone = any(restored(run) for run in {node.run for node in recipe.needed(stages)})
+
+        def is_finished(node: Node, found: Runs = found, gone: bool = gone) -> bool:
+            if node in counted or node in restored(node.run):
+                return True
+            # What it was made from comes back first; then the recipe sees whether it is that.
+            exists = (found.of_node(node) / RESULT).exists()
+            return exists if gone else found.row(node) is not None
+
+        left = estimates.left(recipe, directory, stages, is_finished)
         counted.update(left)
-        seconds = [_seconds(runs, measured, *stage) for stage in left]
-        yield name, left, [each for each in seconds if each is not None]
+        times = estimates.seconds(
+            recipe, directory, left, lambda run: _committed_rows(measured, run)
+        )
+        yield name, left, [seconds for seconds in times if seconds is not None]
 
 
-def _wanted(only):
-    """The entries that are asked for and those that they start from, a list; all when None."""
+def _wanted(only: str | None) -> list[Entry]:
+    """The entries that are asked for and those that they start from; all when None."""
     asked = [entry for entry in ENTRIES if only in (None, *_names(entry))]
     if not asked:
         names = {name for entry in ENTRIES for name in _names(entry)}
         raise unknown_name("part of the zoo", only, names)
-    starts = set()
-    for entry in asked:
-        recipe = RECIPES[entry.recipe]
-        is_compressed = isinstance(recipe, CompressionComparison)
-        starts |= {(recipe.base if is_compressed else entry.recipe, "teacher")}
-        starts |= {(recipe.base, recipe.start)} if is_compressed else set()
-    return [each for each in ENTRIES if each in asked or (each.recipe, each.kind) in starts]
+    starts = {node[:2] for entry in asked for node in RECIPES[entry.recipe].needed([entry.stage])}
+    return [entry for entry in ENTRIES if entry in asked or (entry.recipe, entry.stage) in starts]
 
 
-def _names(entry):
+def _names(entry: Entry) -> tuple[str, ...]:
     """What an entry may be asked for by: its name, architecture and data set."""
     return entry.name, *entry.name.split("/")[:2], entry.name.rpartition("/")[0]
 
 
-def _stages(name, kinds):
-    """Yields (recipe, kind, seed) of every model to train for some kinds, the teacher first."""
-    recipe = RECIPES[name]
-    if isinstance(recipe, CompressionComparison):
-        yield from _stages_of(recipe.started_from, recipe.base, ("teacher", *recipe.start_kinds))
-        yield from _stages_of(recipe, name, (FLOAT, *kinds))
-    else:
-        yield from _stages_of(recipe, name, ("teacher", *kinds))
-
-
-def _stages_of(recipe, name, kinds):
-    return ((name, kind, seed) for kind in kinds for seed in recipe.seeds_of(kind))
-
-
-def _is_finished(runs, restored, name, kind, seed):
-    recipe, home = RECIPES[name], runs / name / directory_name(kind, seed)
-    if restored(name) or restored(getattr(recipe, "base", name)):
-        # What it was made from comes back first; then the recipe sees whether it is that.
-        return (home / "result.json").exists()
-    return recipe.finished_row(kind, seed, home) is not None
-
-
-def _committed_rows(measured, name):
+def _committed_rows(measured: pathlib.Path, name: str) -> list[dict[str, Any]]:
     path = measured / f"{name}.json"
     return read_results(path)["rows"] if path.exists() else []
 
 
-def _committed_kinds(entries, measured):
-    """Recipe -> the kinds that there are committed results of and that it still has."""
+def _committed_stages(entries: Sequence[Entry], measured: pathlib.Path) -> dict[str, list[str]]:
+    """Recipe -> the stages that there are committed results of and that it still has."""
     return {
         name: [
-            kind
-            for kind in dict.fromkeys(row["kind"] for row in _committed_rows(measured, name))
-            if kind in RECIPES[name].kinds
+            stage
+            for stage in dict.fromkeys(row["kind"] for row in _committed_rows(measured, name))
+            if stage in RECIPES[name].names
         ]
         for name in dict.fromkeys(entry.recipe for entry in entries)
     }
 
 
-def _seconds(runs, measured, name, kind, seed):
-    """How long a model took, or its kind with other seeds on average; None if nothing is known."""
-    rows = _committed_rows(measured, name)
-    rows += [read_result(each) for each in (runs / name).glob("*/result.json")]
-    by_seed = {row["seed"]: row.get("seconds") for row in rows if row["kind"] == kind}
-    by_seed = {each: seconds for each, seconds in by_seed.items() if seconds is not None}
-    return by_seed.get(seed, statistics.fmean(by_seed.values()) if by_seed else None)
-
-
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Trains what is missing of the zoo, and writes files and manifest."""
     parser = argparse.ArgumentParser(prog="python -m tools.train_zoo")
     parser.add_argument("--estimate", action="store_true", help="only say what is left")
@@ -210,7 +189,7 @@ def main(arguments=None):
     except ValueError as error:
         parser.exit(1, f"{error}\n")
     restored = (lambda name: ()) if given.anew else committed.missing
-    more = _committed_kinds(entries, given.measured) if given.anew else {}
+    more = _committed_stages(entries, given.measured) if given.anew else {}
     for entry in entries:
         if entry.name in committed.broken and not given.anew:
             print(f"{entry.name}: its files are damaged or gone; put them back, or it is made anew")
@@ -227,37 +206,34 @@ def main(arguments=None):
     if not given.anew:
         # What others start from is wanted too, and comes before them.
         for name in dict.fromkeys(entry.recipe for entry in entries):
-            for kind, seed in committed.restore(name):
-                print(f"{name}: {kind}, seed {seed}, restored from what was committed")
+            for _, stage, seed in committed.restore(name):
+                print(f"{name}: {stage}, seed {seed}, restored from what was committed")
     for entry in entries:
         _make(entry, given, more.get(entry.recipe, ()))
 
 
-def _is_checkout():
+def _is_checkout() -> bool:
     return weights_directory().parent == MEASURED.parent
 
 
-def _make(entry, given, more):
+def _make(entry: Entry, given: argparse.Namespace, more: Sequence[str]) -> None:
     """Trains and publishes a model, unless it is published already."""
-    import keras
-
-    recipe, home = RECIPES[entry.recipe], given.runs / entry.recipe
+    recipe, run = RECIPES[entry.recipe], given.runs / entry.recipe
     publishes = keras.config.backend() == "tensorflow"
-    if not publishes and isinstance(recipe, CompressionComparison):
+    if not publishes and entry.start:
         print(f"{entry.name}: left, TF-MOT needs TensorFlow")
         return
     [(_, left, _)] = estimate([entry], given.runs, more={entry.recipe: more})
-    if publishes and not left and not given.again and is_published(entry, home, given.directory):
+    if publishes and not left and not given.again and is_published(entry, run, given.directory):
         print(f"{entry.name}: published")
         return
-    kinds = tuple(dict.fromkeys((*entry.kinds, *more)))
-    options = {"verbose": 2, "report": print, "kinds": kinds}
-    results = recipe.run(home, given.data_dir, **options)
+    stages = tuple(dict.fromkeys((*entry.stages, *more)))
+    results = recipe.run(run, given.data_dir, verbose=2, report=print, stages=stages)
     if not publishes:
-        print(f"{entry.name}: trained; publish {home} where TensorFlow is")
+        print(f"{entry.name}: trained; publish {run} where TensorFlow is")
         return
     write_json(given.measured / f"{entry.recipe}.json", results)
-    row = publish(entry, home, given.directory, given.data_dir)
+    row = publish(entry, run, given.directory, given.data_dir)
     print(f"{row.name}: {100 * row.measured['accuracy']['shipped']:.2f} %, {row.files}")
 
 

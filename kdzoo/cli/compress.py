@@ -18,7 +18,7 @@ def compress(
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
     prune: Annotated[
-        str | None, typer.Option(help="Share of weights to set to zero, e.g. 0.8, or 2:4.")
+        str | None, typer.Option(help="Fraction of weights to set to zero, e.g. 0.8, or 2:4.")
     ] = None,
     cluster: Annotated[int | None, typer.Option(help="Number of values in each kernel.")] = None,
     quantize: Annotated[
@@ -31,7 +31,7 @@ def compress(
     learning_rate: Annotated[float | None, typer.Option(help="Initial; 0.001.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets; 4.")] = None,
     student_loss_weight: Annotated[
-        float | None, typer.Option(help="Share of the loss on labels beside a teacher; 0.1.")
+        float | None, typer.Option(help="Weight of the loss on labels beside a teacher; 0.1.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step; 128.")] = None,
     augment: Annotated[
@@ -56,6 +56,8 @@ def compress(
     given = {
         name: value for name, value in locals().items() if name in _SETTINGS and value is not None
     }
+    if augment is False:
+        given["augmentation"] = None
     compression = _compression(given, prune, quantize, teacher)
     files.check_output(output)
     for path in (model, teacher):
@@ -64,44 +66,35 @@ def compress(
     terminal.start_keras(training=True)
     compression.check()
     trained = files.load_model(model, (".keras",))
-    asked = files.load_model(teacher, (".keras",)) if teacher else None
+    loaded_teacher = files.load_model(teacher, (".keras",)) if teacher else None
     loaded = data_command.load(data, data_dir)
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")
-    for path, each in ((model, trained), (teacher, asked)):
-        files.check_fit(path, each, loaded)
+    for path, network in ((model, trained), (teacher, loaded_teacher)):
+        files.check_fit(path, network, loaded)
     home = directory or pathlib.Path("runs") / f"compress-{files.stem(model)}"
     with one_process(home):
-        result = run(trained, compression, loaded, home, output, asked, seed)
+        result = run(trained, compression, loaded, home, output, loaded_teacher, seed)
     terminal.show(_table(result, f"{model} → {output}"))
     typer.echo(f"Wrote {output} and {home / 'model.keras'}.")
 
 
-_SETTINGS = (
-    "cluster",
-    "epochs",
-    "learning_rate",
-    "temperature",
-    "student_loss_weight",
-    "batch_size",
-    "augment",
-    "sparse",
-)
+_OF_TRAINING = ("epochs", "learning_rate", "batch_size")
+_SETTINGS = ("cluster", "temperature", "student_loss_weight", "sparse", *_OF_TRAINING)
 
 
 def run(model, compression, data, home, output, teacher=None, seed=0):
     """Compresses a model with its progress on standard error.
 
     Returns:
-        (what was measured before, what was measured after), see `recipes.compress.measure_file`.
+        (what was measured before, what was measured after), see `compressing.measure_file`.
     """
-    from kdzoo.recipes import Compression
-    from kdzoo.recipes import compress as recipes
+    from kdzoo.experiments import Compression, compressing
     from kdzoo.utils import save_model
 
     with warnings.catch_warnings(record=True) as said, TrainingProgress() as progress:
         warnings.simplefilter("always", UserWarning)
-        compressed, _ = recipes.compress(
+        compressed, _ = compressing.compress(
             model,
             compression,
             data,
@@ -112,17 +105,17 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
             report=progress.stage,
             callbacks=[progress.callback()],
         )
-    for message in dict.fromkeys(str(each.message) for each in said if _is_ours(each)):
+    for message in dict.fromkeys(str(warning.message) for warning in said if _is_ours(warning)):
         typer.echo(f"Note: {message}", err=True)
     with terminal.working("Converting and measuring"), terminal.quiet():
         save_model(compressed, home / "model.keras")
-        report = recipes.export(compressed, output, compression, data)
+        report = compressing.export(compressed, output, compression, data)
         with tempfile.TemporaryDirectory() as folder:
             plain = Compression()
-            before = recipes.export(model, pathlib.Path(folder) / "before.tflite", plain, data)
+            before = compressing.export(model, pathlib.Path(folder) / "before.tflite", plain, data)
             return (
-                recipes.measure_file(before.path, model, data),
-                recipes.measure_file(report.path, compressed, data),
+                compressing.measure_file(before.path, model, data),
+                compressing.measure_file(report.path, compressed, data),
             )
 
 
@@ -134,23 +127,24 @@ def _is_ours(warning):
 
 def _compression(given, prune, quantize, teacher):
     """The `Compression` that the options ask for, checked before Keras starts."""
-    from kdzoo.recipes import Compression
+    from kdzoo.experiments import Compression, retraining
     from kdzoo.utils import unknown_name
 
-    kinds = ("none", "float16", "dynamic", "int8", "qat")
-    if quantize not in kinds:
-        raise unknown_name("quantization", quantize, kinds)
+    forms = ("none", "float16", "dynamic", "int8", "qat")
+    if quantize not in forms:
+        raise unknown_name("quantization", quantize, forms)
+    training = {name: given.pop(name) for name in (*_OF_TRAINING, "augmentation") if name in given}
     compression = Compression(
-        prune=_share(prune),
+        prune=_fraction(prune),
         quantize=None if quantize == "none" else quantize,
-        taught=teacher is not None,
+        training=retraining(**training),
         **given,
     )
     if not compression.steps and compression.quantize is None:
         raise ValueError(
             "Expected at least one of --prune, --cluster and --quantize. Received: none of them."
         )
-    if compression.taught and not compression.steps:
+    if teacher is not None and not compression.steps:
         raise ValueError(
             "Expected --prune, --cluster or --quantize qat beside --teacher, as nothing else is "
             f"trained. Received: --quantize {quantize}"
@@ -158,24 +152,28 @@ def _compression(given, prune, quantize, teacher):
     return compression
 
 
-def _share(prune):
+def _fraction(prune):
     if prune in (None, "2:4"):
         return prune
     try:
         return float(prune)
     except ValueError:
         raise ValueError(
-            f"Expected --prune to be a share such as 0.8, or 2:4. Received: {prune!r}"
+            f"Expected --prune to be a fraction such as 0.8, or 2:4. Received: {prune!r}"
         ) from None
+
+
+def _percent(fraction):
+    return terminal.percent(fraction, 2)
 
 
 def _table(result, title):
     table = terminal.table("measure", ">before", ">after", title=title)
     before, after = result
     for name, key, show in (
-        ("accuracy of the file", "test_accuracy", lambda share: terminal.percent(share, 2)),
-        ("accuracy in Keras", "keras_accuracy", lambda share: terminal.percent(share, 2)),
-        ("file and Keras agree", "agreement", lambda share: terminal.percent(share, 2)),
+        ("accuracy of the file", "test_accuracy", _percent),
+        ("accuracy in Keras", "keras_accuracy", _percent),
+        ("file and Keras agree", "agreement", _percent),
         ("bytes", "bytes", "{:,}".format),
         ("bytes after gzip", "gzipped_bytes", "{:,}".format),
     ):
@@ -184,18 +182,18 @@ def _table(result, title):
 
 
 def table_of_recipe(results):
-    """Returns the table of what a `CompressionComparison` measured."""
+    """Returns the table of what an experiment of compression measured."""
     table = terminal.table(
         "file", ">test accuracy", ">as Keras", ">bytes", ">after gzip", ">zeros", ">seconds"
     )
-    for kind, summary in results["summary"].items():
-        rows = [row for row in results["rows"] if row["kind"] == kind]
+    for stage, summary in results["summary"].items():
+        rows = [row for row in results["rows"] if row["kind"] == stage]
 
         def mean(name, rows=rows):
             return sum(row[name] for row in rows) / len(rows)
 
         table.add_row(
-            kind,
+            stage,
             terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
             terminal.percent(mean("agreement")),
             f"{summary['bytes']:,}",

@@ -125,10 +125,11 @@ def _recipes():
 
     table = terminal.table("name", "data", "teacher", "student", "compared", title="Recipes")
     for name, recipe in RECIPES.items():
-        compared = (
-            ", ".join(recipe.kinds) if len(recipe.kinds) < 4 else f"{len(recipe.kinds)} kinds"
-        )
-        table.add_row(name, recipe.data, recipe.teacher, recipe.student, compared)
+        stages = [stage for stage in recipe.names if stage not in ("teacher", "float32")]
+        students = list(dict.fromkeys(recipe.built_from(stage)[0] for stage in stages))
+        student = students[0] if len(students) == 1 else f"{len(students)} networks"
+        compared = ", ".join(stages) if len(stages) < 4 else f"{len(stages)} variants"
+        table.add_row(name, recipe.data, recipe.stage("teacher").title, student, compared)
     return table
 
 

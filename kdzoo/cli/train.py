@@ -1,7 +1,6 @@
 """`kdzoo train`: a recipe, or a comparison of the user's own, that survives a kill."""
 
 import contextlib
-import dataclasses
 import pathlib
 import statistics
 from typing import Annotated
@@ -12,8 +11,6 @@ from kdzoo.cli import compress, terminal
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import checked_directory, unknown_name
-
-_EPOCHS = 20  # Where neither a recipe nor the user says.
 
 
 def train(
@@ -29,7 +26,7 @@ def train(
     seeds: Annotated[str | None, typer.Option(help="E.g. 0,1,2: two students for each.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets.")] = None,
     student_loss_weight: Annotated[
-        float | None, typer.Option(help="Share of the loss on labels, 0 to 1.")
+        float | None, typer.Option(help="Weight of the loss on labels, 0 to 1.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
     teacher_learning_rate: Annotated[float | None, typer.Option(help="Initial.")] = None,
@@ -44,7 +41,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Ask the teacher once about so many augmented views, which students see.",
+            help="Record the teacher's outputs for so many augmented views, which students see.",
         ),
     ] = None,
     augment_student: Annotated[
@@ -69,12 +66,7 @@ def train(
         given.pop(key, None)
     if seeds is not None:
         given["seeds"] = _as_seeds(seeds)
-    recipe = _comparison(name, given)
-    if views is not None and not recipe.augment_student:
-        raise ValueError(
-            f"Expected --augment-student beside --views. Received: --views {views} for students "
-            "that see the images as they are"
-        )
+    recipe = _experiment(name, given)
     recipe = recipe.smoke() if smoke else recipe
     home = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
     results = run(recipe, home, data_dir)
@@ -97,7 +89,7 @@ def run(recipe, directory, data_dir=None):
 
 
 def _draw(results, path, name):
-    """Draws the errors of all kinds, where matplotlib is installed."""
+    """Draws the errors of all stages, where matplotlib is installed."""
     from kdzoo.evaluation import plots
 
     # Without the extra `report` there is no picture, and nothing else is missing.
@@ -109,21 +101,21 @@ def _draw(results, path, name):
 def verdict(results):
     """Returns the sentence that says, from what was measured, whether distilling paid.
 
-    Compared with the student alone is the student distilled or, where there are several kinds of
-    teaching, the best of them, on the seeds that both have. Where no student is alone there is
+    Compared with the student alone is the student distilled or, where several are taught, the best
+    of them, on the seeds that both have. Where no student is alone there is
     nothing to say.
     """
     summary = results["summary"]
-    taught = [kind for kind in summary if kind not in ("teacher", "alone")]
+    taught = [stage for stage in summary if stage not in ("teacher", "alone")]
     if "alone" not in summary or not taught:
         return ""
-    best = max(taught, key=lambda kind: summary[kind]["mean"])
+    best = max(taught, key=lambda stage: summary[stage]["mean"])
     ours, alone = (
-        {row["seed"]: row["test_accuracy"] for row in results["rows"] if row["kind"] == kind}
-        for kind in (best, "alone")
+        {row["seed"]: row["test_accuracy"] for row in results["rows"] if row["kind"] == stage}
+        for stage in (best, "alone")
     )
     seeds = sorted(ours.keys() & alone.keys())
-    means = [statistics.fmean(each[seed] for seed in seeds) for each in (ours, alone)]
+    means = [statistics.fmean(accuracies[seed] for seed in seeds) for accuracies in (ours, alone)]
     points = 100 * (means[0] - means[1])
     wins = sum(ours[seed] > alone[seed] for seed in seeds)
     if points:
@@ -147,10 +139,11 @@ def _as_seeds(text):
         ) from None
 
 
-def _comparison(name, given):
-    """The recipe of this name with what was given instead, or a comparison on a data set."""
+def _experiment(name, given):
+    """The recipe of this name with what was given instead, or one on a data set."""
+    from kdzoo.cli import train_options
     from kdzoo.data.augmentation import DEFAULTS
-    from kdzoo.recipes import RECIPES, Comparison
+    from kdzoo.recipes import RECIPES
 
     if "/" in given.get("student", ""):
         raise ValueError(
@@ -159,14 +152,13 @@ def _comparison(name, given):
         )
     _check_trained_teacher(given)
     if name in RECIPES:
-        recipe = RECIPES[name]
-        change = _change if isinstance(recipe, Comparison) else _change_seeds
-        return change(name, recipe, given)
+        return train_options.changed(RECIPES[name], given)
     if {"teacher", "student"} <= given.keys():
-        return Comparison(data=name, **{"teacher_epochs": _EPOCHS, "epochs": _EPOCHS, **given})
+        own = train_options.of_data(name, pathlib.Path(name).name or "own", given["student"])
+        return train_options.changed(own, given)
     if name not in DEFAULTS and not pathlib.Path(name).exists():
         raise unknown_name("recipe or data set", name, {*RECIPES, *DEFAULTS})
-    names = [each for each, recipe in RECIPES.items() if recipe.data == name]
+    names = [recipe.name for recipe in RECIPES.values() if recipe.data == name]
     recipes = f"the name of a recipe ({', '.join(names)}), or a data set with " if names else ""
     raise ValueError(
         f"Expected {recipes}--teacher and --student. Received: {name!r} alone; `kdzoo list models` "
@@ -174,33 +166,10 @@ def _comparison(name, given):
     )
 
 
-def _change(name, recipe, given):
-    """A comparison's recipe with what was given instead."""
-    _check_not_of_kinds(name, recipe, given)
-    for role in ("teacher", "student"):
-        if given.get(role, getattr(recipe, role)) != getattr(recipe, role):
-            # What the recipe says more of it is for its own network.
-            own = (role, f"{role}_arguments")
-            smoke = {key: each for key, each in recipe.smoke_settings.items() if key not in own}
-            recipe = dataclasses.replace(recipe, smoke_settings=smoke, **{own[1]: {}})
-    return dataclasses.replace(recipe, **given)
-
-
-def _change_seeds(name, recipe, given):
-    """A recipe of compression with other seeds, which is all that may be given."""
-    fixed = sorted(set(given) - {"seeds"})
-    if fixed:
-        raise ValueError(
-            f"Expected no option but --seeds for {name!r}, whose settings stand in its file. "
-            f"Received: --{fixed[0].replace('_', '-')}"
-        )
-    return dataclasses.replace(recipe, **given)
-
-
 def _check_trained_teacher(given):
     """Raises for an option on the training of a teacher that is trained already."""
     if "/" in given.get("teacher", ""):
-        fixed = [each for each in given if each.startswith("teacher_")]
+        fixed = [option for option in given if option.startswith("teacher_")]
         if fixed:
             raise ValueError(
                 f"Expected no --{fixed[0].replace('_', '-')} for a pretrained teacher, which "
@@ -208,43 +177,21 @@ def _check_trained_teacher(given):
             )
 
 
-def _check_not_of_kinds(name, recipe, given):
-    """Raises for an option in whose place kinds of student have settings of their own."""
-    same = ("epochs", "student_loss_weight", "optimizer", "learning_rate", "weight_decay")
-    own = {
-        "temperature": ["losses"],
-        "student": ["architecture", "arguments"],
-        "seeds": ["seed_count"],
-        **{field: [field] for field in same},
-    }
-    for option, fields in own.items():
-        values = [getattr(each, name) for each in recipe.students.values() for name in fields]
-        if option in given and any(value not in (None, (), {}) for value in values):
-            raise ValueError(
-                f"Expected no --{option.replace('_', '-')} for {name!r}, whose kinds of student "
-                "have their own. Received: one; compare on the data set, with --teacher and "
-                "--student."
-            )
-
-
 def _table(results):
     settings = results["settings"]
     paper = settings.get("paper") or {}
+    stages = {stage["name"]: stage for stage in settings["stages"]}
     columns = [">test errors", ">in the paper"] if paper else []
     table = terminal.table("model", ">test accuracy", *columns, ">parameters", ">seconds")
-    for kind, summary in results["summary"].items():
-        role = "teacher" if kind == "teacher" else "student"
-        own = settings.get("students", {}).get(kind, {})
-        architecture = own.get("architecture")
-        usual = {} if architecture else settings[f"{role}_arguments"]
-        arguments = {**usual, **own.get("arguments", {})}
-        name = terminal.architecture(architecture or settings[role], arguments)
-        rows = [row for row in results["rows"] if row["kind"] == kind]
+    for name, summary in results["summary"].items():
+        stage = stages[name]
+        built = stage.get("architecture", stage.get("model", "")), stage.get("arguments", {})
+        rows = [row for row in results["rows"] if row["kind"] == name]
         errors = " ".join(str(row["test_errors"]) for row in rows if paper)
         table.add_row(
-            f"{kind}: {name}",
+            f"{name}: {terminal.architecture(*built)}",
             terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
-            *([errors, str(paper.get(kind, ""))] if paper else []),
+            *([errors, str(paper.get(name, ""))] if paper else []),
             f"{rows[0]['parameters']:,}",
             f"{sum(row['seconds'] for row in rows) / len(rows):.1f}",
         )

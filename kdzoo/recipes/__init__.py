@@ -1,4 +1,4 @@
-"""Recipes: each reproduces a published result, or one of ours, from a frozen dataclass."""
+"""Recipes: each reproduces a published result, or one of ours, as a graph of stages."""
 
 from kdzoo.recipes import (
     cluster_separable_cifar10,
@@ -18,28 +18,27 @@ from kdzoo.recipes import (
     zoo_fashion_mnist,
     zoo_mnist,
 )
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.compression import Compression
-from kdzoo.recipes.compression_comparison import CompressionComparison
-from kdzoo.recipes.student import Student
 
 RECIPES = {
-    "digits": digits.RECIPE,
-    "fashion_mnist": fashion_mnist.RECIPE,
-    "hinton_mnist": hinton_mnist.RECIPE,
-    "hinton_mnist_temperatures": hinton_mnist_temperatures.RECIPE,
-    "fitnet_mnist": fitnet_mnist.RECIPE,
-    "losses_compared": losses_compared.RECIPE,
-    "separable_cifar10": separable_cifar10.RECIPE,
-    "qat_separable_cifar10": qat_separable_cifar10.RECIPE,
-    "prune_separable_cifar10": prune_separable_cifar10.RECIPE,
-    "prune_2_of_4_cifar10": prune_2_of_4_cifar10.RECIPE,
-    "cluster_separable_cifar10": cluster_separable_cifar10.RECIPE,
-    "zoo_mnist": zoo_mnist.RECIPE,
-    "zoo_fashion_mnist": zoo_fashion_mnist.RECIPE,
-    "zoo_cifar10": zoo_cifar10.RECIPE,
-    **zoo_cifar10_compressed.RECIPES,
-    "zoo_cifar100": zoo_cifar100.RECIPE,
+    recipe.name: recipe
+    for recipe in (
+        digits.RECIPE,
+        fashion_mnist.RECIPE,
+        hinton_mnist.RECIPE,
+        hinton_mnist_temperatures.RECIPE,
+        fitnet_mnist.RECIPE,
+        losses_compared.RECIPE,
+        separable_cifar10.RECIPE,
+        qat_separable_cifar10.RECIPE,
+        prune_separable_cifar10.RECIPE,
+        prune_2_of_4_cifar10.RECIPE,
+        cluster_separable_cifar10.RECIPE,
+        zoo_mnist.RECIPE,
+        zoo_fashion_mnist.RECIPE,
+        zoo_cifar10.RECIPE,
+        *zoo_cifar10_compressed.RECIPES.values(),
+        zoo_cifar100.RECIPE,
+    )
 }
 
-__all__ = ["RECIPES", "Comparison", "Compression", "CompressionComparison", "Student"]
+__all__ = ["RECIPES"]

@@ -3,16 +3,24 @@
 kdzoo train cluster_separable_cifar10
 """
 
+from kdzoo.experiments import Compress, Compression, Dependency, Experiment, retraining
 from kdzoo.recipes import separable_cifar10
-from kdzoo.recipes.compression import Compression
-from kdzoo.recipes.compression_comparison import CompressionComparison
 
-RECIPE = CompressionComparison(
-    base="separable_cifar10",
-    comparison=separable_cifar10.RECIPE,
-    start="distilled",
-    kinds={
-        f"{number} values": Compression(cluster=number, epochs=2, learning_rate=3e-4)
-        for number in (16, 32)
-    },
+_START = Dependency("distilled")
+
+RECIPE = Experiment(
+    name="cluster_separable_cifar10",
+    data="cifar10",
+    base=separable_cifar10.RECIPE,
+    stages=(
+        Compress("float32", _START),
+        *(
+            Compress(
+                f"{number} values",
+                _START,
+                Compression(cluster=number, training=retraining(2, 3e-4)),
+            )
+            for number in (16, 32)
+        ),
+    ),
 )

@@ -5,18 +5,22 @@
 A minute or two on two cores, see the README. Chosen on the validation images.
 """
 
-from kdzoo.recipes.comparison import Comparison
+from kdzoo.experiments import Distill, Experiment, Train, Training, soft_targets
 
-RECIPE = Comparison(
+_STUDENT = Training(epochs=40, learning_rate=5e-3, batch_size=64, augmentation=None)
+
+RECIPE = Experiment(
+    name="digits",
     data="digits",
-    teacher="wide_resnet_16_1",
-    teacher_arguments={"depth": 10},
-    student="mlp_2x128",
-    teacher_epochs=30,
-    epochs=40,
-    temperature=2.0,
-    batch_size=64,
-    teacher_learning_rate=4e-3,
-    learning_rate=5e-3,
-    augment_student=False,
+    stages=(
+        Train(
+            "teacher",
+            "wide_resnet_16_1",
+            Training(epochs=30, learning_rate=4e-3, batch_size=64),
+            {"depth": 10},
+            seeds=(0,),
+        ),
+        Train("alone", "mlp_2x128", _STUDENT),
+        Distill("distilled", "mlp_2x128", _STUDENT, losses=soft_targets(2.0)),
+    ),
 )

@@ -5,16 +5,18 @@
 Some 40 minutes on two cores. Alone 89.33 %, distilled 90.69 % of the test images, three seeds.
 """
 
-from kdzoo.recipes.comparison import Comparison
+from kdzoo.experiments import Distill, Experiment, Train, Training
 
-RECIPE = Comparison(
+# 14x14 in the first stage: a network for a phone, and one that two cores can train. It learns from
+# the teacher what shifts do not change, so it sees the images as they are.
+_STUDENT = ("separable_025", Training(epochs=12, augmentation=None), {"halvings": 1})
+
+RECIPE = Experiment(
+    name="fashion_mnist",
     data="fashion_mnist",
-    teacher="wide_resnet_16_1",
-    student="separable_025",
-    teacher_epochs=8,
-    epochs=12,
-    # Without augmentation: the student learns from the teacher what shifts do not change.
-    augment_student=False,
-    # 14x14 in the first stage: a network for a phone, and one that two cores can train.
-    student_arguments={"halvings": 1},
+    stages=(
+        Train("teacher", "wide_resnet_16_1", Training(8, learning_rate=2e-3), seeds=(0,)),
+        Train("alone", *_STUDENT),
+        Distill("distilled", *_STUDENT),
+    ),
 )

@@ -9,29 +9,35 @@ images shifted by up to two pixels, the teacher has less dropout for it, and the
 soft targets, from 4 to 1 as there, is one of T² · KL: nine times the paper's.
 """
 
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import Student
+import dataclasses
 
-_SOFT_TARGETS = (("SoftTargets", {"temperature": 3.0}, 1.0),)
+from kdzoo.experiments import Distill, Experiment, HintTraining, Train, Training, soft_targets
 
-RECIPE = Comparison(
+_STUDENT = Training(epochs=15, learning_rate=2e-3, weight_decay=0.0, precision="mixed_bfloat16")
+_TEACHING = {
+    "losses": soft_targets(3.0),
+    "student_loss_weight": 0.5,
+    "teacher_weight": (4.0, 1.0),
+    "teacher_precision": "mixed_bfloat16",
+}
+
+RECIPE = Experiment(
+    name="fitnet_mnist",
     data="mnist",
-    teacher="maxout_mnist",
-    student="fitnet_mnist",
-    students={
-        "alone": Student(),
-        "alone, as long": Student(epochs=20),  # As the hints and what follows them take together.
-        "distilled": Student(_SOFT_TARGETS, teacher_weight=(4.0, 1.0)),
-        "hints": Student(_SOFT_TARGETS, hints=("stage2", "stage2", 5), teacher_weight=(4.0, 1.0)),
-    },
-    teacher_arguments={"dropout": 0.2, "input_dropout": 0.0},
-    teacher_epochs=20,
-    epochs=15,
-    student_loss_weight=0.5,
-    teacher_learning_rate=1e-3,
-    learning_rate=2e-3,
-    weight_decay=0.0,
-    precision="mixed_bfloat16",
+    stages=(
+        Train(
+            "teacher",
+            "maxout_mnist",
+            dataclasses.replace(_STUDENT, epochs=20, learning_rate=1e-3),
+            {"dropout": 0.2, "input_dropout": 0.0},
+            seeds=(0,),
+        ),
+        Train("alone", "fitnet_mnist", _STUDENT),
+        # As the hints and what follows them take together.
+        Train("alone, as long", "fitnet_mnist", dataclasses.replace(_STUDENT, epochs=20)),
+        Distill("distilled", "fitnet_mnist", _STUDENT, **_TEACHING),
+        HintTraining("hints", "fitnet_mnist", _STUDENT, hints=("stage2", "stage2", 5), **_TEACHING),
+    ),
     validation=0,
     # The teacher's pooling wants larger images than the digits are.
     smoke_settings={"enlarge": 2},

@@ -8,22 +8,38 @@ images, 146 of the student alone and 74 of the student at temperature 20. All 60
 trained on, as in the paper, with one teacher for the three seeds of students.
 """
 
-from kdzoo.recipes.comparison import Comparison
+from kdzoo.experiments import Distill, Experiment, Train, Training, soft_targets
 
-RECIPE = Comparison(
-    data="mnist",
-    teacher="mlp_2x1200",
-    teacher_arguments={"dropout": 0.5, "max_norm": 4.0},
-    student="mlp_2x800",
-    teacher_epochs=300,
+STUDENT = Training(
     epochs=100,
-    temperature=20.0,
-    batch_size=256,
-    precision="mixed_bfloat16",
-    teacher_learning_rate=1e-3,
     learning_rate=3e-3,
     weight_decay=0.0,
-    augment_student=False,
+    batch_size=256,
+    precision="mixed_bfloat16",
+    augmentation=None,
+)
+TEACHER = Train(
+    "teacher",
+    "mlp_2x1200",
+    Training(
+        epochs=300,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        batch_size=256,
+        precision="mixed_bfloat16",
+    ),
+    {"dropout": 0.5, "max_norm": 4.0},
+    seeds=(0,),
+)
+
+RECIPE = Experiment(
+    name="hinton_mnist",
+    data="mnist",
+    stages=(
+        TEACHER,
+        Train("alone", "mlp_2x800", STUDENT),
+        Distill("distilled", "mlp_2x800", STUDENT, losses=soft_targets(20.0)),
+    ),
     validation=0,
     paper={"teacher": 67, "alone": 146, "distilled": 74},
 )

@@ -9,22 +9,28 @@ teacher is that of `hinton_mnist`: a finished one serves, its directory `teacher
 
 import dataclasses
 
-from kdzoo.recipes import hinton_mnist
-from kdzoo.recipes.student import Student
+from kdzoo.experiments import Distill, Experiment, soft_targets
+from kdzoo.recipes.hinton_mnist import STUDENT, TEACHER
 
 TEMPERATURES = (1.0, 2.5, 4.0, 8.0, 20.0)
 UNITS = (300, 30)
 
-RECIPE = dataclasses.replace(
-    hinton_mnist.RECIPE,
-    students={
-        f"{units} units, T={temperature:g}": Student(
-            losses=(("SoftTargets", {"temperature": temperature}, 1.0),),
-            arguments={"hidden": (units, units)},
-        )
-        for units in UNITS
-        for temperature in TEMPERATURES
-    },
-    epochs=20,
-    paper={},
+RECIPE = Experiment(
+    name="hinton_mnist_temperatures",
+    data="mnist",
+    stages=(
+        TEACHER,
+        *(
+            Distill(
+                f"{units} units, T={temperature:g}",
+                "mlp_2x800",
+                dataclasses.replace(STUDENT, epochs=20),
+                {"hidden": (units, units)},
+                losses=soft_targets(temperature),
+            )
+            for units in UNITS
+            for temperature in TEMPERATURES
+        ),
+    ),
+    validation=0,
 )

@@ -11,48 +11,52 @@ of three seeds: alone 73.8 %, soft targets 76.2, with hints 80.7, attention 78.6
 similarity 77.0, relational 74.5. Each model took 10 to 20 minutes of one core.
 """
 
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import Student
+from kdzoo.experiments import Distill, Experiment, Train, Training, soft_targets
 
-_SOFT_TARGETS = ("SoftTargets", {"temperature": 4.0}, 1.0)
 _STAGES = ["stage1", "stage2", "stage3"]
 
 
-def _tapping(*layers):
+def _tapping(*layers: str) -> dict[str, str | list[str]]:
     """The same layers in both networks, as arguments of a loss."""
     layer = layers[0] if len(layers) == 1 else list(layers)
     return {"teacher_layer": layer, "student_layer": layer}
 
 
 _ADDED = {
-    "hint": (("Hint", {**_tapping("stage2"), "reduction": "mean"}, 200.0),),
-    "attention": (("AttentionTransfer", _tapping(*_STAGES), 1000.0),),
-    "relational": (
+    "": (),
+    " + hint": (("Hint", {**_tapping("stage2"), "reduction": "mean"}, 200.0),),
+    " + attention": (("AttentionTransfer", _tapping(*_STAGES), 1000.0),),
+    " + relational": (
         ("RelationalDistance", _tapping("features"), 25.0),
         ("RelationalAngle", _tapping("features"), 50.0),
     ),
-    "similarity": (("SimilarityPreserving", _tapping("stage3"), 3000.0),),
-    "contrastive": (
+    " + similarity": (("SimilarityPreserving", _tapping("stage3"), 3000.0),),
+    " + contrastive": (
         ("ContrastiveRepresentation", {**_tapping("features"), "negatives": 4096}, 0.8),
     ),
 }
+_STUDENT = ("separable_025", Training(epochs=8, augmentation=None))
 
-RECIPE = Comparison(
+RECIPE = Experiment(
+    name="losses_compared",
     data="cifar10",
-    teacher="wide_resnet_16_1",
-    student="separable_025",
-    students={
-        "alone": Student(),
-        "soft targets": Student((_SOFT_TARGETS,)),
-        **{
-            f"soft targets + {name}": Student((_SOFT_TARGETS, *losses))
+    stages=(
+        Train(
+            "teacher",
+            "wide_resnet_16_1",
+            Training(epochs=15, learning_rate=2e-3, precision="mixed_bfloat16"),
+            seeds=(0,),
+        ),
+        Train("alone", *_STUDENT),
+        *(
+            Distill(
+                f"soft targets{name}",
+                *_STUDENT,
+                losses=(*soft_targets(), *losses),
+                student_loss_weight=0.5,
+            )
             for name, losses in _ADDED.items()
-        },
-    },
-    teacher_epochs=15,
-    epochs=8,
-    student_loss_weight=0.5,
-    augment_student=False,
-    teacher_precision="mixed_bfloat16",
-    smoke_settings={"teacher_arguments": {"depth": 10}},
+        ),
+    ),
+    smoke_settings={"teacher": {"arguments": {"depth": 10}}},
 )

@@ -3,19 +3,20 @@
 kdzoo train qat_separable_cifar10
 """
 
+from kdzoo.experiments import Compress, Compression, Dependency, Experiment, retraining
 from kdzoo.recipes import separable_cifar10
-from kdzoo.recipes.compression import Compression
-from kdzoo.recipes.compression_comparison import CompressionComparison
 
-RECIPE = CompressionComparison(
-    base="separable_cifar10",
-    comparison=separable_cifar10.RECIPE,
-    start="distilled",
-    kinds={
-        "int8 after training": Compression(quantize="int8"),
-        "int8 aware": Compression(quantize="qat", epochs=3, learning_rate=3e-4),
-        "int8 aware, taught": Compression(
-            quantize="qat", epochs=3, learning_rate=3e-4, taught=True
-        ),
-    },
+_START, _TEACHER = Dependency("distilled"), Dependency("teacher", 0)
+_AWARE = Compression(quantize="qat", training=retraining(3, 3e-4))
+
+RECIPE = Experiment(
+    name="qat_separable_cifar10",
+    data="cifar10",
+    base=separable_cifar10.RECIPE,
+    stages=(
+        Compress("float32", _START),
+        Compress("int8 after training", _START, Compression(quantize="int8")),
+        Compress("int8 aware", _START, _AWARE),
+        Compress("int8 aware, taught", _START, _AWARE, teacher=_TEACHER),
+    ),
 )

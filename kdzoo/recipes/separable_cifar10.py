@@ -5,16 +5,21 @@
 Teacher and budget are what two cores can run, not the best there is.
 """
 
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import Student
+from kdzoo.experiments import Distill, Experiment, Train, Training
 
-RECIPE = Comparison(
+RECIPE = Experiment(
+    name="separable_cifar10",
     data="cifar10",
-    teacher="wide_resnet_16_1",
-    student="separable_025",
-    students={"distilled": Student((("SoftTargets", {"temperature": 4.0}, 1.0),))},
-    teacher_epochs=15,
-    epochs=20,
-    teacher_precision="mixed_bfloat16",
-    smoke_settings={"teacher_arguments": {"depth": 10}},
+    stages=(
+        Train(
+            "teacher",
+            "wide_resnet_16_1",
+            Training(epochs=15, learning_rate=2e-3, precision="mixed_bfloat16"),
+            seeds=(0,),
+        ),
+        Distill(
+            "distilled", "separable_025", Training(epochs=20), teacher_precision="mixed_bfloat16"
+        ),
+    ),
+    smoke_settings={"teacher": {"arguments": {"depth": 10}}},
 )

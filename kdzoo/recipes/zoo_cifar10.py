@@ -7,38 +7,36 @@ were chosen on held-out images, `benchmarks/optimizers.py`: with that of the oth
 without batch normalization, diverges.
 """
 
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import distilled_and_alone
+from kdzoo.experiments import Experiment, Train, Training
+from kdzoo.recipes.students import distilled_and_alone
 
-_HALF, _ONE = {"precision": "mixed_bfloat16"}, {"seed_count": 1}
-_ADAMW = {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.2}
-_STUDENTS = {
-    **distilled_and_alone({"fitnet_1": {}}, epochs=50, **_ADAMW, **_HALF),
-    **distilled_and_alone({"wide_resnet_16_1": {}}, **_HALF, **_ONE),
-    **distilled_and_alone({"separable_025": {}}, **_HALF, **_ONE),
-    **distilled_and_alone({"separable_050": {}}, **_HALF, **_ONE),
-    **distilled_and_alone({"separable_100": {}}, epochs=20, **_HALF, **_ONE),
-}
+VIEWS, TEACHER_PRECISION = 20, "mixed_bfloat16"
+_SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.005}
+_HALF = {"precision": "mixed_bfloat16"}
+_TEACHING = {"views": VIEWS, "teacher_precision": TEACHER_PRECISION}
+_FITNET = Training(50, optimizer="adamw", learning_rate=2e-3, weight_decay=0.2, **_HALF)
+_USUAL, _WIDEST = Training(60, **_SGD, **_HALF), Training(20, **_SGD, **_HALF)
+_ONE = {"seeds": (0,), **_TEACHING}
 
-RECIPE = Comparison(
+RECIPE = Experiment(
+    name="zoo_cifar10",
     data="cifar10",
-    teacher="wide_resnet_16_4",
-    student="separable_050",
-    students=_STUDENTS,
-    teacher_epochs=50,
-    epochs=60,
-    views=20,
-    optimizer="sgd",
-    learning_rate=0.1,
-    weight_decay=0.005,
+    stages=(
+        Train(
+            "teacher",
+            "wide_resnet_16_4",
+            Training(50, **_SGD, **_HALF, augmentation={"shift": 4, "flip": True, "cutout": 8}),
+            seeds=(0,),
+        ),
+        *distilled_and_alone("fitnet_1", _FITNET, **_TEACHING),
+        *distilled_and_alone("wide_resnet_16_1", _USUAL, **_ONE),
+        *distilled_and_alone("separable_025", _USUAL, **_ONE),
+        *distilled_and_alone("separable_050", _USUAL, **_ONE),
+        *distilled_and_alone("separable_100", _WIDEST, **_ONE),
+    ),
     validation=0,
-    teacher_optimizer="sgd",
-    teacher_learning_rate=0.1,
-    teacher_weight_decay=0.005,
-    teacher_augmentation={"shift": 4, "flip": True, "cutout": 8},
-    teacher_precision="mixed_bfloat16",
     smoke_settings={
-        "teacher": "mlp_2x64",
-        "students": dict(list(_STUDENTS.items())[:2]),
+        "teacher": {"architecture": "mlp_2x64"},
+        "stages": ("teacher", "fitnet_1, distilled", "fitnet_1, alone"),
     },
 )

@@ -7,31 +7,32 @@ WRN-16-2, 69.06 of a ResNet-20 alone and 70.66 with the soft targets of a ResNet
 2020, table 1). The soft targets fade out over the epochs, so that the labels have the last word.
 """
 
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import Student
+from kdzoo.experiments import Distill, Experiment, Train, Training
 
-_SOFT_TARGETS = (("SoftTargets", {"temperature": 4.0}, 1.0),)
+_TRAINING = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 0.005,
+    "precision": "mixed_bfloat16",
+}
+_STUDENT = ("resnet_20", Training(epochs=40, **_TRAINING))
 
-RECIPE = Comparison(
+RECIPE = Experiment(
+    name="zoo_cifar100",
     data="cifar100",
-    teacher="wide_resnet_16_2",
-    student="resnet_20",
-    students={
-        "resnet_20, distilled": Student(
-            _SOFT_TARGETS, student_loss_weight=0.5, teacher_weight=(2.0, 0.0)
+    stages=(
+        Train("teacher", "wide_resnet_16_2", Training(epochs=30, **_TRAINING), seeds=(0,)),
+        Distill(
+            "resnet_20, distilled",
+            *_STUDENT,
+            student_loss_weight=0.5,
+            teacher_weight=(2.0, 0.0),
+            views=10,
+            teacher_precision="mixed_bfloat16",
         ),
-        "resnet_20, alone": Student(),
-    },
-    teacher_epochs=30,
-    epochs=40,
+        Train("resnet_20, alone", *_STUDENT),
+    ),
     seeds=(0,),
-    views=10,
-    optimizer="sgd",
-    learning_rate=0.1,
-    weight_decay=0.005,
     validation=0,
-    precision="mixed_bfloat16",
-    teacher_optimizer="sgd",
-    teacher_learning_rate=0.1,
-    smoke_settings={"teacher": "mlp_2x64"},
+    smoke_settings={"teacher": {"architecture": "mlp_2x64"}},
 )

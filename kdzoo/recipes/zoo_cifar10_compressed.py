@@ -6,23 +6,33 @@ Their teacher teaches them again, from the one student of each width there is. T
 making one takes less than half an hour on two cores, else one.
 """
 
+from kdzoo.experiments import Compress, Compression, Dependency, Experiment, retraining
 from kdzoo.recipes import zoo_cifar10
-from kdzoo.recipes.compression import Compression
-from kdzoo.recipes.compression_comparison import CompressionComparison
 
-RECIPES = {
-    f"zoo_cifar10_{width}_compressed": CompressionComparison(
-        base="zoo_cifar10",
-        comparison=zoo_cifar10.RECIPE,
-        start=f"separable_{width}, distilled",
-        alone=f"separable_{width}, alone",
-        kinds={
-            "int8": Compression(quantize="qat", taught=True, epochs=3, learning_rate=3e-4),
-            "80 % zeros": Compression(prune=0.8, taught=True, epochs=12, learning_rate=3e-3),
-        },
-        seeds=(0, 1, 2),
-        start_seed=0,
-        seed_counts={} if width == "025" else {"80 % zeros": 1},
-    )
-    for width in ("025", "050", "100")
+_TEACHING = {
+    "teacher": Dependency("teacher", 0),
+    "views": zoo_cifar10.VIEWS,
+    "teacher_precision": zoo_cifar10.TEACHER_PRECISION,
 }
+_INT8 = Compression(quantize="qat", training=retraining(3, 3e-4))
+_SPARSE = Compression(prune=0.8, training=retraining(12, 3e-3))
+
+
+def _compressed(width: str) -> Experiment:
+    """The recipe of the separable network of a width."""
+    start = Dependency(f"separable_{width}, distilled", 0)
+    seeds = None if width == "025" else (0,)
+    return Experiment(
+        name=f"zoo_cifar10_{width}_compressed",
+        data="cifar10",
+        base=zoo_cifar10.RECIPE,
+        stages=(
+            Compress("float32", start, seeds=(0,)),
+            Compress("int8", start, _INT8, **_TEACHING),
+            Compress("80 % zeros", start, _SPARSE, **_TEACHING, seeds=seeds),
+        ),
+        validation=0,
+    )
+
+
+RECIPES = {recipe.name: recipe for recipe in map(_compressed, ("025", "050", "100"))}

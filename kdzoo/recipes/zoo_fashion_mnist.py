@@ -6,31 +6,33 @@ The students halve the images first: networks for a phone, and ones that train q
 the widest, which takes a core more than half an hour even in fewer epochs.
 """
 
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import distilled_and_alone
+from kdzoo.experiments import Experiment, Train, Training
+from kdzoo.recipes.students import distilled_and_alone
 
-_STUDENTS = {
-    **distilled_and_alone({"separable_025": {"halvings": 1}, "separable_050": {"halvings": 1}}),
-    **distilled_and_alone({"separable_100": {"halvings": 1}}, epochs=25, seed_count=1),
+_TRAINING = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 0.005,
+    "precision": "mixed_bfloat16",
+}
+_HALVED = {
+    "arguments": {"halvings": 1},
+    "views": 15,
+    "teacher_precision": "mixed_bfloat16",
 }
 
-RECIPE = Comparison(
+RECIPE = Experiment(
+    name="zoo_fashion_mnist",
     data="fashion_mnist",
-    teacher="wide_resnet_16_2",
-    student="separable_050",
-    students=_STUDENTS,
-    teacher_epochs=25,
-    epochs=40,
-    views=15,
-    optimizer="sgd",
-    learning_rate=0.1,
-    weight_decay=0.005,
+    stages=(
+        Train("teacher", "wide_resnet_16_2", Training(25, **_TRAINING), seeds=(0,)),
+        *distilled_and_alone("separable_025", Training(40, **_TRAINING), **_HALVED),
+        *distilled_and_alone("separable_050", Training(40, **_TRAINING), **_HALVED),
+        *distilled_and_alone("separable_100", Training(25, **_TRAINING), **_HALVED, seeds=(0,)),
+    ),
     validation=0,
-    precision="mixed_bfloat16",
-    teacher_optimizer="sgd",
-    teacher_learning_rate=0.1,
     smoke_settings={
-        "teacher": "mlp_2x64",
-        "students": dict(list(_STUDENTS.items())[:2]),
+        "teacher": {"architecture": "mlp_2x64"},
+        "stages": ("teacher", "separable_025, distilled", "separable_025, alone"),
     },
 )

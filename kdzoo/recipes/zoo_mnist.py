@@ -5,25 +5,29 @@
 The separable network halves the images first: a network for a phone, and one that trains quickly.
 """
 
-from kdzoo.recipes.comparison import Comparison
-from kdzoo.recipes.student import distilled_and_alone
+from kdzoo.experiments import Experiment, Train, Training
+from kdzoo.recipes.students import distilled_and_alone
 
-_STUDENTS = distilled_and_alone(
-    {"lenet_300_100": {}, "lenet_5": {}, "separable_025": {"halvings": 1}}
-)
+_STUDENT = Training(epochs=30, precision="mixed_bfloat16")
+_TEACHING = {"views": 10, "teacher_precision": "mixed_bfloat16"}
 
-RECIPE = Comparison(
+RECIPE = Experiment(
+    name="zoo_mnist",
     data="mnist",
-    teacher="wide_resnet_16_1",
-    student="separable_025",
-    students=_STUDENTS,
-    teacher_epochs=15,
-    epochs=30,
-    views=10,
+    stages=(
+        Train(
+            "teacher",
+            "wide_resnet_16_1",
+            Training(epochs=15, learning_rate=2e-3, precision="mixed_bfloat16"),
+            seeds=(0,),
+        ),
+        *distilled_and_alone("lenet_300_100", _STUDENT, **_TEACHING),
+        *distilled_and_alone("lenet_5", _STUDENT, **_TEACHING),
+        *distilled_and_alone("separable_025", _STUDENT, arguments={"halvings": 1}, **_TEACHING),
+    ),
     validation=0,
-    precision="mixed_bfloat16",
     smoke_settings={
-        "teacher": "mlp_2x64",
-        "students": dict(list(_STUDENTS.items())[:2]),
+        "teacher": {"architecture": "mlp_2x64"},
+        "stages": ("teacher", "lenet_300_100, distilled", "lenet_300_100, alone"),
     },
 )

@@ -83,7 +83,8 @@ def test_the_zoo_learns_by_what_did_best():
     assert len(held_out) == 4
     for network, accuracies in held_out.items():
         architecture, _, data_set = network.partition("/")
-        optimizer = RECIPES[f"zoo_{data_set}"].optimizer_of(f"{architecture}, alone")
+        training = RECIPES[f"zoo_{data_set}"].stage(f"{architecture}, alone").training
+        optimizer = training.optimizer, training.learning_rate, training.weight_decay
         [ours] = [
             way
             for way, settings in found["settings"].items()

@@ -278,17 +278,18 @@ def load_zoo(place):
 
 
 def load_trained(place):
-    from kdzoo.recipes import results
+    from kdzoo.experiments import run_directory
 
-    return weights_of(results.load_trained(place / "run" / "teacher-0"))
+    return weights_of(run_directory.load_trained(place / "run" / "teacher-0"))
 
 
 def read_run(place):
-    from kdzoo.recipes import results
+    from kdzoo.experiments import run_directory, run_files
 
     for path in sorted((place / "run").glob("*/result.json")):
-        results.read_result(path)
-    results.check_data(place / "run", data())
+        run_files.read_result(path)
+    made = data()
+    run_directory.check_same_data(place / "run", made.name, run_directory.what_data(made))
     return {}
 
 

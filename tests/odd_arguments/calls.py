@@ -595,19 +595,22 @@ def _hint_training_without_training():
     return hint_training
 
 
-def _add_recipes():
-    from kdzoo import recipes
-    from kdzoo.recipes.settings import check_settings
+def _add_experiments():
+    from kdzoo import experiments as e
+    from kdzoo.experiments.engine import load_data
 
     def fields(made):
-        return {each.name: getattr(made, each.name) for each in dataclasses.fields(made)}
+        return {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
 
-    student = recipes.Student(losses=(("SoftTargets", {}, 1.0),))
-    compression = recipes.Compression(prune=0.5)
-    comparison = recipes.Comparison("digits", "mlp_2x64", "mlp_2x64", 1, 1, students={"a": student})
-    compressed = recipes.CompressionComparison(
-        "base", comparison, "a", {"b": compression}, seeds=(0,)
-    )
+    training, start = e.Training(1), e.Dependency("teacher", 0)
+    teacher = e.Train("teacher", "mlp_2x64", training, seeds=(0,))
+    student = ("a", "mlp_2x64", training)
+    hinted = e.HintTraining(*student, hints=("stage1", "stage1", 1), seeds=(0,))
+    experiment = e.Experiment("own", "digits", (teacher, e.Train(*student)), seeds=(0,))
+
+    def made_with(stage):
+        stages = (stage,) if stage.name == "teacher" else (teacher, stage)
+        load_data(dataclasses.replace(experiment, stages=stages))
 
     def check(kind, how):
         @functools.wraps(kind)
@@ -617,13 +620,18 @@ def _add_recipes():
         return checked
 
     for made, how in (
-        (student, lambda each: each.check()),
-        (compression, lambda each: each.check()),
-        (comparison, check_settings),
-        (compressed, lambda each: each.check()),
+        (training, lambda made: made.check()),
+        (e.Compression(prune=0.5), lambda made: made.check()),
+        (start, lambda made: made_with(e.Distill(*student, teacher=made))),
+        (teacher, made_with),
+        (e.Distill(*student, seeds=(0,)), made_with),
+        (hinted, made_with),
+        (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), lambda made: made.check()),
+        (e.Compress("b", start, seeds=(0,)), made_with),
+        (experiment, load_data),
     ):
         kind = type(made)
-        CALLS[f"recipes.{kind.__name__}"] = Call(
+        CALLS[f"experiments.{kind.__name__}"] = Call(
             lambda t, kind=kind, how=how: check(kind, how), lambda t, made=made: fields(made)
         )
 
@@ -751,5 +759,5 @@ _add_data()
 _add_models()
 _add_zoo()
 _add_training()
-_add_recipes()
+_add_experiments()
 _add_compression()

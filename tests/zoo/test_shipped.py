@@ -8,7 +8,8 @@ import statistics
 import pytest
 
 import kdzoo
-from kdzoo.recipes import RECIPES, CompressionComparison
+from kdzoo.experiments import HintTraining
+from kdzoo.recipes import RECIPES
 from kdzoo.zoo import manifest
 from tools import train_zoo as zoo
 
@@ -71,14 +72,14 @@ def test_a_student_alone_learned_for_as_many_epochs():
 def test_a_row_says_what_its_recipe_measured(name):
     row, entry = ROWS[name], ENTRIES[name]
     recipe = RECIPES[entry.recipe]
-    is_compressed = isinstance(recipe, CompressionComparison)
+    is_compressed = entry.start is not None
     results = measured(entry.recipe)
-    for field, kind in (("accuracy", entry.kind), ("alone", entry.alone)):
+    for field, kind in (("accuracy", entry.stage), ("alone", entry.alone)):
         if kind is None:
             assert field not in row.measured
             continue
         if field == "alone" and is_compressed:
-            results = measured(recipe.base)
+            results = measured(recipe.base.name)
         rows = [each for each in results["rows"] if each["kind"] == kind]
         accuracies = [each["test_accuracy"] for each in rows]
         said = row.measured[field]
@@ -93,34 +94,33 @@ def test_a_row_says_what_its_recipe_measured(name):
             assert row.training["seconds"] == [each["seconds"] for each in rows]
     results = measured(entry.recipe)
     training = row.training
-    assert (row.architecture, row.arguments) == recipe.built_from(entry.kind)
-    assert (training["recipe"], training["kind"]) == (entry.recipe, entry.kind)
+    assert (row.architecture, row.arguments) == recipe.built_from(entry.stage)
+    assert (training["recipe"], training["kind"]) == (entry.recipe, entry.stage)
     assert training["command"] == f"kdzoo train {entry.recipe}"
     assert training["data_version"] == results["data_version"]
-    base = recipe.comparison if is_compressed else recipe
-    assert training["alone_epochs"] == (entry.alone and base.all_epochs_of(entry.alone))
+    assert training["alone_epochs"] == (entry.alone and recipe.epochs_of(entry.alone))
     shipped = row.measured["accuracy"]["shipped_seed"]
     [made] = [
-        each for each in results["rows"] if (each["kind"], each["seed"]) == (entry.kind, shipped)
+        each for each in results["rows"] if (each["kind"], each["seed"]) == (entry.stage, shipped)
     ]
     assert training["versions"] == made.get("versions", results["versions"])
+    stage = recipe.stage(entry.stage)
+    assert training["epochs"] == recipe.epochs_of(entry.stage)
     if is_compressed:
+        [begun] = recipe.sources(entry.stage, shipped)["start"]
         [start] = [
             each
             for each in results["rows"]
-            if (each["kind"], each["seed"]) == ("float32", recipe.start_seed_of(shipped))
+            if (each["kind"], each["seed"]) == ("float32", begun.seed)
         ]
         assert row.measured["float"] == start["test_accuracy"]
-        assert training["form"] == recipe.kinds[entry.kind].in_words()
-        compression = recipe.kinds[entry.kind]
-        more = compression.epochs * len(compression.steps)
-        assert training["epochs"] == base.all_epochs_of(recipe.start) + more
-        is_taught = compression.taught
+        assert training["form"] == stage.compression.in_words(stage.teacher is not None)
     else:
         assert training["epochs"] == len(made["history"]["loss"])
-        is_taught = entry.kind != "teacher" and bool(recipe.kinds[entry.kind].losses)
-    assert training["teacher"] == (recipe.teacher if is_taught else None)
-    teacher = ROWS.get(f"{recipe.teacher}/{recipe.data}") if row.role == "student" else None
+    is_taught = "teacher" in stage.dependencies()
+    teachers_name = recipe.stage("teacher").title
+    assert training["teacher"] == (teachers_name if is_taught else None)
+    teacher = ROWS.get(f"{teachers_name}/{recipe.data}") if row.role == "student" else None
     shipped_teacher = teacher and teacher.files["weights"].file
     assert training["teacher_weights"] == shipped_teacher
     assert (row.role == "student") == (shipped_teacher is not None)
@@ -146,8 +146,8 @@ def test_the_soft_targets_of_the_pair_of_cifar100_fade_out():
     rows = [row for row in ROWS.values() if row.dataset == "cifar100"]
     assert [row.role for row in rows] == ["student", "teacher"]
     assert rows[0].training["alone_epochs"] == rows[0].training["epochs"]
-    kind = RECIPES["zoo_cifar100"].kinds[rows[0].training["kind"]]
-    assert kind.teacher_weight[0] > kind.teacher_weight[1] == 0
+    stage = RECIPES["zoo_cifar100"].stage(rows[0].training["kind"])
+    assert stage.teacher_weight[0] > stage.teacher_weight[1] == 0
 
 
 @pytest.mark.parametrize("name", kdzoo.list_pairs())
@@ -157,17 +157,13 @@ def test_a_pair_teaches_as_the_shipped_student_was_taught(name):
         return
     entry = ENTRIES[f"{pair.student}/{pair.dataset}"]
     recipe = RECIPES[entry.recipe]
-    assert not isinstance(recipe, CompressionComparison)
-    assert pair.teacher == f"{recipe.teacher}/{recipe.data}"
-    assert recipe.built_from(entry.kind) == (pair.student, pair.arguments)
-    student = recipe.kinds[entry.kind]
+    assert recipe.base is None
+    assert pair.teacher == f"{recipe.stage('teacher').title}/{recipe.data}"
+    assert recipe.built_from(entry.stage) == (pair.student, pair.arguments)
+    student = recipe.stage(entry.stage)
     taught = [(name, arguments) for name, arguments, _ in student.losses]
     assert [(name, arguments) for name, arguments, _ in pair.losses] == taught
-    if entry.name in IN_STAGES:
-        assert student.hints
-        return
-    assert student.hints is None
-    share = student.student_loss_weight
-    share = recipe.student_loss_weight if share is None else share
-    assert pair.student_loss_weight == share
-    assert pair.losses == student.losses
+    assert (entry.name in IN_STAGES) == isinstance(student, HintTraining)
+    if entry.name not in IN_STAGES:
+        assert pair.student_loss_weight == student.student_loss_weight
+        assert pair.losses == student.losses

@@ -7,9 +7,9 @@ import pytest
 import kdzoo
 import kdzoo.data
 from kdzoo.cli import main
+from kdzoo.experiments import Compression, compressing, retraining
+from kdzoo.experiments.compressing import compress, export, measure_file
 from kdzoo.export import LiteRTModel
-from kdzoo.recipes import Compression
-from kdzoo.recipes.compress import compress, export, measure_file
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -56,7 +56,7 @@ ROADS = [
     {"quantize": "qat"},
     {"prune": 0.6, "quantize": "qat"},
     {"cluster": 8, "quantize": "qat"},
-    {"prune": 0.6, "cluster": 8, "quantize": "qat", "taught": True},
+    {"prune": 0.6, "cluster": 8, "quantize": "qat"},
 ]
 
 
@@ -76,9 +76,10 @@ SLOW = ROADS[2:6]  # Their steps are taken by others too.
 )
 def test_every_road_arrives(road, trained, data, tmp_path):
     before = [weight.copy() for weight in trained.get_weights()]
-    settings = {"epochs": 2, "batch_size": 16, "learning_rate": 5e-3, "augment": False}
-    compression = Compression(**road, **settings)
-    model, histories = compress(trained, compression, data, tmp_path, teacher=trained, verbose=0)
+    training = retraining(2, 5e-3, batch_size=16, augmentation=None)
+    compression = Compression(**road, training=training)
+    taught = {"teacher": trained} if road == ROADS[-1] else {}
+    model, histories = compress(trained, compression, data, tmp_path, **taught, verbose=0)
     assert list(histories) == compression.steps
     for history in histories.values():
         assert len(history["loss"]) == 2
@@ -107,7 +108,7 @@ def test_every_road_arrives(road, trained, data, tmp_path):
 
 
 def test_zeros_reach_the_int8_file(trained, data, tmp_path):
-    compression = Compression(0.6, quantize="qat", epochs=1, augment=False)
+    compression = Compression(0.6, quantize="qat", training=retraining(1, augmentation=None))
     model, _ = compress(trained, compression, data, tmp_path, verbose=0)
     report = export(model, tmp_path / "model.tflite", compression, data)
     from ai_edge_litert.interpreter import Interpreter
@@ -147,7 +148,7 @@ class KillAt(keras.callbacks.Callback):
 
 
 def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
-    compression = Compression(0.6, 8, "qat", epochs=2, batch_size=128, augment=False)
+    compression = Compression(0.6, 8, "qat", retraining(2, augmentation=None))
     whole, histories = compress(trained, compression, data, tmp_path / "whole", verbose=0)
     # Which training of a call is killed: what is finished is not trained again.
     for killed, step in ((1, "prune"), (2, "cluster"), (2, "quantize")):
@@ -169,21 +170,23 @@ def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
         np.testing.assert_allclose(resumed[step]["loss"], history["loss"], rtol=1e-4)
 
 
-def test_recorded_answers_stand_in_for_the_teacher(trained, data, tmp_path, monkeypatch):
+def test_recorded_outputs_stand_in_for_the_teacher(trained, data, tmp_path, monkeypatch):
     """With the views that a live teacher would be asked about, training is the same."""
-    made, distiller = [], kdzoo.Distiller
-    monkeypatch.setattr(kdzoo, "Distiller", lambda *a, **k: made.append(a[0]) or distiller(*a, **k))
+    made, distiller = [], compressing.Distiller
+    monkeypatch.setattr(
+        compressing, "Distiller", lambda *a, **k: made.append(a[0]) or distiller(*a, **k)
+    )
     kdzoo.data.record_teacher(
         trained, data.train, tmp_path / "record", 2, augmentation="default", seed=0
     )
     recorded = kdzoo.data.with_recorded_teacher(data.train, tmp_path / "record", trained)
-    compression = Compression(prune=0.5, epochs=2, taught=True, batch_size=300)
+    compression = Compression(prune=0.5, training=retraining(2, batch_size=300))
     given = {"data": data, "teacher": trained, "verbose": 0}
-    live, asked = compress(trained, compression, directory=tmp_path / "live", **given)
+    live, expected = compress(trained, compression, directory=tmp_path / "live", **given)
     given |= {"directory": tmp_path / "recorded", "recorded": recorded}
     model, history = compress(trained, compression, **given)
     assert made == [trained, None]
-    np.testing.assert_allclose(history["prune"]["loss"], asked["prune"]["loss"], rtol=1e-3)
+    np.testing.assert_allclose(history["prune"]["loss"], expected["prune"]["loss"], rtol=1e-3)
     for ours, theirs in zip(kernels(model), kernels(live), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-3)
     with pytest.raises(ValueError, match="choose another directory"):
@@ -191,7 +194,7 @@ def test_recorded_answers_stand_in_for_the_teacher(trained, data, tmp_path, monk
 
 
 def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_path):
-    compression = Compression(0.5, epochs=1, batch_size=256, augment=False, taught=True)
+    compression = Compression(0.5, training=retraining(1, batch_size=256, augmentation=None))
     arguments = {"data": data, "directory": tmp_path, "verbose": 0}
     compress(trained, compression, **arguments, teacher=trained)
     other = keras.models.clone_model(trained)
@@ -211,13 +214,14 @@ def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_p
         ({"cluster": 1}, "at least 2"),
         ({"cluster": 2, "prune": 0.5}, "at least 3, as zero"),
         ({"quantize": "int9"}, "Did you mean 'int8'"),
-        ({"epochs": 0}, "epochs"),
-        ({"learning_rate": 0}, "learning_rate=0"),
-        ({"learning_rate": "1"}, "learning_rate='1'"),
+        ({"training": retraining(0)}, "epochs"),
+        ({"training": retraining(1, 0)}, "learning_rate=0"),
+        ({"training": retraining(1, "1")}, "learning_rate='1'"),
+        ({"training": retraining(precision="mixed_bfloat16")}, "in float32, as TF-MOT"),
+        ({"training": 5}, "Expected a Training. Received: training=5"),
         ({"temperature": -1}, "temperature=-1"),
         ({"student_loss_weight": 2}, "student_loss_weight"),
         ({"sparse": True, "quantize": "qat"}, "sparse=True"),
-        ({"prune": 0.5, "taught": True}, "Expected a teacher"),
     ],
 )
 def test_settings_are_checked(settings, complaint, trained, data, tmp_path):
@@ -248,12 +252,14 @@ def test_what_cannot_be_quantized_is_said_before_anything_is_trained(data, tmp_p
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(10)(x))
     with pytest.raises(ValueError, match="'conv', a Conv2D with activation 'elu'"):
-        compress(model, Compression(prune=0.5, quantize="qat", epochs=1), data, tmp_path)
+        compress(
+            model, Compression(prune=0.5, quantize="qat", training=retraining(1)), data, tmp_path
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_is_being_pruned_is_refused(trained, data, tmp_path):
     pruned = kdzoo.compression.prune_low_magnitude(trained)
     with pytest.raises(ValueError, match=r"'net', which is being pruned, .* already: pass `strip"):
-        compress(pruned, Compression(prune=0.9, epochs=1), data, tmp_path)
+        compress(pruned, Compression(prune=0.9, training=retraining(1)), data, tmp_path)
     assert not list(tmp_path.iterdir())

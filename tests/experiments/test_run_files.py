@@ -5,9 +5,8 @@ import os
 
 import pytest
 
-from kdzoo.recipes.clock import Clock
-from kdzoo.recipes.files import read_data, read_result, read_results, read_seconds
-from tools.restore import _recipe_of
+from kdzoo.experiments.clock import Clock
+from kdzoo.experiments.run_files import read_data, read_result, read_results, read_seconds
 from tools.train_zoo import MEASURED
 
 ROW = {
@@ -19,6 +18,9 @@ ROW = {
     "seconds": 1.5,
     "versions": {"keras": "3.15.1"},
     "weights": "0" * 64,
+    "teacher_weights": ["1" * 64, "2" * 64],
+    "unique_weights": 40,
+    "identity": "3" * 64,
     "settings": {"kind": "alone", "seed": 0},
 }
 RESULTS = {"settings": {}, "versions": {}, "rows": [ROW]}
@@ -66,6 +68,10 @@ def test_what_was_committed_is_read(path):
         {"versions": "3"},
         {"weights": 5},
         {"teacher_weights": {}},
+        {"teacher_weights": [5]},
+        {"copied_weights": 5},
+        {"identity": 5},
+        {"unique_weights": "many"},
     ],
 )
 def test_a_row_with_a_damaged_field_is_refused(change, tmp_path):
@@ -122,17 +128,3 @@ def test_a_pipe_is_refused_at_once(read, tmp_path):
     os.mkfifo(tmp_path / "file.json")
     with pytest.raises(ValueError, match=r"file\.json to be a regular file. Received: a pipe"):
         read(tmp_path / "file.json")
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"base": 1},
-        {"base": 1, "kinds": 5},
-        {"base": 1, "kinds": {"a": 5}, "comparison": {}},
-        {"students": 5},
-        {"students": {"a": [1]}},
-    ],
-)
-def test_settings_of_no_recipe_are_those_of_another_version(settings):
-    assert _recipe_of(settings) is None

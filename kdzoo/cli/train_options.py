@@ -1,0 +1,132 @@
+"""What the options of `kdzoo train` change of a recipe, whatever its stages are."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from kdzoo.experiments import Distill, Experiment, Pretrained, Stage, Train, Training
+
+TEACHER = "teacher"  # Name of the stage that teaches.
+_EPOCHS = 20  # Where neither a recipe nor the user says.
+_OF_TRAINING = ("epochs", "learning_rate", "optimizer", "weight_decay", "batch_size")
+
+
+def of_data(data: str, name: str, student: str) -> Experiment:
+    """Returns a comparison on a data set: a student alone and distilled.
+
+    Args:
+        data: Name of the data set, or a directory.
+        name: Names the experiment.
+        student: Name of the student's architecture; the teacher's is yet to be changed.
+    """
+    training = Training(_EPOCHS)
+    teacher = Train(TEACHER, student, dataclasses.replace(training, learning_rate=2e-3), seeds=(0,))
+    students = (Train("alone", student, training), Distill("distilled", student, training))
+    return Experiment(name, data, (teacher, *students))
+
+
+def changed(recipe: Experiment, given: dict[str, Any]) -> Experiment:
+    """Returns a recipe with what was given instead.
+
+    Args:
+        recipe: The recipe.
+        given: Option -> value, of those that were given.
+
+    Raises:
+        ValueError: If the students of the recipe differ in what an option would give to all.
+    """
+    fixed = sorted(set(given) - {"seeds"})
+    if recipe.base is not None and fixed:
+        raise ValueError(
+            f"Expected no option but --seeds for {recipe.name!r}, whose settings stand in its "
+            f"file. Received: --{fixed[0].replace('_', '-')}"
+        )
+    if "seeds" in given:
+        if recipe.base is None:
+            _check_alike("seeds", [stage.seeds for stage in _students(recipe)], recipe, {None})
+        recipe = dataclasses.replace(recipe, seeds=given["seeds"])
+    if not fixed:
+        return recipe
+    teacher, students = recipe.stage(TEACHER), _students(recipe)
+    smoke = dict(recipe.smoke_settings)
+    if given.get("teacher", teacher.title) != teacher.title:
+        smoke.pop(TEACHER, None)  # What it says of the teacher is for the recipe's own.
+    _check_students(recipe, students, given)
+    stages = [
+        _changed_student(stage, given) if stage in students else _changed_teacher(stage, given)
+        for stage in recipe.stages
+    ]
+    return dataclasses.replace(recipe, stages=tuple(stages), smoke_settings=smoke)
+
+
+def _students(recipe: Experiment) -> list[Stage]:
+    return [stage for stage in recipe.stages if stage.name != TEACHER]
+
+
+def _check_students(recipe: Experiment, students: Sequence[Any], given: dict[str, Any]) -> None:
+    """Raises for an option in whose place students have settings of their own."""
+    taught = [stage for stage in students if _has(stage, "losses")]
+    had = {
+        **{name: [getattr(stage.training, name) for stage in students] for name in _OF_TRAINING},
+        "student": [(stage.architecture, stage.arguments) for stage in students],
+        "student_loss_weight": [stage.student_loss_weight for stage in taught],
+        "temperature": [(stage.name, stage.losses) for stage in taught],
+    }
+    for option, values in had.items():
+        if option in given:
+            _check_alike(option, values, recipe)
+    augmentation = given.get("augment_student", students[0].training.augmentation)
+    if "views" in given and not augmentation:
+        raise ValueError(
+            f"Expected --augment-student beside --views. Received: --views {given['views']} for "
+            "students that see the images as they are"
+        )
+
+
+def _check_alike(option: str, values: list[Any], recipe: Experiment, allowed: Any = None) -> None:
+    if allowed is None:
+        allowed = values[:1]
+    if any(value not in allowed for value in values):
+        raise ValueError(
+            f"Expected no --{option.replace('_', '-')} for {recipe.name!r}, whose students have "
+            "their own. Received: one; compare on the data set, with --teacher and --student."
+        )
+
+
+def _changed_student(stage: Any, given: dict[str, Any]) -> Stage:
+    training = {name: given[name] for name in _OF_TRAINING if name in given}
+    if "augment_student" in given:
+        training["augmentation"] = "default" if given["augment_student"] else None
+    own = {"training": dataclasses.replace(stage.training, **training)}
+    if given.get("student", stage.architecture) != stage.architecture:
+        # What the recipe says more of the network is for its own.
+        own.update(architecture=given["student"], arguments={})
+    if "views" in given and not _has(stage, "hints"):
+        own["views"] = given["views"]
+    own.update({name: given[name] for name in ("student_loss_weight",) if name in given})
+    if "temperature" in given and _has(stage, "losses"):
+        own["losses"] = tuple(_at(given["temperature"], *loss) for loss in stage.losses)
+    return dataclasses.replace(stage, **{name: own[name] for name in own if _has(stage, name)})
+
+
+def _at(temperature: float, name: str, arguments: dict[str, Any], weight: float) -> tuple:
+    own = {"temperature": temperature} if name == "SoftTargets" else {}
+    return name, {**arguments, **own}, weight
+
+
+def _changed_teacher(stage: Any, given: dict[str, Any]) -> Stage:
+    if "/" in given.get("teacher", ""):
+        return Pretrained(TEACHER, given["teacher"], seeds=stage.seeds)
+    training = {name: given[name] for name in ("weight_decay", "batch_size") if name in given}
+    training |= {
+        name: given[f"teacher_{name}"] for name in _OF_TRAINING if f"teacher_{name}" in given
+    }
+    own = {"training": dataclasses.replace(stage.training, **training)}
+    if given.get("teacher", stage.title) != stage.title:
+        own.update(architecture=given["teacher"], arguments={})
+    return dataclasses.replace(stage, **own)
+
+
+def _has(stage: Stage, name: str) -> bool:
+    """Whether a stage has a setting of this name."""
+    return any(field.name == name for field in dataclasses.fields(stage))

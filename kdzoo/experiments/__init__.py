@@ -1,0 +1,25 @@
+"""Experiments: a recipe is a graph of stages, and the engine makes what is missing of it."""
+
+from kdzoo.experiments.compression import Compression, retraining
+from kdzoo.experiments.experiment import Experiment
+from kdzoo.experiments.stage import Dependency, Outcome, Stage, register
+from kdzoo.experiments.stages import Compress, Distill, HintTraining, Pretrained, Train
+from kdzoo.experiments.stages.distill import soft_targets
+from kdzoo.experiments.training import Training
+
+__all__ = [
+    "Compress",
+    "Compression",
+    "Dependency",
+    "Distill",
+    "Experiment",
+    "HintTraining",
+    "Outcome",
+    "Pretrained",
+    "Stage",
+    "Train",
+    "Training",
+    "register",
+    "retraining",
+    "soft_targets",
+]

@@ -1,0 +1,301 @@
+"""Pruning, clustering and quantization of a trained model in one go, with or without a teacher."""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from kdzoo import compression as tools
+from kdzoo import evaluation
+from kdzoo.compression.tfmot.compression_monitor import measure_compression
+from kdzoo.compression.tfmot.library import check_model
+from kdzoo.compression.tfmot.unwrapping import plain_copy
+from kdzoo.data import Dataset
+from kdzoo.distillation import argument_checks
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.experiments.compression import TWO_OF_FOUR, Compression
+from kdzoo.experiments.fitting import optimizer
+from kdzoo.experiments.recorded import predict, recorded_split
+from kdzoo.experiments.stage import Outcome, settings_of
+from kdzoo.experiments.stages.compress import Compress
+from kdzoo.experiments.work import Work
+from kdzoo.export import ExportReport, LiteRTModel, to_litert
+from kdzoo.export.convert import check_sparse
+from kdzoo.graph.logits import final_activation
+from kdzoo.losses import SoftTargets
+from kdzoo.teacher_cache.predict import fingerprint_of_model
+from kdzoo.teacher_cache.reading import RecordedSplit
+from kdzoo.training.stages import train
+
+_UPDATES = 100  # How often a pruning schedule moves on its way.
+
+
+def run(stage: Compress, work: Work) -> Outcome:
+    """Compresses the model that a stage starts from, and measures its file.
+
+    Args:
+        stage: The stage.
+        work: What it works with.
+    """
+    model, compression, data = work.source("start"), stage.compression, work.data
+    history: dict[str, Any] = {}
+    if compression.steps:
+        teaching: dict[str, Any] = {}
+        if stage.teacher is not None:
+            teaching = {"teacher": work.source("teacher"), "recorded": _recorded(stage, work)}
+        options = {name: work.options[name] for name in ("verbose", "callbacks")}
+        model, history = compress(
+            model, compression, data, work.directory, **teaching, seed=work.seed, **options
+        )
+    # How far the file agrees is measured on all test images, whatever comes out.
+    file = work.directory / "model.tflite"
+    written = export(model, file, compression, data, min_agreement=0)
+    measured = {
+        **measure_file(written.path, model, data),
+        **measure_compression(plain_copy(model) or model),
+    }
+    return Outcome({"model": model, "model.tflite": file}, measured, history)
+
+
+def _recorded(stage: Compress, work: Work) -> RecordedSplit | None:
+    """The training images with the teacher's recorded outputs; None without views."""
+    if not stage.views:
+        return None
+    training = stage.compression.training
+    return recorded_split(
+        work.source("teacher", stage.teacher_precision),
+        work.data.train,
+        work.record_directory("teacher"),
+        stage.views,
+        training.augmentation_for(work.data.name),
+        epochs=training.epochs,
+    )
+
+
+def check_weight_and_sparse(compression: Compression) -> None:
+    """Raises `ValueError` unless the weight of the labels and the kind of file are right."""
+    argument_checks.share(compression.student_loss_weight)
+    quantize = compression.quantize
+    check_sparse(compression.sparse, "int8" if quantize == "qat" else quantize)
+
+
+def compress(
+    model: keras.Model,
+    compression: Compression,
+    data: Dataset,
+    directory: os.PathLike[str] | str,
+    *,
+    teacher: keras.Model | None = None,
+    recorded: RecordedSplit | None = None,
+    seed: int = 0,
+    verbose: str | int = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    report: Callable[[str], Any] = lambda line: None,
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Compresses a trained model.
+
+    Args:
+        model: The functional or sequential model, which gives logits; it is not changed.
+        compression: What is done to it.
+        data: The data set, whose training images the model is trained on again.
+        directory: Where the checkpoints go. A run that was killed goes on from there.
+        teacher: A model that gives logits, which teaches meanwhile; None for the labels alone.
+        recorded: The outputs of that teacher for augmented views of the training images, from
+            `kdzoo.data.with_recorded_teacher`; it predicts at every step when None.
+        seed: Of order and augmentation.
+        verbose: As in `keras.Model.fit`.
+        callbacks: Further ones for every training.
+        report: Called with a line of text when a step starts.
+
+    Returns:
+        The model to export, plain unless its quantization was trained, and a dictionary: step ->
+        history of its training.
+
+    Raises:
+        ValueError: If a setting is out of range, the model ends in a softmax or is being compressed
+            already, the directory holds the run of another model, teacher or setting, or TF-MOT
+            cannot take the model; the error names the layer and the remedy.
+    """
+    compression.check()
+    check_model("model", model)
+    if final_activation(model) is not None:
+        raise ValueError(
+            f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
+            f"{final_activation(model)}; pass `kdzoo.as_logits(model)`."
+        )
+    if len(compression.steps) > 1 and "quantize" in compression.steps:
+        # What cannot be quantized is said now, not after the first training.
+        tools.quantize_model(tools.fold_batch_normalization(model))
+    histories = {}
+    for step in compression.steps:
+        report(f"{step} {model.name}")
+        work = _Step(step, compression, data, teacher, recorded, seed)
+        model, histories[step] = work.run(model, pathlib.Path(directory) / step, verbose, callbacks)
+    return model, histories
+
+
+class _Step:
+    """One training on the way: wrap, train, strip."""
+
+    def __init__(
+        self,
+        step: str,
+        compression: Compression,
+        data: Dataset,
+        teacher: keras.Model | None,
+        recorded: RecordedSplit | None,
+        seed: int,
+    ) -> None:
+        self.step, self.compression, self.data = step, compression, data
+        self.training, self.teacher, self.seed = compression.training, teacher, seed
+        self.augmentation = self.training.augmentation_for(data.name)
+        is_recorded = teacher is not None and self.training.augmentation is not None
+        self.recorded = recorded if is_recorded else None
+        self.steps = self.training.epochs * -(-len(data.train) // self.training.batch_size)
+
+    def run(
+        self,
+        model: keras.Model,
+        directory: pathlib.Path,
+        verbose: str | int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> tuple[keras.Model, dict[str, Any]]:
+        """Returns the model after the step, and the history of its training."""
+        keras.utils.set_random_seed(self.seed)  # Of the step, so that it may be gone on with.
+        ways = {"prune": self._prune, "cluster": self._cluster, "quantize": self._quantize}
+        wrapped, strip, more = ways[self.step](model)
+        trained = self._distiller(wrapped) if self.teacher is not None else wrapped
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        trained.compile(optimizer(self.training, self.data), loss, metrics=["accuracy"])
+        history = train(
+            trained,
+            self._batches(),
+            self.training.epochs,
+            directory,
+            validation_data=self.data.validation and self.data.validation.batches(500),
+            settings={"step": self.step, **self._identity(model)},
+            callbacks=[*more, tools.CompressionMonitor(), *callbacks],
+            verbose=verbose,
+        )
+        return strip(wrapped), history
+
+    def _identity(self, model: keras.Model) -> dict[str, Any]:
+        """What a checkpoint is recognized by: the settings, the models and the data."""
+        teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
+        views = {}
+        if self.recorded is not None:  # What no epoch sees makes no difference.
+            views = {"views": min(self.recorded.views, self.training.epochs)}
+        return {
+            **settings_of(self.compression),
+            "seed": self.seed,
+            "model": fingerprint_of_model(model),
+            "teacher": teacher,
+            **views,
+            "data": [self.data.name, self.data.version, len(self.data.train)],
+        }
+
+    def _prune(self, model: keras.Model) -> tuple[keras.Model, Callable[..., Any], list[Any]]:
+        prune = self.compression.prune
+        if prune == TWO_OF_FOUR:
+            schedule = tools.ConstantSparsity(0.5, 0, frequency=_every(self.steps))
+            settings = {"pruning_schedule": schedule, "sparsity_m_by_n": (2, 4)}
+        else:
+            end = max(1, 2 * self.steps // 3)
+            schedule = tools.PolynomialDecay(0.0, prune, 0, end, frequency=_every(end))
+            settings = {"pruning_schedule": schedule}
+        pruned = tools.prune_low_magnitude(model, **settings)
+        return pruned, tools.strip_pruning, [tools.UpdatePruningStep()]
+
+    def _cluster(self, model: keras.Model) -> tuple[keras.Model, Callable[..., Any], list[Any]]:
+        keeps_zeros = self.compression.prune is not None
+        clustered = tools.cluster_weights(
+            model, self.compression.cluster, preserve_sparsity=keeps_zeros
+        )
+        return clustered, tools.strip_clustering, []
+
+    def _quantize(self, model: keras.Model) -> tuple[keras.Model, Callable[..., Any], list[Any]]:
+        scheme = None
+        if self.compression.cluster is not None:
+            keeps_zeros = self.compression.prune is not None
+            scheme = tools.Default8BitClusterPreserveQuantizeScheme(keeps_zeros)
+        elif self.compression.prune is not None:
+            scheme = tools.Default8BitPrunePreserveQuantizeScheme()
+        folded = tools.fold_batch_normalization(model)
+        quantized = tools.quantize_apply(tools.quantize_annotate_model(folded), scheme)
+        return quantized, _with_rounded_biases, []
+
+    def _distiller(self, student: keras.Model) -> Distiller:
+        predicts = self.recorded is None and self.augmentation is not None
+        soft_targets = SoftTargets(self.compression.temperature)
+        weight = self.compression.student_loss_weight
+        teacher = self.teacher if predicts else None
+        return Distiller(teacher, student, soft_targets, student_loss_weight=weight)
+
+    def _batches(self) -> Callable[[int], Any]:
+        options: dict[str, Any] = {"shuffle": True, "seed": self.seed}
+        split, size = self.recorded, self.training.batch_size
+        if split is not None:
+            options["layers"] = ()
+        else:
+            split, options["augmentation"] = self.data.train, self.augmentation
+            if self.teacher is not None and self.augmentation is None:
+                options["answers"] = predict(self.teacher, self.data.train.arrays()[0])
+        return lambda epoch: split.batches(size, initial_epoch=epoch, **options)
+
+
+def _with_rounded_biases(model: keras.Model) -> keras.Model:
+    model.round_biases()
+    return model
+
+
+def _every(steps: int) -> int:
+    return max(1, steps // _UPDATES)
+
+
+def export(
+    model: keras.Model,
+    path: os.PathLike[str] | str,
+    compression: Compression,
+    data: Dataset,
+    min_agreement: float = 0.9,
+) -> ExportReport:
+    """Writes a compressed model as a verified LiteRT file.
+
+    Args:
+        model: What `compress` returned.
+        path: Where the file goes.
+        compression: What was done to it.
+        data: The data set, whose training images calibrate and verify.
+        min_agreement: As in `kdzoo.export.to_litert`.
+    """
+    quantize = "int8" if compression.quantize == "qat" else compression.quantize
+    images, labels = data.train.arrays()[0], list(data.class_names)
+    options = {"min_agreement": min_agreement, "sparse": compression.sparse}
+    return to_litert(model, path, quantize, images, labels, **options)
+
+
+def measure_file(
+    path: os.PathLike[str] | str, model: keras.Model, data: Dataset
+) -> dict[str, float | int]:
+    """Returns what a LiteRT file is worth on the test images, and what it weighs.
+
+    Args:
+        path: The file.
+        model: The Keras model that it was made of.
+        data: The data set.
+
+    Returns:
+        A dictionary: accuracy of the file and of the model, fraction of the test images on which
+        both have the same argmax, bytes, bytes after gzip.
+    """
+    images, labels = data.test.arrays()
+    file = LiteRTModel(path)
+    return {
+        "test_accuracy": evaluation.accuracy(file, images, labels),
+        "keras_accuracy": evaluation.accuracy(model, images, labels),
+        "agreement": evaluation.agreement(model, file, images),
+        "bytes": evaluation.file_bytes(path),
+        "gzipped_bytes": evaluation.gzipped_bytes(path),
+    }

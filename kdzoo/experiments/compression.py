@@ -1,0 +1,120 @@
+"""What is done to a trained model to make it small, as settings."""
+
+import dataclasses
+from typing import Any
+
+from kdzoo.experiments import loaded
+from kdzoo.experiments.training import Training
+from kdzoo.utils import check_choice, flag, is_number, shown
+
+QUANTIZE = ("float16", "dynamic", "int8", "qat")
+TWO_OF_FOUR = "2:4"
+
+
+def retraining(epochs: int = 3, learning_rate: float = 1e-3, **settings: Any) -> Training:
+    """Returns the configuration of a training after a step of compression.
+
+    Args:
+        epochs: How many, at least 1.
+        learning_rate: At its beginning.
+        **settings: Further fields of a `Training`.
+    """
+    return Training(epochs, learning_rate, **{"weight_decay": 0.0, **settings})
+
+
+_TRAINING = retraining()
+
+
+@dataclasses.dataclass(frozen=True)
+class Compression:
+    """What is done to a trained model, in this order: prune, cluster, quantize.
+
+    What comes later keeps what came before: zeros stay zeros, clusters stay clusters.
+
+    Attributes:
+        prune: Fraction of the weights of each prunable kernel that become zero, between 0 and 1,
+            by a polynomial schedule over two thirds of the training; or `"2:4"`, two zeros in
+            every four weights. None for none.
+        cluster: Number of values in each kernel that can be clustered. None for none.
+        quantize: `"float16"`, `"dynamic"` or `"int8"`, after training, or `"qat"`: int8, trained
+            aware of it. None for float32.
+        training: The training after each step that needs one, in float32.
+        temperature: Of the soft targets, where a teacher teaches meanwhile.
+        student_loss_weight: Weight of the loss on labels, where a teacher teaches.
+        sparse: Whether zeros are left out of the file, see `kdzoo.export.to_litert`.
+    """
+
+    prune: float | str | None = None
+    cluster: int | None = None
+    quantize: str | None = None
+    training: Training = _TRAINING
+    temperature: float = 4.0
+    student_loss_weight: float = 0.1
+    sparse: bool = False
+
+    def check(self) -> None:
+        """Raises `ValueError` unless all settings are in range; one that does nothing is."""
+        flag("sparse", self.sparse)
+        prune = self.prune
+        is_fraction = isinstance(prune, float) and 0 < prune < 1
+        is_known = isinstance(prune, str) and prune == TWO_OF_FOUR
+        if not (prune is None or is_fraction or is_known):
+            raise ValueError(
+                "Expected prune to be a fraction of the weights between 0 and 1, or '2:4'. "
+                f"Received: prune={shown(prune)}"
+            )
+        least = 3 if prune else 2
+        if self.cluster is not None and not (
+            isinstance(self.cluster, int) and self.cluster >= least
+        ):
+            raise ValueError(
+                f"Expected cluster to be a number of values, at least {least}"
+                f"{', as zero is one of them' if prune else ''}. Received: "
+                f"cluster={shown(self.cluster)}"
+            )
+        if self.quantize is not None:
+            check_choice("quantization", self.quantize, QUANTIZE)
+        if not isinstance(self.training, Training):
+            raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
+        self.training.check()
+        if self.training.precision != "float32":
+            raise ValueError(
+                "Expected a training in float32, as TF-MOT computes. Received: "
+                f"precision={self.training.precision!r}"
+            )
+        if not is_number(self.temperature) or not 0 < self.temperature < float("inf"):
+            raise ValueError(
+                f"Expected temperature above 0. Received: temperature={shown(self.temperature)}"
+            )
+        loaded.compressing.check_weight_and_sparse(self)
+
+    def in_words(self, taught: bool = False) -> str:
+        """Returns what it makes of a model, e.g. `"int8, trained aware of it by its teacher"`.
+
+        Args:
+            taught: Whether a teacher teaches meanwhile.
+        """
+        by = " by its teacher" if taught else ""
+        parts = []
+        if self.prune == TWO_OF_FOUR:
+            parts.append(f"two of four weights zero, trained again{by}")
+        elif self.prune is not None:
+            zeros = f"{self.prune:.0%} of the weights in pruned kernels zero"
+            parts.append(f"{zeros}, trained again{by}")
+        if self.cluster is not None:
+            parts.append(f"{self.cluster} values in each kernel, trained again{by}")
+        if self.quantize == "qat":
+            parts.append(f"int8, trained aware of it{by}")
+        elif self.quantize is not None:
+            parts.append(f"{self.quantize} after training")
+        return "; ".join(parts)
+
+    @property
+    def steps(self) -> list[str]:
+        """The trainings that are made, in order: of `"prune"`, `"cluster"` and `"quantize"`."""
+        asked = {
+            "prune": self.prune is not None,
+            "cluster": self.cluster is not None,
+            "quantize": self.quantize == "qat",
+        }
+        return [step for step, wanted in asked.items() if wanted]

@@ -1,0 +1,212 @@
+"""The engine: makes what is missing of an experiment, in order, and resumes after a kill.
+
+It knows stages by what they say of themselves, and no stage type by its name.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kdzoo.data import Dataset, load
+from kdzoo.experiments import fitting
+from kdzoo.experiments.clock import Clock
+from kdzoo.experiments.experiment import Experiment, Node
+from kdzoo.experiments.results import write_results
+from kdzoo.experiments.run_directory import (
+    RESULT,
+    Runs,
+    check_same_data,
+    fingerprint,
+    load_trained,
+    what_data,
+)
+from kdzoo.experiments.run_files import write_json
+from kdzoo.experiments.stage import Outcome
+from kdzoo.experiments.work import Work
+from kdzoo.utils import (
+    check_choice,
+    checked_directory,
+    digest_of_file,
+    one_process,
+    save_model,
+    shown,
+)
+
+
+class Engine:
+    """One run of an experiment.
+
+    Args:
+        experiment: The experiment, checked.
+        runs: Its run directories.
+        data: The data set.
+        options: `verbose` and `callbacks` of every `fit`.
+    """
+
+    def __init__(
+        self, experiment: Experiment, runs: Runs, data: Dataset, options: Mapping[str, Any]
+    ) -> None:
+        self.experiment, self.runs, self.data, self.options = experiment, runs, data, options
+        self._models: dict[Node, keras.Model] = {}
+
+    def model(self, node: Node, precision: str = "float32") -> keras.Model:
+        """Returns the finished model of a stage with a seed, in a precision."""
+        if node not in self._models:
+            self._models[node] = load_trained(self.runs.of_node(node))
+        model, built = self._models[node], self.experiment.built_from(node.stage)
+        if model.dtype_policy.name == precision:
+            return model
+        return fitting.copy_in(precision, model, built, self.data)
+
+    def make(self, nodes: Sequence[Node], report: Callable[[str], Any]) -> None:
+        """Makes what is missing.
+
+        Args:
+            nodes: In order, each after what it depends on.
+            report: Called with a line of text when a stage starts.
+        """
+        missing = {node for node in nodes if self.runs.row(node) is None}
+        sources = {node: set(self.experiment.sources_of(node)) for node in nodes}
+        for node in missing:
+            self.runs.check_new(node)
+        for node in sorted(set().union(*(sources[node] for node in missing)) - missing):
+            self.model(node)  # A damaged one is named before anything is trained.
+        for number, node in enumerate(nodes, start=1):
+            stage = self.experiment.stage(node.stage)
+            how = f"seed {node.seed}" if stage.trains else "pretrained"
+            report(f"{number}/{len(nodes)} {node.stage}, {how}")
+            if node in missing:
+                self._make(node)
+
+    def _make(self, node: Node) -> None:
+        """Makes, measures and saves one model."""
+        directory = self.runs.of_node(node)
+        sources = self.experiment.sources(node.stage, node.seed)
+        settings = self.experiment.settings(node.stage, node.seed)
+        made_from = {f"{role}_weights": self._hashes(nodes) for role, nodes in sources.items()}
+        clock = Clock(directory)
+        work = Work(
+            data=self.data,
+            seed=node.seed,
+            directory=directory,
+            built=self.experiment.built_from(node.stage),
+            options={
+                **self.options,
+                "callbacks": [*self.options["callbacks"], clock],
+                "settings": {**settings, **made_from},
+            },
+            sources=sources,
+            runs=self.runs,
+            model=self.model,
+        )
+        outcome = self.experiment.stage(node.stage).run(work)
+        hashes = _saved(outcome, directory)
+        row = {
+            "kind": node.stage,
+            "seed": node.seed,
+            **outcome.measured,
+            "seconds": clock.seconds if outcome.seconds is None else outcome.seconds,
+            "versions": clock.versions,
+            "weights": hashes.pop("model"),
+            **({"products": hashes} if hashes else {}),
+            **made_from,
+            "identity": self.experiment.identity(node.stage, node.seed),
+            "history": outcome.history,
+        }
+        write_json(directory / RESULT, {**row, "settings": settings})
+        clock.clear()
+
+    def _hashes(self, nodes: Sequence[Node]) -> str | list[str]:
+        """The hashes of the weights of some models; of one its own."""
+        hashes = [fingerprint(self.model(node)) for node in nodes]
+        return hashes[0] if len(hashes) == 1 else hashes
+
+
+def run(
+    experiment: Experiment,
+    directory: os.PathLike[str] | str,
+    data_dir: os.PathLike[str] | str | None,
+    verbose: str | int,
+    report: Callable[[str], Any],
+    callbacks: Sequence[keras.callbacks.Callback],
+    stages: Iterable[str] | None,
+) -> dict[str, Any]:
+    """Makes what is missing of an experiment and returns the results: see `Experiment.run`."""
+    experiment.check()
+    names = _checked_names(stages, experiment.names)
+    directory = checked_directory(directory)
+    data = load_data(experiment, data_dir)
+    runs = Runs(experiment, directory)
+    nodes = experiment.needed(names)
+    engine = Engine(experiment, runs, data, {"verbose": verbose, "callbacks": callbacks})
+    used = dict.fromkeys((experiment.name, *(node.run for node in nodes)))
+    with contextlib.ExitStack() as held:
+        for name in used:
+            held.enter_context(one_process(runs.of_run(name)))
+        runs.rows()  # A run with other settings is refused now.
+        said = what_data(data)
+        for name in used:
+            check_same_data(runs.of_run(name), data.name, said)
+        engine.make(nodes, report)
+        return write_results(runs, said)
+
+
+def load_data(experiment: Experiment, data_dir: os.PathLike[str] | str | None = None) -> Dataset:
+    """Returns the data set as an experiment takes it, once all stages are checked against it.
+
+    Args:
+        experiment: The experiment.
+        data_dir: As in `kdzoo.data.load`.
+
+    Raises:
+        ValueError: If a split is missing, or a stage cannot be made for these images.
+    """
+    experiment.check()
+    data = load(experiment.data, data_dir=data_dir, validation=experiment.validation)
+    data = data.enlarged(experiment.enlarge) if experiment.enlarge > 1 else data
+    for split in ("test",) if experiment.validation == 0 else ("validation", "test"):
+        if getattr(data, split) is None:
+            raise ValueError(
+                f"Expected data with a {split} split. Received: data={data!r} without one."
+            )
+    models: dict[str, keras.Model] = {}
+
+    def fresh(name: str) -> keras.Model:
+        if name not in models:
+            models[name] = fitting.create(experiment.built_from(name), data)
+        return models[name]
+
+    for name in dict.fromkeys(node.stage for node in experiment.needed()):
+        stage = experiment.stage(name)
+        stage.check_data(data)
+        sources = stage.dependencies().items()
+        stage.check_models(
+            fresh(name), {role: fresh(dependency.stage) for role, dependency in sources}
+        )
+    return data
+
+
+def _saved(outcome: Outcome, directory: pathlib.Path) -> dict[str, str]:
+    """Saves the products of a stage; returns name -> hash of each."""
+    hashes = {}
+    for name, product in outcome.products.items():
+        if isinstance(product, keras.Model):
+            save_model(product, directory / f"{name}.keras")
+            hashes[name] = fingerprint(product)
+        else:
+            hashes[name] = digest_of_file(product)
+    return hashes
+
+
+def _checked_names(names: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """The names of stages that are asked for; all that are known when None."""
+    if isinstance(names, str | bytes) or not (names is None or hasattr(names, "__iter__")):
+        raise ValueError(f"Expected a list of names. Received: stages={shown(names)}")
+    chosen = tuple(known) if names is None else tuple(names)
+    for name in chosen:
+        check_choice("stage", name, known)
+    return chosen

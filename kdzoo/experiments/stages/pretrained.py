@@ -1,0 +1,65 @@
+"""A pretrained model of the zoo, which teaches as it is."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from kdzoo.experiments import loaded
+from kdzoo.experiments.stage import Built, Outcome, Stage, register
+from kdzoo.experiments.stages.train import Train
+from kdzoo.experiments.training import Training
+from kdzoo.utils import text
+from kdzoo.zoo.manifest import check_classes, find
+
+if TYPE_CHECKING:
+    from kdzoo.data import Dataset
+    from kdzoo.experiments.work import Work
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Pretrained(Stage):
+    """Takes a model from the zoo. It may have seen the images that are held out.
+
+    Attributes:
+        model: Its name, such as `"fitnet_mnist/mnist"`.
+    """
+
+    model: str
+
+    trains: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """Name of the pretrained model."""
+        return self.model
+
+    def built_from(self, sources: Mapping[str, Built]) -> Built:
+        """Returns the architecture's name and the builder's arguments."""
+        row = find(self.model)
+        return row.architecture, row.arguments
+
+    def check(self) -> None:
+        """Raises `ValueError` unless there is a model of that name."""
+        super().check()
+        text("model", self.model)
+        find(self.model)
+
+    def check_data(self, data: "Dataset") -> None:
+        """Raises `ValueError` if it was trained for images of another shape or other classes."""
+        row = find(self.model)
+        if row.input_shape != data.input_shape:
+            raise ValueError(
+                f"Expected a teacher for images of {data.input_shape}, as {data.name!r} has. "
+                f"Received: teacher={row.name!r}, for {row.input_shape}"
+            )
+        check_classes(row, data, "teacher")
+
+    def smoke(self) -> Stage:
+        """Returns a fresh network of its architecture: it does not know digits."""
+        name, arguments = self.built_from({})
+        return Train(self.name, name, Training(1), arguments, seeds=self.seeds)
+
+    def run(self, work: "Work") -> Outcome:
+        """Loads it. It was trained long before, so it takes no time."""
+        return loaded.fitting.load_pretrained(self.model, work)

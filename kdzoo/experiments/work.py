@@ -1,0 +1,66 @@
+"""What a stage works with: the data, a seed, a directory, and the models it depends on."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from kdzoo.data import Dataset
+from kdzoo.experiments.experiment import Node
+from kdzoo.experiments.recorded import record_directory
+from kdzoo.experiments.run_directory import Runs
+from kdzoo.experiments.stage import Built
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a stage works with.
+
+    Attributes:
+        data: The data set.
+        seed: The stage's seed.
+        directory: Where checkpoints and files go.
+        built: Name of the architecture and arguments of the builder of its model.
+        options: Further arguments of `kdzoo.schemes.train`: settings, callbacks, verbose.
+        sources: Role -> the nodes that it depends on.
+        runs: The run directories.
+        model: Function of a node and a precision, which returns its finished model.
+    """
+
+    data: Dataset
+    seed: int
+    directory: pathlib.Path
+    built: Built
+    options: Mapping[str, Any]
+    sources: Mapping[str, tuple[Node, ...]]
+    runs: Runs
+    model: Callable[[Node, str], keras.Model]
+
+    def source(self, role: str, precision: str = "float32") -> keras.Model:
+        """Returns the model that the stage learns or starts from.
+
+        Args:
+            role: As in `Stage.dependencies`.
+            precision: The dtype policy that it computes in.
+        """
+        return self.all_sources(role, precision)[0]
+
+    def all_sources(self, role: str, precision: str = "float32") -> list[keras.Model]:
+        """Returns the models of all seeds that the stage depends on.
+
+        Args:
+            role: As in `Stage.dependencies`.
+            precision: The dtype policy that they compute in.
+        """
+        return [self.model(node, precision) for node in self.sources[role]]
+
+    def record_directory(self, role: str) -> pathlib.Path:
+        """Returns where the outputs of the model of a role are recorded, with its own run.
+
+        Args:
+            role: As in `Stage.dependencies`.
+        """
+        node = self.sources[role][0]
+        return record_directory(self.runs.of_run(node.run), node.stage, node.seed)
