@@ -4,15 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.kdzoo-installed
 
-.PHONY: help demo test large benchmark zoo cards clean
+.PHONY: help demo test large benchmark zoo zoo-estimate cards docs-tables clean
 
 help:
 	@echo "make demo       teach a small network, convert it, print the table; a minute or two once installed"
-	@echo "make test       the whole suite: lint, TensorFlow, JAX"
+	@echo "make test       the whole suite: lint, types, TensorFlow, JAX"
 	@echo "make large      the tests that take minutes or need a prepared data set"
 	@echo "make benchmark  one distillation step against its peers, images/s and memory"
-	@echo "make zoo        trains and publishes all pretrained models anew; goes on in runs/ where it was stopped"
-	@echo "make cards      the zoo's cards and the README's table, anew from zoo_weights/manifest.json"
+	@echo "make zoo        train and publish all pretrained models anew; goes on in runs/ where it was stopped"
+	@echo "make zoo-estimate  what is left to train for the zoo, and how long that takes"
+	@echo "make cards      write the zoo's cards anew from zoo_weights/manifest.json"
+	@echo "make docs-tables   write the tables of the docs and the README anew from results/*.json"
 	@echo "make clean      remove what builds and tests leave; .venv and runs/ stay"
 	@echo "PYTHON=python3.12 make ...  chooses the Python that .venv is made with (3.11 or newer)"
 
@@ -22,6 +24,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/python -m mypy
 	@echo "Backend: TensorFlow"
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
 	@echo "Backend: JAX"
@@ -37,11 +40,17 @@ zoo: $(INSTALLED)
 	@$(BIN)/python -m tools.train_zoo --anew
 	@$(BIN)/python -m tools.cards
 
+zoo-estimate: $(INSTALLED)
+	@$(BIN)/python -m tools.train_zoo --estimate
+
 cards: $(INSTALLED)
 	@$(BIN)/python -m tools.cards
 
+docs-tables: $(INSTALLED)
+	@$(BIN)/python -m tools.docs_tables
+
 clean:
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	@find kdzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Again only when the dependencies may have changed: the package itself is installed editable.

@@ -58,10 +58,10 @@ def try_all(name):
 
 def _explodes(model):
     """Whether the clone cannot be compared, because the model makes every rounding large."""
-    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+    from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
     try:
-        build_twin(model)
+        build_clone(model)
     except (ValueError, RuntimeError) as error:
         return "nothing can be compared" in str(error)
     return False
@@ -72,7 +72,9 @@ def _adapt(model):
     import keras
     import numpy as np
 
-    for layer in model._flatten_layers():
+    from kdzoo.graph.keras_internals import flatten_layers
+
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     model(np.random.default_rng(1).random((8, SIZE, SIZE, 3), "float32"), training=True)
@@ -82,9 +84,9 @@ def _clone_difference(model):
     import keras
     import numpy as np
 
-    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+    from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
-    clone = build_twin(model)
+    clone = build_clone(model)
     images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), "float32")
     ours = keras.ops.convert_to_numpy(model(images, training=False))
     difference = np.abs(ours - np.asarray(clone.model(images, training=False))).max()

@@ -69,14 +69,14 @@ def steps(options):
     import tf_keras
 
     import kdzoo
-    from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+    from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
     batch = 8 if options.smoke else 128
     images, labels = tf.random.uniform((batch, 32, 32, 3), seed=1), tf.range(batch) % 10
     made = {}
     plain = kdzoo.create("separable_025" if options.smoke else "separable_050")
     for technique, pair in wrapped_by_both().items():
-        models = pair[0](plain), pair[1](build_twin(plain).model)
+        models = pair[0](plain), pair[1](build_clone(plain).model)
         for name, model, api in zip(("kdzoo", "tf_keras"), models, (keras, tf_keras), strict=True):
             loss = api.losses.SparseCategoricalCrossentropy(from_logits=True)
             model.compile(api.optimizers.SGD(0.01, momentum=0.9), loss)

@@ -1,4 +1,4 @@
-"""FitNets' hints: a small student first learns the middle of its teacher, then its answers.
+"""FitNets' hints: a small student first learns a middle layer of its teacher, then its logits.
 
 python examples/01_hints.py            Fashion-MNIST, tens of minutes
 python examples/01_hints.py --smoke    scikit-learn's digits, seconds
@@ -20,11 +20,11 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def batches(epoch):
-    """The training images, shuffled and shifted, from this epoch on."""
+    """Returns the training images in batches, shuffled and shifted, from this epoch on."""
     return data.train.batches(128, shuffle=True, augmentation="default", initial_epoch=epoch)
 
 
-# Both trainings keep their checkpoints here: started again, they go on, or are done at once.
+# Both trainings write checkpoints here: started again, they continue or return at once.
 directory = pathlib.Path("runs/example-hints-smoke" if SMOKE else "runs/example-hints")
 keras.utils.set_random_seed(0)
 
@@ -37,8 +37,8 @@ student = kdzoo.create("separable_025", data.classes, data.input_shape)
 student, history = kdzoo.schemes.hint_training(
     teacher,
     student,
-    "stage2",  # the hint: the teacher's layer that is learnt
-    "stage2",  # the guided layer: the student's that learns it
+    "stage2",  # the hint layer, of the teacher
+    "stage2",  # the guided layer, of the student
     batches,
     directory / "student",
     hint_epochs=max(EPOCHS // 2, 1),

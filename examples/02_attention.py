@@ -1,4 +1,4 @@
-"""Attention transfer: the student looks where the teacher looks, in three layers at once.
+"""Attention transfer: three layers of the student learn where those of the teacher are active.
 
 python examples/02_attention.py            CIFAR-10, an hour or so on two cores
 python examples/02_attention.py --smoke    scikit-learn's digits, seconds
@@ -19,7 +19,7 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def batches():
-    """The training images, shuffled and shifted anew in each epoch, from the first on."""
+    """Returns the training images in batches, shuffled and shifted anew in each epoch."""
     return data.train.batches(128, shuffle=True, augmentation="default")
 
 

@@ -19,7 +19,7 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def batches():
-    """The training images, shuffled and shifted anew in each epoch, from the first on."""
+    """Returns the training images in batches, shuffled and shifted anew in each epoch."""
     return data.train.batches(128, shuffle=True, augmentation="default")
 
 
@@ -37,7 +37,7 @@ losses = [
 ]
 distiller = kdzoo.Distiller(teacher, student, losses, [1.0, 25.0, 50.0])
 distiller.compile(keras.optimizers.AdamW(2e-3), cross_entropy, metrics=["accuracy"])
-# The angles start late: they mean little while the features are still random.
+# The loss on angles starts in the second epoch: random features have no angles worth learning.
 late = kdzoo.callbacks.Anneal(
     "distillation_loss_weight", lambda epoch: 50.0 * (epoch > 0), "relational_angle"
 )

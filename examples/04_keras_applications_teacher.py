@@ -1,4 +1,4 @@
-"""A teacher from keras.applications: its own image size, preprocessing and softmax, all handled.
+"""A teacher from keras.applications, with an image size, a preprocessing and a softmax of its own.
 
 python examples/04_keras_applications_teacher.py            CIFAR-10; downloads the weights
 python examples/04_keras_applications_teacher.py --smoke    scikit-learn's digits, no download
@@ -18,19 +18,19 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def batches():
-    """The training images, shuffled and shifted anew in each epoch, from the first on."""
+    """Returns the training images in batches, shuffled and shifted anew in each epoch."""
     return data.train.batches(64, shuffle=True, augmentation="default")
 
 
-def for_the_teacher(images):
-    """From the student's images in [0, 1] to 96x96, three channels, in [-1, 1]."""
+def for_the_teacher(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Turns the student's images, in [0, 1], into images of 96x96, three channels, in [-1, 1]."""
     images = keras.ops.image.resize(images, (96, 96))
     if images.shape[-1] == 1:
         images = keras.ops.repeat(images, 3, axis=-1)
     return keras.applications.mobilenet_v2.preprocess_input(255.0 * images)
 
 
-# A classifier as others build it: an ImageNet backbone, a new head that ends in a softmax.
+# An ordinary classifier: an ImageNet backbone and a new head that ends in a softmax.
 backbone = keras.applications.MobileNetV2(
     (96, 96, 3), alpha=0.35, include_top=False, pooling="avg", weights=None if SMOKE else "imagenet"
 )
@@ -38,7 +38,7 @@ probabilities = keras.layers.Dense(data.classes, activation="softmax")(backbone.
 classifier = keras.Model(backbone.input, probabilities)
 teacher = kdzoo.as_logits(classifier)
 
-# Fine-tuned on the images as the teacher wants them.
+# Fine-tuned on images as the teacher takes them.
 images = keras.Input(data.input_shape)
 tuned = keras.Model(images, teacher(keras.layers.Lambda(for_the_teacher)(images)))
 kdzoo.accelerate(tuned)

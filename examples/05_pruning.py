@@ -1,10 +1,11 @@
-"""Pruning inside a Distiller: nine in ten of the weights that TF-MOT prunes become zero, taught.
+"""Pruning inside a Distiller: nine in ten weights of the pruned layers become zero.
 
 python examples/05_pruning.py            Fashion-MNIST, tens of minutes
 python examples/05_pruning.py --smoke    scikit-learn's digits, seconds
 """
 
 import sys
+from collections.abc import Sequence
 
 import keras
 
@@ -25,15 +26,17 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 keras.utils.set_random_seed(0)
 
 
-def fit(model, rate, callbacks=()):
+def fit(
+    model: keras.Model, rate: float, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> None:
     """Trains a model, or a Distiller, on shuffled and shifted images."""
     model.compile(keras.optimizers.AdamW(rate), cross_entropy, metrics=["accuracy"])
     batches = data.train.batches(128, shuffle=True, augmentation="default")
     model.fit(batches, epochs=EPOCHS, callbacks=callbacks, shuffle=False, verbose=2)
 
 
-def taught(student):
-    """A Distiller for this student."""
+def distiller_of(student: keras.Model) -> kdzoo.Distiller:
+    """Returns a Distiller in which the teacher trains this student."""
     return kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(4.0), student_loss_weight=0.1)
 
 
@@ -41,17 +44,17 @@ teacher = kdzoo.create("wide_resnet_16_1", data.classes, data.input_shape)
 kdzoo.accelerate(teacher)
 fit(teacher, 2e-3)
 student = kdzoo.create("separable_025", data.classes, data.input_shape)
-fit(taught(student), 2e-3)
+fit(distiller_of(student), 2e-3)
 print(f"Before: {kdzoo.evaluation.accuracy(student, *data.test.arrays()):.1%}")
 
 # From no zeros to 90 % of them over the first two thirds of the training.
 steps = EPOCHS * len(data.train) // 128
 schedule = PolynomialDecay(0.0, 0.9, 0, 2 * steps // 3, frequency=max(1, steps // 100))
 pruned = prune_low_magnitude(student, schedule)
-fit(taught(pruned), 1e-3, [UpdatePruningStep(), CompressionMonitor()])
+fit(distiller_of(pruned), 1e-3, [UpdatePruningStep(), CompressionMonitor()])
 student = strip_pruning(pruned)
 
-# Zeros need no room: left out of the file, or gone when it is compressed.
+# Zeros take no space: a sparse file leaves them out, and gzip shortens them.
 for sparse in (False, True):
     report = kdzoo.export.to_litert(student, "pruned.tflite", sparse=sparse)
     gzipped = kdzoo.evaluation.gzipped_bytes(report.path)

@@ -1,4 +1,4 @@
-"""Clustering: kernels of sixteen different weights, which gzip makes small.
+"""Clustering: each kernel has sixteen different weights, so that gzip makes the file small.
 
 python examples/07_clustering.py            Fashion-MNIST, tens of minutes
 python examples/07_clustering.py --smoke    scikit-learn's digits, seconds
@@ -19,15 +19,15 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 keras.utils.set_random_seed(0)
 
 
-def fit(model, rate, epochs=EPOCHS):
+def fit(model: keras.Model, rate: float, epochs: int = EPOCHS) -> None:
     """Trains a model on shuffled and shifted images."""
     model.compile(keras.optimizers.AdamW(rate), cross_entropy, metrics=["accuracy"])
     batches = data.train.batches(128, shuffle=True, augmentation="default")
     model.fit(batches, epochs=epochs, shuffle=False, verbose=2)
 
 
-def write(model, path):
-    """Writes a verified file and says how large it is."""
+def write(model: keras.Model, path: str) -> None:
+    """Exports a model to a verified file, and prints how large it is."""
     report = kdzoo.export.to_litert(model, path, representative_data=data.validation.arrays()[0])
     gzipped = kdzoo.evaluation.gzipped_bytes(report.path)
     print(f"{path}: {report.bytes:,} bytes, {gzipped:,} after gzip")

@@ -5,6 +5,7 @@ python examples/08_mobilenet_v2.py --smoke    scikit-learn's digits, minutes, no
 """
 
 import sys
+from collections.abc import Sequence
 
 import keras
 
@@ -23,21 +24,23 @@ SMOKE = "--smoke" in sys.argv
 EPOCHS = 1 if SMOKE else 3
 BATCH = 64
 
-# 8 x 8 pixels become 32 x 32, those of CIFAR-10 96 x 96.
+# Enlarged from 8 x 8 pixels to 32 x 32, or from CIFAR-10's 32 x 32 to 96 x 96.
 data = kdzoo.data.load("digits" if SMOKE else "cifar10").enlarged(4 if SMOKE else 3)
 side = data.input_shape[0]
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 keras.utils.set_random_seed(0)
 
 
-def prepared(images):
-    """From [0, 1] to three channels in [-1, 1], as MobileNetV2 was trained."""
+def prepared(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Turns images in [0, 1] into three channels in [-1, 1], which MobileNetV2 was trained on."""
     if images.shape[-1] == 1:
         images = keras.ops.repeat(images, 3, axis=-1)
     return 2 * images - 1
 
 
-def fit(model, rate, callbacks=()):
+def fit(
+    model: keras.Model, rate: float, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> None:
     """Trains a model on shuffled images."""
     model.compile(keras.optimizers.Adam(rate), cross_entropy, metrics=["accuracy"])
     batches = data.train.batches(BATCH, shuffle=True)
@@ -56,7 +59,7 @@ logits = keras.layers.Dense(data.classes, name="logits")(backbone.output)
 model = keras.Model(backbone.input, logits)
 fit(model, 3e-4)
 
-# Half of the weights to zero, then 8 bits, the zeros kept.
+# Half of the weights become zero; then 8 bits, in which the zeros stay zero.
 steps = EPOCHS * len(data.train) // BATCH
 schedule = PolynomialDecay(0.0, 0.5, 0, 2 * steps // 3, frequency=max(1, steps // 100))
 pruned = prune_low_magnitude(model, schedule)

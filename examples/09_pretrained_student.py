@@ -1,4 +1,4 @@
-"""A pretrained student for classes of your own: a fresh head, then all of it, then a small file.
+"""A pretrained student for classes of your own: its new head is trained, then all, then exported.
 
 python examples/09_pretrained_student.py            CIFAR-10's student learns CIFAR-100
 python examples/09_pretrained_student.py --smoke    scikit-learn's digits, a minute
@@ -20,13 +20,13 @@ data = kdzoo.data.load("cifar100") if not SMOKE else kdzoo.data.load("digits").e
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def colour(images):
-    """Three channels, as the student was trained on."""
+def colour(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the images with three channels, which the student was trained on."""
     return keras.ops.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
 
 
-def fit(model, rate):
-    """Trains what is trainable of a model, its rate falling to zero by a cosine."""
+def fit(model: keras.Model, rate: float) -> None:
+    """Trains the trainable layers; the learning rate falls to zero along a cosine."""
     steps = EPOCHS * -(-len(data.train) // 64)
     falling = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(keras.optimizers.AdamW(falling), cross_entropy, metrics=["accuracy"])
@@ -57,6 +57,6 @@ file = kdzoo.export.LiteRTModel(report.path)
 accuracy = kdzoo.evaluation.accuracy(file, test_images, test_labels)
 print(f"The int8 file: {report.bytes:,} bytes, {accuracy:.1%}")
 
-# What ships small already, trained for its roundings; beside it the card that says how good it is.
+# An int8 file that ships with kdzoo, trained with its roundings; `kdzoo card` says how good it is.
 path = kdzoo.zoo.tflite(f"{NAME}/int8")
 print(f"{path.name}: {kdzoo.evaluation.latency(path)}")

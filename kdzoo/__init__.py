@@ -1,69 +1,124 @@
 """Knowledge distillation and compression for Keras 3, up to the `.tflite` on a phone."""
 
-import os as _os
-import sys as _sys
+import importlib
+import sys
+import typing
 
 from kdzoo.version import __version__
 
-_HOME = {
+if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors and type checkers.
+    from kdzoo import (
+        acceleration,
+        callbacks,
+        compression,
+        data,
+        evaluation,
+        export,
+        losses,
+        models,
+        recipes,
+        schemes,
+        zoo,
+    )
+    from kdzoo.distillation.distiller import Distiller
+    from kdzoo.graph.acceleration import (
+        accelerate,
+        fuse_batch_normalization,
+        unfuse_batch_normalization,
+    )
+    from kdzoo.graph.logits import as_logits
+    from kdzoo.models.ensemble import Ensemble
+    from kdzoo.zoo import (
+        card,
+        create,
+        list_models,
+        list_pairs,
+        list_pretrained,
+        load,
+        load_pretrained,
+        pair,
+        save_pretrained,
+    )
+
+__all__ = [
+    "Distiller",
+    "Ensemble",
+    "__version__",
+    "accelerate",
+    "acceleration",
+    "as_logits",
+    "callbacks",
+    "card",
+    "compression",
+    "create",
+    "data",
+    "evaluation",
+    "export",
+    "fuse_batch_normalization",
+    "list_models",
+    "list_pairs",
+    "list_pretrained",
+    "load",
+    "load_pretrained",
+    "losses",
+    "models",
+    "pair",
+    "recipes",
+    "save_pretrained",
+    "schemes",
+    "unfuse_batch_normalization",
+    "zoo",
+]
+
+# Public name -> the module that has it. The other names in `__all__` are modules themselves.
+_DEFINED_IN = {
     "Distiller": "kdzoo.distillation.distiller",
     "Ensemble": "kdzoo.models.ensemble",
     "accelerate": "kdzoo.graph.acceleration",
     "as_logits": "kdzoo.graph.logits",
-    "card": "kdzoo.zoo.cards",
-    "create": "kdzoo.zoo.registry",
+    "card": "kdzoo.zoo",
+    "create": "kdzoo.zoo",
     "fuse_batch_normalization": "kdzoo.graph.acceleration",
-    "list_models": "kdzoo.zoo.registry",
-    "list_pairs": "kdzoo.zoo.pairs",
-    "list_pretrained": "kdzoo.zoo.manifest",
-    "load": "kdzoo.zoo.pretrained",
-    "load_pretrained": "kdzoo.zoo.sharing",
-    "pair": "kdzoo.zoo.pairs",
-    "save_pretrained": "kdzoo.zoo.sharing",
+    "list_models": "kdzoo.zoo",
+    "list_pairs": "kdzoo.zoo",
+    "list_pretrained": "kdzoo.zoo",
+    "load": "kdzoo.zoo",
+    "load_pretrained": "kdzoo.zoo",
+    "pair": "kdzoo.zoo",
+    "save_pretrained": "kdzoo.zoo",
     "unfuse_batch_normalization": "kdzoo.graph.acceleration",
 }
-_ROOMS = (
-    "acceleration",
-    "callbacks",
-    "compression",
-    "data",
-    "evaluation",
-    "export",
-    "losses",
-    "models",
-    "recipes",
-    "schemes",
-    "zoo",
-)
+# Old name of a module -> the module's name now; both can be imported.
+_MOVED = {
+    "checkpoints": "kdzoo.training.checkpoints",
+    "distiller": "kdzoo.distillation.distiller",
+    "taps": "kdzoo.graph.taps",
+}
 
-__all__ = [*_HOME, *_ROOMS, "__version__"]
+if not typing.TYPE_CHECKING:  # A type checker would take every name for one that this returns.
 
+    def __getattr__(name):
+        if name in _DEFINED_IN:
+            value = getattr(importlib.import_module(_DEFINED_IN[name]), name)
+        elif name in _MOVED:
+            value = importlib.import_module(_MOVED[name])
+        elif name in __all__:
+            value = importlib.import_module(f"kdzoo.{name}")
+        else:
+            from kdzoo.utils import unknown_name
 
-def __getattr__(name):
-    import importlib
-
-    if name in _ROOMS:
-        return importlib.import_module(f"kdzoo.{name}")
-    if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+            raise AttributeError(str(unknown_name("attribute of kdzoo", name, __all__)))
         globals()[name] = value
         return value
-    from kdzoo.utils import unknown_name
-
-    raise AttributeError(str(unknown_name("attribute of kdzoo", name, __all__)))
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
-# The command line answers `--help` and `list` without Keras. Everywhere else the classes are there
-# from the start, because Keras finds them by their registered names when it loads a file.
-_command = _os.path.basename(_sys.argv[0] if _sys.argv else "")
-if _command == "-m":  # `python -m kdzoo` imports the package before it knows the file to run.
-    # What precedes the arguments, of which `sys.argv` has kept those after the module's name.
-    _command = _sys.orig_argv[-len(_sys.argv)].rpartition("-m")[2]
-if _command not in ("kdzoo", "kdzoo.exe"):
-    from kdzoo import compression, losses  # noqa: F401
-    from kdzoo.distillation import distiller  # noqa: F401
-    from kdzoo.models import ensemble  # noqa: F401
+# Keras finds classes by their registered names when it loads a file.
+from kdzoo import registration  # noqa: E402, F401
+
+sys.modules.update(
+    {f"kdzoo.{name}": importlib.import_module(module) for name, module in _MOVED.items()}
+)

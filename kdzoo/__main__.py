@@ -1,4 +1,4 @@
-"""`python -m kdzoo`: the command line."""
+"""`python -m kdzoo`: the command line, as by `kdzoo`, which starts faster."""
 
 import sys
 

@@ -119,7 +119,7 @@ def test_curves_need_what_they_draw(tmp_path):
 @pytest.mark.tensorflow
 def test_the_real_one_wins(tmp_path):
     root = pathlib.Path(kdzoo.__file__).parents[1]
-    command = "import sys; sys.argv[0] = 'kdzoo'; from kdzoo.cli import main; sys.exit(main())"
+    command = "import sys; from kdzoo_command import main; sys.exit(main())"
     ended = subprocess.run(
         [sys.executable, "-c", command, "demo", "--directory", str(tmp_path)],
         capture_output=True,

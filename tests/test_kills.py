@@ -24,7 +24,6 @@ READY = """
 import sys
 import keras, tensorflow, kdzoo, kdzoo.schemes, kdzoo.compression, kdzoo.export, kdzoo.recipes
 print("ready", flush=True)
-sys.argv[0] = "kdzoo"
 """
 COMMAND = READY + "from kdzoo.cli import main\nsys.exit(main())"
 RECORD = """

@@ -19,7 +19,8 @@ import sys
 from collections.abc import Sequence
 
 from kdzoo.utils import write_text
-from tools.tables import ROOT, TABLES, Table
+from tools.benchmark_tables import ROOT, Table
+from tools.tables import TABLES
 
 _PLACE = re.compile(r"<!-- table: (\w+) -->\n(?:.*?\n)??<!-- end of (\w+) -->", re.DOTALL)
 

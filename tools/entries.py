@@ -19,8 +19,8 @@ from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
 from kdzoo.zoo import load
+from kdzoo.zoo.checked_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, read_manifest
-from kdzoo.zoo.weights import read_checked
 
 
 @dataclasses.dataclass(frozen=True)

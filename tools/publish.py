@@ -10,8 +10,8 @@ import numpy as np
 
 from kdzoo import evaluation
 from kdzoo.export import LiteRTModel, to_litert
-from kdzoo.teacher_cache.reading import fingerprint_of_data
-from kdzoo.utils import hidden_room, naming_full_disk
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
+from kdzoo.utils import hidden_directory, naming_full_disk
 from kdzoo.zoo import create, load_weights, save_weights
 from kdzoo.zoo.manifest import File, Pretrained, write_manifest
 from kdzoo.zoo.weights import digest
@@ -50,7 +50,7 @@ def publish(
     rows_in(directory)  # Of a broken manifest one hears before everything is measured.
     source = Source(entry, run, directory, data_dir)
     # Nothing stays of what fails; git does not see what a killed process leaves.
-    with naming_full_disk(directory), hidden_room(directory, "unfinished") as room:
+    with naming_full_disk(directory), hidden_directory(directory, "unfinished") as room:
         room = room / "new"
         room.mkdir()
         model, file, accuracy = _write_smallest(source.model(), source, room)

@@ -7,8 +7,9 @@ from typing import Any
 from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.run_directory import DATA, RESULT, Runs, keep_data
 from kdzoo.experiments.run_files import read_data, read_result, read_results, write_json
+from kdzoo.graph.saving import save_model
 from kdzoo.recipes import RECIPES
-from kdzoo.utils import copy_file, save_model
+from kdzoo.utils import copy_file
 from kdzoo.zoo import load, tflite
 from kdzoo.zoo.manifest import Pretrained
 from tools.entries import Entry, is_whole, rows_in

@@ -35,7 +35,7 @@ app.add_typer(data.app, name="data")
 app.command("demo")(demo.demo)
 
 
-def _print_version(wanted: bool):
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"kdzoo {__version__}")
         raise typer.Exit
@@ -48,18 +48,18 @@ def _options(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
-):
+) -> None:
     # Without it, TensorFlow logs about the processor whenever it starts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: List of strings; those of the process when None.
+        arguments: What would follow `kdzoo` in a terminal; the process's own when None.
 
     Returns:
         The exit status: 0, 1 for what went wrong, 2 for a wrong command, 130 for Ctrl-C. Errors
@@ -81,12 +81,12 @@ def main(arguments=None):
     return status if isinstance(status, int) else 0
 
 
-def _help_of(error):
+def _help_of(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     return f"`{context.command_path if context else 'kdzoo'} --help`"
 
 
-def _fail(message, status):
+def _fail(message: str, status: int) -> int:
     """Writes a message as one line and returns the exit status."""
     sys.stderr.write(f"kdzoo: {' '.join(message.split())}\n")
     return status

@@ -90,7 +90,7 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
         (what was measured before, what was measured after), see `compressing.measure_file`.
     """
     from kdzoo.experiments import Compression, compressing
-    from kdzoo.utils import save_model
+    from kdzoo.graph.saving import save_model
 
     with warnings.catch_warnings(record=True) as said, TrainingProgress() as progress:
         warnings.simplefilter("always", UserWarning)

@@ -1,11 +1,15 @@
 """`kdzoo data export`: a data set as .npy files, for machines without TensorFlow."""
 
 import pathlib
+import typing
 from typing import Annotated
 
 import typer
 
 from kdzoo.cli import terminal
+
+if typing.TYPE_CHECKING:
+    from kdzoo.data import Dataset
 
 app = typer.Typer(help="Prepare data sets.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -16,7 +20,7 @@ DataDir = Annotated[
 
 
 @app.callback()
-def _group(context: typer.Context):
+def _group(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -26,7 +30,7 @@ def export(
     name: Annotated[str, typer.Argument(help="Name of a data set, e.g. cifar10.")],
     directory: Annotated[pathlib.Path, typer.Argument(help="A new or an empty directory.")],
     data_dir: DataDir = None,
-):
+) -> None:
     """Write a data set as .npy files.
 
     Any machine with NumPy reads them, TensorFlow or not.
@@ -43,8 +47,8 @@ def export(
     )
 
 
-def load(name, data_dir=None):
-    """Returns the data set of this name, with a sign of life while it is read."""
+def load(name: str, data_dir: pathlib.Path | None = None) -> "Dataset":
+    """Returns the data set of a name, or in an exported directory; shows that it is being read."""
     import kdzoo.data
 
     with terminal.working(f"Loading {name}"):

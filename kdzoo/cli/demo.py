@@ -9,7 +9,7 @@ import typer
 from kdzoo.cli import terminal
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.cli.train import verdict
-from kdzoo.utils import checked_directory
+from kdzoo.utils import check_directory
 
 
 def demo(
@@ -23,7 +23,7 @@ def demo(
     for a phone, and prints what was measured.
     """
     start = time.perf_counter()
-    checked_directory(directory)  # Said before Keras starts.
+    check_directory(directory)  # Said before Keras starts.
     terminal.start_keras()
     import keras
 

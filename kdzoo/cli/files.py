@@ -1,7 +1,8 @@
 """`kdzoo evaluate`, `export` and `benchmark`: what one does with a model, by file or by name."""
 
 import pathlib
-from typing import Annotated
+import typing
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,9 +10,20 @@ from kdzoo.cli import data as data_command
 from kdzoo.cli import terminal
 from kdzoo.utils import check_parents, unknown_name
 
+if typing.TYPE_CHECKING:
+    import keras
+
+    from kdzoo.data import Dataset
+    from kdzoo.export import LiteRTModel
+
 NAME = "a directory of save_pretrained, or a name that `kdzoo list pretrained` shows"
 _SPLITS = ("train", "validation", "test")
-_QUANTIZE = ("none", "float16", "dynamic", "int8")
+_QUANTIZE: dict[str, Literal["float16", "dynamic", "int8"] | None] = {
+    "none": None,
+    "float16": "float16",
+    "dynamic": "dynamic",
+    "int8": "int8",
+}
 
 
 def evaluate(
@@ -22,7 +34,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     data_dir: data_command.DataDir = None,
-):
+) -> None:
     """Measure how good and how large a model is.
 
     Accuracy, agreement with a teacher, parameters, multiply-accumulates of one image, bytes on
@@ -31,7 +43,7 @@ def evaluate(
     if split not in _SPLITS:
         raise unknown_name("split", split, _SPLITS)
     measured = load_model(model)
-    asked = load_model(teacher) if teacher else None
+    loaded_teacher = load_model(teacher) if teacher else None
     from kdzoo import evaluation
     from kdzoo.compression.tfmot.unwrapping import plain_copy
 
@@ -39,19 +51,21 @@ def evaluate(
     part = getattr(loaded, split)
     if part is None:
         raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
-    for path, each in ((model, measured), (teacher, asked)):
-        check_fit(path, each, loaded)
+    check_fit(model, measured, loaded)
+    if teacher is not None:
+        check_fit(teacher, loaded_teacher, loaded)
     images, labels = part.arrays()
     table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
     with terminal.working("Measuring"):
         accuracy = evaluation.accuracy(measured, images, labels)
         table.add_row("accuracy", terminal.percent(accuracy, 2))
-        if asked is not None:
-            agreement = evaluation.agreement(asked, measured, images)
+        if loaded_teacher is not None:
+            agreement = evaluation.agreement(loaded_teacher, measured, images)
             table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
         table.add_row("images", f"{len(part):,}")
         if hasattr(measured, "count_params"):
-            parts = [plain_copy(each) or each for each in getattr(measured, "members", [measured])]
+            members = getattr(measured, "members", [measured])
+            parts = [plain_copy(member) or member for member in members]
             for name, count in (
                 ("parameters", evaluation.count_parameters),
                 ("MACs", evaluation.count_macs),
@@ -70,7 +84,7 @@ def export(
         typer.Option(help="Data set to verify with; int8 is calibrated from its training images."),
     ] = None,
     data_dir: data_command.DataDir = None,
-):
+) -> None:
     """Convert a Keras model to a verified .tflite file.
 
     The file runs against Keras before it appears; one that disagrees is not written.
@@ -89,21 +103,20 @@ def export(
         report = to_litert(
             converted,
             output,
-            quantize=None if quantize == "none" else quantize,
+            quantize=_QUANTIZE[quantize],
             representative_data=images,
             labels=labels,
         )
-    kind = report.quantize or "float32"
     typer.echo(
-        f"Wrote {output}: {kind}, {report.bytes:,} bytes; on {report.samples} samples "
-        f"({report.verified_on.replace('_', ' ')}) it has Keras's argmax on "
-        f"{terminal.percent(report.argmax_agreement)} and differs by at most "
+        f"Wrote {output}: {report.quantize or 'float32'}, {report.bytes:,} bytes; on "
+        f"{report.samples} samples ({report.verified_on.replace('_', ' ')}) it has Keras's argmax "
+        f"on {terminal.percent(report.argmax_agreement)} and differs by at most "
         f"{report.max_abs_difference:.2g}."
     )
 
 
-def _check_ships_no_file(model, output):
-    """Raises if a pretrained model is a `.tflite` file itself: a new one would be another."""
+def _check_ships_no_file(model: pathlib.Path, output: pathlib.Path) -> None:
+    """Raises if a pretrained model ships with a `.tflite` file: a new one would differ from it."""
     if _is_name(model):
         from kdzoo.zoo.manifest import find
 
@@ -114,8 +127,8 @@ def _check_ships_no_file(model, output):
             )
 
 
-def _check_export(output, quantize, data):
-    """Raises unless the options go together; said before Keras starts."""
+def _check_export(output: pathlib.Path, quantize: str, data: str | None) -> None:
+    """Raises unless the options of an export agree; called before Keras starts."""
     if quantize not in _QUANTIZE:
         raise unknown_name("quantization", quantize, _QUANTIZE)
     if quantize == "int8" and data is None:
@@ -126,8 +139,8 @@ def _check_export(output, quantize, data):
     check_output(output)
 
 
-def check_output(output):
-    """Raises unless a `.tflite` file can be written there."""
+def check_output(output: pathlib.Path) -> None:
+    """Raises unless this is a path at which a `.tflite` file can be written."""
     if output.suffix != ".tflite":
         raise ValueError(f"Expected a .tflite file to write. Received: {output}")
     if output.is_dir():
@@ -142,7 +155,7 @@ def benchmark(
     ],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the interpreter.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
-):
+) -> None:
     """Time a .tflite file on this machine.
 
     Median and quartiles of one run, which is one image unless the file says otherwise.
@@ -157,58 +170,61 @@ def benchmark(
     typer.echo(f"{file}: {measured}; {size:,} bytes")
 
 
-def load_model(path, suffixes=(".keras", ".tflite")):
-    """Loads the model of a file, of a Distiller's its student; or a pretrained one.
+def load_model(
+    path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite")
+) -> "keras.Model | LiteRTModel":
+    """Loads a model by its file or name; of the file of a Distiller, the student.
 
     Args:
-        path: A `pathlib.Path`: of a file, of a directory that `kdzoo.save_pretrained` wrote, or
-            made of the name of a pretrained model.
-        suffixes: The suffixes that are taken of files.
+        path: Of a file, of a directory that `kdzoo.save_pretrained` wrote, or made of the name of a
+            pretrained model.
+        suffixes: The suffixes that a file may have.
 
     Returns:
         A `keras.Model`, or a `kdzoo.export.LiteRTModel`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no model of these kinds, or there is no pretrained one of this name.
+        ValueError: If the file has another suffix, or no pretrained model has this name.
     """
-    given, path = path, file_of(path, suffixes)
+    file = file_of(path, suffixes)
     terminal.start_keras()
-    if given.is_dir():
+    if path.is_dir():
         from kdzoo.zoo import load_pretrained
 
-        return load_pretrained(given)
-    if path.suffix == ".safetensors":
+        return load_pretrained(path)
+    if file.suffix == ".safetensors":
         from kdzoo.zoo import load
 
-        return load(given.as_posix())
-    if path.suffix == ".tflite":
+        return load(path.as_posix())
+    if file.suffix == ".tflite":
         from kdzoo.export import LiteRTModel
 
-        return LiteRTModel(path)
+        return LiteRTModel(file)
     from kdzoo.distillation.distiller import Distiller
     from kdzoo.zoo.files import load_keras_file
 
-    model = load_keras_file(path)
+    model = load_keras_file(file)
     return model.student if isinstance(model, Distiller) else model
 
 
-def file_of(path, suffixes=(".keras", ".tflite")):
-    """Returns the file of a model, that which ships of a pretrained one; before Keras starts.
+def file_of(path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite")) -> pathlib.Path:
+    """Returns the file of a model, without starting Keras.
 
     Args:
-        path: As in `load_model`.
-        suffixes: As there. Of a pretrained model the `.tflite` file, where it ships one and such
-            files are taken, else the weights.
+        path: Of a file, of a directory that `kdzoo.save_pretrained` wrote, or made of the name of a
+            pretrained model.
+        suffixes: The suffixes that a file may have. Where `.tflite` is among them, the file of a
+            pretrained model is the `.tflite` file if one ships; otherwise it is the weights.
 
     Raises:
-        FileNotFoundError: As there.
-        ValueError: As there.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file has another suffix, or no pretrained model has this name.
     """
     if _is_name(path):
         return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
     if path.is_dir():
-        from kdzoo.zoo.sharing import weights_file
+        from kdzoo.zoo.shared_directory import weights_file
 
         return weights_file(path)
     if path.suffix not in suffixes:
@@ -218,31 +234,31 @@ def file_of(path, suffixes=(".keras", ".tflite")):
     return path
 
 
-def stem(path):
-    """Returns what files that belong to a model of this path or name are called after it."""
+def stem(path: pathlib.Path) -> str:
+    """Returns what the names of files that belong to a model of this path or name begin with."""
     return "-".join(path.parts) if _is_name(path) else path.stem
 
 
-def _is_name(path):
-    """Whether this is no file but, as `"mlp_2x800/mnist"`, has the form of a name."""
+def _is_name(path: pathlib.Path) -> bool:
+    """Whether this has the form of a name, e.g. `"mlp_2x800/mnist"`, and is no path that exists."""
     has_form = not path.suffix and len(path.parts) > 1 and not path.is_absolute()
     return has_form and not path.exists()
 
 
-def _file_of_pretrained(name, wants_tflite):
+def _file_of_pretrained(name: str, wants_tflite: bool) -> pathlib.Path:
+    from kdzoo.zoo import tflite
     from kdzoo.zoo.manifest import find, weights_directory
-    from kdzoo.zoo.pretrained import tflite
 
     files = find(name).files
     if wants_tflite and "tflite" in files:
-        return tflite(name)  # Its hash checked; of weights, `load` checks it.
+        return tflite(name)  # This checks its hash; `load` checks that of weights.
     return weights_directory() / files["weights"].file
 
 
-def _tflite_of(path):
-    """Returns the path of a .tflite file, or of that which a pretrained model ships."""
+def _tflite_of(path: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a `.tflite` file: itself, or that which ships for a pretrained model."""
     if _is_name(path):
-        from kdzoo.zoo.pretrained import tflite
+        from kdzoo.zoo import tflite
 
         return tflite(path.as_posix())
     if path.is_dir() or path.suffix != ".tflite":
@@ -254,10 +270,19 @@ def _tflite_of(path):
     return file_of(path)
 
 
-def check_fit(path, model, data):
-    """Raises unless a model of one input and output, where its shapes are known, fits the data.
+def check_fit(
+    path: str | pathlib.Path, model: "keras.Model | LiteRTModel | None", data: "Dataset"
+) -> None:
+    """Raises unless a model with one input and one output fits the data, as far as is known.
 
-    Of a pretrained model the classes are known, too.
+    Args:
+        path: What the user called the model: its file or name.
+        model: The model; None is not checked.
+        data: The data set: the shape of its images and its number of classes are compared and, for
+            a pretrained model, the names of the classes.
+
+    Raises:
+        ValueError: If they differ.
     """
     if model is None:
         return
@@ -269,7 +294,7 @@ def check_fit(path, model, data):
 
 
 def _check_shapes(path, model, data):
-    model = getattr(model, "graph", model)  # Of an ensemble, a member that knows its shapes.
+    model = getattr(model, "graph", model)  # An ensemble's is a member that knows its shapes.
     if not getattr(model, "inputs", None):
         return
     shapes = model.inputs[0].shape[1:], model.outputs[0].shape[-1:]

@@ -1,11 +1,19 @@
 """`kdzoo list` and `kdzoo card`: what there is, by name. They need neither Keras nor TensorFlow."""
 
+import typing
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from kdzoo.cli import terminal
 from kdzoo.utils import UnknownNameError, unknown_name
+
+if typing.TYPE_CHECKING:
+    from rich.table import Table
+
+    from kdzoo.data import Augmentation
+    from kdzoo.zoo.pair_definitions import PairDefinition
 
 NOT_SHIPPED = ", not shipped"
 
@@ -21,24 +29,24 @@ def list_names(
     family: Annotated[
         str | None, typer.Option(help="Only models and pretrained models of this family.")
     ] = None,
-):
+) -> None:
     """List what has a name: models, pretrained, pairs, data, recipes."""
     if kind is not None and kind not in _TABLES:
         raise unknown_name("kind of name", kind, _TABLES)
-    filters = {"dataset": dataset, "family": family}
-    filters = {name: value for name, value in filters.items() if value is not None}
-    shown = {
-        each: make
-        for each, (make, known) in _TABLES.items()
-        if kind in (None, each) and filters.keys() <= known
-    }
-    if not shown:
+    options = {"dataset": dataset, "family": family}
+    filters = {option: value for option, value in options.items() if value is not None}
+    makers = [
+        make
+        for name, (make, known) in _TABLES.items()
+        if kind in (None, name) and filters.keys() <= known
+    ]
+    if not makers:
         raise ValueError(
             "Expected --dataset with pretrained or pairs, --family with models or pretrained. "
             f"Received: {kind} with {' '.join(f'--{name}' for name in filters)}"
         )
     tables, refused = [], []
-    for make in shown.values():
+    for make in makers:
         try:
             tables.append(make(**filters))
         except UnknownNameError as error:  # A family of which nothing is pretrained, say.
@@ -49,17 +57,17 @@ def list_names(
         terminal.show(table)
 
 
-def _models(family=None):
+def _models(family: str | None = None) -> "Table":
     from kdzoo.zoo import architecture, list_models
 
     table = terminal.table("name", "what it is", "paper", title="Models")
     for name in list_models(family):
-        found = architecture(name)
-        table.add_row(name, found.description, found.paper)
+        named = architecture(name)
+        table.add_row(name, named.description, named.paper)
     return table
 
 
-def _pretrained(dataset=None, family=None):
+def _pretrained(dataset: str | None = None, family: str | None = None) -> "Table":
     from kdzoo.zoo import cards, list_pretrained
     from kdzoo.zoo.manifest import find
 
@@ -83,25 +91,25 @@ def _pretrained(dataset=None, family=None):
     return table
 
 
-def _pairs(dataset=None):
-    from kdzoo.zoo.pairs import list_pairs, pair
+def _pairs(dataset: str | None = None) -> "Table":
+    from kdzoo.zoo.pair_definitions import list_pairs, pair_definition
 
     table = terminal.table("name", "teacher", "student", "data", title="Pairs")
     for name in list_pairs(dataset):
-        found = pair(name)
-        table.add_row(name, teacher_of(found), found.student, found.dataset)
+        pair = pair_definition(name)
+        table.add_row(name, teacher_of(pair), pair.student, pair.dataset)
     return table
 
 
-def teacher_of(pair):
-    """Returns the name of a pair's teacher, and whether it is one that neither ships nor loads."""
+def teacher_of(pair: "PairDefinition") -> str:
+    """Returns the name of a pair's teacher; `NOT_SHIPPED` after it where kdzoo cannot load it."""
     from kdzoo.zoo.manifest import read_manifest
 
     downloaded = pair.teacher.startswith("keras.applications.")
     return pair.teacher + ("" if downloaded or pair.teacher in read_manifest() else NOT_SHIPPED)
 
 
-def _data():
+def _data() -> "Table":
     from kdzoo.data.augmentation import DEFAULTS
 
     table = terminal.table("name", "from", "augmentation in training", title="Data sets")
@@ -109,18 +117,18 @@ def _data():
         source = "scikit-learn, no download" if name == "digits" else "tensorflow-datasets"
         table.add_row(name, source, _in_words(augmentation))
     table.add_row("others, images all of one size", "tensorflow-datasets", "none")
-    table.add_row("a directory", "`kdzoo data export`", "as its data set")
+    table.add_row("a directory", "`kdzoo data export`", "that of its data set")
     return table
 
 
-def _in_words(augmentation):
+def _in_words(augmentation: "Augmentation") -> str:
     parts = [f"shift by up to {augmentation.shift}"] if augmentation.shift else []
     parts += ["mirror"] if augmentation.flip else []
     parts += [f"cut out {augmentation.cutout}x{augmentation.cutout}"] if augmentation.cutout else []
     return ", ".join(parts) or "none"
 
 
-def _recipes():
+def _recipes() -> "Table":
     from kdzoo.recipes import RECIPES
 
     table = terminal.table("name", "data", "teacher", "student", "compared", title="Recipes")
@@ -133,8 +141,8 @@ def _recipes():
     return table
 
 
-# Kind -> what makes its table, and the filters that it knows.
-_TABLES = {
+# What `kdzoo list` is given -> what makes the table, and the options that choose among its rows.
+_TABLES: dict[str, tuple[Callable[..., "Table"], set[str]]] = {
     "models": (_models, {"family"}),
     "pretrained": (_pretrained, {"dataset", "family"}),
     "pairs": (_pairs, {"dataset"}),
@@ -143,7 +151,9 @@ _TABLES = {
 }
 
 
-def card(name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")]):
+def card(
+    name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")],
+) -> None:
     """Show the card of a pretrained model, in Markdown."""
     from kdzoo.zoo.cards import card as card_of
 

@@ -5,8 +5,15 @@ import logging
 import os
 import re
 import sys
+import typing
+from collections.abc import Iterator, Mapping
+
+import keras
 
 from kdzoo.utils import without_chatter
+
+if typing.TYPE_CHECKING:
+    from rich.table import Table
 
 # glog's lines, and what stands before them: "I0000 00:00:1795.9 93 port.cc:153] oneDNN ...";
 # and what the LiteRT interpreter says of itself.
@@ -16,26 +23,31 @@ _CHATTER = re.compile(
 )
 
 
-def table(*columns, title=None):
-    """Returns an empty `rich.table.Table`; a column whose name starts with ">" is right-aligned."""
+def table(*columns: str, title: str | None = None) -> "Table":
+    """Returns an empty table.
+
+    Args:
+        *columns: The names of its columns; one that starts with ">" is right-aligned.
+        title: What stands above it; nothing when None.
+    """
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for place, column in enumerate(columns):
+    empty = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for position, column in enumerate(columns):
         right = column.startswith(">")
-        # What stands first is a name, which may be copied: whole, however narrow the terminal, as
-        # numbers are.
-        made.add_column(
+        # Names stand first and may be copied: like numbers they stay whole, however narrow the
+        # terminal is.
+        empty.add_column(
             column.lstrip(">"),
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=right or place == 0,
+            no_wrap=right or position == 0,
         )
-    return made
+    return empty
 
 
-def show(renderable):
+def show(table: "Table") -> None:
     """Prints a table to standard output, unbroken where that is no terminal.
 
     A terminal that is too narrow for names and numbers breaks the lines itself: nothing is cut.
@@ -44,18 +56,18 @@ def show(renderable):
     from rich.console import Console
     from rich.measure import Measurement
 
-    for column in getattr(renderable, "columns", ()):
+    for column in table.columns:
         if column.no_wrap:
-            column.min_width = max(cell_len(str(each)) for each in (column.header, *column.cells))
+            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
     console = Console(width=width, highlight=False, markup=False)
-    least = Measurement.get(console, console.options.update(width=10_000), renderable).minimum
+    least = Measurement.get(console, console.options.update(width=10_000), table).minimum
     console.width = max(console.width, least)
-    console.print(renderable)
+    console.print(table)
 
 
 @contextlib.contextmanager
-def working(text):
+def working(text: str) -> Iterator[None]:
     """Shows `text` and a spinner on standard error, in a terminal, while the block runs."""
     if not sys.stderr.isatty():
         yield
@@ -67,46 +79,49 @@ def working(text):
         yield
 
 
-def quiet():
+def quiet() -> contextlib.AbstractContextManager[None]:
     """Returns a context in which TensorFlow and LiteRT keep their chatter to themselves."""
     return without_chatter(_CHATTER)
 
 
-def start_keras(training=False):
+def start_keras(training: bool = False) -> None:
     """Imports Keras and the classes that saved models need, without TensorFlow's start-up lines.
 
     Args:
         training: Whether models will be trained: Keras imports TensorFlow, where it is installed,
             on any backend as soon as a seed is set.
     """
-    if "kdzoo.distillation.distiller" in sys.modules:
+    if sys.modules.get("keras.src"):
+        _run_imports()
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with working("Starting Keras"), quiet():
-        import keras
-
-        import kdzoo.compression
-        import kdzoo.distillation.distiller
-        import kdzoo.losses
-        import kdzoo.models.ensemble  # noqa: F401
-
+        _run_imports()
         if training:
             keras.utils.set_random_seed(0)
     # Its warnings are for those who write TensorFlow: that several models are traced, for example.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def percent(share, digits=1):
-    """Returns a share in [0, 1] as e.g. `"97.5 %"`."""
-    return f"{100 * share:.{digits}f} %"
+def _run_imports():
+    """Runs the modules that `kdzoo_command` put off; here, and not in two threads at once."""
+    keras.version()  # Once Keras runs, no module is put off any more.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("kdzoo."):
+            module.__doc__  # noqa: B018
 
 
-def mean_and_std(summary):
+def percent(fraction: float, digits: int = 1) -> str:
+    """Returns a fraction in [0, 1] as e.g. `"97.5 %"`."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def mean_and_std(summary: Mapping[str, float]) -> str:
     """Returns `{"mean": 0.975, "std": 0.002, ...}` as e.g. `"97.5 ± 0.2 %"`."""
     return f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f} %"
 
 
-def architecture(name, arguments):
+def architecture(name: str, arguments: Mapping[str, object]) -> str:
     """Returns a name and what its builder is also given: `"wide_resnet_16_1 (depth=10)"`."""
     given = ", ".join(f"{key}={value}" for key, value in arguments.items())
     return f"{name} ({given})" if given else name

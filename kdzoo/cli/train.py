@@ -10,7 +10,7 @@ import typer
 from kdzoo.cli import compress, terminal
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
-from kdzoo.utils import checked_directory, unknown_name
+from kdzoo.utils import check_directory, unknown_name
 
 
 def train(
@@ -80,7 +80,7 @@ def train(
 
 def run(recipe, directory, data_dir=None):
     """Runs a recipe with its progress on standard error; returns its results."""
-    directory = checked_directory(directory)  # Said before Keras starts.
+    directory = check_directory(directory)  # Said before Keras starts.
     terminal.start_keras(training=True)
     with TrainingProgress() as progress:
         return recipe.run(
@@ -94,7 +94,7 @@ def _draw(results, path, name):
 
     # Without the extra `report` there is no picture, and nothing else is missing.
     with contextlib.suppress(ImportError):
-        plots.errors_by_kind(results, path, name)
+        plots.errors_by_variant(results, path, name)
         typer.echo(f"Plot: {path}")
 
 

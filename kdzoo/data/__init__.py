@@ -1,11 +1,17 @@
 """Real images for training, validation and testing, the same on every backend."""
 
 import importlib
+import typing
 
 from kdzoo.data.augmentation import Augmentation
-from kdzoo.data.dataset import Dataset, Split, from_arrays
+from kdzoo.data.dataset import Dataset, from_arrays
 from kdzoo.data.image_checks import check_images, check_labels
 from kdzoo.data.sources import export, load
+from kdzoo.data.split import Split
+
+if typing.TYPE_CHECKING:
+    from kdzoo.teacher_cache.reading import RecordedSplit, with_recorded_teacher
+    from kdzoo.teacher_cache.recording import record_teacher
 
 _MOVED = {  # Name -> the module that has it now.
     "RecordedSplit": "kdzoo.teacher_cache.reading",
@@ -28,7 +34,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    if name in _MOVED:
-        return getattr(importlib.import_module(_MOVED[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not typing.TYPE_CHECKING:  # A type checker would take every name for one that this returns.
+
+    def __getattr__(name):
+        if name not in _MOVED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_MOVED[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

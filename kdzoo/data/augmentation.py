@@ -1,11 +1,13 @@
 """Random changes to training images that leave the class as it is."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from kdzoo.data import randomness
-from kdzoo.utils import flag, integer, numeric_array, shown
+from kdzoo.utils import check_flag, check_integer, check_numeric_array, shown
 
 _MOST_PIXELS = 1 << 16
 
@@ -16,22 +18,22 @@ _DOWN, _RIGHT, _MIRROR, _HOLE_ROW, _HOLE_COLUMN = range(1, 6)
 class Augmentation:
     """Shifts, mirrors and cuts holes into images.
 
-    What happens to an image follows from (seed, epoch, example index) alone: not from the batch it
+    What happens to an image follows from (seed, epoch, sample index) alone: not from the batch it
     lies in, the order of reading, the backend or the process. Pixels are moved and never mixed, so
     images keep their type. It is computed in NumPy for a whole batch at once: 4 to 6 microseconds
     for an image of 28x28x1 and about 12 for 32x32x3, shifted and mirrored, of one core (measured by
     `python benchmarks/augmentation_cost.py`).
 
     Args:
-        shift: Images move by up to this many pixels in each direction, independently; what comes in
-            is zero. 4 on 32x32 images is the usual "pad and crop".
+        shift: Images move by up to this many pixels in each direction, independently, from 0 to
+            65,536; what comes in is zero. 4 on 32x32 images is the usual "pad and crop".
         flip: Whether one image in two is mirrored, left to right.
         cutout: Side in pixels of a square that is set to zero. Its centre is uniform over the
             image, so that a part of it may lie outside, as in the paper; the paper fills with the
             mean instead.
 
     Raises:
-        ValueError: A size is negative or no integer.
+        ValueError: If a size is negative or no integer.
 
     Example:
 
@@ -49,22 +51,15 @@ class Augmentation:
     flip: bool = False
     cutout: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in ("shift", "cutout"):
-            value = getattr(self, field)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | np.integer)
-                or not (0 <= value <= _MOST_PIXELS)
-            ):
-                raise ValueError(
-                    f"Expected `{field}` to be a number of pixels, 0 or more. Received: "
-                    f"{field}={shown(value)}"
-                )
-            object.__setattr__(self, field, int(value))  # NumPy's integers are not for JSON.
-        object.__setattr__(self, "flip", flag("flip", self.flip))
+            pixels = check_integer(field, getattr(self, field), 0, _MOST_PIXELS)
+            object.__setattr__(self, field, pixels)  # NumPy's integers are not for JSON.
+        object.__setattr__(self, "flip", check_flag("flip", self.flip))
 
-    def __call__(self, images, indices, seed=0, epoch=0):
+    def __call__(
+        self, images: ArrayLike, indices: ArrayLike, seed: int = 0, epoch: int = 0
+    ) -> np.ndarray:
         """Returns the augmented images.
 
         Args:
@@ -79,12 +74,10 @@ class Augmentation:
         Raises:
             ValueError: If the images are no such array, or there is not an index for each.
         """
-        seed, epoch = integer("seed", seed), integer("epoch", epoch)
-        images, indices = self._check(images, indices)
+        seed, epoch = check_integer("seed", seed), check_integer("epoch", epoch)
+        given, indices = self._check(images, indices)
         images = (
-            self._shifted(images, indices, seed, epoch)
-            if self.shift
-            else np.array(images, order="C")
+            self._shifted(given, indices, seed, epoch) if self.shift else np.array(given, order="C")
         )
         if self.flip:
             mirrored = randomness.integers(indices, 2, seed, epoch, _MIRROR) == 1
@@ -98,7 +91,8 @@ class Augmentation:
 
     def _check(self, images, indices):
         """Returns images and indices as arrays, or raises unless they fit each other."""
-        images, indices = numeric_array("images", images), numeric_array("indices", indices)
+        images = check_numeric_array("images", images)
+        indices = check_numeric_array("indices", indices)
         if images.ndim != 4 or indices.dtype.kind not in "iu" or indices.shape != images.shape[:1]:
             raise ValueError(
                 "Expected images (n, height, width, channels) and as many integers as indices. "
@@ -112,11 +106,11 @@ class Augmentation:
         border, places = self.shift, 2 * self.shift + 1
         padded = np.zeros((count, height + 2 * border, width + 2 * border, channels), images.dtype)
         padded[:, border : border + height, border : border + width] = images
-        example, row, column, channel = padded.strides
+        image, row, column, channel = padded.strides
         windows = np.lib.stride_tricks.as_strided(
             padded,
             shape=(count, places, places, height, width, channels),
-            strides=(example, row, column, row, column, channel),
+            strides=(image, row, column, row, column, channel),
             writeable=False,
         )
         down = randomness.integers(indices, places, seed, epoch, _DOWN)
@@ -147,7 +141,7 @@ DEFAULTS = {
 """What `augmentation="default"` stands for, by the name of the data set (before any "/")."""
 
 
-def resolve(augmentation, name):
+def resolve(augmentation: Any, name: str) -> Augmentation | None:
     """Returns the `Augmentation` that the argument of `Split.batches` stands for, or None.
 
     Args:
@@ -155,7 +149,7 @@ def resolve(augmentation, name):
         name: Name of the data set, which decides what "default" means.
 
     Raises:
-        ValueError: It is something else, or there is no default for this data set.
+        ValueError: If it is something else, or there is no default for this data set.
     """
     if augmentation is None or isinstance(augmentation, Augmentation):
         return augmentation

@@ -9,11 +9,22 @@ one that Keras only peeked into to build a model. To resume exactly, make new ba
 `initial_epoch`.
 """
 
+import typing
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import numpy as np
 
 from kdzoo.data import randomness
-from kdzoo.teacher_cache.reading import Record
+from kdzoo.data.augmentation import Augmentation
+from kdzoo.data.teacher_outputs import TeacherOutputs
+from kdzoo.utils import libraries
+
+if typing.TYPE_CHECKING:
+    import tensorflow as tf
+
+    from kdzoo.data.split import Split
 
 _ORDER = 0
 _PREFETCHED = 2
@@ -30,21 +41,23 @@ class BatchMaker:
         seed: Integer that decides order and augmentation.
         drop_remainder: Whether the last batch is left out when it is not full.
         with_indices: Whether the labels are `{"label": labels, "index": positions}`.
-        answers: Array with a teacher's answer to each example of the split, a dictionary of such
-            arrays, a `Record`, or None. The labels are then `{"label": labels, "teacher":
-            answers}`.
+        teacher_outputs: The outputs of a teacher for each sample of the split, or None. The labels
+            are then `{"label": labels, "teacher": outputs}`.
+
+    Raises:
+        ValueError: If there is no full batch and only full ones are wanted.
     """
 
     def __init__(
         self,
-        split,
-        batch_size,
-        shuffle,
-        augmentation,
-        seed,
-        drop_remainder,
-        with_indices=False,
-        answers=None,
+        split: "Split",
+        batch_size: int,
+        shuffle: bool,
+        augmentation: Augmentation | None,
+        seed: int,
+        drop_remainder: bool,
+        with_indices: bool = False,
+        teacher_outputs: TeacherOutputs | None = None,
     ):
         self.split = split
         self.batch_size = batch_size
@@ -52,7 +65,7 @@ class BatchMaker:
         self.augmentation = augmentation
         self.seed = seed
         self.with_indices = with_indices
-        self.answers = answers
+        self.teacher_outputs = teacher_outputs
         full, rest = divmod(len(split), batch_size)
         self.count = full if drop_remainder or not rest else full + 1
         self.static_batch_size = batch_size if drop_remainder or not rest else None
@@ -62,58 +75,47 @@ class BatchMaker:
                 f"`drop_remainder` is set. Received: batch_size={batch_size}"
             )
 
-    def order(self, epoch):
-        """Returns the indices of all examples in the order of this epoch."""
+    def order(self, epoch: int) -> np.ndarray:
+        """Returns the indices of all samples in the order of this epoch."""
         if self.shuffle:
             return randomness.permutation(len(self.split), self.seed, epoch, _ORDER)
         return np.arange(len(self.split))
 
-    def batch(self, order, epoch, position):
-        """Returns batch number `position` of an epoch: images in [0, 1] and labels."""
+    def batch(self, order: np.ndarray, epoch: int, position: int) -> tuple[np.ndarray, Any]:
+        """Returns a batch of an epoch: images in [0, 1] and labels.
+
+        Args:
+            order: What `order` returned for the epoch.
+            epoch: The number of the epoch.
+            position: The number of the batch in the epoch.
+        """
         start = position * self.batch_size
         indices = order[start : start + self.batch_size]
         images, labels = self.split.examples(indices)
         if self.augmentation is not None:
             images = self.augmentation(images, indices, self.seed, epoch)
-        if self._is_recorded:
-            images = self.answers.images(images, indices, epoch)
-        if self.with_indices or self.answers is not None:
-            labels = {"label": labels}
+        parts: dict[str, Any] = {"label": labels}
         if self.with_indices:
-            labels["index"] = indices.astype("int32")
-        if self.answers is not None:
-            labels["teacher"] = self._answers_at(indices, epoch)
-        return self.split.to_float(images), labels
-
-    @property
-    def _is_recorded(self):
-        return isinstance(self.answers, Record)
-
-    def _answers_at(self, indices, epoch):
-        if self._is_recorded:
-            return self.answers.at(indices, epoch)
-        return keras.tree.map_structure(lambda each: each[indices], self.answers)
-
-    def answer_spec(self):
-        """Returns name -> (shape of one example's answer, type), or that of an only array."""
-        if self._is_recorded:
-            return self.answers.spec()
-        of = {name: (each.shape[1:], each.dtype) for name, each in _named(self.answers).items()}
-        return of if isinstance(self.answers, dict) else of[""]
+            parts["index"] = indices.astype("int32")
+        if self.teacher_outputs is not None:
+            images = self.teacher_outputs.images(images, indices, epoch)
+            parts["teacher"] = self.teacher_outputs.at(indices, epoch)
+        return self.split.to_float(images), parts if len(parts) > 1 else labels
 
 
-def _named(answers):
-    return answers if isinstance(answers, dict) else {"": answers}
+def make(maker: BatchMaker, initial_epoch: int) -> "tf.data.Dataset | Batches":
+    """Returns the batches of a `BatchMaker` for the current backend.
 
-
-def make(maker, initial_epoch):
-    """Returns the batches of a `BatchMaker` for the current backend."""
+    Args:
+        maker: The `BatchMaker`.
+        initial_epoch: The number of the first epoch.
+    """
     if keras.config.backend() == "tensorflow":
         return tf_dataset(maker, initial_epoch)
     return Batches(maker, initial_epoch)
 
 
-def tf_dataset(maker, initial_epoch=0):
+def tf_dataset(maker: BatchMaker, initial_epoch: int = 0) -> "tf.data.Dataset":
     """Returns a `tf.data.Dataset` whose every pass is one epoch.
 
     Args:
@@ -123,8 +125,7 @@ def tf_dataset(maker, initial_epoch=0):
     Returns:
         A `tf.data.Dataset` of (images, labels) that knows its length and prefetches two batches.
     """
-    import tensorflow as tf
-
+    tf = libraries.tensorflow()
     next_epoch = initial_epoch
 
     def one_pass():
@@ -139,20 +140,23 @@ def tf_dataset(maker, initial_epoch=0):
             yield batch
 
     size = maker.static_batch_size
-    one_each = tf.TensorSpec((size,), tf.int32)
-    labels = {"label": one_each}
+
+    def batch_of(shape, dtype):
+        return tf.TensorSpec((size, *shape), dtype)
+
+    labels = {"label": batch_of((), tf.int32)}
     if maker.with_indices:
-        labels["index"] = one_each
-    if maker.answers is not None:
-        spec = maker.answer_spec()
-        specs = {
-            name: tf.TensorSpec((size, *shape), kind)
-            for name, (shape, kind) in _named(spec).items()
-        }
-        labels["teacher"] = specs if isinstance(spec, dict) else specs[""]
-    labels = labels if len(labels) > 1 else one_each
-    images = tf.TensorSpec((size, *maker.split.input_shape), tf.float32)
-    dataset = tf.data.Dataset.from_generator(one_pass, output_signature=(images, labels))
+        labels["index"] = batch_of((), tf.int32)
+    if maker.teacher_outputs is not None:
+        spec = maker.teacher_outputs.spec()
+        labels["teacher"] = (
+            {name: batch_of(*part) for name, part in spec.items()}
+            if isinstance(spec, dict)
+            else batch_of(*spec)
+        )
+    images = batch_of(maker.split.input_shape, tf.float32)
+    signature = images, labels if len(labels) > 1 else labels["label"]
+    dataset = tf.data.Dataset.from_generator(one_pass, output_signature=signature)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(maker.count))
     # There is nothing to tune, and in TensorFlow 2.21 a pass that ends may wait for the tuner's
     # next turn, for as long again as it took: the pauses between turns double.
@@ -173,19 +177,19 @@ class Batches(keras.utils.PyDataset):
         initial_epoch: Number of the first epoch.
     """
 
-    def __init__(self, maker, initial_epoch=0):
+    def __init__(self, maker: BatchMaker, initial_epoch: int = 0):
         self._maker = maker
         self._epoch = initial_epoch
         self._position = 0
-        self._order = None
+        self._order: np.ndarray | None = None
         self._keras_reads = False
         self._keras_peeks = False
         super().__init__()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._maker.count
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Any]:
         if not self._keras_reads:
             return self._batch(range(len(self))[index])
         batch = self._batch(self._position)
@@ -194,13 +198,13 @@ class Batches(keras.utils.PyDataset):
             self._start(self._epoch + 1)
         return batch
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Any]]:
         for index in range(len(self)):
             yield self._batch(index)
         self._start(self._epoch + 1)
 
     @property
-    def workers(self):
+    def workers(self) -> int:
         """One: batches are made in the thread that asks for them.
 
         Keras reads this once at the start of each `fit`, `evaluate` or `predict`, before it may
@@ -211,14 +215,14 @@ class Batches(keras.utils.PyDataset):
         return 1
 
     @workers.setter
-    def workers(self, value):
+    def workers(self, value: int) -> None:
         del value
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Called by Keras before it reads an epoch, or peeks."""
         self._keras_reads = True
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Called by Keras after an epoch, after a peek, and before an evaluation."""
         if self._keras_peeks or not self._keras_reads:
             self._start(self._epoch)

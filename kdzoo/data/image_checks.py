@@ -1,14 +1,14 @@
 """What images and labels must be before anything is trained on them."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
-from kdzoo.utils import integer, positive_integer, shown
-
-# How far the sums of a softmax lie from 1, in half precision too.
-_SUM_TOLERANCE = 2e-3
+from kdzoo.utils import check_integer, check_positive_integer, shown
 
 
-def check_images(images, name="images"):
+def check_images(images: ArrayLike, name: str = "images") -> np.ndarray:
     """Returns images as kdzoo keeps them, or says what is wrong with them.
 
     Args:
@@ -20,7 +20,7 @@ def check_images(images, name="images"):
         Array (n, height, width, channels), uint8 or float32.
 
     Raises:
-        ValueError: There are no images, or their rank, type or range is another, or one holds NaN.
+        ValueError: If there are no images, their rank, type or range is another, or one holds NaN.
 
     Example:
 
@@ -62,7 +62,9 @@ def check_images(images, name="images"):
     return images.astype(np.float32, copy=False)
 
 
-def check_labels(labels, classes=None, count=None, name="labels"):
+def check_labels(
+    labels: ArrayLike, classes: int | None = None, count: int | None = None, name: str = "labels"
+) -> np.ndarray:
     """Returns labels as kdzoo keeps them, or says what is wrong with them.
 
     Args:
@@ -75,15 +77,15 @@ def check_labels(labels, classes=None, count=None, name="labels"):
         int32 array (n,).
 
     Raises:
-        ValueError: The labels are not integers, not one for each image, or out of range.
+        ValueError: If the labels are not integers, not one for each image, or out of range.
 
     Example:
 
     >>> check_labels([[3], [1]], classes=10)
     array([3, 1], dtype=int32)
     """
-    classes = None if classes is None else positive_integer("classes", classes)
-    count = None if count is None else integer("count", count, least=0)
+    classes = None if classes is None else check_positive_integer("classes", classes)
+    count = None if count is None else check_integer("count", count, least=0)
     labels = _as_array(labels, name)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -108,20 +110,20 @@ def check_labels(labels, classes=None, count=None, name="labels"):
     return labels.astype(np.int32)
 
 
-def check_positions(positions, count, name="indices"):
+def check_positions(positions: ArrayLike | slice, count: int, name: str = "indices") -> np.ndarray:
     """Returns positions in a split as integers, or says what is wrong with them.
 
     Args:
-        positions: Integers (k,), below 0 counted from the end; or a slice, or for each example
-            whether it is meant.
-        count: Number of examples.
+        positions: Integers (k,), below 0 counted from the end; or a slice, or a boolean for
+            each sample, whether it is meant.
+        count: Number of samples.
         name: What the caller calls them.
 
     Returns:
         int64 array (k,).
 
     Raises:
-        ValueError: They are something else, or lie outside.
+        ValueError: If they are something else, or lie outside.
     """
     if isinstance(positions, slice):
         return np.arange(count)[positions]
@@ -130,20 +132,20 @@ def check_positions(positions, count, name="indices"):
     is_right = is_mask or positions.dtype.kind in "iu" or not positions.size
     if positions.ndim != 1 or not is_right:
         raise ValueError(
-            f"Expected {name} to be positions of examples, integers of shape (k,). Received: "
+            f"Expected {name} to be positions of samples, integers of shape (k,). Received: "
             f"{name} of type {positions.dtype} and shape {positions.shape}"
         )
     if is_mask:
         return np.flatnonzero(positions)
     if positions.size and not -count <= positions.min() <= positions.max() < count:
         raise ValueError(
-            f"Expected {name} below {count}, the number of examples. Received: {name} from "
+            f"Expected {name} below {count}, the number of samples. Received: {name} from "
             f"{positions.min()} to {positions.max()}"
         )
     return positions.astype("int64")
 
 
-def _as_array(values, name):
+def _as_array(values: Any, name: str) -> np.ndarray:
     """What was given as an array, of any type; lists of several lengths make none."""
     try:
         return np.asarray(values)
@@ -151,19 +153,3 @@ def _as_array(values, name):
         raise ValueError(
             f"Expected {name} to be an array. Received: {name}={shown(values)}"
         ) from error
-
-
-def are_probabilities(answers):
-    """Whether what a model gave for some examples are probabilities of several classes.
-
-    Args:
-        answers: Array (n, ..., classes).
-
-    Example:
-
-    >>> are_probabilities(np.array([[0.25, 0.75]])), are_probabilities(np.array([[0.5, 2.0]]))
-    (True, False)
-    """
-    sums = answers.sum(axis=-1)
-    is_several = answers.shape[-1] > 1 and (answers >= 0).all()
-    return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())

@@ -1,47 +1,49 @@
 """Data sets as a directory of .npy files, which any machine with NumPy can read."""
 
-import hashlib
-import json
 import pathlib
-import re
 import types
 
 import numpy as np
 
-from kdzoo import utils
-from kdzoo.data import dataset, image_checks
-from kdzoo.data.npy_file import damaged, read_array
+from kdzoo.data import image_checks
+from kdzoo.data.dataset import Dataset, hold_out
+from kdzoo.data.npy_file import REMEDY, damaged, read_array
+from kdzoo.data.split import Split
+from kdzoo.utils import atomic_path, check_parents, check_path, digest_of_file, read_object
+from kdzoo.utils.fields import check_types, is_sha256
+from kdzoo.utils.hashed_json import check_hash, hashed_json
+from kdzoo.utils.types import PathLike
 
 METADATA = "dataset.json"
 _FORMAT = 1
 _CHECKSUM = "metadata_sha256"
 _REQUIRED = {"name": str, "class_names": list, "scale": int, "arrays": dict}
 _OPTIONAL = ("version", "sha256", _CHECKSUM)  # Not in directories of earlier versions.
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def is_exported(directory):
-    """Returns whether `directory` holds a data set that `write` wrote."""
+def is_exported(directory: PathLike) -> bool:
+    """Returns whether a directory holds a data set that `write` wrote."""
     return (pathlib.Path(directory) / METADATA).is_file()
 
 
-def name_of(directory):
-    """Returns the name of the data set that `directory` holds."""
+def name_of(directory: PathLike) -> str:
+    """Returns the name of the data set that a directory holds."""
     return _read_metadata(pathlib.Path(directory))["name"]
 
 
-def check_empty(directory):
-    """Raises `FileExistsError` when there is something in `directory` already."""
-    directory = utils.as_path("directory", directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+def check_empty(directory: PathLike) -> pathlib.Path:
+    """Returns a directory as a path; raises `FileExistsError` if there is something in it."""
+    path = check_path("directory", directory)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(
             "Expected a new or an empty directory; remove this one first or choose another. "
-            f"Received: directory={str(directory)!r}"
+            f"Received: directory={str(path)!r}"
         )
-    utils.check_parents(directory)
+    check_parents(path)
+    return path
 
 
-def write(data, directory):
+def write(data: Dataset, directory: PathLike) -> pathlib.Path:
     """Writes a `Dataset` as .npy files, all or nothing.
 
     The directory gets `dataset.json`, `train_images.npy` (uint8, validation examples included),
@@ -57,11 +59,10 @@ def write(data, directory):
         The directory, a `pathlib.Path`.
 
     Raises:
-        FileExistsError: The directory is not empty.
-        ValueError: The images are not uint8, or white is no integer of theirs.
+        FileExistsError: If the directory is not empty.
+        ValueError: If the images are not uint8, or white is no integer of theirs.
     """
-    check_empty(directory)
-    directory = pathlib.Path(directory)
+    path = check_empty(directory)
     arrays, scale = _arrays_of(data), data.train.scale
     if scale != int(scale) or not 1 <= scale <= 255:
         raise ValueError(
@@ -77,16 +78,13 @@ def write(data, directory):
         "arrays": {name: list(array.shape) for name, array in arrays.items()},
     }
     size = sum(array.nbytes for array in arrays.values())
-    with utils.atomic_path(directory, size) as temporary:
+    with atomic_path(path, size) as temporary:
         temporary.mkdir()
         for name, array in arrays.items():
             _save(temporary / f"{name}.npy", array)
-        metadata["sha256"] = {
-            name: utils.digest_of_file(temporary / f"{name}.npy") for name in arrays
-        }
-        metadata[_CHECKSUM] = _checksum(metadata)
-        (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-    return directory
+        metadata["sha256"] = {name: digest_of_file(temporary / f"{name}.npy") for name in arrays}
+        (temporary / METADATA).write_bytes(hashed_json(metadata, _CHECKSUM, indent=2))
+    return path
 
 
 def _save(path, array):
@@ -98,7 +96,7 @@ def _save(path, array):
         np.save(types.SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
-def read(directory, validation=None):
+def read(directory: PathLike, validation: float | None = None) -> Dataset:
     """Reads a data set that `write` wrote.
 
     Args:
@@ -110,14 +108,14 @@ def read(directory, validation=None):
         The `Dataset`.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is damaged, or not what `write` writes.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, or not what `write` writes.
     """
-    directory = pathlib.Path(directory)
-    metadata = _read_metadata(directory)
+    path = pathlib.Path(directory)
+    metadata = _read_metadata(path)
     known = metadata.get("sha256", {})
     arrays = {
-        name: _read_array(directory, name, shape, known.get(name))
+        name: _read_array(path, name, shape, known.get(name))
         for name, shape in metadata["arrays"].items()
     }
     name, scale, class_names = metadata["name"], metadata["scale"], tuple(metadata["class_names"])
@@ -126,20 +124,18 @@ def read(directory, validation=None):
         if f"{part}_images" in arrays:
             images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
             shape = arrays["train_images"].shape[1:]
-            labels = _check(directory, part, images, labels, shape, len(class_names), scale)
-            splits[part] = dataset.Split(images, labels, scale, None, name)
+            labels = _check(path, part, images, labels, shape, len(class_names), scale)
+            splits[part] = Split(images, labels, scale, None, name)
     train, held_out = splits["train"], splits.get("validation")
     if "validation_indices" in arrays:
         chosen = arrays["validation_indices"]
-        _check_indices(directory, chosen, len(train))
+        _check_indices(path, chosen, len(train))
         held_out = train.subset(chosen)
         if validation is None:
             train = train.subset(np.setdiff1d(np.arange(len(train)), chosen))
     if validation is not None:
-        train, held_out = dataset.hold_out(train, validation)
-    return dataset.Dataset(
-        name, class_names, train, held_out, splits.get("test"), metadata.get("version")
-    )
+        train, held_out = hold_out(train, validation)
+    return Dataset(name, class_names, train, held_out, splits.get("test"), metadata.get("version"))
 
 
 def _arrays_of(data):
@@ -148,7 +144,7 @@ def _arrays_of(data):
     arrays = {}
     if held_out is not None and held_out.images is train.images and _are_apart(train, held_out):
         used = np.union1d(_indices(train), _indices(held_out))
-        whole = dataset.Split(train.images, train.labels, train.scale, used, train.name)
+        whole = Split(train.images, train.labels, train.scale, used, train.name)
         arrays["train_images"], arrays["train_labels"] = whole.examples(np.arange(len(whole)))
         arrays["validation_indices"] = np.searchsorted(used, _indices(held_out))
         held_out = None
@@ -167,9 +163,9 @@ def _arrays_of(data):
 
 
 def _are_apart(*splits):
-    """Whether splits of the same arrays take no example twice, each in the order of the arrays."""
+    """Whether splits of the same arrays take no sample twice, each in the order of the arrays."""
     chosen = [_indices(split) for split in splits]
-    in_order = all((np.diff(each) > 0).all() for each in chosen)
+    in_order = all((np.diff(indices) > 0).all() for indices in chosen)
     return in_order and np.intersect1d(*chosen).size == 0
 
 
@@ -180,7 +176,7 @@ def _indices(split):
 def _read_metadata(directory):
     path = directory / METADATA
     try:
-        metadata = utils.read_object(path, "the description of a data set")
+        metadata = read_object(path, "the description of a data set")
     except FileNotFoundError:
         raise FileNotFoundError(
             "Expected a directory that `kdzoo data export NAME DIR` wrote, with a file "
@@ -188,32 +184,27 @@ def _read_metadata(directory):
         ) from None
     if metadata.get("format") != _FORMAT or isinstance(metadata["format"], bool):
         raise damaged(path, f"it is not of format {_FORMAT}")
-    for key, kind in _REQUIRED.items():
-        if not isinstance(metadata.get(key), kind):
-            raise damaged(path, f"it has no {key!r}")
+    try:
+        check_types(metadata, _REQUIRED)
+    except ValueError as error:
+        raise damaged(path, error) from error
     unknown = sorted(metadata.keys() - {"format", *_REQUIRED, *_OPTIONAL})
     if unknown:  # Such as a name in which a letter is another.
         raise damaged(path, f"it has {unknown[0]!r}, which is unknown")
-    if metadata.get(_CHECKSUM) not in (None, _checksum(metadata)):
-        raise damaged(path, "it was altered, as its own checksum is another")
+    if metadata.get(_CHECKSUM) is not None:
+        check_hash(path, metadata, REMEDY, _CHECKSUM)
     if not isinstance(metadata.get("version"), str | None):
         raise damaged(path, f"its version is {metadata['version']!r} instead of text")
-    if isinstance(metadata["scale"], bool) or not 1 <= metadata["scale"] <= 255:
+    if not 1 <= metadata["scale"] <= 255:
         raise damaged(path, f"its scale is {metadata['scale']} instead of 1 to 255")
     names = metadata["class_names"]
-    if not all(isinstance(each, str) for each in names):
+    if not all(isinstance(name, str) for name in names):
         raise damaged(path, "a class name is no text")
     if not names:  # Two classes may bear one name, as ImageNet's cranes do.
         raise damaged(path, "it names no class")
     _check_arrays(path, metadata["arrays"])
     _check_hashes(path, metadata)
     return metadata
-
-
-def _checksum(metadata):
-    """Returns the SHA-256 of the metadata without their own checksum."""
-    content = {key: value for key, value in metadata.items() if key != _CHECKSUM}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_hashes(path, metadata):
@@ -224,7 +215,7 @@ def _check_hashes(path, metadata):
     if hashes and hashes.keys() != metadata["arrays"].keys():
         raise damaged(path, f"it has checksums of {sorted(hashes)}")
     for name, sha256 in hashes.items():
-        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise damaged(path, f"the checksum of {name!r} is none")
 
 

@@ -8,11 +8,15 @@ the header as Python source, which fails in as many ways as Python has. Here the
 import hashlib
 import math
 import os
+import pathlib
 import re
+from collections.abc import Callable
 
 import numpy as np
 
 from kdzoo.utils import open_regular
+
+REMEDY = "write the directory again with `kdzoo data export NAME DIR`"
 
 _MAGIC = b"\x93NUMPY"
 _ARCHIVE = b"PK\x03\x04"
@@ -25,7 +29,12 @@ _HEADER = re.compile(
 )
 
 
-def read_array(path, shape, is_wanted, sha256=None):
+def read_array(
+    path: pathlib.Path,
+    shape: list[int],
+    is_wanted: Callable[[np.dtype], None],
+    sha256: str | None = None,
+) -> np.ndarray:
     """Returns the array of a .npy file of numbers.
 
     Args:
@@ -49,7 +58,7 @@ def read_array(path, shape, is_wanted, sha256=None):
     return array
 
 
-def damaged(path, reason):
+def damaged(path: pathlib.Path, reason: str | BaseException) -> ValueError:
     """Returns the `ValueError` for a file of an exported data set.
 
     Args:
@@ -58,8 +67,7 @@ def damaged(path, reason):
     """
     reason = str(reason).split(". ")[0].rstrip(".").replace(os.linesep, " ")
     return ValueError(
-        f"The file {str(path)!r} is damaged or was not written by kdzoo ({reason}); write the "
-        "directory again with `kdzoo data export NAME DIR`."
+        f"The file {str(path)!r} is damaged or was not written by kdzoo ({reason}); {REMEDY}."
     )
 
 

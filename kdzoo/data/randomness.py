@@ -2,18 +2,19 @@
 
 A generator that is advanced call by call gives other numbers when batches are read in another
 order, by another number of workers or after a restart. Here every number is a hash of its own
-coordinates (seed, epoch, example, purpose), so that each can be computed alone, on every platform,
+coordinates (seed, epoch, sample, purpose), so that each can be computed alone, on every platform,
 with the same result.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 
-def hash64(indices, *keys):
+def hash64(indices: ArrayLike, *keys: int) -> np.ndarray:
     """Returns a 64-bit hash of every index under the given keys.
 
     The mixing function is SplitMix64's finalizer, applied once for each key and once for the index.
@@ -34,7 +35,7 @@ def hash64(indices, *keys):
     return _mix(state ^ np.asarray(indices).astype(np.uint64))
 
 
-def integers(indices, high, *keys):
+def integers(indices: ArrayLike, high: int, *keys: int) -> np.ndarray:
     """Returns one random integer in [0, `high`) for every index.
 
     Args:
@@ -49,27 +50,35 @@ def integers(indices, high, *keys):
     return (upper_half * np.uint64(high) >> np.uint64(32)).astype(np.int64)
 
 
-def permutation(count, *keys):
-    """Returns the integers from 0 to `count` - 1 in a random order, int64."""
-    return np.argsort(hash64(np.arange(count), *keys), kind="stable")
-
-
-def stratified_choice(labels, count, *keys):
-    """Chooses `count` examples at random, every class in proportion to its size.
+def permutation(count: int, *keys: int) -> np.ndarray:
+    """Returns the integers from 0 to `count` - 1 in a random order.
 
     Args:
-        labels: Integer classes, shape (n,).
-        count: How many examples to choose, from 0 to n.
+        count: How many there are.
         *keys: Integers that select the stream.
 
     Returns:
-        Sorted int64 indices, shape (count,). Shares that are no whole numbers are rounded by
-        largest remainder, so that no class is more than one example away from its exact share.
+        int64 array (count,).
+    """
+    return np.argsort(hash64(np.arange(count), *keys), kind="stable")
+
+
+def stratified_choice(labels: np.ndarray, count: int, *keys: int) -> np.ndarray:
+    """Chooses `count` samples at random, every class in proportion to its size.
+
+    Args:
+        labels: Integer classes, shape (n,).
+        count: How many samples to choose, from 0 to n.
+        *keys: Integers that select the stream.
+
+    Returns:
+        Sorted int64 indices, shape (count,). Where a class's part is no whole number, it
+        is rounded by largest remainder, so that no class is more than one sample away from it.
     """
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    shares = sizes * count / len(labels)
-    quotas = np.floor(shares).astype(np.int64)
-    most_short = np.argsort(quotas - shares, kind="stable")
+    exact = sizes * count / len(labels)
+    quotas = np.floor(exact).astype(np.int64)
+    most_short = np.argsort(quotas - exact, kind="stable")
     quotas[most_short[: count - quotas.sum()]] += 1
     order = permutation(len(labels), *keys)
     chosen = [order[classes[order] == label][:quota] for label, quota in enumerate(quotas)]

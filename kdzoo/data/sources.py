@@ -3,17 +3,23 @@
 import importlib.metadata
 import os
 import pathlib
+from types import ModuleType
 
 import numpy as np
 
-from kdzoo.data import dataset, npy, randomness
-from kdzoo.utils import as_path, shown
+from kdzoo.data import dataset, npy, randomness, tfds
+from kdzoo.data.dataset import Dataset
+from kdzoo.data.split import Split
+from kdzoo.utils import check_path, shown
+from kdzoo.utils.types import PathLike
 
 _DIGITS_TEST = 797
 _DIGITS_SEED = 1998
 
 
-def load(name, data_dir=None, validation=None):
+def load(
+    name: PathLike, data_dir: PathLike | None = None, validation: float | None = None
+) -> Dataset:
     """Loads a data set: by name, or from a directory that `export` wrote.
 
     "digits" are scikit-learn's 1797 handwritten digits, 8x8 grey; they come with the package and
@@ -39,11 +45,11 @@ def load(name, data_dir=None, validation=None):
         A `Dataset`.
 
     Raises:
-        ImportError: It must be read by tfds, and TensorFlow is not installed.
-        FileNotFoundError: It is not prepared and cannot be downloaded, or a file of an export is
+        ImportError: If tfds must read it, and TensorFlow is not installed.
+        FileNotFoundError: If it is not prepared and cannot be downloaded, or a file of an export is
             missing.
-        ValueError: There is no such data set, it is no image classification set, its images are of
-            several sizes, it has neither a test nor a validation split, or it is damaged.
+        ValueError: If there is no such data set, it is no image classification set, its images are
+            of several sizes, it has neither a test nor a validation split, or it is damaged.
 
     Example:
 
@@ -52,7 +58,7 @@ def load(name, data_dir=None, validation=None):
     ((8, 8, 1), 10, 900, 100, 797)
     """
     if data_dir is not None:
-        as_path("data_dir", data_dir)
+        check_path("data_dir", data_dir)
     if isinstance(name, os.PathLike) or (isinstance(name, str) and npy.is_exported(name)):
         return npy.read(name, validation)
     if not isinstance(name, str) or not name:
@@ -71,26 +77,27 @@ def load(name, data_dir=None, validation=None):
                 return npy.read(directory, validation)
     if pathlib.Path(name).is_absolute() or name.startswith((".", "~")):
         return npy.read(pathlib.Path(name).expanduser(), validation)
-    from kdzoo.data import tfds
-
     return tfds.load(name, data_dir, validation)
 
 
-def export(data, directory, data_dir=None):
+def export(
+    data: Dataset | PathLike, directory: PathLike, data_dir: PathLike | None = None
+) -> pathlib.Path:
     """Writes a data set as .npy files that `load(directory)` reads without TensorFlow.
 
     Args:
-        data: A `Dataset` of uint8 images, or the name of one as in `load`.
+        data: A `Dataset` of uint8 images, or the name or directory of one, which `load` takes.
         directory: Where to write, a directory that does not exist or is empty. It appears complete
             or not at all.
-        data_dir: Where data sets are kept, as in `load`.
+        data_dir: Where data sets are kept. None: the environment variable TFDS_DATA_DIR, or else
+            the place that tfds chooses.
 
     Returns:
         The directory, a `pathlib.Path`.
 
     Raises:
-        FileExistsError: The directory is not empty.
-        ValueError: The images are not uint8.
+        FileExistsError: If the directory is not empty.
+        ValueError: If the images are not uint8.
 
     Example:
 
@@ -101,24 +108,28 @@ def export(data, directory, data_dir=None):
     """
     npy.check_empty(directory)
     if data_dir is not None:
-        as_path("data_dir", data_dir)
-    if not isinstance(data, dataset.Dataset):
+        check_path("data_dir", data_dir)
+    if not isinstance(data, Dataset):
         data = load(data, data_dir)
     return npy.write(data, directory)
 
 
-def _digits(validation):
+def _sklearn_datasets() -> ModuleType:
+    """Returns scikit-learn's module `datasets`."""
     from sklearn import datasets
 
-    images, labels = datasets.load_digits(return_X_y=True)
+    return datasets
+
+
+def _digits(validation: float | None) -> Dataset:
+    images, labels = _sklearn_datasets().load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
     labels = labels.astype(np.int32)
     chosen = randomness.stratified_choice(labels, _DIGITS_TEST, _DIGITS_SEED)
     rest = np.setdiff1d(np.arange(len(labels)), chosen)
     train, test = (
-        dataset.Split(images[indices], labels[indices], 16, None, "digits")
-        for indices in (rest, chosen)
+        Split(images[indices], labels[indices], 16, None, "digits") for indices in (rest, chosen)
     )
     train, held_out = dataset.hold_out(train, validation)
     version = f"scikit-learn {importlib.metadata.version('scikit-learn')}"
-    return dataset.Dataset("digits", tuple("0123456789"), train, held_out, test, version)
+    return Dataset("digits", tuple("0123456789"), train, held_out, test, version)

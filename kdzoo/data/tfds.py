@@ -6,16 +6,21 @@ import os
 import pathlib
 import re
 import sys
+from types import ModuleType
 
 import keras
 import numpy as np
 
-from kdzoo import utils
 from kdzoo.data import dataset, image_checks, npy
 from kdzoo.data.augmentation import DEFAULTS
+from kdzoo.data.split import Split
+from kdzoo.utils import libraries, unknown_name
+from kdzoo.utils.types import PathLike
 
 
-def load(name, data_dir=None, validation=None):
+def load(
+    name: str, data_dir: PathLike | None = None, validation: float | None = None
+) -> dataset.Dataset:
     """Reads a data set that tfds has prepared, or prepares it first.
 
     Training images come from the split `train`, test images from `test`; where there is no `test`,
@@ -31,10 +36,10 @@ def load(name, data_dir=None, validation=None):
         The `Dataset`.
 
     Raises:
-        ImportError: TensorFlow is not installed.
-        FileNotFoundError: The data set is not prepared and cannot be downloaded.
-        ValueError: tfds knows no such data set, or it does not consist of images of one size with a
-            label.
+        ImportError: If TensorFlow is not installed.
+        FileNotFoundError: If the data set is not prepared and cannot be downloaded.
+        ValueError: If tfds knows no such data set, or it does not consist of images of one size
+            with a label.
     """
     tfds = _import_tfds(name)
     builder = _builder(tfds, name, data_dir)
@@ -42,25 +47,27 @@ def load(name, data_dir=None, validation=None):
     with _quiet():
         is_prepared = builder.is_prepared()
     if not is_prepared:
-        _prepare(name, builder)
+        _prepare(tfds, name, builder)
     _check_splits(name, builder)
     label = builder.info.features["label"]
     class_names = tuple(label.names) if label.names else tuple(map(str, range(label.num_classes)))
     available = builder.info.splits
-    test = "test" if "test" in available else "validation"
+    tested = "test" if "test" in available else "validation"
     train = _read(tfds, name, builder, "train", len(class_names))
-    if validation is None and test == "test" and "validation" in available:
+    if validation is None and tested == "test" and "validation" in available:
         held_out = _read(tfds, name, builder, "validation", len(class_names))
     else:
         train, held_out = dataset.hold_out(train, validation)
-    test = _read(tfds, name, builder, test, len(class_names))
+    test = _read(tfds, name, builder, tested, len(class_names))
     return dataset.Dataset(name, class_names, train, held_out, test, str(builder.version))
 
 
-def _import_tfds(name):
+def _import_tfds(name: str) -> ModuleType:
+    """Returns the module `tensorflow_datasets`, for the data set of some name."""
     try:
-        import tensorflow as tf
+        tf = libraries.tensorflow()
         import tensorflow_datasets as tfds
+        import tensorflow_datasets.core.download.downloader
     except ImportError as error:
         raise ImportError(
             f"Reading the data set {name!r} from tfds needs TensorFlow and tensorflow-datasets, "
@@ -81,7 +88,7 @@ def _builder(tfds, name, data_dir):
         except tfds.core.DatasetNotFoundError:
             _check_is_no_directory(name)
             known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-            raise utils.unknown_name("data set", name, known, sorted(DEFAULTS)) from None
+            raise unknown_name("data set", name, known, sorted(DEFAULTS)) from None
         except (ValueError, TypeError) as error:
             _check_is_no_directory(name)
             first_line = str(error).strip().splitlines()[0]
@@ -121,12 +128,12 @@ def _check_features(tfds, name, builder):
         )
 
 
-def _prepare(name, builder):
+def _prepare(tfds, name, builder):
     """Downloads and prepares a data set; no empty directory stays of what fails."""
     where = str(builder.data_dir)
-    missing = [each for each in pathlib.Path(where).parents if not each.exists()]
+    missing = [parent for parent in pathlib.Path(where).parents if not parent.exists()]
     try:
-        with _quiet(), _few_retries(), contextlib.redirect_stdout(sys.stderr):
+        with _quiet(), _few_retries(tfds), contextlib.redirect_stdout(sys.stderr):
             builder.download_and_prepare()
     except Exception as error:
         root = os.path.dirname(os.path.dirname(where))
@@ -180,7 +187,7 @@ def _read(tfds, name, builder, part, classes):
     images = image_checks.check_images(images, f"{name} {part} images")
     labels = image_checks.check_labels(labels, classes, len(images), f"{name} {part} labels")
     scale = 255 if images.dtype == np.uint8 else 1
-    return dataset.Split(images, labels, scale, None, name)
+    return Split(images, labels, scale, None, name)
 
 
 @contextlib.contextmanager
@@ -198,10 +205,9 @@ def _quiet():
 
 
 @contextlib.contextmanager
-def _few_retries():
+def _few_retries(tfds):
     """Gives up a download without network after seconds, where tfds takes minutes."""
-    from tensorflow_datasets.core.download import downloader
-
+    downloader = tfds.core.download.downloader
     usual = getattr(downloader, "MAX_RETRIES", None)
     try:
         downloader.MAX_RETRIES = 3

@@ -1,19 +1,21 @@
-"""What a Distiller asks of its models and losses before it trains, each with its remedy."""
+"""Checks of the models, losses and numbers that a Distiller is given, each with its remedy."""
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
+from kdzoo.graph.exportable import shape_model
 from kdzoo.graph.logits import final_activation
 from kdzoo.graph.taps import find_layer, tapped_shapes
 from kdzoo.losses import DistillationLoss, KerasDistillation
-from kdzoo.models.ensemble import Ensemble
 from kdzoo.utils import is_number, shown
 
 _LARGEST_WEIGHT = 1e18  # Of a loss, well within float32.
 
 
-def is_model(role, model):
+def check_model(role: str, model: Any) -> None:
     """Raises unless `model` is a `keras.Model`."""
     if not isinstance(model, keras.Model):
         raise ValueError(
@@ -22,7 +24,7 @@ def is_model(role, model):
         )
 
 
-def share(student_loss_weight):
+def check_student_loss_weight(student_loss_weight: Any) -> float:
     """Returns the weight as a float, or raises unless it is a number between 0 and 1."""
     if not is_number(student_loss_weight) or not 0.0 <= student_loss_weight <= 1.0:
         raise ValueError(
@@ -32,8 +34,8 @@ def share(student_loss_weight):
     return float(student_loss_weight)
 
 
-def transform(function):
-    """Returns the function from the student's inputs to the teacher's, or None."""
+def check_teacher_transform(function: Any) -> Callable[[Any], Any] | None:
+    """Returns a function from the student's inputs to the teacher's, or None, or raises."""
     if function is not None and not callable(function):
         raise ValueError(
             "Expected `teacher_transform` to be a function from the student's inputs to the "
@@ -42,19 +44,19 @@ def transform(function):
     return function
 
 
-def teacher_weight(given):
-    """Returns (first, last) weight of a loss that is annealed, or raises unless they are that."""
+def check_teacher_weight(given: Any) -> tuple[float, float]:
+    """Returns the first and last weight of a loss, or raises unless both are at least 0."""
     pair = tuple(given) if isinstance(given, tuple | list) else ()
-    if len(pair) != 2 or not all(is_number(each) and 0 <= each <= _LARGEST_WEIGHT for each in pair):
+    if len(pair) != 2 or not all(map(_is_weight, pair)):
         raise ValueError(
             "Expected `teacher_weight` to be the first and the last weight, two numbers of at "
             f"least 0. Received: teacher_weight={shown(given)}"
         )
-    return tuple(map(float, pair))
+    return float(pair[0]), float(pair[1])
 
 
-def loss_for(student_loss_weight, loss):
-    """Raises if the labels are to count and there is no loss on them."""
+def check_loss_is_given(student_loss_weight: float, loss: Any) -> None:
+    """Raises if labels have a weight and there is no loss on them."""
     if loss is None and student_loss_weight > 0:
         raise ValueError(
             "Expected `loss`, the student's loss on the labels. Received: loss=None with "
@@ -63,8 +65,8 @@ def loss_for(student_loss_weight, loss):
         )
 
 
-def loss_on_labels(loss):
-    """Raises unless this is a loss, or losses, that Keras knows."""
+def check_student_loss(loss: Any) -> None:
+    """Raises unless `loss` is a loss, or losses, that Keras knows."""
     is_saved = isinstance(loss, dict) and "class_name" in loss
     parts = [loss] if is_saved else _leaves(loss)
     if not parts or not all(
@@ -76,8 +78,8 @@ def loss_on_labels(loss):
         )
 
 
-def optimizer(given):
-    """Raises unless this is an optimizer, or the name of one that Keras knows."""
+def check_optimizer(given: Any) -> None:
+    """Raises unless `given` is an optimizer, or the name of one that Keras knows."""
     is_optimizer = given is None or isinstance(given, keras.optimizers.Optimizer)
     if not is_optimizer and not _is_known(keras.optimizers.get, given):
         raise ValueError(
@@ -87,7 +89,7 @@ def optimizer(given):
 
 
 def _is_known(find, given):
-    """Whether one of Keras's functions finds what a name, or a configuration, stands for."""
+    """Whether a function of Keras, `find`, finds what a name or a configuration stands for."""
     if not isinstance(given, str | dict):
         return False
     try:
@@ -101,26 +103,25 @@ def _leaves(parts):
     return keras.tree.flatten(parts) if isinstance(parts, list | tuple | dict) else [parts]
 
 
-def as_losses(losses):
+def as_losses(losses: Any) -> list[DistillationLoss]:
     """Returns a list of `DistillationLoss`, with those of `keras.distillation` wrapped."""
-    losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    losses = list(losses) if isinstance(losses, list | tuple) else [losses]
     if not losses or any(loss is None for loss in losses):
         raise ValueError(
             "Expected at least one distillation loss, such as `kdzoo.losses.SoftTargets(4.0)`. "
             f"Received: distillation_losses={shown(losses)}"
         )
     return [
-        each if isinstance(each, DistillationLoss) else KerasDistillation(each) for each in losses
+        loss if isinstance(loss, DistillationLoss) else KerasDistillation(loss) for loss in losses
     ]
 
 
-def weights(loss_weights, losses):
-    """Returns one finite weight for each loss."""
+def check_loss_weights(loss_weights: Any, losses: Sequence[DistillationLoss]) -> list[float]:
+    """Returns a weight of at least 0 for each loss, 1 if none is given, or raises."""
     if loss_weights is None:
         return [1.0] * len(losses)
-    given = list(loss_weights) if isinstance(loss_weights, (list, tuple)) else [loss_weights]
-    numbers_only = all(is_number(weight) and 0 <= weight <= _LARGEST_WEIGHT for weight in given)
-    if len(given) != len(losses) or not numbers_only:
+    given = list(loss_weights) if isinstance(loss_weights, list | tuple) else [loss_weights]
+    if len(given) != len(losses) or not all(map(_is_weight, given)):
         raise ValueError(
             f"Expected `distillation_loss_weights` to hold {len(losses)} numbers of at least 0, "
             f"one for each loss. Received: distillation_loss_weights={shown(loss_weights)}"
@@ -128,11 +129,15 @@ def weights(loss_weights, losses):
     return [float(weight) for weight in given]
 
 
-def teacher(model, student, transform):
-    """Raises unless the teacher is a trained model that can take what the student takes."""
+def _is_weight(value):
+    return is_number(value) and 0 <= value <= _LARGEST_WEIGHT
+
+
+def check_teacher(model: Any, student: keras.Model, transform: Callable[[Any], Any] | None) -> None:
+    """Raises unless a teacher is None, or a trained model that can take what the student takes."""
     if model is None:
         return
-    is_model("teacher", model)
+    check_model("teacher", model)
     if model is student:
         raise ValueError(
             "Expected two models. Received: the same object as teacher and student; make the "
@@ -144,14 +149,15 @@ def teacher(model, student, transform):
             "it on a batch and load its weights first."
         )
     if transform is None:
-        _same_inputs(model, student)
+        _check_same_inputs(model, student)
 
 
-def _same_inputs(model, student):
+def _check_same_inputs(teacher, student):
     """Raises if both models are graphs and their inputs do not fit each other."""
-    ours, theirs = (getattr(_graph(each), "inputs", None) for each in (student, model))
-    if not ours or not theirs:
+    graphs = shape_model(student), shape_model(teacher)
+    if None in graphs:
         return
+    ours, theirs = (graph.inputs for graph in graphs)
 
     def fit(one, other):
         return len(one) == len(other) and all(
@@ -167,32 +173,29 @@ def _same_inputs(model, student):
         )
 
 
-def outputs(model, student, losses):
-    """Raises if a loss cannot be computed on what the models give."""
+def check_outputs(
+    teacher: keras.Model | None, student: keras.Model, losses: Sequence[DistillationLoss]
+) -> None:
+    """Raises if a loss cannot be computed on the outputs of the models."""
     for loss in losses:
-        for role, each, paths in (
-            ("teacher", model, loss.teacher_layers),
+        for role, model, paths in (
+            ("teacher", teacher, loss.teacher_layers),
             ("student", student, loss.student_layers),
         ):
-            if each is None:
+            if model is None:
                 continue
             for path in paths:
-                find_layer(each, path)
+                find_layer(model, path)
             if not paths and loss.expects_logits:
-                _ends_in_logits(role, each)
-        if model is not None and loss.expects_logits:
-            _same_classes(
-                tapped_shapes(_graph(model), loss.teacher_layer),
+                _check_ends_in_logits(role, model)
+        if teacher is not None and loss.expects_logits:
+            _check_same_classes(
+                tapped_shapes(shape_model(teacher), loss.teacher_layer),
                 tapped_shapes(student, loss.student_layer),
             )
 
 
-def _graph(model):
-    """The model whose shapes are known: an ensemble's are its members'."""
-    return model.graph or model if isinstance(model, Ensemble) else model
-
-
-def _ends_in_logits(role, model):
+def _check_ends_in_logits(role, model):
     activation = final_activation(model)
     if activation:
         raise ValueError(
@@ -201,7 +204,7 @@ def _ends_in_logits(role, model):
         )
 
 
-def _same_classes(of_teacher, of_student):
+def _check_same_classes(of_teacher, of_student):
     if of_teacher is None or of_student is None:
         return
     if [shape[-1] for shape in of_teacher] != [shape[-1] for shape in of_student]:
@@ -212,13 +215,13 @@ def _same_classes(of_teacher, of_student):
         )
 
 
-def warn_unless_on_logits(loss, student):
+def warn_unless_on_logits(loss: Any, student: keras.Model) -> None:
     """Warns if a cross-entropy that expects probabilities is given to a student of logits."""
     if final_activation(student) is not None or not getattr(student, "inputs", None):
         return
-    for each in keras.tree.flatten(loss):
-        name = each if isinstance(each, str) else getattr(each, "name", "")
-        expects_probabilities = isinstance(each, str) or not _from_logits(each)
+    for part in keras.tree.flatten(loss):
+        name = part if isinstance(part, str) else getattr(part, "name", "")
+        expects_probabilities = isinstance(part, str) or not _from_logits(part)
         if "crossentropy" in str(name) and expects_probabilities:
             warnings.warn(
                 f"The loss {name!r} expects probabilities, but {student.name!r} gives logits: the "

@@ -1,4 +1,4 @@
-"""How good, how large, how fast: what a model costs and what it is worth."""
+"""Measures of a model: accuracy, calibration, fidelity to a teacher, size, MACs, latency."""
 
 from kdzoo.evaluation.accuracy import accuracy
 from kdzoo.evaluation.calibration import calibration_error

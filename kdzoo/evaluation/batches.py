@@ -1,19 +1,16 @@
 """Data in batches and models as functions, checked, for every measure that looks at predictions."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 
-from kdzoo.distillation.data_checks import (
-    check_fits,
-    is_array,
-    is_of_keras,
-    looks_like_pixels,
-    plain_sentence,
-    rescales,
-)
-from kdzoo.utils import flag, numeric_array, positive_integer, shown
+from kdzoo.graph.inputs import check_input_shapes, is_array, looks_like_pixels, rescales_inputs
+from kdzoo.utils import check_flag, check_numeric_array, check_positive_integer, shown
+from kdzoo.utils.keras_errors import is_from_keras, plain_sentence
 
 
-def labelled_batches(x, y=None, batch_size=128):
+def labelled_batches(x: Any, y: Any = None, batch_size: int = 128) -> Iterator[tuple[Any, Any]]:
     """Yields `(x, y)` batches of arrays or of a dataset.
 
     Args:
@@ -29,10 +26,10 @@ def labelled_batches(x, y=None, batch_size=128):
     Raises:
         ValueError: If `x` and `y` differ in length, or there is no sample.
     """
-    batch_size = positive_integer("batch_size", batch_size)
+    batch_size = check_positive_integer("batch_size", batch_size)
     if y is None and isinstance(x, tuple) and len(x) > 1:
         x, y = x[0], x[1]
-    y = None if y is None else numeric_array("y", y)
+    y = None if y is None else check_numeric_array("y", y)
     if y is not None and not y.ndim:
         raise ValueError(f"Expected a label for each sample. Received: y={y}")
     count = 0
@@ -44,7 +41,7 @@ def labelled_batches(x, y=None, batch_size=128):
         raise ValueError("Expected at least one sample. Received: empty data.")
 
 
-def predictor(model, check_images=True):
+def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarray]:
     """Returns a function from a batch to a float array of outputs `(samples, classes)`.
 
     Args:
@@ -57,25 +54,25 @@ def predictor(model, check_images=True):
         or inputs look like raw pixels.
 
     Raises:
-        ValueError: If `model` can do neither.
+        ValueError: If `model` is neither a Keras model nor has `predict`.
     """
-    check_images = flag("check_images", check_images)
+    check_images = check_flag("check_images", check_images)
     predict = getattr(model, "predict_on_batch", None) or getattr(model, "predict", None)
     if predict is None:
         raise ValueError(
             "Expected a Keras model or an object with predict(x), such as "
             f"kdzoo.export.LiteRTModel(path). Received: {type(model).__name__}."
         )
-    refuse_pixels = check_images and not rescales(model)
+    refuse_pixels = check_images and not rescales_inputs(model)
 
     def outputs_of(x):
-        check_fits(x, model, "samples")
+        check_input_shapes(x, model, "samples")
         for array in _leaves(x):
             _check_inputs(np.asarray(array), refuse_pixels)
         try:
             outputs = predict(x)
         except ValueError as error:
-            if not is_of_keras(error):
+            if not is_from_keras(error):
                 raise
             raise ValueError(plain_sentence(error)) from error
         if isinstance(outputs, (dict, list, tuple)):
@@ -83,7 +80,7 @@ def predictor(model, check_images=True):
                 "Expected a model with one output. "
                 f"Received: {len(outputs)} outputs: make a model of the one to be measured."
             )
-        outputs = numeric_array("the model's outputs", outputs).astype("float32")
+        outputs = check_numeric_array("the model's outputs", outputs).astype("float32")
         if not np.all(np.isfinite(outputs)):
             raise ValueError(
                 "Expected finite outputs. Received: NaN or infinite values from "
@@ -112,7 +109,7 @@ def _is_arrays(x):
     """Whether `x` is an array, or a list or dict of arrays, rather than a dataset."""
     if isinstance(x, (list, dict)):
         leaves = list(_leaves(x))
-        return bool(leaves) and all(hasattr(each, "__array__") for each in leaves)
+        return bool(leaves) and all(hasattr(leaf, "__array__") for leaf in leaves)
     return hasattr(x, "__array__") and hasattr(x, "shape")
 
 
@@ -133,15 +130,15 @@ def _length(x):
 def _slices(x, y, batch_size):
     """Yields the arrays `batch_size` samples at a time."""
     count = _length(x)
-    lengths = [len(each) for each in _leaves(x)] + ([] if y is None else [len(y)])
+    lengths = [len(leaf) for leaf in _leaves(x)] + ([] if y is None else [len(y)])
     if set(lengths) != {count}:
         raise ValueError(f"Expected as many labels as samples. Received: lengths={lengths}.")
     for start in range(0, count, batch_size):
         rows = slice(start, start + batch_size)
         if isinstance(x, dict):
-            part = {name: each[rows] for name, each in x.items()}
+            part = {name: array[rows] for name, array in x.items()}
         else:
-            part = [each[rows] for each in x] if isinstance(x, list) else x[rows]
+            part = [array[rows] for array in x] if isinstance(x, list) else x[rows]
         yield part, None if y is None else y[rows]
 
 
@@ -161,7 +158,7 @@ def _elements(data):
         )
     for element in elements:
         part, *others = element if isinstance(element, tuple) and element else (element,)
-        if not all(is_array(each) and each.shape for each in _leaves(part)):
+        if not all(is_array(leaf) and leaf.shape for leaf in _leaves(part)):
             raise ValueError(
                 "Expected arrays or a dataset of batches (x, y). Received: a batch of "
                 f"{shown(part)}; `numpy.asarray` makes an array of numbers in lists."

@@ -1,15 +1,26 @@
-"""Whether a model is as sure as it is right."""
+"""How well the confidence of a classifier fits its accuracy."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from kdzoo.evaluation.accuracy import class_indices
 from kdzoo.evaluation.batches import labelled_batches, predictor
-from kdzoo.utils import positive_integer
+from kdzoo.graph.outputs import class_indices
+from kdzoo.utils import check_positive_integer
 
 _MOST_BINS = 1_000_000
 
 
-def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images=True):
+def calibration_error(
+    model: Any,
+    x: Any,
+    y: ArrayLike | None = None,
+    *,
+    bins: int = 15,
+    batch_size: int = 128,
+    check_images: bool = True,
+) -> float:
     """Returns the expected calibration error of a classifier, in [0, 1].
 
     The samples are put into bins of equal width, (k / bins, (k + 1) / bins], by their confidence,
@@ -19,7 +30,8 @@ def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images
         model: A Keras model, or any object with `predict(x)`, that returns logits
             `(samples, classes)` of at least two classes.
         x: Array `(samples, ...)`, or a dataset of batches `(x, y)`.
-        y: Labels as in `accuracy`; None for a dataset.
+        y: Labels: integers `(samples,)` or `(samples, 1)` in [0, classes), or one-hot
+            `(samples, classes)`. None when `x` is a dataset.
         bins: Number of bins.
         batch_size: Samples in one step when `x` is an array.
         check_images: Whether images in [0, 255] are refused, unless the model rescales them.
@@ -34,12 +46,15 @@ def calibration_error(model, x, y=None, *, bins=15, batch_size=128, check_images
     Reference: Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks",
     arXiv:1706.04599, equation 3.
     """
-    bins, answer = positive_integer("bins", bins, _MOST_BINS), predictor(model, check_images)
+    bins, outputs_of = (
+        check_positive_integer("bins", bins, _MOST_BINS),
+        predictor(model, check_images),
+    )
     sums, counts = np.zeros(bins), 0
     for inputs, labels in labelled_batches(x, y, batch_size=batch_size):
         if labels is None:
             raise ValueError("Expected labels beside the samples. Received: y=None")
-        logits = answer(inputs).astype("float64")
+        logits = outputs_of(inputs).astype("float64")
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ValueError(
                 "Expected logits (samples, classes) of at least two classes. Received: shape "

@@ -1,8 +1,8 @@
 """What a model costs: parameters, multiply-accumulates, bytes on disk.
 
-MACs are counted where the forward pass runs: one example of zeros goes through the model, and every
-layer that multiplies notes its shapes. So a shared layer counts as often as it runs, nested and
-subclassed models count like flat ones, and nothing depends on how the graph was drawn.
+MACs are counted while one example of zeros runs through the model, in the `call` of every layer
+that multiplies. So a shared layer counts as often as it runs, nested and subclassed models are
+counted, and nothing depends on how the graph was built.
 """
 
 import contextlib
@@ -10,16 +10,21 @@ import functools
 import gzip
 import math
 import warnings
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
-from kdzoo.distillation.data_checks import check_fits
-from kdzoo.utils import as_path, open_regular, shown
+from kdzoo.graph.inputs import check_input_shapes
+from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.patching import calls_restored, wrap_calls
+from kdzoo.utils import check_path, libraries, open_regular, shown
+from kdzoo.utils.types import PathLike
 
 _MOST = 1 << 31  # Numbers of an example whose pass is counted.
 
 
-def count_parameters(model):
+def count_parameters(model: keras.Model) -> int:
     """Returns the number of a Keras model's weights, trainable or not.
 
     Args:
@@ -35,7 +40,7 @@ def count_parameters(model):
     return int(model.count_params())
 
 
-def count_macs(model, input_shape=None):
+def count_macs(model: keras.Model, input_shape: Sequence[int] | None = None) -> int:
     """Returns the multiply-accumulates of one forward pass of one example.
 
     One MAC is one multiplication with its addition; papers call it a "mult-add". Convolutions and
@@ -55,7 +60,8 @@ def count_macs(model, input_shape=None):
         ValueError: If the model is not built, or a dimension is not known.
 
     Warns:
-        UserWarning: If layers with weights are not known here; they count as 0 and are named.
+        UserWarning: If the model has layers with weights that this function cannot count; they
+            count as 0 and are named.
 
     Example:
 
@@ -67,7 +73,8 @@ def count_macs(model, input_shape=None):
     """
     _check_built(model)
     input_shape = None if input_shape is None else _sizes(input_shape)
-    calls, unknown = [], []
+    calls: list[int] = []
+    unknown: list[keras.layers.Layer] = []
     with _recording(model, calls, unknown):
         _run(model, _zeros(model, input_shape))
     if unknown:
@@ -76,8 +83,11 @@ def count_macs(model, input_shape=None):
     return sum(calls)
 
 
-def file_bytes(path):
-    """Returns the size of the file at `path` in bytes.
+def file_bytes(path: PathLike) -> int:
+    """Returns the size of a file in bytes.
+
+    Args:
+        path: The file.
 
     Raises:
         FileNotFoundError: If there is no file at `path`.
@@ -85,10 +95,13 @@ def file_bytes(path):
     return len(_content(path))
 
 
-def gzipped_bytes(path):
-    """Returns the size in bytes of the file at `path` after gzip at its highest level.
+def gzipped_bytes(path: PathLike) -> int:
+    """Returns the size of a file in bytes after gzip at its highest level.
 
     It shows what pruned and clustered weights save where a file is shipped compressed.
+
+    Args:
+        path: The file.
 
     Raises:
         FileNotFoundError: If there is no file at `path`.
@@ -98,7 +111,7 @@ def gzipped_bytes(path):
 
 def _content(path):
     try:
-        with open_regular(as_path("path", path)) as file:
+        with open_regular(check_path("path", path)) as file:
             return file.read()
     except FileNotFoundError:
         raise FileNotFoundError(
@@ -180,40 +193,32 @@ _FREE = {
 }
 
 
-def _kind(layer, names):
+def _class_in(names, layer):
     """Returns the first class name of `layer`, its own or inherited, that is in `names`."""
-    return next((each.__name__ for each in type(layer).__mro__ if each.__name__ in names), None)
+    return next((base.__name__ for base in type(layer).__mro__ if base.__name__ in names), None)
 
 
 @contextlib.contextmanager
 def _recording(model, calls, unknown):
-    """Lets each layer that multiplies append its MACs to `calls`, and each unknown one itself."""
-    changed = []
-    for layer in {id(each): each for each in _leaves(model)}.values():
-        rule = _RULES.get(_kind(layer, _RULES))
-        for method in ("call", "quantized_call"):
-            own = vars(layer).get(method)
-            changed.append((layer, method, own))
-            vars(layer)[method] = _noting(layer, getattr(layer, method), rule, calls, unknown)
-    try:
+    """Lets every layer that multiplies append its MACs to `calls`, or itself to `unknown`."""
+    layers = {id(leaf): leaf for leaf in _leaves(model)}.values()
+    with calls_restored(layers):
+        for layer in layers:
+            rule = _RULES.get(_class_in(_RULES, layer))
+            noting = functools.partial(_noting, layer, rule=rule, calls=calls, unknown=unknown)
+            wrap_calls(layer, noting)
         yield
-    finally:
-        for layer, method, own in changed:
-            if own is None:
-                del vars(layer)[method]
-            else:
-                vars(layer)[method] = own
 
 
 def _leaves(layer):
     """Yields the layers to watch: those with a rule, and those with weights but without one."""
-    if _kind(layer, _RULES):
+    if _class_in(_RULES, layer):
         yield layer
         return
-    parts = list(layer._flatten_layers(recursive=False, include_self=False))
-    own = {id(each) for each in layer.weights} - {id(w) for part in parts for w in part.weights}
+    parts = flatten_layers(layer, include_self=False, recursive=False)
+    own = {id(weight) for weight in layer.weights} - {id(w) for part in parts for w in part.weights}
     opaque = hasattr(layer, "cell") or type(layer).__name__ in ("TimeDistributed", "Bidirectional")
-    if (own or (opaque and layer.weights)) and not _kind(layer, _FREE):
+    if (own or (opaque and layer.weights)) and not _class_in(_FREE, layer):
         yield layer
     for part in () if opaque else parts:
         yield from _leaves(part)
@@ -236,24 +241,18 @@ def _noting(layer, call, rule, calls, unknown):
 
 def _run(model, inputs):
     """Runs the model once; JAX, which would compile each operation, follows the shapes alone."""
-    import keras
-
     if keras.backend.backend() == "jax":
-        import jax
-
-        jax.eval_shape(functools.partial(model, training=False), inputs)
+        libraries.jax().eval_shape(functools.partial(model, training=False), inputs)
     else:
         model(inputs, training=False)
 
 
 def _zeros(model, input_shape):
     """Returns one example of zeros in the structure of the model's inputs."""
-    import keras
-
     tensors = getattr(model, "inputs", None)
     if input_shape is not None:
         dtype = tensors[0].dtype if tensors else "float32"
-        check_fits(np.zeros((1, *input_shape), "bool"), model, "input_shape")
+        check_input_shapes(np.zeros((1, *input_shape), "bool"), model, "input_shape")
         return keras.ops.zeros((1, *input_shape), dtype)
     if tensors:
         structure = tensors[0] if isinstance(model, keras.Sequential) else model.input
@@ -267,8 +266,6 @@ def _zeros_like(tensor):
 
 def _zeros_of_shape(shape, dtype):
     """Returns zeros of `shape` with a batch of one."""
-    import keras
-
     if shape is None or not all(isinstance(size, int) for size in shape[1:]):
         raise ValueError(
             "Expected a model of known input shape. "

@@ -5,23 +5,33 @@ import os
 import pathlib
 import platform
 import time
+from typing import Protocol
 
 import numpy as np
 
-from kdzoo.utils import as_path, integer
+from kdzoo.utils import check_integer, check_path
 from kdzoo.utils.litert_file import open_litert
+from kdzoo.utils.types import PathLike
 
 _MOST_THREADS, _MOST_RUNS = 1024, 10_000_000
 
 
+class HasPath(Protocol):
+    """An object with the path of a LiteRT file, such as a `kdzoo.export.LiteRTModel`."""
+
+    @property
+    def path(self) -> PathLike:
+        """The path of the file."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """The time of one run of a file: one batch of the file's own size, usually one image.
+    """The time of one run of a LiteRT file, which computes one batch of the file's own size.
 
     Attributes:
         median_ms: Median in milliseconds.
-        q1_ms: First quartile; a quarter of the runs was faster.
-        q3_ms: Third quartile; a quarter of the runs was slower.
+        q1_ms: First quartile, in milliseconds; a quarter of the runs was faster.
+        q3_ms: Third quartile, in milliseconds; a quarter of the runs was slower.
         threads: Threads of the interpreter.
         runs: Timed runs.
         batch_size: Examples in one run.
@@ -37,11 +47,11 @@ class Latency:
     machine: str
 
     @property
-    def iqr_ms(self):
+    def iqr_ms(self) -> float:
         """The interquartile range, q3 - q1, in milliseconds."""
         return self.q3_ms - self.q1_ms
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Returns one line with the median, the quartiles, and what they were measured on."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return (
@@ -50,15 +60,17 @@ class Latency:
         )
 
 
-def latency(model, threads=1, *, runs=100, warmup=10):
+def latency(
+    model: PathLike | HasPath, threads: int = 1, *, runs: int = 100, warmup: int = 10
+) -> Latency:
     """Times a LiteRT file in the LiteRT interpreter.
 
     A run is the interpreter's `invoke` on random inputs: neither loading nor copying counts. The
-    median and the quartiles are reported because other work on a machine makes single runs slow and
-    none fast. A phone is another machine: measure there before you promise.
+    median and the quartiles are reported because other work on a machine makes some runs slow and
+    never makes one fast. The time on a phone is another: measure there before you promise it.
 
     Args:
-        model: Path of a `.tflite` file, or an object with such a `path`, e.g. a
+        model: Path of a `.tflite` file, or an object that has it as `path`, such as a
             `kdzoo.export.LiteRTModel`; the file is opened anew with `threads`.
         threads: Threads of the interpreter, 1 or more.
         runs: Timed runs, 1 or more.
@@ -77,9 +89,12 @@ def latency(model, threads=1, *, runs=100, warmup=10):
     print(kdzoo.evaluation.latency("student.tflite", threads=4))
     ```
     """
-    threads = integer("threads", threads, 1, _MOST_THREADS)
-    runs, warmup = integer("runs", runs, 1, _MOST_RUNS), integer("warmup", warmup, 0, _MOST_RUNS)
-    path = as_path("model", getattr(model, "path", model))
+    threads = check_integer("threads", threads, 1, _MOST_THREADS)
+    runs, warmup = (
+        check_integer("runs", runs, 1, _MOST_RUNS),
+        check_integer("warmup", warmup, 0, _MOST_RUNS),
+    )
+    path = check_path("model", getattr(model, "path", model))
     interpreter, *_ = open_litert(path, threads)
     details = interpreter.get_input_details()
     for detail in details:
@@ -91,7 +106,7 @@ def latency(model, threads=1, *, runs=100, warmup=10):
         start = time.perf_counter()
         interpreter.invoke()
         times[run] = time.perf_counter() - start
-    q1, median, q3 = (float(each) for each in np.percentile(times * 1000, [25, 50, 75]))
+    q1, median, q3 = map(float, np.percentile(times * 1000, [25, 50, 75]))
     return Latency(
         median_ms=median,
         q1_ms=q1,
@@ -103,7 +118,7 @@ def latency(model, threads=1, *, runs=100, warmup=10):
     )
 
 
-def machine_name():
+def machine_name() -> str:
     """Returns the name of this machine's processor, e.g. `"Apple M2"` or `"aarch64"`."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.is_file():

@@ -1,25 +1,32 @@
-"""Pictures of a training. Needs matplotlib, which is imported when one is drawn."""
+"""Plots of trainings and their results; they need matplotlib."""
 
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from kdzoo.utils import as_path, write_bytes
+from kdzoo.utils import check_path, libraries, write_bytes
+from kdzoo.utils.types import PathLike
 
 # Distinguishable in print and by colour-blind readers (Okabe & Ito).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 
 
-def training_curves(histories, path, title=None):
+def training_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
+    path: PathLike,
+    title: str | None = None,
+) -> None:
     """Draws error and loss on the validation images, epoch by epoch.
 
     Args:
         histories: Dictionary from the name of a curve to a list of histories, one for each seed; a
-            history is a dictionary of lists, as `fit(...).history`, with `val_accuracy` and
+            history is a dictionary of lists, such as `fit(...).history`, with `val_accuracy` and
             `val_loss`. The line is the mean over the seeds, the band goes from the least to the
             most.
         path: The file to write, replaced in one step; its suffix says the format (`.png`, `.svg`).
-        title: What stands above the picture.
+        title: The title of the plot.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -50,16 +57,16 @@ def training_curves(histories, path, title=None):
     _save(figure, path)
 
 
-def errors_by_kind(results, path, title=None):
-    """Draws the test errors of every kind of student in a recipe's results, seed by seed.
+def errors_by_variant(results: Mapping[str, Any], path: PathLike, title: str | None = None) -> None:
+    """Draws the test errors of every variant in a recipe's results, seed by seed.
 
-    A dot is a run, the line through the dots of a kind their mean. Where the recipe quotes the
+    A dot is a run, the line through the dots of a variant their mean. Where the recipe quotes the
     paper, its number is a cross.
 
     Args:
-        results: What `Comparison.run` returns, or the content of its `results.json`.
+        results: The content of a recipe's `results.json`.
         path: The file to write, replaced in one step; its suffix says the format (`.png`, `.svg`).
-        title: What stands above the picture.
+        title: The title of the plot.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -68,24 +75,24 @@ def errors_by_kind(results, path, title=None):
     Example:
 
     ```python
-    errors_by_kind(json.loads(pathlib.Path("results.json").read_text()), "errors.png")
+    errors_by_variant(json.loads(pathlib.Path("results.json").read_text()), "errors.png")
     ```
     """
-    kinds = list(results.get("summary", {}))
-    if not kinds:
+    variants = list(results.get("summary", {}))
+    if not variants:
         raise ValueError("Expected the results of a recipe. Received: results without a summary.")
     images = results["examples"]["test"]
-    figure = _figure(7, 1 + 0.35 * len(kinds))
+    figure = _figure(7, 1 + 0.35 * len(variants))
     axes = figure.subplots()
-    for place, kind in enumerate(kinds):
-        runs = [row["test_accuracy"] for row in results["rows"] if row["kind"] == kind]
+    for place, variant in enumerate(variants):
+        runs = [row["test_accuracy"] for row in results["rows"] if row["kind"] == variant]
         errors = 100 * (1 - np.asarray(runs))
         axes.plot(errors, [place] * len(errors), "o", color=_COLOURS[0], markersize=5)
         axes.vlines(errors.mean(), place - 0.3, place + 0.3, color=_COLOURS[1])
-        quoted = (results["settings"].get("paper") or {}).get(kind)
+        quoted = (results["settings"].get("paper") or {}).get(variant)
         if quoted is not None:
             axes.plot(100 * quoted / images, place, "x", color=_COLOURS[2], label="the paper")
-    axes.set_yticks(range(len(kinds)), kinds)
+    axes.set_yticks(range(len(variants)), variants)
     axes.invert_yaxis()
     handles, labels = axes.get_legend_handles_labels()
     if handles:
@@ -99,25 +106,20 @@ def errors_by_kind(results, path, title=None):
 
 
 def _save(figure, path):
-    """Writes a picture, drawn in memory, whole or not at all."""
-    path, buffer = as_path("path", path), io.BytesIO()
+    """Writes a plot, drawn in memory, whole or not at all."""
+    path, buffer = check_path("path", path), io.BytesIO()
     figure.savefig(buffer, dpi=150, format=path.suffix.removeprefix(".") or None)
     write_bytes(path, buffer.getvalue())
 
 
 def _figure(width, height):
     """Returns an empty figure, in inches, or raises where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = libraries.matplotlib().figure
+    return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def _check(histories):
-    runs = [run for each in histories.values() for run in each]
+    runs = [run for runs in histories.values() for run in runs]
     if not runs or not all({"val_accuracy", "val_loss"} <= run.keys() for run in runs):
         raise ValueError(
             "Expected histories with 'val_accuracy' and 'val_loss'. Received: "

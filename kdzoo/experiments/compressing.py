@@ -25,7 +25,7 @@ from kdzoo.export import ExportReport, LiteRTModel, to_litert
 from kdzoo.export.convert import check_sparse
 from kdzoo.graph.logits import final_activation
 from kdzoo.losses import SoftTargets
-from kdzoo.teacher_cache.predict import fingerprint_of_model
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.teacher_cache.reading import RecordedSplit
 from kdzoo.training.stages import train
 
@@ -241,7 +241,7 @@ class _Step:
         else:
             split, options["augmentation"] = self.data.train, self.augmentation
             if self.teacher is not None and self.augmentation is None:
-                options["answers"] = predict(self.teacher, self.data.train.arrays()[0])
+                options["teacher_outputs"] = predict(self.teacher, self.data.train.arrays()[0])
         return lambda epoch: split.batches(size, initial_epoch=epoch, **options)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kdzoo.experiments import loaded
 from kdzoo.experiments.training import Training
-from kdzoo.utils import check_choice, flag, is_number, shown
+from kdzoo.utils import check_choice, check_flag, is_number, shown
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
 TWO_OF_FOUR = "2:4"
@@ -54,7 +54,7 @@ class Compression:
 
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
-        flag("sparse", self.sparse)
+        check_flag("sparse", self.sparse)
         prune = self.prune
         is_fraction = isinstance(prune, float) and 0 < prune < 1
         is_known = isinstance(prune, str) and prune == TWO_OF_FOUR

@@ -27,12 +27,12 @@ from kdzoo.experiments.run_directory import (
 from kdzoo.experiments.run_files import write_json
 from kdzoo.experiments.stage import Outcome
 from kdzoo.experiments.work import Work
+from kdzoo.graph.saving import save_model
 from kdzoo.utils import (
     check_choice,
-    checked_directory,
+    check_directory,
     digest_of_file,
     one_process,
-    save_model,
     shown,
 )
 
@@ -138,7 +138,7 @@ def run(
     """Makes what is missing of an experiment and returns the results: see `Experiment.run`."""
     experiment.check()
     names = _checked_names(stages, experiment.names)
-    directory = checked_directory(directory)
+    directory = check_directory(directory)
     data = load_data(experiment, data_dir)
     runs = Runs(experiment, directory)
     nodes = experiment.needed(names)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kdzoo.experiments import loaded
 from kdzoo.experiments.stage import STAGE_TYPES, Built, Dependency, Stage, as_json, settings_of
 from kdzoo.experiments.training import check_dictionaries
-from kdzoo.utils import check_choice, integer, is_number, shown, text
+from kdzoo.utils import check_choice, check_integer, check_text, is_number, shown
 
 if TYPE_CHECKING:
     import keras
@@ -253,7 +253,7 @@ class Experiment:
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
         for field in ("name", "data"):
-            text(field, getattr(self, field))
+            check_text(field, getattr(self, field))
         _check_stages(self.stages)
         _check_seeds("seeds", self.seeds)
         check_dictionaries({"paper": self.paper, "smoke_settings": self.smoke_settings})
@@ -263,7 +263,7 @@ class Experiment:
                 "Expected validation to be a fraction of the training images, from 0 to below 1. "
                 f"Received: validation={shown(validation)}"
             )
-        integer("enlarge", self.enlarge, least=1)
+        check_integer("enlarge", self.enlarge, least=1)
         for stage in self.stages:
             if stage.seeds is not None:
                 _check_seeds(f"seeds of {stage.name!r}", stage.seeds)
@@ -333,7 +333,7 @@ def _check_stages(stages: Any) -> None:
         )
     by_directory: Mapping[str, list[str]] = {}
     for stage in stages:
-        text("name", stage.name)
+        check_text("name", stage.name)
         by_directory.setdefault(directory_name(stage.name, 0), []).append(stage.name)
     for directory, names in by_directory.items():
         if len(names) > 1:

@@ -278,7 +278,7 @@ def _taught_batches(stage: Distill, work: Work) -> Callable[[int], Any]:
     more: dict[str, Any] = {"indices": True} if indices else {}
     if is_predicted_once(stage):
         images = work.data.train.arrays()[0]
-        more["answers"] = predict(work.source("teacher"), images, layers)
+        more["teacher_outputs"] = predict(work.source("teacher"), images, layers)
     return _batches(stage.training, work, **more)
 
 

@@ -9,8 +9,7 @@ from kdzoo.data import Dataset
 from kdzoo.experiments.experiment import Experiment, Node, directory_name
 from kdzoo.experiments.recorded import check_no_record
 from kdzoo.experiments.run_files import read_data, read_result, write_json
-from kdzoo.teacher_cache.predict import fingerprint_of_model
-from kdzoo.teacher_cache.reading import fingerprint_of_data
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model
 from kdzoo.utils import first_line, read_object
 from kdzoo.zoo.files import load_keras_file
 

@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from kdzoo.utils import shown, text
+from kdzoo.utils import check_text, shown
 
 if TYPE_CHECKING:
     import keras
@@ -111,9 +111,9 @@ class Stage:
 
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
-        text("name", self.name)
+        check_text("name", self.name)
         for role, dependency in self.dependencies().items():
-            text(f"{role} of {self.name!r}", dependency.stage)
+            check_text(f"{role} of {self.name!r}", dependency.stage)
 
     def check_data(self, data: "Dataset") -> None:
         """Raises `ValueError` if the stage cannot be made for these data.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from kdzoo.data.augmentation import DEFAULTS, Augmentation
-from kdzoo.utils import check_choice, integer, shown, unknown_name
+from kdzoo.utils import check_choice, check_integer, shown, unknown_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
@@ -41,7 +41,7 @@ class Training:
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
         for field in ("epochs", "batch_size"):
-            integer(field, getattr(self, field), least=1)
+            check_integer(field, getattr(self, field), least=1)
         check_rates({name: getattr(self, name) for name in ("learning_rate", "weight_decay")})
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("precision", self.precision, PRECISIONS)

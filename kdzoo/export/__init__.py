@@ -1,4 +1,4 @@
-"""Files for phones: convert to LiteRT, verify against Keras, name the classes, run."""
+"""Export to LiteRT: convert a Keras model, verify the file against Keras, and run the file."""
 
 from kdzoo.export.litert import ExportReport, to_litert
 from kdzoo.export.runner import LiteRTModel, TensorInfo

@@ -3,33 +3,39 @@
 import contextlib
 import re
 import tempfile
+import typing
 import warnings
+from collections.abc import Iterator
 
 import keras
+import numpy as np
 
-from kdzoo.export.signature import as_structure, named_outputs
+from kdzoo.export.signature import InputSpec, as_structure, named_outputs
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import check_choice, shown, without_chatter
+from kdzoo.utils.libraries import tensorflow
 from kdzoo.utils.litert_file import CHATTER
 
-QUANTIZE = ("float16", "dynamic", "int8")
+Quantize = typing.Literal["float16", "dynamic", "int8"]
+QUANTIZE: tuple[Quantize, ...] = typing.get_args(Quantize)
 
 
-def check_quantize(quantize):
+def check_quantize(quantize: str | None) -> None:
     """Raises `ValueError` unless `quantize` is None or one of `QUANTIZE`."""
     if quantize is not None:
         check_choice("quantize", quantize, QUANTIZE)
 
 
-def check_loops(model, quantize):
-    """Raises `ValueError` where int8 calibration would meet a loop, which kills the process.
+def check_loops(model: keras.Model, quantize: Quantize | None) -> None:
+    """Raises `ValueError` if int8 calibration would meet a loop, which kills the process.
 
     Args:
         model: The model to convert.
-        quantize: How it shall be quantized.
+        quantize: How it will be quantized; only `"int8"` is calibrated.
     """
     if quantize != "int8":
         return
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.RNN) and not layer.unroll:
             raise ValueError(
                 "Expected recurrent layers without a loop for quantize='int8', because LiteRT "
@@ -38,28 +44,35 @@ def check_loops(model, quantize):
             )
 
 
-def check_sparse(sparse, quantize):
-    """Raises `ValueError` where kernels are to be stored sparse that LiteRT could not read so."""
+def check_sparse(sparse: bool, quantize: Quantize | None) -> None:
+    """Raises `ValueError` if kernels are to be stored sparse in a form that LiteRT cannot read."""
     if sparse and quantize not in (None, "float16"):
         raise ValueError(
             "Expected quantize=None or 'float16' with sparse=True, as LiteRT reads no sparse int8 "
-            f"kernels. Received: quantize={shown(quantize)}; zeros in int8 files go away by gzip."
+            f"kernels. Received: quantize={shown(quantize)}; compress the zeros of an int8 file "
+            "with gzip instead."
         )
 
 
-def convert(model, specs, quantize=None, calibration=None, sparse=False):
+def convert(
+    model: keras.Model,
+    specs: list[InputSpec],
+    quantize: Quantize | None = None,
+    calibration: list[np.ndarray] | None = None,
+    sparse: bool = False,
+) -> bytes:
     """Converts a Keras model to a LiteRT flatbuffer of built-in operators.
 
-    The model is traced with `training=False` and a fixed batch, saved, and converted; nothing is
-    left on the model, and custom or TensorFlow ("Flex") operators are never allowed.
+    The model is traced with `training=False` and a fixed batch, saved, and converted; the model
+    itself is not changed, and custom or TensorFlow ("Flex") operators are never allowed.
 
     Args:
         model: A built Keras model on the TensorFlow backend.
         specs: The `InputSpec` of each input, batch included.
-        quantize: None, `"float16"`, `"dynamic"` or `"int8"`.
-        calibration: For `"int8"`, one array for each input, each `(samples, ...)`; None for a
-            model that knows its ranges, as it was trained aware of its quantization.
-        sparse: Whether kernels of zeros, mostly, are stored without them.
+        quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
+        calibration: For `"int8"`, one array `(samples, ...)` for each input; None for a
+            quantization-aware model, which has learned its ranges.
+        sparse: Whether kernels that are mostly zeros are stored without the zeros.
 
     Returns:
         The bytes of the file.
@@ -67,12 +80,10 @@ def convert(model, specs, quantize=None, calibration=None, sparse=False):
     Raises:
         ValueError: If the converter refuses the model.
     """
-    import tensorflow as tf
-
     with tempfile.TemporaryDirectory() as saved, quiet():
         try:
             _save(model, specs, saved)
-            converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+            converter = tensorflow().lite.TFLiteConverter.from_saved_model(saved)
             _configure(converter, specs, quantize, calibration, sparse)
             return converter.convert()
         except Exception as error:
@@ -85,7 +96,7 @@ def convert(model, specs, quantize=None, calibration=None, sparse=False):
 
 def _save(model, specs, directory):
     """Writes the model as a SavedModel whose one endpoint has fixed shapes and readable names."""
-    import tensorflow as tf
+    tf = tensorflow()
 
     def serve(*tensors):
         return named_outputs(model, model(as_structure(model, list(tensors)), training=False))
@@ -93,14 +104,13 @@ def _save(model, specs, directory):
     signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in specs]
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=signature, autograph=False)
-    module.weights = [each.value for each in model.variables]
+    module.weights = [variable.value for variable in model.variables]
     tf.saved_model.save(module, directory, signatures=module.serve)
 
 
 def _configure(converter, specs, quantize, calibration, sparse):
-    """Sets the converter's options for one way of quantizing."""
-    import tensorflow as tf
-
+    """Sets the converter's options for one value of `quantize`."""
+    tf = tensorflow()
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = False
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if sparse else []
@@ -114,11 +124,11 @@ def _configure(converter, specs, quantize, calibration, sparse):
         converter.inference_output_type = tf.int8
     if quantize == "int8" and calibration is not None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: calibration_runs(specs, calibration)
+        converter.representative_dataset = lambda: _calibration_batches(specs, calibration)
 
 
-def calibration_runs(specs, calibration):
-    """Yields `{input name: array of the fixed batch}`; an unfinished last batch is left out."""
+def _calibration_batches(specs, calibration):
+    """Yields `{input name: array of the fixed batch}`; an incomplete last batch is left out."""
     batch_size = specs[0].shape[0]
     for start in range(0, len(calibration[0]) - batch_size + 1, batch_size):
         yield {
@@ -138,8 +148,8 @@ def _reason(error):
 
 
 @contextlib.contextmanager
-def quiet():
-    """Keeps the known chatter of the converter and the interpreter out of standard error."""
+def quiet() -> Iterator[None]:
+    """Keeps the known log lines of the converter and the interpreter out of standard error."""
     with warnings.catch_warnings(), without_chatter(CHATTER):
         warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")

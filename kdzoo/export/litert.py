@@ -3,55 +3,52 @@
 import dataclasses
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import keras
-import numpy as np
 
-from kdzoo.export.convert import check_loops, check_quantize, check_sparse, convert
+from kdzoo.export.agreement import check_agreement, compare, keras_outputs
+from kdzoo.export.convert import Quantize, check_loops, check_quantize, check_sparse, convert
 from kdzoo.export.metadata import append_metadata, check_labels
 from kdzoo.export.runner import LiteRTModel, TensorInfo
-from kdzoo.export.samples import collect_samples, random_samples
-from kdzoo.export.signature import (
-    as_structure,
-    check_exportable,
-    computing_in_float32,
-    input_specs,
-    named_outputs,
-)
+from kdzoo.export.samples import Samples, collect_samples, random_samples
+from kdzoo.export.signature import check_exportable, computing_in_float32, input_specs
 from kdzoo.utils import (
-    as_path,
     atomic_path,
-    flag,
+    check_flag,
+    check_path,
+    check_positive_integer,
     is_number,
     naming_full_disk,
-    positive_integer,
     shown,
 )
+from kdzoo.utils.types import PathLike
 
 _MOST_SAMPLES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how it was found to agree with Keras.
+    """What `to_litert` wrote, and how closely the file agrees with Keras.
 
     Attributes:
         path: The file.
         bytes: Its size on disk.
-        quantize: None, `"float16"`, `"dynamic"` or `"int8"`, as asked for.
-        samples: The number of samples that Keras and the file were compared on.
+        quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
+        samples: The number of samples on which Keras and the file were compared.
         verified_on: `"representative_data"`, or `"random samples"` uniform in [0, 1).
-        max_abs_difference: Largest difference of any output from Keras, over all samples.
-        argmax_agreement: Share of samples, in [0, 1], with the same largest output.
-        inputs: Tuple of `TensorInfo`; for int8 with scale and zero point.
-        outputs: Tuple of `TensorInfo`.
-        layers_in_float: Tuple of the layers whose kernels a quantization-aware model, which was
-            annotated in part, leaves in float32; empty for others.
+        max_abs_difference: Largest absolute difference of any output from Keras, over all samples.
+        argmax_agreement: Fraction of samples, in [0, 1], with the same largest output as Keras;
+            for a single output, with the same sign.
+        inputs: The file's inputs, a tuple of `TensorInfo`; for int8 with scale and zero point.
+        outputs: The file's outputs, a tuple of `TensorInfo`, sorted by name.
+        layers_in_float: Names of the layers whose kernels stay in float32 because a
+            quantization-aware model was annotated in part only; empty for all other models.
     """
 
     path: pathlib.Path
     bytes: int
-    quantize: str | None
+    quantize: Quantize | None
     samples: int
     verified_on: str
     max_abs_difference: float
@@ -62,52 +59,56 @@ class ExportReport:
 
 
 def to_litert(
-    model,
-    path,
-    quantize=None,
-    representative_data=None,
-    labels=None,
+    model: keras.Model,
+    path: PathLike,
+    quantize: Quantize | None = None,
+    representative_data: "Samples | None" = None,
+    labels: Sequence[str] | None = None,
     *,
-    batch_size=1,
-    samples=128,
-    tolerance=1e-4,
-    min_agreement=0.9,
-    check_images=True,
-    sparse=False,
-):
-    """Writes a Keras model as a LiteRT file, after the file has been found to agree with Keras.
+    batch_size: int = 1,
+    samples: int = 128,
+    tolerance: float = 1e-4,
+    min_agreement: float = 0.9,
+    check_images: bool = True,
+    sparse: bool = False,
+) -> ExportReport:
+    """Writes a Keras model as a LiteRT file (`.tflite`), after comparing the file with Keras.
 
     The file holds built-in operators only, takes a fixed batch, and runs in the LiteRT interpreter
-    before it reaches `path`: a model that cannot be converted, or disagrees, raises and leaves what
-    was at `path` as it was. Half-precision models (`mixed_bfloat16`) are exported, and compared, in
-    float32.
+    before it reaches `path`: a model that cannot be converted, or a file that disagrees with Keras,
+    raises an error and leaves `path` as it was. Models in mixed precision (`mixed_bfloat16`) are
+    exported, and compared, in float32.
 
     Args:
         model: A built Keras model; of a `Distiller`, pass `distiller.student`.
-        path: Where the file goes, usually `*.tflite`. An existing file is replaced in one step.
-        quantize: None for float32; `"float16"` weights (half the bytes); `"dynamic"`, int8 weights
-            with activations quantized as they come (a quarter); or `"int8"`, integers
-            throughout, inputs and outputs included, which integer accelerators need. Layers that a
-            quantization-aware model leaves in float32 stay so, and inputs and outputs with them.
-        representative_data: Real samples, to calibrate int8 and to verify: an array
-            `(samples, ...)`, or a dataset of `x` or `(x, y)`. Needed for int8, unless the model
-            was trained aware of its quantization (`kdzoo.compression.quantize_model`); otherwise
-            verification falls back on reproducible random samples in [0, 1), and the report
-            says so.
-        labels: List of class names, which go into the file as `labels.txt` and `metadata.json`.
-            Of several outputs, one must have as many classes.
-        batch_size: Examples in one run of the file.
+        path: Where the file goes, usually `*.tflite`. Missing directories are made, and an existing
+            file is replaced in one step.
+        quantize: None for float32; `"float16"` for float16 weights (half the bytes); `"dynamic"`
+            for int8 weights and activations that are quantized at run time (a quarter of the
+            bytes); or `"int8"` for integers throughout, inputs and outputs included, which integer
+            accelerators need. Layers that a quantization-aware model leaves in float32 stay in
+            float32, and its inputs and outputs with them.
+        representative_data: Real samples, to calibrate int8 and to verify the file: an array
+            `(samples, ...)`, for several inputs a list or dict of arrays, or a dataset of `x` or
+            `(x, y)`. Required for int8, unless the model was trained aware of its quantization
+            (`kdzoo.compression.quantize_model`). Without it, the file is verified on random
+            samples in [0, 1) from a fixed seed, and the report says so.
+        labels: List of class names, which go into the file as `labels.txt` and `metadata.json`,
+            where Android and other readers look for them. There must be as many as one of the
+            outputs has classes.
+        batch_size: Samples in one run of the file.
         samples: How many samples of `representative_data` calibrate and verify.
-        tolerance: Largest difference from Keras that a float32 file may show, 0 or more.
-        min_agreement: Smallest share of samples, in [0, 1], on which a float16, dynamic or int8
-            file must have the same argmax as Keras. The default refuses broken files and passes the
-            loss of a point or two that int8 costs; the report has the measured share.
+        tolerance: Largest absolute difference from Keras that a float32 file may have, 0 or more.
+        min_agreement: Smallest fraction of samples, in [0, 1], on which a float16, dynamic or int8
+            file must have the same argmax as Keras. The default refuses broken files and accepts
+            the loss of a point or two that int8 costs; the report has the measured fraction.
         check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
             `Normalization` layer.
-        sparse: Whether kernels that are mostly zeros, as `strip_pruning` leaves them, are stored
-            without them, for float32 and float16. The file is smaller (at 80 % zeros to about
-            a third), not always faster: where XNNPACK has no sparse kernel for a layer, the
-            interpreter restores the zeros when it starts.
+        sparse: Whether kernels that are mostly zeros, such as those that
+            `kdzoo.compression.strip_pruning` leaves, are stored without the zeros; for float32 and
+            float16. The file is smaller (about a third at 80 % zeros) but not always faster: where
+            XNNPACK has no sparse kernel for a layer, the interpreter restores the zeros when it
+            starts.
 
     Returns:
         An `ExportReport`.
@@ -123,59 +124,52 @@ def to_litert(
         distiller.student, "student.tflite", quantize="int8", representative_data=train_images
     )
     print(report.bytes, report.argmax_agreement)
+    logits = kdzoo.export.LiteRTModel(report.path).predict(test_images)
     ```
     """
-    path = as_path("path", path)
+    destination = check_path("path", path)
     check_quantize(quantize)
-    check_images = flag("check_images", check_images)
-    sparse = flag("sparse", sparse)
+    check_images = check_flag("check_images", check_images)
+    sparse = check_flag("sparse", sparse)
     check_exportable(model)
     check_loops(model, quantize)
     check_sparse(sparse, quantize)
-    batch_size = positive_integer("batch_size", batch_size)
-    samples = positive_integer("samples", samples, _MOST_SAMPLES)
-    _check_limits(tolerance, min_agreement, path)
+    batch_size = check_positive_integer("batch_size", batch_size)
+    samples = check_positive_integer("samples", samples, _MOST_SAMPLES)
+    _check_limits(tolerance, min_agreement, destination)
     specs = input_specs(model, batch_size)
-    if representative_data is not None:
-        data = collect_samples(representative_data, model, specs, samples, check_images)
-    else:
+    if representative_data is None:
         data = random_samples(specs, samples)
+    else:
+        data = collect_samples(representative_data, model, specs, samples, check_images)
     knows_its_ranges = getattr(model, "is_quantization_aware", False)
-    if not knows_its_ranges:
-        _check_calibration(quantize, representative_data, len(data[0]), batch_size)
-    elif quantize != "int8":
-        raise ValueError(
-            "Expected quantize='int8' for a model that was trained aware of its quantization. "
-            f"Received: quantize={shown(quantize)} for {model.name!r}"
-        )
-    if not getattr(model, "has_seen_data", True):
-        raise ValueError(
-            "Expected a model that was trained since it was made aware of its quantization, as it "
-            f"learns its ranges from data. Received: {model.name!r}, which was not: call `fit`."
-        )
+    if knows_its_ranges:
+        _check_quantization_aware(model, quantize)
+    elif quantize == "int8":
+        _check_calibration(representative_data, len(data[0]), batch_size)
     with computing_in_float32(model):
-        expected = _keras_outputs(model, data)
-        check_labels(labels, [(1, *each.shape[1:])[-1] for each in expected.values()])
-        # The converter writes and reads files of its own on the way.
+        expected = keras_outputs(model, data)
+        check_labels(labels, [(1, *array.shape[1:])[-1] for array in expected.values()])
+        # The converter writes and reads temporary files of its own.
         with naming_full_disk(f"{tempfile.gettempdir()}, where the model is converted"):
             content = convert(model, specs, quantize, None if knows_its_ranges else data, sparse)
-    with atomic_path(path, len(content)) as temporary:
+    with atomic_path(destination, len(content)) as temporary:
         temporary.write_bytes(content)
         append_metadata(temporary, labels, quantize=quantize or "float32")
-        runner = LiteRTModel.of_own_file(temporary)
-        difference, agreement = _compare(runner, data, specs, expected)
-        _check_agreement(quantize, difference, agreement, tolerance, min_agreement)
+        file = LiteRTModel.of_own_file(temporary)
+        difference, agreement = compare(file, data, specs, expected)
+        check_agreement(quantize, difference, agreement, tolerance, min_agreement)
         size = temporary.stat().st_size
     return ExportReport(
-        path=path,
+        path=destination,
         bytes=size,
         quantize=quantize,
         samples=len(data[0]),
         verified_on="random samples" if representative_data is None else "representative_data",
         max_abs_difference=difference,
         argmax_agreement=agreement,
-        inputs=runner.inputs,
-        outputs=runner.outputs,
+        inputs=file.inputs,
+        outputs=file.outputs,
         layers_in_float=tuple(getattr(model, "layers_in_float", ())),
     )
 
@@ -189,17 +183,15 @@ def _check_limits(tolerance, min_agreement, path):
         )
     if not is_number(min_agreement) or not 0 <= min_agreement <= 1:
         raise ValueError(
-            "Expected min_agreement to be a share, from 0 to 1. "
+            "Expected min_agreement to be a fraction, from 0 to 1. "
             f"Received: min_agreement={shown(min_agreement)}"
         )
     if path.is_dir():
         raise ValueError(f"Expected the path of a file. Received: path={str(path)!r}, a directory.")
 
 
-def _check_calibration(quantize, representative_data, count, batch_size):
+def _check_calibration(representative_data, count, batch_size):
     """Raises unless int8 has data to calibrate with."""
-    if quantize != "int8":
-        return
     if representative_data is None:
         raise ValueError(
             "Expected representative_data for quantize='int8', which calibrates the ranges of the "
@@ -212,77 +204,15 @@ def _check_calibration(quantize, representative_data, count, batch_size):
         )
 
 
-def _keras_outputs(model, data):
-    """Returns what Keras gives for `data`: a dict of arrays by output name, computed on the CPU.
-
-    Accelerators multiply float32 with fewer bits unless told otherwise; the CPU does not.
-    """
-    parts = []
-    with keras.device("cpu:0"):
-        for start in range(0, len(data[0]), 32):
-            flat = [keras.ops.convert_to_tensor(each[start : start + 32]) for each in data]
-            outputs = named_outputs(model, model(as_structure(model, flat), training=False))
-            parts.append({name: np.asarray(value, "float32") for name, value in outputs.items()})
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    for name, array in joined.items():
-        if not np.all(np.isfinite(array)):
-            raise ValueError(
-                f"Expected a model with finite outputs. Received: model={model.name!r}, whose "
-                f"output {name!r} is NaN or infinite on the samples: {_remedy(model)}."
-            )
-    return joined
-
-
-def _remedy(model):
-    """Returns what to do about outputs that are not finite: the weights are wrong, or the data."""
-    weights = (keras.ops.convert_to_numpy(each) for each in model.weights)
-    if all(np.all(np.isfinite(each)) for each in weights):
-        return (
-            "its weights are finite, so pass representative_data that it has answers to (a sample "
-            "that is masked throughout may have none)"
+def _check_quantization_aware(model, quantize):
+    """Raises unless a quantization-aware model becomes int8 and has learned its ranges."""
+    if quantize != "int8":
+        raise ValueError(
+            "Expected quantize='int8' for a model that was trained aware of its quantization. "
+            f"Received: quantize={shown(quantize)} for {model.name!r}"
         )
-    return "look for NaN in its weights"
-
-
-def _compare(runner, data, specs, expected):
-    """Returns the largest difference and the share of equal argmax, over outputs and samples."""
-    received = runner.predict({spec.name: each for spec, each in zip(specs, data, strict=True)})
-    if not isinstance(received, dict):
-        received = {next(iter(expected)): received}
-    differences, agreements = [], []
-    for name, array in expected.items():
-        if received[name].shape != array.shape:
-            return float("nan"), 0.0
-        differences.append(np.max(np.abs(received[name] - array)))
-        agreements.append(np.mean(_decision(received[name]) == _decision(array)))
-    return float(np.max(differences)), float(np.min(agreements))
-
-
-def _decision(outputs):
-    """Returns the argmax over the last axis; for a single logit, its sign."""
-    if outputs.shape[-1] == 1:
-        return outputs[..., 0] > 0
-    return np.argmax(outputs, axis=-1)
-
-
-def _check_agreement(quantize, difference, agreement, tolerance, min_agreement):
-    """Raises unless the file agrees with Keras as closely as its kind must."""
-    if not np.isfinite(difference):
-        raise RuntimeError(
-            "Expected a file that gives Keras's outputs. Received: NaN, infinite or misshapen "
-            f"outputs with quantize={quantize!r}: look for values that overflow float16 or int8, "
-            "or export with quantize=None."
-        )
-    if quantize is None and difference > tolerance:
-        raise RuntimeError(
-            f"Expected outputs within tolerance={tolerance:g} of Keras. Received: a largest "
-            f"difference of {difference:.3g}: look for an operation that is random or depends on "
-            "the batch, or raise `tolerance` if the outputs themselves are in the hundreds."
-        )
-    if quantize is not None and agreement < min_agreement:
-        raise RuntimeError(
-            f"Expected Keras's argmax on a share of at least min_agreement={min_agreement:g} of "
-            f"the samples. Received: {agreement:.3g} with quantize={shown(quantize)}: pass "
-            "representative_data like what the model will see, quantize less, or lower "
-            "`min_agreement`."
+    if not getattr(model, "has_seen_data", True):
+        raise ValueError(
+            "Expected a model that was trained since it was made aware of its quantization, as it "
+            f"learns its ranges from data. Received: {model.name!r}, which was not: call `fit`."
         )

@@ -9,18 +9,21 @@ Reference: https://ai.google.dev/edge/litert/models/metadata, "Pack the associat
 
 import hashlib
 import json
+import pathlib
 import zipfile
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from kdzoo.utils import shown
 from kdzoo.utils.litert_zip import LABELS, METADATA
 
 
-def check_labels(labels, classes):
-    """Raises unless `labels` names every class of an output once.
+def check_labels(labels: Sequence[str] | None, classes: Collection[int]) -> None:
+    """Raises unless `labels` has one name for every class of one of the outputs.
 
     Args:
-        labels: List of class names, or None.
-        classes: For each output of the model, the number of classes that it tells apart.
+        labels: List of class names; None for no names.
+        classes: The number of classes of each output of the model.
 
     Raises:
         ValueError: If there are more or fewer labels than classes, or one cannot be a line of text.
@@ -32,7 +35,7 @@ def check_labels(labels, classes):
         raise ValueError(
             f"Expected labels to be a list of class names. Received: labels={shown(labels)}"
         )
-    if any(each.splitlines() != [each] for each in labels):
+    if any(label.splitlines() != [label] for label in labels):
         raise ValueError(
             "Expected each label to be one line of text that is not empty. "
             f"Received: labels={labels}"
@@ -44,15 +47,15 @@ def check_labels(labels, classes):
         )
 
 
-def append_metadata(path, labels, **properties):
+def append_metadata(path: pathlib.Path, labels: Sequence[str] | None, **properties: Any) -> None:
     """Zips `metadata.json` and, where there are labels, `labels.txt` onto a LiteRT file.
 
-    Equal arguments make equal bytes: the entries carry no date. The SHA-256 of the network is
-    among them, by which a damaged one is found.
+    Equal arguments give equal bytes: the entries carry no date. `metadata.json` holds the SHA-256
+    of the network, so that damage is found when the file is opened.
 
     Args:
         path: A LiteRT file, which is changed in place.
-        labels: List of class names, in the order of the model's outputs; None for none.
+        labels: List of class names, in the order of the model's outputs; None for no names.
         **properties: JSON values that `metadata.json` holds beside the labels.
     """
     labels = None if labels is None else list(labels)

@@ -1,11 +1,16 @@
 """LiteRT files that predict like Keras models: arrays in, float arrays out."""
 
 import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from kdzoo.utils import as_path, numeric_array, positive_integer
+from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
 from kdzoo.utils.litert_file import open_litert
+from kdzoo.utils.types import PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,23 +31,41 @@ class TensorInfo:
     scale: float | None
     zero_point: int | None
 
-    def quantize(self, array):
-        """Returns real values as this tensor's integers, or as they are if it is not quantized."""
+    def quantize(self, array: np.ndarray) -> np.ndarray:
+        """Converts real values to what the file takes.
+
+        Args:
+            array: Real values, of any shape.
+
+        Returns:
+            `round(array / scale) + zero_point`, clipped to the range of `dtype`, for a quantized
+            tensor; otherwise `array` in `dtype`.
+        """
         if self.scale is None:
             return array.astype(self.dtype, copy=False)
         limits = np.iinfo(self.dtype)
         integers = np.rint(array / np.float32(self.scale)) + self.zero_point
         return np.clip(integers, limits.min, limits.max).astype(self.dtype)
 
-    def dequantize(self, array):
-        """Returns this tensor's integers as float32 values, or as they are if not quantized."""
+    def dequantize(self, array: np.ndarray) -> np.ndarray:
+        """Converts what the file gives to real values.
+
+        Args:
+            array: Values of this tensor, of any shape.
+
+        Returns:
+            `(array - zero_point) * scale` in float32 for a quantized tensor; otherwise `array`.
+        """
         if self.scale is None:
             return array
         return (array.astype("float32") - self.zero_point) * np.float32(self.scale)
 
 
 class LiteRTModel:
-    """Runs a LiteRT file with the `ai_edge_litert` interpreter.
+    """A LiteRT file with a `predict` method; it runs in the `ai_edge_litert` interpreter.
+
+    A file that this process has not opened before runs once in a process of its own first, because
+    a damaged file may end the process that runs it.
 
     Example:
 
@@ -57,24 +80,31 @@ class LiteRTModel:
 
     Attributes:
         path: The file, a `pathlib.Path`.
-        threads: As given.
+        threads: The number of threads; None where LiteRT chooses.
         inputs: Tuple of `TensorInfo`, in the order of the file.
         outputs: Tuple of `TensorInfo`, sorted by name.
         labels: List of the class names in the file, or None.
-        batch_size: Examples in one run.
+        batch_size: Samples in one run of the file; `predict` takes any number of samples.
 
     Raises:
         FileNotFoundError: If there is no file at `path`.
-        ValueError: If the file is not a LiteRT model, or `threads` no positive integer.
+        ValueError: If the file is not a LiteRT model, or `threads` is not a positive integer.
     """
 
-    def __init__(self, path, threads=None):
-        self.threads = None if threads is None else positive_integer("threads", threads, 1024)
-        self._open(as_path("path", path), is_trusted=False)
+    path: pathlib.Path
+    threads: int | None
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    labels: list[str] | None
+    batch_size: int
+
+    def __init__(self, path: PathLike, threads: int | None = None) -> None:
+        self.threads = None if threads is None else check_positive_integer("threads", threads, 1024)
+        self._open(check_path("path", path), is_trusted=False)
 
     @classmethod
-    def of_own_file(cls, path):
-        """Returns the model of a file that this process has just written."""
+    def of_own_file(cls, path: PathLike) -> "LiteRTModel":
+        """Returns the model of a file that this process has just written, without a trial run."""
         model = cls.__new__(cls)
         model.threads = None
         model._open(path, is_trusted=True)
@@ -92,7 +122,7 @@ class LiteRTModel:
             )
         sizes = [info.shape[-1] for info in self.outputs if info.shape]
         if self.labels is not None and len(self.labels) not in sizes and not is_ours:
-            self.labels = None  # Of others: a detector's file names what none of its axes counts.
+            self.labels = None  # The labels of a foreign detector count along no axis of an output.
         if self.labels is not None and len(self.labels) not in sizes:
             raise ValueError(
                 f"Expected {path} to have a label for each of {sizes} outputs. Received: "
@@ -101,31 +131,32 @@ class LiteRTModel:
         self.batch_size = self.inputs[0].shape[0] if self.inputs[0].shape else 1
 
     def _read_signature(self):
-        """Sets `inputs` and `outputs`, and where the interpreter keeps them."""
+        """Sets `inputs` and `outputs`, and the indices of their tensors in the interpreter."""
         inputs = self._interpreter.get_input_details()
-        input_names = {each["index"]: each["name"] for each in inputs}
-        outputs = {each["name"]: each for each in self._interpreter.get_output_details()}
+        input_names = {detail["index"]: detail["name"] for detail in inputs}
+        outputs = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
         if len(self._interpreter.get_signature_list()) == 1:
             runner = self._interpreter.get_signature_runner()
-            for name, each in runner.get_input_details().items():
-                input_names[each["index"]] = name
+            for name, detail in runner.get_input_details().items():
+                input_names[detail["index"]] = name
             outputs = runner.get_output_details()  # Two names may stand for one tensor.
         outputs = sorted(outputs.items())
-        self.inputs = tuple(_info(each, input_names[each["index"]]) for each in inputs)
-        self.outputs = tuple(_info(each, name) for name, each in outputs)
-        self._input_indices = [each["index"] for each in inputs]
-        self._output_indices = [each["index"] for _, each in outputs]
+        self.inputs = tuple(_info(detail, input_names[detail["index"]]) for detail in inputs)
+        self.outputs = tuple(_info(detail, name) for name, detail in outputs)
+        self._input_indices = [detail["index"] for detail in inputs]
+        self._output_indices = [detail["index"] for _, detail in outputs]
 
-    def predict(self, x):
-        """Runs the file on a batch of any size.
+    def predict(self, x: "ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]") -> Any:
+        """Returns the file's outputs for any number of samples.
 
         Args:
-            x: Array `(samples, ...)` of real values, as the Keras model takes them; for several
-                inputs a list in the order of `inputs`, or a dict by name.
+            x: Array `(samples, ...)` of the real values that the Keras model takes, also for a
+                quantized file; for several inputs a list in the order of `inputs`, or a dict by
+                name.
 
         Returns:
-            Array `(samples, ...)`, float32 where the file is quantized; a dict of arrays by name
-            if the file has several outputs.
+            NumPy array `(samples, ...)`, e.g. logits `(samples, classes)`, in float32 if the file
+            is quantized; a dict of arrays by name if the file has several outputs.
 
         Raises:
             ValueError: If shapes do not fit, there is no sample, or values lie far outside what a
@@ -136,7 +167,7 @@ class LiteRTModel:
         for info, array in zip(self.inputs, arrays, strict=True):
             _check(info, array, count)
         results = [self._run(arrays, start) for start in range(0, count, self.batch_size)]
-        joined = [np.concatenate(each)[:count] for each in zip(*results, strict=True)]
+        joined = [np.concatenate(batches)[:count] for batches in zip(*results, strict=True)]
         if len(joined) == 1:
             return joined[0]
         return {info.name: array for info, array in zip(self.outputs, joined, strict=True)}
@@ -147,15 +178,15 @@ class LiteRTModel:
         if isinstance(x, dict):
             if set(x) != set(names):
                 raise ValueError(f"Expected inputs named {names}. Received: {sorted(x)}.")
-            return [numeric_array(name, x[name]) for name in names]
+            return [check_numeric_array(name, x[name]) for name in names]
         if len(names) == 1:
-            return [numeric_array(names[0], x)]
+            return [check_numeric_array(names[0], x)]
         if not isinstance(x, (list, tuple)) or len(x) != len(names):
             raise ValueError(f"Expected one array for each of the inputs {names}.")
-        return [numeric_array(name, each) for name, each in zip(names, x, strict=True)]
+        return [check_numeric_array(name, value) for name, value in zip(names, x, strict=True)]
 
     def _run(self, arrays, start):
-        """Runs one batch that begins at `start`; a short one is filled up by its last sample."""
+        """Runs one batch that begins at `start`; a short one is filled up with its last sample."""
         for info, index, array in zip(self.inputs, self._input_indices, arrays, strict=True):
             part = array[start : start + self.batch_size]
             missing = self.batch_size - len(part)

@@ -1,23 +1,38 @@
 """The samples that calibrate and verify a file: real ones from the user's data, or random ones."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
-from kdzoo.distillation.data_checks import looks_like_pixels, rescales
-from kdzoo.utils import numeric_array
+from kdzoo.export.signature import InputSpec
+from kdzoo.graph.inputs import looks_like_pixels, rescales_inputs
+from kdzoo.utils import check_numeric_array
+
+# Signatures quote it, so that `help` shows the name instead of a page of types.
+Samples: TypeAlias = ArrayLike | Mapping[str, ArrayLike] | Iterable[Any] | keras.utils.PyDataset
 
 
-def collect_samples(data, model, specs, limit, check_images=True):
+def collect_samples(
+    data: Samples,
+    model: keras.Model,
+    specs: list[InputSpec],
+    limit: int,
+    check_images: bool = True,
+) -> list[np.ndarray]:
     """Takes the first `limit` samples of `data`, checked against the model's inputs.
 
     Args:
         data: A NumPy array `(samples, ...)`; a list or dict of arrays for several inputs; or an
             iterable (`tf.data.Dataset`, `keras.utils.PyDataset`, generator) of `x` or `(x, y)`,
-            with or without a batch dimension. A tuple is `(x, y, ...)`, as everywhere in Keras.
+            with or without a batch dimension. A tuple is read as `(x, y, ...)`.
         model: The Keras model that takes the samples.
         specs: The `InputSpec` of each input.
         limit: At most this many samples are taken.
-        check_images: Whether images in [0, 255] are refused when the model rescales nothing.
+        check_images: Whether images in [0, 255] are refused if the model has no layer that
+            rescales them.
 
     Returns:
         A list with one array `(n, ...)` for each input, `n <= limit`, of the input's dtype.
@@ -35,14 +50,14 @@ def collect_samples(data, model, specs, limit, check_images=True):
             break
     if not count:
         raise ValueError("Expected at least one sample. Received: representative_data is empty.")
-    arrays = [np.concatenate(each)[:limit] for each in zip(*parts, strict=True)]
+    arrays = [np.concatenate(batches)[:limit] for batches in zip(*parts, strict=True)]
     for spec, array in zip(specs, arrays, strict=True):
         if not np.all(np.isfinite(array)):
             raise ValueError(
                 "Expected finite samples. Received: representative_data with NaN or infinite "
                 f"values for input {spec.name!r}: remove or repair those samples."
             )
-        if check_images and looks_like_pixels(array) and not rescales(model):
+        if check_images and looks_like_pixels(array) and not rescales_inputs(model):
             raise ValueError(
                 "Expected images in [0, 1]. Received: representative_data with values up to "
                 f"{array.max():g}: divide the images by 255, or pass check_images=False if the "
@@ -51,8 +66,8 @@ def collect_samples(data, model, specs, limit, check_images=True):
     return arrays
 
 
-def random_samples(specs, count):
-    """Returns reproducible samples: floats in [0, 1), pixels for uint8, 0 or 1 for integers.
+def random_samples(specs: list[InputSpec], count: int) -> list[np.ndarray]:
+    """Returns random samples from a fixed seed: floats in [0, 1), pixels for uint8, else 0 or 1.
 
     Args:
         specs: The `InputSpec` of each input.
@@ -77,7 +92,7 @@ def random_samples(specs, count):
 
 
 def _elements(data, specs):
-    """Yields the `x` of each element of `data`; arrays are one element."""
+    """Yields the `x` of each element of `data`; an array, or a dict of arrays, is one element."""
     if isinstance(data, tuple):
         data = data[0]
     several = len(specs) > 1
@@ -124,7 +139,7 @@ def _by_input(element, model, specs):
         raise ValueError(
             f"Expected representative_data for {len(specs)} inputs. Received: {len(flat)} arrays."
         )
-    arrays = [numeric_array("representative_data", each) for each in flat]
+    arrays = [check_numeric_array("representative_data", value) for value in flat]
     return [_batched(array, spec) for array, spec in zip(arrays, specs, strict=True)]
 
 

@@ -1,15 +1,26 @@
-"""What a Keras model takes and gives, as fixed shapes and names a phone can rely on."""
+"""The inputs and outputs of a Keras model as a LiteRT file has them: fixed shapes and names."""
 
 import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import keras
+
+from kdzoo.graph.keras_internals import flatten_layers
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """One input: its name in the file, its key in Keras, its shape with the batch, its dtype."""
+    """One input of a model.
+
+    Attributes:
+        name: Its name in the file.
+        key: Its name in the Keras model.
+        shape: Its shape, batch included.
+        dtype: NumPy name of its type, e.g. `"float32"`.
+    """
 
     name: str
     key: str
@@ -17,16 +28,16 @@ class InputSpec:
     dtype: str
 
 
-def check_exportable(model):
+def check_exportable(model: Any) -> None:
     """Raises unless `model` is a built Keras model on the TensorFlow backend.
 
     Args:
-        model: What the caller wants to export.
+        model: The model to export.
 
     Raises:
         RuntimeError: On another backend than TensorFlow, which holds the converter.
-        ValueError: If `model` is a distiller, no Keras model, not built, or holds
-            half-precision weights.
+        ValueError: If `model` is a `Distiller`, no Keras model, still being compressed or not
+            built, or has weights in half precision.
     """
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
@@ -42,7 +53,7 @@ def check_exportable(model):
         )
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
-    parts = model._flatten_layers(include_self=False)
+    parts = flatten_layers(model, include_self=False)
     if any(getattr(layer, "is_quantization_aware", False) for layer in parts):
         raise ValueError(
             "Expected a quantization-aware model by itself. "
@@ -59,7 +70,7 @@ def check_exportable(model):
             "Expected a built model. "
             f"Received: model={model.name!r}, which has no weights yet: call it once on real data."
         )
-    half = sorted({each.dtype for each in model.weights} & {"float16", "bfloat16"})
+    half = sorted({weight.dtype for weight in model.weights} & {"float16", "bfloat16"})
     if half:
         raise ValueError(
             f"Expected float32 weights. Received: model={model.name!r} with {half[0]} weights: "
@@ -67,12 +78,12 @@ def check_exportable(model):
         )
 
 
-def input_specs(model, batch_size):
+def input_specs(model: keras.Model, batch_size: int) -> list[InputSpec]:
     """Returns the `InputSpec` of every input of `model`, the batch fixed to `batch_size`.
 
     Args:
         model: A built Keras model: functional, sequential, or subclassed with one input.
-        batch_size: Examples in one run of the file.
+        batch_size: Samples in one run of the file.
 
     Returns:
         A list of `InputSpec`, in the order in which Keras flattens the inputs.
@@ -82,7 +93,7 @@ def input_specs(model, batch_size):
     """
     tensors = getattr(model, "inputs", None)
     if tensors:
-        known = [(each.name, each.shape, each.dtype) for each in tensors]
+        known = [(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors]
     else:
         known = [("input", _built_shape(model), "float32")]
     specs = []
@@ -120,8 +131,8 @@ def _name(key, index, count):
     return re.sub(r"\W", "_", key)
 
 
-def as_structure(model, flat):
-    """Puts a flat list of input tensors into the structure that `model` is called with."""
+def as_structure(model: keras.Model, flat: list[Any]) -> Any:
+    """Packs a flat list of input tensors into the structure that `model` is called with."""
     if isinstance(
         getattr(model, "input", None) if _is_functional(model) else None, (dict, list, tuple)
     ):
@@ -134,34 +145,34 @@ def _is_functional(model):
     return bool(getattr(model, "inputs", None)) and not isinstance(model, keras.Sequential)
 
 
-def named_outputs(model, outputs):
+def named_outputs(model: keras.Model, outputs: Any) -> dict[str, Any]:
     """Returns the flat outputs of `model` as a dict by name: the names of the output layers.
 
     Args:
-        model: The model that gave the outputs.
-        outputs: What a call returned: a tensor, or any structure of tensors.
+        model: The model that computed the outputs.
+        outputs: The result of a call of the model: a tensor, or any structure of tensors.
 
     Returns:
         A dict from name to tensor, with one name for each tensor.
     """
     flat = keras.tree.flatten(outputs)
-    names = [re.sub(r"\W", "_", each) for each in getattr(model, "output_names", [])]
+    names = [re.sub(r"\W", "_", name) for name in getattr(model, "output_names", [])]
     if len(set(names)) != len(flat):
         names = ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))]
     return dict(zip(names, flat, strict=True))
 
 
 @contextlib.contextmanager
-def computing_in_float32(model):
-    """Lets every layer of `model` compute in float32 inside the block, weights untouched.
+def computing_in_float32(model: keras.Model) -> Iterator[None]:
+    """Makes every layer of `model` compute in float32 inside the block; weights stay as they are.
 
-    A phone's operators know float32 and integers: a student trained in `mixed_bfloat16` is
-    exported, and compared, as what its float32 weights compute.
+    LiteRT's operators compute in float32 or integers, so a model trained in `mixed_bfloat16` is
+    exported, and compared, as the float32 function of its weights.
 
     Args:
-        model: A Keras model, which has its own dtype policies back after the block.
+        model: A Keras model; its own dtype policies are restored after the block.
     """
-    layers = model._flatten_layers()
+    layers = flatten_layers(model)
     changed = [(layer, layer.dtype_policy) for layer in layers if _is_mixed(layer)]
     try:
         for layer, _ in changed:
@@ -179,8 +190,8 @@ def _is_mixed(layer):
 
 
 def _is_being_compressed(model):
-    """Whether the model, or a layer in it, is one that `kdzoo.compression` has yet to strip."""
+    """Whether the model, or a layer in it, still has to be stripped by `kdzoo.compression`."""
     return any(
         hasattr(layer, "plain_model") or hasattr(layer, "plain_weights")
-        for layer in model._flatten_layers()
+        for layer in flatten_layers(model)
     )

@@ -14,7 +14,9 @@ import functools
 
 import keras
 
-from kdzoo.utils import shown
+from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.patching import calls_restored, reset_call, set_call
+from kdzoo.utils import libraries, shown
 
 __all__ = ["accelerate", "fuse_batch_normalization", "unfuse_batch_normalization"]
 
@@ -90,7 +92,7 @@ def unfuse_batch_normalization(model):
     """
     _check_layer(model)
     for layer in fusible_layers(model):
-        vars(layer).pop("call", None)
+        reset_call(layer)
 
 
 @contextlib.contextmanager
@@ -100,16 +102,9 @@ def accelerated(layers):
     Args:
         layers: What `fusible_layers` and `strided_layers` returned for a model.
     """
-    found = [(layer, vars(layer).get("call")) for layer in layers]
-    try:
+    with calls_restored(layers):
         _quicken(layers)
         yield
-    finally:
-        for layer, call in found:
-            if call is None:
-                vars(layer).pop("call", None)
-            else:
-                vars(layer)["call"] = call
 
 
 def fusible_layers(model):
@@ -134,14 +129,14 @@ def _check_layer(model):
 def _layers(model):
     if keras.backend.backend() != "tensorflow" or not isinstance(model, keras.layers.Layer):
         return ()
-    return model._flatten_layers()
+    return flatten_layers(model)
 
 
 def _quicken(layers):
     for layer in layers:
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         call = _fused_call if is_norm else _strided_call
-        vars(layer)["call"] = functools.partial(call, layer)
+        set_call(layer, functools.partial(call, layer))
     return len(layers)
 
 
@@ -156,9 +151,7 @@ def _is_slow(layer):
 
 
 def _has_gpu():
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(libraries.tensorflow().config.list_physical_devices("GPU"))
 
 
 def _is_fusible(layer):
@@ -177,7 +170,7 @@ def _fused_call(layer, inputs, training=None, mask=None):
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     if mask is not None or len(inputs.shape) != 4 or dtype not in _FUSED_DTYPES:
         return type(layer).call(layer, inputs, training=training, mask=mask)
-    import tensorflow as tf
+    tf = libraries.tensorflow()
 
     batch_statistics = bool(training and layer.trainable)
     mean, variance = (
@@ -205,7 +198,7 @@ def _fused_call(layer, inputs, training=None, mask=None):
 
 def _strided_call(layer, inputs):
     """Stands in for `DepthwiseConv2D.call`, with another kernel for a gradient."""
-    import tensorflow as tf
+    tf = libraries.tensorflow()
 
     kernel = tf.cast(tf.convert_to_tensor(layer.kernel), inputs.dtype)
     outputs = depthwise_conv(inputs, kernel, layer.strides, layer.padding)
@@ -226,7 +219,7 @@ def depthwise_conv(inputs, kernel, strides, padding):
     Returns:
         Tensor (batch, new height, new width, channels * multiplier) in bfloat16.
     """
-    import tensorflow as tf
+    tf = libraries.tensorflow()
 
     options = {"strides": (1, *strides, 1), "padding": padding.upper()}
 

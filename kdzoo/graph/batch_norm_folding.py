@@ -1,10 +1,13 @@
 """Batch normalization as part of convolutions, for networks that TF-MOT would not quantize."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
-from kdzoo.graph.taps import graph_of
-from kdzoo.utils import finalize_states
+from kdzoo.graph.calls import Call, graph_of
+from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
+from kdzoo.graph.surgery import compile_like, rebuild
 
 _FOLDING = (
     keras.layers.Conv2D,
@@ -15,7 +18,7 @@ _FOLDING = (
 )
 
 
-def fold_batch_normalization(model):
+def fold_batch_normalization(model: keras.Model) -> keras.Model:
     """Returns a copy of a trained model whose lone batch normalizations are 1x1 convolutions.
 
     TF-MOT quantizes a batch normalization only right after a convolution or a dense layer, which
@@ -40,59 +43,46 @@ def fold_batch_normalization(model):
     quantized = quantize_model(fold_batch_normalization(wide_resnet))
     ```
     """
-    graph_of(model)
-    lone, made = _lone(model), {}
+    lone = _lone_norms(model)
 
-    def clone(layer):
-        if isinstance(layer, keras.Model):
-            return fold_batch_normalization(layer)
-        is_lone = layer in lone
-        made[layer] = (
-            _convolution(layer) if is_lone else type(layer).from_config(layer.get_config())
-        )
-        return made[layer]
+    def replace(layer: keras.Operation, path: str) -> tuple[keras.layers.Layer, list] | None:
+        return (_convolution(layer), _folded_weights(layer)) if layer in lone else None
 
-    def call(layer, *args, **kwargs):
-        # What replaces a batch normalization does not take what that was given.
-        replaces = any(layer is made[each] for each in lone if each in made)
-        return layer(*args) if replaces else layer(*args, **kwargs)
+    def perform(call: Call, layer: keras.Operation, args: tuple, kwargs: dict) -> Any:
+        # What replaces a batch normalization does not take the arguments of one.
+        return layer(*args) if call.operation in lone else layer(*args, **kwargs)
 
-    functions = {"clone_function": clone}
-    if not isinstance(model, keras.Sequential):
-        functions["call_function"] = call
-    folded = keras.models.clone_model(model, **functions)
-    for layer, copy in made.items():
-        copy.set_weights(_folded_weights(layer) if layer in lone else layer.get_weights())
-    finalize_states(folded)
-    return folded
+    return compile_like(rebuild(model, replace, perform), model)
 
 
-def _lone(model):
-    """The batch normalizations of a model's own with nothing to be folded into."""
-    found = set()
+def _lone_norms(model: keras.Model) -> set[keras.layers.Layer]:
+    """The batch normalizations of a model, and its nested ones, with nothing to be folded into."""
     graph = graph_of(model)
-    nodes = [node for level in graph._nodes_by_depth.values() for node in level]
-    uses = [id(tensor) for node in nodes for tensor in node.input_tensors]
+    nodes = nodes_of(graph)
+    uses = [id(tensor) for node in nodes for tensor in node.inputs]
     uses += [id(tensor) for tensor in graph.outputs]
     makers = {id(tensor): node.operation for node in nodes for tensor in node.outputs}
     calls = [node.operation for node in nodes]
-    for node in nodes:
-        layer = node.operation
-        if isinstance(layer, keras.layers.BatchNormalization):
-            (tensor,) = node.input_tensors
-            maker = makers.get(id(tensor))
-            is_shared = uses.count(id(tensor)) > 1 or calls.count(maker) > 1
-            if not _takes_a_norm(maker) or is_shared:
-                found.add(layer)
-    return found
+
+    def is_lone(node: Node) -> bool:
+        (tensor,) = node.inputs
+        maker = makers.get(id(tensor))
+        is_shared = uses.count(id(tensor)) > 1 or calls.count(maker) > 1
+        return is_shared or not _takes_a_norm(maker)
+
+    norms = [n for n in nodes if isinstance(n.operation, keras.layers.BatchNormalization)]
+    found = {node.operation for node in norms if is_lone(node)}
+    nested = [operation for operation in calls if functional_of(operation) is not None]
+    return found.union(*map(_lone_norms, nested))
 
 
-def _takes_a_norm(layer):
+def _takes_a_norm(layer: keras.Operation | None) -> bool:
     """Whether TF-MOT quantizes a layer together with the batch normalization after it."""
     return isinstance(layer, _FOLDING) and layer.activation is keras.activations.linear
 
 
-def _convolution(layer):
+def _convolution(layer: keras.layers.BatchNormalization) -> keras.layers.Layer:
+    """The layer that takes the place of a lone batch normalization, without weights."""
     _, *sizes, channels = shape = layer.input.shape
     if layer.axis not in (-1, len(shape) - 1) or (sizes.count(None) > 1 and len(shape) != 4):
         raise ValueError(
@@ -113,7 +103,7 @@ def _convolution(layer):
     return keras.Sequential(parts, name=layer.name)
 
 
-def _folded_weights(layer):
+def _folded_weights(layer: keras.layers.BatchNormalization) -> list[np.ndarray]:
     """Kernel (1, 1, channels, 1) and bias of the convolution that a batch normalization is."""
     mean, variance = np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)
     scale = 1 / np.sqrt(variance.astype("float64") + layer.epsilon)

@@ -1,13 +1,19 @@
 """Taps: the outputs of inner layers, taken from the one forward pass that is made anyway."""
 
 import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 
+from kdzoo.graph.calls import call_of, graph_of, output_of
+from kdzoo.graph.exportable import exportable
+from kdzoo.graph.patching import calls_restored, wrap_calls
 from kdzoo.utils import shown, unknown_name
 
 
-def find_layer(model, path):
+def find_layer(model: keras.Model, path: str) -> Any:
     """Returns the layer that a path names.
 
     Args:
@@ -22,8 +28,9 @@ def find_layer(model, path):
         ValueError: If there is no such layer (the nearest name is suggested), or the model is
             subclassed and has no named layers to tap.
     """
-    if hasattr(model, "tapped_layer"):  # One that computes with layers of another kind.
-        return model.tapped_layer(path)
+    own = exportable(model).tapped_layer(path)
+    if own is not None:
+        return own
     if not isinstance(path, str):
         raise ValueError(f"Expected the name of a layer. Received: {shown(path)}")
     layer = model
@@ -38,16 +45,20 @@ def find_layer(model, path):
     return layer
 
 
-def tapped_shapes(model, path):
+def tapped_shapes(
+    model: keras.Model | None, path: str | Sequence[str | None] | None
+) -> list[tuple] | None:
     """Returns the static shapes of what a tap gives, or `None` where the model is not a graph.
 
     Args:
-        model: A `keras.Model`.
+        model: A `keras.Model`, or None for one of which nothing is known.
         path: Path of a layer, a list of them, or `None` for the model's own outputs.
 
     Returns:
         A list with one shape for each tensor.
     """
+    if model is None:
+        return None
     paths = path if isinstance(path, (list, tuple)) else [path]
     try:
         outputs = [(model if p is None else find_layer(model, p)).output for p in paths]
@@ -56,55 +67,31 @@ def tapped_shapes(model, path):
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
 
 
-def build_losses(losses, teacher, student, answer=None):
+def build_losses(
+    losses: Iterable[Any],
+    teacher: keras.Model | None,
+    student: keras.Model,
+    carried: Any = None,
+) -> None:
     """Makes the losses' own weights, where the models are graphs and so the shapes are known.
 
     Args:
         losses: List of `DistillationLoss`.
         teacher: A `keras.Model` or `None`.
         student: A `keras.Model`.
-        answer: Without a teacher, what a batch carries in its place: path of a layer -> array.
+        carried: Without a teacher, what a batch carries in its place: path of a layer -> array.
     """
     for loss in losses:
         theirs = None if teacher is None else tapped_shapes(teacher, loss.teacher_layer)
-        if isinstance(answer, dict) and set(loss.teacher_layers) <= set(answer):
-            carried = [answer[path] for path in loss.teacher_layers]
-            theirs = [(None, *each.shape[1:]) for each in carried]
+        if isinstance(carried, dict) and set(loss.teacher_layers) <= set(carried):
+            theirs = [(None, *carried[path].shape[1:]) for path in loss.teacher_layers]
         ours = tapped_shapes(student, loss.student_layer)
         if not loss.built and theirs and ours:
             several = isinstance(loss.teacher_layer, (list, tuple))
             loss.build(*((theirs, ours) if several else (theirs[0], ours[0])))
 
 
-def graph_of(model):
-    """Returns the functional model that a model is or, if it is sequential, is run by.
-
-    Args:
-        model: A `keras.Model`.
-
-    Raises:
-        ValueError: If it is no model, subclassed, or sequential and not built.
-    """
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            "Expected a functional or sequential `keras.Model`. Received: "
-            f"{shown(model)} of type {type(model).__name__}"
-        )
-    graph = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
-    if graph is None:
-        raise ValueError(
-            "Expected a sequential model that is built; give it a `keras.Input` as its first "
-            f"layer, or call it once. Received: {model.name!r}"
-        )
-    if not hasattr(graph, "_run_through_graph"):
-        raise ValueError(
-            "Expected a functional or sequential model, which has a graph. Received: "
-            f"{model.name!r} of type {type(model).__name__}"
-        )
-    return graph
-
-
-def cut(model, path):
+def cut(model: keras.Model, path: str) -> keras.Model:
     """Returns the part of a model that leads to a layer; layers and weights are the model's own.
 
     Args:
@@ -118,30 +105,20 @@ def cut(model, path):
         ValueError: If there is no such layer, it is shared (called more than once), or the model
             is subclassed and has no graph.
     """
-    if not isinstance(model, keras.Model):
-        graph_of(model)  # Says what it is.
-    find_layer(model, path)
     graph = graph_of(model)
+    find_layer(model, path)
     name, _, rest = path.partition("/")
-    # A layer's first call may belong to another model, so only those of this graph count.
-    nodes = [node for level in graph._nodes_by_depth.values() for node in level]
-    calls = [node for node in nodes if node.operation.name == name]
-    if len(calls) != 1:
-        raise ValueError(
-            f"Expected a layer that {model.name!r} calls once. Received: {name!r}, which it calls "
-            f"{len(calls)} times; cut at a layer that is not shared."
-        )
+    call = call_of(model, name)
     if rest:
-        arguments = calls[0].arguments
-        given = {key: value for key, value in arguments.kwargs.items() if value is not None}
-        outputs = cut(find_layer(model, name), rest)(*arguments.args, **given)
+        given = {key: value for key, value in call.kwargs.items() if value is not None}
+        outputs = cut(call.operation, rest)(*call.args, **given)
     else:
-        outputs = calls[0].outputs[0] if len(calls[0].outputs) == 1 else calls[0].outputs
+        outputs = output_of(model, name)
     return keras.Model(graph.input, outputs, name=f"{model.name}_to_{path.replace('/', '_')}")
 
 
 @contextlib.contextmanager
-def tapping(model, paths):
+def tapping(model: keras.Model, paths: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Records what the layers give while the block calls the model.
 
     Nothing of the model is rebuilt: for the time of the block each tapped layer reports its
@@ -157,14 +134,10 @@ def tapping(model, paths):
     Raises:
         ValueError: If a path is unknown, or a tapped layer ran more than once or not at all.
     """
-    taps, runs = {}, dict.fromkeys(paths, 0)
-    methods = [
-        (path, layer, method, vars(layer).get(method))
-        for path, layer in ((path, find_layer(model, path)) for path in paths)
-        # A layer that `keras.Model.quantize` changed runs the second instead.
-        for method in ("call", "quantized_call")
-        if hasattr(layer, method)
-    ]
+    layers = {path: find_layer(model, path) for path in paths}
+
+    taps: dict[str, Any] = {}
+    runs = dict.fromkeys(layers, 0)
 
     def reporting(path, call):
         def reporting_call(*args, **kwargs):
@@ -174,15 +147,10 @@ def tapping(model, paths):
 
         return reporting_call
 
-    try:
-        for path, layer, method, _ in methods:
-            vars(layer)[method] = reporting(path, getattr(layer, method))
+    with calls_restored(layers.values()):
+        for path, layer in layers.items():
+            wrap_calls(layer, functools.partial(reporting, path))
         yield taps
-    finally:
-        for _, layer, method, own in reversed(methods):
-            vars(layer).pop(method, None)
-            if own is not None:
-                vars(layer)[method] = own
     for path, count in runs.items():
         if count != 1:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What is distilled: for each loss a pure function and a thin class, by kind of knowledge."""
+"""Distillation losses, each a pure function and a thin class, grouped by what they compare."""
 
 from kdzoo.losses.base import DistillationLoss
 from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastive

@@ -2,24 +2,30 @@
 
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from kdzoo.utils import check_name, is_number, numeric_array, shown
+from kdzoo.utils import check_name, check_numeric_array, is_number, shown
 from kdzoo.utils.adjustable import Adjustable
+from kdzoo.utils.types import Shape, Tensor, TensorLike
 
+# Numbers whose squares float32 can hold.
 _SMALLEST, _LARGEST = 1e-18, 1e18
+
+LayerPaths = str | Sequence[str] | None
+"""The argument by which a loss taps layers: a path, several paths, or None for the outputs."""
 
 
 @keras.saving.register_keras_serializable("kdzoo")
 class DistillationLoss(keras.layers.Layer):
-    """A loss between what the teacher says and what the student says.
+    """A loss between outputs of the teacher and outputs of the student.
 
-    A subclass implements `call` and nothing else. It may own trainable parts, such as the
-    regressor of a hint: it makes them in `build(teacher_shape, student_shape)`, the student's
-    optimizer trains them, and the distiller's checkpoint keeps them. The delivered student never
-    contains them.
+    A subclass implements `call`, and nothing else unless it has weights of its own, such as those
+    of a projection: it makes them in `build(teacher_shape, student_shape)`, the student's optimizer
+    trains them, and the distiller's checkpoint keeps them. The student never contains them.
 
     The arithmetic is float32 whatever the models compute in.
 
@@ -28,7 +34,8 @@ class DistillationLoss(keras.layers.Layer):
             teacher's own output. A layer of a nested functional model has a path, such as
             `"backbone/stage2"`. A list of layers makes the loss the sum over the pairs; a loss with
             weights of its own takes one layer, so that there is one loss for each pair.
-        student_layer: The same for the student.
+        student_layer: Name or path of the student's layer whose output is taken, a list of layers,
+            or `None` for the student's own output.
         name: Name of the loss, shown in the metrics. Defaults to the class's name in snake case.
 
     Raises:
@@ -47,12 +54,18 @@ class DistillationLoss(keras.layers.Layer):
     expects_logits = False
     # Whether `call` takes all outputs or layers at once; otherwise it is called for each pair.
     takes_structures = False
-    # Whether `call` is also given `indices`, the positions of the batch's examples in their split.
+    # Whether `call` also takes `indices`, the positions of the batch's examples in the training
+    # set.
     takes_indices = False
-    # How many examples those positions number, where the loss knows.
-    examples = None
+    # The number of training examples, where the loss knows it: indices are below it.
+    examples: int | None = None
 
-    def __init__(self, teacher_layer=None, student_layer=None, name=None):
+    def __init__(
+        self,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        name: str | None = None,
+    ):
         name = check_name(name) or _snake_case(type(self).__name__)
         super().__init__(name=name, dtype="float32")
         _check_paths("teacher_layer", teacher_layer)
@@ -82,24 +95,24 @@ class DistillationLoss(keras.layers.Layer):
             )
 
     @property
-    def teacher_layers(self):
+    def teacher_layers(self) -> list[str]:
         """The paths of the layers that are tapped in the teacher, a list."""
         return _as_list(self.teacher_layer)
 
     @property
-    def student_layers(self):
+    def student_layers(self) -> list[str]:
         """The paths of the layers that are tapped in the student, a list."""
         return _as_list(self.student_layer)
 
-    def build(self, teacher_shape, student_shape):
+    def build(self, teacher_shape: Shape, student_shape: Shape) -> None:
         """Makes the loss's own weights, if it has any.
 
         Args:
-            teacher_shape: Static shape of what `teacher_layer` gives, `(None, ...)`.
-            student_shape: The same for `student_layer`.
+            teacher_shape: Static shape of the output of `teacher_layer`, `(None, ...)`.
+            student_shape: Static shape of the output of `student_layer`, `(None, ...)`.
         """
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         """Returns the loss of each sample.
 
         Args:
@@ -117,10 +130,12 @@ class DistillationLoss(keras.layers.Layer):
             "`call(self, teacher, student, labels=None)` and return one value per sample."
         )
 
-    def compute_output_shape(self, teacher_shape, student_shape=None, labels_shape=None):
+    def compute_output_shape(
+        self, teacher_shape: Any, student_shape: Any = None, labels_shape: Any = None
+    ) -> tuple[int | None]:
         return (teacher_shape[0],)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "teacher_layer": _as_config(self.teacher_layer),
@@ -129,38 +144,51 @@ class DistillationLoss(keras.layers.Layer):
 
 
 class Softened(DistillationLoss):
-    """A loss on softened logits, whose temperature may change while it is in use."""
+    """A loss on logits divided by a temperature, which may change while the loss is in use.
+
+    Args:
+        temperature: The number by which logits are divided, above 0.
+        teacher_layer: Layer that gives the teacher's logits; `None` for its output.
+        student_layer: Layer that gives the student's logits; `None` for its output.
+        name: Name of the loss; `None` for the class's name in snake case.
+    """
 
     expects_logits = True
 
-    def __init__(self, temperature, teacher_layer, student_layer, name):
+    def __init__(
+        self,
+        temperature: float,
+        teacher_layer: LayerPaths,
+        student_layer: LayerPaths,
+        name: str | None,
+    ):
         super().__init__(teacher_layer, student_layer, name)
         self._temperature = Adjustable(check_positive("temperature", temperature))
 
     @property
-    def temperature(self):
-        """The softening. Set it to go on with another one; nothing is compiled again."""
+    def temperature(self) -> float:
+        """The divisor of the logits. Set it to train with another; nothing is compiled again."""
         return self._temperature.value
 
     @temperature.setter
-    def temperature(self, temperature):
+    def temperature(self, temperature: float) -> None:
         self._temperature.set(check_positive("temperature", temperature))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}
 
 
-def mean_over_positions(values):
-    """Averages `(batch, ...)` over everything but the batch, giving `(batch,)`."""
+def mean_over_positions(values: Tensor) -> Tensor:
+    """Returns the mean of values `(batch, ...)` over all axes but the first, `(batch,)`."""
     axes = tuple(range(1, len(values.shape)))
     return ops.mean(values, axis=axes) if axes else values
 
 
-def as_float32(name, values, least_rank=2):
+def as_float32(name: str, values: TensorLike, least_rank: int = 2) -> Tensor:
     """Returns numbers as a float32 tensor, whatever they were computed in.
 
-    Looked at are type and shape as far as they are known before a step runs, so that a compiled
-    step computes nothing for it.
+    Type and shape are checked as far as they are known before a step runs, so that a compiled step
+    computes nothing for the checks.
 
     Args:
         name: What the caller calls the numbers.
@@ -171,7 +199,7 @@ def as_float32(name, values, least_rank=2):
         ValueError: If they are no numbers, of fewer axes, or an axis is empty.
     """
     if not (ops.is_tensor(values) or isinstance(values, keras.Variable | keras.KerasTensor)):
-        values = numeric_array(name, values)
+        values = check_numeric_array(name, values)
     values = ops.convert_to_tensor(values)
     kind, shape = keras.backend.standardize_dtype(values.dtype), tuple(values.shape)
     if kind in ("string", "complex64", "complex128"):
@@ -184,12 +212,14 @@ def as_float32(name, values, least_rank=2):
     return ops.cast(values, "float32")
 
 
-def float32_pair(teacher, student, what="features", least_rank=2):
-    """Returns what both models gave for the same samples as float32 tensors.
+def float32_pair(
+    teacher: TensorLike, student: TensorLike, what: str = "features", least_rank: int = 2
+) -> tuple[Tensor, Tensor]:
+    """Returns outputs of both models for the same samples as float32 tensors.
 
     Args:
-        teacher: Tensor `(batch, ...)`, array, or what Keras makes a tensor of.
-        student: The same of the student.
+        teacher: Tensor `(batch, ...)` of the teacher, array, or what Keras makes a tensor of.
+        student: Tensor `(batch, ...)` of the student, array, or what Keras makes a tensor of.
         what: `"features"` or `"logits"`, for the error.
         least_rank: The fewest axes that are right.
 
@@ -207,21 +237,21 @@ def float32_pair(teacher, student, what="features", least_rank=2):
     return teacher, student
 
 
-def flat_rows(features):
-    """A float32 tensor `(batch, ...)` as a matrix `(batch, features)`."""
+def flat_rows(features: Tensor) -> Tensor:
+    """Returns a float32 tensor `(batch, ...)` as a matrix `(batch, features)`."""
     sizes = features.shape[1:]
     if None in sizes:
         return ops.reshape(features, (ops.shape(features)[0], -1))
     return ops.reshape(features, (-1, math.prod(sizes)))
 
 
-def positive_or_one(values):
-    """The positive values, and 1 for the others, so that roots and quotients have a slope."""
+def positive_or_one(values: Tensor) -> Tensor:
+    """Returns the values, with 1 for those not above 0, so that roots and quotients have slopes."""
     return ops.where(values > 0, values, 1.0)
 
 
-def unit_rows(rows):
-    """The rows of a matrix over their L2 norms; a zero row stays zero, and so does its slope."""
+def unit_rows(rows: Tensor) -> Tensor:
+    """Returns the rows of a matrix over their L2 norms; a row of zeros stays, with a slope of 0."""
     # Brought to size 1 first: the slope of the root of a tiny square is out of float32's range.
     size = ops.stop_gradient(ops.max(ops.abs(rows), axis=-1, keepdims=True))
     rows = rows / positive_or_one(size)
@@ -229,7 +259,7 @@ def unit_rows(rows):
     return rows * ops.where(squares > 0, ops.rsqrt(positive_or_one(squares)), 0.0)
 
 
-def check_positive(name, value):
+def check_positive(name: str, value: Any) -> float:
     """Returns `value` as a float, or raises unless it is a number whose square float32 can hold."""
     if not is_number(value):
         raise ValueError(
@@ -243,7 +273,7 @@ def check_positive(name, value):
     return float(value)
 
 
-def check_weight(name, value):
+def check_weight(name: str, value: Any) -> float:
     """Returns the weight of a part of a loss as a float, or raises unless it is at least 0."""
     if not is_number(value) or not 0 <= value <= _LARGEST:
         raise ValueError(
@@ -252,8 +282,8 @@ def check_weight(name, value):
     return float(value)
 
 
-def check_temperature(temperature):
-    """Returns a variable as it is, and a number as a float above 0."""
+def check_temperature(temperature: Any) -> Any:
+    """Returns a number as a float, or raises unless it is above 0; a `keras.Variable` as it is."""
     if isinstance(temperature, keras.Variable):
         return temperature
     return check_positive("temperature", temperature)

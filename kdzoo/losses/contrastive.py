@@ -1,22 +1,26 @@
-"""Contrastive representation distillation: an example told from others by how both see it."""
+"""Contrastive representation distillation: examples told apart by the features of both models."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
+from numpy.typing import ArrayLike
 
 from kdzoo.losses.base import (
     DistillationLoss,
+    LayerPaths,
     as_float32,
     check_positive,
     flat_rows,
     float32_pair,
     unit_rows,
 )
-from kdzoo.utils import integer, number, numeric_array, positive_integer
+from kdzoo.utils import check_integer, check_number, check_numeric_array, check_positive_integer
+from kdzoo.utils.types import Shape, Tensor, TensorLike
 
-_MOST = 2**31 - 1  # What the indices of examples, int32, can count.
+_MOST = 2**31 - 1  # Examples that indices in int32 can count.
 
 _EPSILON = 1e-7  # The authors'.
 # With more examples than this for each negative, a CPU fetches the negatives' rows of the bank
@@ -25,11 +29,11 @@ _EPSILON = 1e-7  # The authors'.
 _FETCHING = 30
 
 
-def noise_contrastive(log_scores, examples):
+def noise_contrastive(log_scores: TensorLike, examples: int) -> Tensor:
     """Noise-contrastive loss of one positive among many negatives.
 
     `−log(s₀ / (s₀ + K/n + ε)) − Σₖ log((K/n) / (sₖ + K/n + ε))` with s₀ the positive's score and
-    s₁ … s_K the negatives', had from their logarithms: float32 may not hold the scores themselves.
+    s₁ … s_K the negatives', computed from their logarithms: float32 may not hold the scores.
 
     Args:
         log_scores: Float tensor `(batch, 1 + negatives)`: logarithms of the scores, which are
@@ -45,7 +49,7 @@ def noise_contrastive(log_scores, examples):
     Reference: Tian, Krishnan & Isola, "Contrastive Representation Distillation", 2020,
     arXiv:1910.10699, equation 18, and the authors' code (RepDistiller, `crd/criterion.py`).
     """
-    examples = integer("examples", examples)
+    examples = check_integer("examples", examples)
     log_scores = as_float32("log_scores", log_scores)
     negatives = log_scores.shape[1] - 1
     if negatives < 1 or examples < 1 or len(log_scores.shape) != 2:
@@ -64,36 +68,37 @@ def noise_contrastive(log_scores, examples):
 class ContrastiveRepresentation(DistillationLoss):
     """Contrastive representation distillation (CRD) of Tian et al.
 
-    Both networks' features are projected linearly to `dimensions` and normalized. A bank keeps,
-    for each example of the training set, the last projection by each network, moving by `momentum`.
-    The student's projection of an example is to be told by the teacher's in the bank from those of
-    `negatives` other examples, and the teacher's by the student's; the loss is the sum of the two
+    The features of both models are projected linearly to `dimensions` and normalized. A bank for
+    each model keeps a projection of every example of the training set; a batch moves the
+    projections of its examples by `momentum`. The student's projection of an example is compared
+    with the teacher's bank, in which it is to match the same example and not `negatives` others,
+    and the teacher's projection is compared with the student's bank; the loss is the sum of the two
     `noise_contrastive` losses of `exp(⟨a, b⟩ / temperature) / Z`. Z is set from the first batch and
-    kept. Projections and bank are saved with the distiller; none is part of the student. Of all
-    this only the last part, `noise_contrastive`, is also a function: the rest has a memory.
+    kept. Projections and banks are saved with the distiller and no part of the student. Only the
+    last step, `noise_contrastive`, is also a function: the others have a state.
 
-    The data must say which examples a batch holds: `split.batches(..., indices=True)`. The bank
-    takes `2 · examples · dimensions` float32 numbers. A step holds up to `2 · batch · examples`
-    more, the scores of all examples; where there are more than 30 examples for each negative, it
-    fetches the negatives' rows instead and holds `2 · batch · (1 + negatives) · dimensions`.
+    The data must say which examples a batch holds: `split.batches(..., indices=True)`. The banks
+    take `2 · examples · dimensions` float32 numbers. A step takes up to `2 · batch · examples`
+    more for the scores of all examples; where there are more than 30 examples for each negative, it
+    fetches the rows of the negatives instead and takes `2 · batch · (1 + negatives) · dimensions`.
 
     Args:
         examples: The labels of the training set, integers `(examples,)` or `(examples, 1)` in the
             order of the indices: negatives are then of other classes, as in the authors' code. Or
             the number of examples: negatives are then any examples.
         teacher_layer: Layer that gives the teacher's features; the authors take the one before
-            the logits, `"features"`. One layer: take one loss for each pair.
-        student_layer: The same for the student.
-        dimensions: Width of the projections.
-        negatives: Number of negatives for each sample.
-        temperature: Of the scores, above 0.
-        momentum: Share of the old projection in the bank's new one, in [0, 1).
+            the logits, `"features"`. One path, as the loss has weights for one pair of layers.
+        student_layer: Layer that gives the student's features: one path.
+        dimensions: Width of the projections, at least 1.
+        negatives: Number of negatives for each sample, at least 1.
+        temperature: Divisor of the inner products, above 0.
+        momentum: Fraction of the old projection in the bank's new one, in [0, 1).
         seed: Integer that decides the negatives and the bank's first content.
         name: Name of the loss.
 
     Raises:
-        ValueError: If an argument is out of range or of the wrong kind, or the data carry no
-            indices, or such that are no positions in `examples`.
+        ValueError: If an argument is out of range or of another type, or the data carry no indices,
+            or indices of other examples.
 
     Example:
 
@@ -114,32 +119,33 @@ class ContrastiveRepresentation(DistillationLoss):
 
     Reference: Tian et al., 2020, arXiv:1910.10699. The defaults are those of the authors' code.
     Deviation: negatives are drawn with replacement, so that some come twice. The authors draw
-    those of other classes without, unless there are fewer than `negatives`.
+    negatives of other classes without replacement, unless there are fewer than `negatives`.
     """
 
     takes_indices = True
+    examples: int
 
     def __init__(
         self,
-        examples,
-        teacher_layer=None,
-        student_layer=None,
-        dimensions=128,
-        negatives=16384,
-        temperature=0.07,
-        momentum=0.5,
-        seed=0,
-        name=None,
+        examples: ArrayLike,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        dimensions: int = 128,
+        negatives: int = 16384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        seed: int = 0,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer, student_layer, name)
         self.labels = _as_labels(examples)
         count = examples if self.labels is None else len(self.labels)
-        self.examples = positive_integer("examples", count, _MOST)
-        self.dimensions = positive_integer("dimensions", dimensions, _MOST)
-        self.negatives = positive_integer("negatives", negatives, _MOST)
+        self.examples = check_positive_integer("examples", count, _MOST)
+        self.dimensions = check_positive_integer("dimensions", dimensions, _MOST)
+        self.negatives = check_positive_integer("negatives", negatives, _MOST)
         self.temperature = check_positive("temperature", temperature)
-        self.momentum = number("momentum", momentum)
-        self.seed = integer("seed", seed, 0, _MOST)
+        self.momentum = check_number("momentum", momentum)
+        self.seed = check_integer("seed", seed, 0, _MOST)
         self._check()
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self._groups = None if self.labels is None else _group(self.labels)
@@ -159,12 +165,14 @@ class ContrastiveRepresentation(DistillationLoss):
                 f"Received: one class; pass the number of examples, {self.examples}."
             )
 
-    def build(self, teacher_shape, student_shape):
-        self.projections, self.banks, self.normalizers = {}, {}, {}
-        shapes = {"teacher": teacher_shape, "student": student_shape}
+    def build(self, teacher_shape: Shape, student_shape: Shape) -> None:
+        self.projections: dict[str, keras.layers.Layer] = {}
+        self.banks: dict[str, keras.Variable] = {}
+        self.normalizers: dict[str, keras.Variable] = {}
+        shapes: dict[str, Any] = {"teacher": teacher_shape, "student": student_shape}
         width = 1 / np.sqrt(self.dimensions / 3)
         for place, (role, shape) in enumerate(shapes.items()):
-            size = int(np.prod(tuple(shape)[1:]))
+            size = math.prod(shape[1:])
             projection = layers.Dense(self.dimensions, dtype="float32", name=f"{role}_projection")
             projection.build((None, size))
             self.projections[role] = projection
@@ -183,7 +191,7 @@ class ContrastiveRepresentation(DistillationLoss):
             )
         self.built = True
 
-    def call(self, teacher, student, labels=None, indices=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None, indices: Any = None) -> Tensor:
         indices = _positions(indices)
         chosen = ops.concatenate([indices[:, None], self._draw(indices)], axis=1)
         teacher, student = float32_pair(teacher, student)
@@ -209,7 +217,7 @@ class ContrastiveRepresentation(DistillationLoss):
         uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         if self._groups is None:
             return _scale_to_integers(uniform, self.examples)
-        order, start, size = (ops.convert_to_tensor(each) for each in self._groups)
+        order, start, size = (ops.convert_to_tensor(part) for part in self._groups)
         start = ops.take(start, indices)[:, None]
         size = ops.take(size, indices)[:, None]
         place = _scale_to_integers(uniform, self.examples - size)
@@ -233,7 +241,7 @@ class ContrastiveRepresentation(DistillationLoss):
         rows = self.momentum * ops.take(bank, indices, axis=0) + (1 - self.momentum) * embedding
         self.banks[role].assign(ops.scatter_update(bank, indices[:, None], unit_rows(rows)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "examples": self.examples if self.labels is None else self.labels.tolist(),
@@ -248,7 +256,7 @@ class ContrastiveRepresentation(DistillationLoss):
 def _as_labels(examples):
     """The labels as a vector, or `None` where there is but a number of examples."""
     if isinstance(examples, list | tuple):
-        examples = numeric_array("examples", examples)
+        examples = check_numeric_array("examples", examples)
     if not getattr(examples, "shape", ()):
         return None
     labels = np.asarray(examples)

@@ -1,23 +1,26 @@
 """Soft targets in two parts: the true class against the rest, and the rest among themselves."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from kdzoo.losses.base import Softened, as_float32, check_temperature, check_weight
+from kdzoo.losses.base import LayerPaths, Softened, as_float32, check_temperature, check_weight
 from kdzoo.losses.divergence import kl_divergence, logits_pair
+from kdzoo.utils.types import Tensor, TensorLike
 
 # Stands for minus infinity where an infinity would turn into NaN (inf - inf, 0 * inf).
 _EXCLUDED = -1e30
 
 
 def decoupled_soft_targets(
-    teacher_logits,
-    student_logits,
-    labels,
-    target_weight=1.0,
-    non_target_weight=8.0,
-    temperature=4.0,
-):
+    teacher_logits: TensorLike,
+    student_logits: TensorLike,
+    labels: TensorLike | None,
+    target_weight: float = 1.0,
+    non_target_weight: float = 8.0,
+    temperature: float | keras.Variable = 4.0,
+) -> Tensor:
     """Soft targets in two parts: the true class against the rest, and the rest among themselves.
 
     `T² (target_weight · KL(b_T ‖ b_S) + non_target_weight · KL(p̂_T ‖ p̂_S))`, where
@@ -30,7 +33,7 @@ def decoupled_soft_targets(
         labels: Integer `(batch,)` or `(batch, 1)`, or one-hot `(batch, classes)`.
         target_weight: Weight of the first part (the paper's α).
         non_target_weight: Weight of the second part (the paper's β).
-        temperature: Softening, above 0.
+        temperature: Divisor of the logits, above 0.
 
     Returns:
         Float32 tensor `(batch,)`. Its mean equals the authors' code, which divides the sum by the
@@ -65,44 +68,46 @@ def decoupled_soft_targets(
 
 @keras.saving.register_keras_serializable("kdzoo")
 class DecoupledSoftTargets(Softened):
-    """Decoupled soft targets of Zhao et al.: target class and the rest weighted apart.
+    """Decoupled soft targets of Zhao et al.: the true class and the rest, each with its weight.
 
-    See `decoupled_soft_targets` for the formula. Needs labels.
+    `T² (target_weight · KL(b_T ‖ b_S) + non_target_weight · KL(p̂_T ‖ p̂_S))`, where
+    `b = (p_label, 1 − p_label)` and `p̂` is the softmax over all classes but the label's. Needs
+    labels.
 
     Args:
-        target_weight: Weight of the target class's part (the paper's α).
-        non_target_weight: Weight of the other classes' part (the paper's β); the authors take 8
+        target_weight: Weight of the first part, at least 0 (the paper's α).
+        non_target_weight: Weight of the second part, at least 0 (the paper's β); the authors take 8
             on CIFAR-100 for most pairs.
-        temperature: Softening, above 0.
+        temperature: Divisor T of the logits, above 0.
         teacher_layer: Layer that gives the teacher's logits; `None` for its output.
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
 
     Raises:
-        ValueError: If the temperature is not above 0.
+        ValueError: If the temperature is not above 0, or a weight is below 0.
 
-    Reference: Zhao et al., 2022, arXiv:2203.08679.
+    Reference: Zhao et al., "Decoupled Knowledge Distillation", 2022, arXiv:2203.08679.
     """
 
     def __init__(
         self,
-        target_weight=1.0,
-        non_target_weight=8.0,
-        temperature=4.0,
-        teacher_layer=None,
-        student_layer=None,
-        name=None,
+        target_weight: float = 1.0,
+        non_target_weight: float = 8.0,
+        temperature: float = 4.0,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        name: str | None = None,
     ):
         super().__init__(temperature, teacher_layer, student_layer, name)
         self.target_weight = check_weight("target_weight", target_weight)
         self.non_target_weight = check_weight("non_target_weight", non_target_weight)
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         weights = self.target_weight, self.non_target_weight
         temperature = self._temperature.variable
         return decoupled_soft_targets(teacher, student, labels, *weights, temperature)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {
             "target_weight": self.target_weight,
             "non_target_weight": self.non_target_weight,

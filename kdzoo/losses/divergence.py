@@ -1,14 +1,15 @@
-"""The divergence of two answers, in float32 and without the digits that the usual form loses."""
+"""The divergence of two distributions, in a form that loses no digits in float32."""
 
 from keras import ops
 
 from kdzoo.losses.base import float32_pair
+from kdzoo.utils.types import Tensor, TensorLike
 
 # Difference of logits up to which the exponential is summed as it is.
 _NEAR = 10.0
 
 
-def logits_pair(teacher_logits, student_logits):
+def logits_pair(teacher_logits: TensorLike, student_logits: TensorLike) -> tuple[Tensor, Tensor]:
     """Returns both as float32 tensors, or raises if samples or classes are not the same."""
     teacher_logits, student_logits = float32_pair(teacher_logits, student_logits, "logits")
     if teacher_logits.shape[1:] != student_logits.shape[1:]:
@@ -20,8 +21,8 @@ def logits_pair(teacher_logits, student_logits):
     return teacher_logits, student_logits
 
 
-def kl_divergence(teacher_logits, student_logits):
-    """KL(softmax(teacher) ‖ softmax(student)) in nats, over the last axis: `(batch, ...)`.
+def kl_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    """Returns KL(softmax(teacher) ‖ softmax(student)) in nats, over the last axis: `(batch, ...)`.
 
     With u the difference student − teacher, less its mean under the teacher's p, the divergence is
     log E_p[exp(u)]. At high temperatures u is small, and the usual Σ p (log p − log q) loses

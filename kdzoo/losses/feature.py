@@ -1,10 +1,14 @@
-"""Losses on what the networks see inside: features of their hidden layers."""
+"""Losses on features: the outputs of hidden layers."""
+
+from collections.abc import Callable
+from typing import Any, Literal
 
 import keras
 from keras import layers, ops
 
 from kdzoo.losses.base import (
     DistillationLoss,
+    LayerPaths,
     as_float32,
     check_positive,
     flat_rows,
@@ -12,9 +16,14 @@ from kdzoo.losses.base import (
     unit_rows,
 )
 from kdzoo.utils import shown
+from kdzoo.utils.types import Shape, Tensor, TensorLike
+
+Reduction = Literal["sum", "mean"]
 
 
-def hint(teacher_features, student_features, reduction="sum"):
+def hint(
+    teacher_features: TensorLike, student_features: TensorLike, reduction: Reduction = "sum"
+) -> Tensor:
     """Half the squared distance between the teacher's features and the student's.
 
     `½ Σ (T − S)²` over everything but the batch; the student's features have been through the
@@ -22,7 +31,7 @@ def hint(teacher_features, student_features, reduction="sum"):
 
     Args:
         teacher_features: Float tensor `(batch, ...)`.
-        student_features: Float tensor of the same shape.
+        student_features: Float tensor of the teacher's shape.
         reduction: `"sum"`, the paper's formula, or `"mean"`: divided by the number of features of
             a sample, half of what RepDistiller's code computes (`MSELoss`).
 
@@ -53,8 +62,10 @@ def hint(teacher_features, student_features, reduction="sum"):
     return 0.5 * reduce(flat_rows(ops.square(teacher - student)), axis=-1)
 
 
-def attention_transfer(teacher_features, student_features, power=2.0):
-    """Mean squared difference of where the two networks look.
+def attention_transfer(
+    teacher_features: TensorLike, student_features: TensorLike, power: float = 2.0
+) -> Tensor:
+    """Mean squared difference of the attention maps of two networks.
 
     `mean (a(T) − a(S))²` over the positions, where `a(A)` is the map `mean_c |A_c|^p`, flattened
     and divided by its L2 norm. Where the maps differ in size, the larger features are averaged
@@ -62,7 +73,8 @@ def attention_transfer(teacher_features, student_features, power=2.0):
 
     Args:
         teacher_features: Float tensor `(batch, height, width, channels)`.
-        student_features: The same; height, width and channels may differ.
+        student_features: Float tensor `(batch, height, width, channels)`; height, width and
+            channels may differ from the teacher's.
         power: The exponent p, at least 1.
 
     Returns:
@@ -70,7 +82,7 @@ def attention_transfer(teacher_features, student_features, power=2.0):
         the layer pairs, times 1000 on CIFAR, to the loss on the labels.
 
     Raises:
-        ValueError: If the features have no height and width, or such as are not known before the
+        ValueError: If the features have no height and width, or these are not known before the
             step runs, or `power` is below 1.
 
     Reference: Zagoruyko & Komodakis, "Paying More Attention to Attention", 2017,
@@ -92,7 +104,7 @@ def attention_transfer(teacher_features, student_features, power=2.0):
             "fixed input size."
         )
     size = tuple(min(pair) for pair in zip(*sizes, strict=True))
-    maps = [_attention_map(_shrink(each, size), power) for each in (teacher, student)]
+    maps = [_attention_map(_shrink(features, size), power) for features in (teacher, student)]
     return ops.mean(ops.square(maps[0] - maps[1]), axis=-1)
 
 
@@ -100,19 +112,20 @@ def attention_transfer(teacher_features, student_features, power=2.0):
 class Hint(DistillationLoss):
     """FitNets' hints: the student's guided layer learns to predict the teacher's hint layer.
 
-    `½ ‖T − r(S)‖²`. The regressor r is built from the shapes it meets. For images it is the
-    paper's valid convolution whose kernel maps the guided layer's size to the hint's,
-    `guided − hint + 1`: 1×1 where they agree. A guided layer that is smaller gets the same the
-    other way round, a transposed convolution. For vectors it is a dense layer. It is trained with
-    the student, saved with the distiller, and no part of the student. `kdzoo.schemes.hint_training`
-    runs the paper's two stages.
+    `½ ‖T − r(S)‖²`, T the output of the teacher's hint layer, S that of the student's guided layer.
+    The shapes of both decide on the regressor r. For images it is the paper's convolution without
+    padding whose kernel maps the guided layer's size to the hint's, `guided − hint + 1`: 1×1 where
+    they agree; where the guided layer is smaller, it is a transposed convolution of kernel
+    `hint − guided + 1`. For vectors it is a dense layer. It is trained with the student, saved with
+    the distiller, and no part of the student. `kdzoo.schemes.hint_training` runs the paper's two
+    stages.
 
     Args:
-        teacher_layer: The hint layer. One layer: take one loss for each pair.
-        student_layer: The guided layer.
-        activation: The regressor's non-linearity: any Keras name or `None`. The paper asks for the
-            hint layer's own.
-        reduction: `"sum"` (the paper's) or `"mean"`, see `hint`.
+        teacher_layer: The hint layer: one path, as the loss has weights for one pair of layers.
+        student_layer: The guided layer: one path.
+        activation: The activation of the regressor: the name of one of Keras, a function, or
+            `None`. The paper takes the hint layer's own.
+        reduction: `"sum"`, the paper's formula, or `"mean"`: divided by the number of features.
         name: Name of the loss.
 
     Raises:
@@ -131,18 +144,18 @@ class Hint(DistillationLoss):
 
     def __init__(
         self,
-        teacher_layer=None,
-        student_layer=None,
-        activation=None,
-        reduction="sum",
-        name=None,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        activation: str | Callable[[Any], Any] | None = None,
+        reduction: Reduction = "sum",
+        name: str | None = None,
     ):
         super().__init__(teacher_layer, student_layer, name)
         self.activation = _activation(activation)
         self.reduction = check_reduction(reduction)
-        self.regressor = None
+        self.regressor: Any = None  # A layer, once it is built.
 
-    def build(self, teacher_shape, student_shape):
+    def build(self, teacher_shape: Shape, student_shape: Shape) -> None:
         hint_shape, guided_shape = tuple(teacher_shape)[1:], tuple(student_shape)[1:]
         ranks = len(hint_shape), len(guided_shape)
         if ranks not in ((1, 1), (3, 3)) or None in (*hint_shape, *guided_shape):
@@ -161,7 +174,7 @@ class Hint(DistillationLoss):
         if len(hint_shape) == 1:
             return layers.Dense(channels, **options)
         growth = [h - g for h, g in zip(hint_shape[:2], guided_shape[:2], strict=True)]
-        kernel_size = [abs(each) + 1 for each in growth]
+        kernel_size = [abs(pixels) + 1 for pixels in growth]
         options["data_format"] = "channels_last"
         if max(growth) <= 0:
             return layers.Conv2D(channels, kernel_size, **options)
@@ -172,10 +185,10 @@ class Hint(DistillationLoss):
             f"in both. Received: hint {hint_shape}, guided {guided_shape}; choose other layers."
         )
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         return hint(teacher, self.regressor(as_float32("student", student)), self.reduction)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         activation = keras.activations.serialize(self.activation)
         return {**super().get_config(), "activation": activation, "reduction": self.reduction}
 
@@ -184,12 +197,13 @@ class Hint(DistillationLoss):
 class AttentionTransfer(DistillationLoss):
     """Attention transfer of Zagoruyko & Komodakis: the student looks where the teacher looks.
 
-    See `attention_transfer` for the formula. With several pairs of layers the loss is the sum over
-    the pairs.
+    `mean (a(T) − a(S))²` over the positions, where `a(A)` is the map `mean_c |A_c|^p`, flattened
+    and divided by its L2 norm; see `attention_transfer`. With several pairs of layers the loss is
+    the sum over the pairs.
 
     Args:
-        teacher_layer: A layer that gives images, or a list of them.
-        student_layer: A layer, or a list of as many.
+        teacher_layer: Layer of the teacher that gives images, or a list of such layers.
+        student_layer: Layer of the student that gives images, or a list of as many.
         power: The exponent p, at least 1.
         name: Name of the loss.
 
@@ -209,15 +223,21 @@ class AttentionTransfer(DistillationLoss):
 
     takes_structures = True
 
-    def __init__(self, teacher_layer=None, student_layer=None, power=2.0, name=None):
+    def __init__(
+        self,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        power: float = 2.0,
+        name: str | None = None,
+    ):
         super().__init__(teacher_layer, student_layer, name)
         self.power = _check_power(power)
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         pairs = zip(keras.tree.flatten(teacher), keras.tree.flatten(student), strict=True)
         return sum(attention_transfer(*pair, self.power) for pair in pairs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power}
 
 
@@ -232,7 +252,7 @@ def _activation(activation):
         ) from error
 
 
-def check_reduction(reduction):
+def check_reduction(reduction: Reduction) -> Reduction:
     """Returns the reduction, or raises unless it is `"sum"` or `"mean"`."""
     if not isinstance(reduction, str) or reduction not in ("sum", "mean"):
         raise ValueError(

@@ -1,6 +1,7 @@
-"""The loss objects of `keras.distillation`, made to serve in kdzoo's Distiller."""
+"""The loss objects of `keras.distillation`, wrapped for kdzoo's Distiller."""
 
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,6 +9,7 @@ from keras import ops
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
 from kdzoo.utils import check_name, shown
 from kdzoo.utils.fields import check_fields, is_dictionary, is_name
+from kdzoo.utils.types import Tensor
 
 _EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")
 
@@ -16,9 +18,10 @@ _EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")
 class KerasDistillation(DistillationLoss):
     """Wraps a loss object of `keras.distillation`; `Distiller` does this by itself.
 
-    The wrapped object keeps its value. What is new is one value per sample, so that sample
-    weights count. A subclass with a `compute_loss` of its own gives one number for the whole
-    batch, which is then every sample's value: sample weights scale it as a whole.
+    The mean over the batch is the value of the wrapped object; the wrapper gives one value per
+    sample, so that sample weights count. A subclass with a `compute_loss` of its own gives one
+    number for the whole batch, which is then every sample's value: sample weights scale it as a
+    whole.
 
     Args:
         loss: A `keras.distillation.DistillationLoss`.
@@ -34,24 +37,24 @@ class KerasDistillation(DistillationLoss):
 
     takes_structures = True
 
-    def __init__(self, loss, name=None):
+    def __init__(self, loss: Any, name: str | None = None):
         if not isinstance(loss, keras.distillation.DistillationLoss):
             raise ValueError(
                 "Expected a loss of `kdzoo.losses` or of `keras.distillation`. "
                 f"Received: {shown(loss)} of type {type(loss).__name__}"
             )
-        layers = [getattr(loss, f"{side}_layer_name", None) for side in ("teacher", "student")]
+        teacher_layer = getattr(loss, "teacher_layer_name", None)
         # keras.distillation taps either both models or neither.
-        layers = layers if layers[0] is not None else [None, None]
-        super().__init__(*layers, name=check_name(name) or type(loss).__name__)
+        student_layer = None if teacher_layer is None else loss.student_layer_name
+        super().__init__(teacher_layer, student_layer, check_name(name) or type(loss).__name__)
         self.loss = loss
         _warn_if_not_on_probabilities(loss)
 
     @property
-    def expects_logits(self):
+    def expects_logits(self) -> bool:  # type: ignore[override]
         return isinstance(self.loss, keras.distillation.LogitsDistillation)
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         self.loss.validate_outputs(teacher, student)
         per_sample = _per_sample_values(self.loss, teacher, student)
         if per_sample is None:
@@ -65,14 +68,16 @@ class KerasDistillation(DistillationLoss):
             per_sample = ops.broadcast_to(value, (batch,))
         return per_sample
 
-    def compute_output_shape(self, teacher_shape, student_shape=None, labels_shape=None):
+    def compute_output_shape(
+        self, teacher_shape: Any, student_shape: Any = None, labels_shape: Any = None
+    ) -> tuple[int | None]:
         return (keras.tree.flatten(teacher_shape)[0],)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "KerasDistillation":
         checks = {"name": is_name, "loss": is_dictionary}
         given = {name: config[name] for name in checks if name in config}
         check_fields("KerasDistillation", given, checks, optional=("name",))
@@ -80,7 +85,7 @@ class KerasDistillation(DistillationLoss):
 
 
 def _per_sample_values(loss, teacher, student):
-    """The values that the loss would average, `(batch,)`; `None` if they cannot be had."""
+    """The values that the loss would average, `(batch,)`; `None` if they are not known."""
     base = keras.distillation
     parts = keras.tree.flatten(loss.loss) if hasattr(loss, "loss") else []
     known = (base.LogitsDistillation.compute_loss, base.FeatureDistillation.compute_loss)

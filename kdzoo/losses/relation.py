@@ -1,4 +1,6 @@
-"""Losses on how the samples of a batch stand to each other, whatever the features' widths."""
+"""Losses on relations between the samples of a batch, for features of any width."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -10,13 +12,14 @@ from kdzoo.losses.base import (
     positive_or_one,
     unit_rows,
 )
+from kdzoo.utils.types import Tensor, TensorLike
 
-# Share of two samples' squared norms below which their squared distance is rounding, not distance.
+# Squared distances below this fraction of the two samples' squared norms are rounding errors.
 _NOISE = 1e-6
 
 
-def relational_distance(teacher_features, student_features):
-    """How far apart the samples of a batch are, in units of their mean distance, compared.
+def relational_distance(teacher_features: TensorLike, student_features: TensorLike) -> Tensor:
+    """Difference of two networks in the distances between samples, in units of their mean.
 
     `mean_j huber(d_S(i, j) − d_T(i, j))` for each sample i, over all samples j of the batch, itself
     included. `d(i, j)` is the Euclidean distance of the features over the mean of all distances
@@ -28,10 +31,10 @@ def relational_distance(teacher_features, student_features):
 
     Returns:
         Float32 tensor `(batch,)`. Its mean is that of the authors' code over all pairs. 0 for a
-        batch of one. The authors weigh it with 25 (RepDistiller's setting).
+        batch of one. Its weight in RepDistiller is 25.
 
     Raises:
-        ValueError: If they are no numbers, or of other samples.
+        ValueError: If they are no numbers, or of different numbers of samples.
 
     Reference: Park et al., "Relational Knowledge Distillation", 2019, arXiv:1904.05068,
     equations 5 to 8, and the authors' code (RKD, `metric/loss.py`).
@@ -40,12 +43,12 @@ def relational_distance(teacher_features, student_features):
     return ops.mean(_huber(student - teacher), axis=-1)
 
 
-def relational_angle(teacher_features, student_features):
-    """The angles that the samples of a batch form, compared.
+def relational_angle(teacher_features: TensorLike, student_features: TensorLike) -> Tensor:
+    """Difference of two networks in the angles between samples of a batch.
 
     `mean_jk huber(cos_S(j, i, k) − cos_T(j, i, k))` for each sample i, over all j and k. `cos` is
-    the cosine of the angle at i between the directions to j and to k, 0 where one of them is
-    none, and `huber` is as in `relational_distance`.
+    the cosine of the angle at i between the directions to j and to k, 0 where j or k is at i, and
+    `huber` is `½ x²` up to 1 and `|x| − ½` from there.
 
     Args:
         teacher_features: Float tensor `(batch, ...)`; a sample's features are flattened.
@@ -53,10 +56,10 @@ def relational_angle(teacher_features, student_features):
 
     Returns:
         Float32 tensor `(batch,)`. Its mean is that of the authors' code over all triplets. Takes
-        memory of batch³ numbers. The authors weigh it with 50 (RepDistiller's setting).
+        memory of batch³ numbers. Its weight in RepDistiller is 50.
 
     Raises:
-        ValueError: If they are no numbers, or of other samples.
+        ValueError: If they are no numbers, or of different numbers of samples.
 
     Reference: Park et al., 2019, arXiv:1904.05068, equations 9 and 10, and the authors' code.
     """
@@ -64,8 +67,8 @@ def relational_angle(teacher_features, student_features):
     return ops.mean(_huber(student - teacher), axis=(1, 2))
 
 
-def similarity_preserving(teacher_features, student_features):
-    """Which samples of a batch resemble each other, compared.
+def similarity_preserving(teacher_features: TensorLike, student_features: TensorLike) -> Tensor:
+    """Difference of two networks in which samples of a batch resemble one another.
 
     `Σ_j (G_T(i, j) − G_S(i, j))² / batch` for each sample i. G is the matrix of the inner products
     of the batch's features, each row divided by its L2 norm.
@@ -76,10 +79,10 @@ def similarity_preserving(teacher_features, student_features):
 
     Returns:
         Float32 tensor `(batch,)`. Its mean is the paper's `‖G_T − G_S‖² / batch²`. The authors
-        weigh it with 3000.
+        give it the weight 3000.
 
     Raises:
-        ValueError: If they are no numbers, or of other samples.
+        ValueError: If they are no numbers, or of different numbers of samples.
 
     Reference: Tung & Mori, "Similarity-Preserving Knowledge Distillation", 2019,
     arXiv:1907.09682, equations 1 to 4.
@@ -92,13 +95,14 @@ def similarity_preserving(teacher_features, student_features):
 class RelationalDistance(DistillationLoss):
     """Distance-wise relational distillation of Park et al.
 
-    See `relational_distance` for the formula. The relation is one of a batch: its value depends on
-    which samples come together.
+    `mean_j huber(d_S(i, j) − d_T(i, j))` for each sample i, where `d(i, j)` is the Euclidean
+    distance of features over the mean distance in the batch; see `relational_distance`. The loss of
+    a sample depends on the other samples of its batch.
 
     Args:
         teacher_layer: Layer that gives the teacher's features, such as `"features"`; `None` for
             its output.
-        student_layer: The same for the student.
+        student_layer: Layer that gives the student's features; `None` for its output.
         name: Name of the loss.
 
     Example:
@@ -112,7 +116,7 @@ class RelationalDistance(DistillationLoss):
     Reference: Park et al., 2019, arXiv:1904.05068.
     """
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         return relational_distance(teacher, student)
 
 
@@ -120,18 +124,20 @@ class RelationalDistance(DistillationLoss):
 class RelationalAngle(DistillationLoss):
     """Angle-wise relational distillation of Park et al.
 
-    See `relational_angle` for the formula, and `RelationalDistance` for an example.
+    `mean_jk huber(cos_S(j, i, k) − cos_T(j, i, k))` for each sample i, where `cos` is the cosine of
+    the angle at i between the directions to j and to k; see `relational_angle`. The loss of a
+    sample depends on the other samples of its batch.
 
     Args:
         teacher_layer: Layer that gives the teacher's features, such as `"features"`; `None` for
             its output.
-        student_layer: The same for the student.
+        student_layer: Layer that gives the student's features; `None` for its output.
         name: Name of the loss.
 
     Reference: Park et al., 2019, arXiv:1904.05068.
     """
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         return relational_angle(teacher, student)
 
 
@@ -139,13 +145,14 @@ class RelationalAngle(DistillationLoss):
 class SimilarityPreserving(DistillationLoss):
     """Similarity-preserving distillation of Tung & Mori.
 
-    See `similarity_preserving` for the formula. The authors tap the last convolutional stage,
-    before the pooling.
+    `Σ_j (G_T(i, j) − G_S(i, j))² / batch` for each sample i, where G is the matrix of the inner
+    products of the batch's features, each row divided by its L2 norm. The authors tap the last
+    convolutional stage, before the pooling.
 
     Args:
         teacher_layer: Layer that gives the teacher's features, such as `"stage3"`; `None` for its
             output.
-        student_layer: The same for the student.
+        student_layer: Layer that gives the student's features; `None` for its output.
         name: Name of the loss.
 
     Example:
@@ -158,7 +165,7 @@ class SimilarityPreserving(DistillationLoss):
     Reference: Tung & Mori, 2019, arXiv:1907.09682.
     """
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         return similarity_preserving(teacher, student)
 
 
@@ -171,8 +178,9 @@ def _centred_products(features):
     """Inner products `(batch, batch)` of the features less their mean, and the squared norms.
 
     Distances and angles between samples do not change with the origin; near it, float32 keeps
-    more of their digits. The norms are the products' own diagonal: where a GPU multiplies with
-    fewer digits (TF32) the two are rounded alike, and a sample is at 0 from itself.
+    more of their digits. The norms are taken from the diagonal of the products: where a GPU
+    multiplies with fewer digits (TF32) both are rounded alike, and a sample is at distance 0 from
+    itself.
     """
     rows = flat_rows(features)
     rows = rows - ops.stop_gradient(ops.mean(rows, axis=0, keepdims=True))
@@ -199,7 +207,7 @@ def _relative_distances(features):
 def _cosines(features):
     """Cosines `(batch, batch, batch)` of the angle at i between the directions to j and to k.
 
-    ⟨j − i, k − i⟩ is had from the inner products, so the cost does not grow with the features.
+    ⟨j − i, k − i⟩ is computed from the inner products, so the cost does not grow with the features.
     """
     products, norms = _centred_products(features)
     squares = _squared_distances(products, norms)

@@ -1,21 +1,32 @@
-"""Losses on what the networks answer: their logits."""
+"""Losses on logits."""
+
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from kdzoo.losses.base import (
     DistillationLoss,
+    LayerPaths,
     Softened,
     check_temperature,
     mean_over_positions,
 )
 from kdzoo.losses.divergence import kl_divergence, logits_pair
-from kdzoo.utils import check_choice, numeric_array, shown
+from kdzoo.utils import check_choice, check_numeric_array, shown
+from kdzoo.utils.types import Tensor, TensorLike
+
+Target = Literal["logits", "probabilities", "kl"]
 
 
-def soft_targets(teacher_logits, student_logits, temperature=1.0):
-    """Cross-entropy of softened answers, less the teacher's entropy: T² · KL(teacher ‖ student).
+def soft_targets(
+    teacher_logits: TensorLike,
+    student_logits: TensorLike,
+    temperature: float | keras.Variable = 1.0,
+) -> Tensor:
+    """Cross-entropy of softened outputs, less the teacher's entropy: T² · KL(teacher ‖ student).
 
     `T² Σᵢ pᵢ (log pᵢ − log qᵢ)` with `p = softmax(teacher / T)` and `q = softmax(student / T)`.
     The factor T² keeps the gradients' size when the temperature changes. The authors minimize the
@@ -24,8 +35,8 @@ def soft_targets(teacher_logits, student_logits, temperature=1.0):
 
     Args:
         teacher_logits: Float tensor `(batch, ..., classes)`.
-        student_logits: Float tensor of the same shape.
-        temperature: Softening, above 0, without unit.
+        student_logits: Float tensor of the teacher's shape.
+        temperature: Divisor T of the logits, above 0.
 
     Returns:
         Float32 tensor `(batch,)`: nats times T², averaged over the positions of a sample if it
@@ -48,14 +59,20 @@ def soft_targets(teacher_logits, student_logits, temperature=1.0):
 
 
 def _soft_targets(teacher_logits, student_logits, temperature):
-    """`soft_targets` of every position, `(batch, ...)`."""
+    """The loss of `soft_targets` before the mean over positions, `(batch, ...)`."""
     temperature = check_temperature(temperature)
     teacher, student = logits_pair(teacher_logits, student_logits)
     return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
 
 
-def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, std=1.0):
-    """Regression of the student on the teacher's answer, in one of the forms Ba & Caruana compare.
+def logit_regression(
+    teacher_logits: TensorLike,
+    student_logits: TensorLike,
+    target: Target = "logits",
+    mean: TensorLike = 0.0,
+    std: TensorLike = 1.0,
+) -> Tensor:
+    """Regression of the student on the teacher's outputs, in one of three forms of Ba & Caruana.
 
     * `"logits"`: `½ ‖(z − g) / std‖²`, z the teacher's logits and g the student's. With
       `mean` and `std` this is the regression on normalized logits. The mean cancels: both sides
@@ -66,10 +83,12 @@ def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, 
 
     Args:
         teacher_logits: Float tensor `(batch, ..., classes)`.
-        student_logits: Float tensor of the same shape.
+        student_logits: Float tensor of the teacher's shape.
         target: `"logits"`, `"probabilities"` or `"kl"`.
-        mean: Number, `(classes,)` or `(1, classes)`: each logit's mean over the training set.
-        std: Number, `(classes,)` or `(1, classes)`, above 0: each logit's standard deviation.
+        mean: Number, `(classes,)` or `(1, classes)`: the mean of every logit over the training
+            set.
+        std: Number, `(classes,)` or `(1, classes)`, above 0: the standard deviation of every logit
+            over the training set.
 
     Returns:
         Float32 tensor `(batch,)`: summed over the classes, averaged over the positions of a
@@ -87,7 +106,7 @@ def logit_regression(teacher_logits, student_logits, target="logits", mean=0.0, 
 
 
 def _logit_regression(teacher_logits, student_logits, target, mean, std):
-    """`logit_regression` of every position, `(batch, ...)`."""
+    """The loss of `logit_regression` before the mean over positions, `(batch, ...)`."""
     check_choice("target", target, LogitRegression.TARGETS)
     teacher, student = logits_pair(teacher_logits, student_logits)
     if target == "kl":
@@ -100,8 +119,8 @@ def _logit_regression(teacher_logits, student_logits, target, mean, std):
     return 0.5 * ops.sum(ops.square(teacher - student), axis=-1)
 
 
-def logit_statistics(logits):
-    """Mean and standard deviation of each logit over a data set, for normalized regression.
+def logit_statistics(logits: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every logit over a data set, for normalized regression.
 
     Args:
         logits: The teacher's logits, array `(examples, classes)`.
@@ -113,7 +132,7 @@ def logit_statistics(logits):
         ValueError: If they are no such array, or a logit is the same for every example, so that it
             cannot be normalized.
     """
-    logits = numeric_array("logits", logits).astype("float64")
+    logits = check_numeric_array("logits", logits).astype("float64")
     if logits.ndim != 2 or not logits.size:
         raise ValueError(
             f"Expected logits of shape (examples, classes). Received: shape {logits.shape}"
@@ -132,7 +151,7 @@ def _statistics(mean, std):
     """Mean and standard deviation as float32, checked; within a step their values are unknown."""
     if _is_symbolic(mean) or _is_symbolic(std):
         return ops.cast(mean, "float32"), ops.cast(std, "float32")
-    mean, std = numeric_array("mean", mean), numeric_array("std", std)
+    mean, std = check_numeric_array("mean", mean), check_numeric_array("std", std)
     with np.errstate(over="ignore"):
         mean, std = mean.astype("float32"), std.astype("float32")
     if not (std > 0).all() or not np.isfinite([*mean.flat, *std.flat]).all():
@@ -142,8 +161,8 @@ def _statistics(mean, std):
         )
     # Means that were taken with `keepdims=True` have axes of 1 before that of the classes.
     mean, std = (
-        each.reshape(-1) if each.ndim > 1 and each.size == each.shape[-1] else each
-        for each in (mean, std)
+        array.reshape(-1) if array.ndim > 1 and array.size == array.shape[-1] else array
+        for array in (mean, std)
     )
     if max(mean.ndim, std.ndim) > 1 or not mean.size * std.size:
         raise ValueError(
@@ -178,11 +197,12 @@ def _check_classes(classes, mean, std):
 class SoftTargets(Softened):
     """Soft targets of Hinton et al.: T² · KL(teacher ‖ student) at a raised temperature.
 
-    See `soft_targets` for the formula. The factor T² is included, so `student_loss_weight` keeps
-    its meaning at every temperature.
+    `T² Σᵢ pᵢ (log pᵢ − log qᵢ)` with `p = softmax(teacher / T)` and `q = softmax(student / T)`.
+    The factor T² is included, so `student_loss_weight` keeps its meaning at every temperature.
 
     Args:
-        temperature: Softening, above 0. The paper uses 1 to 20; 2 to 5 suits small students.
+        temperature: Divisor T of the logits, above 0. The paper uses 1 to 20; 2 to 5 suits small
+            students.
         teacher_layer: Layer that gives the teacher's logits; `None` for its output.
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
@@ -199,10 +219,16 @@ class SoftTargets(Softened):
     Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.
     """
 
-    def __init__(self, temperature=4.0, teacher_layer=None, student_layer=None, name=None):
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        name: str | None = None,
+    ):
         super().__init__(temperature, teacher_layer, student_layer, name)
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         return _soft_targets(teacher, student, self._temperature.variable)
 
 
@@ -210,13 +236,16 @@ class SoftTargets(Softened):
 class LogitRegression(DistillationLoss):
     """Mimic learning of Ba & Caruana: the student regresses the teacher's logits.
 
-    See `logit_regression` for the formulas.
+    * `"logits"`: `½ ‖(z − g) / std‖²`, z the teacher's logits and g the student's.
+    * `"probabilities"`: `½ ‖softmax(z) − softmax(g)‖²`.
+    * `"kl"`: `KL(softmax(z) ‖ softmax(g))`.
 
     Args:
         target: `"logits"` (the authors' choice), `"probabilities"` or `"kl"`.
-        mean: Number or sequence of `classes` numbers: each teacher logit's mean over the training
-            set, for the normalized variant. `logit_statistics` computes it.
-        std: The same for the standard deviation, above 0.
+        mean: Number or sequence of `classes` numbers: the mean of every logit of the teacher over
+            the training set, for the normalized variant. `logit_statistics` computes it.
+        std: Number or sequence of `classes` numbers, above 0: the standard deviation of every logit
+            of the teacher over the training set.
         teacher_layer: Layer that gives the teacher's logits; `None` for its output.
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
@@ -234,26 +263,26 @@ class LogitRegression(DistillationLoss):
     Reference: Ba & Caruana, 2014, arXiv:1312.6184.
     """
 
-    TARGETS = ("logits", "probabilities", "kl")
+    TARGETS: tuple[Target, ...] = ("logits", "probabilities", "kl")
     expects_logits = True
 
     def __init__(
         self,
-        target="logits",
-        mean=0.0,
-        std=1.0,
-        teacher_layer=None,
-        student_layer=None,
-        name=None,
+        target: Target = "logits",
+        mean: ArrayLike = 0.0,
+        std: ArrayLike = 1.0,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        name: str | None = None,
     ):
         super().__init__(teacher_layer, student_layer, name)
         check_choice("target", target, self.TARGETS)
         self.target = target
         self.mean, self.std = _statistics(mean, std)
 
-    def call(self, teacher, student, labels=None):
+    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
         return _logit_regression(teacher, student, self.target, self.mean, self.std)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"target": self.target, "mean": self.mean.tolist(), "std": self.std.tolist()}
         return {**super().get_config(), **config}

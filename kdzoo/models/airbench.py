@@ -1,4 +1,6 @@
-"""The network of airbench: few wide convolutions, which train quickly."""
+"""The network of airbench: a few wide convolutions, which train quickly."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -10,7 +12,13 @@ STEM_UNITS = 24
 
 
 @blocks.channels_last
-def airbench(widths=(64, 256, 256), classes=10, input_shape=(32, 32, 3), dropout=0.0, name=None):
+def airbench(
+    widths: Sequence[int] = (64, 256, 256),
+    classes: int = 10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    dropout: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
     """Builds the network of airbench: six wide 3x3 convolutions, made to be trained quickly.
 
     A 2x2 convolution to 24 maps without padding, norm, ReLU; then for each width a 3x3
@@ -53,7 +61,7 @@ def airbench(widths=(64, 256, 256), classes=10, input_shape=(32, 32, 3), dropout
             "Expected widths to hold the channels of at least two stages. "
             f"Received: widths={shown(widths)}"
         )
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     inputs = keras.Input(blocks.check_image_shape(input_shape), name="image")
     x = _convolution(inputs, STEM_UNITS, 2, "valid", "stem")

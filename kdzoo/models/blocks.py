@@ -3,27 +3,33 @@
 import functools
 import inspect
 import math
-import numbers
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, ParamSpec
 
 import keras
 from keras import layers
 
-from kdzoo.utils import check_name, shown
+from kdzoo.utils import check_fraction, check_name, is_integer, shown
+from kdzoo.utils.types import Tensor
 
 _MOST = 1 << 24  # Of classes, units and the like; more is a mistake.
+_Arguments = ParamSpec("_Arguments")
 
 
-def channels_last(builder):
-    """Decorates a builder whose layers take (batch, height, width, channels), whatever is usual.
+def channels_last(builder: Callable[_Arguments, keras.Model]) -> Callable[_Arguments, keras.Model]:
+    """Decorates a builder of models that take (batch, height, width, channels).
 
-    The builder's argument `name` is checked too.
+    Keras's global image data format is set to that while the builder runs, and the builder's
+    argument `name` is checked.
+
+    Args:
+        builder: A function that returns a `keras.Model`.
     """
-
-    names = inspect.signature(builder)
+    signature = inspect.signature(builder)
 
     @functools.wraps(builder)
-    def build(*args, **kwargs):
-        check_name(names.bind(*args, **kwargs).arguments.get("name"))
+    def build(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> keras.Model:
+        check_name(signature.bind(*args, **kwargs).arguments.get("name"))
         usual = keras.config.image_data_format()
         keras.config.set_image_data_format("channels_last")
         try:
@@ -34,29 +40,22 @@ def channels_last(builder):
     return build
 
 
-def is_count(value, least=1):
-    """Says whether `value` is an integer (and no boolean) from `least` to what can be built."""
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return is_integer and least <= value <= _MOST
+def is_count(value: Any, least: int = 1) -> bool:
+    """Returns whether `value` is an integer, and no boolean, from `least` to what can be built."""
+    return is_integer(value, least, _MOST)
 
 
-def check_classes(classes):
-    """Raises `ValueError` unless `classes` is an integer of at least 2."""
-    if not is_count(classes, 2):
-        raise ValueError(
-            f"Expected classes to be an integer of at least 2. Received: classes={shown(classes)}"
-        )
+def check_classes(classes: Any) -> int:
+    """Returns `classes` as an `int`, or raises `ValueError` unless it is one of at least 2."""
+    return check_count("classes", classes, least=2)
 
 
-def check_rate(argument, rate):
+def check_rate(argument: str, rate: Any) -> None:
     """Raises `ValueError` unless `rate`, the value of `argument`, lies in [0, 1)."""
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-        raise ValueError(
-            f"Expected {argument} to lie in [0, 1). Received: {argument}={shown(rate)}"
-        )
+    check_fraction(argument, rate)
 
 
-def check_image_shape(input_shape, least=8):
+def check_image_shape(input_shape: Any, least: int = 8) -> tuple[int, int, int]:
     """Returns `input_shape` as a tuple of three integers.
 
     Args:
@@ -75,10 +74,13 @@ def check_image_shape(input_shape, least=8):
             "Expected input_shape to be (height, width, channels), height and width at least "
             f"{least}, without the batch axis. Received: input_shape={shown(input_shape)}"
         )
-    return tuple(int(size) for size in shape)
+    height, width, channels = map(int, shape)
+    return height, width, channels
 
 
-def check_counts(argument, counts, length=None, least=1):
+def check_counts(
+    argument: str, counts: Any, length: int | None = None, least: int = 1
+) -> tuple[int, ...]:
     """Returns `counts`, the value of `argument`, as a tuple of integers of at least `least`.
 
     Args:
@@ -93,48 +95,54 @@ def check_counts(argument, counts, length=None, least=1):
     Raises:
         ValueError: If it is anything else.
     """
-    counted = isinstance(counts, list | tuple) and all(is_count(each, least) for each in counts)
+    counted = isinstance(counts, list | tuple) and all(is_count(count, least) for count in counts)
     if not counted or length not in (None, len(counts)):
         number = "" if length is None else f"{length} "
         raise ValueError(
             f"Expected {argument} to hold {number}integers of at least {least}. "
             f"Received: {argument}={shown(counts)}"
         )
-    return tuple(int(each) for each in counts)
+    return tuple(map(int, counts))
 
 
-def check_count(argument, count, least=1):
-    """Raises `ValueError` unless `count`, the value of `argument`, is an integer from `least`."""
+def check_count(argument: str, count: Any, least: int = 1) -> int:
+    """Returns `count`, the value of `argument`, or raises unless it is an integer from `least`."""
     if not is_count(count, least):
         raise ValueError(
             f"Expected {argument} to be an integer of at least {least}. "
             f"Received: {argument}={shown(count)}"
         )
+    return int(count)
 
 
-def batch_norm(epsilon=1e-5, name=None):
-    """Batch normalization that averages over about ten batches, as these small images want."""
+def batch_norm(epsilon: float = 1e-5, name: str | None = None) -> keras.layers.Layer:
+    """Returns a batch normalization that averages over about ten batches, for small images."""
     return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
 
 
-def logits(classes, max_norm=None):
-    """The last layer of every family: one float32 logit for each class, in any dtype policy."""
+def logits(classes: int, max_norm: float | None = None) -> keras.layers.Layer:
+    """Returns the last layer of every family: a float32 logit for each class, in any dtype policy.
+
+    Args:
+        classes: Number of classes.
+        max_norm: Largest L2 norm of the weights of a logit; None for any.
+    """
     bound = _norm_bound(max_norm, rank=2)
     return layers.Dense(int(classes), kernel_constraint=bound, dtype="float32", name="logits")
 
 
 def maxout(
-    x,
-    units,
-    pieces,
-    prefix,
-    kernel_size=None,
-    padding="same",
-    variance=1.0,
-    max_norm=None,
-    name=None,
-):
-    """Applies maxout units: each is the largest of `pieces` linear functions of what it sees.
+    x: Tensor,
+    units: int,
+    pieces: int,
+    prefix: str,
+    kernel_size: int | None = None,
+    padding: int | Literal["same"] = "same",
+    variance: float = 1.0,
+    max_norm: float | None = None,
+    name: str | None = None,
+) -> Tensor:
+    """Applies maxout units: each is the largest of `pieces` linear functions of its inputs.
 
     One layer computes all pieces; a reshape puts those of a unit side by side, and max pooling
     picks the largest. These are plain layers that LiteRT, TF-MOT and all backends know, and the
@@ -147,8 +155,8 @@ def maxout(
         prefix: What the names of the layers start with.
         kernel_size: Side of the convolution's kernel; None for dense units.
         padding: `"same"`, or the number of zeros on each side of the image.
-        variance: Variance of the first weights, times the number of inputs. At 1, units of two
-            pieces keep the mean square of what they see; more pieces or pooling raise it.
+        variance: Variance of the initial weights, times the number of inputs. At 1, units of two
+            pieces keep the mean square of their inputs; more pieces or pooling raise it.
         max_norm: Largest L2 norm of the weights of a piece; None for any.
         name: Name of the last layer; the prefix and `"_units"` when None.
 
@@ -163,7 +171,7 @@ def maxout(
         "kernel_constraint": _norm_bound(max_norm, rank=2 if kernel_size is None else 4),
     }
     if kernel_size is None:
-        outputs = (units,)
+        outputs: Sequence[int] = (units,)
         x = layers.Dense(pieces * units, name=f"{prefix}_dense", **shared)(x)
     else:
         if padding not in ("same", 0):
@@ -189,7 +197,7 @@ def _norm_bound(max_norm, rank):
     return keras.constraints.MaxNorm(max_norm, axis=list(range(rank - 1)))
 
 
-def max_pool(x, size, name):
+def max_pool(x: Tensor, size: int, name: str) -> Tensor:
     """Applies max pooling of windows `size` wide, 2 apart; the last may hang over the edge.
 
     Caffe and cuda-convnet pool like this: n pixels become ceil((n - size) / 2) + 1, where `"same"`

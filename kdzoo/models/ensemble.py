@@ -1,15 +1,20 @@
-"""Several models answering as one."""
+"""Several models as one that averages their outputs."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
+from kdzoo.graph.exportable import Exportable, shape_model
 from kdzoo.graph.logits import final_activation
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.fields import check_fields, is_name
+from kdzoo.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class Ensemble(keras.Model):
+class Ensemble(Exportable, keras.Model):
     """The average of several classifiers, as a teacher or as a model of its own.
 
     Args:
@@ -39,13 +44,18 @@ class Ensemble(keras.Model):
 
     AVERAGES = ("logits", "probabilities")
 
-    def __init__(self, members, average="logits", name="ensemble"):
+    def __init__(
+        self,
+        members: Sequence[keras.Model],
+        average: Literal["logits", "probabilities"] = "logits",
+        name: str | None = "ensemble",
+    ):
         super().__init__(name=check_name(name), autocast=False)
         check_choice("average", average, self.AVERAGES)
-        given, members = members, list(members) if isinstance(members, list | tuple) else []
-        if not members or not all(isinstance(member, keras.Model) for member in members):
+        is_list = isinstance(members, list | tuple) and bool(members)
+        if not is_list or not all(isinstance(member, keras.Model) for member in members):
             raise ValueError(
-                f"Expected a list of one or more `keras.Model`. Received: members={shown(given)}"
+                f"Expected a list of one or more `keras.Model`. Received: members={shown(members)}"
             )
         for member in members:
             if activation := final_activation(member):
@@ -53,41 +63,47 @@ class Ensemble(keras.Model):
                     f"Expected members that give logits. Received: {member.name!r}, which ends in "
                     f"a {activation}; pass `kdzoo.as_logits(member)`."
                 )
-            if len(getattr(member, "outputs", None) or [None]) > 1:
+            graph = shape_model(member)
+            if graph is not None and len(graph.outputs) > 1:
                 raise ValueError(
                     f"Expected members of one output. Received: {member.name!r} with "
-                    f"{len(member.outputs)}; make a model of the output to be averaged."
+                    f"{len(graph.outputs)}; make a model of the output to be averaged."
                 )
-        classes = {m.output_shape[-1] for m in members if getattr(m, "inputs", None)}
+        classes = {
+            graph.output_shape[-1] for graph in map(shape_model, members) if graph is not None
+        }
         if len(classes) > 1:
             raise ValueError(
                 f"Expected members of the same classes. Received: {sorted(classes)} classes."
             )
-        self.members = members
+        self.members = list(members)
         self.average = average
         self.built = all(member.built for member in members)
 
-    def call(self, inputs, training=None):
-        answers = [ops.cast(m(inputs, training=training), "float32") for m in self.members]
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        logits = [ops.cast(m(inputs, training=training), "float32") for m in self.members]
         if self.average == "logits":
-            return ops.mean(ops.stack(answers), axis=0)
-        log_probs = ops.stack([ops.log_softmax(answer, axis=-1) for answer in answers])
-        return ops.logsumexp(log_probs, axis=0) - ops.log(float(len(answers)))
+            return ops.mean(ops.stack(logits), axis=0)
+        log_probs = ops.stack([ops.log_softmax(part, axis=-1) for part in logits])
+        return ops.logsumexp(log_probs, axis=0) - ops.log(float(len(logits)))
 
     @property
-    def graph(self):
-        """A member that is a graph, for its shapes; `None` if none is."""
-        return next((m for m in self.members if getattr(m, "inputs", None)), None)
+    def graph(self) -> keras.Model | None:
+        """A member with a graph, whose inputs and outputs are the ensemble's, or `None`."""
+        return next((graph for graph in map(shape_model, self.members) if graph is not None), None)
 
-    def compute_output_shape(self, input_shape):
+    def graph_model(self) -> keras.Model | None:
+        return self.graph
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return self.members[0].compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         members = [keras.saving.serialize_keras_object(member) for member in self.members]
         return {"name": self.name, "average": self.average, "members": members}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Ensemble":
         if cls is Ensemble:  # A subclass may have arguments of its own.
             check_fields("Ensemble", config, _FIELDS, optional=_FIELDS.keys() - {"members"})
         members = [keras.saving.deserialize_keras_object(member) for member in config["members"]]

@@ -1,4 +1,6 @@
-"""FitNets: the thin and deep maxout students that are taught by hints."""
+"""FitNets: the thin and deep maxout students that learn from hints."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -6,7 +8,7 @@ from keras import layers
 from kdzoo.models import blocks
 from kdzoo.utils import shown
 
-# Of the layers of `fitnet_mnist`, two to a stage: units, side of the kernel, zeros on each side.
+# Units, side of the kernel and zeros on each side for the layers of `fitnet_mnist`, two to a stage.
 MNIST_LAYERS = (
     ((16, 5, 0), (16, 3, 0)),
     ((16, 5, 3), (16, 3, 0)),
@@ -16,15 +18,15 @@ MNIST_LAYERS = (
 
 @blocks.channels_last
 def fitnet(
-    stages=((16, 16, 16), (32, 32, 32), (48, 48, 64)),
-    dense_units=500,
-    pieces=2,
-    dense_pieces=2,
-    classes=10,
-    input_shape=(32, 32, 3),
-    dropout=0.0,
-    name=None,
-):
+    stages: Sequence[Sequence[int]] = ((16, 16, 16), (32, 32, 32), (48, 48, 64)),
+    dense_units: int = 500,
+    pieces: int = 2,
+    dense_pieces: int = 2,
+    classes: int = 10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    dropout: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a FitNet for CIFAR: 3x3 convolutional maxout layers, many and thin.
 
     Stages of zero-padded 3x3 convolutional maxout layers, each but the last followed by 2x2 max
@@ -76,10 +78,10 @@ def fitnet(
             f"Received: stages={shown(stages)}"
         )
     stages = [blocks.check_counts("stages", stage) for stage in stages]
-    blocks.check_count("dense_units", dense_units)
-    blocks.check_count("pieces", pieces, least=2)
-    blocks.check_count("dense_pieces", dense_pieces, least=2)
-    blocks.check_classes(classes)
+    dense_units = blocks.check_count("dense_units", dense_units)
+    pieces = blocks.check_count("pieces", pieces, least=2)
+    dense_pieces = blocks.check_count("dense_pieces", dense_pieces, least=2)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     inputs = x = keras.Input(blocks.check_image_shape(input_shape), name="image")
     for stage, widths in enumerate(stages, start=1):
@@ -101,7 +103,13 @@ def fitnet(
 
 
 @blocks.channels_last
-def fitnet_mnist(classes=10, input_shape=(28, 28, 1), pieces=2, dropout=0.0, name="fitnet_mnist"):
+def fitnet_mnist(
+    classes: int = 10,
+    input_shape: Sequence[int] = (28, 28, 1),
+    pieces: int = 2,
+    dropout: float = 0.0,
+    name: str | None = "fitnet_mnist",
+) -> keras.Model:
     """Builds the FitNet for MNIST: six convolutional maxout layers, twice as many as its teacher.
 
     Layers of 16, 16, 16, 16, 12 and 12 units; every second is followed by max pooling (4x4, 4x4
@@ -139,8 +147,8 @@ def fitnet_mnist(classes=10, input_shape=(28, 28, 1), pieces=2, dropout=0.0, nam
         configuration. That one has four pieces in the last two layers (35,992 weights), where the
         paper has two. Here biases are shared by all positions of a map, theirs are not.
     """
-    blocks.check_classes(classes)
-    blocks.check_count("pieces", pieces, least=2)
+    classes = blocks.check_classes(classes)
+    pieces = blocks.check_count("pieces", pieces, least=2)
     blocks.check_rate("dropout", dropout)
     inputs = x = keras.Input(blocks.check_image_shape(input_shape), name="image")
     for stage, pool_size in enumerate((4, 4, 2), start=1):

@@ -1,6 +1,7 @@
-"""LeNets: what papers on compression have been measured on since Deep Compression."""
+"""LeNets: the networks that papers on compression measure since Deep Compression."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -10,8 +11,13 @@ from kdzoo.models import blocks
 
 @blocks.channels_last
 def lenet(
-    filters=(20, 50), hidden=(500,), classes=10, input_shape=(28, 28, 1), dropout=0.0, name=None
-):
+    filters: Sequence[int] = (20, 50),
+    hidden: Sequence[int] = (500,),
+    classes: int = 10,
+    input_shape: Sequence[int] = (28, 28, 1),
+    dropout: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
     """Builds LeNet-5 in Caffe's form or, without convolutions, LeNet-300-100.
 
     5x5 convolutions, each followed by 2x2 max pooling and, as in Caffe, by no other nonlinearity;
@@ -54,7 +60,7 @@ def lenet(
         raise ValueError(
             f"Expected hidden to hold the units of at least one layer. Received: {hidden=}"
         )
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     shape = blocks.check_image_shape(input_shape, least=4 * 2 ** len(filters) - 3)
     inputs = x = keras.Input(shape, name="image")

@@ -1,39 +1,41 @@
-"""Maxout networks: FitNets' teachers."""
+"""Maxout networks: the teachers of FitNets."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import flag
+from kdzoo.utils import check_flag
 
 KERNEL_SIZES = (8, 8, 5)
 POOL_SIZES = (4, 4, 2)
 MAX_NORMS = (0.9, 1.9365, 1.9365, 1.9, 1.9365)  # Of three stages, `stage4`, the logits.
-VARIANCE = 0.5  # Of the first weights: pooling about doubles the mean square of the maps.
+VARIANCE = 0.5  # Of the initial weights: pooling about doubles the mean square of the maps.
 
 
 @blocks.channels_last
 def maxout(
-    units=(48, 48, 24),
-    padding=(0, 3, 3),
-    dense_units=None,
-    pieces=2,
-    dense_pieces=2,
-    classes=10,
-    input_shape=(28, 28, 1),
-    dropout=0.5,
-    input_dropout=0.2,
-    max_norm=False,
-    name=None,
-):
+    units: Sequence[int] = (48, 48, 24),
+    padding: Sequence[int] = (0, 3, 3),
+    dense_units: int | None = None,
+    pieces: int = 2,
+    dense_pieces: int = 2,
+    classes: int = 10,
+    input_shape: Sequence[int] = (28, 28, 1),
+    dropout: float = 0.5,
+    input_dropout: float = 0.2,
+    max_norm: bool = False,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a convolutional maxout network: the teacher of FitNets' experiments.
 
     Three convolutional maxout layers with kernels of 8, 8 and 5 pixels, each followed by max
     pooling (4x4, 4x4 and 2x2, stride 2); where `dense_units` is given a fully connected maxout
     layer; logits. A unit has no other nonlinearity than the choice of its largest piece.
     Layers to tap: `stage1`, `stage2`, `stage3` (after pooling), `stage4` (the fully connected
-    layer, if there is one), `features` (what the logits see, as a vector) and `logits`. The hint
-    of FitNets, what the student's guided layer learns to predict, is `stage2`.
+    layer, if there is one), `features` (the inputs of the logits, as a vector) and `logits`. In
+    FitNets the student's guided layer learns to predict `stage2`, the hint.
 
     The zoo's `maxout_mnist` is the network of the defaults; `maxout_cifar` has 96, 192 and 192
     units, padding (4, 3, 3) and 500 dense units. Of weights without biases, as the authors'
@@ -51,8 +53,8 @@ def maxout(
             with a padding of 2 before the first convolution, or 4 with one of 4.
         dropout: Rate of dropout after each hidden layer, in [0, 1). The paper's is 0.5.
         input_dropout: Rate of dropout on the pixels, in [0, 1). The paper's is 0.2.
-        max_norm: Whether training bounds the L2 norm of every filter, as the papers' does: of
-            `stage1` by 0.9, of `stage4` by 1.9, of the others and the logits by 1.9365.
+        max_norm: Whether training bounds the L2 norm of every filter, as in the papers: of `stage1`
+            by 0.9, of `stage4` by 1.9, of the other stages and the logits by 1.9365.
         name: Name of the model; `"maxout_"` and the units when None.
 
     Returns:
@@ -75,19 +77,19 @@ def maxout(
         which is the default. pylearn2 has four in the MNIST network's third layer
         (418,416 weights) and, like FitNets' text on CIFAR, five in the fully connected layer
         (`dense_pieces=5`: 16,244,360). Here biases are shared by all positions of a map, on MNIST
-        pylearn2's are not; the first weights are larger than the papers' U(-0.005, 0.005).
+        pylearn2's are not; the initial weights are larger than the papers' U(-0.005, 0.005).
     """
     units = blocks.check_counts("units", units, 3)
     padding = blocks.check_counts("padding", padding, 3, least=0)
     if dense_units is not None:
-        blocks.check_count("dense_units", dense_units)
-    blocks.check_count("pieces", pieces, least=2)
-    blocks.check_count("dense_pieces", dense_pieces, least=2)
-    blocks.check_classes(classes)
+        dense_units = blocks.check_count("dense_units", dense_units)
+    pieces = blocks.check_count("pieces", pieces, least=2)
+    dense_pieces = blocks.check_count("dense_pieces", dense_pieces, least=2)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
     shape = blocks.check_image_shape(input_shape, least=_least(padding))
-    norms = MAX_NORMS if flag("max_norm", max_norm) else [None] * 5
+    norms = MAX_NORMS if check_flag("max_norm", max_norm) else [None] * 5
     inputs = keras.Input(shape, name="image")
     x = layers.Dropout(input_dropout, name="input_dropout")(inputs) if input_dropout else inputs
     for stage in (1, 2, 3):
@@ -96,8 +98,15 @@ def maxout(
             x = layers.Dropout(dropout, name=f"stage{stage}_dropout")(x)
     x = layers.Flatten(name="flatten" if dense_units else "features")(x)
     if dense_units:
-        options = {"variance": VARIANCE, "max_norm": norms[3], "name": "stage4"}
-        x = blocks.maxout(x, dense_units, dense_pieces, "stage4", **options)
+        x = blocks.maxout(
+            x,
+            dense_units,
+            dense_pieces,
+            "stage4",
+            variance=VARIANCE,
+            max_norm=norms[3],
+            name="stage4",
+        )
         x = layers.Activation("linear", name="features")(x)
     if dropout:
         x = layers.Dropout(dropout, name="features_dropout")(x)

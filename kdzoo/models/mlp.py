@@ -1,24 +1,25 @@
 """Fully connected networks: Hinton's teacher and students on MNIST."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import shown
+from kdzoo.utils import is_number, shown
 
 
 @blocks.channels_last
 def mlp(
-    hidden=(1200, 1200),
-    classes=10,
-    input_shape=(28, 28, 1),
-    dropout=0.0,
-    input_dropout=0.0,
-    max_norm=None,
-    name=None,
-):
+    hidden: Sequence[int] = (1200, 1200),
+    classes: int = 10,
+    input_shape: Sequence[int] = (28, 28, 1),
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
+    max_norm: float | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a fully connected network with ReLU hidden layers.
 
     Layers to tap: `stage1` … `stageN` (the hidden layers, after ReLU), `features` (the last of
@@ -31,7 +32,7 @@ def mlp(
         dropout: Rate of dropout after each hidden layer, in [0, 1).
         input_dropout: Rate of dropout on the pixels, in [0, 1).
         max_norm: Largest L2 norm of the weights into a hidden unit, above 0; `None` for any. The
-            paper's teacher is constrained so.
+            paper's teacher has such a bound.
         name: Name of the model; `"mlp_"` and the hidden units when None.
 
     Returns:
@@ -56,10 +57,11 @@ def mlp(
             "Expected hidden to hold the units of at least one layer, positive integers. "
             f"Received: hidden={shown(hidden)}"
         )
-    blocks.check_classes(classes)
+    hidden = tuple(map(int, hidden))
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
-    if max_norm is not None and not (isinstance(max_norm, int | float) and max_norm > 0):
+    if max_norm is not None and not (is_number(max_norm) and max_norm > 0):
         raise ValueError(
             f"Expected max_norm above 0, or None. Received: max_norm={shown(max_norm)}"
         )

@@ -1,4 +1,6 @@
-"""Residual networks for CIFAR: thin and deep, teachers and students of the literature."""
+"""Residual networks for CIFAR, thin and deep: teachers and students of many papers."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -8,7 +10,12 @@ from kdzoo.utils import shown
 
 
 @blocks.channels_last
-def resnet(depth=20, classes=10, input_shape=(32, 32, 3), name=None):
+def resnet(
+    depth: int = 20,
+    classes: int = 10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    name: str | None = None,
+) -> keras.Model:
     """Builds a residual network for CIFAR, ResNet-depth.
 
     A 3x3 convolution to 16 channels, norm, ReLU, then three stages of `(depth - 2) / 6` blocks
@@ -48,7 +55,7 @@ def resnet(depth=20, classes=10, input_shape=(32, 32, 3), name=None):
         TensorFlow and LiteRT do; see `wide_resnet`.
     """
     _check(depth)
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     inputs = keras.Input(blocks.check_image_shape(input_shape), name="image")
     x = _conv_norm(inputs, 16, name="stem")
     x = layers.ReLU(name="stem_relu")(x)

@@ -1,13 +1,13 @@
-"""Depthwise-separable networks in the manner of MobileNet: the students that go onto a phone."""
+"""Depthwise-separable networks like MobileNet: the students for phones."""
 
 import math
-import numbers
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import shown
+from kdzoo.utils import is_number, shown
 
 CHANNELS = (128, 256, 512)  # Of the three stages at width 1.
 BLOCKS = (2, 2, 3)
@@ -18,8 +18,13 @@ LARGEST_MAP = 48  # The stem halves larger images until their shorter side is at
 
 @blocks.channels_last
 def separable(
-    width=0.5, classes=10, input_shape=(32, 32, 3), dropout=0.0, halvings=None, name=None
-):
+    width: float = 0.5,
+    classes: int = 10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    dropout: float = 0.0,
+    halvings: int | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a MobileNet-style network of depthwise-separable convolutions.
 
     A 3x3 convolution, then three stages of 2, 2 and 3 blocks with `128 * width`, `256 * width` and
@@ -34,9 +39,10 @@ def separable(
     128 become 32, 224 becomes 28, and the last stage is 7x7).
     Layers to tap: `stage1`, `stage2`, `stage3`, `features`, `logits`.
 
-    Tried beside it with as many parameters: shortcuts, no ReLU in between, inverted residuals,
-    residual 3x3 convolutions. After six epochs of CIFAR-10 none was more accurate, and the last two
-    take twice the time in LiteRT: `benchmarks/separable_alternatives.py`.
+    Networks with shortcuts, without the inner ReLU, with inverted residuals and with residual 3x3
+    convolutions were compared with it at equal numbers of parameters. After six epochs of CIFAR-10
+    none was more accurate, and the last two take twice the time in LiteRT:
+    `benchmarks/separable_alternatives.py`.
 
     Weight decay is left to the optimizer.
 
@@ -68,9 +74,9 @@ def separable(
         Applications", arXiv:1704.04861. The block and the width multiplier are the paper's; the
         stages are fewer and start at a higher resolution, as small images want.
     """
-    if isinstance(width, bool) or not isinstance(width, numbers.Real) or not 0 < width <= _WIDEST:
+    if not is_number(width) or not 0 < width <= _WIDEST:
         raise ValueError(f"Expected width to be a positive number. Received: width={shown(width)}")
-    blocks.check_classes(classes)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     shape = blocks.check_image_shape(input_shape)
     halvings = _halvings(min(shape[:2])) if halvings is None else halvings

@@ -1,4 +1,6 @@
-"""Wide residual networks: the teachers, and the students of the CIFAR literature."""
+"""Wide residual networks: teachers, and students of papers on CIFAR."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -8,7 +10,14 @@ from kdzoo.utils import shown
 
 
 @blocks.channels_last
-def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=0.0, name=None):
+def wide_resnet(
+    depth: int = 16,
+    width: int = 2,
+    classes: int = 10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    dropout: float = 0.0,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a wide residual network WRN-depth-width.
 
     A 3x3 convolution to 16 channels, then three stages of `(depth - 4) / 6` pre-activation blocks
@@ -16,10 +25,10 @@ def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=
     second and third stage at half the resolution of the one before; norm, ReLU, average, logits.
     Layers to tap: `stage1`, `stage2`, `stage3` (the sums that end a stage), `features`, `logits`.
 
-    Weight decay is left to the optimizer (`keras.optimizers.SGD(weight_decay=...)`), so that the
-    same graph serves every recipe and no penalty travels in its saved file. Before
-    quantization-aware training, `kdzoo.compression.fold_batch_normalization` takes away the norms
-    that follow no convolution, which TF-MOT refuses.
+    Weight decay is left to the optimizer (`keras.optimizers.SGD(weight_decay=...)`), so that one
+    graph serves every recipe and no penalty is in its saved file. Before quantization-aware
+    training, `kdzoo.compression.fold_batch_normalization` removes the norms that follow no
+    convolution, which TF-MOT refuses.
 
     Args:
         depth: Number of convolutional layers, `6 * n + 4` with n at least 1: 10, 16, 22, 28, 40 …
@@ -49,8 +58,8 @@ def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=
         trainable parameters are the paper's. Its code pads strided convolutions alike on both
         sides; here "same" padding puts the odd pixel at the end, as TensorFlow and LiteRT do.
     """
-    _check(depth, width)
-    blocks.check_classes(classes)
+    depth, width = _check(depth, width)
+    classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     inputs = keras.Input(blocks.check_image_shape(input_shape), name="image")
     x = _conv(16, name="stem_conv")(inputs)
@@ -73,6 +82,7 @@ def wide_resnet(depth=16, width=2, classes=10, input_shape=(32, 32, 3), dropout=
 
 
 def _check(depth, width):
+    """Returns both as `int`, or raises unless there is such a network."""
     if not blocks.is_count(depth, 10) or (depth - 4) % 6:
         below = 4 + 6 * max(1, (depth - 4) // 6) if blocks.is_count(depth) else 16
         nearest = f"{below} or {below + 6}" if below < 1e6 else "16 or 40"
@@ -80,10 +90,7 @@ def _check(depth, width):
             "Expected depth to be 6n + 4 with n at least 1, the nearest being "
             f"{nearest}. Received: depth={shown(depth)}"
         )
-    if not blocks.is_count(width):
-        raise ValueError(
-            f"Expected width to be an integer of at least 1. Received: width={shown(width)}"
-        )
+    return int(depth), blocks.check_count("width", width)
 
 
 def _conv(filters, kernel_size=3, strides=1, name=None):

@@ -11,7 +11,7 @@ from kdzoo.losses import DistillationLoss, Hint, SoftTargets
 from kdzoo.models.ensemble import Ensemble
 from kdzoo.training.callbacks import Anneal, EpochCheckpoint, linear
 from kdzoo.training.stages import check_run, train
-from kdzoo.utils import positive_integer, shown
+from kdzoo.utils import check_positive_integer, shown
 
 
 def hint_training(
@@ -167,8 +167,8 @@ def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
             f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
             "makes batches of arrays."
         )
-    positive_integer("hint_epochs", hint_epochs)
-    positive_integer("epochs", epochs)
+    check_positive_integer("hint_epochs", hint_epochs)
+    check_positive_integer("epochs", epochs)
     if optimizer is None or hint_optimizer is None:
         raise ValueError("Expected an optimizer for each stage. Received: None; take 'adam'.")
     if isinstance(optimizer, keras.optimizers.Optimizer) and optimizer is hint_optimizer:
@@ -194,7 +194,7 @@ def _weights(teacher_weight, soft_targets):
     if teacher_weight is None:
         squared = getattr(soft_targets, "temperature", 1.0) ** 2
         return 4.0 / squared, 1.0 / squared
-    return argument_checks.teacher_weight(teacher_weight)
+    return argument_checks.check_teacher_weight(teacher_weight)
 
 
 def _joined(first, second):

@@ -1,19 +1,23 @@
-"""Asking a teacher about examples of a split, and telling teachers apart by what they answer."""
+"""The outputs of a teacher for some samples of a split: its logits, and those of its layers."""
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
-from kdzoo.data.image_checks import are_probabilities
+from kdzoo.data.augmentation import Augmentation
+from kdzoo.data.split import Split
+from kdzoo.graph.outputs import are_probabilities
+from kdzoo.graph.taps import tapping
 from kdzoo.utils import shown
 
 LOGITS = "logits"
-_PROBES = 4  # Examples by whose answers a teacher is recognized.
+_PROBES = 4  # Samples by whose logits a teacher is recognized.
 
 
-class Asking:
-    """Asks a teacher about some examples of a split in one of its views.
+class TeacherPredictor:
+    """Computes a teacher's outputs for some samples of a split, augmented as in one of its views.
 
     Args:
         teacher: A `keras.Model` that gives logits.
@@ -21,37 +25,58 @@ class Asking:
         transform: From a batch of images to what the teacher takes; None for the images.
 
     Raises:
-        ValueError: If the transform is no function; when it is called, if there is not one answer
+        ValueError: If the transform is no function; when it is called, if there is not one output
             for each image.
     """
 
-    def __init__(self, teacher, layers=(), transform=None):
+    def __init__(
+        self,
+        teacher: keras.Model,
+        layers: Sequence[str] = (),
+        transform: Callable[[np.ndarray], Any] | None = None,
+    ):
         if transform is not None and not callable(transform):
             raise ValueError(
                 "Expected teacher_transform to be a function of a batch of images, or None. "
                 f"Received: teacher_transform={shown(transform)}"
             )
         self.transform = transform
-        self.model = _asked(teacher, layers)
+        self.model = _tapped(teacher, layers)
 
-    def __call__(self, data, indices, augmentation=None, seed=0, view=0):
-        """Returns name -> array: the logits and, by its path, the output of each layer."""
+    def __call__(
+        self,
+        data: Split,
+        indices: np.ndarray,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        view: int = 0,
+    ) -> dict[str, np.ndarray]:
+        """Returns name -> array: the logits and, by its path, the output of each layer.
+
+        Args:
+            data: The `Split`.
+            indices: Positions of the samples in it, integers (k,).
+            augmentation: What changes the images, or None.
+            seed: The seed of the augmentation.
+            view: The number of the view, which the augmentation takes as the epoch.
+        """
         images, _ = data.examples(indices)
         if augmentation is not None:
             images = augmentation(images, indices, seed, view)
         images = data.to_float(images)
         if self.transform is not None:
-            import keras
-
             images = keras.ops.convert_to_numpy(self.transform(images))
             _check_count("an image that teacher_transform gives", images, len(indices))
-        answer = self.model.predict_on_batch(images)
-        for name, each in answer.items():
-            _check_count(f"an answer in {name!r}", each, len(indices))
-        return answer
+        outputs = self.model.predict_on_batch(images)
+        for name, array in outputs.items():
+            _check_count(f"an output in {name!r}", array, len(indices))
+        return outputs
 
-    def probe(self, data):
-        """Returns the logits of the first examples, a list, as an index keeps them.
+    def probe(self, data: Split) -> list[list[float]]:
+        """Returns the logits of the first samples, as an index keeps them.
+
+        Args:
+            data: The `Split`.
 
         Raises:
             ValueError: If they are probabilities.
@@ -65,7 +90,7 @@ class Asking:
         return logits.tolist()
 
 
-def _check_count(what, array, count):
+def _check_count(what: str, array: np.ndarray, count: int) -> None:
     """Raises `ValueError` unless an array has something for each of so many images."""
     if np.shape(array)[:1] != (count,):
         raise ValueError(
@@ -73,10 +98,34 @@ def _check_count(what, array, count):
         )
 
 
-def check_teacher(teacher):
-    """Raises `ValueError` unless this is a model."""
-    import keras
+def _tapped(teacher: keras.Model, layers: Sequence[str]) -> keras.Model:
+    """Returns a model that gives the teacher's logits and, by its path, each layer's output."""
 
+    class TappedTeacher(keras.Model):
+        def call(self, images):
+            with tapping(teacher, layers) as tapped:
+                logits = teacher(images, training=False)
+            if not hasattr(logits, "shape"):
+                raise ValueError(
+                    "Expected a teacher with one output, its logits. Received: "
+                    f"{teacher.name!r}, which gives a {type(logits).__name__}"
+                )
+            for path, output in tapped.items():
+                if not hasattr(output, "shape"):
+                    raise ValueError(
+                        f"Expected layers with one output. Received: {path!r}, which gives a "
+                        f"{type(output).__name__}"
+                    )
+            outputs = {LOGITS: logits, **tapped}
+            return {name: keras.ops.cast(output, "float32") for name, output in outputs.items()}
+
+    model = TappedTeacher(name="tapped_teacher", autocast=False)  # The teacher casts for itself.
+    model.teacher = teacher  # So that its variables are known.
+    return model
+
+
+def check_teacher(teacher: Any) -> None:
+    """Raises `ValueError` unless this is a model."""
     if not isinstance(teacher, keras.Model):
         raise ValueError(
             "Expected a keras.Model that gives logits, e.g. what `kdzoo.load(name)` returns. "
@@ -84,20 +133,32 @@ def check_teacher(teacher):
         )
 
 
-def checked_paths(layers):
-    """Returns paths of layers, or one path, as a list, each of them once."""
+def check_paths(layers: Any) -> list[str]:
+    """Returns paths of layers, or one path, as a list, each of them once.
+
+    Args:
+        layers: What was given: paths, or one of them.
+
+    Raises:
+        ValueError: If it is something else.
+    """
     if not isinstance(layers, str | Iterable) or isinstance(layers, dict | np.ndarray | bytes):
         raise ValueError(f"Expected layers to be paths of layers. Received: layers={shown(layers)}")
-    layers = [layers] if isinstance(layers, str) else list(layers)
-    for layer in layers:
-        if not isinstance(layer, str):
-            raise ValueError(f"Expected layers to be paths of layers. Received: {shown(layer)}")
-    return list(dict.fromkeys(layers))
+    paths = [layers] if isinstance(layers, str) else list(layers)
+    for path in paths:
+        if not isinstance(path, str):
+            raise ValueError(f"Expected layers to be paths of layers. Received: {shown(path)}")
+    return list(dict.fromkeys(paths))
 
 
-def check_images(teacher, data):
-    """Raises `ValueError` if a teacher whose input is known takes images of another shape."""
-    inputs = getattr(teacher, "inputs", None) or ()
+def check_image_shape(teacher: keras.Model, data: Split) -> None:
+    """Raises `ValueError` if a teacher whose input is known takes images of another shape.
+
+    Args:
+        teacher: The teacher.
+        data: The `Split`.
+    """
+    inputs: list = getattr(teacher, "inputs", None) or []
     if len(inputs) != 1:
         return
     wanted, found = tuple(inputs[0].shape[1:]), data.input_shape
@@ -108,68 +169,3 @@ def check_images(teacher, data):
             f"Expected a teacher for images of {found}, or a teacher_transform to what it takes. "
             f"Received: {teacher.name!r}, for {wanted}"
         )
-
-
-def _asked(teacher, layers):
-    """Returns a model that gives the teacher's logits and, by its path, each layer's output."""
-    import keras
-
-    from kdzoo.graph import taps
-
-    class Asked(keras.Model):
-        def call(self, images):
-            with taps.tapping(teacher, layers) as tapped:
-                logits = teacher(images, training=False)
-            if not hasattr(logits, "shape"):
-                raise ValueError(
-                    "Expected a teacher with one output, its logits. Received: "
-                    f"{teacher.name!r}, which gives a {type(logits).__name__}"
-                )
-            for path, each in tapped.items():
-                if not hasattr(each, "shape"):
-                    raise ValueError(
-                        f"Expected layers with one output. Received: {path!r}, which gives a "
-                        f"{type(each).__name__}"
-                    )
-            answer = {LOGITS: logits, **tapped}
-            return {name: keras.ops.cast(each, "float32") for name, each in answer.items()}
-
-    model = Asked(name="asked", autocast=False)  # The teacher casts for itself.
-    model.teacher = teacher  # So that its variables are known.
-    return model
-
-
-def is_alike(probe, other):
-    """Whether two probes are of one teacher: equal up to roundings, also in half precision."""
-    probe, other = np.asarray(probe, "float64"), np.asarray(other, "float64")
-    if probe.shape != other.shape:
-        return False
-    return bool(np.abs(probe - other).max(initial=0) <= 0.02 * np.abs(probe).max(initial=0))
-
-
-def precision_of_model(model):
-    """Returns the types that the layers of a model compute in, e.g. `["bfloat16", "float32"]`."""
-    return sorted(
-        {
-            layer.compute_dtype
-            for layer in model._flatten_layers()
-            if not any(layer._flatten_layers(include_self=False, recursive=False))
-        }
-    )
-
-
-def fingerprint_of_model(model, dtype=None):
-    """Returns the SHA-256 of a model's weights in their order.
-
-    Args:
-        model: The `keras.Model`.
-        dtype: What its floating-point weights are rounded to first; None for as they are.
-    """
-    found = hashlib.sha256()
-    for weight in model.get_weights():
-        if dtype is not None and weight.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                weight = weight.astype(dtype)
-        found.update(repr((weight.shape, str(weight.dtype))).encode())
-        found.update(np.ascontiguousarray(weight).tobytes())
-    return found.hexdigest()

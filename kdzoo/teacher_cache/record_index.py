@@ -1,30 +1,29 @@
 """The index of a record of a teacher, checked whole before anything is done with what it says.
 
-Its checksum tells damage, not intent: whoever alters an index can write the checksum that fits.
+Its hash tells damage, not intent: whoever alters an index can write the hash that fits.
 """
 
 import dataclasses
-import hashlib
-import json
 import math
-import numbers
-import re
+import pathlib
+from typing import Any
 
 import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.teacher_cache.predict import LOGITS
-from kdzoo.utils import read_object
+from kdzoo.teacher_cache.record_layout import LARGEST, OF_TOP_K, PLACES, REST
+from kdzoo.utils import is_number, read_object, shown
+from kdzoo.utils.fields import check_count, check_sha256, check_type, is_integer
+from kdzoo.utils.hashed_json import check_hash
 
 FORMAT = 2
 INDEX = "index.json"
-LARGEST, PLACES, REST = OF_TOP_K = "largest_logits", "largest_classes", "rest"
 
 _EXPECTED = "the index of a record; if it is none, record into another directory"
 _PARTS = {"format", "teacher", "precision", "data", "examples", "augmentation", "seed", "views"}
 _PARTS |= {"top_k", "classes", "fields", "examples_a_shard", "probe", "complete", "shards"}
 _SHARD = {"view", "start", "stop", "sha256"}
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST = 1 << 40  # Of anything that is counted.
 _MOST_BYTES = 1 << 30  # Of one record.
 
@@ -32,7 +31,7 @@ MOST_BYTES = 64 << 20
 """Bytes of an index; its probe holds four numbers for each class."""
 
 
-def read_index(path):
+def read_index(path: pathlib.Path) -> dict[str, Any]:
     """Returns the index of a record, a dictionary of parts that fit each other.
 
     Args:
@@ -43,7 +42,7 @@ def read_index(path):
         ValueError: If it is damaged, of another version of kdzoo, or says what no record can be.
     """
     index = read_object(path, _EXPECTED, MOST_BYTES)
-    found, whole = index.get("format"), index.pop("sha256", None)
+    found = index.get("format")
     if found is None:
         raise ValueError(
             f"Expected {path} to be {_EXPECTED}. Received: a JSON file without a format"
@@ -53,15 +52,8 @@ def read_index(path):
             f"Expected a record in format {FORMAT}. Received: {path.parent} in format {found!r}; "
             "record again, or take the kdzoo that wrote it."
         )
-    try:
-        is_whole = whole == checksum(index)
-    except RecursionError:
-        is_whole = False
-    if not is_whole:
-        raise ValueError(
-            f"Expected {path} as it was written. Received: one that was altered; record into "
-            "another directory."
-        )
+    check_hash(path, index, "record into another directory")
+    del index["sha256"]
     try:
         _check(index)
     except ValueError as error:
@@ -69,38 +61,28 @@ def read_index(path):
     return index
 
 
-def checksum(index):
-    """Returns the SHA-256 of an index without its own checksum."""
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
-
-
-def record_type(fields):
-    """Returns the NumPy type of a record.
+def shard_name(view: int, start: int) -> str:
+    """Returns the name of the file of a view's outputs from some sample on.
 
     Args:
-        fields: List of (name, shape of one example, type).
+        view: The number of the view.
+        start: The position of the file's first sample.
     """
-    return np.dtype([(name, kind, tuple(shape)) for name, shape, kind in fields])
-
-
-def shard_name(view, start):
-    """Returns the name of the file of a view's answers from some example on."""
     return f"view-{view:04}-from-{start:08}.arrayrecord"
 
 
-def _check(index):
+def _check(index: dict[str, Any]) -> None:
     """Raises `ValueError`, with what is wrong, unless an index is one that kdzoo writes."""
     _check_keys("index", index, _PARTS)
     for name in ("examples", "views", "classes", "examples_a_shard"):
-        _check_integer(name, index[name], 1)
+        check_count(name, index[name], 1, _MOST)
     for name in ("teacher", "data"):
-        _check_hash(name, index[name])
-    _check_integer("seed", index["seed"], -math.inf, math.inf)
-    if not isinstance(index["complete"], bool):
-        raise ValueError(f"complete={index['complete']!r}")
-    precision = index["precision"]
-    if not isinstance(precision, list) or not all(isinstance(each, str) for each in precision):
-        raise ValueError(f"precision={_shortened(precision)}")
+        check_sha256(name, index[name])
+    check_type("seed", index["seed"], int)
+    check_type("complete", index["complete"], bool)
+    check_type("precision", index["precision"], list)
+    for dtype in index["precision"]:
+        check_type("precision", dtype, str)
     _check_augmentation(index["augmentation"])
     _check_fields(index)
     _check_probe(index)
@@ -111,45 +93,44 @@ def _check_augmentation(given):
     if given is None:
         return
     _check_keys("augmentation", given, {field.name for field in dataclasses.fields(Augmentation)})
-    if not isinstance(given["flip"], bool):
-        raise ValueError(f"an augmentation with flip={given['flip']!r}")
+    check_type("flip", given["flip"], bool)
     for name in ("shift", "cutout"):
-        _check_integer(f"augmentation's {name}", given[name], 0, 1 << 20)
+        check_count(name, given[name], 0, 1 << 20)
 
 
 def _check_fields(index):
     """Raises unless the fields are logits, whole or the largest, and outputs of layers."""
     fields, classes, top_k = (index[name] for name in ("fields", "classes", "top_k"))
-    if not isinstance(fields, list) or not all(_is_field(each) for each in fields):
+    if not isinstance(fields, list) or not all(map(_is_field, fields)):
         raise ValueError("fields that are no list of a name, a shape and a type each")
-    kind = fields[0][2] if fields else None
-    if kind not in ("float16", "float32"):
-        raise ValueError(f"fields of the type {kind!r}")
-    wanted = [[LOGITS, [classes], kind]]
+    dtype = fields[0][2] if fields else None
+    if dtype not in ("float16", "float32"):
+        raise ValueError(f"fields of the type {dtype!r}")
+    wanted = [[LOGITS, [classes], dtype]]
     if top_k is not None:
-        _check_integer("top_k", top_k, 1, classes - 1)
-        wanted = [[LARGEST, [top_k], kind], [PLACES, [top_k], "int32"], [REST, [1], kind]]
+        check_count("top_k", top_k, 1, classes - 1)
+        wanted = [[LARGEST, [top_k], dtype], [PLACES, [top_k], "int32"], [REST, [1], dtype]]
     if fields[: len(wanted)] != wanted:
-        raise ValueError(f"the fields {_shortened(fields)} instead of {wanted}")
+        raise ValueError(f"the fields {shown(fields)} instead of {wanted}")
     layers = fields[len(wanted) :]
-    if any(each[2] != kind for each in layers):
-        raise ValueError(f"layers of other types than {kind}")
-    names = [each[0] for each in layers]
+    if any(of_layer != dtype for _, _, of_layer in layers):
+        raise ValueError(f"layers of other types than {dtype}")
+    names = [name for name, _, _ in layers]
     if len({LOGITS, *OF_TOP_K, *names}) != 1 + len(OF_TOP_K) + len(names):
-        raise ValueError(f"two fields of one name among {_shortened(names)}")
-    sizes = [math.prod(shape) * np.dtype(kind).itemsize for _, shape, kind in fields]
-    if sum(sizes) > _MOST_BYTES:
-        raise ValueError(f"records of {sum(sizes):,} bytes")
+        raise ValueError(f"two fields of one name among {shown(names)}")
+    size = sum(math.prod(shape) * np.dtype(of_field).itemsize for _, shape, of_field in fields)
+    if size > _MOST_BYTES:
+        raise ValueError(f"records of {size:,} bytes")
 
 
 def _is_field(field):
     """Whether something is the name, the shape and the type of a part of a record."""
     if not isinstance(field, list) or len(field) != 3:
         return False
-    name, shape, kind = field
-    is_named = isinstance(name, str) and name and isinstance(kind, str)
+    name, shape, dtype = field
+    is_named = isinstance(name, str) and name and isinstance(dtype, str)
     is_shape = isinstance(shape, list) and len(shape) < 16
-    return bool(is_named and is_shape and all(_is_integer(size, 1) for size in shape))
+    return bool(is_named and is_shape and all(is_integer(size, 1, _MOST) for size in shape))
 
 
 def _check_probe(index):
@@ -167,13 +148,13 @@ def _check_shards(index):
     for name, shard in shards.items():
         _check_keys(f"shard {name!r}", shard, _SHARD)
         view, start, stop = (shard[key] for key in ("view", "start", "stop"))
-        _check_integer(f"view of {name!r}", view, 0, index["views"] - 1)
-        _check_integer(f"start of {name!r}", start, 0, examples - 1)
+        check_count("view", view, 0, index["views"] - 1)
+        check_count("start", start, 0, examples - 1)
         if start % size or type(stop) is not int or stop != min(start + size, examples):
-            raise ValueError(f"the examples {start!r} to {stop!r} in the shard {name!r}")
+            raise ValueError(f"the samples {start!r} to {stop!r} in the shard {name!r}")
         if name != shard_name(view, start):
             raise ValueError(f"a shard {name!r} instead of {shard_name(view, start)!r}")
-        _check_hash(f"shard {name!r}", shard["sha256"])
+        check_sha256("sha256", shard["sha256"])
     # Each has its own place, so that as many as there are places leave no gap.
     needed = index["views"] * -(-examples // size)
     if index["complete"] and len(shards) != needed:
@@ -183,32 +164,12 @@ def _check_shards(index):
 def _check_keys(what, part, keys):
     if not isinstance(part, dict) or part.keys() != keys:
         found = sorted(part) if isinstance(part, dict) else part
-        raise ValueError(f"the {what} of {_shortened(found)} instead of {sorted(keys)}")
-
-
-def _check_integer(what, value, least, most=_MOST):
-    if not _is_integer(value, least, most):
-        raise ValueError(f"{_shortened(value)} as {what}")
-
-
-def _check_hash(what, value):
-    if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise ValueError(f"no SHA-256 of the {what}")
-
-
-def _is_integer(value, least, most=_MOST):
-    return type(value) is int and least <= value <= most
+        raise ValueError(f"the {what} of {shown(found)} instead of {sorted(keys)}")
 
 
 def _are_finite(row, count):
     """Whether something is a list of so many finite numbers."""
     if not isinstance(row, list) or len(row) != count:
         return False
-    numeric = all(isinstance(each, numbers.Real) and not isinstance(each, bool) for each in row)
     # The largest of float32, in which they were; an integer may be too large for a float.
-    return numeric and all(-3.5e38 < each < 3.5e38 for each in row)
-
-
-def _shortened(value):
-    text = repr(value)
-    return text if len(text) < 200 else f"{text[:197]}..."
+    return all(is_number(number) and -3.5e38 < number < 3.5e38 for number in row)

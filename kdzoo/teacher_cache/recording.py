@@ -1,100 +1,108 @@
-"""Asking a teacher once per augmented view, and keeping its answers for many students."""
+"""Computing a teacher's outputs once per augmented view, and keeping them for many students."""
 
 import dataclasses
 import json
-import numbers
 import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
+import keras
 import numpy as np
 
-from kdzoo.data import augmentation as augmentations
-from kdzoo.teacher_cache.predict import (
-    LOGITS,
-    Asking,
-    check_images,
-    check_teacher,
-    checked_paths,
+from kdzoo.data.augmentation import Augmentation, resolve
+from kdzoo.data.split import Split
+from kdzoo.graph.taps import find_layer
+from kdzoo.teacher_cache.fingerprints import (
+    fingerprint_of_data,
     fingerprint_of_model,
     is_alike,
     precision_of_model,
 )
-from kdzoo.teacher_cache.reading import SMALL_RECORD, WORDS, check_split, fingerprint_of_data
-from kdzoo.teacher_cache.record_index import (
-    FORMAT,
-    INDEX,
-    LARGEST,
-    MOST_BYTES,
-    PLACES,
-    REST,
-    checksum,
-    read_index,
-    record_type,
-    shard_name,
+from kdzoo.teacher_cache.predict import (
+    LOGITS,
+    TeacherPredictor,
+    check_image_shape,
+    check_paths,
+    check_teacher,
 )
-from kdzoo.teacher_cache.shards import is_whole
+from kdzoo.teacher_cache.reading import WORDS, check_split
+from kdzoo.teacher_cache.record_index import FORMAT, INDEX, MOST_BYTES, read_index, shard_name
+from kdzoo.teacher_cache.record_layout import (
+    OF_TOP_K,
+    fields_of,
+    pack,
+    record_type,
+    samples_a_shard,
+)
+from kdzoo.teacher_cache.shards import is_whole, write_shard
 from kdzoo.utils import (
-    atomic_path,
-    checked_directory,
+    check_choice,
+    check_directory,
+    check_integer,
+    check_positive_integer,
     digest_of_file,
     one_process,
-    positive_integer,
     read_bytes,
     shown,
     sweep,
     write_bytes,
 )
+from kdzoo.utils.hashed_json import hashed_json
+from kdzoo.utils.types import PathLike
 
 _MOST_VIEWS = 9999  # As files number them in four digits.
 
 
 def record_teacher(
-    teacher,
-    data,
-    directory,
-    views=1,
-    top_k=None,
-    layers=(),
-    augmentation=None,
-    seed=0,
-    dtype="float16",
-    batch_size=500,
-    teacher_transform=None,
-):
-    """Asks a teacher about every image, as often as there are views, and keeps the answers.
+    teacher: keras.Model,
+    data: Split,
+    directory: PathLike,
+    views: int = 1,
+    top_k: int | None = None,
+    layers: str | Iterable[str] | None = (),
+    augmentation: Augmentation | Literal["default"] | None = None,
+    seed: int = 0,
+    dtype: Literal["float16", "float32"] = "float16",
+    batch_size: int = 500,
+    teacher_transform: Callable[[np.ndarray], Any] | None = None,
+) -> pathlib.Path:
+    """Computes a teacher's outputs for every image, as often as there are views, and keeps them.
 
-    `with_recorded_teacher` then trains students on them. A record that was broken off is gone on
-    with by the same call, from the file that it was at, which holds a view or about 64 MB of one;
-    and one of fewer views by a call for more, until the end of which it is not complete. One that
-    is complete is left alone. One process writes a record at a time. A teacher is known again by
-    its weights, by the precision that its layers compute in, and by its logits of four images, but
-    for 2 % of the largest.
+    `with_recorded_teacher` then trains students on them. The same call continues a record that was
+    broken off, from the file that it was at, which holds a view or about 64 MB of one. A call for
+    more views adds them to a record of fewer, which is not complete until then. A record that is
+    complete is left alone. One process writes a record at a time. A teacher is recognized by its
+    weights, by the precision that its layers compute in, and by its logits for four images, up to
+    2 % of the largest.
 
     Args:
         teacher: A `keras.Model` that gives logits (batch, classes).
         data: A `kdzoo.data.Split`, usually `dataset.train`.
         directory: Where the record goes: an index and ArrayRecord files with checksums.
-        views: How many times each image is seen, each time augmented anew; 1 without augmentation.
-        top_k: Number of the largest logits that are kept of each answer; None for all. The rest
-            share what probability is left of them equally, which softmax at temperature 1 does not
-            notice in the sum.
+        views: How many times each image is seen, each time augmented anew, from 1 to 9999; 1
+            without augmentation.
+        top_k: Number of the largest logits that are kept for each image, at least 1; None for all.
+            The other classes get one logit each, such that softmax at temperature 1 gives them
+            together the probability that they had.
         layers: Paths of the teacher's layers whose outputs are kept too, for losses that tap them;
             a list, or one path.
         augmentation: An `Augmentation`, but none of a subclass, which a record could not name;
             "default" for the usual one of the data set, or None.
-        seed: Of the augmentation.
-        dtype: `"float16"` or `"float32"`, what answers are kept in.
-        batch_size: How many images the teacher is asked about at a time.
-        teacher_transform: From a batch of images, float32 (batch, height, width, channels) in
-            [0, 1], to as many of what the teacher takes, as in a `Distiller`.
+        seed: Integer that decides the augmentation.
+        dtype: `"float16"` or `"float32"`, the type in which outputs are kept.
+        batch_size: How many images go through the teacher at a time, at least 1.
+        teacher_transform: Function from a batch of images, float32 (batch, height, width, channels)
+            in [0, 1], to as many inputs of the teacher.
 
     Returns:
         The directory, a `pathlib.Path`.
 
     Raises:
         ValueError: If an argument is out of range, a layer is not there or bears one of the names
-            that answers are kept under, such as "logits", the teacher gives probabilities or takes
-            images of another shape, an answer is too large for its type, the directory is a file,
-            holds a record of another teacher, data set, augmentation or kind or of more views, or
+            under which outputs are kept, such as "logits", the teacher gives probabilities or takes
+            images of another shape, an output is too large for its type, the directory is a file or
+            holds a record of another teacher, data set, augmentation or type or of more views, or
             another process writes there.
 
     Example:
@@ -106,166 +114,98 @@ def record_teacher(
     ```
     """
     check_split(data)
-    directory = checked_directory(directory)
-    views = positive_integer("views", views, _MOST_VIEWS)
-    batch_size = positive_integer("batch_size", batch_size)
-    top_k = None if top_k is None else positive_integer("top_k", top_k)
+    path = check_directory(directory)
+    views = check_positive_integer("views", views, _MOST_VIEWS)
+    batch_size = check_positive_integer("batch_size", batch_size)
+    top_k = None if top_k is None else check_positive_integer("top_k", top_k)
     check_teacher(teacher)
     if teacher_transform is None:
-        check_images(teacher, data)
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise ValueError(f"Expected seed to be an integer. Received: seed={shown(seed)}")
-    seed, layers = int(seed), _checked_layers(teacher, layers)
-    augmentation = augmentations.resolve(augmentation, data.name)
-    if augmentation is not None and type(augmentation) is not augmentations.Augmentation:
-        raise ValueError(
-            "Expected an Augmentation of kdzoo's own class, which a record can name. Received: "
-            f"augmentation={shown(augmentation)}"
-        )
-    if augmentation is None and views > 1:
-        raise ValueError(
-            "Expected one view of images that are not augmented, as all would be alike. Received: "
-            f"views={views}, augmentation=None"
-        )
-    if not isinstance(dtype, str) or dtype not in ("float16", "float32"):
-        raise ValueError(f"Expected dtype 'float16' or 'float32'. Received: dtype={shown(dtype)}")
-    ask = Asking(teacher, layers, teacher_transform)
-    answer = ask(data, np.arange(1))
-    fields, classes = _fields(answer, top_k, dtype), answer[LOGITS].shape[-1]
-    size = _examples_a_shard(fields)
+        check_image_shape(teacher, data)
+    seed, paths = check_integer("seed", seed), _check_layers(teacher, layers)
+    augment = _check_augmentation(resolve(augmentation, data.name), views)
+    check_choice("dtype", dtype, ("float16", "float32"))
+    predict = TeacherPredictor(teacher, paths, teacher_transform)
+    first = predict(data, np.arange(1))
+    fields = fields_of(first, top_k, dtype)
     settings = {
         "format": FORMAT,
         "teacher": fingerprint_of_model(teacher),
         "precision": precision_of_model(teacher),
         "data": fingerprint_of_data(data),
         "examples": len(data),
-        "augmentation": None if augmentation is None else dataclasses.asdict(augmentation),
+        "augmentation": None if augment is None else dataclasses.asdict(augment),
         "seed": seed,
         "views": views,
         "top_k": top_k,
-        "classes": classes,
-        "fields": [[name, list(shape), kind] for name, shape, kind in fields],
-        "examples_a_shard": size,
-        "probe": ask.probe(data),
+        "classes": first[LOGITS].shape[-1],
+        "fields": [[name, list(shape), of_field] for name, shape, of_field in fields],
+        "examples_a_shard": samples_a_shard(fields),
+        "probe": predict.probe(data),
     }
 
-    def answers(view, start, stop):
+    def records(view, start, stop):
         parts = []
         for at in range(start, stop, batch_size):
             indices = np.arange(at, min(at + batch_size, stop))
-            parts.append(_pack(ask(data, indices, augmentation, seed, view), fields, top_k))
+            parts.append(pack(predict(data, indices, augment, seed, view), fields, top_k))
         return np.concatenate(parts)
 
-    sweep(directory)  # What a killed process left, also of a record that it had completed.
-    if _Index(directory, settings).is_complete:
-        return directory
-    with one_process(directory):
-        _write_missing(_Index(directory, settings), answers)
-    return directory
+    sweep(path)  # What a killed process left, also of a record that it had completed.
+    if _Index(path, settings).is_complete:
+        return path
+    with one_process(path):
+        _write_missing(_Index(path, settings), records)
+    return path
 
 
-def _write_missing(index, answers):
+def _write_missing(index, records):
     """Writes the shards that a record lacks.
 
     Args:
         index: The `_Index`.
-        answers: Function of a view and the first and last example, exclusive, to their records.
+        records: Function of a view and the first and last sample, exclusive, to their records.
     """
-    examples, size = index.settings["examples"], index.settings["examples_a_shard"]
+    samples, size = index.settings["examples"], index.settings["examples_a_shard"]
     for view in range(index.settings["views"]):
-        for start in range(0, examples, size):
+        for start in range(0, samples, size):
             name = shard_name(view, start)
             if name in index.shards:
                 continue
-            stop, path = min(start + size, examples), index.directory / name
-            _write(path, answers(view, start, stop))
+            stop, path = min(start + size, samples), index.directory / name
+            write_shard(path, records(view, start, stop))
             shard = {"view": view, "start": start, "stop": stop, "sha256": digest_of_file(path)}
             index.shards[name] = shard
             index.write(complete=False)
     index.write(complete=True)
 
 
-def _checked_layers(teacher, layers):
+def _check_layers(teacher, layers):
     """Returns the paths of layers as a list, each of them once."""
-    from kdzoo.graph import taps
-
-    layers = [] if layers is None else checked_paths(layers)
-    for layer in layers:
-        if layer in (LOGITS, LARGEST, PLACES, REST):
+    paths = [] if layers is None else check_paths(layers)
+    for path in paths:
+        if path in (LOGITS, *OF_TOP_K):
             raise ValueError(
-                f"Expected layers besides {layer!r}, a name under which the teacher's answers are "
+                f"Expected layers besides {path!r}, a name under which the teacher's outputs are "
                 f"kept themselves. Received: layers={shown(layers)}; leave it out, or rename that "
                 "layer."
             )
-        taps.find_layer(teacher, layer)
-    return layers
+        find_layer(teacher, path)
+    return paths
 
 
-def _fields(answer, top_k, dtype):
-    """What a record consists of: a list of (name, shape of one example, type)."""
-    classes = answer[LOGITS].shape[-1]
-    if answer[LOGITS].ndim != 2:
+def _check_augmentation(augmentation, views):
+    """Returns an augmentation, or None, that a record of so many views can be of."""
+    if augmentation is not None and type(augmentation) is not Augmentation:
         raise ValueError(
-            "Expected a teacher with logits of shape (batch, classes). Received: shape "
-            f"{answer[LOGITS].shape}"
+            "Expected an Augmentation of kdzoo's own class, which a record can name. Received: "
+            f"augmentation={shown(augmentation)}"
         )
-    fields = [(LOGITS, (classes,), dtype)]
-    if top_k is not None:
-        if top_k >= classes:
-            raise ValueError(
-                f"Expected top_k below the number of classes, {classes}. Received: top_k={top_k}"
-            )
-        fields = [(LARGEST, (top_k,), dtype), (PLACES, (top_k,), "int32"), (REST, (1,), dtype)]
-    others = [(name, each.shape[1:], dtype) for name, each in answer.items() if name != LOGITS]
-    return fields + others
-
-
-def _examples_a_shard(fields):
-    """How many examples go into a file of about 64 MB."""
-    return max(1, (64 << 20) // record_type(fields).itemsize)
-
-
-def _pack(answer, fields, top_k):
-    """Answers as an array of records, one for each example."""
-    if top_k is not None:
-        answer = {**answer, **_largest(answer[LOGITS], top_k)}
-    records = np.empty(len(answer[LOGITS]), record_type(fields))
-    for name, _, kind in fields:
-        with np.errstate(over="ignore"):
-            records[name] = answer[name]
-        if not np.isfinite(records[name]).all():
-            raise ValueError(
-                f"Expected answers that {kind} can hold. Received: {np.abs(answer[name]).max():.6g}"
-                f" in {name!r}; record in float32, if they are finite."
-            )
-    return records
-
-
-def _largest(logits, top_k):
-    """The largest logits, their classes, and the logit that each of the others is given."""
-    places = np.argpartition(-logits, top_k - 1, axis=-1)[:, :top_k]
-    rest = np.array(logits, "float64")
-    np.put_along_axis(rest, places, -np.inf, axis=-1)
-    highest = rest.max(-1, keepdims=True)
-    mean = np.exp(rest - highest).sum(-1, keepdims=True) / (logits.shape[-1] - top_k)
-    return {
-        LARGEST: np.take_along_axis(logits, places, axis=-1),
-        PLACES: places,
-        REST: highest + np.log(mean),
-    }
-
-
-def _write(path, records):
-    """Writes an ArrayRecord file whole or not at all."""
-    from array_record.python import array_record_module
-
-    # Small records are read all at once, so they share blocks; large ones are read one by one.
-    group = 1 if records.itemsize > SMALL_RECORD else 1024
-    with atomic_path(path, records.nbytes) as temporary:
-        writer = array_record_module.ArrayRecordWriter(str(temporary), f"group_size:{group}")
-        for record in records:
-            writer.write(record.tobytes())
-        writer.close()
+    if augmentation is None and views > 1:
+        raise ValueError(
+            "Expected one view of images that are not augmented, because all views would be the "
+            f"same. Received: views={views}, augmentation=None"
+        )
+    return augmentation
 
 
 class _Index:
@@ -303,8 +243,7 @@ class _Index:
                 "that another one wrote; wait until it has finished, and call again."
             )
         content = {**self.settings, "complete": complete, "shards": self.shards}
-        content["sha256"] = checksum(content)
-        self._written = (json.dumps(content, indent=1) + "\n").encode()
+        self._written = hashed_json(content)
         write_bytes(self.directory / INDEX, self._written)
 
     def _read(self):
@@ -315,13 +254,13 @@ class _Index:
         for name, value in json.loads(json.dumps(self.settings)).items():
             if name == "probe":
                 same = is_alike(found[name], value)
-            elif name == "views":  # Those that are missing can be asked for.
+            elif name == "views":  # Those that are missing can be added.
                 same = found[name] <= value
             else:
                 same = found[name] == value
             if not same:
                 what = f"another {WORDS.get(name, name)}"
-                what = f"{found[name]} views; ask for as many" if name == "views" else what
+                what = f"{found[name]} views; record as many" if name == "views" else what
                 raise ValueError(
                     "Expected a new directory, or the record of this teacher. Received: "
                     f"{self.directory}, a record of {what}"

@@ -1,16 +1,45 @@
 """ArrayRecord files of a record, read as far as they are what the index says of them."""
 
 import os
+import pathlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from kdzoo.utils import digest_of_file, open_regular
+from kdzoo.utils import atomic_path, check_regular, digest_of_file, open_regular
 
 _BLOCK, _BLOCK_HEADER, _CHUNK_HEADER = 1 << 16, 24, 40  # Of Riegeli's format, in bytes.
-_REMEDY = "call `record_teacher` again, which asks for what it held anew."
+SMALL_RECORD = 1 << 10
+"""Records of at most so many bytes share blocks in their files, and are read a view at a time."""
+
+_REMEDY = "call `record_teacher` again, which records what it held anew."
 
 
-def check_shard(path, shard, record):
+def array_record() -> ModuleType:
+    """Returns the module of ArrayRecord that reads and writes files."""
+    from array_record.python import array_record_module
+
+    return array_record_module
+
+
+def write_shard(path: pathlib.Path, records: np.ndarray) -> None:
+    """Writes records into a file, whole or not at all.
+
+    Args:
+        path: The file's path.
+        records: The records, (samples,).
+    """
+    group = 1 if records.itemsize > SMALL_RECORD else 1024
+    with atomic_path(path, records.nbytes) as temporary:
+        writer = array_record().ArrayRecordWriter(str(temporary), f"group_size:{group}")
+        for record in records:
+            writer.write(record.tobytes())
+        writer.close()
+
+
+def check_shard(path: pathlib.Path, shard: Mapping[str, Any], record: np.dtype) -> None:
     """Raises unless a file is the one that the index names and holds what it says.
 
     Args:
@@ -32,19 +61,31 @@ def check_shard(path, shard, record):
         raise _damaged(path, shard, record, f"{decoded:,} bytes")
 
 
-def is_whole(path, shard, record):
-    """Whether a shard is there as the index says; arguments are those of `check_shard`."""
+def is_whole(path: pathlib.Path, shard: Mapping[str, Any], record: np.dtype) -> bool:
+    """Returns whether a file is there and has the size and the hash that the index says.
+
+    Args:
+        path: The file's path.
+        shard: What the index says of it: "start", "stop" and "sha256".
+        record: The NumPy type of a record.
+    """
     if not path.is_file() or path.stat().st_size > _most_bytes(shard, record):
         return False
     return digest_of_file(path) == shard["sha256"]
 
 
-def read_shard(path, shard, record, places=None, readers=None):
+def read_shard(
+    path: pathlib.Path,
+    shard: Mapping[str, Any],
+    record: np.dtype,
+    places: list[int] | None = None,
+    readers: dict[pathlib.Path, Any] | None = None,
+) -> np.ndarray:
     """Returns records of a file as an array.
 
     Args:
-        path: As in `check_shard`.
-        shard: As in `check_shard`.
+        path: The file's path.
+        shard: What the index says of it: "start" and "stop".
         record: The NumPy type of a record.
         places: The numbers of the records in the file, a list; None for all.
         readers: Dictionary in which the open files are kept, by path; None to close the file.
@@ -53,13 +94,11 @@ def read_shard(path, shard, record, places=None, readers=None):
         ValueError: If it is missing, cannot be read, has other records than the index says, or a
             value that is not finite.
     """
-    from array_record.python import array_record_module
-
     try:
         reader = None if readers is None else readers.get(path)
         if reader is None:
-            open_regular(path).close()
-            reader = array_record_module.ArrayRecordReader(str(path))
+            check_regular(path)
+            reader = array_record().ArrayRecordReader(str(path))
         if readers is not None:
             readers[path] = reader
         count = shard["stop"] - shard["start"]
@@ -76,7 +115,7 @@ def read_shard(path, shard, record, places=None, readers=None):
     if any(len(part) != record.itemsize for part in parts):
         raise _damaged(path, shard, record, "some of other sizes")
     records = np.frombuffer(b"".join(parts), record)
-    for name in record.names:
+    for name in record.names or ():
         if record[name].base.kind == "f" and not np.isfinite(records[name]).all():
             raise ValueError(
                 f"Expected finite numbers in {path}. Received: NaN or infinity in {name!r}; "
@@ -85,7 +124,9 @@ def read_shard(path, shard, record, places=None, readers=None):
     return records
 
 
-def _damaged(path, shard, record, found):
+def _damaged(
+    path: pathlib.Path, shard: Mapping[str, Any], record: np.dtype, found: str
+) -> ValueError:
     count = shard["stop"] - shard["start"]
     return ValueError(
         f"Expected {count} records of {record.itemsize} bytes in {path}. Received: {found}; record "
@@ -98,7 +139,7 @@ def _most_bytes(shard, record):
     return (shard["stop"] - shard["start"]) * (2 * record.itemsize + 256) + (1 << 20)
 
 
-def _decoded_bytes(file):
+def _decoded_bytes(file: BinaryIO) -> int:
     """Returns the bytes of all that a Riegeli file holds, as the headers of its chunks say.
 
     A reader reserves them before it finds the file too short, and zeros by the gigabyte compress

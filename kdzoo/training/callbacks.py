@@ -1,11 +1,20 @@
 """Callbacks for `fit`."""
 
 import math
+from collections.abc import Callable
+from typing import Any, Literal
 
 import keras
 
 from kdzoo.training.checkpoints import EpochCheckpoint
-from kdzoo.utils import check_choice, number, positive_integer, shown, text, unknown_name
+from kdzoo.utils import (
+    check_choice,
+    check_number,
+    check_positive_integer,
+    check_text,
+    shown,
+    unknown_name,
+)
 
 __all__ = ["Anneal", "EpochCheckpoint", "StopAtNonFiniteLoss", "linear"]
 
@@ -13,24 +22,25 @@ __all__ = ["Anneal", "EpochCheckpoint", "StopAtNonFiniteLoss", "linear"]
 class StopAtNonFiniteLoss(keras.callbacks.Callback):
     """Ends training with an error as soon as the loss is NaN or infinite.
 
-    `keras.callbacks.TerminateOnNaN` stops quietly; here the caller learns of it. The loss of a
-    step is looked at when the next one has been started, so that nothing waits for it.
+    `keras.callbacks.TerminateOnNaN` stops without an error. The loss of a step is read when the
+    next step has been started, so that no step waits for it.
 
     Raises:
-        ValueError: With the epoch and the step, and what to look for.
+        ValueError: When a step ends, with the epoch, the step and the usual causes.
     """
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch, self._pending = epoch, None
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+        self._pending: tuple[int, Any] | None = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._check()
         self._pending = batch, (logs or {}).get("loss")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         if self._pending is None or self._pending[1] is None:
             return
         step, loss = self._pending
@@ -43,17 +53,17 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
 
 
 class Anneal(keras.callbacks.Callback):
-    """Changes a number of a `Distiller` from epoch to epoch, while nothing is compiled again.
+    """Changes a number of a `Distiller` from epoch to epoch; the step is not compiled again.
 
     Args:
         number: `"student_loss_weight"`, `"distillation_loss_weight"` or `"temperature"`.
         schedule: Function from the epoch, counted from 0, to the number, such as
             `kdzoo.callbacks.linear(4.0, 1.0, epochs=50)`.
-        loss: Name of the distillation loss whose weight or temperature is meant. `None` where
-            there is but one, and for `"student_loss_weight"`.
+        loss: Name of the distillation loss whose weight or temperature changes. `None` where there
+            is only one, and for `"student_loss_weight"`.
 
     Raises:
-        ValueError: If the number or the loss is unknown, several losses bear the name, the model is
+        ValueError: If the number or the loss is unknown, several losses have the name, the model is
             no `Distiller`, or the schedule gives a value that is out of range.
 
     Example:
@@ -66,7 +76,12 @@ class Anneal(keras.callbacks.Callback):
 
     NUMBERS = ("student_loss_weight", "distillation_loss_weight", "temperature")
 
-    def __init__(self, number, schedule, loss=None):
+    def __init__(
+        self,
+        number: Literal["student_loss_weight", "distillation_loss_weight", "temperature"],
+        schedule: Callable[[int], float],
+        loss: str | None = None,
+    ):
         super().__init__()
         check_choice("number to anneal", number, self.NUMBERS)
         if not callable(schedule):
@@ -74,7 +89,7 @@ class Anneal(keras.callbacks.Callback):
                 "Expected `schedule` to be a function from the epoch to the number. Received: "
                 f"schedule={shown(schedule)}; `kdzoo.callbacks.linear` makes one."
             )
-        loss = None if loss is None else text("loss", loss)
+        loss = None if loss is None else check_text("loss", loss)
         if loss is not None and number == "student_loss_weight":
             raise ValueError(
                 "Expected no `loss`, as the student's weight is none of a distillation loss. "
@@ -82,7 +97,7 @@ class Anneal(keras.callbacks.Callback):
             )
         self.number, self.schedule, self.loss = number, schedule, loss
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not hasattr(self.model, "distillation_losses"):
             raise ValueError(
                 "Expected a `kdzoo.Distiller`. Received: a model of type "
@@ -93,7 +108,7 @@ class Anneal(keras.callbacks.Callback):
         else:
             self._place = self._find_loss()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         value = float(self.schedule(epoch))
         if self.number == "student_loss_weight":
             self.model.student_loss_weight = value
@@ -104,8 +119,8 @@ class Anneal(keras.callbacks.Callback):
             weights[self._place] = value
             self.model.distillation_loss_weights = weights
 
-    def _find_loss(self):
-        """The place of the loss that is meant among the distiller's."""
+    def _find_loss(self) -> int:
+        """The place of the named loss among the distiller's."""
         adjustable = [
             (place, loss.name)
             for place, loss in enumerate(self.model.distillation_losses)
@@ -124,11 +139,11 @@ class Anneal(keras.callbacks.Callback):
             raise ValueError(
                 f"Expected one loss of the name {name!r}. Received: {names}; give each a `name=`."
             )
-        return next(place for place, each in adjustable if each == name)
+        return next(place for place, other in adjustable if other == name)
 
 
-def linear(start, end, epochs):
-    """Returns a schedule that leads evenly from one value to another and stays there.
+def linear(start: float, end: float, epochs: int) -> Callable[[int], float]:
+    """Returns a schedule that changes evenly from one value to another and stays there.
 
     Args:
         start: The value in epoch 0.
@@ -146,10 +161,10 @@ def linear(start, end, epochs):
     >>> [linear(4.0, 1.0, epochs=4)(epoch) for epoch in (0, 1, 2, 3, 9)]
     [4.0, 3.0, 2.0, 1.0, 1.0]
     """
-    start, end = number("start", start), number("end", end)
-    epochs = positive_integer("epochs", epochs)
+    start, end = check_number("start", start), check_number("end", end)
+    epochs = check_positive_integer("epochs", epochs)
 
-    def value(epoch):
+    def value(epoch: int) -> float:
         done = min(epoch / max(epochs - 1, 1), 1.0)
         return start + (end - start) * done
 

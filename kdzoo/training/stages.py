@@ -4,9 +4,9 @@ import pathlib
 
 import keras
 
-from kdzoo.distillation.data_checks import plain_errors
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
-from kdzoo.utils import checked_directory, integer, one_process, shown
+from kdzoo.utils import check_directory, check_integer, one_process, shown
+from kdzoo.utils.keras_errors import plain_errors
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
             becomes NaN or infinite.
     """
     check_run(directory, callbacks)
-    epochs = integer("epochs", epochs, least=0)
+    epochs = check_integer("epochs", epochs, least=0)
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected a keras.Model. Received: model={shown(model)} of type {type(model).__name__}"
@@ -98,7 +98,7 @@ def check_run(directory, callbacks):
     Raises:
         ValueError: If one of them is something else.
     """
-    checked_directory(directory)
+    check_directory(directory)
     are_callbacks = isinstance(callbacks, list | tuple) and all(
         isinstance(callback, keras.callbacks.Callback) for callback in callbacks
     )

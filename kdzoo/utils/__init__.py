@@ -1,23 +1,25 @@
 """The ground floor, which every part may use: errors, argument checks, whole files."""
 
 from kdzoo.utils.arguments import (
-    as_path,
+    check_choice,
+    check_directory,
+    check_flag,
+    check_fraction,
+    check_integer,
     check_name,
+    check_number,
+    check_numeric_array,
     check_parents,
-    checked_directory,
-    flag,
-    integer,
+    check_path,
+    check_positive_integer,
+    check_text,
+    is_integer,
     is_number,
-    number,
-    numeric_array,
-    positive_integer,
-    shown,
-    text,
 )
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.disks import FullDiskError, naming_full_disk
-from kdzoo.utils.errors import UnknownNameError, check_choice, first_line, naming, unknown_name
-from kdzoo.utils.hidden_directories import hidden_room, sweep
+from kdzoo.utils.errors import UnknownNameError, first_line, naming, shown, unknown_name
+from kdzoo.utils.hidden_directories import hidden_directory, sweep
 from kdzoo.utils.reading import (
     check_regular,
     digest_of_file,
@@ -25,8 +27,6 @@ from kdzoo.utils.reading import (
     read_bytes,
     read_object,
 )
-from kdzoo.utils.saving import save_model
-from kdzoo.utils.states import finalize_states
 from kdzoo.utils.writing import (
     atomic_path,
     copy_file,
@@ -39,35 +39,35 @@ from kdzoo.utils.writing import (
 __all__ = [
     "FullDiskError",
     "UnknownNameError",
-    "as_path",
     "atomic_path",
     "check_choice",
+    "check_directory",
+    "check_flag",
+    "check_fraction",
+    "check_integer",
     "check_name",
+    "check_number",
+    "check_numeric_array",
     "check_parents",
+    "check_path",
+    "check_positive_integer",
     "check_regular",
-    "checked_directory",
+    "check_text",
     "copy_file",
     "digest_of_file",
-    "finalize_states",
     "first_line",
-    "flag",
-    "hidden_room",
-    "integer",
+    "hidden_directory",
+    "is_integer",
     "is_number",
     "naming",
     "naming_full_disk",
-    "number",
-    "numeric_array",
     "one_process",
     "open_regular",
-    "positive_integer",
     "read_bytes",
     "read_object",
     "remove_directory",
-    "save_model",
     "shown",
     "sweep",
-    "text",
     "unknown_name",
     "without_chatter",
     "write_bytes",

@@ -1,61 +1,47 @@
-"""Checks of arguments that every part may be given."""
+"""Checks of arguments: each returns what was given, in one type, or raises `ValueError`."""
 
+import math
 import numbers
 import os
 import pathlib
-import reprlib
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
-_LONGEST = 80  # Characters of what was given that an error shows.
-_SHORTENED = reprlib.Repr()
-_SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = _LONGEST
+from kdzoo.utils.errors import shown, unknown_name
 
 
-def shown(value):
-    """Returns what somebody gave as an error shows it: in one line, and short.
+def is_integer(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Returns whether something is an integer of Python or NumPy in a range, and no boolean.
+
+    An array without axes is one, as NumPy gives it where one number was asked for.
 
     Args:
         value: Anything.
-
-    Example:
-
-    >>> shown("text"), shown(np.zeros((2, 3)))
-    ("'text'", 'an array of float64 of shape (2, 3)')
-    """
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        kind = getattr(value.dtype, "name", value.dtype)
-        return f"an array of {kind} of shape {tuple(value.shape)}"
-    text = _SHORTENED.repr(value).replace("\n", " ")
-    return text if len(text) <= 2 * _LONGEST else f"{text[: 2 * _LONGEST]}..."
-
-
-def positive_integer(name, value, most=None):
-    """Returns an integer of Python or NumPy as an `int`.
-
-    Args:
-        name: What the caller calls the number.
-        value: What was given.
-        most: The largest that is right; None for any.
-
-    Raises:
-        ValueError: If it is no integer, below 1, or larger.
-
-    Example:
-
-    >>> positive_integer("batch_size", 2.5)
-    Traceback (most recent call last):
-    ValueError: Expected batch_size to be a positive integer. Received: batch_size=2.5
+        least: The smallest that is right.
+        most: The largest that is right.
     """
     value = _scalar(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(
-            f"Expected {name} to be a positive integer. Received: {name}={shown(value)}"
-        )
-    return int(value) if most is None else integer(name, value, 1, most)
+    is_right = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_right and least <= int(value) <= most
 
 
-def integer(name, value, least=None, most=None):
+def is_number(value: Any) -> bool:
+    """Returns whether something is a real number of Python or NumPy, and no boolean.
+
+    An array without axes is one, as NumPy gives it where one number was asked for.
+    """
+    value = _scalar(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _scalar(value: Any) -> Any:
+    """The number in a NumPy array without axes; anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and not value.ndim else value
+
+
+def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """Returns an integer of Python or NumPy as an `int`.
 
     Args:
@@ -69,14 +55,12 @@ def integer(name, value, least=None, most=None):
 
     Example:
 
-    >>> integer("seed", -1, least=0)
+    >>> check_integer("seed", -1, least=0)
     Traceback (most recent call last):
     ValueError: Expected seed to be an integer of at least 0. Received: seed=-1
     """
-    value = _scalar(value)
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    low, high = (-np.inf if least is None else least), (np.inf if most is None else most)
-    if not is_integer or not low <= value <= high:
+    low, high = (-math.inf if least is None else least), (math.inf if most is None else most)
+    if not is_integer(value, low, high):
         raise ValueError(
             f"Expected {name} to be an integer{_range(least, most)}. Received: "
             f"{name}={shown(value)}"
@@ -84,21 +68,33 @@ def integer(name, value, least=None, most=None):
     return int(value)
 
 
-def is_number(value):
-    """Returns whether something is a real number of Python or NumPy, and no boolean.
+def check_positive_integer(name: str, value: Any, most: int | None = None) -> int:
+    """Returns an integer of Python or NumPy as an `int`.
 
-    An array without axes is one, as NumPy gives it where one number was asked for.
+    Args:
+        name: What the caller calls the number.
+        value: What was given.
+        most: The largest that is right; None for any.
+
+    Raises:
+        ValueError: If it is no integer, below 1, or larger.
+
+    Example:
+
+    >>> check_positive_integer("batch_size", 2.5)
+    Traceback (most recent call last):
+    ValueError: Expected batch_size to be a positive integer. Received: batch_size=2.5
     """
-    value = _scalar(value)
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_integer(value, 1):
+        raise ValueError(
+            f"Expected {name} to be a positive integer. Received: {name}={shown(value)}"
+        )
+    return check_integer(name, value, 1, most)
 
 
-def _scalar(value):
-    """The number in a NumPy array without axes; anything else as it is."""
-    return value[()] if isinstance(value, np.ndarray) and not value.ndim else value
-
-
-def number(name, value, least=None, most=None):
+def check_number(
+    name: str, value: Any, least: float | None = None, most: float | None = None
+) -> float:
     """Returns a finite number of Python or NumPy as a `float`.
 
     Args:
@@ -112,12 +108,12 @@ def number(name, value, least=None, most=None):
 
     Example:
 
-    >>> number("tolerance", "1e-3", least=0)
+    >>> check_number("tolerance", "1e-3", least=0)
     Traceback (most recent call last):
     ValueError: Expected tolerance to be a finite number of at least 0. Received: tolerance='1e-3'
     """
-    low, high = (-np.inf if least is None else least), (np.inf if most is None else most)
-    if not is_number(value) or not low <= value <= high or not abs(value) < np.inf:
+    low, high = (-math.inf if least is None else least), (math.inf if most is None else most)
+    if not is_number(value) or not low <= value <= high or not abs(value) < math.inf:
         raise ValueError(
             f"Expected {name} to be a finite number{_range(least, most)}. Received: "
             f"{name}={shown(value)}"
@@ -125,14 +121,60 @@ def number(name, value, least=None, most=None):
     return float(value)
 
 
-def _range(least, most):
+def _range(least: float | None, most: float | None) -> str:
     """Two limits in words, after what they limit."""
     if most is None:
         return "" if least is None else f" of at least {least}"
     return f" up to {most:,}" if least is None else f" from {least} to {most:,}"
 
 
-def text(name, value, may_be_empty=False):
+def check_fraction(name: str, value: Any) -> float:
+    """Returns a part of a whole that leaves something, from 0 to below 1, as a `float`.
+
+    Args:
+        name: What the caller calls it.
+        value: What was given.
+
+    Raises:
+        ValueError: If it is no number, or another one.
+
+    Example:
+
+    >>> check_fraction("dropout", 1)
+    Traceback (most recent call last):
+    ValueError: Expected dropout to lie in [0, 1). Received: dropout=1
+    """
+    if not is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"Expected {name} to lie in [0, 1). Received: {name}={shown(value)}")
+    return float(value)
+
+
+def check_choice(
+    kind: str, name: Any, known: Collection[str], examples: Collection[str] | None = None
+) -> str:
+    """Returns a name that is one of those that are known.
+
+    Args:
+        kind: What the name stands for, e.g. `"average"`.
+        name: What was given.
+        known: The names there are.
+        examples: The names to list where none is near, if `known` are too many; None lists all.
+
+    Raises:
+        UnknownNameError: If it is another, or no string; a `ValueError`.
+
+    Example:
+
+    >>> check_choice("average", "logit", ("logits", "probabilities"))
+    Traceback (most recent call last):
+    kdzoo.utils.errors.UnknownNameError: Unknown average: 'logit'. Did you mean 'logits'?
+    """
+    if not isinstance(name, str) or name not in known:
+        raise unknown_name(kind, name, known, examples)
+    return name
+
+
+def check_text(name: str, value: Any, may_be_empty: bool = False) -> str:
     """Returns a string.
 
     Args:
@@ -148,7 +190,7 @@ def text(name, value, may_be_empty=False):
     return value
 
 
-def flag(name, value):
+def check_flag(name: str, value: Any) -> bool:
     """Returns what is either so or not as a `bool`.
 
     Args:
@@ -160,7 +202,7 @@ def flag(name, value):
 
     Example:
 
-    >>> flag("sparse", "no")
+    >>> check_flag("sparse", "no")
     Traceback (most recent call last):
     ValueError: Expected sparse to be True or False. Received: sparse='no'
     """
@@ -169,7 +211,7 @@ def flag(name, value):
     return bool(value)
 
 
-def check_name(value, name="name"):
+def check_name(value: Any, name: str = "name") -> str | None:
     """Returns the name of a model, layer or loss, or None where it is to be chosen.
 
     Args:
@@ -187,7 +229,7 @@ def check_name(value, name="name"):
     return value
 
 
-def numeric_array(name, value):
+def check_numeric_array(name: str, value: Any) -> np.ndarray:
     """Returns numbers as an array.
 
     Args:
@@ -199,7 +241,7 @@ def numeric_array(name, value):
 
     Example:
 
-    >>> numeric_array("logits", [[1.0], [1.0, 2.0]])
+    >>> check_numeric_array("logits", [[1.0], [1.0, 2.0]])
     Traceback (most recent call last):
     ValueError: Expected logits to be an array of numbers. Received: logits=[[1.0], [1.0, 2.0]]
     """
@@ -215,7 +257,7 @@ def numeric_array(name, value):
     return array
 
 
-def as_path(name, value):
+def check_path(name: str, value: Any) -> pathlib.Path:
     """Returns what somebody gave as a path as a `pathlib.Path`.
 
     Args:
@@ -227,7 +269,7 @@ def as_path(name, value):
 
     Example:
 
-    >>> as_path("directory", None)
+    >>> check_path("directory", None)
     Traceback (most recent call last):
     ValueError: Expected directory to be a path. Received: directory=None
     """
@@ -236,18 +278,18 @@ def as_path(name, value):
     return pathlib.Path(value)
 
 
-def check_parents(path):
+def check_parents(path: pathlib.Path) -> None:
     """Raises `ValueError` if there is a file where one of the directories of a path belongs.
 
     Args:
         path: A `pathlib.Path`.
     """
-    nearest = next((each for each in path.parents if each.exists()), None)
+    nearest = next((parent for parent in path.parents if parent.exists()), None)
     if nearest is not None and not nearest.is_dir():
         raise ValueError(f"Expected a directory. Received: {nearest}, a file, for {path}")
 
 
-def checked_directory(directory):
+def check_directory(directory: Any) -> pathlib.Path:
     """Returns what is to be a directory, missing or not, as a path.
 
     Args:
@@ -256,7 +298,7 @@ def checked_directory(directory):
     Raises:
         ValueError: If it is no path, or there is a file in place of it or of a directory above it.
     """
-    directory = as_path("directory", directory)
+    directory = check_path("directory", directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"Expected a directory. Received: {directory}, a file")
     check_parents(directory)

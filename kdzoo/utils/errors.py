@@ -1,18 +1,43 @@
 """Errors that name the remedy and the file: unknown names, and what a library said in a line."""
 
 import difflib
+import os
+import reprlib
+from collections.abc import Iterable
+from typing import Any
 
-from kdzoo.utils.arguments import shown
+_LONGEST_NAME = 256  # Characters of a name that others are compared with.
+_NEAR = 0.6  # The fraction of letters in common from which difflib, too, calls names close.
+_LONGEST = 80  # Characters of what was given that an error shows.
+_SHORTENED = reprlib.Repr()
+_SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = _LONGEST
 
-_LONGEST = 256  # Characters of a name that others are compared with.
-_NEAR = 0.6  # A share of letters in common from which a name is suggested, as in difflib.
+
+def shown(value: Any) -> str:
+    """Returns what somebody gave as an error shows it: in one line, and short.
+
+    Args:
+        value: Anything.
+
+    Example:
+
+    >>> shown("text"), shown(list(range(1000)))
+    ("'text'", '[0, 1, 2, 3, 4, 5, ...]')
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        kind = getattr(value.dtype, "name", value.dtype)
+        return f"an array of {kind} of shape {tuple(value.shape)}"
+    text = _SHORTENED.repr(value).replace("\n", " ")
+    return text if len(text) <= 2 * _LONGEST else f"{text[: 2 * _LONGEST]}..."
 
 
 class UnknownNameError(ValueError):
     """A name that is not known; `unknown_name` makes it."""
 
 
-def unknown_name(kind, name, known, examples=None):
+def unknown_name(
+    kind: str, name: Any, known: Iterable[str], examples: Iterable[str] | None = None
+) -> UnknownNameError:
     """Returns the error for a name that is not known, with the nearest one that is.
 
     Args:
@@ -40,7 +65,7 @@ def unknown_name(kind, name, known, examples=None):
         return ratio, candidate.startswith(text), len(shared), start
 
     def is_near(candidate):
-        if len(text) > _LONGEST:  # Comparing takes time with the lengths.
+        if len(text) > _LONGEST_NAME:  # Comparing takes time with the lengths.
             return False
         ratio, begins, *_ = likeness(candidate)
         return ratio >= _NEAR or (begins and len(text) > 2)
@@ -56,25 +81,7 @@ def unknown_name(kind, name, known, examples=None):
     return UnknownNameError(f"Unknown {kind}: {shown(name)}. {remedy}")
 
 
-def check_choice(kind, name, known):
-    """Raises `UnknownNameError` unless a name is one of those that are known.
-
-    Args:
-        kind: What the name stands for, e.g. `"average"`.
-        name: What was given.
-        known: The names there are.
-
-    Example:
-
-    >>> check_choice("average", "logit", ("logits", "probabilities"))
-    Traceback (most recent call last):
-    kdzoo.utils.errors.UnknownNameError: Unknown average: 'logit'. Did you mean 'logits'?
-    """
-    if not isinstance(name, str) or name not in known:
-        raise unknown_name(kind, name, known)
-
-
-def naming(path, error):
+def naming(path: os.PathLike[str] | str, error: ValueError) -> ValueError:
     """Returns an error about what a file holds that says, too, which file it is.
 
     Args:
@@ -98,12 +105,12 @@ def naming(path, error):
     return ValueError(f"{before}{received}{path}, with {after}")
 
 
-def _words(name):
+def _words(name: str) -> set[str]:
     """The parts of a name such as `"separable_050/cifar10"`, a set."""
     return set(name.replace("/", "_").split("_"))
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message, or the name of its class if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

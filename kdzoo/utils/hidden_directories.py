@@ -15,7 +15,7 @@ import tempfile
 try:
     import fcntl
 except ImportError:  # Windows.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _RANDOM = "[a-z0-9_]{8}"  # What `tempfile` appends to a name.
 _CONTENT = re.compile(r"(new|old)(\..*)?", re.DOTALL)
@@ -23,7 +23,7 @@ _TRIES = 100
 
 
 @contextlib.contextmanager
-def hidden_room(directory, name):
+def hidden_directory(directory, name):
     """Makes a hidden directory for the time of a block, and removes what killed ones have left.
 
     Args:
@@ -45,7 +45,7 @@ def hidden_room(directory, name):
 
 
 def sweep(directory, name=None):
-    """Removes the hidden directories that `hidden_room` made and no living process owns.
+    """Removes the hidden directories that `hidden_directory` made and no living process owns.
 
     Args:
         directory: Where to look, a path; it need not exist.

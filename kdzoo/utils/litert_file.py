@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from kdzoo.utils import litert_trial
-from kdzoo.utils.arguments import as_path
+from kdzoo.utils.arguments import check_path
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.errors import first_line
 from kdzoo.utils.litert_zip import read_associated
@@ -23,7 +23,7 @@ CHATTER = re.compile(
 _MOST = 1 << 31  # Bytes: what a flatbuffer can have.
 _LEAST_MEMORY = 1 << 30  # For a network of few weights on large images.
 _MEMORY = 64  # Times the bytes of the file.
-_tried = set()  # Hashes of files that are known to run.
+_tried: set[str] = set()  # Hashes of files that are known to run.
 
 
 def open_litert(path, threads=None, is_trusted=False):
@@ -47,7 +47,7 @@ def open_litert(path, threads=None, is_trusted=False):
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    path = as_path("path", path)
+    path = check_path("path", path)
     try:
         content = read_bytes(path, min(_MOST, os.path.getsize(path)))
     except (FileNotFoundError, NotADirectoryError):

@@ -4,9 +4,9 @@ import contextlib
 import os
 import shutil
 
-from kdzoo.utils.arguments import as_path, check_parents, checked_directory
+from kdzoo.utils.arguments import check_directory, check_parents, check_path
 from kdzoo.utils.disks import naming_full_disk
-from kdzoo.utils.hidden_directories import hidden_room, lock_directory, sweep
+from kdzoo.utils.hidden_directories import hidden_directory, lock_directory, sweep
 
 
 @contextlib.contextmanager
@@ -38,11 +38,11 @@ def atomic_path(path, size=None, replace=False):
         temporary.write_bytes(content)
     ```
     """
-    path = as_path("path", path)
+    path = check_path("path", path)
     check_parents(path)
     with naming_full_disk(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with hidden_room(path.parent, path.name) as room:
+        with hidden_directory(path.parent, path.name) as room:
             temporary = room / f"new{''.join(path.suffixes)}"
             yield temporary
             _flush(temporary)
@@ -97,7 +97,7 @@ def remove_directory(path):
         path.unlink(missing_ok=True)
         return
     try:
-        with hidden_room(path.parent, path.name) as room:
+        with hidden_directory(path.parent, path.name) as room:
             os.replace(path, room / "old")
     except OSError:  # On a disk so full that there is no room for a directory.
         shutil.rmtree(path)
@@ -116,7 +116,7 @@ def one_process(directory):
     Raises:
         ValueError: If another process has it, or it is a file.
     """
-    directory = checked_directory(directory)
+    directory = check_directory(directory)
     with naming_full_disk(directory):
         directory.mkdir(parents=True, exist_ok=True)
     try:

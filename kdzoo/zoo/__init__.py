@@ -1,12 +1,35 @@
-"""The zoo: models by name, pretrained ones, pairs of teacher and student, and cards."""
+"""The zoo: models by name, pretrained models, pairs of teacher and student, and cards.
 
+Names that need Keras are imported when they are first used, so that lists and cards need none.
+"""
+
+import importlib
+import typing
+
+from kdzoo.zoo.architectures import Architecture
 from kdzoo.zoo.cards import card
 from kdzoo.zoo.manifest import Pretrained, list_pretrained
-from kdzoo.zoo.pairs import Pair, list_pairs, pair
-from kdzoo.zoo.pretrained import load, tflite
-from kdzoo.zoo.registry import Architecture, architecture, create, list_models, register
-from kdzoo.zoo.sharing import load_pretrained, save_pretrained
-from kdzoo.zoo.weights import load_weights, save_weights
+from kdzoo.zoo.pair_definitions import list_pairs
+from kdzoo.zoo.pretrained_files import tflite
+from kdzoo.zoo.registry import architecture, list_models, register
+
+if typing.TYPE_CHECKING:
+    from kdzoo.zoo.building import create
+    from kdzoo.zoo.pairs import Pair, pair
+    from kdzoo.zoo.pretrained import load
+    from kdzoo.zoo.sharing import load_pretrained, save_pretrained
+    from kdzoo.zoo.weights import load_weights, save_weights
+
+_NEED_KERAS = {
+    "Pair": "pairs",
+    "create": "building",
+    "load": "pretrained",
+    "load_pretrained": "sharing",
+    "load_weights": "weights",
+    "pair": "pairs",
+    "save_pretrained": "sharing",
+    "save_weights": "weights",
+}
 
 __all__ = [
     "Architecture",
@@ -27,3 +50,17 @@ __all__ = [
     "save_weights",
     "tflite",
 ]
+
+
+if not typing.TYPE_CHECKING:  # A type checker would accept every name because of it.
+
+    def __getattr__(name):
+        if name not in _NEED_KERAS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"kdzoo.zoo.{_NEED_KERAS[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,9 +1,12 @@
 """Cards of pretrained models, and a table of them all: every figure from the manifest's rows."""
 
-from kdzoo.zoo.manifest import find
+from collections.abc import Iterable, Iterator
+
+from kdzoo.utils.types import PathLike
+from kdzoo.zoo.manifest import File, Pretrained, find
 from kdzoo.zoo.registry import architecture
 
-# Name, source, licence, and what a model of it is not good for.
+# Data set -> its title, source, licence, and the limits of a model that was trained on it.
 DATASETS = {
     "digits": (
         "scikit-learn's digits",
@@ -46,24 +49,31 @@ DATASETS = {
 }
 
 
-def card(name, directory=None):
-    """Returns the card of a pretrained model: what it is, how good, how large, how it was trained.
+def card(name: str, directory: PathLike | None = None) -> str:
+    """Returns the card of a pretrained model: its accuracy, size, speed, training and licence.
 
     Args:
-        name: A name in `list_pretrained()`, e.g. `"mlp_2x800/mnist"`.
-        directory: Where weights and manifest are; those that come with kdzoo when None.
+        name: A name in `kdzoo.list_pretrained()`, e.g. `"mlp_2x800/mnist"`.
+        directory: The directory of the weights and their manifest; None for the weights that come
+            with kdzoo.
 
     Returns:
-        Markdown, a string.
+        The card in Markdown, a string.
 
     Raises:
         FileNotFoundError: If the directory has no manifest.
-        ValueError: If there is no such model; the nearest is suggested.
+        ValueError: If there is no such model, where the nearest is suggested; or if the manifest
+            was altered, or comes from a newer version of kdzoo.
+
+    Example:
+
+    >>> card("mlp_2x800/mnist").splitlines()[0]
+    '# mlp_2x800/mnist'
     """
     return write_card(find(name, directory))
 
 
-def write_card(row):
+def write_card(row: Pretrained) -> str:
     """Returns the card of a `Pretrained`, in Markdown."""
     unknown = (row.dataset, "source not known to kdzoo", "not known to kdzoo", "Limits unknown.")
     title, source, licence, limits = DATASETS.get(row.dataset, unknown)
@@ -91,7 +101,7 @@ def write_card(row):
         "",
         "## Training",
         "",
-        f"`{training['command']}` trains it, kind {training['kind']!r}, {training['epochs']} "
+        f"`{training['command']}` trains it, variant {training['kind']!r}, {training['epochs']} "
         f"epochs, seed{'s' if len(training['seeds']) > 1 else ''} "
         + ", ".join(map(str, training["seeds"]))
         + _begun_with(training)
@@ -110,9 +120,9 @@ def write_card(row):
 
 
 def _built_with(row):
-    """The arguments of the builder that its name does not say."""
-    said = ", ".join(f"{name}={value!r}" for name, value in row.arguments.items())
-    return f" Built with `{said}`." if said else ""
+    """Returns a sentence with the builder's further arguments, if there are any."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in row.arguments.items())
+    return f" Built with `{arguments}`." if arguments else ""
 
 
 _CONVERTED = (
@@ -121,8 +131,8 @@ _CONVERTED = (
 )
 
 
-def figures(row):
-    """Yields (what, value) of a `Pretrained` as its card says it, both strings."""
+def figures(row: Pretrained) -> Iterator[tuple[str, str]]:
+    """Yields (what, value), both strings, of every figure on the card of a `Pretrained`."""
     measured, is_file = row.measured, "tflite" in row.files
     accuracy = measured["accuracy"]
     weights = f"{_percent(accuracy['shipped'])} of the test images"
@@ -148,13 +158,13 @@ def figures(row):
         zeros = f"{_percent(measured['sparsity'])}, with those of the layers left dense"
         yield "zeros among the weights of all kernels", zeros
     yield "MACs", f"{measured['macs']:,}"
-    for kind, size in measured["bytes"].items():
-        # What is converted anew has other last bits on another machine, and is gzipped to others.
-        differs = kind.endswith("gzipped") and not is_file
-        yield f"bytes, {kind}", f"about {_rounded(size):,}" if differs else f"{size:,}"
-    for kind, time in measured["latency_ms"].items():
+    for form, size in measured["bytes"].items():
+        # Another machine converts to other last bits, so the gzipped size differs a little.
+        differs = form.endswith("gzipped") and not is_file
+        yield f"bytes, {form}", f"about {_rounded(size):,}" if differs else f"{size:,}"
+    for form, time in measured["latency_ms"].items():
         yield (
-            f"LiteRT latency, {kind}",
+            f"LiteRT latency, {form}",
             f"{time['median']:.3g} ms (quartiles {time['q1']:.3g} to {time['q3']:.3g}), one "
             f"thread, {time['machine']}",
         )
@@ -167,12 +177,8 @@ def figures(row):
     yield "SHA-256 of the test images and labels", f"{measured['test_sha256'][:16]}…"
 
 
-def table(rows):
-    """Returns a table of pretrained models, in Markdown.
-
-    Args:
-        rows: Iterable of `Pretrained`.
-    """
+def table(rows: Iterable[Pretrained]) -> str:
+    """Returns a table of pretrained models, in Markdown."""
     lines = [
         "| model | accuracy, % | over seeds, % | alone, % | parameters | MACs | bytes shipped |",
         "|---|---|---|---|---|---|---|",
@@ -180,39 +186,39 @@ def table(rows):
     for row in rows:
         measured, shipped = row.measured, shipped_file(row)
         alone = _spread(measured["alone"], unit="") if measured.get("alone") else ""
-        accuracy, shipped_share = measured["accuracy"], shipped_accuracy(row)
         lines.append(
-            f"| {row.name} | {100 * shipped_share:.2f} | {_spread(accuracy, unit='')} | {alone} | "
+            f"| {row.name} | {100 * shipped_accuracy(row):.2f} | "
+            f"{_spread(measured['accuracy'], unit='')} | {alone} | "
             f"{measured['parameters']:,} | {measured['macs']:,} | {shipped.bytes:,} |"
         )
     return "\n".join(lines)
 
 
-def shipped_file(row):
-    """Returns the `File` that is for use: the `.tflite` of a compressed model, else the weights."""
+def shipped_file(row: Pretrained) -> File:
+    """Returns the `File` to deploy: the `.tflite` of a compressed model, else the weights."""
     return row.files.get("tflite", row.files["weights"])
 
 
-def shipped_accuracy(row):
-    """Returns the accuracy of that file on the test images, in [0, 1]."""
+def shipped_accuracy(row: Pretrained) -> float:
+    """Returns the accuracy of the file to deploy on the test images, in [0, 1]."""
     return row.measured.get("tflite_accuracy", row.measured["accuracy"]["shipped"])
 
 
 def _begun_with(training):
-    """Which student a compressed model began with, where there is one for several seeds."""
+    """Returns the student that compression started from, if several seeds started from one."""
     if len(training["seeds"]) == 1 or training.get("start_seed") is None:
         return ""
     return f", all from the student of seed {training['start_seed']}"
 
 
 def _tensor(tensor):
-    """What a file takes or gives: its type, its shape and, of integers, what they stand for."""
-    said = f"{tensor['dtype']} {tuple(tensor['shape'])}"
+    """Returns the type and shape of an input or output and, for integers, the values they mean."""
+    text = f"{tensor['dtype']} {tuple(tensor['shape'])}"
     if tensor["scale"] is None:
-        return said
+        return text
     zero = tensor["zero_point"]
     shifted = f"integer {'-' if zero > 0 else '+'} {abs(zero)}"
-    return f"{said}, value = {tensor['scale']:.6g} · ({shifted})"
+    return f"{text}, value = {tensor['scale']:.6g} · ({shifted})"
 
 
 def _rounded(count):
@@ -220,12 +226,12 @@ def _rounded(count):
     return round(count, 3 - len(str(count)))
 
 
-def _percent(share):
-    return f"{100 * share:.2f} %"
+def _percent(fraction):
+    return f"{100 * fraction:.2f} %"
 
 
 def _spread(values, unit=" %"):
-    """Mean ± standard deviation over seeds, and how many, of accuracies in [0, 1]."""
+    """Returns the mean ± standard deviation of accuracies in [0, 1], and the number of seeds."""
     by_seed = values["by_seed"]
     if len(by_seed) == 1:
         return f"{100 * values['mean']:.2f}{unit} (one seed)"
@@ -233,5 +239,5 @@ def _spread(values, unit=" %"):
 
 
 def _versions(versions):
-    said = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return said if "commit" in versions else f"{said}, commit not recorded"
+    text = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return text if "commit" in versions else f"{text}, commit not recorded"

@@ -1,4 +1,4 @@
-"""Opens the `.keras` files that people have, from wherever: nothing of them runs."""
+"""Opens `.keras` files from any source; no code in them runs."""
 
 import contextlib
 import math
@@ -6,24 +6,28 @@ import re
 import textwrap
 import threading
 import warnings
+from collections.abc import Callable, Iterator
 
+import keras
 import numpy as np
 
-from kdzoo.utils import as_path
+from kdzoo.graph.keras_internals import initialize_function, refusing_code, set_initialize_function
+from kdzoo.utils import check_path
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.keras_archive import check_archive
 
-# Times the weights in a file that its layers may have: one in two directions is built three times,
-# for the two that are kept.
+# How many times the bytes of a file's weights its layers may take: Keras builds the layer of a
+# bidirectional one three times, and keeps two.
 _COPIES = 3
 _SPARE = 16 << 20  # Bytes of variables beyond those.
 
 
-def load_keras_file(path):
-    """Returns the model of a `.keras` file, from anybody.
+def load_keras_file(path: PathLike) -> keras.Model:
+    """Returns the model of a `.keras` file that may come from anybody.
 
-    The file is checked before Keras opens it, which then loads it in its safe mode, whatever
-    `keras.config.enable_unsafe_deserialization` said. No more memory is taken than a few times the
-    file's size: neither by what it says of its sizes, nor by layers that its weights do not fill.
+    The file is checked before Keras opens it. Keras then loads it in its safe mode, even after
+    `keras.config.enable_unsafe_deserialization()`. Loading takes no more memory than a few times
+    the file's size, whatever sizes the file claims and however large its layers are.
 
     Args:
         path: The file; its name ends in `.keras`.
@@ -33,9 +37,10 @@ def load_keras_file(path):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no regular file, is damaged, holds what Keras does not write, weights
-            that are not finite (only a first value of infinity throughout is allowed) or do not fit
-            its layers, or layers that run code or are not known here.
+        ValueError: If it is no regular file, is damaged, or holds something that Keras does not
+            write, layers that run code or are not registered here, or weights that do not fit the
+            layers or are not finite (a weight that is infinite throughout is allowed, because a
+            running minimum starts with infinity).
 
     Example:
 
@@ -43,52 +48,43 @@ def load_keras_file(path):
     model = load_keras_file("student.keras")
     ```
     """
-    import keras
-
-    path = as_path("path", path)
-    if path.suffix != ".keras":
-        raise ValueError(f"Expected a .keras file of a model. Received: {path}")
-    size = check_archive(path)
+    file = check_path("path", path)
+    if file.suffix != ".keras":
+        raise ValueError(f"Expected a .keras file of a model. Received: {file}")
+    size = check_archive(file)
     try:
-        with _safe_mode(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever a file leads it to.
+        with refusing_code(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
+            model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # A damaged file leads Keras to any exception.
         raise ValueError(
-            f"Expected a .keras file of a model. Received: {path}, which Keras refused: "
+            f"Expected a .keras file of a model. Received: {file}, which Keras refused: "
             f"{_reason(error)}"
         ) from error
     if not isinstance(model, keras.Model):
         raise ValueError(
-            f"Expected a .keras file of a model. Received: {path}, of a {type(model).__name__}"
+            f"Expected a .keras file of a model. Received: {file}, of a {type(model).__name__}"
         )
     return model
 
 
-def _safe_mode():
-    """A context in which Keras refuses code, even where it was told to load it."""
-    from keras.src.saving.serialization_lib import SafeModeScope
-
-    return SafeModeScope(True)  # What was told before is stronger than `safe_mode=True`.
-
-
 @contextlib.contextmanager
 def _strict():
-    """A context after which no layer has fresh weights because the file lacks them."""
-    with warnings.catch_warnings(record=True) as said:
+    """A context that fails if a layer has fresh weights because the file lacks them."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for warning in said:
+    for warning in caught:
         if "freshly-initialized weights" in str(warning.message):
             raise ValueError("it lacks the weights of layers within lists")
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 @contextlib.contextmanager
-def _bounded_variables(most):
-    """A context in which this thread makes variables of so many bytes at most.
+def _bounded_variables(most: int) -> Iterator[None]:
+    """A context in which this thread makes variables of at most so many bytes.
 
-    A file of some bytes can say that its layers have a billion units, which Keras makes before it
-    looks for their weights.
+    A small file can claim layers of a billion units, which Keras makes before it looks for their
+    weights.
     """
     before = getattr(_thread, "budget", None)
     with _watched_variables():
@@ -99,72 +95,67 @@ def _bounded_variables(most):
             _thread.budget = before
 
 
-_thread = threading.local()  # Of a thread that loads a file: its budget.
-_lock, _loads, _usual = threading.Lock(), 0, None
+_thread = threading.local()  # Holds the budget of a thread that loads a file.
+_lock, _loads = threading.Lock(), 0
+_usual: Callable[..., None] | None = None
 
 
 @contextlib.contextmanager
 def _watched_variables():
     """A context in which threads with a budget make variables within it; threads may overlap."""
     global _loads, _usual
-    import keras
-
-    kind = keras.Variable
     with _lock:
         _loads += 1
         if _loads == 1:
-            _usual = kind._initialize_with_initializer
-            kind._initialize_with_initializer = _watched(_usual)
+            _usual = initialize_function()
+            set_initialize_function(_initialize)
     try:
         yield
     finally:
         with _lock:
             _loads -= 1
-            if not _loads:  # Not before: another thread's load would go on without a bound.
-                kind._initialize_with_initializer = _usual
+            if not _loads:  # Not earlier: another thread would load without a bound.
+                set_initialize_function(_usual)
 
 
-def _watched(usual):
-    """The function that makes a variable's first value, within the budget of its thread."""
-
-    def initialize(variable, initializer):
-        budget = getattr(_thread, "budget", None)
-        if budget is not None:
-            budget.spend(math.prod(variable.shape) * _item_bytes(variable.dtype))
-        usual(variable, initializer)
-
-    return initialize
+def _initialize(variable, initializer):
+    """Makes a variable's first value within the budget of its thread."""
+    budget = getattr(_thread, "budget", None)
+    if budget is not None:
+        budget.spend(math.prod(variable.shape) * _item_bytes(variable.dtype))
+    _usual(variable, initializer)
 
 
 class _Budget:
-    """Bytes of variables that may be made.
+    """The bytes of variables that may still be made.
 
     Args:
         most: The bytes.
     """
 
-    def __init__(self, most):
+    def __init__(self, most: int) -> None:
         self._left = most
 
-    def spend(self, size):
-        """Raises `ValueError` if so many bytes are not left."""
+    def spend(self, size: int) -> None:
+        """Subtracts so many bytes; raises `ValueError` if fewer are left."""
         self._left -= size
         if self._left < 0:
             raise ValueError("layers that are larger than the weights in the file")
 
 
 def _item_bytes(dtype):
-    """Bytes of a number of a type, by its name in Keras."""
+    """Returns the bytes of a number of a type, by its name in Keras."""
     try:
         return np.dtype(dtype).itemsize
-    except TypeError:  # Some that NumPy does not know.
+    except TypeError:  # NumPy does not know all types of Keras.
         return 4
 
 
 def _reason(error):
-    """What went wrong in the innermost part that Keras could not load, in one sentence.
+    """Returns in one sentence what is wrong with the innermost part that Keras could not load.
 
-    What follows is advice, often to switch the safe mode off: none for a file from anybody.
+    The sentences after it often advise to switch the safe mode off, which is bad advice for a file
+    from anybody.
     """
     text = str(error).rpartition("Exception encountered: ")[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -6,20 +6,25 @@ import functools
 import itertools
 import json
 import pathlib
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from kdzoo.utils import (
-    as_path,
+    check_choice,
+    check_path,
     check_regular,
     first_line,
     read_object,
     shown,
-    unknown_name,
-    write_text,
+    write_bytes,
 )
+from kdzoo.utils.hashed_json import check_hash, hashed_json
+from kdzoo.utils.types import PathLike
+from kdzoo.zoo.checked_files import check_within
 from kdzoo.zoo.manifest_row import check_row
-from kdzoo.zoo.weights import check_within, digest
+from kdzoo.zoo.registry import architecture
 
-VERSION = 1  # Of the manifest's own form.
+VERSION = 1  # The version of the manifest's format.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,72 +44,70 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A pretrained model: what it is, where its files are, what was measured of it.
+    """A pretrained model: what it is, which files it has, and what was measured of it.
 
     Attributes:
-        name: `"architecture/data set"`, and `"/int8"` or `"/sparse_80"` where it is compressed.
-        architecture: The name that `kdzoo.create` knows.
+        name: `"architecture/data set"`, followed by `"/int8"` or `"/sparse_80"` if compressed.
+        architecture: The name of its architecture in `kdzoo.list_models()`.
         arguments: Further arguments of its builder.
-        dataset: Name of the data set that it was trained on.
+        dataset: The name of the data set that it was trained on.
         classes: Number of classes.
         input_shape: (height, width, channels) of an image.
         labels: The names of the classes, in the order of the logits.
         role: `"teacher"` or `"student"`.
-        files: `"weights"`, and `"tflite"` where one is shipped, each with its `File`.
-        training: How it was trained: recipe, kind, command, seeds, epochs, teacher.
-        measured: What the card says of it: accuracy, bytes, latency and so on.
-        licence: Of the weights, an SPDX identifier.
+        files: `"weights"`, and `"tflite"` if the model ships one -> its `File`.
+        training: How it was trained: recipe, variant (`"kind"`), command, seeds, epochs, teacher.
+        measured: The figures on its card: accuracy, bytes, latency and so on.
+        licence: The licence of the weights, an SPDX identifier.
     """
 
     name: str
     architecture: str
-    arguments: dict
+    arguments: dict[str, Any]
     dataset: str
     classes: int
-    input_shape: tuple
-    labels: tuple
-    role: str
-    files: dict
-    training: dict
-    measured: dict
+    input_shape: tuple[int, int, int]
+    labels: tuple[str, ...]
+    role: Literal["teacher", "student"]
+    files: dict[str, File]
+    training: dict[str, Any]
+    measured: dict[str, Any]
     licence: str = "Apache-2.0"
 
     @property
-    def family(self):
+    def family(self) -> str:
         """The family of its architecture, e.g. `"separable"`."""
-        from kdzoo.zoo.registry import architecture
-
         return architecture(self.architecture).family
 
 
-def weights_directory():
+def weights_directory() -> pathlib.Path:
     """Returns the directory of the weights that come with kdzoo, a `pathlib.Path`."""
     package = pathlib.Path(__file__).parents[1]
     installed = package / "zoo_weights"
-    return installed if installed.is_dir() else package.parent / "zoo_weights"  # Of a checkout.
+    return installed if installed.is_dir() else package.parent / "zoo_weights"  # A checkout.
 
 
-def directory_of(given):
-    """Returns the directory that was given, or the one that comes with kdzoo for None, a path."""
-    return weights_directory() if given is None else as_path("directory", given)
+def directory_of(directory: PathLike | None) -> pathlib.Path:
+    """Returns a directory as a path; for None, that of the weights that come with kdzoo."""
+    return weights_directory() if directory is None else check_path("directory", directory)
 
 
-def read_manifest(directory=None):
+def read_manifest(directory: PathLike | None = None) -> dict[str, Pretrained]:
     """Returns name -> `Pretrained` of a directory with a `manifest.json`.
 
     Args:
-        directory: The directory; the one that comes with kdzoo when None.
+        directory: The directory; None for the weights that come with kdzoo.
 
     Raises:
         FileNotFoundError: If there is no manifest.
-        ValueError: If it was altered, or is of a newer version of kdzoo.
+        ValueError: If it was altered, or comes from a newer version of kdzoo.
     """
-    # Copied, as rows consist of dictionaries, which whoever asked for them may change.
+    # Copied, because rows consist of dictionaries, which a caller may change.
     return copy.deepcopy(_read(directory))
 
 
 def _read(directory):
-    """The rows that all readers share."""
+    """Returns the rows themselves, not copies."""
     path = directory_of(directory) / "manifest.json"
     try:
         check_regular(path)
@@ -130,10 +133,9 @@ def _rows(path, _):
             f"Expected {path} to be a manifest of version {VERSION}. Received: "
             f"version={shown(version)}, which another kdzoo wrote; update kdzoo."
         )
+    check_hash(path, content, "reinstall kdzoo, or fetch the file again", part="models")
     try:
-        if content["sha256"] != _digest(content["models"]):
-            raise ValueError("rows that were altered; reinstall kdzoo, or fetch the file again")
-        rows = [_row(each) for each in content["models"]]
+        rows = [_row(row) for row in content["models"]]
         copy.deepcopy(rows)  # As every reader will.
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected whole rows in {path}. Received: {first_line(error)}") from error
@@ -143,31 +145,30 @@ def _rows(path, _):
     return found
 
 
-def find(name, directory=None):
+def find(name: str, directory: PathLike | None = None) -> Pretrained:
     """Returns the `Pretrained` of this name.
 
     Args:
-        name: A name in `list_pretrained()`.
-        directory: As in `read_manifest`.
+        name: A name in `kdzoo.list_pretrained()`.
+        directory: The directory of the manifest; None for the weights that come with kdzoo.
 
     Raises:
         FileNotFoundError: If there is no manifest.
-        ValueError: If there is no such model, where the nearest is suggested, or as in
-            `read_manifest`.
+        ValueError: If there is no such model, where the nearest is suggested; or if the manifest
+            was altered, or comes from a newer version of kdzoo.
     """
     rows = _read(directory)
-    if not isinstance(name, str) or name not in rows:
-        raise unknown_name("pretrained model", name, rows, list(rows)[:5])
+    check_choice("pretrained model", name, rows, list(rows)[:5])
     return copy.deepcopy(rows[name])
 
 
-def check_classes(row, data, what="model"):
-    """Raises `ValueError` unless a pretrained model knows the classes of some data, in their order.
+def check_classes(row: Pretrained, data: Any, what: str = "model") -> None:
+    """Raises `ValueError` unless a pretrained model has the classes of a data set, in their order.
 
     Args:
         row: The `Pretrained`.
         data: The `kdzoo.data.Dataset`.
-        what: What an error calls the model.
+        what: What the error calls the model, e.g. `"teacher"`.
     """
     for wanted, label in itertools.zip_longest(data.class_names, row.labels):
         if wanted != label:
@@ -177,29 +178,38 @@ def check_classes(row, data, what="model"):
             )
 
 
-def list_pretrained(dataset=None, family=None, directory=None):
-    """Returns the names that `load` knows, data set by data set.
+def list_pretrained(
+    dataset: str | None = None,
+    family: str | None = None,
+    directory: PathLike | None = None,
+) -> list[str]:
+    """Returns the names that `kdzoo.load` knows, data set by data set.
 
     Args:
-        dataset: Only those trained on this data set, e.g. `"cifar10"`; all when None.
-        family: Only those of this family, e.g. `"separable"`; all when None.
-        directory: Where weights and manifest are; those that come with kdzoo when None.
+        dataset: Only models trained on this data set, e.g. `"cifar10"`; all when None.
+        family: Only models of this family, e.g. `"separable"`; all when None.
+        directory: The directory of the weights and their manifest; None for the weights that come
+            with kdzoo.
 
     Returns:
-        A list of names such as `"mlp_2x800/mnist"`.
+        A list of names such as `"mlp_2x800/mnist"`; empty if no model is of both the data set and
+        the family.
 
     Raises:
         FileNotFoundError: If the directory has no manifest.
-        ValueError: If there is nothing of that data set or family, where the nearest is suggested,
-            or as in `read_manifest`.
+        ValueError: If there is no model of that data set or family, where the nearest is suggested;
+            or if the manifest was altered, or comes from a newer version of kdzoo.
+
+    Example:
+
+    >>> "separable_050/cifar10" in list_pretrained("cifar10", family="separable")
+    True
     """
     rows = _read(directory).values()
-    for kind, wanted, field in (("data set", dataset, "dataset"), ("family", family, "family")):
-        if wanted is None:
-            continue
-        known = {getattr(row, field) for row in rows}
-        if not isinstance(wanted, str) or wanted not in known:
-            raise unknown_name(f"{kind} with pretrained models", wanted, known)
+    for what, wanted, field in (("data set", dataset, "dataset"), ("family", family, "family")):
+        if wanted is not None:
+            known = {getattr(row, field) for row in rows}
+            check_choice(f"{what} with pretrained models", wanted, known)
     return [
         row.name
         for row in rows
@@ -207,15 +217,15 @@ def list_pretrained(dataset=None, family=None, directory=None):
     ]
 
 
-def write_manifest(rows, directory):
-    """Writes a manifest, whole or not at all.
+def write_manifest(rows: Iterable[Pretrained], directory: PathLike) -> None:
+    """Writes `manifest.json`, whole or not at all.
 
     Args:
-        rows: Iterable of `Pretrained`.
-        directory: Where it goes.
+        rows: The `Pretrained` models.
+        directory: The directory of their files.
 
     Raises:
-        ValueError: If a row is none that `read_manifest` would take; nothing is written then.
+        ValueError: If `read_manifest` would refuse a row; nothing is written then.
     """
     models = [dataclasses.asdict(row) for row in rows]
     for row in json.loads(json.dumps(models)):
@@ -226,20 +236,16 @@ def write_manifest(rows, directory):
                 f"Expected rows of pretrained models. Received: {shown(row.get('name'))} with "
                 f"{first_line(error)}"
             ) from error
-    content = {"version": VERSION, "sha256": _digest(models), "models": models}
-    write_text(pathlib.Path(directory) / "manifest.json", json.dumps(content, indent=1) + "\n")
-
-
-def _digest(models):
-    """Returns the SHA-256 of the rows, however they are set in the file."""
-    return digest(json.dumps(models, sort_keys=True).encode())
+    content = {"version": VERSION, "sha256": None, "models": models}
+    path = pathlib.Path(directory) / "manifest.json"
+    write_bytes(path, hashed_json(content, part="models"))
 
 
 def _row(fields):
-    """A `Pretrained` from what JSON holds of it; raises if a field is of another kind."""
+    """Returns the `Pretrained` of a row in JSON; raises if a field has another type."""
     check_row(fields)
     values = {
-        "files": {kind: File(**file) for kind, file in fields["files"].items()},
+        "files": {name: File(**file) for name, file in fields["files"].items()},
         "input_shape": tuple(fields["input_shape"]),
         "labels": tuple(fields["labels"]),
     }

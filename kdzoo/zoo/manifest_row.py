@@ -1,24 +1,31 @@
 """What a row of the zoo's manifest must be: every field's type and range.
 
-The manifest's hash tells damage, not intent: whoever alters a row can write the hash that fits.
+The manifest's hash reveals damage, not intent: an attacker who alters a row can also write the hash
+that fits.
 """
 
 import math
 import pathlib
 import re
+from typing import Any
 
 from kdzoo.utils import shown
+from kdzoo.utils.fields import (
+    check_count,
+    check_measure,
+    check_sha256,
+    check_type,
+    check_types,
+)
+from kdzoo.zoo.registry import architecture
 
 ROLES = ("teacher", "student")
 
-_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # Cards are called after it.
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_LONGEST = 10_000  # Characters of a text.
-_MOST = 1 << 53  # Of anything that is counted.
-_MOST_SIZE = 1 << 20  # Of an image's sides, and of what an architecture is given.
+_NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # File names of cards are made of it.
+_MOST_SIZE = 1 << 20  # The largest side of an image, and argument of an architecture.
 _MOST_DEPTH = 1 << 10  # Layers, each of which takes time to build.
 
-# What lists and cards ask rows for, and of which kind it is.
+# The fields that lists and cards read, and their types.
 _ROW = {"name": str, "architecture": str, "arguments": dict, "dataset": str, "classes": int}
 _ROW |= {"input_shape": list, "labels": list, "training": dict, "measured": dict}
 _TRAINING = {"recipe": str, "kind": str, "command": str, "epochs": int, "seeds": list}
@@ -31,60 +38,60 @@ _COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
 _SIGNATURE = {"input": dict, "output": dict}
 _TENSOR = {"shape": list, "dtype": str}
 _TIME = {"median": float, "q1": float, "q3": float, "machine": str}
-_SHARES = ("mean", "std", "shipped")
+_FRACTIONS = ("mean", "std", "shipped")
 _FILE = {"file": str, "sha256": str, "bytes": int}
 
 
-def check_row(fields):
-    """Raises an error that says what is wrong unless JSON holds a row of a manifest.
+def check_row(fields: dict[str, Any]) -> None:
+    """Raises an error that says what is wrong unless the fields are a row of a manifest.
 
     Args:
-        fields: What `json.loads` gave for a row.
+        fields: What `json.loads` returned for a row.
 
     Raises:
         ValueError: If a field is of another type or out of its range.
-        AttributeError: If a part that has fields is something else.
+        AttributeError: If a part that must have fields is something else.
         KeyError: If a field is missing.
-        TypeError: If a part that has items is something else.
+        TypeError: If a part that must have items is something else.
     """
     files = fields["files"]
     for file in files.values():
         _check_file(file)
-    _check_fields(fields, _ROW)
-    _check(fields.get("licence", ""), str)
+    check_types(fields, _ROW)
+    check_type("licence", fields.get("licence", ""), str)
     if not _NAME.fullmatch(fields["name"]):
         raise ValueError(f"the name {shown(fields['name'])}")
     _check_training(fields["training"])
     _check_measured(fields["measured"], "tflite" in files)
     if fields["measured"].get("alone"):
-        _check_count("alone_epochs", fields["training"]["alone_epochs"])
+        check_count("alone_epochs", fields["training"]["alone_epochs"])
     if "weights" not in files:
         raise ValueError(f"a model without weights, {shown(fields['name'])}")
     _check_architecture(fields["name"], fields["architecture"])
     _check_images_and_classes(fields)
     if fields["role"] not in ROLES:
         raise ValueError(f"the role {shown(fields['role'])}")
-    given = {"name", "classes", "input_shape"} & fields["arguments"].keys()
-    if given:
-        raise ValueError(f"{sorted(given)[0]!r} among the arguments")
+    reserved = {"name", "classes", "input_shape"} & fields["arguments"].keys()
+    if reserved:
+        raise ValueError(f"{sorted(reserved)[0]!r} among the arguments")
     _check_argument("the arguments", fields["arguments"])
 
 
 def _check_file(file):
-    _check_fields(file, _FILE)
+    check_types(file, _FILE)
     if file.keys() != _FILE.keys():
         raise ValueError(f"a file with {sorted(file.keys() - _FILE.keys())[0]!r}")
     name = file["file"]
     if pathlib.PurePath(name).name != name or "\\" in name or "\0" in name:
         raise ValueError(f"a file elsewhere, {shown(name)}")
-    _check_hash(file["sha256"])
-    _check_count("bytes", file["bytes"])
+    check_sha256("sha256", file["sha256"])
+    check_count("bytes", file["bytes"])
 
 
 def _check_images_and_classes(fields):
     shape, classes, labels = fields["input_shape"], fields["classes"], fields["labels"]
     for size in shape:
-        _check(size, int)
+        check_type("input_shape", size, int)
     if len(shape) != 3 or min(shape) < 1 or max(shape) > _MOST_SIZE:
         raise ValueError(f"images of the shape {shape}")
     if classes < 2:
@@ -92,11 +99,11 @@ def _check_images_and_classes(fields):
     if len(labels) != classes:
         raise ValueError(f"{len(labels)} labels for {classes} classes")
     for label in labels:
-        _check(label, str)
+        check_type("label", label, str)
 
 
 def _check_argument(name, value):
-    """Raises unless an argument of an architecture is one that can be built in reasonable time."""
+    """Raises unless an architecture with this argument can be built in reasonable time."""
     if isinstance(value, dict | list):
         if len(value) > 64:
             raise ValueError(f"{len(value)} items in {name}")
@@ -112,8 +119,6 @@ def _check_argument(name, value):
 
 
 def _check_architecture(name, wanted):
-    from kdzoo.zoo.registry import architecture
-
     try:
         architecture(wanted)
     except ValueError as error:
@@ -124,105 +129,72 @@ def _check_architecture(name, wanted):
 
 
 def _check_training(training):
-    _check_fields(training, _TRAINING)
+    check_types(training, _TRAINING)
     for name in ("epochs", "examples", "held_out"):
-        _check_count(name, training[name])
+        check_count(name, training[name])
     if not training["seeds"]:
         raise ValueError("a training of no seed")
     for seed in training["seeds"]:
-        _check(seed, int)
+        check_type("seed", seed, int)
     for seconds in training.get("seconds", []):
-        _check_number("seconds", seconds)
+        check_measure("seconds", seconds)
     for name in ("teacher", "teacher_weights"):
-        _check(training.get(name) or "", str)
+        check_type(name, training.get(name) or "", str)
     for version in training["versions"].values():
-        _check(version, str)
+        check_type("version", version, str)
 
 
 def _check_measured(measured, is_compressed):
-    _check_fields(measured, _MEASURED)
-    _check_hash(measured["test_sha256"])
-    _check_number("calibration_error", measured["calibration_error"], 1)
+    check_types(measured, _MEASURED)
+    check_sha256("test_sha256", measured["test_sha256"])
+    check_measure("calibration_error", measured["calibration_error"], most=1)
     for name in ("parameters", "macs"):
-        _check_count(name, measured[name])
+        check_count(name, measured[name])
     if measured.get("agreement") is not None:
-        _check(measured["agreement"], float)
-        _check_number("agreement", measured["agreement"], 1)
-    _check_fields(measured["accuracy"], _ACCURACY)
+        check_type("agreement", measured["agreement"], float)
+        check_measure("agreement", measured["agreement"], most=1)
+    check_types(measured["accuracy"], _ACCURACY)
     for spread in filter(None, (measured["accuracy"], measured.get("alone"))):
         _check_spread(spread)
     if is_compressed:
-        _check_fields(measured, _COMPRESSED)
+        check_types(measured, _COMPRESSED)
         for name in _COMPRESSED:
-            _check_number(name, measured[name], 1)
-        _check_fields(measured["signature"], _SIGNATURE)
+            check_measure(name, measured[name], most=1)
+        check_types(measured["signature"], _SIGNATURE)
         for tensor in measured["signature"].values():
             _check_tensor(tensor)
     elif "sparsity" in measured:
-        _check(measured["sparsity"], float)
-        _check_number("sparsity", measured["sparsity"], 1)
+        check_type("sparsity", measured["sparsity"], float)
+        check_measure("sparsity", measured["sparsity"], most=1)
     for size in measured["bytes"].values():
-        _check_count("bytes", size)
+        check_count("bytes", size)
     for time in measured["latency_ms"].values():
-        _check_fields(time, _TIME)
+        check_types(time, _TIME)
         for name in ("median", "q1", "q3"):
-            _check_number(name, time[name])
+            check_measure(name, time[name])
     for logit in measured.get("logits_of_ramp", []):
-        _check_number("logit", logit, least=-math.inf)
+        check_measure("logit", logit, least=-math.inf)
 
 
 def _check_spread(spread):
-    _check_fields(spread, _SPREAD)
+    check_types(spread, _SPREAD)
     if not spread["by_seed"]:
         raise ValueError("accuracies of no seed")
-    shares = {name: spread[name] for name in _SHARES if name in spread}
-    for share in (*shares.values(), *spread["by_seed"].values()):
-        _check(share, float)
-        if not 0 <= share <= 1:
-            raise ValueError(f"an accuracy of {shown(share)}")
+    fractions = [spread[name] for name in _FRACTIONS if name in spread]
+    for fraction in (*fractions, *spread["by_seed"].values()):
+        check_type("accuracy", fraction, float)
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"an accuracy of {shown(fraction)}")
     if not all(seed.isdecimal() for seed in spread["by_seed"]):
         raise ValueError(f"the seeds {sorted(spread['by_seed'])}")
     if "shipped_seed" in spread:
-        _check(spread["shipped_seed"], int)
+        check_type("shipped_seed", spread["shipped_seed"], int)
 
 
 def _check_tensor(tensor):
-    _check_fields(tensor, _TENSOR)
+    check_types(tensor, _TENSOR)
     for size in tensor["shape"]:
-        _check_count("size", size, 1)
+        check_count("size", size, 1)
     if tensor["scale"] is not None:
-        _check_fields(tensor, {"scale": float, "zero_point": int})
-        _check_number("scale", tensor["scale"])
-
-
-def _check_fields(part, kinds):
-    for name, kind in kinds.items():
-        _check(part[name], kind)
-
-
-def _check_count(name, value, least=0):
-    _check(value, int)
-    if not least <= value <= _MOST:
-        raise ValueError(f"{name} of {shown(value)}")
-
-
-def _check_number(name, value, most=math.inf, least=0):
-    """Raises unless something is a finite number in a range; integers are numbers, too."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most or abs(value) == math.inf:
-        raise ValueError(f"{shown(value)} where a number belongs, {name}")
-
-
-def _check_hash(value):
-    _check(value, str)
-    if not _SHA256.fullmatch(value):
-        raise ValueError(f"{shown(value)} where a SHA-256 belongs")
-
-
-def _check(value, kind):
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{shown(value)} where a {kind.__name__} belongs")
-    if kind is str and len(value) > _LONGEST:
-        raise ValueError(f"a text of {len(value):,} characters")
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"{shown(value)} where a number belongs")
+        check_types(tensor, {"scale": float, "zero_point": int})
+        check_measure("scale", tensor["scale"])

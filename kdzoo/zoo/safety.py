@@ -1,15 +1,19 @@
-"""What a model of others may consist of: known layers that run, open and fetch nothing."""
+"""What a model from others may consist of: known layers that run, open and fetch nothing."""
 
 import re
 import sys
+from collections.abc import Iterator
+from typing import Any
 
-# Where Keras keeps what models consist of, and what else it writes into a configuration.
+import keras
+
+# The modules of the parts of a model, and other names that Keras writes into a configuration.
 _PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
-_KERAS = (*(f"keras.{each}" for each in _PARTS), "keras.src.models.", "keras.src.ops.")
+_KERAS = (*(f"keras.{module}" for module in _PARTS), "keras.src.models.", "keras.src.ops.")
 _FROM_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
 _VALUES = {"__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
 _NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|bfloat16|complex(64|128)")
-# Layers of Keras that run, open or fetch something.
+# Layers of Keras that are refused, and why.
 _REFUSED = {
     "Lambda": "runs code",
     "TFSMLayer": "opens a SavedModel",
@@ -22,66 +26,73 @@ _REFUSED = {
 }
 
 
-def check_parts(config):
-    """Raises unless everything that a configuration of Keras names is known and runs nothing.
+def check_parts(config: Any) -> None:
+    """Raises unless every part that a configuration of Keras names is known and runs no code.
 
     Args:
-        config: What `keras.saving.serialize_keras_object` returns for a model, or what claims to
-            be that.
+        config: A configuration as `keras.saving.serialize_keras_object` returns it for a model,
+            from a source that need not be trusted.
 
     Raises:
         ValueError: If it names a layer that runs code or opens files, a function, a layer that is
             being compressed, or a class that is neither Keras's own nor registered here.
     """
-    for each in _named(config):
-        kind, module = each["class_name"], each.get("module") or ""
+    for part in _parts(config):
+        name, module = part["class_name"], part.get("module") or ""
         if not isinstance(module, str):
-            raise ValueError(f"Expected the name of a module for a {kind}. Received: {module!r}")
-        if kind in ("__numpy__", "__tensor__"):
-            _check_array(each)
-        if kind in _REFUSED:
-            raise ValueError(
-                "Expected layers that are safe to load from others. Received: "
-                f"{_name_of(each)!r}, a {kind}, which {_REFUSED[kind]}; replace it by layers of "
-                "Keras."
-            )
-        if kind == "function":
-            raise ValueError(
-                "Expected layers that are safe to load from others. Received: the function "
-                f"{each.get('config')!r}; make it a registered layer."
-            )
-        registered = _registered(each)
+            raise ValueError(f"Expected the name of a module for a {name}. Received: {module!r}")
+        if name in ("__numpy__", "__tensor__"):
+            _check_array(part)
+        _check_refused(part, name)
+        registered = _registered(part)
         if getattr(registered, "__module__", "").startswith("kdzoo.compression"):
             raise ValueError(
                 "Expected a model that is not being compressed any more. Received: "
-                f"{_name_of(each)!r}, a {kind}; take what `strip_pruning`, `strip_clustering` or "
-                "`plain_model()` returns."
+                f"{_label(part)!r}, a {name}; pass the result of `strip_pruning`, "
+                "`strip_clustering` or `plain_model()`."
             )
         if module.startswith("keras.quantizers"):
             raise ValueError(
                 "Expected a model that Keras has not quantized. Received: one with a "
-                f"{kind}; save it before `quantize`."
+                f"{name}; save it before `quantize`."
             )
-        is_value = kind in _VALUES and not module and not each.get("registered_name")
-        if not is_value and not _is_of_keras(kind, module) and registered is None:
-            remedy = (
-                "import what registers it, or decorate a class of yours with "
-                "`keras.saving.register_keras_serializable()`"
-            )
-            if module.startswith("keras.") and not module.startswith("keras.src."):
-                remedy = "this Keras has none, so update Keras"
-            elif module.startswith("keras."):
-                remedy = "Keras registers it nowhere, so share the model as a `.keras` file"
-            home = repr(module) if module else "an unknown module"
+        is_value = name in _VALUES and not module and not part.get("registered_name")
+        if not is_value and not _is_of_keras(name, module) and registered is None:
             raise ValueError(
                 "Expected layers of Keras, or registered in this process. Received: "
-                f"{_name_of(each)!r}, a {kind} of {home}, "
-                f"registered as {each.get('registered_name')!r}; {remedy}."
+                f"{_label(part)!r}, a {name} of {repr(module) if module else 'an unknown module'}, "
+                f"registered as {part.get('registered_name')!r}; {_remedy(module)}."
             )
+
+
+def _check_refused(part, name):
+    """Raises if a part is a layer or a function that runs, opens or fetches something."""
+    if name in _REFUSED:
+        raise ValueError(
+            "Expected layers that are safe to load from others. Received: "
+            f"{_label(part)!r}, a {name}, which {_REFUSED[name]}; replace it by layers of Keras."
+        )
+    if name == "function":
+        raise ValueError(
+            "Expected layers that are safe to load from others. Received: the function "
+            f"{part.get('config')!r}; make it a registered layer."
+        )
+
+
+def _remedy(module):
+    """Returns what to do about a class of this module that is not known here."""
+    if module.startswith("keras.src."):
+        return "Keras registers it nowhere, so share the model as a `.keras` file"
+    if module.startswith("keras."):
+        return "this Keras has none, so update Keras"
+    return (
+        "import what registers it, or decorate a class of yours with "
+        "`keras.saving.register_keras_serializable()`"
+    )
 
 
 def _check_array(part):
-    """Raises unless an array in a configuration is one of numbers, whose size follows from them."""
+    """Raises unless an array in a configuration holds numbers, which determine its size."""
     inner = part.get("config")
     dtype = inner.get("dtype") if isinstance(inner, dict) else None
     if not isinstance(dtype, str) or not _NUMBERS.fullmatch(dtype):
@@ -91,38 +102,35 @@ def _check_array(part):
         )
 
 
-def _is_of_keras(kind, module):
-    """Whether a class of this name is where Keras keeps what models consist of."""
-    import keras
-
+def _is_of_keras(name, module):
+    """Whether Keras has a class of this name in this module, of which models may consist."""
     if module == "keras":
-        return kind in _FROM_KERAS
+        return name in _FROM_KERAS
     if not module.startswith(_KERAS):
         return False
-    found = getattr(sys.modules.get(module), kind, None)
+    found = getattr(sys.modules.get(module), name, None)
     if not isinstance(found, type) or not found.__module__.startswith("keras."):
         return False
     return not module.startswith("keras.src.") or issubclass(found, keras.Operation)
 
 
 def _registered(part):
-    """The class that this process has registered under just these names; None if there is none.
+    """Returns the class that is registered here under both names of a part; None if there is none.
 
-    Keras goes by the registered name alone.
+    Keras itself looks at the registered name alone.
     """
-    import keras
-
-    kind, name = part["class_name"], part.get("registered_name")
-    found = keras.saving.get_registered_object(name) if isinstance(name, str) else None
-    if found is not None and getattr(found, "__name__", None) != kind:
+    name, registered = part["class_name"], part.get("registered_name")
+    is_name = isinstance(registered, str)
+    found = keras.saving.get_registered_object(registered) if is_name else None
+    if found is not None and getattr(found, "__name__", None) != name:
         raise ValueError(
-            f"Expected a {kind} under its own name. Received: {_name_of(part)!r}, registered as "
-            f"{name!r}, which is something else."
+            f"Expected a {name} under its own name. Received: {_label(part)!r}, registered as "
+            f"{registered!r}, which is something else."
         )
-    return found if isinstance(found, type) and not kind.startswith("__") else None
+    return found if isinstance(found, type) and not name.startswith("__") else None
 
 
-def _named(config):
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
     """Yields every part of a configuration that names a class."""
     if isinstance(config, dict):
         if isinstance(config.get("class_name"), str):
@@ -130,10 +138,11 @@ def _named(config):
         config = config.values()
     elif not isinstance(config, list):
         return
-    for each in config:
-        yield from _named(each)
+    for item in config:
+        yield from _parts(item)
 
 
-def _name_of(part):
+def _label(part):
+    """Returns the name that the user gave a part, or the name of its class."""
     inner = part.get("config")
     return inner.get("name", part["class_name"]) if isinstance(inner, dict) else part["class_name"]

@@ -1,282 +1,209 @@
-"""A model's weights as a safetensors file: by name, checked before they are used, nothing runs."""
+"""A model's weights as a safetensors file, named by their paths; nothing in such a file can run."""
 
-import contextlib
-import hashlib
 import json
 import math
 import os
 import pathlib
+from collections.abc import Collection
+from typing import Literal
 
+import keras
 import numpy as np
+import safetensors
+import safetensors.numpy
 
+from kdzoo.graph.keras_internals import current_scope, flatten_layers
+from kdzoo.graph.states import finalize_states
 from kdzoo.utils import (
-    as_path,
-    check_regular,
-    finalize_states,
+    check_choice,
+    check_path,
+    check_text,
     read_bytes,
     shown,
-    text,
     unknown_name,
     write_bytes,
 )
+from kdzoo.utils.hashed_json import digest
+from kdzoo.utils.types import PathLike
+
+Dtype = Literal["float32", "float16"]
 
 _SHOWN = 3  # Names that an error lists.
 
 
-def save_weights(model, path, dtype="float32"):
+def save_weights(model: keras.Model, path: PathLike, dtype: Dtype = "float32") -> tuple[str, int]:
     """Writes the weights of a built model to a safetensors file, named by their paths.
 
     Args:
         model: The built `keras.Model`.
-        path: Where the file goes, whole or not at all.
-        dtype: `"float32"` for the values as they are, or `"float16"` for floating-point weights of
-            two dimensions and more in half the bytes. Vectors stay, and so does a weight whose
-            largest value is above 65504 or below 6.1e-5, where float16 has fewer digits or none.
+        path: Where the file goes. The file is written whole or not at all.
+        dtype: `"float32"` for the values as they are, or `"float16"` to store floating-point
+            weights of two dimensions and more in half the bytes. Vectors keep their type, and so
+            does a weight whose largest absolute value is above 65504 or below 6.1e-5, where
+            float16 overflows or loses digits.
 
     Returns:
-        (sha256 in hexadecimal, bytes) of the file.
+        (SHA-256 in hexadecimal, bytes) of the file.
 
     Raises:
-        ValueError: If `dtype` is another, the model is not built, a weight is not finite, or two
-            share a path.
+        ValueError: If `dtype` is neither, the model is not built, a weight is not finite, or two
+            weights have one path.
+
+    Example:
+
+    ```python
+    kdzoo.zoo.save_weights(model, "student.safetensors", dtype="float16")
+    kdzoo.zoo.load_weights(model, "student.safetensors")
+    ```
     """
     content = to_bytes(model, dtype)
     write_bytes(path, content)
     return digest(content), len(content)
 
 
-def to_bytes(model, dtype="float32"):
+def to_bytes(model: keras.Model, dtype: Dtype = "float32") -> bytes:
     """Returns the content of the file that `save_weights` writes.
 
     Args:
-        model: As there.
-        dtype: As there.
-    """
-    import keras
-    from safetensors.numpy import save
+        model: The built `keras.Model`.
+        dtype: `"float32"` for the values as they are, or `"float16"` for half the bytes where
+            float16 holds the values.
 
-    if not isinstance(dtype, str) or dtype not in ("float32", "float16"):
-        raise ValueError(
-            f"Expected dtype to be 'float32' or 'float16'. Received: dtype={shown(dtype)}"
-        )
+    Raises:
+        ValueError: If `dtype` is neither, the model is not built, a weight is not finite, or two
+            weights have one path.
+    """
+    check_choice("dtype", dtype, ("float32", "float16"))
     tensors = {}
     for key, variable in named_weights(model).items():
         tensor = keras.ops.convert_to_numpy(variable)
-        if tensor.dtype.name == "bfloat16":  # NumPy has none of its own.
+        if tensor.dtype.name == "bfloat16":  # The NumPy format of safetensors has no bfloat16.
             tensor = tensor.astype("float32")
         if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
             raise ValueError(f"Expected finite weights in {model.name!r}. Received: {key!r}")
         tensors[key] = np.asarray(_halved(tensor) if dtype == "float16" else tensor, order="C")
-    return save(tensors)
+    return safetensors.numpy.save(tensors)
 
 
-def digest(content):
-    """Returns the SHA-256 of bytes in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
+def _halved(tensor):
+    """Returns the tensor in float16 if it is a matrix or more of floats that float16 can hold."""
+    if tensor.ndim < 2 or not np.issubdtype(tensor.dtype, np.floating):
+        return tensor
+    largest, limits = np.abs(tensor).max(initial=0), np.finfo("float16")
+    fits = largest == 0 or limits.smallest_normal <= largest <= limits.max
+    return tensor.astype("float16") if fits else tensor
 
 
-def check_within(path, home):
-    """Raises `ValueError` if a path leads out of a directory once links are followed."""
-    if pathlib.Path(home).resolve() not in pathlib.Path(path).resolve().parents:
-        raise ValueError(
-            f"Expected {path.name!r} to lie in {home}. Received: a link to a file elsewhere."
-        )
-
-
-def read_checked(path, sha256, size):
-    """Returns the content of a file, if it is the one that was meant.
-
-    Args:
-        path: The file.
-        sha256: Its hash in hexadecimal.
-        size: Its number of bytes.
-
-    Raises:
-        FileNotFoundError: If it is missing.
-        ValueError: If it is a link to elsewhere, or size or hash are others.
-    """
-    path = pathlib.Path(path)
-    home = path.parent
-    try:
-        check_regular(path)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"Expected the file {path.name!r} in {home}. Received: none there; fetch it again."
-        ) from None
-    check_within(path, home)
-    found = os.path.getsize(path)
-    if found != size:
-        kind = "truncated" if found < size else "another file or altered"
-        raise ValueError(
-            f"Expected {path} to have {size:,} bytes. Received: {found:,} bytes, the file "
-            f"is {kind}; fetch it again."
-        )
-    content = read_bytes(path, size)
-    if digest(content) != sha256:
-        raise ValueError(
-            f"Expected {path} to have the SHA-256 {sha256[:12]}... Received: another, the "
-            "file was altered; fetch it again."
-        )
-    return content
-
-
-def load_weights(model, content, name=None, left_out=()):
-    """Gives a model the weights of a safetensors file; all of them or, where one is wrong, none.
+def load_weights(
+    model: keras.Model,
+    content: PathLike | bytes | bytearray | memoryview,
+    name: str | None = None,
+    left_out: str | Collection[str] | None = (),
+) -> None:
+    """Assigns the weights of a safetensors file to a model: all of them or, on an error, none.
 
     Args:
         model: The built `keras.Model`.
         content: The file: its path or its bytes.
-        name: What errors call the file; its path, or "weights", when None.
-        left_out: Layers, by name, that keep what they have, as a fresh head does; a list, or one
-            name.
+        name: What errors call the file; None for its path, or "weights" if its bytes are given.
+        left_out: Names of layers that keep the weights they have, such as a fresh head; a list,
+            or one name.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no safetensors file, a layer that is left out is not there, or a weight
-            is missing, left over, not a number, or of another shape or kind.
-    """
-    import keras
+        ValueError: If it is no safetensors file, a layer that is left out does not exist, or a
+            weight is missing, left over, not finite, or of another shape or type.
 
+    Example:
+
+    ```python
+    student = kdzoo.create("separable_050", classes=7)
+    kdzoo.zoo.load_weights(student, "student.safetensors", left_out="logits")
+    ```
+    """
     if not isinstance(content, str | os.PathLike | bytes | bytearray | memoryview):
         raise ValueError(f"Expected the path or the bytes of a file. Received: {shown(content)}")
-    name = None if name is None else text("name", name)
+    name = None if name is None else check_text("name", name)
     variables = named_weights(model)
-    left_out = _checked_names(left_out)
+    excluded = _layer_names(left_out)
     if isinstance(content, str | os.PathLike):
         name = str(content) if name is None else name
-        content = _read(as_path("content", content), model)
+        content = _read(check_path("content", content), model)
     content, name = bytes(content), "weights" if name is None else name
     layers = {key.split("/")[0] for key in variables}
-    for layer in left_out:
+    for layer in excluded:
         if layer not in layers:
             raise unknown_name("layer with weights", layer, layers)
-    variables = {
-        key: variable for key, variable in variables.items() if key.split("/")[0] not in left_out
-    }
-    tensors = {
-        key: tensor
-        for key, tensor in _parsed(content, name).items()
-        if key.split("/")[0] not in left_out
-    }
+    variables = _without(variables, excluded)
+    tensors = _without(_parsed(content, name), excluded)
     _check_names(variables, tensors, name, model.name)
-    values = {}
-    for key, variable in variables.items():
-        tensor, kind = tensors[key], keras.backend.standardize_dtype(variable.dtype)
-        if tuple(tensor.shape) != tuple(variable.shape):
-            raise ValueError(
-                f"Expected {key!r} of {name} to have the shape {tuple(variable.shape)}. Received: "
-                f"{tuple(tensor.shape)}"
-            )
-        if tensor.dtype.name not in ((kind, "float16", "float32") if "float" in kind else (kind,)):
-            raise ValueError(
-                f"Expected {key!r} of {name} to be {kind}. Received: {tensor.dtype.name}"
-            )
-        with np.errstate(over="ignore"):
-            value = tensor if kind == "bfloat16" else tensor.astype(kind, copy=False)
-        if "float" in kind and not np.isfinite(value).all():
-            raise ValueError(
-                f"Expected finite values in {key!r} of {name}. Received: NaN, inf or more than "
-                f"{kind} can hold."
-            )
-        values[key] = value
+    values = {key: _value(key, tensors[key], variables[key], name) for key in variables}
     for key, variable in variables.items():
         _assign(variable, values.pop(key))
     finalize_states(model)
 
 
-def _assign(variable, value):
-    """Gives a variable a value; within a scope that defers, the array itself instead of a copy."""
-    from keras.src.backend.common.stateless_scope import get_stateless_scope
+def _layer_names(left_out):
+    """Returns the names of the layers that are left out as a tuple; None is no layer."""
+    names = [left_out] if isinstance(left_out, str) else left_out
+    if names is None:
+        return ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"Expected left_out to be a list of names of layers. Received: left_out={shown(names)}"
+        )
+    return tuple(names)
 
-    scope = get_stateless_scope()
+
+def _without(by_path, layers):
+    """Returns the items of a dictionary by path that belong to none of the layers."""
+    return {key: value for key, value in by_path.items() if key.split("/")[0] not in layers}
+
+
+def _value(key, tensor, variable, name):
+    """Returns a tensor of the file in the type of its variable; raises unless it fits."""
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    if tuple(tensor.shape) != tuple(variable.shape):
+        raise ValueError(
+            f"Expected {key!r} of {name} to have the shape {tuple(variable.shape)}. Received: "
+            f"{tuple(tensor.shape)}"
+        )
+    if tensor.dtype.name not in ((dtype, "float16", "float32") if "float" in dtype else (dtype,)):
+        raise ValueError(f"Expected {key!r} of {name} to be {dtype}. Received: {tensor.dtype.name}")
+    with np.errstate(over="ignore"):
+        value = tensor if dtype == "bfloat16" else tensor.astype(dtype, copy=False)
+    if "float" in dtype and not np.isfinite(value).all():
+        raise ValueError(
+            f"Expected finite values in {key!r} of {name}. Received: NaN, inf or more than "
+            f"{dtype} can hold."
+        )
+    return value
+
+
+def _assign(variable, value):
+    """Assigns a value; within a scope that defers, the array itself instead of a copy."""
+    scope = current_scope()
     if scope is None or value.dtype.name != variable.dtype:
         variable.assign(value)
     else:
         scope.add_update((variable, value))
 
 
-def _checked_names(layers):
-    """The names of layers as a tuple; of None and of one name too."""
-    layers = [layers] if isinstance(layers, str) else layers
-    if layers is None:
-        return ()
-    if not isinstance(layers, list | tuple) or not all(isinstance(name, str) for name in layers):
-        raise ValueError(
-            f"Expected left_out to be a list of names of layers. Received: left_out={shown(layers)}"
-        )
-    return tuple(layers)
+def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the weights of a built model by path: names of layers, outermost first, and weight.
 
-
-def built_from(build, content, name, left_out=()):
-    """Returns a model that is built with weights of a file, without values of its own before.
-
-    So drawing random values, which would take longer than all else, is left out; and a model that
-    the file does not fit is refused before anything of its size is made.
-
-    Args:
-        build: Function that builds the model.
-        content: The bytes of the file, as in `load_weights`, like the others.
-        name: As there.
-        left_out: As there.
-
-    Raises:
-        ValueError: As there.
-    """
-    with _deferring() as scope:
-        model = build()
-        load_weights(model, content, name, left_out)
-        _start_from_assigned(model, scope)
-    return model
-
-
-@contextlib.contextmanager
-def _deferring():
-    """A scope at whose end variables get their first values; none keep waiting if it fails."""
-    import keras
-    from keras.src.backend.common import global_state
-
-    waiting = "uninitialized_variables"  # Where Keras keeps them; it would try again for ever.
-    before = list(global_state.get_global_attribute(waiting) or ())
-
-    @contextlib.contextmanager
-    def forgetting():
-        try:
-            yield
-        except BaseException:
-            global_state.set_global_attribute(waiting, before)
-            raise
-
-    # Within the scope, whose end gives values to all that wait; and where just that fails.
-    with forgetting(), keras.StatelessScope() as scope, forgetting():
-        yield scope
-
-
-def _start_from_assigned(model, scope):
-    """Lets variables that a scope defers begin with what was assigned within it.
-
-    Drawing random values first would take longer than all else in loading.
-    """
-    for variable in model.variables:
-        value = scope.get_current_value(variable)
-        if value is not None:
-            variable._initializer = lambda shape, dtype=None, value=value: value
-    scope.state_mapping.clear()  # So that a value goes once its variable has it.
-
-
-def named_weights(model):
-    """Returns path -> variable of a built model: names of layers, outermost first, and of weights.
-
-    A layer's path is the same however its model was built or loaded, which Keras's own
-    `variable.path` is not.
+    The path of a weight depends on the names alone, however the model was built or loaded, unlike
+    Keras's own `variable.path`.
 
     Args:
         model: The `keras.Model`.
 
-    Raises:
-        ValueError: If it is not built, or two of its weights share a path.
-    """
-    import keras
+    Returns:
+        Path, e.g. `"block/conv/kernel"` -> `keras.Variable`.
 
+    Raises:
+        ValueError: If the model is not built, or two of its weights have one path.
+    """
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected a keras.Model. Received: {shown(model)} of type {type(model).__name__}"
@@ -285,7 +212,7 @@ def named_weights(model):
         raise ValueError(
             f"Expected a model that is built; call it on a batch first. Received: {model.name!r}"
         )
-    named = {}
+    named: dict[str, keras.Variable] = {}
     for path, variable in _walk(model, (), set()):
         key = "/".join((*path, variable.name))
         if key in named:
@@ -298,8 +225,8 @@ def named_weights(model):
 
 
 def _walk(layer, path, seen):
-    """Yields (names of layers, variable) of each weight once, those of inner layers first."""
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    """Yields (names of layers, variable) of every weight once, those of inner layers first."""
+    for inner in flatten_layers(layer, include_self=False, recursive=False):
         yield from _walk(inner, (*path, inner.name), seen)
     for variable in layer.weights:
         if id(variable) not in seen:
@@ -307,10 +234,10 @@ def _walk(layer, path, seen):
             yield path, variable
 
 
-def _read(path, model):
-    """The content of a file that is no larger than one of a model's weights may be."""
+def _read(path: pathlib.Path, model: keras.Model) -> bytes:
+    """Returns the content of a file that is not much larger than the model's weights."""
     needed = sum(math.prod(weight.shape) for weight in model.weights)
-    most = (64 << 20) + 16 * needed  # Other layers may have been larger; names come on top.
+    most = (64 << 20) + 16 * needed  # A layer that is left out may be larger in the file.
     try:
         return read_bytes(path, most)
     except (FileNotFoundError, NotADirectoryError):
@@ -320,30 +247,28 @@ def _read(path, model):
 
 
 def _parsed(content, name):
-    """Path -> array of a safetensors file, which is a view of its content."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+    """Returns path -> array of a safetensors file; the arrays are views of its content."""
     try:
-        checked = load(content)  # Copies, which are let go.
+        copies = safetensors.numpy.load(content)  # Checks the file; the copies are dropped.
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])
         return {
-            name: np.frombuffer(
-                content, each.dtype, each.size, 8 + length + header[name]["data_offsets"][0]
-            ).reshape(each.shape)
-            if each.size
-            else each
-            for name, each in checked.items()
+            key: np.frombuffer(
+                content, array.dtype, array.size, 8 + length + header[key]["data_offsets"][0]
+            ).reshape(array.shape)
+            if array.size
+            else array
+            for key, array in copies.items()
         }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected {name} to be a safetensors file. Received: {_what_it_is(content)} "
+            f"Expected {name} to be a safetensors file. Received: {_format(content)} "
             f"({error or type(error).__name__})"
         ) from error
 
 
-def _what_it_is(content):
+def _format(content):
+    """Returns what a file seems to be that is no safetensors file, for an error."""
     if not content:
         return "an empty file"
     if content.startswith(b"\x89HDF"):
@@ -356,10 +281,11 @@ def _what_it_is(content):
 
 
 def _check_names(variables, tensors, name, model):
+    """Raises unless the file has exactly the weights of the model."""
     missing, extra = variables.keys() - tensors.keys(), tensors.keys() - variables.keys()
     if missing or extra:
         parts = [f"without {_listed(missing)}"] if missing else []
-        parts += [f"with {_listed(extra)}, which the model has not"] if extra else []
+        parts += [f"with {_listed(extra)}, which the model does not have"] if extra else []
         raise ValueError(
             f"Expected {name} to hold the {len(variables)} weights of {model!r}. Received: a file "
             f"of {len(tensors)}, {', '.join(parts)}"
@@ -367,14 +293,5 @@ def _check_names(variables, tensors, name, model):
 
 
 def _listed(names):
-    shown = ", ".join(map(repr, sorted(names)[:_SHOWN]))
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
-
-
-def _halved(tensor):
-    """The tensor in float16, if it is a matrix or more of floats that float16 can hold."""
-    if tensor.ndim < 2 or not np.issubdtype(tensor.dtype, np.floating):
-        return tensor
-    largest, limits = np.abs(tensor).max(initial=0), np.finfo("float16")
-    fits = largest == 0 or limits.smallest_normal <= largest <= limits.max
-    return tensor.astype("float16") if fits else tensor
+    listed = ", ".join(map(repr, sorted(names)[:_SHOWN]))
+    return listed if len(names) <= _SHOWN else f"{listed} and {len(names) - _SHOWN} more"

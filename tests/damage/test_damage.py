@@ -15,6 +15,7 @@ from subjects import Subject
 from worker import changes, complaint_of, of_command, of_error, snapshot
 
 from kdzoo.utils import open_regular
+from kdzoo.utils.hashed_json import with_hash
 
 SEED, BLOCK = 0, 50
 
@@ -118,12 +119,14 @@ def test_a_case_is_the_same_when_it_is_made_again(tmp_path):
 
 
 def test_seals_are_those_of_kdzoo():
-    from kdzoo.zoo import manifest, weights
-
-    models = [{"name": "x", "classes": 3}]
-    assert seal({"models": models, "sha256": ""})["sha256"] == manifest._digest(models)
-    text = json.dumps(models, sort_keys=True).encode()
-    assert seal({"model": models, "model_sha256": ""})["model_sha256"] == weights.digest(text)
+    manifest = {"models": [{"name": "x", "classes": 3}], "sha256": ""}
+    shared = {"model": {"name": "x", "classes": 3}, "model_sha256": "", "version": 1}
+    for content, arguments in (
+        (manifest, {"part": "models"}),
+        (shared, {"key": "model_sha256", "part": "model"}),
+        ({"epochs": 3, "sha256": ""}, {}),
+    ):
+        assert seal(dict(content)) == with_hash(content, **arguments)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_does_not_depend_on_the_batch():
 
 @pytest.mark.parametrize("arguments", [{"shift": -1}, {"cutout": 1.5}, {"shift": True}])
 def test_wrong_sizes_are_refused(arguments):
-    with pytest.raises(ValueError, match=r"Expected `(shift|cutout)` to be a number of pixels"):
+    with pytest.raises(ValueError, match=r"Expected (shift|cutout) to be an integer from 0"):
         Augmentation(**arguments)
 
 

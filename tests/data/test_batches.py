@@ -9,6 +9,7 @@ import pytest
 import kdzoo.data
 from kdzoo.data import Augmentation, randomness
 from kdzoo.data.batches import Batches, BatchMaker, make, tf_dataset
+from kdzoo.data.teacher_outputs import TeacherOutputs
 
 AUGMENTATION = Augmentation(shift=1, flip=True)
 
@@ -229,12 +230,12 @@ def test_a_broken_off_epoch_starts_again(split):
     np.testing.assert_allclose(history, expected, atol=1e-5)
 
 
-def test_answers_come_with_their_examples(split):
-    """Each answer says which example it is for, so a mix-up shows."""
+def test_teacher_outputs_come_with_their_samples(split):
+    """Each output says which sample it is for, so a mix-up shows."""
     rows = np.arange(len(split), dtype="float32")
-    answers = {"logits": rows[:, None], "stage1": rows[:, None, None].astype("float16")}
-    for given in (answers, answers["logits"]):
-        batches = split.batches(16, shuffle=True, seed=3, answers=given, indices=True)
+    outputs = {"logits": rows[:, None], "stage1": rows[:, None, None].astype("float16")}
+    for given in (outputs, outputs["logits"]):
+        batches = split.batches(16, shuffle=True, seed=3, teacher_outputs=given, indices=True)
         seen = []
         for images, targets in batches:
             index, taught = np.array(targets["index"]), targets["teacher"]
@@ -243,21 +244,60 @@ def test_answers_come_with_their_examples(split):
                 np.testing.assert_array_equal(np.array(part).ravel(), index)
             seen += list(index)
         assert sorted(seen) == list(range(50))
-        if given is answers:
+        if given is outputs:
             assert str(np.array(taught["stage1"]).dtype) == "float16"
 
 
 @pytest.mark.parametrize(
-    ("answers", "complaint"),
+    ("outputs", "complaint"),
     [
-        (np.zeros((49, 10)), "each of the 50 examples. Received: 49 answers"),
-        (np.float32(1), "Received: no answers"),
+        (np.zeros((49, 10)), r"each of the 50 samples. Received: teacher_outputs of .*\(49, 10\)"),
+        (np.float32(1), r"Received: teacher_outputs of shape \(\)"),
         (
             {"logits": np.zeros((50, 10)), "stage1": np.zeros((5, 2))},
-            "Received: 5 answers under 'stage1'",
+            r"shape \(5, 2\) under 'stage1'",
         ),
+        ({}, "teacher_outputs={}"),
+        ("logits", "an array of numbers"),
     ],
 )
-def test_answers_that_do_not_fit_are_refused(split, answers, complaint):
+def test_teacher_outputs_that_do_not_fit_are_refused(split, outputs, complaint):
     with pytest.raises(ValueError, match=complaint):
-        split.batches(16, answers=answers)
+        split.batches(16, teacher_outputs=outputs)
+
+
+def test_teacher_outputs_are_those_of_plain_images(split):
+    with pytest.raises(ValueError, match="no augmentation beside `teacher_outputs`"):
+        split.batches(16, augmentation=AUGMENTATION, teacher_outputs=np.zeros((50, 10)))
+
+
+def test_the_old_name_of_teacher_outputs_is_understood(split):
+    outputs = np.arange(50.0)[:, None]
+    with pytest.warns(DeprecationWarning, match="`answers` is called `teacher_outputs`"):
+        batches = split.batches(50, answers=outputs)
+    positional = split.batches(50, False, None, 0, 0, False, False, outputs)
+    for (_, targets), (_, expected) in zip(batches, positional, strict=True):
+        np.testing.assert_array_equal(targets["teacher"], outputs)
+        np.testing.assert_array_equal(expected["teacher"], outputs)
+
+
+class Drawn(TeacherOutputs):
+    """Teacher outputs that come from no array, for images that the teacher saw turned around."""
+
+    def at(self, indices, epoch):
+        return np.stack([indices, np.full_like(indices, epoch)], axis=-1).astype("float32")
+
+    def spec(self):
+        return (2,), "float32"
+
+    def images(self, images, indices, epoch):
+        return images[:, ::-1]
+
+
+def test_any_source_of_teacher_outputs_serves(split):
+    batches = split.batches(50, initial_epoch=3, teacher_outputs=Drawn())
+    ((images, targets),) = batches
+    np.testing.assert_array_equal(np.array(images), split.arrays()[0][:, ::-1])
+    np.testing.assert_array_equal(
+        np.array(targets["teacher"]), np.stack([np.arange(50), np.full(50, 3)], axis=-1)
+    )

@@ -127,16 +127,12 @@ def test_what_numpy_writes_is_read(order, version, exported):
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"scale": 16}, "it was altered, as its own checksum"),
-        ({"class_names": ["a", "b", "d"]}, "it was altered"),
-    ],
+    "change", [{"scale": 16}, {"class_names": ["a", "b", "d"]}, {"metadata_sha256": 5}]
 )
-def test_an_altered_description_is_found_by_its_checksum(change, complaint, exported):
+def test_an_altered_description_is_found_by_its_checksum(change, exported):
     path = exported / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(ValueError, match=rf"dataset\.json' is damaged .*{complaint}"):
+    with pytest.raises(ValueError, match=r"dataset\.json as .* altered; write the directory"):
         kdzoo.data.load(exported)
 
 
@@ -148,7 +144,7 @@ def test_an_altered_description_is_found_by_its_checksum(change, complaint, expo
         ({"sha256": {"train_images": "0" * 64}}, r"it has checksums of \['train_images'\]"),
         ({"format": True}, "not of format 1"),
         ({"format": [1]}, "not of format 1"),
-        ({"scale": 1e300}, "it has no 'scale'"),
+        ({"scale": 1e300}, r"scale=1e\+300 where a int belongs"),
     ],
 )
 def test_a_description_that_no_version_writes_is_refused(change, complaint, exported):

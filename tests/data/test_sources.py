@@ -157,7 +157,7 @@ def test_metadata_that_names_other_files_is_refused(exported):
     ("change", "message"),
     [
         ({"scale": 0}, "its scale is 0"),
-        ({"scale": True}, "its scale is True"),
+        ({"scale": True}, "scale=True where a int belongs"),
         ({"version": 3}, "its version is 3"),
         ({"sha256": []}, "its checksums are no dictionary"),
         ({"class_names": [0, 1]}, "a class name is no text"),

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.distillation.data_checks import plain_sentence
 from kdzoo.losses import LogitRegression, SoftTargets
+from kdzoo.utils.keras_errors import plain_sentence
 
 
 def test_unequal_class_counts(make_net):

@@ -51,7 +51,7 @@ def test_errors():
     with pytest.raises(ValueError, match=r"same classes.*\(2, 2\) and \(2, 3\)"):
         fidelity(two, three, INDEX)
     steps = Table(np.zeros((2, 10, 3)))
-    with pytest.raises(ValueError, match=r"one answer for each sample.*shape \(2, 10, 3\)"):
+    with pytest.raises(ValueError, match=r"one row of logits for each sample.*shape \(2, 10, 3\)"):
         agreement(steps, steps, INDEX)
     with pytest.raises(ValueError, match="temperature > 0"):
         fidelity(two, two, INDEX, temperature=0)

@@ -20,10 +20,15 @@ RESULTS = {
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
     """Draws the errors and returns the axes."""
-    pytest.importorskip("matplotlib")
-    figures, make = [], plots._figure
-    monkeypatch.setattr(plots, "_figure", lambda *size: figures.append(make(*size)) or figures[-1])
-    plots.errors_by_kind(RESULTS, tmp_path / "errors.png", "title")
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    figures, save = [], figure.savefig
+
+    def noting(self, *args, **kwargs):
+        figures.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(figure, "savefig", noting)
+    plots.errors_by_variant(RESULTS, tmp_path / "errors.png", "title")
     assert (tmp_path / "errors.png").read_bytes().startswith(b"\x89PNG")
     return figures[0].axes[0]
 
@@ -44,4 +49,4 @@ def test_the_papers_number_is_a_cross(drawn):
 
 def test_results_without_a_summary_are_refused(tmp_path):
     with pytest.raises(ValueError, match="results of a recipe"):
-        plots.errors_by_kind({}, tmp_path / "errors.png")
+        plots.errors_by_variant({}, tmp_path / "errors.png")

@@ -25,7 +25,7 @@ class TestOnTensorFlow:
         yield run
         assert list(tmp_path.iterdir()) == []
 
-    def test_unknown_kind(self, export):
+    def test_unknown_quantize(self, export):
         with pytest.raises(ValueError, match=r"Unknown quantize: 'int_8'. Did you mean 'int8'\?"):
             export(quantize="int_8")
 
@@ -56,7 +56,7 @@ class TestOnTensorFlow:
         with pytest.raises(ValueError, match=r"shape \(samples, 8, 8, 3\).*shape=\(120, 8, 8, 1\)"):
             export(representative_data=images[..., :1])
 
-    def test_data_that_are_no_data(self, export):
+    def test_data_of_a_wrong_type(self, export):
         with pytest.raises(ValueError, match="an array or a dataset"):
             export(representative_data=3)
 
@@ -83,7 +83,7 @@ class TestOnTensorFlow:
     def test_limits(self, value, export):
         with pytest.raises(ValueError, match=f"tolerance to be a difference.*tolerance={value}"):
             export(tolerance=value)
-        with pytest.raises(ValueError, match=f"min_agreement to be a share.*={value}"):
+        with pytest.raises(ValueError, match=f"min_agreement to be a fraction.*={value}"):
             export(min_agreement=value)
 
     @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ class TestOnTensorFlow:
         with pytest.raises(ValueError, match=r"the model's 4 or 3 outputs.*2 labels"):
             export(model, labels=["a", "b"])
 
-    def test_samples_without_an_answer(self, export):
+    def test_samples_on_which_outputs_are_undefined(self, export):
         inputs = keras.Input((2,))
         model = keras.Model(inputs, keras.ops.log(keras.layers.Dense(1)(inputs) * 0 - 1))
         with pytest.raises(ValueError, match=r"finite outputs.*its weights are finite, so pass"):
             export(model)
 
-    def test_models_that_are_none(self, export, student):
+    def test_other_things_than_models_to_export(self, export, student):
         class Trainer(keras.Model):
             def __init__(self):
                 super().__init__()

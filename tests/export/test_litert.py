@@ -1,4 +1,4 @@
-"""Files on disk that agree with Keras, in all four kinds; and what is refused, leaving no trace."""
+"""Files that agree with Keras for every value of `quantize`; of refused models no file is left."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from kdzoo.export.signature import input_specs
 
 pytestmark = pytest.mark.tensorflow
 
-KINDS = [None, "float16", "dynamic", "int8"]
+QUANTIZE = [None, "float16", "dynamic", "int8"]
 
 
 def operators(path):
@@ -22,7 +22,7 @@ def operators(path):
     ]
 
 
-@pytest.mark.parametrize("quantize", KINDS)
+@pytest.mark.parametrize("quantize", QUANTIZE)
 def test_file_agrees_with_keras_on_builtin_operators(quantize, student, images, tmp_path):
     path = tmp_path / "new folder" / "student.tflite"
     report = to_litert(student, path, quantize, images)
@@ -67,7 +67,7 @@ def test_quantized_files_of_a_larger_net_are_smaller(tmp_path):
     x = keras.layers.Dense(256, activation="relu")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(10)(x))
     data = np.random.default_rng(0).random((100, 64), "float32")
-    sizes = [to_litert(model, tmp_path / f"{kind}.tflite", kind, data).bytes for kind in KINDS]
+    sizes = [to_litert(model, tmp_path / f"{name}.tflite", name, data).bytes for name in QUANTIZE]
     assert sizes[1] < 0.6 * sizes[0]
     assert sizes[2] < 0.35 * sizes[0]
     assert sizes[3] < 0.35 * sizes[0]
@@ -81,11 +81,11 @@ def test_zeros_need_not_be_stored(quantize, tmp_path):
     model.set_weights([kernel, bias])
     data = np.random.default_rng(1).random((64, 200), "float32")
     dense, sparse = (
-        to_litert(model, tmp_path / f"{each}.tflite", quantize, data, sparse=each)
-        for each in (False, True)
+        to_litert(model, tmp_path / f"{sparse}.tflite", quantize, data, sparse=sparse)
+        for sparse in (False, True)
     )
     assert sparse.bytes < 0.5 * dense.bytes
-    outputs = [LiteRTModel(each.path).predict(data) for each in (dense, sparse)]
+    outputs = [LiteRTModel(report.path).predict(data) for report in (dense, sparse)]
     np.testing.assert_allclose(*outputs, atol=1e-5)
 
 
@@ -121,8 +121,8 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path):
         model = keras.Model(inputs, heads)
         for quantize in (None, "int8"):
             report = to_litert(model, tmp_path / "two.tflite", quantize, data)
-            assert sorted(each.name for each in report.inputs) == ["age", "zoom"]
-            assert [each.name for each in report.outputs] == ["aux", "logits"]
+            assert sorted(info.name for info in report.inputs) == ["age", "zoom"]
+            assert [info.name for info in report.outputs] == ["aux", "logits"]
     runner = LiteRTModel(report.path)
     expected = model.predict(data, verbose=0)
     np.testing.assert_allclose(runner.predict(data)["logits"], expected[0], atol=0.1)
@@ -134,7 +134,7 @@ def test_one_tensor_given_out_twice(quantize, images, tmp_path):
     logits = keras.layers.Dense(3)(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, [logits, logits])
     report = to_litert(model, tmp_path / "twice.tflite", quantize, images)
-    assert [each.name for each in report.outputs] == ["output_0", "output_1"]
+    assert [info.name for info in report.outputs] == ["output_0", "output_1"]
     first, second = LiteRTModel(report.path).predict(images).values()
     np.testing.assert_array_equal(first, second)
 
@@ -214,7 +214,7 @@ def test_layers_with_a_call_of_their_own_are_exported(student, images, tmp_path)
     assert report.max_abs_difference <= 1e-4
 
 
-def test_datasets_of_every_kind_give_the_same_samples(student, images):
+def test_every_type_of_dataset_gives_the_same_samples(student, images):
     import tensorflow as tf
 
     labels = np.zeros(len(images), "int32")
@@ -227,7 +227,7 @@ def test_datasets_of_every_kind_give_the_same_samples(student, images):
             return images[30 * index : 30 * index + 30], labels[:30]
 
     flat = tf.data.Dataset.from_tensor_slices((images, labels))
-    kinds = [
+    datasets = [
         images,
         (images, labels),
         flat,
@@ -238,12 +238,12 @@ def test_datasets_of_every_kind_give_the_same_samples(student, images):
         list(images),
     ]
     specs = input_specs(student, batch_size=1)
-    for data in kinds:
+    for data in datasets:
         (found,) = collect_samples(data, student, specs, limit=100)
         np.testing.assert_array_equal(found, images[:100])
 
 
-@pytest.mark.parametrize("quantize", KINDS)
+@pytest.mark.parametrize("quantize", QUANTIZE)
 def test_a_file_that_disagrees_is_refused_and_the_old_one_stays(
     quantize, student, images, tmp_path, monkeypatch
 ):
@@ -252,7 +252,7 @@ def test_a_file_that_disagrees_is_refused_and_the_old_one_stays(
     convert = litert.convert
 
     def damaged(model, *args):
-        other = keras.models.clone_model(model)  # fresh weights: a working file, wrong answers
+        other = keras.models.clone_model(model)  # fresh weights: a working file, wrong outputs
         other.layers[-1].kernel.assign(-model.layers[-1].kernel)
         return convert(other, *args)
 

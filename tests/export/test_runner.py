@@ -43,8 +43,8 @@ class TestOnFiles:
             assert archive.testzip() is None
             assert archive.read("labels.txt").decode() == "\n".join(LABELS) + "\n"
             metadata = json.loads(archive.read("metadata.json"))
-            assert {each.compress_type for each in archive.infolist()} == {zipfile.ZIP_STORED}
-            network = path.read_bytes()[: min(each.header_offset for each in archive.infolist())]
+            assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+            network = path.read_bytes()[: min(entry.header_offset for entry in archive.infolist())]
         sha256 = hashlib.sha256(network).hexdigest()
         assert metadata == {"labels": LABELS, "quantize": "int8", "sha256": sha256}
         interpreter = Interpreter(str(path))

@@ -352,11 +352,11 @@ def _add_data():
         "indices": False,
     }
 
-    def answers(t):
-        return {"augmentation": None, "answers": np.ones((6, 5), "float32")}
+    def outputs(t):
+        return {"augmentation": None, "teacher_outputs": np.ones((6, 5), "float32")}
 
     _add_method(
-        "data.Split.batches", lambda t: t.dataset.train.batches, lambda t: {**batches, **answers(t)}
+        "data.Split.batches", lambda t: t.dataset.train.batches, lambda t: {**batches, **outputs(t)}
     )
     _add_method(
         "data.RecordedSplit.batches",

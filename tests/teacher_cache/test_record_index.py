@@ -12,6 +12,8 @@ import pytest
 import kdzoo.data
 from kdzoo.data import record_teacher, with_recorded_teacher
 from kdzoo.teacher_cache import record_index
+from kdzoo.teacher_cache.record_layout import record_type
+from kdzoo.utils.hashed_json import with_hash
 
 FILES = pathlib.Path(__file__).parents[1] / "compatibility" / "files"
 
@@ -37,7 +39,7 @@ def say(directory, change):
     index = json.loads(path.read_text())
     del index["sha256"]
     change(index)
-    path.write_text(json.dumps({**index, "sha256": record_index.checksum(index)}))
+    path.write_text(json.dumps(with_hash(index)))
 
 
 def setting(name, value):
@@ -124,7 +126,7 @@ def test_a_hostile_index_is_refused_though_its_checksum_is_right(change, record,
 def test_the_same_index_is_refused_where_recording_goes_on(plain, split):
     say(plain, of_shard(view=-1))
     teacher = keras.Sequential([keras.Input(split.input_shape), keras.layers.Flatten()])
-    with pytest.raises(ValueError, match=r"index\.json to be the index .*-1 as view of"):
+    with pytest.raises(ValueError, match=r"index\.json to be the index .*view of -1"):
         record_teacher(teacher, split, plain, views=2, augmentation=kdzoo.data.Augmentation(1))
 
 
@@ -135,7 +137,7 @@ def test_a_record_of_another_number_of_examples_is_refused(plain, split):
             shard["stop"] = 17
 
     say(plain, change)
-    with pytest.raises(ValueError, match=r"the record of 18 examples\. Received: .*, of 17"):
+    with pytest.raises(ValueError, match=r"the record of 18 samples\. Received: .*, of 17"):
         with_recorded_teacher(split, plain)
 
 
@@ -168,8 +170,8 @@ def put(directory, parts, group=1024):
     return path
 
 
-def answers(split, directory, monkeypatch, small):
-    """The answers to all examples, read a view at a time or record by record."""
+def outputs(split, directory, monkeypatch, small):
+    """The outputs for all samples, read a view at a time or record by record."""
     monkeypatch.setattr("kdzoo.teacher_cache.reading.SMALL_RECORD", 1 << 10 if small else 0)
     return with_recorded_teacher(split, directory)._record.at(np.arange(18), 0)
 
@@ -191,7 +193,7 @@ def answers(split, directory, monkeypatch, small):
 def test_other_records_than_the_index_says(parts, complaint, small, plain, split, monkeypatch):
     put(plain, parts)
     with pytest.raises(ValueError, match=complaint):
-        answers(split, plain, monkeypatch, small)
+        outputs(split, plain, monkeypatch, small)
 
 
 @pytest.mark.parametrize("group", [1, 7, 1024])
@@ -213,10 +215,10 @@ def test_the_bytes_of_a_file_are_counted_without_reading_them(group, size, tmp_p
 def test_classes_that_there_are_not(tmp_path, split):
     home = shutil.copytree(FILES / "recorded_top_k", tmp_path / "record")
     index = json.loads((home / "index.json").read_text())
-    kind = record_index.record_type(index["fields"])
-    records = np.zeros(18, kind)
+    dtype = record_type(index["fields"])
+    records = np.zeros(18, dtype)
     records["largest_classes"][3] = 3
-    put(home, [each.tobytes() for each in records])
+    put(home, [record.tobytes() for record in records])
     with pytest.raises(ValueError, match=r"classes from 0 to 2 in .*arrayrecord"):
         with_recorded_teacher(split, home)._record.at(np.arange(18), 0)
 

@@ -10,7 +10,7 @@ import pytest
 import kdzoo
 import kdzoo.data
 from kdzoo.data import Augmentation, record_teacher, with_recorded_teacher
-from kdzoo.teacher_cache import reading, recording
+from kdzoo.teacher_cache import reading, recording, shards
 
 AUGMENTATION = Augmentation(shift=1, flip=True)
 
@@ -39,19 +39,19 @@ def as_seen(split, view, seed=7):
     return images.astype("float32") / 255
 
 
-def answers_of(batches):
-    """Every batch's images, labels and answers, in the order of the stream."""
+def batches_of(batches):
+    """Every batch's images, labels and teacher outputs, in the order of the stream."""
     return [keras.tree.map_structure(np.asarray, (images, targets)) for images, targets in batches]
 
 
 @pytest.mark.parametrize("layers", [(), ("conv", "features")])
 @pytest.mark.parametrize("large", [False, True])
-def test_answers_are_those_of_the_images_they_come_with(
+def test_outputs_are_those_of_the_images_they_come_with(
     layers, large, split, net, tmp_path, monkeypatch
 ):
     """Read a view at a time or record by record, from several files."""
-    monkeypatch.setattr(recording, "_examples_a_shard", lambda fields: 32)
-    for module in (reading, recording):
+    monkeypatch.setattr(recording, "samples_a_shard", lambda fields: 32)
+    for module in (reading, shards):
         monkeypatch.setattr(module, "SMALL_RECORD", 0 if large else 1 << 20)
     teacher = net(0)
     record_teacher(
@@ -75,14 +75,14 @@ def test_answers_are_those_of_the_images_they_come_with(
         for path in layers:
             part = keras.Model(teacher.input, teacher.get_layer(path).output)
             expected[path] = keras.ops.convert_to_numpy(part(images_seen, training=False))
-        for images, targets in answers_of(batches):
+        for images, targets in batches_of(batches):
             index = targets["index"]
             np.testing.assert_array_equal(images, images_seen[index])
             np.testing.assert_array_equal(targets["label"], split.labels[index])
-            answer = targets["teacher"] if layers else {"logits": targets["teacher"]}
-            assert set(answer) == set(expected)
-            for name, each in answer.items():
-                np.testing.assert_allclose(each, expected[name][index], rtol=1e-5, atol=1e-6)
+            outputs = targets["teacher"] if layers else {"logits": targets["teacher"]}
+            assert set(outputs) == set(expected)
+            for name, array in outputs.items():
+                np.testing.assert_allclose(array, expected[name][index], rtol=1e-5, atol=1e-6)
             seen += list(index)
         assert sorted(seen) == list(range(100))
 
@@ -105,17 +105,17 @@ def test_students_learn_as_from_the_live_teacher(dtype, tolerance, split, net, t
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         distiller.compile(keras.optimizers.SGD(0.003, momentum=0.9), loss)
         some = with_recorded_teacher(split, tmp_path).batches(25)
-        distiller.prepare(*answers_of(some)[0])
+        distiller.prepare(*batches_of(some)[0])
         values = []
         for epoch in range(4):
             if live:
                 # The same order and the same view of the images.
                 batches = with_recorded_teacher(split, tmp_path)
                 batches = batches.batches(25, shuffle=True, seed=3, initial_epoch=epoch)
-                batches = [(x, y["label"]) for x, y in answers_of(batches)]
+                batches = [(x, y["label"]) for x, y in batches_of(batches)]
             else:
                 batches = with_recorded_teacher(split, tmp_path, teacher)
-                batches = answers_of(batches.batches(25, True, seed=3, initial_epoch=epoch))
+                batches = batches_of(batches.batches(25, True, seed=3, initial_epoch=epoch))
             for x, y in batches:
                 logs = distiller.train_on_batch(x, y, return_dict=True)
                 values.append(float(logs["loss"]))
@@ -129,7 +129,7 @@ def test_students_learn_as_from_the_live_teacher(dtype, tolerance, split, net, t
 def test_of_many_classes_the_largest_are_enough(split, net, tmp_path):
     teacher = net(0)
     record_teacher(teacher, split, tmp_path, top_k=2, dtype="float32")
-    (_, targets) = answers_of(with_recorded_teacher(split, tmp_path).batches(100))[0]
+    (_, targets) = batches_of(with_recorded_teacher(split, tmp_path).batches(100))[0]
     logits = keras.ops.convert_to_numpy(teacher(split.arrays()[0], training=False))
     found = targets["teacher"]
     order = np.argsort(-logits, -1)
@@ -140,11 +140,11 @@ def test_of_many_classes_the_largest_are_enough(split, net, tmp_path):
 
 
 def test_a_record_that_was_broken_off_is_gone_on_with(split, net, tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "_examples_a_shard", lambda fields: 20)
+    monkeypatch.setattr(recording, "samples_a_shard", lambda fields: 20)
     teacher, whole, part = net(0), tmp_path / "whole", tmp_path / "part"
     settings = {"views": 2, "augmentation": AUGMENTATION, "batch_size": 20}
     record_teacher(teacher, split, whole, **settings)
-    usual, written = recording._write, []
+    usual, written = recording.write_shard, []
 
     def breaking(path, records):
         if len(written) == 4:
@@ -152,24 +152,24 @@ def test_a_record_that_was_broken_off_is_gone_on_with(split, net, tmp_path, monk
         usual(path, records)
         written.append(path.name)
 
-    monkeypatch.setattr(recording, "_write", breaking)
+    monkeypatch.setattr(recording, "write_shard", breaking)
     with pytest.raises(KeyboardInterrupt):
         record_teacher(teacher, split, part, **settings)
     with pytest.raises(ValueError, match="which was broken off; call `record_teacher` again"):
         with_recorded_teacher(split, part)
-    monkeypatch.setattr(recording, "_write", lambda path, records: usual(path, records))
+    monkeypatch.setattr(recording, "write_shard", lambda path, records: usual(path, records))
     before = {path.name: path.stat().st_mtime_ns for path in part.glob("*.arrayrecord")}
     assert len(before) == 4
     record_teacher(teacher, split, part, **{**settings, "batch_size": 7})
     for name, time in before.items():
         assert (part / name).stat().st_mtime_ns == time
-    # The same shards, but for the last bit of answers that were asked in other batches.
+    # The same shards, but for the last bit of outputs that were computed in other batches.
     shards = [json.loads((home / "index.json").read_text())["shards"] for home in (whole, part)]
-    for each in shards:
-        for shard in each.values():
+    for of_record in shards:
+        for shard in of_record.values():
             del shard["sha256"]
     assert shards[0] == shards[1]
-    taken = [answers_of(with_recorded_teacher(split, home).batches(100)) for home in (whole, part)]
+    taken = [batches_of(with_recorded_teacher(split, home).batches(100)) for home in (whole, part)]
     for (_, one), (_, other) in zip(*taken, strict=True):
         np.testing.assert_allclose(one["teacher"], other["teacher"], rtol=2e-3)
     # A shard that is lost later is asked for again.
@@ -191,7 +191,7 @@ def test_more_views_are_added_to_a_record(split, net, tmp_path):
     assert with_recorded_teacher(split, grown).views == 3
     for epoch in range(3):
         ours, theirs = (
-            answers_of(with_recorded_teacher(split, home).batches(100, initial_epoch=epoch))
+            batches_of(with_recorded_teacher(split, home).batches(100, initial_epoch=epoch))
             for home in (grown, whole)
         )
         for (_, one), (_, other) in zip(ours, theirs, strict=True):
@@ -221,7 +221,7 @@ def test_the_teacher_in_half_precision_is_the_same_one(split, net, tmp_path):
         keras.config.set_dtype_policy(usual)
     assert half.get_layer("conv").compute_dtype == "bfloat16"
     found = [
-        answers_of(with_recorded_teacher(split, tmp_path / home, half).batches(100))[0][1]
+        batches_of(with_recorded_teacher(split, tmp_path / home, half).batches(100))[0][1]
         for home in ("usual", "policy")
     ]
     np.testing.assert_allclose(found[0]["teacher"], found[1]["teacher"], rtol=1e-6)
@@ -230,18 +230,18 @@ def test_the_teacher_in_half_precision_is_the_same_one(split, net, tmp_path):
 @pytest.fixture
 def beside_another(split, net, tmp_path, monkeypatch):
     """The errors of a second recording, which begins while the first writes; they come up here."""
-    monkeypatch.setattr(recording, "_examples_a_shard", lambda fields: 50)
-    usual, errors = recording._write, []
+    monkeypatch.setattr(recording, "samples_a_shard", lambda fields: 50)
+    usual, errors = recording.write_shard, []
 
     def write(path, records):
         usual(path, records)
-        monkeypatch.setattr(recording, "_write", usual)
+        monkeypatch.setattr(recording, "write_shard", usual)
         try:
             record_teacher(net(0), split, tmp_path)
         except ValueError as error:
             errors.append(str(error))
 
-    monkeypatch.setattr(recording, "_write", write)
+    monkeypatch.setattr(recording, "write_shard", write)
     return errors
 
 
@@ -279,19 +279,19 @@ def test_a_record_whose_growth_was_broken_off_says_how_many_views(
 ):
     settings = {"augmentation": AUGMENTATION}
     record_teacher(net(0), split, tmp_path, views=2, **settings)
-    usual = recording._write
+    usual = recording.write_shard
 
     def killed(path, records):
         if "view-0003" in path.name:
             raise KeyboardInterrupt
         usual(path, records)
 
-    monkeypatch.setattr(recording, "_write", killed)
+    monkeypatch.setattr(recording, "write_shard", killed)
     with pytest.raises(KeyboardInterrupt):
         record_teacher(net(0), split, tmp_path, views=6, **settings)
     with pytest.raises(ValueError, match="`record_teacher` again, for 6 views"):
         with_recorded_teacher(split, tmp_path)
-    with pytest.raises(ValueError, match="a record of 6 views; ask for as many"):
+    with pytest.raises(ValueError, match="a record of 6 views; record as many"):
         record_teacher(net(0), split, tmp_path, views=2, **settings)
 
 
@@ -299,15 +299,15 @@ def test_layers_are_handed_out_as_they_are_wanted(split, net, tmp_path):
     teacher = net(0)
     record_teacher(teacher, split, tmp_path, top_k=2, layers=["conv", "features"])
     read = with_recorded_teacher(split, tmp_path)
-    answers = {
-        layers: answers_of(read.batches(100, layers=layers))[0][1]["teacher"]
+    outputs = {
+        layers: batches_of(read.batches(100, layers=layers))[0][1]["teacher"]
         for layers in (None, (), ("features",))
     }
-    assert set(answers[None]) == {"logits", "conv", "features"}
-    assert set(answers["features",]) == {"logits", "features"}
-    np.testing.assert_array_equal(answers[()], answers[None]["logits"])
+    assert set(outputs[None]) == {"logits", "conv", "features"}
+    assert set(outputs["features",]) == {"logits", "features"}
+    np.testing.assert_array_equal(outputs[()], outputs[None]["logits"])
     for layers in ("features", iter(["features"])):
-        one = answers_of(read.batches(100, layers=layers))[0][1]["teacher"]
+        one = batches_of(read.batches(100, layers=layers))[0][1]["teacher"]
         assert set(one) == {"logits", "features"}
     with pytest.raises(ValueError, match="Did you mean 'features'"):
         read.batches(100, layers=["feature"])
@@ -319,13 +319,13 @@ def test_layers_are_handed_out_as_they_are_wanted(split, net, tmp_path):
         distiller = kdzoo.Distiller(None, net(1), kdzoo.losses.SoftTargets(2.0))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         distiller.compile("sgd", loss)
-        ((x, y),) = answers_of(read.batches(100, layers=layers))
+        ((x, y),) = batches_of(read.batches(100, layers=layers))
         losses.append(float(distiller.train_on_batch(x, y, return_dict=True)["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_layers_that_cannot_be_recorded(split, net, tmp_path):
-    """One named "logits" that is no output would take the place of the teacher's answers."""
+    """One named "logits" that is no output would take the place of the teacher's outputs."""
     inputs = keras.Input(split.images.shape[1:])
     inner = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(inputs))
     teacher = keras.Model(inputs, keras.layers.Rescaling(10.0, name="scaled")(inner))
@@ -339,8 +339,8 @@ def test_layers_that_cannot_be_recorded(split, net, tmp_path):
         assert "\n" not in str(error.value)
     assert not (tmp_path / "new").exists()
     record_teacher(teacher, split, tmp_path, layers=["scaled", "scaled"], dtype="float32")
-    answer = answers_of(with_recorded_teacher(split, tmp_path).batches(100))[0][1]["teacher"]
-    np.testing.assert_array_equal(answer["logits"], answer["scaled"])
+    outputs = batches_of(with_recorded_teacher(split, tmp_path).batches(100))[0][1]["teacher"]
+    np.testing.assert_array_equal(outputs["logits"], outputs["scaled"])
 
 
 @pytest.mark.parametrize("content", ['{"my": "site"}', "<html>"])
@@ -358,12 +358,12 @@ def test_another_record_is_refused(split, net, tmp_path):
     settings = {"views": 2, "augmentation": AUGMENTATION}
     record_teacher(teacher, split, tmp_path, **settings)
     other = kdzoo.data.from_arrays(split.images[::-1].copy(), split.labels, validation=0).train
-    again, kind = {"views": 2, "augmentation": AUGMENTATION}, "another kind or of other layers"
+    again, kind = {"views": 2, "augmentation": AUGMENTATION}, "another type or of other layers"
     for complaint, arguments in {
         "another teacher": (net(1), split, tmp_path, again),
         "another data set": (teacher, other, tmp_path, again),
         "another augmentation": (teacher, split, tmp_path, {**again, "augmentation": "default"}),
-        "2 views; ask for as many": (
+        "2 views; record as many": (
             teacher,
             split,
             tmp_path,
@@ -413,7 +413,7 @@ def test_a_record_is_of_one_precision(split, net, tmp_path):
         (lambda images: images.mean(), r"for each of 1 images.*shape \(\)"),
     ],
 )
-def test_each_image_has_its_answer(transform, complaint, split, net, tmp_path):
+def test_each_image_has_its_output(transform, complaint, split, net, tmp_path):
     with pytest.raises(ValueError, match=complaint):
         record_teacher(net(0), split, tmp_path / "new", teacher_transform=transform)
     assert not (tmp_path / "new").exists()
@@ -507,7 +507,7 @@ def test_a_newer_format_is_refused(split, net, tmp_path):
         ({"views": 2}, "one view of images that are not augmented"),
         ({"views": 0}, "views"),
         ({"top_k": 5}, "below the number of classes, 5"),
-        ({"dtype": "float64"}, "'float16' or 'float32'"),
+        ({"dtype": "float64"}, "Unknown dtype: 'float64'"),
         ({"layers": ["cnov"]}, "Did you mean 'conv'"),
         ({"layers": "cnov"}, "Did you mean 'conv'"),
         ({"layers": 5}, "paths of layers. Received: layers=5"),
@@ -548,7 +548,7 @@ def test_teachers_and_data_of_another_kind_are_refused(split, net, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_answers_too_large_for_half_precision_are_refused(split, net, tmp_path):
+def test_outputs_too_large_for_half_precision_are_refused(split, net, tmp_path):
     teacher = net(0)
     teacher.get_layer("logits").bias.assign([1e5, 0, 0, 0, 0])
     with pytest.raises(ValueError, match=r"float16 can hold. Received: 1000.*record in float32"):

@@ -3,7 +3,8 @@
 import statistics
 
 from kdzoo.zoo.manifest import read_manifest
-from tools.tables import results, variants
+from tools.benchmark_tables import results
+from tools.tables import variants
 
 
 def accuracies(recipe):

@@ -11,8 +11,8 @@ import pytest
 import kdzoo
 from kdzoo.schemes import train
 from kdzoo.training.callbacks import EpochCheckpoint
-from kdzoo.training.checkpoints import files
 from kdzoo.utils import one_process
+from kdzoo.utils.hashed_json import with_hash
 
 
 def compiled(seed=0):
@@ -141,8 +141,7 @@ def test_the_newest_of_many_epochs_is_found(tmp_path):
     (tmp_path / "epoch-0001").rename(tmp_path / "epoch-10000")
     state = tmp_path / "epoch-10000" / "state.json"
     content = {**json.loads(state.read_text()), "epochs": 10_000}
-    content["sha256"] = files._checksum(content)
-    state.write_text(json.dumps(content))
+    state.write_text(json.dumps(with_hash(content)))
     assert EpochCheckpoint(tmp_path).restore(compiled()) == 10_000
 
 

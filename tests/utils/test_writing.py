@@ -15,7 +15,7 @@ from kdzoo.utils import (
     atomic_path,
     copy_file,
     hidden_directories,
-    hidden_room,
+    hidden_directory,
     one_process,
     remove_directory,
     sweep,
@@ -117,7 +117,7 @@ def test_what_a_living_process_writes_stays_until_it_is_killed(other, tmp_path):
 def test_where_there_are_no_locks_nothing_is_swept(tmp_path, monkeypatch):
     monkeypatch.setattr(hidden_directories, "fcntl", None)
     room = leftover(tmp_path)
-    with one_process(tmp_path), hidden_room(tmp_path, "model.keras"):
+    with one_process(tmp_path), hidden_directory(tmp_path, "model.keras"):
         assert room.exists()
     write_bytes(tmp_path / "model.keras", b"whole")
     assert names(tmp_path) == [room.name, "model.keras"]
@@ -133,7 +133,7 @@ def test_a_room_that_is_swept_while_it_is_made_is_made_again(tmp_path, monkeypat
         return lock(room)
 
     monkeypatch.setattr(hidden_directories, "lock_directory", sweep_first)
-    with hidden_room(tmp_path, "file") as room:
+    with hidden_directory(tmp_path, "file") as room:
         assert room.exists()
         assert room not in swept
 
@@ -148,7 +148,7 @@ def test_a_lock_whose_directory_is_gone_is_closed(tmp_path, monkeypatch):
         return opened[-1]
 
     monkeypatch.setattr(hidden_directories, "lock_directory", remove_after)
-    with hidden_room(tmp_path, "file"):
+    with hidden_directory(tmp_path, "file"):
         first, second = opened
         # The system gives the lowest number that is free.
         assert first == second

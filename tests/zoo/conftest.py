@@ -27,8 +27,8 @@ def images():
 @pytest.fixture
 def zoo(model, tmp_path):
     """The directory of the zoo."""
-    home = tmp_path / "zoo"
-    sha256, size = save_weights(model, home / "weights.safetensors")
+    directory = tmp_path / "zoo"
+    sha256, size = save_weights(model, directory / "weights.safetensors")
     spread = {"mean": 0.5, "std": 0.01, "by_seed": {"0": 0.49, "1": 0.51}}
     row = Pretrained(
         name=NAME,
@@ -66,5 +66,5 @@ def zoo(model, tmp_path):
             "test_sha256": "0123456789abcdef" * 4,
         },
     )
-    write_manifest([row], home)
-    return home
+    write_manifest([row], directory)
+    return directory

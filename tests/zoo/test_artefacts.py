@@ -9,7 +9,7 @@ import pytest
 import kdzoo
 from kdzoo import evaluation, export
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
-from kdzoo.teacher_cache.reading import fingerprint_of_data
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
 from kdzoo.zoo import cards, manifest
 from tools.publish import CALIBRATION, logits_of_ramp, signature_of
 
@@ -28,13 +28,13 @@ def loaded(dataset, held_out):
 def file_sizes(model, data, folder):
     """Bytes of the `.tflite` files of a model that is shipped as weights."""
     samples, sizes = data.train.arrays()[0][:CALIBRATION], {}
-    for kind, quantize in (("float32", None), ("int8", "int8")):
-        path = folder / f"{kind}.tflite"
+    for form, quantize in (("float32", None), ("int8", "int8")):
+        path = folder / f"{form}.tflite"
         export.to_litert(
             model, path, quantize, samples, list(data.class_names), samples=CALIBRATION
         )
-        sizes[f".tflite {kind}"] = path.stat().st_size
-        sizes[f".tflite {kind}, gzipped"] = evaluation.gzipped_bytes(path)
+        sizes[f".tflite {form}"] = path.stat().st_size
+        sizes[f".tflite {form}, gzipped"] = evaluation.gzipped_bytes(path)
     return sizes
 
 

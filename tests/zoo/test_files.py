@@ -118,7 +118,7 @@ WEIGHTS_ATTACKS = {
     "virtual": (replaced(virtual), "compressed or lie elsewhere"),
     "twice": (lambda file: file.__setitem__("again", first_kernel(file)), "under two names"),
     "round": (lambda file: file.__setitem__("layers/dense/x", file["layers"]), "under two names"),
-    "text": (replaced(lambda g, n: g.create_dataset(n, data="text")), "no numbers"),
+    "text": (replaced(lambda g, n: g.create_dataset(n, data="text")), "not numbers"),
     "shape": (
         replaced(lambda g, n: g.create_dataset(n, data=np.zeros((3, 3), "float32"))),
         "which Keras refused: A total of 1 objects could not be loaded",
@@ -212,10 +212,10 @@ def test_a_flipped_bit_is_found_by_the_checksum(place, good, tmp_path):
     assert_refused(tmp_path / "model.keras", "Bad CRC-32")
 
 
-@pytest.mark.parametrize("share", [0, 0.5, 0.99])
-def test_a_cut_file_is_refused(share, good, tmp_path):
+@pytest.mark.parametrize("fraction", [0, 0.5, 0.99])
+def test_a_cut_file_is_refused(fraction, good, tmp_path):
     content = good.read_bytes()
-    (tmp_path / "model.keras").write_bytes(content[: int(share * len(content))])
+    (tmp_path / "model.keras").write_bytes(content[: int(fraction * len(content))])
     assert_refused(tmp_path / "model.keras", "not a zip file")
 
 
@@ -249,15 +249,15 @@ def test_code_is_refused_even_where_keras_was_told_to_run_it(tmp_path, monkeypat
     assert said.count(". ") == 1  # Behind "a .keras file of a model".
 
 
-@pytest.mark.parametrize("kind", ["pipe", "directory", "dangling", "itself"])
-def test_only_regular_files_are_opened(kind, tmp_path):
+@pytest.mark.parametrize("file", ["pipe", "directory", "dangling", "itself"])
+def test_only_regular_files_are_opened(file, tmp_path):
     path = tmp_path / "model.keras"
-    if kind == "pipe":
+    if file == "pipe":
         os.mkfifo(path)
-    elif kind == "directory":
+    elif file == "directory":
         path.mkdir()
     else:
-        path.symlink_to(path if kind == "itself" else tmp_path / "nowhere")
+        path.symlink_to(path if file == "itself" else tmp_path / "nowhere")
     with pytest.raises((ValueError, OSError), match=r"model\.keras") as refused:
         load_keras_file(path)
     assert "\n" not in str(refused.value)
@@ -284,8 +284,8 @@ def test_every_type_of_weight_loads(tmp_path):
         model = keras.Sequential([*layers, keras.layers.Dropout(0.5)])
         model.save(tmp_path / "model.keras")
         again = load_keras_file(tmp_path / "model.keras")
-        for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+        for loaded, saved in zip(again.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(loaded, saved)
 
 
 def test_a_weight_of_bfloat16_that_is_not_finite_is_refused(tmp_path):

@@ -15,7 +15,7 @@ MEASURED = """
     import os, pathlib, re, sys
     import keras
     import kdzoo
-    from kdzoo.zoo import weights
+    from kdzoo.zoo import building
     from kdzoo.zoo.files import load_keras_file
 
     def network(layers, units):
@@ -32,7 +32,7 @@ MEASURED = """
             load_keras_file(path)
         else:
             content = pathlib.Path(path).read_bytes()
-            weights.built_from(lambda: network(layers, units), content, path)
+            building.build_with_weights(lambda: network(layers, units), content, path)
 
     path, small, layers, units = *sys.argv[1:3], *map(int, sys.argv[3:])
     load(small, 1, 8)  # What is imported at the first time.
@@ -64,8 +64,8 @@ def test_loading_takes_a_few_times_the_file(suffix, layers, units, times, tmp_pa
     if not pathlib.Path("/proc/self/clear_refs").exists():
         pytest.skip("no measure of memory here")
     path, small = tmp_path / f"large.{suffix}", tmp_path / f"small.{suffix}"
-    for each, model in ((path, network(layers, units)), (small, network(1, 8))):
-        model.save(each) if suffix == "keras" else kdzoo.zoo.save_weights(model, each)
+    for file, model in ((path, network(layers, units)), (small, network(1, 8))):
+        model.save(file) if suffix == "keras" else kdzoo.zoo.save_weights(model, file)
     command = [sys.executable, "-c", textwrap.dedent(MEASURED), path, small, layers, units]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=True, cwd=ROOT

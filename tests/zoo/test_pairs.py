@@ -98,9 +98,9 @@ def test_the_pairs_for_imagenet_train_and_are_exported(name, first_value, tmp_pa
     images = np.random.default_rng(0).random((2, 224, 224, 3), "float32")
     seen = keras.ops.convert_to_numpy(distiller.teacher_transform(images))
     np.testing.assert_allclose(seen[..., 0], first_value(images), atol=1e-3)
-    answers = keras.ops.convert_to_numpy(distiller.teacher(seen))
-    assert answers.shape == (2, 1000)
-    assert (answers < 0).any()  # Logits: no softmax is left.
+    logits = keras.ops.convert_to_numpy(distiller.teacher(seen))
+    assert logits.shape == (2, 1000)
+    assert (logits < 0).any()  # No softmax is left.
     distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     logs = distiller.train_on_batch(images, np.array([0, 999]), return_dict=True)
     assert np.isfinite(float(logs["loss"]))
@@ -153,14 +153,14 @@ def test_pairs_are_not_shared():
 
 @pytest.mark.parametrize("wrong", [["cifar10"], 3])
 def test_filters_that_are_no_names(wrong):
-    for ask in (
+    for list_names in (
         kdzoo.list_pairs,
         kdzoo.list_models,
         kdzoo.list_pretrained,
         lambda family: kdzoo.list_pretrained(family=family),
     ):
         with pytest.raises(ValueError, match=r"Unknown (data set|family)"):
-            ask(wrong)
+            list_names(wrong)
 
 
 def test_a_misspelt_pair():

@@ -1,20 +1,23 @@
-"""Whether a tf_keras twin gives what its Keras 3 original gives."""
+"""Whether a tf_keras clone gives what its Keras 3 original gives."""
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.graph.taps import graph_of
+from kdzoo.graph.calls import graph_of
+from kdzoo.graph.keras_internals import flatten_layers
 
 _MOST = 1e-3  # What an output may differ by, over its largest value, whatever the model amplifies.
 _checking = contextvars.ContextVar("checking", default=True)
 
 
 @contextlib.contextmanager
-def unchecked():
-    """Compares no model within: one that is loaded has its weights only later."""
+def unchecked() -> Iterator[None]:
+    """Context in which no model is compared: one that is loaded has its weights only later."""
     token = _checking.set(False)
     try:
         yield
@@ -22,15 +25,15 @@ def unchecked():
         _checking.reset(token)
 
 
-def check_agreement(model, twin, seed=0):
-    """Raises unless a model and its twin give the same outputs for random inputs.
+def check_agreement(model: keras.Model, clone: Any, seed: int = 0) -> None:
+    """Raises unless a model and its clone give the same outputs for random inputs.
 
     The two add in another order. Deep networks amplify such roundings, so an output may differ by
     more than usual if it does as well, with the model alone, when its inputs change by a rounding.
 
     Args:
         model: The Keras 3 model.
-        twin: The tf_keras model.
+        clone: The tf_keras model.
         seed: Of the inputs, uniform in [0, 1], sequences (batch, steps, features) with steps of
             zeros; integers are 0 or 1; unknown sizes are 32.
 
@@ -48,9 +51,9 @@ def check_agreement(model, twin, seed=0):
         return model(_as_structure(model, flat), training=False)
 
     def nudged():
-        return [outputs([_nudged(each, up) for each in inputs]) for up in (True, False)]
+        return [outputs([_nudged(array, up) for array in inputs]) for up in (True, False)]
 
-    _check_equal(model, outputs(inputs), twin(inputs, training=False), nudged)
+    _check_equal(model, outputs(inputs), clone(inputs, training=False), nudged)
 
 
 def _nudged(array, up):
@@ -60,38 +63,41 @@ def _nudged(array, up):
     return (array * (1 + (1 if up else -1) * 2 * np.finfo(array.dtype).eps)).astype(array.dtype)
 
 
-def check_layers_agree(layer, twin, input_shape, seed=0):
-    """Raises unless a built layer of one input and its twin give the same outputs.
+def check_layers_agree(
+    layer: keras.layers.Layer, clone: Any, input_shape: tuple[int | None, ...], seed: int = 0
+) -> None:
+    """Raises unless a built layer of one input and its clone give the same outputs.
 
     Args:
         layer: The Keras 3 layer.
-        twin: The tf_keras layer.
+        clone: The tf_keras layer.
         input_shape: Shape of the input, with None for unknown sizes.
-        seed: As in `check_agreement`.
+        seed: Of the inputs, uniform in [0, 1], or 0 and 1 for an `Embedding`.
 
     Raises:
-        RuntimeError: As `check_agreement`.
+        RuntimeError: If the outputs differ by more than 1e-5 (in half precision 2e-2), or than 1e-5
+            of their largest value where that is above 1, or than 1e-3 of it where that is small.
     """
     dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype
     inputs = _random_input(np.random.default_rng(seed), input_shape, "float32")
     inputs = keras.ops.cast(inputs, dtype)
-    _check_equal(layer, layer(inputs, training=False), twin(inputs, training=False))
+    _check_equal(layer, layer(inputs, training=False), clone(inputs, training=False))
 
 
 def _check_equal(model, ours, theirs, nudged=list):
     ours, theirs = _arrays(ours), _arrays(theirs)
-    half = any("16" in layer.compute_dtype for layer in model._flatten_layers())
+    half = any("16" in layer.compute_dtype for layer in flatten_layers(model))
     for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
         largest, difference = np.abs(our).max(initial=0.0), _difference(our, their)
         tolerance, least = (2e-2, 2e-2) if half else (1e-5, 1e-3)
         # Deep networks without training may give next to nothing, which agrees with anything.
         if difference <= min(tolerance * max(1.0, largest), least * largest):
             continue
-        own = max((_difference(our, _arrays(each)[number]) for each in nudged()), default=0.0)
+        own = max((_difference(our, _arrays(outputs)[number]) for outputs in nudged()), default=0.0)
         if difference <= min(4 * own, _MOST * largest):
             continue
         message = (
-            f"The tf_keras twin of {model.name!r} does not agree with it: output {number} "
+            f"The tf_keras clone of {model.name!r} does not agree with it: output {number} "
             f"differs by {difference:.1e}, of at most {largest:.1e}. Nothing was wrapped."
         )
         if 4 * own > _MOST * largest:
@@ -104,7 +110,9 @@ def _check_equal(model, ours, theirs, nudged=list):
 
 def _arrays(outputs):
     """Outputs of a model, a flat list of arrays."""
-    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in keras.tree.flatten(outputs)]
+    return [
+        np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in keras.tree.flatten(outputs)
+    ]
 
 
 def _difference(one, other):
@@ -125,4 +133,4 @@ def _random_input(random, shape, dtype):
 
 def _as_structure(model, inputs):
     """The inputs as the model takes them: one array, a list, or a dictionary."""
-    return keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, inputs)
+    return keras.tree.pack_sequence_as(graph_of(model).input, inputs)

@@ -10,12 +10,12 @@ from kdzoo.compression.tfmot.library import check_made_by, check_no_distiller, c
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
     check_not_compressed,
-    hosted_layers,
-    without_hosted_layers,
+    without_wrappers,
+    wrapped_parts,
 )
-from kdzoo.compression.tfmot.wrapped_layer import HostedLayer, host_name
-from kdzoo.compression.tfmot.wrapped_model import HostedModel, plain_weights
-from kdzoo.utils import check_choice, flag, positive_integer
+from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer, wrapper_name
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel, plain_weights
+from kdzoo.utils import check_choice, check_flag, check_positive_integer, libraries
 from kdzoo.utils.fields import is_boolean, is_count, is_name
 
 _CHECKS = {
@@ -57,7 +57,7 @@ def cluster_weights(
         clustered already, as it is.
 
     Raises:
-        ValueError: If a layer has no twin in tf_keras, or TF-MOT cannot cluster it, or an argument
+        ValueError: If tf_keras lacks a layer, or TF-MOT cannot cluster it, or an argument
             is out of range.
 
     Warns:
@@ -108,14 +108,14 @@ def strip_clustering(model):
     """
     check_no_distiller(model)
     kinds = ClusteredLayer, ClusteredModel
-    if isinstance(model, keras.Model) and hosted_layers(model, kinds):
-        return without_hosted_layers(model)
+    if isinstance(model, keras.Model) and wrapped_parts(model, kinds):
+        return without_wrappers(model)
     check_made_by("cluster_weights", ClusteredModel, model)
     return model.plain_model()
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class ClusteredModel(HostedModel):
+class ClusteredModel(WrappedModel):
     """A model whose weights are clustered while it is trained; `cluster_weights` makes it.
 
     Args:
@@ -141,9 +141,9 @@ class ClusteredModel(HostedModel):
         )
         super().__init__(model, name)
 
-    def _wrap(self, twin):
+    def _wrap(self, clone):
         with nothing_runs():
-            return cluster(twin.model, _for_tfmot(self._settings))
+            return cluster(clone.model, _for_tfmot(self._settings))
 
     def _further_variables(self, wrapped):
         return [variable for layer in wrapped.layers for variable in _own_masks(layer)]
@@ -187,7 +187,7 @@ class ClusteredModel(HostedModel):
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class ClusteredLayer(HostedLayer):
+class ClusteredLayer(WrappedLayer):
     """A layer whose weights are clustered while its model is trained; `cluster_weights` makes it.
 
     Its name is the layer's after "cluster_", as in TF-MOT.
@@ -214,16 +214,16 @@ class ClusteredLayer(HostedLayer):
         self._settings = _settings(
             number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
         )
-        super().__init__(layer, host_name(layer, name, "cluster"), **kwargs)
+        super().__init__(layer, wrapper_name(layer, name, "cluster"), **kwargs)
 
-    def _wrap(self, twin):
+    def _wrap(self, clone):
         with nothing_runs():
-            wrapped = cluster(twin, _for_tfmot(self._settings))
+            wrapped = cluster(clone, _for_tfmot(self._settings))
         if not getattr(wrapped, "cluster_centroids", None) and not _will_cluster(wrapped):
             raise ValueError(
                 "Expected a layer that TF-MOT clusters, dense, convolutional but not depthwise, "
                 "recurrent, an embedding, with more weights than clusters. Received: "
-                f"{twin.name!r}, a {type(twin).__name__}"
+                f"{clone.name!r}, a {type(clone).__name__}"
             )
         return wrapped
 
@@ -243,8 +243,8 @@ class ClusteredLayer(HostedLayer):
 
 def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel):
     """The arguments of `cluster_weights`, checked, as a configuration holds them."""
-    number = positive_integer("number_of_clusters", number_of_clusters, _MOST_CLUSTERS)
-    preserve_sparsity = flag("preserve_sparsity", preserve_sparsity)
+    number = check_positive_integer("number_of_clusters", number_of_clusters, _MOST_CLUSTERS)
+    preserve_sparsity = check_flag("preserve_sparsity", preserve_sparsity)
     if number < 2 + preserve_sparsity:
         raise ValueError(
             f"Expected number_of_clusters to be at least {2 + preserve_sparsity}. "
@@ -254,7 +254,7 @@ def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, clu
         "number_of_clusters": number,
         "cluster_centroids_init": _initialization(cluster_centroids_init).name,
         "preserve_sparsity": preserve_sparsity,
-        "cluster_per_channel": flag("cluster_per_channel", cluster_per_channel),
+        "cluster_per_channel": check_flag("cluster_per_channel", cluster_per_channel),
     }
 
 
@@ -274,7 +274,7 @@ def _own_masks(layer):
 
     A model that is loaded is wrapped with other weights than those that it is to go on with.
     """
-    import tensorflow as tf
+    tf = libraries.tensorflow()
 
     made = []
     for kind in ("sparsity_masks", "zero_idx"):

@@ -7,25 +7,30 @@ not a number, a short string or a list of such may get that far.
 """
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from kdzoo.compression.tfmot.library import load_tfmot
+from kdzoo.compression.tfmot.library import load_tf_keras, refusing_code
 from kdzoo.utils.fields import is_finite_number, is_integer, is_name
 
-# Layers of tf_keras that run what a configuration says; no twin has one.
+Checks = dict[str, Callable[[Any], Any]]
+"""Name of a field of a configuration -> whether a value of a file fits it."""
+
+# Layers of tf_keras that run what a configuration says; no clone has one.
 _RUNNING = ("Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod")
 
 
-def is_bits(value):
+def is_bits(value: Any) -> bool:
     """Whether a value is a number of bits that TF-MOT quantizes to, 2 to 16."""
     return is_integer(value) and 2 <= value <= 16
 
 
-def is_step(value):
+def is_step(value: Any) -> bool:
     """Whether a value is a training step, or -1 for no end."""
     return is_integer(value) and -1 <= value < 2**63
 
 
-def is_names(value):
+def is_names(value: Any) -> bool:
     """Whether a value is a short list of names of attributes."""
     return (
         isinstance(value, list | tuple)
@@ -34,13 +39,13 @@ def is_names(value):
     )
 
 
-def is_lists_of_names(value):
+def is_lists_of_names(value: Any) -> bool:
     """Whether a value is a short list of such lists, one for each cell of a recurrent layer."""
     is_list = isinstance(value, list | tuple) and len(value) <= 16
     return is_list and all(is_names(names) for names in value)
 
 
-def is_statistics(value):
+def is_statistics(value: Any) -> bool:
     """Whether a value maps paths to lists of numbers, lists within lists."""
     return isinstance(value, dict) and all(
         is_name(path) and isinstance(weights, list) and _are_numbers(weights)
@@ -49,15 +54,13 @@ def is_statistics(value):
 
 
 @contextlib.contextmanager
-def nothing_runs():
+def nothing_runs() -> Iterator[None]:
     """Context in which tf_keras makes no layer that runs what its configuration says.
 
     TF-MOT clones through tf_keras's deserializers. What reaches them was checked; this is for what
     a check may have missed.
     """
-    load_tfmot()
-    import tf_keras
-    from tf_keras.src.saving.serialization_lib import SafeModeScope
+    tf_keras = load_tf_keras()
 
     class Refused(tf_keras.layers.Layer):
         @classmethod
@@ -68,7 +71,7 @@ def nothing_runs():
             )
 
     refused = dict.fromkeys(_RUNNING, Refused)
-    with SafeModeScope(True), tf_keras.utils.custom_object_scope(refused):
+    with refusing_code(), tf_keras.utils.custom_object_scope(refused):
         yield
 
 

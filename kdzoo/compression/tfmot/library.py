@@ -1,19 +1,25 @@
-"""The door to TF-MOT (tensorflow-model-optimization): how it is loaded and what is used of it."""
+"""TF-MOT (tensorflow-model-optimization) and tf_keras: how they load, and what is used of them."""
 
 import functools
 import importlib
 import os
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.utils import shown
+from kdzoo.graph.exportable import exportable, student_of
+from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.utils import libraries, shown
 
 _LARGEST = 1e15  # Of a kernel's numbers that are clustered.
 
 
-def load_tfmot():
+def load_tfmot() -> ModuleType:
     """Imports TF-MOT and returns it; `tf.keras` and the environment stay as they were.
 
     Raises:
@@ -25,10 +31,8 @@ def load_tfmot():
             f"(this is {keras.config.backend()!r}): start Python with KERAS_BACKEND=tensorflow; "
             "models and weights cross over as `.keras` files."
         )
-    import tensorflow as tf
-
     # Resolved now: TF-MOT sets a switch by which the first use of it would bring tf_keras instead.
-    tf.keras.Model  # noqa: B018
+    libraries.tensorflow().keras.Model  # noqa: B018
     switch = "TF_USE_LEGACY_KERAS"
     before = os.environ.get(switch)
     try:
@@ -43,24 +47,50 @@ def load_tfmot():
     return tensorflow_model_optimization
 
 
-def check_no_distiller(model):
+def load_tf_keras() -> ModuleType:
+    """Imports tf_keras, which TF-MOT works on, and returns it.
+
+    Raises:
+        RuntimeError: If Keras runs on another backend than TensorFlow.
+    """
+    load_tfmot()
+    import tf_keras
+
+    return tf_keras
+
+
+def refusing_code() -> AbstractContextManager:
+    """Returns a context in which tf_keras loads no code."""
+    load_tf_keras()
+    from tf_keras.src.saving.serialization_lib import SafeModeScope
+
+    return SafeModeScope(True)
+
+
+def plain_variable(variable: Any) -> Any:
+    """Returns the `tf.Variable` that one of tf_keras's, which may cast itself, stands for."""
+    inner = getattr(variable, "_variable", None)
+    return variable if inner is None else inner
+
+
+def check_no_distiller(model: Any) -> None:
     """Raises for a model that trains another."""
-    if isinstance(getattr(model, "student", None), keras.Model):
+    if student_of(model) is not None:
         raise ValueError(
             f"Expected the model itself. Received: a {type(model).__name__}, which trains one: "
             "pass `distiller.student`."
         )
 
 
-def check_model(argument, model):
-    """Raises unless the argument of this name is a `keras.Model`."""
+def check_model(argument: str, model: Any) -> None:
+    """Raises unless the argument of this name is a `keras.Model` that nothing is done to yet."""
     if not isinstance(model, keras.Model):
         raise ValueError(
             "Expected a functional or sequential `keras.Model`. Received: "
             f"{argument}={shown(model)} of type {type(model).__name__}"
         )
     check_no_distiller(model)
-    if any(hasattr(layer, "wrapped") for layer in model._flatten_layers()):
+    if any(exportable(layer).is_being_compressed for layer in flatten_layers(model)):
         raise ValueError(
             "Expected a plain model. Received: "
             f"{model.name!r}, which is being pruned, clustered or quantized already: pass "
@@ -68,16 +98,16 @@ def check_model(argument, model):
         )
 
 
-def check_made_by(verb, kind, model):
-    """Raises unless a model is of the kind that a verb returns."""
-    if not isinstance(model, kind):
+def check_made_by(verb: str, model_class: type, model: Any) -> None:
+    """Raises unless a model is of the class that a verb of kdzoo's returns."""
+    if not isinstance(model, model_class):
         raise ValueError(
             f"Expected a model that `{verb}` returned. Received: "
             f"{shown(getattr(model, 'name', model))} of type {type(model).__name__}"
         )
 
 
-def pruning_registry():
+def pruning_registry() -> Callable[[Any], list[str]]:
     """Returns a function: tf_keras layer -> names of the weights that TF-MOT prunes in it.
 
     The names are empty for a layer that is left dense, and for one that TF-MOT does not know.
@@ -96,17 +126,16 @@ def pruning_registry():
     return names
 
 
-def knows_no_weights(layer):
-    """Whether TF-MOT's registry says that Keras 3 layers of this kind have nothing to prune."""
-    load_tfmot()
-    import tf_keras
+def knows_no_weights(layer: keras.layers.Layer) -> bool:
+    """Whether TF-MOT's registry says that layers of this one's class have nothing to prune."""
+    tf_keras = load_tf_keras()
     from tensorflow_model_optimization.python.core.sparsity.keras import prune_registry
 
     theirs = getattr(tf_keras.layers, type(layer).__name__, None)
     return prune_registry.PruneRegistry._LAYERS_WEIGHTS_MAP.get(theirs) == []
 
 
-def output_config():
+def output_config() -> Any:
     """Returns TF-MOT's configuration for a layer without weights whose output is quantized."""
     load_tfmot()
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
@@ -117,7 +146,7 @@ def output_config():
 
 
 @functools.cache
-def quantize_config_classes():
+def quantize_config_classes() -> dict[str, type]:
     """Returns name -> class of the `QuantizeConfig`s that are TF-MOT's own, a dictionary."""
     load_tfmot()
     from tensorflow_model_optimization.python.core.quantization.keras import quantize_config
@@ -133,11 +162,11 @@ def quantize_config_classes():
     return {
         **n_bits._types_dict(),
         **eight_bits._types_dict(),
-        **{kind.__name__: kind for kind in held},
+        **{config.__name__: config for config in held},
     }
 
 
-def carrying_masks(wrapper):
+def carrying_masks(wrapper: Any) -> Any:
     """Returns one of TF-MOT's wrappers, made to hand masks on as the layer within does.
 
     It is not to be called yet. TF-MOT's own lose the mask of an embedding, and hand on masks to
@@ -152,7 +181,7 @@ def carrying_masks(wrapper):
     return wrapper
 
 
-def cluster_preserving():
+def cluster_preserving() -> tuple[type, type]:
     """Returns TF-MOT's scheme of cluster-preserving quantization, and its registry of layers."""
     load_tfmot()
     from tensorflow_model_optimization.python.core.quantization.keras.collab_opts import (
@@ -164,15 +193,14 @@ def cluster_preserving():
     return scheme.Default8BitClusterPreserveQuantizeScheme, registry
 
 
-def cluster(twin, settings):
-    """Returns the twin with TF-MOT's clustering around it, where it has something to cluster.
+def cluster(clone: Any, settings: dict[str, Any]) -> Any:
+    """Returns the clone with TF-MOT's clustering around it, where it has something to cluster.
 
     Args:
-        twin: The tf_keras model, or a layer.
+        clone: The tf_keras model, or a layer.
         settings: Arguments of TF-MOT's `cluster_weights`, the experimental ones included.
     """
-    load_tfmot()
-    import tf_keras
+    tf_keras = load_tf_keras()
     from tensorflow_model_optimization.python.core.clustering.keras import cluster as tools
     from tensorflow_model_optimization.python.core.clustering.keras import clustering_registry
 
@@ -195,6 +223,6 @@ def cluster(twin, settings):
                 )
         return carrying_masks(tools._cluster_weights(layer, **settings))
 
-    if not isinstance(twin, tf_keras.Model):
-        return wrapped(twin)
-    return tf_keras.models.clone_model(twin, clone_function=wrapped)
+    if not isinstance(clone, tf_keras.Model):
+        return wrapped(clone)
+    return tf_keras.models.clone_model(clone, clone_function=wrapped)

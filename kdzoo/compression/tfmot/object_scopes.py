@@ -1,21 +1,23 @@
-"""TF-MOT's scopes, which loading a model needs there and not here."""
+"""TF-MOT's scopes: its own models load in them alone, those of kdzoo outside of them too."""
+
+from contextlib import AbstractContextManager
 
 import keras
 
 from kdzoo.utils import shown
 
 
-def prune_scope():
+def prune_scope() -> AbstractContextManager:
     """Returns a context in which pruned models load; outside of it they load too."""
     return keras.saving.custom_object_scope({})
 
 
-def cluster_scope():
+def cluster_scope() -> AbstractContextManager:
     """Returns a context in which clustered models load; outside of it they load too."""
     return keras.saving.custom_object_scope({})
 
 
-def quantize_scope(*custom_objects):
+def quantize_scope(*custom_objects: dict[str, type]) -> AbstractContextManager:
     """Returns a context in which quantization-aware models load.
 
     Args:
@@ -29,5 +31,5 @@ def quantize_scope(*custom_objects):
                 f"Expected dictionaries, the name of a class -> class. Received: {shown(given)}"
             )
     return keras.saving.custom_object_scope(
-        {name: each for given in custom_objects for name, each in given.items()}
+        {name: known for given in custom_objects for name, known in given.items()}
     )

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 
 from kdzoo.compression.tfmot.library import cluster_preserving
+from kdzoo.utils import libraries
 from kdzoo.utils.fields import is_boolean, is_count, is_name
 
 _SPARSITY, _CENTROIDS = "sparsity_mask", "centroids_mask"
@@ -140,7 +141,7 @@ def has_clusters(variables):
 
 def own_masks(wrapped):
     """Makes variables of the masks, which are constants in TF-MOT, and returns them."""
-    import tensorflow as tf
+    tf = libraries.tensorflow()
 
     made = []
     for layer, _, variables in preserving_layers(wrapped):

@@ -13,20 +13,21 @@ from kdzoo.compression.tfmot.library import (
     check_made_by,
     check_no_distiller,
     knows_no_weights,
+    load_tf_keras,
     load_tfmot,
     pruning_registry,
 )
 from kdzoo.compression.tfmot.pruning_settings import CHECKS, as_config, fits, pruning_settings
-from kdzoo.compression.tfmot.tf_keras_clone import twin_of_layer
+from kdzoo.compression.tfmot.tf_keras_layers import clone_of_layer
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
     check_not_compressed,
-    hosted_layers,
     mask_weights,
-    without_hosted_layers,
+    without_wrappers,
+    wrapped_parts,
 )
-from kdzoo.compression.tfmot.wrapped_layer import HostedLayer, host_name
-from kdzoo.compression.tfmot.wrapped_model import HostedModel
+from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer, wrapper_name
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.utils import shown
 from kdzoo.utils.fields import is_list_of_names
 
@@ -69,7 +70,7 @@ def prune_low_magnitude(
         pruned already, and layers that never have weights, such as activations, as they are.
 
     Raises:
-        ValueError: If a layer has no twin in tf_keras (see `kdzoo.compression`), nothing in the
+        ValueError: If tf_keras lacks a layer (see `kdzoo.compression`), nothing in the
             model or layer can be pruned, or an argument is out of range.
 
     Warns:
@@ -144,16 +145,16 @@ def strip_pruning(model):
         ValueError: If it is another model.
     """
     check_no_distiller(model)
-    if isinstance(model, keras.Model) and hosted_layers(model, (PrunedLayer, PrunedModel)):
+    if isinstance(model, keras.Model) and wrapped_parts(model, (PrunedLayer, PrunedModel)):
         mask_weights(model)
-        return without_hosted_layers(model)
+        return without_wrappers(model)
     check_made_by("prune_low_magnitude", PrunedModel, model)
     mask_weights(model)
     return model.plain_model()
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class PrunedModel(HostedModel):
+class PrunedModel(WrappedModel):
     """A model that is pruned while it is trained; `prune_low_magnitude` makes it.
 
     Args:
@@ -163,7 +164,7 @@ class PrunedModel(HostedModel):
         block_pooling_type: As there.
         sparsity_m_by_n: As there.
         pruning_policy: As there.
-        layers_to_prune: Names of the twin's layers that are pruned; None for all that can be.
+        layers_to_prune: Names of the clone's layers that are pruned; None for all that can be.
         name: Name of the model.
     """
 
@@ -185,12 +186,11 @@ class PrunedModel(HostedModel):
         super().__init__(model, name)
         check_agreement(model, self.wrapped)  # As long as nothing is masked.
 
-    def _wrap(self, twin):
-        import tf_keras
-
+    def _wrap(self, clone):
+        tf_keras = load_tf_keras()
         prune, supports = load_tfmot().sparsity.keras.prune_low_magnitude, pruning_registry()
         if self._chosen is None and self._policy is not None:
-            self._policy.ensure_model_supports_pruning(twin.model)
+            self._policy.ensure_model_supports_pruning(clone.model)
 
         def wrapped(layer):
             if not self._prunes(layer, supports):
@@ -199,20 +199,21 @@ class PrunedModel(HostedModel):
 
         try:
             with nothing_runs():
-                model = tf_keras.models.clone_model(twin.model, clone_function=wrapped)
+                model = tf_keras.models.clone_model(clone.model, clone_function=wrapped)
         except TypeError as error:
             found = re.search(rf'layer "{_PREFIX}_(\S+)"', str(error))
             if not found or "float16" not in str(error):
                 raise
             raise ValueError(
                 "Expected layers that TF-MOT can prune. Received: "
-                f"{twin.path_of(found[1])!r}, in half precision; make it with dtype='float32'."
+                f"{clone.path_of(found[1])!r}, in half precision; make it with dtype='float32'."
             ) from error
         self._chosen = [layer.layer.name for layer in _pruned_layers(model)]
         if not self._chosen:
             raise ValueError(
-                f"Expected a model with a layer that can be pruned. Received: {twin.model.name!r}, "
-                "which has no dense or convolutional kernel, or none that the policy allows."
+                "Expected a model with a layer that can be pruned. Received: "
+                f"{clone.model.name!r}, which has no dense or convolutional kernel, or none that "
+                "the policy allows."
             )
         return model
 
@@ -268,7 +269,7 @@ class PrunedModel(HostedModel):
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class PrunedLayer(HostedLayer):
+class PrunedLayer(WrappedLayer):
     """A layer that is pruned while its model is trained; `prune_low_magnitude` makes it.
 
     Its name is the layer's after "prune_low_magnitude_", as in TF-MOT.
@@ -295,22 +296,22 @@ class PrunedLayer(HostedLayer):
         self._settings = pruning_settings(
             pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
         )
-        super().__init__(layer, host_name(layer, name, _PREFIX), **kwargs)
-        if not pruning_registry()(twin_of_layer(layer)):
+        super().__init__(layer, wrapper_name(layer, name, _PREFIX), **kwargs)
+        if not pruning_registry()(clone_of_layer(layer)):
             raise ValueError(
                 "Expected a layer that TF-MOT prunes: dense, convolutional but not depthwise, "
                 f"recurrent, an embedding. Received: {layer.name!r}, a {type(layer).__name__}"
             )
 
-    def _wrap(self, twin):
-        if not fits(self._settings, twin):
+    def _wrap(self, clone):
+        if not fits(self._settings, clone):
             raise ValueError(
                 "Expected a kernel that suits the pattern: blocks are for matrices, 2:4 needs "
-                f"several input channels. Received: layer {twin.name!r}"
+                f"several input channels. Received: layer {clone.name!r}"
             )
         prune = load_tfmot().sparsity.keras.prune_low_magnitude
         with nothing_runs():
-            return carrying_masks(prune(twin, **self._settings))
+            return carrying_masks(prune(clone, **self._settings))
 
     @classmethod
     def checks_of_fields(cls):

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 
 from kdzoo.compression.tfmot.pruning_schedules import warn_of_the_schedule
-from kdzoo.compression.tfmot.unwrapping import mask_weights, wrappers
-from kdzoo.utils import as_path, naming_full_disk, positive_integer
+from kdzoo.compression.tfmot.unwrapping import mask_weights, tf_keras_layers_of
+from kdzoo.graph.keras_internals import train_writer
+from kdzoo.utils import check_path, check_positive_integer, naming_full_disk
 
 _FREQUENCIES = ("epoch", "batch")
 
@@ -60,8 +61,8 @@ class PruningSummaries(keras.callbacks.TensorBoard):
 
     def __init__(self, log_dir, update_freq="epoch", **kwargs):
         if not isinstance(update_freq, str) or update_freq not in _FREQUENCIES:
-            positive_integer("update_freq", update_freq)
-        super().__init__(as_path("log_dir", log_dir), update_freq=update_freq, **kwargs)
+            check_positive_integer("update_freq", update_freq)
+        super().__init__(check_path("log_dir", log_dir), update_freq=update_freq, **kwargs)
 
     def set_model(self, model):
         with self._naming_full_disk():
@@ -95,7 +96,7 @@ class PruningSummaries(keras.callbacks.TensorBoard):
 
     def _write_summaries(self):
         step = int(self.model.optimizer.iterations)
-        with self._train_writer.as_default():
+        with train_writer(self).as_default():
             for layer in self._pruned:
                 for weight, mask, threshold in layer.pruning_vars:
                     name = weight.name.removesuffix(":0")
@@ -113,7 +114,7 @@ def find_pruned(model):
     Raises:
         ValueError: If there is none.
     """
-    found = [each for each in wrappers(model) if getattr(each, "pruning_vars", None)]
+    found = [layer for layer in tf_keras_layers_of(model) if getattr(layer, "pruning_vars", None)]
     if not found:
         raise ValueError(
             "Expected a model that `prune_low_magnitude` returned, or with layers from it, or a "

@@ -2,7 +2,7 @@
 
 from kdzoo.compression.tfmot.pruning_schedules import as_config as schedule_config
 from kdzoo.compression.tfmot.pruning_schedules import as_schedule
-from kdzoo.utils import check_choice, positive_integer, shown
+from kdzoo.utils import check_choice, check_positive_integer, shown
 from kdzoo.utils.fields import is_counts, is_dictionary, is_name
 
 
@@ -28,7 +28,7 @@ def _pair(name, given):
     is_pair = isinstance(given, list | tuple) and len(given) == 2
     if not is_pair:
         raise ValueError(f"Expected {name} to be two integers. Received: {name}={shown(given)}")
-    return tuple(positive_integer(name, each) for each in given)
+    return tuple(check_positive_integer(name, each) for each in given)
 
 
 CHECKS = {

@@ -7,11 +7,18 @@ import keras
 
 from kdzoo.compression.tfmot import bias_rounding, preserve_schemes
 from kdzoo.compression.tfmot.config_checks import nothing_runs
-from kdzoo.compression.tfmot.library import check_made_by, check_model, load_tfmot, output_config
+from kdzoo.compression.tfmot.library import (
+    check_made_by,
+    check_model,
+    load_tf_keras,
+    load_tfmot,
+    output_config,
+)
 from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
 from kdzoo.compression.tfmot.quantize_configs import check_attributes
-from kdzoo.compression.tfmot.unsupported_layers import refusal, refused_layer
-from kdzoo.compression.tfmot.wrapped_model import HostedModel, unwrapped
+from kdzoo.compression.tfmot.unsupported_layers import cannot_quantize, find_refused_layer
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel, unwrapped
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import shown
 from kdzoo.utils.fields import check_fields, is_boolean
 
@@ -34,7 +41,7 @@ def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
         convolutions in it.
 
     Raises:
-        ValueError: If a layer has no twin in tf_keras or TF-MOT cannot quantize it; the error names
+        ValueError: If tf_keras lacks a layer or TF-MOT cannot quantize it; the error names
             it and the remedy. Layers in half precision are refused too.
 
     Example:
@@ -76,7 +83,7 @@ def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
     check_model("model", model)
     if isinstance(model, AnnotatedModel):
         return QuantizedModel(model, quantized_layer_name_prefix, scheme)
-    annotated = [layer for layer in model._flatten_layers() if isinstance(layer, QuantizeAnnotate)]
+    annotated = [layer for layer in flatten_layers(model) if isinstance(layer, QuantizeAnnotate)]
     if not annotated:
         raise ValueError(
             "Expected a model with annotated layers. Received: "
@@ -117,7 +124,7 @@ def strip_clustering_cqat(to_strip):
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class QuantizedModel(HostedModel):
+class QuantizedModel(WrappedModel):
     """A model that is trained aware of its quantization; `quantize_model` makes it.
 
     Args:
@@ -135,7 +142,7 @@ class QuantizedModel(HostedModel):
     ):
         halves = [
             layer.name
-            for layer in model._flatten_layers(include_self=False)
+            for layer in flatten_layers(model, include_self=False)
             if layer.weights and layer.dtype_policy.compute_dtype != "float32"
         ]
         if halves:
@@ -184,37 +191,35 @@ class QuantizedModel(HostedModel):
     def _further_variables(self, wrapped):
         return preserve_schemes.own_masks(wrapped)
 
-    def _wrap(self, twin):
-        import tf_keras
-
+    def _wrap(self, clone):
         if not preserve_schemes.keeps_clusters(self._scheme):
             self._kernels = None
         elif self._kernels is None:
-            self._kernels = preserve_schemes.describe_kernels(twin.model)
+            self._kernels = preserve_schemes.describe_kernels(clone.model)
         else:
-            preserve_schemes.set_stand_ins(twin.model, self._kernels)
-        tools = load_tfmot().quantization.keras
+            preserve_schemes.set_stand_ins(clone.model, self._kernels)
+        tools, tf_keras = load_tfmot().quantization.keras, load_tf_keras()
 
-        for name, config in twin.annotations.items():
-            check_attributes(twin.model.get_layer(name), config, twin.path_of(name))
+        for name, config in clone.annotations.items():
+            check_attributes(clone.model.get_layer(name), config, clone.path_of(name))
 
         def annotated(layer):
-            config = twin.annotations.get(layer.name)
-            if self._annotated_only and layer.name not in twin.annotations:
+            config = clone.annotations.get(layer.name)
+            if self._annotated_only and layer.name not in clone.annotations:
                 return layer
             if config is None and isinstance(layer, tf_keras.layers.Multiply):
                 config = output_config()  # TF-MOT lacks it; squeeze-and-excitation needs it.
             return tools.quantize_annotate_layer(layer, config)
 
         try:
-            with tools.quantize_scope(*_custom(twin.annotations)), nothing_runs():
-                marked = tf_keras.models.clone_model(twin.model, clone_function=annotated)
+            with tools.quantize_scope(*_custom(clone.annotations)), nothing_runs():
+                marked = tf_keras.models.clone_model(clone.model, clone_function=annotated)
                 return tools.quantize_apply(marked, self._scheme, self._prefix)
         except (RuntimeError, TypeError, ValueError) as error:
-            refused = refused_layer(twin.model, annotated, self._scheme, str(error))
+            refused = find_refused_layer(clone.model, annotated, self._scheme, str(error))
             if refused is None:
                 raise
-            raise refusal(twin, refused) from error
+            raise cannot_quantize(clone, refused) from error
 
     @property
     def is_quantization_aware(self):

@@ -1,21 +1,26 @@
 """Marks on layers that are to be quantized, as TF-MOT's `quantize_annotate_layer` sets them."""
 
+from typing import Any
+
 import keras
 
 from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.quantize_configs import as_quantize_config, quantize_config_as_fields
-from kdzoo.compression.tfmot.wrapped_layer import host_name
-from kdzoo.graph.taps import graph_of
-from kdzoo.utils import finalize_states, shown
+from kdzoo.compression.tfmot.wrapped_layer import wrapper_name
+from kdzoo.graph.calls import graph_of
+from kdzoo.graph.surgery import rebuild
+from kdzoo.utils import shown
 
 
-def quantize_annotate_layer(to_annotate, quantize_config=None):
+def quantize_annotate_layer(
+    to_annotate: keras.layers.Layer, quantize_config: Any = None
+) -> "QuantizeAnnotate":
     """Returns a layer that marks another one for `quantize_apply`, and computes what it computes.
 
     Args:
         to_annotate: A `keras.layers.Layer`.
         quantize_config: A `QuantizeConfig` of TF-MOT that says how the layer is quantized; None for
-            the default of its kind.
+            the default of its class.
 
     Raises:
         ValueError: If it is no layer, or the configuration is none of TF-MOT's.
@@ -40,7 +45,7 @@ def quantize_annotate_layer(to_annotate, quantize_config=None):
     return QuantizeAnnotate(to_annotate, quantize_config)
 
 
-def quantize_annotate_model(to_annotate):
+def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
     """Returns a copy of a model that marks all of its layers for `quantize_apply`.
 
     `quantize_model` does both; this is for a scheme of one's own.
@@ -60,13 +65,7 @@ def quantize_annotate_model(to_annotate):
     ```
     """
     check_model("to_annotate", to_annotate)
-    shape = graph_of(to_annotate).input_shape
-    marked = keras.models.clone_model(to_annotate)
-    if not marked.built:  # A sequential one without a `keras.Input`.
-        marked.build((None, *shape[1:]))
-    marked.set_weights(to_annotate.get_weights())
-    finalize_states(marked)
-    graph = graph_of(marked)
+    graph = graph_of(rebuild(to_annotate))
     return AnnotatedModel(graph.input, graph.output, name=to_annotate.name)
 
 
@@ -85,21 +84,27 @@ class QuantizeAnnotate(keras.layers.Wrapper):
         name: Name of this layer.
     """
 
-    def __init__(self, layer, quantize_config=None, name=None, **kwargs):
-        super().__init__(layer, name=host_name(layer, name, "quantize_annotate"), **kwargs)
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        quantize_config: Any = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(layer, name=wrapper_name(layer, name, "quantize_annotate"), **kwargs)
         self.quantize_config = as_quantize_config(quantize_config)
 
     @property
-    def annotated_layer(self):
-        """The layer that is marked; the twin has it in the place of this one."""
+    def annotated_layer(self) -> keras.layers.Layer:
+        """The layer that is marked; the tf_keras clone has it in the place of this one."""
         return self.layer
 
-    def call(self, inputs, *args, **kwargs):
+    def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         return self.layer(inputs, *args, **kwargs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return self.layer.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = quantize_config_as_fields(self.quantize_config)
         return {**super().get_config(), "quantize_config": config}

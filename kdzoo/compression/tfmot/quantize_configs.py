@@ -6,7 +6,7 @@ import inspect
 import keras
 
 from kdzoo.compression.tfmot.config_checks import is_bits, is_lists_of_names, is_names
-from kdzoo.compression.tfmot.library import load_tfmot, quantize_config_classes
+from kdzoo.compression.tfmot.library import load_tf_keras, load_tfmot, quantize_config_classes
 from kdzoo.utils import first_line, shown
 from kdzoo.utils.fields import DEEPEST, check_fields, is_boolean, is_finite_number, is_plain_tree
 
@@ -161,8 +161,7 @@ def _defaults(kind):
 def _of_the_user(name, registered_name, fields):
     """An object of a class that the user has registered."""
     base = load_tfmot().quantization.keras.QuantizeConfig
-    import tf_keras
-
+    tf_keras = load_tf_keras()
     found = [
         keras.saving.get_registered_object(each)
         for each in (registered_name, name)

@@ -2,20 +2,15 @@
 
 import math
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.utils.fields import is_plain
-
-SHARED = frozenset(
-    {"elu", "exponential", "gelu", "leaky_relu", "linear", "mish", "relu", "relu6", "selu"}
-    | {"sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"}
-)
-"""Activations that have one meaning in Keras 3 and in tf_keras."""
-
-COMPOSED = ("hard_sigmoid", "hard_silu", "hard_swish")
-"""Activations that tf_keras lacks, or has with another meaning, made of several layers."""
+from kdzoo.compression.tfmot.library import load_tf_keras
+from kdzoo.compression.tfmot.tf_keras_layers import COMPOSED_ACTIVATIONS, make
+from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
+from kdzoo.graph.calls import Call
 
 _MERGED = {"Add", "Subtract", "Multiply", "Maximum", "Minimum"}
 _ACTIVATIONS = {
@@ -37,15 +32,14 @@ _ACTIVATIONS = {
 _RESHAPING = {"Reshape", "Squeeze", "ExpandDims"}
 
 
-def apply(operation, args, kwargs, name, tf_keras):
+def apply(call: Call, args: tuple, kwargs: dict[str, Any], name: str) -> Any:
     """Applies the tf_keras layer that stands for an operation.
 
     Args:
-        operation: The `keras.Operation`, for example that of `x + y`.
+        call: The `Call` of a `keras.Operation`, for example that of `x + y`.
         args: Its arguments, tf_keras tensors in the place of Keras's.
         kwargs: Its keyword arguments.
         name: Name of the new layer.
-        tf_keras: The module.
 
     Returns:
         A tf_keras tensor.
@@ -53,56 +47,41 @@ def apply(operation, args, kwargs, name, tf_keras):
     Raises:
         ValueError: If tf_keras has no layer for the operation.
     """
-    kind, layers = type(operation).__name__, tf_keras.layers
+    operation, layers = call.operation, load_tf_keras().layers
+    class_name = type(operation).__name__
     values = [*args, *kwargs.values()]
-    tensors = [each for each in keras.tree.flatten(values) if _is_tensor(each)]
-    if kind in _MERGED and len(tensors) == len(values) == 2:
-        return make(getattr(layers, kind), name=name)(tensors)
+    tensors = [value for value in keras.tree.flatten(values) if _is_tensor(value)]
+    if class_name in _MERGED and len(tensors) == len(values) == 2:
+        return make(getattr(layers, class_name), name=name)(tensors)
     if len(tensors) == 1:
-        changed = _with_a_number(kind, values)
+        changed = _with_a_number(class_name, values)
         if changed is not None:
             scale, offset = changed
             return make(layers.Rescaling, scale, offset, name=name)(tensors[0])
-        made = _of_one_tensor(operation, kind, tensors[0], layers, name)
+        made = _of_one_tensor(call, class_name, tensors[0], layers, name)
         if made is not None:
             return made(tensors[0])
-        if kind in _ACTIVATIONS and _is_usual(operation, kind):
-            return activate(_ACTIVATIONS[kind], tensors[0], name, tf_keras)
-    if kind == "Concatenate" and tensors:
+        if class_name in _ACTIVATIONS and _is_usual(operation, class_name):
+            return activate(_ACTIVATIONS[class_name], tensors[0], name)
+    if class_name == "Concatenate" and tensors:
         return make(layers.Concatenate, operation.axis, name=name)(tensors)
-    from kdzoo.compression.tfmot.tf_keras_clone import no_twin
+    what = f"keras.ops operation {class_name}"
+    raise cannot_clone(operation.name, what, "tf_keras has no layer for it")
 
-    raise no_twin(operation.name, f"keras.ops operation {kind}", "tf_keras has no layer for it")
 
-
-def make(kind, *args, **kwargs):
-    """Makes a layer of tf_keras of plain values, which are all that it may be given.
-
-    Whatever a configuration of Keras 3 holds comes here; tf_keras would take a dictionary in it for
-    an object to be made, as soon as the layer is cloned.
+def activate(activation: str, tensor: Any, name: str) -> Any:
+    """Applies an activation by its Keras 3 name; the last layer bears the name.
 
     Args:
-        kind: The class of the layer.
-        *args: Its arguments: numbers, words, lists of such, arrays of numbers, or other layers.
-        **kwargs: The same.
+        activation: Name of an activation that tf_keras has, or of `COMPOSED_ACTIVATIONS`.
+        tensor: A tf_keras tensor.
+        name: Name of the layer; those before it get it with an ending.
 
-    Raises:
-        ValueError: If an argument is something else.
+    Returns:
+        A tf_keras tensor.
     """
-    for value in (*args, *kwargs.values()):
-        is_made = hasattr(value, "count_params")  # A layer of tf_keras, in a wrapper.
-        is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
-        if not (is_made or is_array or is_plain(value)):
-            raise ValueError(
-                f"Expected numbers and words for a {kind.__name__}. Received: {repr(value)[:80]}"
-            )
-    return kind(*args, **kwargs)
-
-
-def activate(activation, tensor, name, tf_keras):
-    """Applies an activation by its Keras 3 name; the last layer bears the name."""
-    layers = tf_keras.layers
-    if activation not in COMPOSED:
+    layers = load_tf_keras().layers
+    if activation not in COMPOSED_ACTIVATIONS:
         return make(layers.Activation, activation, name=name)(tensor)
     # relu6(x + 3) / 6: what tf_keras calls hard_sigmoid has another slope.
     shifted = make(layers.Rescaling, 1.0, 3.0, name=f"{name}_shift")(tensor)
@@ -113,7 +92,7 @@ def activate(activation, tensor, name, tf_keras):
     return make(layers.Multiply, name=name)([tensor, gate])
 
 
-def _with_a_number(kind, values):
+def _with_a_number(class_name, values):
     """(scale, offset) of `x + 3`, `x / 255`, `1 - x`, …, or None."""
     if len(values) != 2:
         return None
@@ -122,51 +101,53 @@ def _with_a_number(kind, values):
     if isinstance(number, bool) or not isinstance(number, numbers.Real | np.generic):
         return None
     number = float(number)
-    if kind == "Add":
+    if class_name == "Add":
         return 1.0, number
-    if kind == "Multiply":
+    if class_name == "Multiply":
         return number, 0.0
-    if kind == "Subtract":
+    if class_name == "Subtract":
         return (1.0, -number) if first_is_tensor else (-1.0, number)
-    if kind in ("Divide", "TrueDivide") and first_is_tensor and number:
+    if class_name in ("Divide", "TrueDivide") and first_is_tensor and number:
         return 1 / number, 0.0
     return None
 
 
-def _of_one_tensor(operation, kind, tensor, layers, name):
+def _of_one_tensor(call, class_name, tensor, layers, name):
     """The layer that stands for an operation on one tensor, or None."""
-    if kind in _RESHAPING:
-        shape = operation._inbound_nodes[0].outputs[0].shape
+    operation = call.operation
+    if class_name in _RESHAPING:
+        shape = call.outputs[0].shape
         fits = _size(tensor.shape) in (None, _size(shape))
         if shape[0] == tensor.shape[0] and None not in shape[1:] and fits:
             return make(layers.Reshape, shape[1:], name=name)
     rank = len(tensor.shape)
-    if kind in ("Mean", "Max") and rank == 4 and _axes(operation.axis, rank) == (1, 2):
-        pool = layers.GlobalAveragePooling2D if kind == "Mean" else layers.GlobalMaxPooling2D
+    if class_name in ("Mean", "Max") and rank == 4 and _axes(operation.axis, rank) == (1, 2):
+        is_mean = class_name == "Mean"
+        pool = layers.GlobalAveragePooling2D if is_mean else layers.GlobalMaxPooling2D
         return make(pool, keepdims=operation.keepdims, name=name)
-    if kind == "Transpose" and operation.axes and operation.axes[0] == 0:
+    if class_name == "Transpose" and operation.axes and operation.axes[0] == 0:
         return make(layers.Permute, operation.axes[1:], name=name)
-    if kind == "Clip" and operation.x_min == 0:
+    if class_name == "Clip" and operation.x_min == 0:
         return make(layers.ReLU, operation.x_max, name=name)
     return None
 
 
 def _size(shape):
-    """Number of values of one example; None where it is not known."""
+    """Number of values of one sample; None where it is not known."""
     return None if None in shape[1:] else math.prod(shape[1:])
 
 
-def _is_usual(operation, kind):
+def _is_usual(operation, class_name):
     """Whether an activation is called with the arguments that its name stands for."""
     usual = {"Softmax": ("axis", -1), "Gelu": ("approximate", False)}
     usual |= {"Elu": ("alpha", 1.0), "LeakyRelu": ("negative_slope", 0.2)}
-    field, value = usual.get(kind, (None, None))
+    field, value = usual.get(class_name, (None, None))
     return field is None or getattr(operation, field, value) == value
 
 
 def _axes(axis, rank):
     axes = axis if isinstance(axis, list | tuple) else [axis]
-    return tuple(sorted(each % rank for each in axes if each is not None))
+    return tuple(sorted(number % rank for number in axes if number is not None))
 
 
 def _is_tensor(value):

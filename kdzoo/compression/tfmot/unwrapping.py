@@ -1,15 +1,20 @@
-"""Hosts within a model: found, masked, and replaced by the plain layers that they stand for."""
+"""Wrapped parts of a model: found, masked, and replaced by the plain layers they stand for."""
+
+from typing import Any
 
 import keras
+import numpy as np
 
 from kdzoo.compression.tfmot.library import check_no_distiller
-from kdzoo.compression.tfmot.wrapped_layer import HostedLayer, copy_of
-from kdzoo.compression.tfmot.wrapped_model import HostedModel
-from kdzoo.graph.taps import graph_of
-from kdzoo.utils import finalize_states, shown
+from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel
+from kdzoo.graph.exportable import student_of
+from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.surgery import compile_like, rebuild
+from kdzoo.utils import shown
 
 
-def check_layer_or_model(argument, given):
+def check_layer_or_model(argument: str, given: Any) -> None:
     """Raises unless the argument of this name is a `keras.Model` or a `keras.layers.Layer`."""
     if not isinstance(given, keras.layers.Layer):
         raise ValueError(
@@ -18,10 +23,10 @@ def check_layer_or_model(argument, given):
         )
 
 
-def check_not_compressed(given):
+def check_not_compressed(given: keras.layers.Layer) -> None:
     """Raises for a model that something else is done to, and for one that trains another."""
     check_no_distiller(given)
-    if isinstance(given, HostedModel | HostedLayer):
+    if isinstance(given, WrappedModel | WrappedLayer):
         raise ValueError(
             f"Expected what is plain. Received: {given.name!r}, a {type(given).__name__}, which is "
             "being pruned, clustered or quantized already: pass `strip_pruning(model)` or "
@@ -29,17 +34,20 @@ def check_not_compressed(given):
         )
 
 
-def wrappers(model):
-    """Returns the tf_keras layers, wrapped or not, that hosts within a model compute with.
+def tf_keras_layers_of(model: keras.Model) -> list[Any]:
+    """Returns the tf_keras layers, TF-MOT's wrappers among them, that a model computes with.
+
+    Args:
+        model: A wrapped model, one with wrapped parts, or a Distiller with such a student.
 
     Raises:
-        ValueError: If a hosted layer is not built.
+        ValueError: If a wrapped layer is not built.
     """
     found = []
-    for layer in model._flatten_layers():
-        if isinstance(layer, HostedModel):
+    for layer in flatten_layers(model):
+        if isinstance(layer, WrappedModel):
             found += layer.wrapped.layers
-        elif isinstance(layer, HostedLayer):
+        elif isinstance(layer, WrappedLayer):
             if layer.wrapped is None:
                 raise ValueError(
                     "Expected a built model: give it a `keras.Input` as its first layer, or call "
@@ -49,68 +57,55 @@ def wrappers(model):
     return found
 
 
-def hosted_layers(model, kind=(HostedLayer, HostedModel)):
-    """Returns the layers of a kind within a model, nested models and a Distiller's student too."""
-    layers = model._flatten_layers(include_self=False)
-    return [layer for layer in layers if isinstance(layer, kind)]
+def wrapped_parts(
+    model: keras.Model, classes: tuple[type, ...] = (WrappedLayer, WrappedModel)
+) -> list[keras.layers.Layer]:
+    """Returns the wrapped layers and models within a model, its nested models and its student.
+
+    Args:
+        model: A `keras.Model`.
+        classes: Of which they are.
+    """
+    layers = flatten_layers(model, include_self=False)
+    return [layer for layer in layers if isinstance(layer, classes)]
 
 
-def without_hosted_layers(model):
-    """Returns a copy of a model with plain layers, and their present weights, for hosted ones.
+def without_wrappers(model: keras.Model) -> keras.Model:
+    """Returns a copy of a model with plain layers, and their present weights, for wrapped ones.
 
     Args:
         model: A functional or sequential `keras.Model`.
     """
-    graph_of(model)
-    made = {}
 
-    def clone(layer):
-        if isinstance(layer, HostedModel):
+    def replace(
+        layer: keras.Operation, path: str
+    ) -> keras.Model | tuple[keras.layers.Layer, list[np.ndarray]] | None:
+        if isinstance(layer, WrappedModel):
             return layer.plain_model()
-        if isinstance(layer, keras.Model):
-            return without_hosted_layers(layer)
-        made[layer] = layer.plain_layer() if isinstance(layer, HostedLayer) else copy_of(layer)
-        return made[layer]
+        is_wrapped = isinstance(layer, WrappedLayer)
+        return (layer.plain_layer(), layer.plain_weights()) if is_wrapped else None
 
-    functions = {"clone_function": clone}
-    if not isinstance(model, keras.Sequential):
-        functions["call_function"] = _call_without_masks
-    plain = keras.models.clone_model(model, **functions)
-    for layer, new in made.items():
-        hosted = isinstance(layer, HostedLayer)
-        new.set_weights(layer.plain_weights() if hosted else layer.get_weights())
-    finalize_states(plain)
-    return plain
+    return compile_like(rebuild(model, replace), model)
 
 
-def _call_without_masks(layer, *args, **kwargs):
-    """Calls a layer without the mask that Keras gives it, and gave the hosted layer, by itself.
-
-    One that was given by hand stays, where the inputs have none of their own.
-    """
-    has_mask = (getattr(each, "_keras_mask", None) is not None for each in keras.tree.flatten(args))
-    if kwargs.get("mask") is None or any(has_mask):
-        kwargs = {name: each for name, each in kwargs.items() if name != "mask"}
-    return layer(*args, **kwargs)
-
-
-def plain_copy(model):
+def plain_copy(model: keras.Model) -> keras.Model | None:
     """Returns the plain Keras 3 model, a new one, of one that is compressed, or None.
 
     What is pruned is masked first, as the next training step would.
 
     Args:
-        model: A hosted model, one with hosted layers, or a Distiller with such a student.
+        model: A wrapped model, one with wrapped parts, or a Distiller with such a student.
     """
-    model = getattr(model, "student", model)
+    student = student_of(model)
+    model = model if student is None else student
     mask_weights(model)
-    if isinstance(model, HostedModel):
+    if isinstance(model, WrappedModel):
         return model.plain_model()
-    return without_hosted_layers(model) if hosted_layers(model) else None
+    return without_wrappers(model) if wrapped_parts(model) else None
 
 
-def mask_weights(model):
+def mask_weights(model: keras.Model) -> None:
     """Sets the masked weights of all pruned layers in a model to zero."""
-    for layer in wrappers(model):
+    for layer in tf_keras_layers_of(model):
         if getattr(layer, "pruning_vars", None):
             layer.pruning_obj.weight_mask_op()

@@ -1,19 +1,25 @@
-"""The host of a single layer: what TF-MOT made of its twin, inside a Keras 3 layer."""
+"""A single layer as TF-MOT wrapped it, inside a Keras 3 layer."""
 
 import copy
+from typing import Any
 
 import keras
+import numpy as np
 
 from kdzoo.compression.tfmot.clone_agreement import check_layers_agree
+from kdzoo.compression.tfmot.config_checks import Checks
 from kdzoo.compression.tfmot.library import load_tfmot
-from kdzoo.compression.tfmot.tf_keras_clone import twin_of_layer
+from kdzoo.compression.tfmot.tf_keras_layers import clone_of_layer
 from kdzoo.compression.tfmot.wrapped_model import adopt, plain_weights
+from kdzoo.graph.exportable import Exportable
+from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
+from kdzoo.graph.surgery import copy_of
 from kdzoo.utils import check_name, shown
 from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
 
 
-def host_name(layer, name, prefix):
-    """Returns the name of the host of a layer: the one that was given, or the layer's own.
+def wrapper_name(layer: Any, name: str | None, prefix: str) -> str:
+    """Returns the name of the wrapper of a layer: the one that was given, or the layer's own.
 
     Args:
         layer: The layer.
@@ -31,44 +37,45 @@ def host_name(layer, name, prefix):
     return check_name(name) or f"{prefix}_{layer.name}"
 
 
-class HostedLayer(keras.layers.Layer):
-    """A Keras 3 layer that computes as TF-MOT's wrapper around its tf_keras twin.
+class WrappedLayer(Exportable, keras.layers.Layer):
+    """A Keras 3 layer that computes as TF-MOT's wrapper around its tf_keras clone.
 
-    A subclass says, in `_wrap`, what TF-MOT makes of the twin.
+    A subclass says, in `_wrap`, what TF-MOT makes of the clone.
 
     Args:
         layer: The `keras.layers.Layer`, built or not; it is copied.
         name: Name of the new layer.
     """
 
-    def __init__(self, layer, name=None, **kwargs):
+    is_being_compressed = True
+
+    def __init__(self, layer: keras.layers.Layer, name: str | None = None, **kwargs: Any):
         load_tfmot()
         super().__init__(name=name, dtype=layer.dtype_policy, autocast=False, **kwargs)
-        self._held = _Held(layer)
+        self._original = _Original(layer)
         self.supports_masking = layer.supports_masking
-        if hasattr(layer, "_input_shape_arg"):  # Of the first layer of a sequential model.
-            self._input_shape_arg = layer._input_shape_arg
+        set_input_shape_argument(self, input_shape_argument(layer))
         self.supports_jit = False
 
-    def build(self, input_shape):
-        held = self._held
-        held.layer.build(input_shape)
-        if held.weights is not None:
-            held.layer.set_weights(held.weights)
-        twin = twin_of_layer(held.layer)
-        twin.build(input_shape)
-        twin.set_weights(held.layer.get_weights())
-        check_layers_agree(held.layer, twin, input_shape)
-        pairs = zip(held.layer.weights, twin.weights, strict=True)
+    def build(self, input_shape: Any) -> None:
+        original = self._original
+        original.layer.build(input_shape)
+        if original.weights is not None:
+            original.layer.set_weights(original.weights)
+        clone = clone_of_layer(original.layer)
+        clone.build(input_shape)
+        clone.set_weights(original.layer.get_weights())
+        check_layers_agree(original.layer, clone, input_shape)
+        pairs = zip(original.layer.weights, clone.weights, strict=True)
         originals = {theirs.name: ours for ours, theirs in pairs}
-        held.order = [weight.name for weight in twin.weights]
-        held.wrapped = self._wrap(twin)
-        held.wrapped.build(input_shape)
-        weights = [*held.wrapped.weights, *self._further_variables()]
-        trainable = {id(variable) for variable in held.wrapped.trainable_weights}
+        original.order = [weight.name for weight in clone.weights]
+        original.wrapped = self._wrap(clone)
+        original.wrapped.build(input_shape)
+        weights = [*original.wrapped.weights, *self._further_variables()]
+        trainable = {id(variable) for variable in original.wrapped.trainable_weights}
         adopt(self, weights, trainable, originals)
 
-    def _wrap(self, twin):
+    def _wrap(self, clone):
         """Returns the layer that TF-MOT makes of a tf_keras layer."""
         raise NotImplementedError
 
@@ -77,44 +84,44 @@ class HostedLayer(keras.layers.Layer):
         return []
 
     @property
-    def wrapped(self):
+    def wrapped(self) -> Any:
         """TF-MOT's wrapper, whose variables are this layer's; `None` before it is built."""
-        return self._held.wrapped
+        return self._original.wrapped
 
     @property
-    def order(self):
+    def order(self) -> list[str] | None:
         """The names of the weights before TF-MOT wrapped the layer."""
-        return self._held.order
+        return self._original.order
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         options = {} if mask is None else {"mask": mask}
         return self.wrapped(inputs, training=bool(training), **options)
 
-    def compute_mask(self, inputs, previous_mask=None):
-        return self._held.layer.compute_mask(inputs, previous_mask)
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return self._original.layer.compute_mask(inputs, previous_mask)
 
-    def compute_output_shape(self, input_shape):
-        return self._held.layer.compute_output_shape(input_shape)
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return self._original.layer.compute_output_shape(input_shape)
 
-    def plain_layer(self):
+    def plain_layer(self) -> keras.layers.Layer:
         """Returns a new layer like the original one, without weights."""
-        return copy_of(self._held.layer)
+        return copy_of(self._original.layer)
 
-    def plain_weights(self):
+    def plain_weights(self) -> list[np.ndarray]:
         """The weights of the original layer, as training left them, a list of arrays."""
         return plain_weights(self.wrapped, self.order)
 
-    def get_config(self):
-        layer = keras.saving.serialize_keras_object(self._held.layer)
+    def get_config(self) -> dict[str, Any]:
+        layer = keras.saving.serialize_keras_object(self._original.layer)
         return {"layer": layer, "name": self.name, "trainable": self.trainable}
 
     @classmethod
-    def checks_of_fields(cls):
+    def checks_of_fields(cls) -> Checks:
         """Returns name of a field of the configuration -> whether a value of a file fits it."""
         return {"layer": is_dictionary, "name": is_name, "trainable": is_boolean}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "WrappedLayer":
         checks = cls.checks_of_fields()
         check_fields(cls.__name__, config, checks, optional=checks.keys() - {"layer"})
         config = dict(config)
@@ -127,15 +134,11 @@ class HostedLayer(keras.layers.Layer):
         return cls(layer, **config)
 
 
-class _Held:
-    """What a hosted layer knows of the original, where Keras does not look."""
+class _Original:
+    """What a wrapped layer knows of the original, where Keras does not look."""
 
     def __init__(self, layer):
         self.layer = copy_of(layer)
         self.weights = layer.get_weights() if layer.built else None
-        self.wrapped, self.order = None, None
-
-
-def copy_of(layer):
-    """Returns a new layer of the same configuration, without weights."""
-    return type(layer).from_config(layer.get_config())
+        self.wrapped: Any = None
+        self.order: list[str] | None = None

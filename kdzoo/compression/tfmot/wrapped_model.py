@@ -1,60 +1,66 @@
-"""The host: what TF-MOT wrapped, inside a Keras 3 model.
+"""What TF-MOT wrapped, inside a Keras 3 model.
 
-TF-MOT takes tf_keras models only. Here it is given the tf_keras twin of a Keras 3 model, and what
+TF-MOT takes tf_keras models only. Here it is given the tf_keras clone of a Keras 3 model, and what
 it makes of it computes inside a `keras.Model` that owns its variables. Files hold the Keras 3
 model's configuration and the weights; tf_keras opens none.
 """
 
 import copy
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import keras
 import numpy as np
 
 from kdzoo.compression.tfmot.clone_agreement import unchecked
-from kdzoo.compression.tfmot.config_checks import is_statistics
-from kdzoo.compression.tfmot.library import load_tfmot
-from kdzoo.compression.tfmot.tf_keras_clone import build_twin
-from kdzoo.graph.taps import find_layer, graph_of
+from kdzoo.compression.tfmot.config_checks import Checks, is_statistics
+from kdzoo.compression.tfmot.library import load_tfmot, plain_variable
+from kdzoo.compression.tfmot.tf_keras_clone import TfKerasClone, build_clone
+from kdzoo.graph.calls import graph_of
+from kdzoo.graph.exportable import Exportable
+from kdzoo.graph.keras_internals import standardized_inputs, track_variable
+from kdzoo.graph.taps import find_layer
 from kdzoo.utils import unknown_name
 from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
 
 
-class HostedModel(keras.Model):
+class WrappedModel(Exportable, keras.Model):
     """A Keras 3 model whose forward pass is that of a model that TF-MOT wrapped.
 
     It trains with Keras's `fit`, optimizers and callbacks, alone or as the student of a
     `Distiller`, whose taps find layers by their names in the original model. It saves as any Keras
-    model does. A subclass says, in `_wrap`, what TF-MOT makes of the twin.
+    model does. A subclass says, in `_wrap`, what TF-MOT makes of the clone.
 
     Args:
         model: The functional or sequential `keras.Model` that is to be wrapped; it is copied.
         name: Name of the new model; that of `model` when None.
 
     Raises:
-        RuntimeError: If Keras runs on another backend than TensorFlow, or the twin disagrees.
-        ValueError: If a layer of the model has no twin in tf_keras.
+        RuntimeError: If Keras runs on another backend than TensorFlow, or the clone disagrees.
+        ValueError: If tf_keras lacks a layer of the model.
     """
 
+    is_being_compressed = True
     _splits_separable = False
 
-    def __init__(self, model, name=None):
+    def __init__(self, model: keras.Model, name: str | None = None):
         load_tfmot()
         super().__init__(name=name or model.name, dtype=model.dtype_policy, autocast=False)
-        twin = build_twin(model, self._splits_separable)
-        originals = _original_variables(model, twin)
+        clone = build_clone(model, self._splits_separable)
+        originals = _original_variables(model, clone)
         order = {
-            name: [weight.name for weight in twin.model.get_layer(name).weights]
-            for name in twin.sources
+            name: [weight.name for weight in clone.model.get_layer(name).weights]
+            for name in clone.sources
         }
         # In an object of its own, which Keras does not look into.
-        self._host = _Host(model, twin, self._wrap(twin), order)
-        self._adopt(self._host.model, originals)
+        self._inside = _Inside(model, clone, self._wrap(clone), order)
+        self._adopt(self._inside.model, originals)
         # TF-MOT's assertions and conditions are not for XLA.
         self.supports_jit = False
         self.built = True
 
-    def _wrap(self, twin):
-        """Returns the tf_keras model that TF-MOT makes of a `Twin`."""
+    def _wrap(self, clone: TfKerasClone) -> Any:
+        """Returns the tf_keras model that TF-MOT makes of a `TfKerasClone`."""
         raise NotImplementedError
 
     def _computed(self, wrapped):
@@ -71,7 +77,7 @@ class HostedModel(keras.Model):
         adopt(self, [*wrapped.weights, *self._further_variables(wrapped)], trainable, originals)
 
     @classmethod
-    def checks_of_fields(cls):
+    def checks_of_fields(cls) -> Checks:
         """Returns name of a field of the configuration -> whether a value of a file fits it."""
         return {
             "model": is_dictionary,
@@ -82,49 +88,49 @@ class HostedModel(keras.Model):
         }
 
     @property
-    def wrapped(self):
+    def wrapped(self) -> Any:
         """The tf_keras model that TF-MOT made; its variables are this model's."""
-        return self._host.model
+        return self._inside.model
 
     @property
-    def input(self):
+    def input(self) -> Any:
         """The original model's symbolic inputs, in its structure."""
-        return self._host.graph.input
+        return self._inside.graph.input
 
     @property
-    def output(self):
+    def output(self) -> Any:
         """The original model's symbolic outputs, in its structure."""
-        return self._host.graph.output
+        return self._inside.graph.output
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[keras.KerasTensor]:
         """The symbolic inputs, a list."""
         return keras.tree.flatten(self.input)
 
     @property
-    def outputs(self):
+    def outputs(self) -> list[keras.KerasTensor]:
         """The symbolic outputs, a list."""
         return keras.tree.flatten(self.output)
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[str]:
         """The original model's output names, for `compile(loss={...})`."""
-        return self._host.graph.output_names
+        return self._inside.graph.output_names
 
     @property
-    def paths(self):
-        """Name of a twin's layer with weights -> path of the original layer."""
-        return self._host.sources
+    def paths(self) -> dict[str, str]:
+        """Name of a clone's layer with weights -> path of the original layer."""
+        return self._inside.sources
 
-    def wrapped_layer(self, name):
-        """The wrapped layer that stands for a layer of the twin, by the twin's name."""
-        return self._host.by_name[name]
+    def wrapped_layer(self, name: str) -> Any:
+        """The wrapped layer that stands for a layer of the clone, by the clone's name."""
+        return self._inside.by_name[name]
 
-    def left_out(self, names):
-        """Returns the paths of layers that have a kernel and are none of the twin's of these names.
+    def left_out(self, names: Collection[str]) -> list[str]:
+        """Returns the paths of layers with a kernel that are not among some of the clone's.
 
         Args:
-            names: Names of the twin's layers that TF-MOT works on.
+            names: Names of the clone's layers that TF-MOT works on.
         """
         return [
             path
@@ -133,37 +139,42 @@ class HostedModel(keras.Model):
             and any(len(weight.shape) > 1 for weight in unwrapped(self.wrapped_layer(name)).weights)
         ]
 
-    def tapped_layer(self, path):
-        """The wrapped layer whose output is that of a layer of the original model."""
-        return self._host.layer(path, self.name)
+    def graph_model(self) -> keras.Model:
+        return self._inside.graph
 
-    def summary(self, *args, **kwargs):
+    def tapped_layer(self, path: str) -> Any:
+        """The wrapped layer whose output is that of a layer of the original model."""
+        return self._inside.layer(path, self.name)
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
         """Prints the wrapped model's layers; arguments as of tf_keras's `Model.summary`."""
         return self.wrapped.summary(*args, **kwargs)
 
-    def call(self, inputs, training=None):
-        inputs = self._host.graph._standardize_inputs(inputs)
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        inputs = standardized_inputs(self._inside.graph, inputs)
         # Frozen, it leaves its masks, ranges and statistics as they are.
         outputs = self.wrapped(inputs, training=bool(training and self.trainable))
         return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
 
-    def plain_model(self):
+    def plain_model(self) -> keras.Model:
         """Returns the original model, a new one, with this model's present weights.
 
         Raises:
             ValueError: If TF-MOT replaced a layer by several.
         """
-        model = keras.saving.deserialize_keras_object(copy.deepcopy(self._host.config))
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(self._inside.config))
         weights = {}
-        for name, path in self._host.sources.items():
-            layer = self._host.layer_of(name, path, self.name)
-            weights.setdefault(path, []).extend(self._plain_weights(layer, self._host.order[name]))
+        for name, path in self._inside.sources.items():
+            layer = self._inside.layer_of(name, path, self.name)
+            weights.setdefault(path, []).extend(
+                self._plain_weights(layer, self._inside.order[name])
+            )
         for path, values in weights.items():
             find_layer(model, path).set_weights(values)
-        _set_statistics(model, self._host.statistics)
+        _set_statistics(model, self._inside.statistics)
         return model
 
-    def _plain_weights(self, layer, order):
+    def _plain_weights(self, layer: Any, order: list[str]) -> list[np.ndarray]:
         """The weights of an original layer, of the layer that TF-MOT wrapped.
 
         Args:
@@ -172,13 +183,13 @@ class HostedModel(keras.Model):
         """
         return plain_weights(layer, order)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         statistics = {
             path: [weight.tolist() for weight in weights]
-            for path, weights in self._host.statistics.items()
+            for path, weights in self._inside.statistics.items()
         }
         return {
-            "model": copy.deepcopy(self._host.config),
+            "model": copy.deepcopy(self._inside.config),
             "name": self.name,
             "statistics": statistics,
             "dtype": self.dtype_policy.name,
@@ -186,7 +197,7 @@ class HostedModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "WrappedModel":
         checks = cls.checks_of_fields()
         check_fields(cls.__name__, config, checks, optional=checks.keys() - {"model"})
         config = dict(config)
@@ -206,13 +217,13 @@ class HostedModel(keras.Model):
         return made
 
 
-class _Host:
-    """What a hosted model knows of the original and of what TF-MOT made of it."""
+class _Inside:
+    """What a wrapped model knows of the original and of what TF-MOT made of it."""
 
-    def __init__(self, model, twin, wrapped, order):
-        self.order = order  # Name of a twin's layer -> names of its weights before the wrapping.
-        self.model, self.names, self.sources = wrapped, twin.names, twin.sources
-        self.statistics = twin.statistics
+    def __init__(self, model, clone, wrapped, order):
+        self.order = order  # Name of a clone's layer -> names of its weights before the wrapping.
+        self.model, self.names, self.sources = wrapped, clone.names, clone.sources
+        self.statistics = clone.statistics
         self.config = keras.saving.serialize_keras_object(model)
         self.config.pop("compile_config", None)
         _check_registered(model, self.config)
@@ -236,8 +247,8 @@ class _Host:
 def _check_registered(model, config):
     """Raises if the model could not be built again, to be stripped or loaded."""
     if isinstance(config, list | tuple):
-        for each in config:
-            _check_registered(model, each)
+        for part in config:
+            _check_registered(model, part)
     if not isinstance(config, dict):
         return
     name, module = config.get("registered_name"), config.get("module") or ""
@@ -248,18 +259,18 @@ def _check_registered(model, config):
             f"{model.name!r} with {name!r}: put `@keras.saving.register_keras_serializable()` "
             "before its definition."
         )
-    for key, each in config.items():
+    for key, part in config.items():
         if key != "quantize_config":  # Of TF-MOT or registered: `QuantizeAnnotate` checks it.
-            _check_registered(model, each)
+            _check_registered(model, part)
 
 
-def _original_variables(model, twin):
-    """Name of a twin's variable -> the variable of the Keras 3 model that it stands for."""
+def _original_variables(model, clone):
+    """Name of a clone's variable -> the variable of the Keras 3 model that it stands for."""
     found = {}
-    for name in twin.sources:
-        ours = twin.originals(model, name, lambda layer: layer.weights)
-        theirs = twin.model.get_layer(name).weights
-        found.update(zip((each.name for each in theirs), ours, strict=True))
+    for name in clone.sources:
+        ours = clone.originals(model, name, lambda layer: layer.weights)
+        theirs = clone.model.get_layer(name).weights
+        found.update(zip((weight.name for weight in theirs), ours, strict=True))
     return found
 
 
@@ -276,13 +287,18 @@ def _set_statistics(model, statistics):
         layer.finalize_state()
 
 
-def unwrapped(layer):
+def unwrapped(layer: Any) -> Any:
     """The layer that TF-MOT wrapped, or the layer itself if it did not."""
     is_wrapper = type(layer).__module__.startswith("tensorflow_model_optimization")
     return layer.layer if is_wrapper and hasattr(layer, "layer") else layer
 
 
-def adopt(owner, variables, trainable, originals):
+def adopt(
+    owner: keras.layers.Layer,
+    variables: Iterable[Any],
+    trainable: Collection[int],
+    originals: dict[str, keras.Variable],
+) -> None:
     """Makes `tf.Variable`s the own variables of a Keras 3 model or layer, without copying them.
 
     Args:
@@ -297,11 +313,11 @@ def adopt(owner, variables, trainable, originals):
         if id(variable) in seen:
             continue
         seen.add(id(variable))
-        inner = getattr(variable, "_variable", None)  # Of an AutoCastVariable.
+        plain = plain_variable(variable)
         ours = keras.Variable(
-            variable if inner is None else inner,
+            plain,
             trainable=id(variable) in trainable,
-            dtype=(variable if inner is None else inner).dtype.name,
+            dtype=plain.dtype.name,
             name=variable.name.removesuffix(":0").replace("/", "_"),
         )
         original = originals.get(variable.name)
@@ -309,10 +325,10 @@ def adopt(owner, variables, trainable, originals):
             ours.regularizer, ours.constraint = original.regularizer, original.constraint
             # TF-MOT's quantization would train what the user froze.
             ours.trainable = ours.trainable and original.trainable
-        owner._track_variable(ours)
+        track_variable(owner, ours)
 
 
-def plain_weights(wrapped, order):
+def plain_weights(wrapped: Any, order: list[str]) -> list[np.ndarray]:
     """The weights of a layer that TF-MOT wrapped, in an order of their names, a list of arrays."""
     values = {weight.name: weight.numpy() for weight in wrapped.weights}
     return [values[name] for name in order]

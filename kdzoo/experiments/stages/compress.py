@@ -8,7 +8,7 @@ from kdzoo.experiments import loaded
 from kdzoo.experiments.compression import Compression
 from kdzoo.experiments.stage import Built, Dependency, Outcome, Stage, register
 from kdzoo.experiments.training import PRECISIONS
-from kdzoo.utils import check_choice, positive_integer, shown
+from kdzoo.utils import check_choice, check_positive_integer, shown
 
 if TYPE_CHECKING:
     from kdzoo.experiments.work import Work
@@ -60,7 +60,7 @@ class Compress(Stage):
             )
         self.compression.check()
         if self.views is not None:
-            positive_integer("views", self.views)
+            check_positive_integer("views", self.views)
         check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
 
     def smoke(self) -> "Compress":

@@ -8,7 +8,7 @@ from kdzoo.experiments import loaded
 from kdzoo.experiments.stage import Dependency, register
 from kdzoo.experiments.stages.train import Train
 from kdzoo.experiments.training import PRECISIONS
-from kdzoo.utils import check_choice, positive_integer, shown
+from kdzoo.utils import check_choice, check_positive_integer, shown
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +73,7 @@ class Distill(Train):
                 )
         check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
         if self.views is not None:
-            positive_integer("views", self.views)
+            check_positive_integer("views", self.views)
             if self.training.augmentation is None:
                 raise ValueError(
                     "Expected views only where the students see augmented images. Received: "

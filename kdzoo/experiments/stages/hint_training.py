@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdzoo.experiments import loaded
 from kdzoo.experiments.stage import register
 from kdzoo.experiments.stages.distill import Distill
-from kdzoo.utils import positive_integer, shown
+from kdzoo.utils import check_positive_integer, shown
 
 if TYPE_CHECKING:
     import keras
@@ -50,7 +50,7 @@ class HintTraining(Distill):
                 "Expected hints as (hint layer, guided layer, epochs). Received: "
                 f"hints={shown(self.hints)}"
             )
-        positive_integer("hints[2], epochs,", self.hints[2])
+        check_positive_integer("hints[2], epochs,", self.hints[2])
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         """Raises `ValueError` unless losses and hints suit the teacher and the student."""

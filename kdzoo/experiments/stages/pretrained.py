@@ -8,7 +8,7 @@ from kdzoo.experiments import loaded
 from kdzoo.experiments.stage import Built, Outcome, Stage, register
 from kdzoo.experiments.stages.train import Train
 from kdzoo.experiments.training import Training
-from kdzoo.utils import text
+from kdzoo.utils import check_text
 from kdzoo.zoo.manifest import check_classes, find
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Pretrained(Stage):
     def check(self) -> None:
         """Raises `ValueError` unless there is a model of that name."""
         super().check()
-        text("model", self.model)
+        check_text("model", self.model)
         find(self.model)
 
     def check_data(self, data: "Dataset") -> None:

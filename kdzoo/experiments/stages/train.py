@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdzoo.experiments import loaded
 from kdzoo.experiments.stage import Built, Outcome, Stage, register
 from kdzoo.experiments.training import Training, check_dictionaries
-from kdzoo.utils import shown, text
+from kdzoo.utils import check_text, shown
 from kdzoo.zoo.registry import architecture
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Train(Stage):
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
-        text("architecture", self.architecture)
+        check_text("architecture", self.architecture)
         architecture(self.architecture)
         check_dictionaries({"arguments": self.arguments})
         if not isinstance(self.training, Training):

@@ -1,25 +1,28 @@
-"""The callback that keeps a training on disk after every epoch, and brings it back."""
+"""The callback that saves a training after every epoch, and restores it."""
 
 import json
+import pathlib
 import textwrap
 import warnings
+from typing import Any
 
 import keras
 
 from kdzoo.training.checkpoints import files, hdf5
 from kdzoo.training.checkpoints.state import restore_state, shapes_of, state_of
-from kdzoo.utils import atomic_path, checked_directory, remove_directory, shown, sweep
+from kdzoo.utils import atomic_path, check_directory, remove_directory, shown, sweep
+from kdzoo.utils.types import PathLike
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
-    """Keeps the state of a training on disk after every epoch, so that it survives a kill.
+    """Saves the state of a training after every epoch, so that a killed training can go on.
 
-    Weights (those of the losses' own parts included), optimizer, random seeds and history go into
-    `directory/epoch-0007`, which appears by one rename: it is there whole or not at all. The one
-    before is kept too, those before it are removed. A teacher is not part of it. The files hold
-    numbers and JSON alone, with their size and SHA-256.
+    Weights (those of distillation losses included), optimizer, random seeds and history go into
+    `directory/epoch-0007`, which appears by one rename: it is there whole or not at all. The
+    checkpoint before it is kept too, older ones are removed. A teacher is not part of a checkpoint.
+    The files hold numbers and JSON alone, with their size and SHA-256.
 
-    To go on with the training in another `fit`, pass the same object, or a new one after
+    To go on with the training in another `fit`, pass this object again, or a new one after
     `restore(model)`: a new one cannot know whether the model is in the state of the checkpoint.
 
     Args:
@@ -29,11 +32,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     Raises:
         ValueError: If the directory is a file. When a training begins: if the directory holds
-            checkpoints that `restore` has not been asked for, or the training begins before the
-            newest of them; nothing is trained then. When an epoch ends: if a weight is NaN or
-            infinite.
+            checkpoints and `restore` was not called, or the training begins before the newest of
+            them; nothing is trained then. When an epoch ends: if a weight is NaN or infinite.
         OSError: When an epoch ends: if the disk is full; the error names the checkpoint and its
-            bytes, and those before it stay.
+            bytes, and older checkpoints stay.
 
     Example:
 
@@ -41,23 +43,25 @@ class EpochCheckpoint(keras.callbacks.Callback):
     checkpoint = EpochCheckpoint("runs/student", settings={"seed": 0})
     epoch = checkpoint.restore(model)
     model.fit(..., epochs=10, initial_epoch=epoch, callbacks=[checkpoint])
-    checkpoint.history["val_accuracy"]  # of all epochs, those before the kill included
+    checkpoint.history["val_accuracy"]  # Of all epochs, also those before the kill.
     ```
     """
 
-    def __init__(self, directory, settings=None):
+    def __init__(self, directory: PathLike, settings: Any = None):
         super().__init__()
-        self.directory = checked_directory(directory)
+        self.directory = check_directory(directory)
         self.settings = _as_json(settings)
-        self.history = {}
-        self._is_ours, self._damaged = False, set()
+        self.history: dict[str, list[float]] = {}
+        # Whether the model is in the state of the newest checkpoint, and which are damaged.
+        self._is_restored = False
+        self._damaged: set[pathlib.Path] = set()
 
-    def exists(self):
+    def exists(self) -> bool:
         """Returns whether there is a checkpoint in the directory."""
         return bool(self._found())
 
-    def restore(self, model):
-        """Loads the newest checkpoint that is whole into a compiled, built model.
+    def restore(self, model: keras.Model) -> int:
+        """Loads the newest undamaged checkpoint into a compiled, built model.
 
         Args:
             model: The `keras.Model` that will be trained.
@@ -66,13 +70,13 @@ class EpochCheckpoint(keras.callbacks.Callback):
             The number of epochs that are done, 0 if there is no checkpoint.
 
         Raises:
-            ValueError: If the checkpoint was written with other settings, or of another model or
-                optimizer, none is whole, or the model is not built or not compiled. Nothing is
-                loaded then.
+            ValueError: If the checkpoint is of a run with other settings, another model or another
+                optimizer, if all are damaged, or if the model is not built or not compiled. Nothing
+                is loaded then.
 
         Warns:
             UserWarning: If a checkpoint is damaged and the one before it is loaded; the warning
-                names the file. It stays until the next epoch is on disk.
+                names the file. The damaged one stays until the next epoch is saved.
         """
         if not isinstance(model, keras.Model) or not model.built or model.optimizer is None:
             raise ValueError(
@@ -80,7 +84,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"{getattr(model, 'name', model)!r}; call `compile`, and the model on a batch."
             )
         sweep(self.directory)
-        found, damages = self._found(), {}
+        found = self._found()
+        damages: dict[pathlib.Path, files.Damaged] = {}
         for epochs, directory in reversed(found.items()):
             try:
                 state, arrays = self._read(directory, epochs, model)
@@ -91,26 +96,26 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 warnings.warn(f"{damaged}; going on from {directory}.", stacklevel=2)
             restore_state(model, arrays)
             self.history = state["history"]
-            self._is_ours, self._damaged = True, set(damages)
+            self._is_restored, self._damaged = True, set(damages)
             return epochs
         for damaged in damages.values():
             raise ValueError(
                 f"Expected a whole checkpoint in {self.directory}. Received: {len(damages)} "
                 f"damaged, in {damaged.path} {damaged.reason}; delete the directory to begin anew."
             ) from damaged
-        self.history, self._is_ours = {}, True
+        self.history, self._is_restored = {}, True
         return 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         found = self._found()
-        if found and not self._is_ours:
+        if found and not self._is_restored:
             raise ValueError(
-                f"Expected {self.directory} to hold no checkpoint that is not gone on with. "
+                f"Expected {self.directory} to hold no checkpoint, or one that was restored. "
                 f"Received: {max(found.values())}; call `restore(model)` before `fit`, choose "
                 "another directory or delete it."
             )
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         done = [number for number, path in self._found().items() if path not in self._damaged]
         if done and epoch < max(done):
             raise ValueError(
@@ -119,7 +124,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 "what `restore(model)` returned, choose another directory or delete it."
             )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         state = state_of(self.model)
         if not state.is_finite:
             raise ValueError(
@@ -132,15 +137,15 @@ class EpochCheckpoint(keras.callbacks.Callback):
         contents = files.pack(state, epoch + 1, self.settings, history, shapes_of(self.model))
         path = self.directory / f"epoch-{epoch + 1:04d}"
         size = sum(map(len, contents.values()))
-        with atomic_path(path, size, replace=path in self._damaged) as room:
-            room.mkdir()
+        with atomic_path(path, size, replace=path in self._damaged) as temporary:
+            temporary.mkdir()
             for name, content in contents.items():
-                (room / name).write_bytes(content)
-        self.history, self._is_ours = history, True
+                (temporary / name).write_bytes(content)
+        self.history, self._is_restored = history, True
         self._keep_last(path)
 
-    def _keep_last(self, newest):
-        """Removes all checkpoints but the newest and the one that was whole before it."""
+    def _keep_last(self, newest: pathlib.Path) -> None:
+        """Removes all checkpoints but the newest and the last undamaged one before it."""
         self._damaged.discard(newest)
         others = [path for path in self._found().values() if path != newest]
         whole = [path for path in others if path not in self._damaged]
@@ -149,8 +154,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 remove_directory(path)
         self._damaged.clear()
 
-    def _read(self, directory, epochs, model):
-        """The state and the arrays of a checkpoint, all that can be checked being checked."""
+    def _read(self, directory: pathlib.Path, epochs: int, model: keras.Model) -> tuple[dict, dict]:
+        """The state and the arrays of a checkpoint, both checked."""
         state = files.read_state(directory, epochs)
         if [state["settings"]] != [self.settings]:  # In lists, JSON's NaN is equal to itself.
             ours, theirs = _differing(self.settings, state["settings"])
@@ -172,7 +177,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             return state, files.read_arrays(directory, state, expected)
         return state, hdf5.read_arrays(directory, expected)
 
-    def _found(self):
+    def _found(self) -> dict[int, pathlib.Path]:
         """Number of epochs -> path of the checkpoints, the newest last."""
         numbers = {
             path.name.removeprefix("epoch-"): path for path in self.directory.glob("epoch-*")
@@ -182,15 +187,15 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
 
 def _differing(ours, theirs):
-    """Two settings in words: of dictionaries what differs between them, each shortened."""
+    """Two settings as texts, shortened; of dictionaries the items that differ."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-        ours, theirs = ({name: each.get(name) for name in names} for each in (ours, theirs))
+        ours, theirs = ({name: given.get(name) for name in names} for given in (ours, theirs))
     return [textwrap.shorten(repr(settings), 300) for settings in (ours, theirs)]
 
 
 def _as_json(settings):
-    """What identifies a run as JSON gives it back."""
+    """The settings as JSON gives them back."""
     try:
         return json.loads(json.dumps(settings))
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,23 +1,31 @@
-"""A checkpoint's directory: what is written into it, and what is believed of it when it is read.
+"""The files of a checkpoint: how they are written, and how they are checked when they are read.
 
-`state.json` says which epoch it is of, and the size and SHA-256 of the arrays beside it and of its
-own content. Whatever is not as it was written is told apart from a checkpoint that is whole and of
-another run: the first is `Damaged`, and the checkpoint before it may serve.
+`state.json` holds the epoch, and the size and SHA-256 of the arrays beside it and of its own
+content. A file that is not as it was written is `Damaged`, and the checkpoint before it may serve;
+an undamaged checkpoint of another run is an error.
 """
 
-import hashlib
 import json
 import math
+import pathlib
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
+import numpy as np
+from safetensors.numpy import load, save
+
+from kdzoo.training.checkpoints.state import State
 from kdzoo.utils import first_line, read_bytes, read_object
+from kdzoo.utils.hashed_json import digest, with_hash
 
 STATE = "state.json"
 ARRAYS = "state.safetensors"
 FORMAT = 3
 _FIELDS = ("epochs", "settings", "history")
 _OF_HASHED = ("format", "shapes", "own", "not_finite", "files", "sha256")
-_ALLOWANCE = 16 << 20
+_ALLOWANCE = 16 << 20  # Bytes.
 _WHAT = "the state of a training"
+_Result = TypeVar("_Result")
 
 
 class Damaged(ValueError):
@@ -25,27 +33,30 @@ class Damaged(ValueError):
 
     Args:
         path: The file.
-        reason: What was found in its place.
+        reason: What is wrong with it.
     """
 
-    def __init__(self, path, reason):
+    def __init__(self, path: pathlib.Path, reason: str):
         super().__init__(f"Expected {path} as the training wrote it. Received: {reason}")
         self.path, self.reason = path, reason
 
 
-def pack(model_state, epochs, settings, history, shapes):
+def pack(
+    model_state: State,
+    epochs: int,
+    settings: Any,
+    history: Mapping[str, list[float]],
+    shapes: list[list[int]],
+) -> dict[str, bytes]:
     """Returns name -> bytes of the files of a checkpoint.
 
     Args:
         model_state: What `state_of` returns.
-        epochs: How many epochs are done.
-        settings: What identifies the run, as JSON gives it back.
-        history: Name -> list of floats; what is not finite is written as null.
-        shapes: Those of the model's weights.
+        epochs: The number of epochs that are done.
+        settings: The value that identifies the run, as JSON gives it back.
+        history: Name -> list of floats; numbers that are not finite are written as null.
+        shapes: The shapes of the model's weights.
     """
-    import numpy as np
-    from safetensors.numpy import save
-
     arrays = model_state.arrays
     content = save(arrays)
     state = {
@@ -58,38 +69,37 @@ def pack(model_state, epochs, settings, history, shapes):
         },
         "shapes": shapes,
         "own": sorted(model_state.own),
-        # A layer may begin with infinity as the least it has seen; nothing else may.
+        # A layer may begin with infinity as its least value so far; no other array may hold it.
         "not_finite": sorted(
             name for name, array in arrays.items() if not np.isfinite(array).all()
         ),
-        "files": {ARRAYS: {"sha256": _digest(content), "bytes": len(content)}},
+        "files": {ARRAYS: {"sha256": digest(content), "bytes": len(content)}},
     }
-    state["sha256"] = _checksum(state)
-    return {ARRAYS: content, STATE: json.dumps(state).encode()}
+    return {ARRAYS: content, STATE: json.dumps(with_hash(state)).encode()}
 
 
-def read_state(directory, epochs):
+def read_state(directory: pathlib.Path, epochs: int) -> dict[str, Any]:
     """Returns the content of a checkpoint's `state.json`.
 
     Args:
-        directory: The checkpoint's, a path.
-        epochs: The number that its name says.
+        directory: The directory of the checkpoint.
+        epochs: The number of epochs in the name of the directory.
 
     Returns:
-        A dictionary with epochs, settings and history; shapes, unless it is an old one; files, own
-        and not_finite, if its content is hashed.
+        A dictionary with epochs, settings and history; with shapes, unless an early version wrote
+        it; with files, own and not_finite, if its content is hashed.
 
     Raises:
         Damaged: If it is missing or not as it was written.
     """
     path = directory / STATE
-    state = guarded(path, lambda: read_object(path, _WHAT))
+    state = read_or_damaged(path, lambda: read_object(path, _WHAT))
     hashed = "format" in state or "sha256" in state
     fields = (*_FIELDS, *_OF_HASHED) if hashed else _FIELDS
     for field in fields:
         if field not in state:
             raise Damaged(path, f"no field {field!r}")
-    if hashed and state["sha256"] != _checksum(state):
+    if hashed and state["sha256"] != with_hash(state)["sha256"]:
         raise Damaged(path, "a content that its SHA-256 is not of")
     if hashed and (state["format"] != FORMAT or isinstance(state["format"], bool)):
         raise Damaged(path, f"format {state['format']!r}, which this version does not know")
@@ -106,27 +116,27 @@ def read_state(directory, epochs):
     return state
 
 
-def read_arrays(directory, state, expected):
+def read_arrays(
+    directory: pathlib.Path, state: dict[str, Any], expected: State
+) -> dict[str, np.ndarray]:
     """Returns name -> array of a checkpoint with hashes.
 
     Args:
-        directory: The checkpoint's, a path.
+        directory: The directory of the checkpoint.
         state: What `read_state` returned.
-        expected: The `State` of the model that is to take them.
+        expected: The `State` of the model that will take the arrays.
 
     Raises:
         Damaged: If the file is missing, of another size or hash, or not of finite numbers.
-        ValueError: If it is whole and of another model, or another optimizer.
+        ValueError: If it is undamaged and of another model or optimizer.
     """
-    from safetensors.numpy import load
-
     path, described = directory / ARRAYS, state["files"][ARRAYS]
-    content = guarded(path, lambda: read_bytes(path, most_bytes(expected.arrays)))
+    content = read_or_damaged(path, lambda: read_bytes(path, most_bytes(expected.arrays)))
     if len(content) != described["bytes"]:
         raise Damaged(path, f"{len(content):,} bytes in place of {described['bytes']:,}")
-    if _digest(content) != described["sha256"]:
+    if digest(content) != described["sha256"]:
         raise Damaged(path, "a content that its SHA-256 is not of")
-    arrays = guarded(path, lambda: load(content))
+    arrays = read_or_damaged(path, lambda: load(content))
     ours = {name: array for name, array in arrays.items() if name not in state["own"]}
     theirs = {name: array for name, array in expected.arrays.items() if name not in expected.own}
     difference = _difference(ours, theirs)
@@ -139,32 +149,32 @@ def read_arrays(directory, state, expected):
     return arrays
 
 
-def check_finite(path, arrays, allowed=()):
-    """Raises `Damaged` if arrays, but for some, hold NaN or infinity.
+def check_finite(
+    path: pathlib.Path, arrays: Mapping[str, np.ndarray], allowed: Collection[str] = ()
+) -> None:
+    """Raises `Damaged` if arrays hold NaN or infinity.
 
     Args:
         path: The file that they are from.
         arrays: Name -> array.
-        allowed: Names of those that may.
+        allowed: Names of arrays that may hold them.
     """
-    import numpy as np
-
     for name, array in arrays.items():
         if name not in allowed and not np.isfinite(array).all():
             raise Damaged(path, f"NaN or infinity in {name!r}")
 
 
-def most_bytes(expected):
-    """Returns how large the file of these arrays may be: twice what they take, and some."""
+def most_bytes(expected: Mapping[str, np.ndarray]) -> int:
+    """Returns the most bytes that a file of these arrays may have: twice theirs, and 16 MiB."""
     return 2 * sum(array.nbytes for array in expected.values()) + _ALLOWANCE
 
 
-def guarded(path, read):
-    """Returns what a function makes of a file; whatever it raises becomes `Damaged`.
+def read_or_damaged(path: pathlib.Path, read: Callable[[], _Result]) -> _Result:
+    """Returns what a function reads from a file; whatever it raises becomes `Damaged`.
 
     Args:
         path: The file.
-        read: Function without arguments. Readers of damaged files raise all sorts of errors.
+        read: Function without arguments. Readers of damaged files raise errors of many classes.
     """
     try:
         return read()
@@ -177,19 +187,9 @@ def guarded(path, read):
         raise Damaged(path, reason) from error
 
 
-def _digest(content):
-    return hashlib.sha256(content).hexdigest()
-
-
-def _checksum(state):
-    """The SHA-256 of a state without its own."""
-    content = {name: value for name, value in state.items() if name != "sha256"}
-    return _digest(json.dumps(content, sort_keys=True).encode())
-
-
 def _is_history(history, epochs, hashed):
-    """Whether something is name -> list of at most so many numbers; null stands for NaN."""
-    # Old checkpoints wrote NaN as such.
+    """Whether a value is name -> list of at most `epochs` numbers; null stands for NaN."""
+    # Checkpoints without hashes hold NaN itself.
     fine = math.isfinite if hashed else (lambda value: True)
     return isinstance(history, dict) and all(
         isinstance(values, list)
@@ -219,8 +219,8 @@ def _is_list_of_files(state):
         and set(files) == {ARRAYS}
         and type(described.get("bytes")) is int
         and isinstance(described.get("sha256"), str)
-        and all(isinstance(each, list) for each in names)
-        and all(isinstance(name, str) for each in names for name in each)
+        and all(isinstance(part, list) for part in names)
+        and all(isinstance(name, str) for part in names for name in part)
     )
 
 
@@ -229,7 +229,7 @@ def _form(array):
 
 
 def _difference(arrays, expected):
-    """The first name that tells two states apart, in words, or None."""
+    """The first difference between two states in words, or None."""
     for name in sorted({*arrays, *expected}):
         if name not in arrays:
             return f"none of {name!r}"

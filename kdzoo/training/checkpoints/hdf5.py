@@ -1,16 +1,18 @@
 """Checkpoints of earlier versions: `model.weights.h5` of Keras and `seeds.npz`, without hashes.
 
 HDF5 can point at other files, declare any size and inflate what is compressed. Only what Keras
-itself writes is read: arrays that lie in the file as they are, of the shapes that the model has.
+itself writes is read: arrays that are stored in the file as they are, of the model's shapes.
 """
 
 import io
+import pathlib
 import zipfile
 
+import h5py
 import numpy as np
 
-from kdzoo.training.checkpoints.files import Damaged, check_finite, guarded, most_bytes
-from kdzoo.training.checkpoints.state import SEED, is_seed, joined, split
+from kdzoo.training.checkpoints.files import Damaged, check_finite, most_bytes, read_or_damaged
+from kdzoo.training.checkpoints.state import SEED, State, is_seed, join_name, split_name
 from kdzoo.utils import read_bytes
 
 WEIGHTS = "model.weights.h5"
@@ -18,19 +20,19 @@ SEEDS = "seeds.npz"
 _MOST_HEADER = 1 << 10
 
 
-def read_arrays(directory, expected):
+def read_arrays(directory: pathlib.Path, expected: State) -> dict[str, np.ndarray]:
     """Returns name -> array of a checkpoint without hashes.
 
     Args:
-        directory: The checkpoint's, a path.
-        expected: The `State` of the model that is to take them.
+        directory: The directory of the checkpoint.
+        expected: The `State` of the model that will take the arrays.
 
     Raises:
-        Damaged: If a file is missing, is none of its format, or holds something else than finite
-            numbers in the shapes of the model.
+        Damaged: If a file is missing, of another format, or holds anything but finite numbers in
+            the shapes of the model.
     """
-    weights = {name: each for name, each in expected.arrays.items() if not is_seed(name)}
-    seeds = {name: each for name, each in expected.arrays.items() if is_seed(name)}
+    weights = {name: array for name, array in expected.arrays.items() if not is_seed(name)}
+    seeds = {name: array for name, array in expected.arrays.items() if is_seed(name)}
     return {
         **_read_weights(directory / WEIGHTS, weights, expected.own),
         **_read_seeds(directory / SEEDS, seeds),
@@ -39,23 +41,21 @@ def read_arrays(directory, expected):
 
 def _read_weights(path, expected, own):
     def read():
-        import h5py
-
         content, arrays = read_bytes(path, most_bytes(expected)), {}
         with h5py.File(io.BytesIO(content), "r") as file:
-            for layer in dict.fromkeys(split(name)[0] for name in own):
+            for layer in dict.fromkeys(split_name(name)[0] for name in own):
                 for place in _places(_group(path, file, f"{layer}/vars"), set()):
-                    arrays[joined(layer, place)] = None
-            arrays.update({name: each for name, each in expected.items() if name not in own})
+                    arrays[join_name(layer, place)] = None
+            arrays.update({name: array for name, array in expected.items() if name not in own})
             return dict(_bounded(path, file, arrays, 2 * len(content)))
 
-    arrays = guarded(path, read)
+    arrays = read_or_damaged(path, read)
     check_finite(path, arrays, {*arrays} - {*expected} | own)
     return arrays
 
 
 def _bounded(path, file, wanted, most):
-    """Name and array of each, of so many bytes at most: many names may lead to one array."""
+    """Names and arrays, of at most `most` bytes in all: many names may lead to one array."""
     for name, expected in wanted.items():
         array = _array(path, file, name, expected)
         most -= array.nbytes
@@ -66,8 +66,6 @@ def _bounded(path, file, wanted, most):
 
 def _group(path, file, name):
     """A group of an HDF5 file that lies in the file, whatever links there are."""
-    import h5py
-
     place = file
     for group in filter(None, name.split("/")):
         place = _linked(path, place, group, name, h5py.Group)
@@ -75,11 +73,9 @@ def _group(path, file, name):
 
 
 def _places(group, seen, before=""):
-    """The names of what a layer saved in a way of its own; some hold a slash, and lie deeper."""
-    import h5py
-
+    """The names under which a layer saved arrays itself; a slash in a name is a group."""
     address = h5py.h5o.get_info(group.id).addr
-    if address in seen:  # Groups may lie within each other, round and round.
+    if address in seen:  # Groups may contain one another in a circle.
         return
     seen.add(address)
     for name in group:
@@ -91,13 +87,11 @@ def _places(group, seen, before=""):
 
 
 def _array(path, file, name, expected):
-    """An array of an HDF5 file, once it is sure to lie in the file as it is.
+    """An array of an HDF5 file, if the file stores it as it is.
 
-    What a layer saves in a way of its own, for which `expected` is None, has any shape.
+    An array that a layer saves itself, for which `expected` is None, has any shape.
     """
-    import h5py
-
-    layer, place = split(name)
+    layer, place = split_name(name)
     name = f"{layer}/vars/{place}".lstrip("/")
     above, _, last = name.rpartition("/")
     found = _linked(path, _group(path, file, above), last, name, h5py.Dataset)
@@ -124,9 +118,7 @@ def _array(path, file, name, expected):
 
 
 def _linked(path, place, name, whole, kind):
-    """What a name in a group leads to, if that lies in this file."""
-    import h5py
-
+    """The object that a name in a group leads to, if it lies in this file."""
     link = place.get(name, getlink=True)
     found = place[name] if isinstance(link, h5py.HardLink) else None
     if not isinstance(found, kind):
@@ -135,14 +127,14 @@ def _linked(path, place, name, whole, kind):
 
 
 def _read_seeds(path, expected):
-    """The seeds of an `.npz` file: what NumPy writes for arrays of these shapes, and no other."""
+    """The seeds of an `.npz` file, if NumPy would write arrays of these shapes like it."""
     most = sum(seed.nbytes + _MOST_HEADER for seed in expected.values()) + _MOST_HEADER
 
     def read():
         with zipfile.ZipFile(io.BytesIO(read_bytes(path, most))) as archive:
-            return {name: _seed(path, archive, name, each) for name, each in expected.items()}
+            return {name: _seed(path, archive, name, seed) for name, seed in expected.items()}
 
-    return guarded(path, read)
+    return read_or_damaged(path, read)
 
 
 def _seed(path, archive, name, expected):

@@ -1,38 +1,40 @@
 """All that a training changes in a model, as arrays by name: weights, optimizer and random seeds.
 
-What belongs to it, Keras says: the walk over layers, losses and optimizer is that of its own
-`save_weights`, so a layer that saves its variables in a way of its own is heard. Only where they go
-is ours: into a dictionary instead of an HDF5 file.
+Keras's `save_weights` itself walks over layers, losses and optimizer, so that a layer which saves
+its variables in its own way does so. The arrays go into a dictionary in place of an HDF5 file.
 """
 
-import typing
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
-from keras.src.saving import saving_lib
 
-# Keras joins paths, so none holds two slashes, whatever a layer calls what it saves.
+from kdzoo.graph.keras_internals import NpzIOStore, load_state, save_state
+
+# Keras joins paths, so none holds two slashes, whatever names a layer saves under.
 _BETWEEN = "//"
 SEED = "seeds/"
 
 
-class State(typing.NamedTuple):
+class State(NamedTuple):
     """All that a training changes in a model.
 
     Args:
         arrays: Name -> array.
-        own: Names of arrays that a layer saves in a way of its own, whose length may change.
-        is_finite: Whether every trainable weight is.
+        own: Names of arrays that a layer saves in its own way, whose length may change.
+        is_finite: Whether every trainable weight is finite.
     """
 
-    arrays: dict
-    own: frozenset
+    arrays: dict[str, np.ndarray]
+    own: frozenset[str]
     is_finite: bool
 
 
-class _Arrays(saving_lib.NpzIOStore):
-    """What Keras saves into and loads from: path -> (name -> array), in memory."""
+class _Arrays(NpzIOStore):
+    """A store that Keras saves into and loads from: path -> (name -> array), in memory."""
 
-    def __init__(self, contents=None):
+    def __init__(self, contents: dict[str, dict[str, Any]] | None = None):
         self.contents = contents or {}
 
     def make(self, path, metadata=None):
@@ -42,25 +44,25 @@ class _Arrays(saving_lib.NpzIOStore):
         return self.contents.get(path, {})
 
     def has_path(self, path):
-        return any(each == path or each.startswith(f"{path}/") for each in self.contents)
+        return any(saved == path or saved.startswith(f"{path}/") for saved in self.contents)
 
     def close(self):
         pass
 
 
-def state_of(model):
-    """Returns everything that a checkpoint of a model holds, a `State`.
+def state_of(model: keras.Model) -> State:
+    """Returns everything that a checkpoint of a model holds.
 
-    A weight's name is its layer's path and its place there, `"layers/dense//0"`; a seed's
-    `"seeds/0"`. Floats of 16 bits that NumPy has not are in float32.
+    The name of a weight is the path of its layer and its number there, `"layers/dense//0"`; that
+    of a seed is `"seeds/0"`. Floats of types that NumPy lacks are in float32.
 
     Args:
         model: The built `keras.Model`, with its optimizer if it is compiled.
     """
     store = _Arrays()
-    saving_lib._save_state(model, store, None, "", set())
+    save_state(model, store)
     values = {
-        joined(path, name): value
+        join_name(path, name): value
         for path, entry in store.contents.items()
         for name, value in entry.items()
     }
@@ -70,48 +72,46 @@ def state_of(model):
     return State(arrays, own, _trainable_is_finite(model, values, arrays))
 
 
-def restore_state(model, arrays):
-    """Gives a model the arrays that `state_of` returned; names and shapes have been checked.
+def restore_state(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives a model the arrays that `state_of` returned; the caller has checked names and shapes.
 
     Args:
         model: The built `keras.Model`, its optimizer too.
         arrays: Name -> array.
     """
-    contents = {}
+    contents: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
         if not is_seed(name):
-            path, place = split(name)
+            path, place = split_name(name)
             contents.setdefault(path, {})[place] = array
-    saving_lib._load_state(model, _Arrays(contents), None, "", visited_saveables=set())
+    load_state(model, _Arrays(contents))
     for number, seed in enumerate(_seeds(model)):
         seed.assign(arrays[f"{SEED}{number}"])
 
 
-def shapes_of(model):
+def shapes_of(model: keras.Model) -> list[list[int]]:
     """Returns the shapes of a model's weights, in their order, a list of lists."""
     return [list(weight.shape) for weight in model.weights]
 
 
-def split(name):
-    """Returns the path of the layer that saved an array, and what the layer calls it."""
+def split_name(name: str) -> tuple[str, str]:
+    """Returns the path of the layer that saved an array, and the array's name in that layer."""
     path, _, place = name.partition(_BETWEEN)
     return path, place
 
 
-def joined(path, place):
-    """Returns the name of an array; the other way round than `split`."""
+def join_name(path: str, place: str) -> str:
+    """Returns the name of an array from the path of its layer and its name in that layer."""
     return f"{path}{_BETWEEN}{place}"
 
 
-def is_seed(name):
+def is_seed(name: str) -> bool:
     """Returns whether an array of this name is a random seed."""
     return name.startswith(SEED) and _BETWEEN not in name
 
 
 def _own(values, model):
-    """The names of what is no variable of Keras's; optimizers save theirs as arrays."""
-    import keras
-
+    """The names of values that are no variables of Keras; optimizers save theirs as arrays."""
     optimizers = {
         name for name, part in vars(model).items() if isinstance(part, keras.optimizers.Optimizer)
     }
@@ -123,7 +123,7 @@ def _own(values, model):
 
 
 def _trainable_is_finite(model, values, arrays):
-    """Whether the trainable weights are finite; those of a copy are not fetched once more."""
+    """Whether the trainable weights are finite; those in `arrays` are not fetched once more."""
     copies = {id(value): arrays[name] for name, value in values.items()}
     return all(
         np.isfinite(copies[id(weight)] if id(weight) in copies else _as_array(weight)).all()
@@ -139,8 +139,6 @@ def _seeds(model):
 
 def _as_array(value):
     """A value of Keras as an array that safetensors can hold."""
-    import keras
-
     if not isinstance(value, np.ndarray | np.generic):
         value = keras.ops.convert_to_numpy(value)
     if value.dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdzoo.training.callbacks import EpochCheckpoint
-from kdzoo.training.checkpoints import files
+from kdzoo.utils.hashed_json import with_hash
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((16, 4), "float32"), RNG.integers(0, 3, 16)
@@ -68,9 +68,7 @@ def model():
 def _rewrite(directory, **fields):
     """Changes fields of a checkpoint's state, whose hash is right again."""
     path = directory / "state.json"
-    state = {**json.loads(path.read_text()), **fields}
-    state["sha256"] = files._checksum(state)
-    path.write_text(json.dumps(state))
+    path.write_text(json.dumps(with_hash({**json.loads(path.read_text()), **fields})))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,11 @@
 """Layers that compute from what they were adapted to."""
 
+import keras
 
-def finalize_states(model):
+from kdzoo.graph.keras_internals import flatten_layers
+
+
+def finalize_states(model: keras.layers.Layer) -> None:
     """Lets an adapted `Normalization` compute from the statistics that it was just given.
 
     `set_weights` and `assign` leave it with what it had made of those before. Other layers that
@@ -10,8 +14,6 @@ def finalize_states(model):
     Args:
         model: A `keras.Model`, or a layer.
     """
-    import keras
-
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.Normalization) and layer.built:
             layer.finalize_state()

@@ -1,4 +1,4 @@
-"""The twin in tf_keras: it computes the same, whatever the graph, or says what has no twin."""
+"""The clone in tf_keras: it computes the same, whatever the graph, or says what has no clone."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from kdzoo.compression.tfmot.clone_agreement import check_agreement
-from kdzoo.compression.tfmot.tf_keras_clone import build_twin
+from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 from kdzoo.graph import taps
 
 pytestmark = pytest.mark.tensorflow
@@ -124,13 +124,13 @@ def outputs_of(model, x):
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.__name__)
-def test_the_twin_computes_the_same(graph):
+def test_the_clone_computes_the_same(graph):
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, graph(inputs))
     randomize(model)
     x = np.random.default_rng(1).random((4, 8, 8, 3), "float32")
     for ours, theirs in zip(
-        outputs_of(model, x), outputs_of(build_twin(model).model, x), strict=True
+        outputs_of(model, x), outputs_of(build_clone(model).model, x), strict=True
     ):
         np.testing.assert_allclose(theirs, ours, atol=1e-5 * max(1, np.abs(ours).max()))
 
@@ -140,13 +140,13 @@ def test_several_inputs_and_outputs():
     x = layers.Concatenate()([layers.Flatten()(images), size])
     outputs = {"label": layers.Dense(3, name="label")(x), "box": layers.Dense(4, name="box")(x)}
     model = keras.Model({"images": images, "size": size}, outputs)
-    twin = build_twin(model)
+    clone = build_clone(model)
     random = np.random.default_rng(0)
     values = {"images": random.random((2, 8, 8, 3)), "size": random.random((2, 2))}
     ours = [np.asarray(each) for each in keras.tree.flatten(model(values))]
     given = keras.tree.flatten(values)
     for our, their in zip(
-        ours, twin.model([each.astype("float32") for each in given]), strict=True
+        ours, clone.model([each.astype("float32") for each in given]), strict=True
     ):
         np.testing.assert_allclose(their, our, atol=1e-5)
 
@@ -154,14 +154,14 @@ def test_several_inputs_and_outputs():
 def test_a_shared_layer_stays_one():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, shared(inputs))
-    twin = build_twin(model).model
-    assert len(twin.weights) == len(model.weights) == 2
+    clone = build_clone(model).model
+    assert len(clone.weights) == len(model.weights) == 2
 
 
 def test_names_lead_to_the_layers_that_give_the_same():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, layers.Flatten(name="flat")(inner()(inputs)))
-    twin = build_twin(model)
+    clone = build_clone(model)
     x = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
     paths = ["backbone/stage1", "backbone/norm", "backbone", "flat"]
     with taps.tapping(model, paths) as tapped:
@@ -169,8 +169,8 @@ def test_names_lead_to_the_layers_that_give_the_same():
     import tf_keras
 
     for path in paths:
-        layer = twin.model.get_layer(twin.names[path])
-        part = tf_keras.Model(twin.model.inputs, layer.output)
+        layer = clone.model.get_layer(clone.names[path])
+        part = tf_keras.Model(clone.model.inputs, layer.output)
         np.testing.assert_allclose(part(x), tapped[path], atol=1e-5, err_msg=path)
 
 
@@ -179,8 +179,8 @@ def test_names_that_tensorflow_refuses_are_written_in_another_way():
     x = layers.Dense(2, name="my layer")(inputs)
     x = layers.Dense(2, name="my_layer")(x)
     model = keras.Model(inputs, layers.Dense(2, name="(größe)")(x))
-    twin = build_twin(model)  # Which checks that outputs agree.
-    assert twin.names == {
+    clone = build_clone(model)  # Which checks that outputs agree.
+    assert clone.names == {
         "my layer": "my_layer",
         "my_layer": "my_layer_1",
         "(größe)": "layer_gr__e_",
@@ -190,8 +190,8 @@ def test_names_that_tensorflow_refuses_are_written_in_another_way():
 def test_half_precision_is_carried_over():
     keras.config.set_dtype_policy("mixed_bfloat16")
     inputs = keras.Input((8, 8, 3))
-    twin = build_twin(keras.Model(inputs, conv(name="stage1")(inputs)))
-    layer = twin.model.get_layer("stage1")
+    clone = build_clone(keras.Model(inputs, conv(name="stage1")(inputs)))
+    layer = clone.model.get_layer("stage1")
     assert (layer.compute_dtype, layer.variable_dtype) == ("bfloat16", "float32")
 
 
@@ -213,17 +213,17 @@ class Doubled(layers.Layer):
         (ops.erf, "a keras.ops operation Erf: tf_keras has no layer for it"),
     ],
 )
-def test_what_has_no_twin_is_named(make, message):
+def test_what_has_no_clone_is_named(make, message):
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match=message):
-        build_twin(keras.Model(inputs, make(conv()(inputs))))
+        build_clone(keras.Model(inputs, make(conv()(inputs))))
 
 
 def test_a_recurrent_layer_with_a_cell_of_its_own_is_named():
     inputs = keras.Input((8, 3))
     model = keras.Model(inputs, layers.RNN(layers.LSTMCell(2), name="r")(inputs))
     with pytest.raises(ValueError, match="'r', a RNN: its cell cannot be carried over"):
-        build_twin(model)
+        build_clone(model)
 
 
 def test_models_without_a_graph_are_refused():
@@ -234,13 +234,13 @@ def test_models_without_a_graph_are_refused():
     with pytest.raises(
         ValueError, match="has a graph. Received: .* of type Subclassed".replace(".", r"\.", 1)
     ):
-        build_twin(Subclassed())
+        build_clone(Subclassed())
     with pytest.raises(ValueError, match="sequential model that is built"):
-        build_twin(keras.Sequential([layers.Dense(2)]))
+        build_clone(keras.Sequential([layers.Dense(2)]))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-20])
-def test_a_twin_that_disagrees_is_refused(scale, monkeypatch):
+def test_a_clone_that_disagrees_is_refused(scale, monkeypatch):
     """As if tf_keras computed something else; also where the outputs are next to nothing."""
     import tf_keras
 
@@ -249,7 +249,7 @@ def test_a_twin_that_disagrees_is_refused(scale, monkeypatch):
     inputs = keras.Input((8, 8, 3))
     outputs = layers.Rescaling(scale)(layers.ReLU()(inputs))
     with pytest.raises(RuntimeError, match="does not agree with it: output 0 differs by"):
-        build_twin(keras.Model(inputs, outputs))
+        build_clone(keras.Model(inputs, outputs))
 
 
 class Wave(layers.Layer):
@@ -268,10 +268,10 @@ def compare(scale, error):
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, Wave(scale)(inputs))
 
-    def twin(flat, training):
+    def clone(flat, training):
         return model(flat[0] * np.float32(1 + error), training=training)
 
-    check_agreement(model, twin)
+    check_agreement(model, clone)
 
 
 def test_only_roundings_that_the_model_itself_amplifies_are_forgiven():
@@ -290,23 +290,23 @@ def test_a_mask_that_is_computed_in_the_graph_is_refused():
     mask = ops.any(ops.not_equal(inputs, 0.0), -1)
     by_hand = keras.Model(inputs, layers.LSTM(5, name="lstm")(inputs, mask=mask))
     with pytest.raises(ValueError, match="'lstm', a LSTM: its mask is computed in the graph"):
-        build_twin(by_hand)
+        build_clone(by_hand)
     masked = keras.Model(inputs, layers.LSTM(5)(layers.Masking()(inputs)))
     x = np.random.default_rng(0).random((2, 6, 4), "float32")
     x[0, 4:] = 0
-    np.testing.assert_allclose(build_twin(masked).model(x), masked(x), atol=1e-6)
+    np.testing.assert_allclose(build_clone(masked).model(x), masked(x), atol=1e-6)
 
 
 def test_a_reshape_across_examples_is_refused():
     inputs = keras.Input((6,))
     with pytest.raises(ValueError, match=r"'reshape.*', a keras\.ops operation Reshape"):
-        build_twin(keras.Model(inputs, layers.Dense(2)(ops.reshape(inputs, (-1, 3)))))
+        build_clone(keras.Model(inputs, layers.Dense(2)(ops.reshape(inputs, (-1, 3)))))
     steps = keras.Input((None, 4))
     with pytest.raises(ValueError, match=r"a keras\.ops operation ExpandDims: tf_keras has"):
-        build_twin(keras.Model(steps, layers.Dense(2)(ops.expand_dims(steps, 1))))
+        build_clone(keras.Model(steps, layers.Dense(2)(ops.expand_dims(steps, 1))))
 
 
 def test_inputs_and_layers_may_be_called_alike():
     inputs = keras.Input((6,), name="a_b")
-    twin = build_twin(keras.Model(inputs, layers.Dense(2, name="a b")(inputs)))
-    assert twin.names == {"a b": "a_b_1"}
+    clone = build_clone(keras.Model(inputs, layers.Dense(2, name="a b")(inputs)))
+    assert clone.names == {"a b": "a_b_1"}

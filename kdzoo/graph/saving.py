@@ -1,11 +1,14 @@
 """`.keras` files, written whole or not at all."""
 
-import io
+import os
 
-from kdzoo.utils.writing import write_bytes
+import keras
+
+from kdzoo.graph.keras_internals import keras_file
+from kdzoo.utils import write_bytes
 
 
-def save_model(model, path):
+def save_model(model: keras.Model, path: os.PathLike[str] | str) -> None:
     """Writes a model as a `.keras` file, which is made in memory.
 
     Keras's own `model.save` leaves a part of a file on a full disk.
@@ -18,8 +21,4 @@ def save_model(model, path):
         ValueError: If it is no path, or there is a file where one of its directories belongs.
         FullDiskError: If the disk is full or a limit is reached; the error names path and bytes.
     """
-    from keras.src.saving import saving_lib
-
-    buffer = io.BytesIO()
-    saving_lib.save_model(model, buffer)
-    write_bytes(path, buffer.getbuffer())
+    write_bytes(path, keras_file(model))

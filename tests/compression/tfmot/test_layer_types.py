@@ -67,12 +67,12 @@ def test_dropout_drops_in_training(verb, given):
     )
     model = keras.Model(inputs, layers.Dense(8)(x))
     images = np.ones((64, 20), "float32")
-    hosted = verb(model)
+    wrapped = verb(model)
     if verb is pruned:
         callback = UpdatePruningStep()
-        callback.set_model(hosted)
+        callback.set_model(wrapped)
         callback.on_train_begin()
-    for each in (model, hosted):
+    for each in (model, wrapped):
         in_training, in_inference = (
             keras.ops.convert_to_numpy(each(images, training=mode)) for mode in (True, False)
         )
@@ -89,15 +89,15 @@ def test_recurrent_layers_are_pruned_and_masked():
     tokens = np.random.default_rng(0).integers(0, 5, (32, 6))
     tokens[:, 4:] = 0  # Masked.
     answers = np.random.default_rng(1).random((32, 2))
-    hosted = pruned(model)
-    np.testing.assert_allclose(hosted(tokens), model(tokens), atol=1e-6)
-    trained(hosted, tokens, answers)
-    assert {int(layer.pruning_step) for layer in hosted.pruned_layers} == {4}
-    assert set(hosted.sparsity()) == {"embedding", "lstm", "dense"}
-    for share in hosted.sparsity().values():
+    wrapped = pruned(model)
+    np.testing.assert_allclose(wrapped(tokens), model(tokens), atol=1e-6)
+    trained(wrapped, tokens, answers)
+    assert {int(layer.pruning_step) for layer in wrapped.pruned_layers} == {4}
+    assert set(wrapped.sparsity()) == {"embedding", "lstm", "dense"}
+    for share in wrapped.sparsity().values():
         assert share == pytest.approx(0.5, abs=0.02)
-    plain = strip_pruning(hosted)
-    np.testing.assert_allclose(plain(tokens), hosted(tokens), atol=1e-6)
+    plain = strip_pruning(wrapped)
+    np.testing.assert_allclose(plain(tokens), wrapped(tokens), atol=1e-6)
     for name in ("embedding", "lstm", "dense"):
         kernel = plain.get_layer(name).get_weights()[0]
         assert (kernel == 0).mean() == pytest.approx(0.5, abs=0.02)
@@ -110,10 +110,10 @@ def test_single_layers_hand_masks_on():
     model = keras.Model(inputs, lstm(embedding(inputs)))
     tokens = np.random.default_rng(0).integers(1, 5, (8, 6))
     tokens[:, 3:] = 0
-    hosted = keras.Model(
+    wrapped = keras.Model(
         inputs, prune_low_magnitude(lstm, half())(prune_low_magnitude(embedding, half())(inputs))
     )
-    np.testing.assert_allclose(hosted(tokens), model(tokens), atol=1e-6)
+    np.testing.assert_allclose(wrapped(tokens), model(tokens), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_layers_in_wrappers_of_keras(wrapper):
     x = layers.Flatten()(wrapper()(inputs))
     model = keras.Model(inputs, layers.Dense(2, name="dense")(x))
     x = np.random.default_rng(0).random((32, 6, 4), "float32")
-    hosted = trained(pruned(model), x, np.zeros((32, 2)))
-    plain = strip_pruning(hosted)
-    np.testing.assert_allclose(plain(x), hosted(x), atol=1e-6)
+    wrapped = trained(pruned(model), x, np.zeros((32, 2)))
+    plain = strip_pruning(wrapped)
+    np.testing.assert_allclose(plain(x), wrapped(x), atol=1e-6)
 
 
 def test_another_slope_is_refused():
@@ -156,15 +156,15 @@ def test_adapted_statistics_come_along(verb, tmp_path):
     normalization = layers.Normalization(name="adapted")
     normalization.adapt(x)
     model = keras.Sequential([keras.Input((4,)), normalization, layers.Dense(2, name="dense")])
-    hosted = verb(model)
+    wrapped = verb(model)
     if verb is pruned:  # Nothing is masked yet; clustered kernels are others.
-        np.testing.assert_allclose(hosted(x), model(x), atol=1e-5)
-    hosted.compile("sgd", "mse")
-    hosted.save(tmp_path / "hosted.keras")
-    loaded = keras.saving.load_model(tmp_path / "hosted.keras")
-    np.testing.assert_allclose(loaded(x), hosted(x), atol=1e-6)
+        np.testing.assert_allclose(wrapped(x), model(x), atol=1e-5)
+    wrapped.compile("sgd", "mse")
+    wrapped.save(tmp_path / "wrapped.keras")
+    loaded = keras.saving.load_model(tmp_path / "wrapped.keras")
+    np.testing.assert_allclose(loaded(x), wrapped(x), atol=1e-6)
     plain = (strip_pruning if verb is pruned else strip_clustering)(loaded)
-    np.testing.assert_allclose(plain(x), hosted(x), atol=1e-5)
+    np.testing.assert_allclose(plain(x), wrapped(x), atol=1e-5)
     for ours, theirs in zip(
         plain.get_layer("adapted").get_weights(), normalization.get_weights(), strict=True
     ):
@@ -206,9 +206,9 @@ def test_inputs_by_name_are_not_mixed_up():
     images = {"zeta": np.ones((4, 3), "float32"), "alpha": np.zeros((4, 3), "float32")}
     for inputs in ([zeta, alpha], {"zeta": zeta, "alpha": alpha}):
         model = keras.Model(inputs, x)
-        hosted = pruned(model)
-        np.testing.assert_allclose(hosted(images), model(images), atol=1e-6)
-        predicted = hosted.predict(images, verbose=0)
+        wrapped = pruned(model)
+        np.testing.assert_allclose(wrapped(images), model(images), atol=1e-6)
+        predicted = wrapped.predict(images, verbose=0)
         np.testing.assert_allclose(predicted, model.predict(images, verbose=0), atol=1e-6)
 
 
@@ -232,8 +232,8 @@ def test_separable_convolutions_are_quantized_as_two():
     plain = separable()
     x = np.random.default_rng(0).random((64, 8, 8, 3), "float32")
     y = np.random.default_rng(1).random((64, 4), "float32")
-    hosted = quantize_model(plain)
-    assert float(sum(hosted.losses)) == pytest.approx(float(sum(plain.losses)), rel=1e-5)
+    wrapped = quantize_model(plain)
+    assert float(sum(wrapped.losses)) == pytest.approx(float(sum(plain.losses)), rel=1e-5)
 
     inputs = tf_keras.Input((8, 8, 3))
     h = tf_keras.layers.SeparableConv2D(6, 3, name="separable")(inputs)
@@ -286,15 +286,15 @@ def test_frozen_layers_stay_as_they_are(verb):
         [keras.Input((8, 8, 3)), frozen, layers.Flatten(), layers.Dense(3, name="dense")]
     )
     before = [weight.copy() for weight in frozen.get_weights()]
-    hosted = verb(model)
-    start = hosted.plain_model().get_layer("dense").get_weights()[0]
-    trained(hosted, np.random.default_rng(0).random((32, 8, 8, 3)), np.zeros((32, 3)))
-    after = hosted.plain_model().get_layer("frozen").get_weights()
-    assert np.abs(hosted.plain_model().get_layer("dense").get_weights()[0] - start).max() > 1e-4
+    wrapped = verb(model)
+    start = wrapped.plain_model().get_layer("dense").get_weights()[0]
+    trained(wrapped, np.random.default_rng(0).random((32, 8, 8, 3)), np.zeros((32, 3)))
+    after = wrapped.plain_model().get_layer("frozen").get_weights()
+    assert np.abs(wrapped.plain_model().get_layer("dense").get_weights()[0] - start).max() > 1e-4
     if verb is not pruned:  # What is masked, is; also in TF-MOT.
         for ours, theirs in zip(after, before, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    assert not [v.name for v in hosted.trainable_variables if "frozen" in v.name]
+    assert not [v.name for v in wrapped.trainable_variables if "frozen" in v.name]
 
 
 def test_activity_regularization_is_refused():
@@ -321,10 +321,10 @@ class OwnSchedule(PruningSchedule):
 
 def test_registered_schedules_load(tmp_path):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(4, name="dense")])
-    hosted = prune_low_magnitude(model, OwnSchedule(0))
+    wrapped = prune_low_magnitude(model, OwnSchedule(0))
     x = np.random.default_rng(0).random((32, 8))
-    trained(hosted, x, np.zeros((32, 4))).save(tmp_path / "hosted.keras")
-    again = trained(keras.saving.load_model(tmp_path / "hosted.keras"), x, np.zeros((32, 4)))
+    trained(wrapped, x, np.zeros((32, 4))).save(tmp_path / "wrapped.keras")
+    again = trained(keras.saving.load_model(tmp_path / "wrapped.keras"), x, np.zeros((32, 4)))
     assert again.sparsity() == {"dense": 0.25}
 
 
@@ -356,11 +356,11 @@ def test_registered_configurations_load(tmp_path):
             quantize_annotate_layer(layers.Dense(4, name="dense"), NothingQuantized()),
         ]
     )
-    hosted = quantize_apply(model)
-    hosted.save(tmp_path / "hosted.keras")
+    wrapped = quantize_apply(model)
+    wrapped.save(tmp_path / "wrapped.keras")
     x = np.random.default_rng(0).random((4, 8), "float32")
-    loaded = keras.saving.load_model(tmp_path / "hosted.keras")
-    np.testing.assert_array_equal(loaded(x), hosted(x))
+    loaded = keras.saving.load_model(tmp_path / "wrapped.keras")
+    np.testing.assert_array_equal(loaded(x), wrapped(x))
 
 
 def test_the_monitor_masks_before_it_counts():
@@ -382,16 +382,16 @@ def test_the_monitor_masks_before_it_counts():
 def test_a_schedule_that_stops_short_is_told(end, frequency, warned):
     model = keras.Sequential([keras.Input((20,)), layers.Dense(10)])
     schedule = PolynomialDecay(0.0, 0.8, 0, end, frequency=frequency)
-    hosted = prune_low_magnitude(model, schedule)
+    wrapped = prune_low_magnitude(model, schedule)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        trained(hosted, np.ones((16 * 24, 20)), np.zeros((16 * 24, 10)), 1)
+        trained(wrapped, np.ones((16 * 24, 20)), np.zeros((16 * 24, 10)), 1)
     found = [str(each.message) for each in said if "instead of 0.8" in str(each.message)]
     assert bool(found) == warned, found
     if warned:
         assert "a multiple of `frequency`" in found[0]
     else:
-        (share,) = hosted.sparsity().values()
+        (share,) = wrapped.sparsity().values()
         assert share == pytest.approx(0.8, abs=0.01)
 
 
@@ -400,8 +400,8 @@ def test_kernels_too_small_to_cluster_are_left_out():
         [keras.Input((6,)), layers.Dense(40, name="large"), layers.Dense(1, name="small")]
     )
     with pytest.warns(UserWarning, match="Not clustered in .*: small"):
-        hosted = cluster_weights(model, 64)
-    assert set(hosted.unique_weights()) == {"large"}
+        wrapped = cluster_weights(model, 64)
+    assert set(wrapped.unique_weights()) == {"large"}
     for layer in (layers.DepthwiseConv2D(3), layers.BatchNormalization()):
         with pytest.raises(ValueError, match="layer that TF-MOT clusters"):
             clustered(layer).build((None, 8, 8, 3))

@@ -1,0 +1,70 @@
+"""How taps, export and the zoo see models that compute in a way of their own.
+
+Whoever needs to know asks here, and looks for no attribute of a class that it does not know.
+"""
+
+from typing import Any
+
+import keras
+
+from kdzoo.graph.keras_internals import functional_of
+
+
+class Exportable:
+    """Beside `keras.Model` or a layer: what one that computes in a way of its own says of itself.
+
+    What a subclass does not say is as of a plain Keras model.
+    """
+
+    is_being_compressed: bool = False
+    """Whether it must be stripped before it is exported or compressed otherwise."""
+
+    is_quantization_aware: bool = False
+    """Whether it knows the ranges of its activations, so that an export needs no data."""
+
+    has_seen_data: bool = True
+    """Whether it learned those ranges from data."""
+
+    layers_in_float: list[str] | tuple[str, ...] = ()
+    """Paths of the layers whose kernels stay in float32 in an int8 file."""
+
+    # A method, as Keras saves the weights of whatever it finds in a property.
+    def graph_model(self) -> keras.Model | None:
+        """Returns a functional model with the inputs and outputs of this one, or None."""
+        return None
+
+    def tapped_layer(self, path: str) -> Any | None:
+        """Returns the layer whose `call` gives what a path names; None to look by names."""
+        return None
+
+
+class TrainsStudent:
+    """Beside `keras.Model`: one that trains another, its `student`."""
+
+    student: keras.Model
+
+
+_PLAIN = Exportable()
+
+
+def exportable(model: Any) -> Exportable:
+    """Returns what a model or layer says of itself."""
+    return model if isinstance(model, Exportable) else _PLAIN
+
+
+def student_of(model: Any) -> keras.Model | None:
+    """Returns the model that one trains, such as a `Distiller`, Keras's too; of others None."""
+    is_training = isinstance(model, TrainsStudent | keras.distillation.Distiller)
+    return model.student if is_training else None
+
+
+def shape_model(model: Any) -> keras.Model | None:
+    """Returns a functional or sequential model with the inputs and outputs of one, or None.
+
+    Args:
+        model: A `keras.Model`; of one that trains another, that counts.
+    """
+    model = student_of(model) or model
+    if isinstance(model, Exportable):
+        return model.graph_model()
+    return model if functional_of(model) is not None else None

@@ -1,0 +1,268 @@
+"""Every private part of Keras that kdzoo touches, each once; `keras` is all that others see of it.
+
+`tests/graph/test_keras_internals.py` holds what each of them promises, so that a new Keras that
+changes one fails there, by its name.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras.src import backend as _backend
+from keras.src.backend.common import global_state as _global_state
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.saving import saving_lib as _saving_lib
+from keras.src.saving.serialization_lib import SafeModeScope
+
+NpzIOStore = _saving_lib.NpzIOStore
+"""What Keras's walk over a model's state saves into and loads from."""
+
+CACHED_EVALUATION = "_use_cached_eval_dataset"
+"""The argument by which `fit` calls `evaluate` for its validation."""
+
+
+class Node(NamedTuple):
+    """One call in a graph.
+
+    Attributes:
+        operation: The layer or `keras.Operation` that is called.
+        args: Its arguments, Keras tensors among them.
+        kwargs: Its keyword arguments, the masks that Keras handed on included.
+        inputs: The Keras tensors among the arguments, a list.
+        outputs: The Keras tensors that the call gave, a flat list.
+    """
+
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict[str, Any]
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+
+
+# Graphs.
+
+
+def functional_of(model: keras.Model) -> keras.Model | None:
+    """Returns the functional model that a model is or, being sequential, is run by, or None."""
+    if isinstance(model, keras.Sequential):
+        return model._functional
+    return model if isinstance(model, Functional) else None
+
+
+def nodes_of(graph: keras.Model) -> list[Node]:
+    """Returns the calls of a functional model but those of its input layers, in order."""
+    levels = sorted(graph._nodes_by_depth.items(), reverse=True)
+    return [
+        Node(
+            node.operation,
+            node.arguments.args,
+            node.arguments.kwargs,
+            node.input_tensors,
+            node.outputs,
+        )
+        for _, level in levels
+        for node in level
+        if not node.is_input
+    ]
+
+
+def maker_of(tensor: keras.KerasTensor) -> keras.Operation:
+    """Returns the layer or operation that made a symbolic tensor; the input layer of an input."""
+    return tensor._keras_history.operation
+
+
+def makers_before(operation: keras.Operation) -> list[keras.Operation]:
+    """Returns what made the tensors that an operation was called with, whichever model called."""
+    tensors = [tensor for node in operation._inbound_nodes for tensor in node.input_tensors]
+    return [maker_of(tensor) for tensor in tensors]
+
+
+def free_names(outputs: Any, kept: set[int]) -> None:
+    """Gives operations before symbolic outputs other names where two have one, layers none.
+
+    Args:
+        outputs: Keras tensors, in any structure.
+        kept: The `id`s of operations that keep their names.
+    """
+    found, waiting = {}, keras.tree.flatten(outputs)
+    while waiting:
+        operation, index, _ = waiting.pop()._keras_history
+        if (id(operation), index) not in found:
+            found[id(operation), index] = operation
+            waiting += operation._inbound_nodes[index].input_tensors
+    operations = {id(operation): operation for operation in found.values()}
+    free = [key for key in operations if key not in kept]
+    taken = {operations[key].name for key in operations.keys() - set(free)}
+    for key in free:
+        operation, number, name = operations[key], 0, operations[key].name
+        while not isinstance(operation, keras.layers.Layer) and operation.name in taken:
+            number += 1
+            operation.name = f"{name}_{number}"
+        taken.add(operation.name)
+
+
+def keeps_its_class(model: keras.Model) -> bool:
+    """Whether a functional model's class is made from inputs and outputs, as `keras.Model` is."""
+    return functional_like_constructor(type(model))
+
+
+def copy_of_operation(operation: keras.Operation) -> keras.Operation:
+    """Returns an operation, not a layer, that computes the same and was never called."""
+    # `copy.copy` would save and load it, and many have no configuration to be made from.
+    copy = object.__new__(type(operation))
+    vars(copy).update(vars(operation), _inbound_nodes=[], _outbound_nodes=[])
+    return copy
+
+
+def standardized_inputs(graph: keras.Model, inputs: Any) -> list:
+    """Returns inputs as a functional model's layers take them: flat, as tensors, of its ranks."""
+    return graph._standardize_inputs(inputs)
+
+
+# Layers.
+
+
+def flatten_layers(
+    layer: keras.layers.Layer, include_self: bool = True, recursive: bool = True
+) -> list[keras.layers.Layer]:
+    """Returns the layers of a model or layer, each once, those of nested ones too.
+
+    Args:
+        layer: The `keras.Model` or layer.
+        include_self: Whether it is among them, as the first.
+        recursive: Whether the layers within its layers are.
+    """
+    return list(layer._flatten_layers(recursive=recursive, include_self=include_self))
+
+
+def mask_of(tensor: Any) -> Any | None:
+    """Returns the mask that Keras keeps with a tensor, or None."""
+    return _backend.get_keras_mask(tensor)
+
+
+def input_shape_argument(layer: keras.layers.Layer) -> tuple | None:
+    """Returns the `input_shape` that a layer was made with, without the batch, or None."""
+    return getattr(layer, "_input_shape_arg", None)
+
+
+def set_input_shape_argument(layer: keras.layers.Layer, shape: tuple | None) -> None:
+    """Lets a layer that begins a sequential model bring the model's input shape along."""
+    if shape is not None:
+        layer._input_shape_arg = shape
+
+
+def track_variable(owner: keras.layers.Layer, variable: keras.Variable) -> None:
+    """Makes a variable one of a layer's or model's own."""
+    owner._track_variable(variable)
+
+
+# Training.
+
+
+def compile_loss(model: keras.Model) -> Callable | None:
+    """Returns the loss that `compile` was given, as it is computed, or None."""
+    return model._compile_loss
+
+
+def additional_loss(model: keras.Model, loss: Any) -> Any:
+    """Returns one of `model.losses` as Keras adds it: counted once over all replicas."""
+    return model._aggregate_additional_loss(loss)
+
+
+def train_writer(callback: keras.callbacks.TensorBoard) -> Any:
+    """Returns what a TensorBoard callback writes the figures of the training with."""
+    return callback._train_writer
+
+
+class JaxStateHook:
+    """Beside `keras.Model`, for a model that changes what a step on JAX is handed.
+
+    On JAX, Keras takes the values out of all variables before a step, and puts back what it
+    remembers once the epoch is over.
+    """
+
+    def changed_jax_state(self, parts: dict[str, list], purges: bool) -> dict[str, list]:
+        """Returns what a step is handed in the place of what Keras would hand it.
+
+        Args:
+            parts: Of `"trainable_variables"`, `"non_trainable_variables"`, `"optimizer_variables"`
+                and `"metrics_variables"` those that the step takes -> arrays.
+            purges: Whether the variables have lost their values to it.
+        """
+        raise NotImplementedError
+
+    def _get_jax_state(self, purge_model_variables: bool = False, **wanted: bool) -> tuple:
+        state = super()._get_jax_state(purge_model_variables=purge_model_variables, **wanted)
+        order = ("trainable", "non_trainable", "optimizer", "metrics")
+        names = [f"{part}_variables" for part in order if wanted.get(f"{part}_variables")]
+        parts = dict(zip(names, map(list, state), strict=True))
+        return tuple(self.changed_jax_state(parts, purge_model_variables).values())
+
+    def remember_jax_state(self, parts: dict[str, list]) -> None:
+        """Lets `jax_state_sync` put these arrays back into the variables."""
+        self._jax_state = parts
+
+
+def set_value(variable: keras.Variable, array: Any) -> None:
+    """Gives a variable an array of the backend as its value, not a copy of it."""
+    variable._value = array
+
+
+# Variables that are being made.
+
+
+def initialize_function() -> Callable[[keras.Variable, Callable], None]:
+    """Returns the function, of a variable and its initializer, that gives first values."""
+    return keras.Variable._initialize_with_initializer
+
+
+def set_initialize_function(function: Callable[[keras.Variable, Callable], None]) -> None:
+    """Lets all variables that are made from now on get their first values by a function."""
+    keras.Variable._initialize_with_initializer = function
+
+
+def begin_with(variable: keras.Variable, value: Any) -> None:
+    """Lets a variable that has no value yet begin with this one."""
+    variable._initializer = lambda shape, dtype=None: value
+
+
+def waiting_variables() -> list[keras.Variable]:
+    """Returns the variables that were made within a `keras.StatelessScope` and have no values."""
+    return list(_global_state.get_global_attribute("uninitialized_variables") or ())
+
+
+def set_waiting_variables(variables: Sequence[keras.Variable]) -> None:
+    """Sets the variables that get values when the outermost `keras.StatelessScope` ends."""
+    _global_state.set_global_attribute("uninitialized_variables", list(variables))
+
+
+def current_scope() -> keras.StatelessScope | None:
+    """Returns the innermost `keras.StatelessScope`, or None outside of all."""
+    return get_stateless_scope()
+
+
+# Files.
+
+
+def refusing_code() -> SafeModeScope:
+    """Returns a context in which Keras loads no code, whatever it was told before."""
+    return SafeModeScope(True)
+
+
+def keras_file(model: keras.Model) -> memoryview:
+    """Returns the bytes of a model's `.keras` file."""
+    buffer = io.BytesIO()
+    _saving_lib.save_model(model, buffer)
+    return buffer.getbuffer()
+
+
+def save_state(model: keras.Model, store: NpzIOStore) -> None:
+    """Saves all that `save_weights` would, optimizer included, into a store."""
+    _saving_lib._save_state(model, store, None, "", set())
+
+
+def load_state(model: keras.Model, store: NpzIOStore) -> None:
+    """Loads what `save_state` saved."""
+    _saving_lib._load_state(model, store, None, "", visited_saveables=set())

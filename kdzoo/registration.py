@@ -1,0 +1,7 @@
+"""The modules whose classes Keras finds by their registered names when it loads a file."""
+
+from kdzoo import compression, losses
+from kdzoo.distillation import distiller
+from kdzoo.models import ensemble
+
+MODULES = (compression, distiller, ensemble, losses)

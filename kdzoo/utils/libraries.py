@@ -1,0 +1,32 @@
+"""Heavy libraries, each imported when something first needs it, and by this module alone."""
+
+from types import ModuleType
+
+
+def tensorflow() -> ModuleType:
+    """Returns the module `tensorflow`."""
+    import tensorflow
+
+    return tensorflow
+
+
+def jax() -> ModuleType:
+    """Returns the module `jax`."""
+    import jax
+
+    return jax
+
+
+def matplotlib() -> ModuleType:
+    """Returns the module `matplotlib`, with its submodule `figure`.
+
+    Raises:
+        ImportError: If it is not installed; the error names the extra that brings it.
+    """
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError(
+            "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
+        ) from error
+    return matplotlib
