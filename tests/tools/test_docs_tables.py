@@ -3,8 +3,8 @@
 import pytest
 
 from tools import docs_tables
-from tools.docs_tables import fill, main, markdown
 from tools.benchmark_tables import ROOT
+from tools.docs_tables import fill, main, markdown
 from tools.tables import TABLES
 
 EMPTY = "before\n<!-- table: digits -->\n<!-- end of digits -->\nafter\n"
