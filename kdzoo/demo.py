@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -14,9 +13,11 @@ from kdzoo import evaluation
 from kdzoo.data import Dataset, load
 from kdzoo.evaluation import plots
 from kdzoo.experiments import Experiment
+from kdzoo.experiments.results import test_arrays
 from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, write_text
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo.files import load_keras_file
 
 STAGES = ("teacher", "alone", "distilled")
@@ -45,7 +46,7 @@ class Row:
 
 
 def train(
-    directory: os.PathLike[str] | str,
+    directory: PathLike,
     report: Callable[[str], Any],
     callbacks: Sequence[keras.callbacks.Callback] = (),
     recipe: Experiment | None = None,
@@ -72,7 +73,7 @@ def train(
     return recipe.run(run, verbose=0, report=report, callbacks=callbacks)
 
 
-def measure(directory: os.PathLike[str] | str, results: Mapping[str, Any]) -> list[Row]:
+def measure(directory: PathLike, results: Mapping[str, Any]) -> list[Row]:
     """Exports the median model of each stage, times the files, and writes `results.json`.
 
     Args:
@@ -99,7 +100,7 @@ def measure(directory: os.PathLike[str] | str, results: Mapping[str, Any]) -> li
         rows.append(Row(label, summary["mean"], std, model.count_params(), size, latency))
     path = directory / "student_int8.tflite"
     size, latency = _export(model, path, data, "int8")
-    accuracy = evaluation.accuracy(LiteRTModel(path), *data.test.arrays())
+    accuracy = evaluation.accuracy(LiteRTModel(path), *test_arrays(data))
     rows.append(Row("int8 file of it", accuracy, None, model.count_params(), size, latency))
     table = [dataclasses.asdict(row) for row in rows]
     content = json.dumps({"table": table, **results}, indent=1) + "\n"
@@ -108,7 +109,7 @@ def measure(directory: os.PathLike[str] | str, results: Mapping[str, Any]) -> li
 
 
 def _export(
-    model: keras.Model, path: pathlib.Path, data: Dataset, quantize: str | None = None
+    model: keras.Model, path: pathlib.Path, data: Dataset, quantize: Literal["int8"] | None = None
 ) -> tuple[int, float]:
     """Writes the LiteRT file of a model; returns its bytes and the median milliseconds of a run."""
     report = to_litert(
@@ -121,7 +122,7 @@ def _export(
     return report.bytes, evaluation.latency(path, runs=_LATENCY_RUNS, warmup=100).median_ms
 
 
-def plot(directory: os.PathLike[str] | str, results: Mapping[str, Any]) -> pathlib.Path:
+def plot(directory: PathLike, results: Mapping[str, Any]) -> pathlib.Path:
     """Draws the students' training curves into `directory/curves.png`; returns its path.
 
     Raises:
@@ -136,7 +137,7 @@ def plot(directory: os.PathLike[str] | str, results: Mapping[str, Any]) -> pathl
     return path
 
 
-def recipe_in_python(directory: os.PathLike[str] | str, recipe: Experiment | None = None) -> str:
+def recipe_in_python(directory: PathLike, recipe: Experiment | None = None) -> str:
     """Returns the lines of Python that distil and export a model as the demo does.
 
     Args:
@@ -148,7 +149,7 @@ def recipe_in_python(directory: os.PathLike[str] | str, recipe: Experiment | Non
     """
     recipe = recipe or RECIPES["digits"]
     teacher = (pathlib.Path(directory) / "teacher.keras").as_posix()
-    stage = recipe.stage("distilled")
+    stage: Any = recipe.stage("distilled")
     training, [(_, soft_targets, _)] = stage.training, stage.losses
     augmentation = ', augmentation="default"' if training.augmentation else ""
     return f"""\

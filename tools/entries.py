@@ -2,22 +2,22 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
-from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.results import summarize
 from kdzoo.experiments.run_directory import RESULT, Runs, load_trained
+from kdzoo.experiments.stage import Node
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo import load
 from kdzoo.zoo.checked_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, read_manifest
@@ -70,7 +70,7 @@ class Source:
         entry: Entry,
         run: pathlib.Path,
         directory: pathlib.Path,
-        data_dir: os.PathLike[str] | str | None,
+        data_dir: PathLike | None,
     ) -> None:
         self.entry, self.recipe, self.directory = entry, RECIPES[entry.recipe], directory
         check_choice("stage", entry.stage, self.recipe.names)
@@ -107,6 +107,12 @@ class Source:
         return data_sets.load(self.recipe.data, self._data_dir, self.recipe.validation)
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        height, width, channels = self.data.input_shape
+        return height, width, channels
+
+    @property
     def stem(self) -> str:
         """What the files of the model are called, but for their hash."""
         return self.entry.name.replace("/", "-")
@@ -122,7 +128,10 @@ class Source:
 
     def start_row(self) -> dict[str, Any]:
         """Returns the row of the file that a compressed model had before."""
-        return self._finished(self.entry.start, [self.starts[self.seed].seed])[0]
+        start = self.starts[self.seed]
+        if self.entry.start is None or start is None:
+            raise ValueError(f"Expected a compressed model. Received: {self.entry.name!r}")
+        return self._finished(self.entry.start, [start.seed])[0]
 
     def model(self) -> keras.Model:
         """Returns the trained model; of a compressed one the plain model with its weights."""
@@ -143,7 +152,7 @@ class Source:
         return sources.get("teacher", (None,))[0]
 
     @property
-    def role(self) -> str:
+    def role(self) -> Literal["teacher", "student"]:
         """`"teacher"` or `"student"`."""
         return "student" if self._teacher_node else "teacher"
 
@@ -167,11 +176,7 @@ class Source:
         return trained, None
 
     def accuracies(self, shipped: float) -> dict[str, Any]:
-        """Returns what cards say of accuracy.
-
-        Args:
-            shipped: That of the shipped weights.
-        """
+        """Returns what cards say of accuracy."""
         measured = {"accuracy": {**_spread(self.rows), "shipped": shipped}}
         measured["accuracy"]["shipped_seed"] = self.seed
         if self.alone:
@@ -233,12 +238,7 @@ def rows_in(directory: pathlib.Path) -> dict[str, Pretrained]:
 
 
 def is_whole(row: Pretrained, directory: pathlib.Path) -> bool:
-    """Whether the files that a row names are there and are what it says, byte for byte.
-
-    Args:
-        row: A row of the manifest.
-        directory: The zoo's.
-    """
+    """Whether the files that a row names are there and are what it says, byte for byte."""
     try:
         for file in row.files.values():
             read_checked(directory / file.file, file.sha256, file.bytes)

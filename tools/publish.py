@@ -1,20 +1,21 @@
 """From the directory of a finished recipe into `zoo_weights`: files and manifest rows."""
 
-import os
 import pathlib
 import tempfile
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kdzoo import evaluation
+from kdzoo.experiments.results import test_arrays
+from kdzoo.experiments.run_directory import what_data
 from kdzoo.export import LiteRTModel, to_litert
-from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
 from kdzoo.utils import hidden_directory, naming_full_disk
+from kdzoo.utils.hashed_json import digest
+from kdzoo.utils.types import PathLike
 from kdzoo.zoo import create, load_weights, save_weights
 from kdzoo.zoo.manifest import File, Pretrained, write_manifest
-from kdzoo.zoo.weights import digest
 from tools.entries import Entry, Source, is_whole, rows_in
 
 CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
@@ -22,9 +23,9 @@ CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
 
 def publish(
     entry: Entry,
-    run: os.PathLike[str] | str,
-    directory: os.PathLike[str] | str,
-    data_dir: os.PathLike[str] | str | None = None,
+    run: PathLike,
+    directory: PathLike,
+    data_dir: PathLike | None = None,
 ) -> Pretrained:
     """Measures the median model of a finished recipe and puts its weights and row into a zoo.
 
@@ -75,15 +76,8 @@ def publish(
     return row
 
 
-def is_published(
-    entry: Entry, run: os.PathLike[str] | str, directory: os.PathLike[str] | str
-) -> bool:
+def is_published(entry: Entry, run: PathLike, directory: PathLike) -> bool:
     """Whether a zoo has, whole, what a finished run would make of an entry, of the same teacher.
-
-    Args:
-        entry: The model of the zoo.
-        run: Directory that the recipe ran in.
-        directory: The zoo's directory.
 
     Raises:
         ValueError: If the run was made with other settings than the recipe has now.
@@ -102,7 +96,6 @@ def is_published(
 
 
 def _row(source: Source, files: dict[str, File], measured: dict[str, Any]) -> Pretrained:
-
     entry = source.entry
     return Pretrained(
         name=entry.name,
@@ -110,7 +103,7 @@ def _row(source: Source, files: dict[str, File], measured: dict[str, Any]) -> Pr
         arguments=source.arguments,
         dataset=source.data.name,
         classes=source.data.classes,
-        input_shape=source.data.input_shape,
+        input_shape=source.input_shape,
         labels=tuple(source.data.class_names),
         role=source.role,
         files=files,
@@ -127,7 +120,7 @@ def _write_smallest(
     Returns the model with the weights as they were written, the `File`, and its accuracy.
     """
 
-    images, labels = source.data.test.arrays()
+    images, labels = test_arrays(source.data)
     wanted = evaluation.accuracy(model, images, labels)
     again, file = _written(model, source, room, "float16")
     found = evaluation.accuracy(again, images, labels)
@@ -139,13 +132,12 @@ def _write_smallest(
 
 
 def _written(
-    model: keras.Model, source: Source, room: pathlib.Path, dtype: str
+    model: keras.Model, source: Source, room: pathlib.Path, dtype: Literal["float32", "float16"]
 ) -> tuple[keras.Model, File]:
     """The model with its weights as they are in a file, and the `File`."""
-
     path, data = room / "weights.safetensors", source.data
     sha256, size = save_weights(model, path, dtype)
-    again = create(source.architecture, data.classes, data.input_shape, **source.arguments)
+    again = create(source.architecture, data.classes, source.input_shape, **source.arguments)
     load_weights(again, path.read_bytes())
     name = f"{source.stem}-{sha256[:8]}.safetensors"
     path.replace(room / name)
@@ -156,9 +148,6 @@ def logits_of_ramp(model: keras.Model) -> list[float]:
     """Returns what a model gives for one image whose pixels rise evenly from 0 to 1, a list.
 
     By it a test sees, in seconds, that the code still builds the network whose weights ship.
-
-    Args:
-        model: A `keras.Model` of one input.
     """
     shape = model.input_shape[1:]
     ramp = np.linspace(0, 1, np.prod(shape), dtype="float32").reshape((1, *shape))
@@ -167,9 +156,6 @@ def logits_of_ramp(model: keras.Model) -> list[float]:
 
 def signature_of(model: LiteRTModel) -> dict[str, Any]:
     """Returns what one gives to a `.tflite` file and has from it, by `"input"` and `"output"`.
-
-    Args:
-        model: A `kdzoo.export.LiteRTModel` of one input and one output.
 
     Returns:
         Of each a dictionary: its shape, batch included, its dtype, and scale and zero point, by
@@ -189,12 +175,12 @@ def signature_of(model: LiteRTModel) -> dict[str, Any]:
 
 def _measure_as_files(model: keras.Model, source: Source, path: pathlib.Path) -> dict[str, Any]:
     """Bytes of the weights and of `.tflite` files, and how fast those are."""
-
     sizes, times = {"weights": evaluation.file_bytes(path)}, {}
+    forms: dict[str, Literal["int8"] | None] = {"float32": None, "int8": "int8"}
     train = source.data.train
     samples = train.to_float(train.examples(np.arange(min(CALIBRATION, len(train))))[0])
     with tempfile.TemporaryDirectory() as room:
-        for form, quantize in (("float32", None), ("int8", "int8")):
+        for form, quantize in forms.items():
             file = pathlib.Path(room) / f"{form}.tflite"
             labels = list(source.data.class_names)
             to_litert(model, file, quantize, samples, labels, samples=CALIBRATION)
@@ -206,9 +192,9 @@ def _measure_as_files(model: keras.Model, source: Source, path: pathlib.Path) ->
 
 def _measure_outputs(shipped: keras.Model | LiteRTModel, source: Source) -> dict[str, Any]:
     """Agreement with the teacher, if any, and calibration; what these and all are measured on."""
-
-    images, labels = source.data.test.arrays()
-    teacher, measured = source.teacher(), {"test_sha256": fingerprint_of_data(source.data.test)}
+    images, labels = test_arrays(source.data)
+    teacher = source.teacher()
+    measured: dict[str, Any] = {"test_sha256": what_data(source.data)["data_sha256"]["test"]}
     if teacher is not None:
         measured["agreement"] = evaluation.agreement(teacher, shipped, images)
     error = evaluation.calibration_error(shipped, images, labels)
@@ -217,13 +203,12 @@ def _measure_outputs(shipped: keras.Model | LiteRTModel, source: Source) -> dict
 
 def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]]:
     """Copies the `.tflite` file of a compressed model; returns its `File` and what it is worth."""
-
     path = source.run_directory / "model.tflite"
     content = path.read_bytes()
     sha256 = digest(content)
     name = f"{source.stem}-{sha256[:8]}.tflite"
     (room / name).write_bytes(content)
-    images, labels = source.data.test.arrays()
+    images, labels = test_arrays(source.data)
     model = LiteRTModel(path)
     measured = {
         "tflite_accuracy": evaluation.accuracy(model, images, labels),
@@ -237,7 +222,6 @@ def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]
 
 
 def _latency(path: pathlib.Path) -> dict[str, Any]:
-
     time = evaluation.latency(path)
     quartiles = {"median": time.median_ms, "q1": time.q1_ms, "q3": time.q3_ms}
     return {**{name: round(value, 4) for name, value in quartiles.items()}, "machine": time.machine}
@@ -245,7 +229,6 @@ def _latency(path: pathlib.Path) -> dict[str, Any]:
 
 def _add(row: Pretrained, directory: pathlib.Path) -> None:
     """Puts a row into the manifest, sorted by data set, and removes what nothing names any more."""
-
     rows = rows_in(directory)
     old = rows.get(row.name)
     if old and old.files == row.files:  # Timed anew, the same files would differ by chance.

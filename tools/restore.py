@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.run_directory import DATA, RESULT, Runs, keep_data
 from kdzoo.experiments.run_files import read_data, read_result, read_results, write_json
+from kdzoo.experiments.stage import Node
 from kdzoo.graph.saving import save_model
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file
@@ -48,9 +48,6 @@ class Committed:
         A stage is left out if it had other settings than the recipe gives it now or other seeds, if
         it is to ship and does not, and if it was made from another model than the run has. All
         are if the run is of other images.
-
-        Args:
-            name: Name of the recipe.
         """
         if not self._is_of_the_same_data(name):
             return {}
@@ -65,9 +62,6 @@ class Committed:
 
     def restore(self, name: str) -> list[Node]:
         """Puts what a run lacks into its directory, so that it is not trained again.
-
-        Args:
-            name: Name of the recipe.
 
         Returns:
             What was restored.

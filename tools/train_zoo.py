@@ -22,9 +22,9 @@ from typing import Any
 import keras
 
 from kdzoo.experiments import estimate as estimates
-from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.run_directory import RESULT, Runs
 from kdzoo.experiments.run_files import read_results, write_json
+from kdzoo.experiments.stage import Node
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import unknown_name
 from kdzoo.zoo.manifest import weights_directory

@@ -3,7 +3,8 @@
 import pathlib
 import tempfile
 import warnings
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -11,6 +12,13 @@ from kdzoo.cli import data as data_command
 from kdzoo.cli import files, terminal
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import one_process
+
+if TYPE_CHECKING:
+    import keras
+    from rich.table import Table
+
+    from kdzoo.data import Dataset
+    from kdzoo.experiments import Compression
 
 
 def compress(
@@ -46,7 +54,7 @@ def compress(
         typer.Option(help="Where checkpoints go; runs/compress-MODEL if left out."),
     ] = None,
     data_dir: data_command.DataDir = None,
-):
+) -> None:
     """Prune, cluster, quantize and convert a trained model.
 
     In this order; each step keeps what the one before it reached. Pruning, clustering and qat
@@ -71,19 +79,28 @@ def compress(
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")
     for path, network in ((model, trained), (teacher, loaded_teacher)):
-        files.check_fit(path, network, loaded)
-    home = directory or pathlib.Path("runs") / f"compress-{files.stem(model)}"
-    with one_process(home):
-        result = run(trained, compression, loaded, home, output, loaded_teacher, seed)
+        if path is not None:
+            files.check_fit(path, network, loaded)
+    work = directory or pathlib.Path("runs") / f"compress-{files.stem(model)}"
+    with one_process(work):
+        result = run(trained, compression, loaded, work, output, loaded_teacher, seed)
     terminal.show(_table(result, f"{model} → {output}"))
-    typer.echo(f"Wrote {output} and {home / 'model.keras'}.")
+    typer.echo(f"Wrote {output} and {work / 'model.keras'}.")
 
 
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size")
 _SETTINGS = ("cluster", "temperature", "student_loss_weight", "sparse", *_OF_TRAINING)
 
 
-def run(model, compression, data, home, output, teacher=None, seed=0):
+def run(
+    model: "keras.Model",
+    compression: "Compression",
+    data: "Dataset",
+    work: pathlib.Path,
+    output: pathlib.Path,
+    teacher: "keras.Model | None" = None,
+    seed: int = 0,
+) -> tuple[dict[str, float], dict[str, float]]:
     """Compresses a model with its progress on standard error.
 
     Returns:
@@ -98,7 +115,7 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
             model,
             compression,
             data,
-            home,
+            work,
             teacher=teacher,
             seed=seed,
             verbose=0,
@@ -108,7 +125,7 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
     for message in dict.fromkeys(str(warning.message) for warning in said if _is_ours(warning)):
         typer.echo(f"Note: {message}", err=True)
     with terminal.working("Converting and measuring"), terminal.quiet():
-        save_model(compressed, home / "model.keras")
+        save_model(compressed, work / "model.keras")
         report = compressing.export(compressed, output, compression, data)
         with tempfile.TemporaryDirectory() as folder:
             plain = Compression()
@@ -119,13 +136,15 @@ def run(model, compression, data, home, output, teacher=None, seed=0):
             )
 
 
-def _is_ours(warning):
+def _is_ours(warning: warnings.WarningMessage) -> bool:
     package = pathlib.Path(__file__).parents[1]
     is_within = package in pathlib.Path(warning.filename).parents
     return issubclass(warning.category, UserWarning) and is_within
 
 
-def _compression(given, prune, quantize, teacher):
+def _compression(
+    given: dict[str, Any], prune: str | None, quantize: str, teacher: pathlib.Path | None
+) -> "Compression":
     """The `Compression` that the options ask for, checked before Keras starts."""
     from kdzoo.experiments import Compression, retraining
     from kdzoo.utils import unknown_name
@@ -136,7 +155,7 @@ def _compression(given, prune, quantize, teacher):
     training = {name: given.pop(name) for name in (*_OF_TRAINING, "augmentation") if name in given}
     compression = Compression(
         prune=_fraction(prune),
-        quantize=None if quantize == "none" else quantize,
+        quantize=cast(Any, None if quantize == "none" else quantize),
         training=retraining(**training),
         **given,
     )
@@ -152,7 +171,7 @@ def _compression(given, prune, quantize, teacher):
     return compression
 
 
-def _fraction(prune):
+def _fraction(prune: str | None) -> float | str | None:
     if prune in (None, "2:4"):
         return prune
     try:
@@ -163,11 +182,11 @@ def _fraction(prune):
         ) from None
 
 
-def _percent(fraction):
+def _percent(fraction: float) -> str:
     return terminal.percent(fraction, 2)
 
 
-def _table(result, title):
+def _table(result: Sequence[Mapping[str, Any]], title: str) -> "Table":
     table = terminal.table("measure", ">before", ">after", title=title)
     before, after = result
     for name, key, show in (
@@ -181,7 +200,7 @@ def _table(result, title):
     return table
 
 
-def table_of_recipe(results):
+def table_of_recipe(results: Mapping[str, Any]) -> "Table":
     """Returns the table of what an experiment of compression measured."""
     table = terminal.table(
         "file", ">test accuracy", ">as Keras", ">bytes", ">after gzip", ">zeros", ">seconds"
@@ -189,7 +208,7 @@ def table_of_recipe(results):
     for stage, summary in results["summary"].items():
         rows = [row for row in results["rows"] if row["kind"] == stage]
 
-        def mean(name, rows=rows):
+        def mean(name: str, rows: Any = rows) -> float:
             return sum(row[name] for row in rows) / len(rows)
 
         table.add_row(

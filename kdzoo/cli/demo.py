@@ -2,7 +2,9 @@
 
 import pathlib
 import time
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,12 +13,17 @@ from kdzoo.cli.progress import TrainingProgress
 from kdzoo.cli.train import verdict
 from kdzoo.utils import check_directory
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kdzoo.demo import Row
+
 
 def demo(
     directory: Annotated[pathlib.Path, typer.Option(help="Where everything goes.")] = pathlib.Path(
         "demo"
     ),
-):
+) -> None:
     """Show in a minute or two what distilling is worth.
 
     Trains a teacher and small students on handwritten digits, alone and distilled, converts them
@@ -45,13 +52,13 @@ def demo(
     typer.echo(steps.recipe_in_python(directory))
 
 
-def _table(rows, results):
+def _table(rows: "Sequence[Row]", results: Mapping[str, Any]) -> "Table":
     seeds = len(results["settings"]["seeds"])
     table = terminal.table(
         "model", ">test accuracy", ">parameters", ">.tflite bytes", ">ms per image"
     )
     for row in rows:
-        measured = {"mean": row.accuracy, "std": row.std}
+        measured = {"mean": row.accuracy, "std": row.std or 0.0}
         table.add_row(
             row.name,
             terminal.percent(row.accuracy) if row.std is None else terminal.mean_and_std(measured),
@@ -63,7 +70,7 @@ def _table(rows, results):
     return table
 
 
-def _accounts(directory, results, steps):
+def _accounts(directory: pathlib.Path, results: Mapping[str, Any], steps: ModuleType) -> str:
     """Says where the files are, and draws the curves if matplotlib is there to do it."""
     line = f"Wrote to {directory}/: .keras and .tflite files, results.json"
     try:

@@ -2,6 +2,11 @@
 
 import sys
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
 
 _SECONDS_BETWEEN_LINES = 10
 
@@ -17,10 +22,14 @@ class TrainingProgress:
     ```
     """
 
-    def __init__(self):
-        self._stage = self._bar = self._task = self._epochs = None
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar: Any = None  # None where lines are written.
+        self._task: Any = None
+        self._epochs = 0
+        self._accuracy: tuple[str, Any] | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> "TrainingProgress":
         from rich import progress
         from rich.console import Console
 
@@ -36,13 +45,13 @@ class TrainingProgress:
             self._bar.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if not any(error):
             self._end_stage()
         if self._bar:
             self._bar.stop()
 
-    def stage(self, line):
+    def stage(self, line: str) -> None:
         """Ends the stage before, and begins the one that `line` describes."""
         self._end_stage()
         self._stage, self._epochs, self._accuracy = line, 0, None
@@ -52,41 +61,41 @@ class TrainingProgress:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(line, total=None, state="")
 
-    def callback(self):
+    def callback(self) -> "keras.callbacks.Callback":
         """Returns the `keras.callbacks.Callback` that reports here."""
         import keras
 
         outer = self
 
         class Report(keras.callbacks.Callback):
-            def on_epoch_begin(self, epoch, logs=None):
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
                 self._epoch = epoch
 
-            def on_train_batch_end(self, batch, logs=None):
+            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
                 if outer._bar and self.params.get("steps"):
                     outer._advance(self._epoch + batch / self.params["steps"], self.params)
 
-            def on_epoch_end(self, epoch, logs=None):
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 outer._end_epoch(epoch, logs or {}, self.params)
 
         return Report()
 
-    def _advance(self, done, params):
+    def _advance(self, done: float, params: Mapping[str, Any]) -> None:
         total = params["epochs"]
         state = f"epoch {min(int(done) + 1, total)}/{total}{self._in_words()}"
         self._bar.update(self._task, completed=done, total=total, state=state)
 
-    def _end_epoch(self, epoch, logs, params):
+    def _end_epoch(self, epoch: int, logs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         self._epochs += 1
         shown = {"validation": logs.get("val_accuracy"), "training": logs.get("accuracy")}
-        self._accuracy = next((each for each in shown.items() if each[1] is not None), None)
+        self._accuracy = next((pair for pair in shown.items() if pair[1] is not None), None)
         if self._bar:
             self._advance(epoch + 1, params)
         elif time.perf_counter() - self._spoke > _SECONDS_BETWEEN_LINES:
             self._spoke = time.perf_counter()
             self._say(f"{self._stage}: epoch {epoch + 1}/{params['epochs']}{self._in_words()}")
 
-    def _end_stage(self):
+    def _end_stage(self) -> None:
         if self._stage is None:
             return
         seconds = time.perf_counter() - self._start
@@ -94,12 +103,12 @@ class TrainingProgress:
         self._say(f"{self._stage}: {end}")
         self._stage = None
 
-    def _in_words(self):
+    def _in_words(self) -> str:
         if self._accuracy is None:
             return ""
         return f", {self._accuracy[0]} accuracy {self._accuracy[1]:.1%}"
 
-    def _say(self, line):
+    def _say(self, line: str) -> None:
         if self._bar:
             self._bar.console.print(line, soft_wrap=True)
         else:

@@ -3,7 +3,8 @@
 import contextlib
 import pathlib
 import statistics
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,12 @@ from kdzoo.cli import compress, terminal
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import check_directory, unknown_name
+from kdzoo.utils.types import PathLike
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kdzoo.experiments import Experiment
 
 
 def train(
@@ -54,10 +61,10 @@ def train(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="The same in seconds, on digits: does it run?")
     ] = False,
-):
+) -> None:
     """Train a teacher, students alone and students distilled.
 
-    Both kinds of student have the same budget and, for each seed, the same start. Every epoch is
+    Both students have the same budget and, for each seed, the same start. Every epoch is
     kept: killed at any moment and started again, the same command goes on from the last finished
     epoch, and ends with the same result.
     """
@@ -68,17 +75,19 @@ def train(
         given["seeds"] = _as_seeds(seeds)
     recipe = _experiment(name, given)
     recipe = recipe.smoke() if smoke else recipe
-    home = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
-    results = run(recipe, home, data_dir)
+    directory = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
+    results = run(recipe, directory, data_dir)
     compresses = "base" in results["settings"]
     terminal.show(compress.table_of_recipe(results) if compresses else _table(results))
     said = "" if compresses else verdict(results)
     said = "A smoke run: it says that everything runs." if smoke else said
-    typer.echo(f"{said}\n\nModels and results: {home}".lstrip())
-    _draw(results, home / "errors.png", name)
+    typer.echo(f"{said}\n\nModels and results: {directory}".lstrip())
+    _draw(results, directory / "errors.png", name)
 
 
-def run(recipe, directory, data_dir=None):
+def run(
+    recipe: "Experiment", directory: PathLike, data_dir: PathLike | None = None
+) -> dict[str, Any]:
     """Runs a recipe with its progress on standard error; returns its results."""
     directory = check_directory(directory)  # Said before Keras starts.
     terminal.start_keras(training=True)
@@ -88,7 +97,7 @@ def run(recipe, directory, data_dir=None):
         )
 
 
-def _draw(results, path, name):
+def _draw(results: dict[str, Any], path: pathlib.Path, name: str) -> None:
     """Draws the errors of all stages, where matplotlib is installed."""
     from kdzoo.evaluation import plots
 
@@ -98,7 +107,7 @@ def _draw(results, path, name):
         typer.echo(f"Plot: {path}")
 
 
-def verdict(results):
+def verdict(results: Mapping[str, Any]) -> str:
     """Returns the sentence that says, from what was measured, whether distilling paid.
 
     Compared with the student alone is the student distilled or, where several are taught, the best
@@ -130,7 +139,7 @@ def verdict(results):
     )
 
 
-def _as_seeds(text):
+def _as_seeds(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -139,7 +148,7 @@ def _as_seeds(text):
         ) from None
 
 
-def _experiment(name, given):
+def _experiment(name: str, given: dict[str, Any]) -> "Experiment":
     """The recipe of this name with what was given instead, or one on a data set."""
     from kdzoo.cli import train_options
     from kdzoo.data.augmentation import DEFAULTS
@@ -166,7 +175,7 @@ def _experiment(name, given):
     )
 
 
-def _check_trained_teacher(given):
+def _check_trained_teacher(given: Mapping[str, Any]) -> None:
     """Raises for an option on the training of a teacher that is trained already."""
     if "/" in given.get("teacher", ""):
         fixed = [option for option in given if option.startswith("teacher_")]
@@ -177,7 +186,7 @@ def _check_trained_teacher(given):
             )
 
 
-def _table(results):
+def _table(results: Mapping[str, Any]) -> "Table":
     settings = results["settings"]
     paper = settings.get("paper") or {}
     stages = {stage["name"]: stage for stage in settings["stages"]}

@@ -117,7 +117,7 @@ def _at(temperature: float, name: str, arguments: dict[str, Any], weight: float)
 def _changed_teacher(stage: Any, given: dict[str, Any]) -> Stage:
     if "/" in given.get("teacher", ""):
         return Pretrained(TEACHER, given["teacher"], seeds=stage.seeds)
-    training = {name: given[name] for name in ("weight_decay", "batch_size") if name in given}
+    training = {name: given[name] for name in _OF_TRAINING[-2:] if name in given}
     training |= {
         name: given[f"teacher_{name}"] for name in _OF_TRAINING if f"teacher_{name}" in given
     }

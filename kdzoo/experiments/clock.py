@@ -13,9 +13,6 @@ from kdzoo.experiments.run_files import read_seconds, write_json
 class Clock(keras.callbacks.Callback):
     """Counts the seconds of a training and keeps them, and whose they were, after every epoch.
 
-    Args:
-        directory: Of the training; what processes before this one took is read from there.
-
     Attributes:
         versions: As of `results.versions`, when the training began; of a training that was gone on
             with "commit" names those of all its processes, the first one first.
@@ -24,7 +21,7 @@ class Clock(keras.callbacks.Callback):
     def __init__(self, directory: pathlib.Path) -> None:
         super().__init__()
         self._path, self._start = directory / "seconds.json", time.perf_counter()
-        found = {"seconds": 0.0, "commits": []}
+        found: dict[str, Any] = {"seconds": 0.0, "commits": []}
         if self._path.exists():
             found = read_seconds(self._path)
         self._before, self.versions = found["seconds"], versions()

@@ -1,6 +1,6 @@
 """Pruning, clustering and quantization of a trained model in one go, with or without a teacher."""
 
-import os
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,80 +12,32 @@ from kdzoo import evaluation
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.unwrapping import plain_copy
-from kdzoo.data import Dataset
-from kdzoo.distillation import argument_checks
+from kdzoo.data import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.experiments.compression import TWO_OF_FOUR, Compression
 from kdzoo.experiments.fitting import optimizer
-from kdzoo.experiments.recorded import predict, recorded_split
-from kdzoo.experiments.stage import Outcome, settings_of
-from kdzoo.experiments.stages.compress import Compress
-from kdzoo.experiments.work import Work
+from kdzoo.experiments.recorded import predict
+from kdzoo.experiments.results import test_arrays
+from kdzoo.experiments.stage import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert
-from kdzoo.export.convert import check_sparse
 from kdzoo.graph.logits import final_activation
 from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.teacher_cache.reading import RecordedSplit
 from kdzoo.training.stages import train
+from kdzoo.utils.types import PathLike
+
+Wrapped = tuple[keras.Model, Callable[[keras.Model], keras.Model], list[Any]]
+"""A model to train, what makes a plain one of it afterwards, and callbacks."""
 
 _UPDATES = 100  # How often a pruning schedule moves on its way.
-
-
-def run(stage: Compress, work: Work) -> Outcome:
-    """Compresses the model that a stage starts from, and measures its file.
-
-    Args:
-        stage: The stage.
-        work: What it works with.
-    """
-    model, compression, data = work.source("start"), stage.compression, work.data
-    history: dict[str, Any] = {}
-    if compression.steps:
-        teaching: dict[str, Any] = {}
-        if stage.teacher is not None:
-            teaching = {"teacher": work.source("teacher"), "recorded": _recorded(stage, work)}
-        options = {name: work.options[name] for name in ("verbose", "callbacks")}
-        model, history = compress(
-            model, compression, data, work.directory, **teaching, seed=work.seed, **options
-        )
-    # How far the file agrees is measured on all test images, whatever comes out.
-    file = work.directory / "model.tflite"
-    written = export(model, file, compression, data, min_agreement=0)
-    measured = {
-        **measure_file(written.path, model, data),
-        **measure_compression(plain_copy(model) or model),
-    }
-    return Outcome({"model": model, "model.tflite": file}, measured, history)
-
-
-def _recorded(stage: Compress, work: Work) -> RecordedSplit | None:
-    """The training images with the teacher's recorded outputs; None without views."""
-    if not stage.views:
-        return None
-    training = stage.compression.training
-    return recorded_split(
-        work.source("teacher", stage.teacher_precision),
-        work.data.train,
-        work.record_directory("teacher"),
-        stage.views,
-        training.augmentation_for(work.data.name),
-        epochs=training.epochs,
-    )
-
-
-def check_weight_and_sparse(compression: Compression) -> None:
-    """Raises `ValueError` unless the weight of the labels and the kind of file are right."""
-    argument_checks.share(compression.student_loss_weight)
-    quantize = compression.quantize
-    check_sparse(compression.sparse, "int8" if quantize == "qat" else quantize)
 
 
 def compress(
     model: keras.Model,
     compression: Compression,
     data: Dataset,
-    directory: os.PathLike[str] | str,
+    directory: PathLike,
     *,
     teacher: keras.Model | None = None,
     recorded: RecordedSplit | None = None,
@@ -128,6 +80,8 @@ def compress(
     if len(compression.steps) > 1 and "quantize" in compression.steps:
         # What cannot be quantized is said now, not after the first training.
         tools.quantize_model(tools.fold_batch_normalization(model))
+    if teacher is None or compression.training.augmentation is None:
+        recorded = None
     histories = {}
     for step in compression.steps:
         report(f"{step} {model.name}")
@@ -136,24 +90,16 @@ def compress(
     return model, histories
 
 
+@dataclasses.dataclass(frozen=True)
 class _Step:
     """One training on the way: wrap, train, strip."""
 
-    def __init__(
-        self,
-        step: str,
-        compression: Compression,
-        data: Dataset,
-        teacher: keras.Model | None,
-        recorded: RecordedSplit | None,
-        seed: int,
-    ) -> None:
-        self.step, self.compression, self.data = step, compression, data
-        self.training, self.teacher, self.seed = compression.training, teacher, seed
-        self.augmentation = self.training.augmentation_for(data.name)
-        is_recorded = teacher is not None and self.training.augmentation is not None
-        self.recorded = recorded if is_recorded else None
-        self.steps = self.training.epochs * -(-len(data.train) // self.training.batch_size)
+    step: str
+    compression: Compression
+    data: Dataset
+    teacher: keras.Model | None
+    recorded: RecordedSplit | None
+    seed: int
 
     def run(
         self,
@@ -168,11 +114,11 @@ class _Step:
         wrapped, strip, more = ways[self.step](model)
         trained = self._distiller(wrapped) if self.teacher is not None else wrapped
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        trained.compile(optimizer(self.training, self.data), loss, metrics=["accuracy"])
+        trained.compile(optimizer(self.compression.training, self.data), loss, metrics=["accuracy"])
         history = train(
             trained,
             self._batches(),
-            self.training.epochs,
+            self.compression.training.epochs,
             directory,
             validation_data=self.data.validation and self.data.validation.batches(500),
             settings={"step": self.step, **self._identity(model)},
@@ -186,7 +132,7 @@ class _Step:
         teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
         views = {}
         if self.recorded is not None:  # What no epoch sees makes no difference.
-            views = {"views": min(self.recorded.views, self.training.epochs)}
+            views = {"views": min(self.recorded.views, self.compression.training.epochs)}
         return {
             **settings_of(self.compression),
             "seed": self.seed,
@@ -196,26 +142,27 @@ class _Step:
             "data": [self.data.name, self.data.version, len(self.data.train)],
         }
 
-    def _prune(self, model: keras.Model) -> tuple[keras.Model, Callable[..., Any], list[Any]]:
-        prune = self.compression.prune
+    def _prune(self, model: keras.Model) -> Wrapped:
+        prune, training = self.compression.prune, self.compression.training
+        steps = training.epochs * -(-len(self.data.train) // training.batch_size)
         if prune == TWO_OF_FOUR:
-            schedule = tools.ConstantSparsity(0.5, 0, frequency=_every(self.steps))
+            schedule = tools.ConstantSparsity(0.5, 0, frequency=_every(steps))
             settings = {"pruning_schedule": schedule, "sparsity_m_by_n": (2, 4)}
         else:
-            end = max(1, 2 * self.steps // 3)
+            end = max(1, 2 * steps // 3)
             schedule = tools.PolynomialDecay(0.0, prune, 0, end, frequency=_every(end))
             settings = {"pruning_schedule": schedule}
         pruned = tools.prune_low_magnitude(model, **settings)
         return pruned, tools.strip_pruning, [tools.UpdatePruningStep()]
 
-    def _cluster(self, model: keras.Model) -> tuple[keras.Model, Callable[..., Any], list[Any]]:
+    def _cluster(self, model: keras.Model) -> Wrapped:
         keeps_zeros = self.compression.prune is not None
         clustered = tools.cluster_weights(
             model, self.compression.cluster, preserve_sparsity=keeps_zeros
         )
         return clustered, tools.strip_clustering, []
 
-    def _quantize(self, model: keras.Model) -> tuple[keras.Model, Callable[..., Any], list[Any]]:
+    def _quantize(self, model: keras.Model) -> Wrapped:
         scheme = None
         if self.compression.cluster is not None:
             keeps_zeros = self.compression.prune is not None
@@ -227,21 +174,25 @@ class _Step:
         return quantized, _with_rounded_biases, []
 
     def _distiller(self, student: keras.Model) -> Distiller:
-        predicts = self.recorded is None and self.augmentation is not None
+        predicts = self.recorded is None and self._augmentation() is not None
         soft_targets = SoftTargets(self.compression.temperature)
         weight = self.compression.student_loss_weight
         teacher = self.teacher if predicts else None
         return Distiller(teacher, student, soft_targets, student_loss_weight=weight)
 
+    def _augmentation(self) -> Any:
+        return self.compression.training.augmentation_for(self.data.name)
+
     def _batches(self) -> Callable[[int], Any]:
         options: dict[str, Any] = {"shuffle": True, "seed": self.seed}
-        split, size = self.recorded, self.training.batch_size
-        if split is not None:
-            options["layers"] = ()
+        split: Split | RecordedSplit = self.data.train
+        if self.recorded is not None:
+            split, options["layers"] = self.recorded, ()
         else:
-            split, options["augmentation"] = self.data.train, self.augmentation
-            if self.teacher is not None and self.augmentation is None:
+            options["augmentation"] = self._augmentation()
+            if self.teacher is not None and options["augmentation"] is None:
                 options["teacher_outputs"] = predict(self.teacher, self.data.train.arrays()[0])
+        size = self.compression.training.batch_size
         return lambda epoch: split.batches(size, initial_epoch=epoch, **options)
 
 
@@ -256,41 +207,31 @@ def _every(steps: int) -> int:
 
 def export(
     model: keras.Model,
-    path: os.PathLike[str] | str,
+    path: PathLike,
     compression: Compression,
     data: Dataset,
     min_agreement: float = 0.9,
 ) -> ExportReport:
-    """Writes a compressed model as a verified LiteRT file.
-
-    Args:
-        model: What `compress` returned.
-        path: Where the file goes.
-        compression: What was done to it.
-        data: The data set, whose training images calibrate and verify.
-        min_agreement: As in `kdzoo.export.to_litert`.
-    """
-    quantize = "int8" if compression.quantize == "qat" else compression.quantize
-    images, labels = data.train.arrays()[0], list(data.class_names)
-    options = {"min_agreement": min_agreement, "sparse": compression.sparse}
-    return to_litert(model, path, quantize, images, labels, **options)
+    """Writes a compressed model as a verified LiteRT file."""
+    return to_litert(
+        model,
+        path,
+        compression.quantize_file,
+        data.train.arrays()[0],
+        list(data.class_names),
+        min_agreement=min_agreement,
+        sparse=compression.sparse,
+    )
 
 
-def measure_file(
-    path: os.PathLike[str] | str, model: keras.Model, data: Dataset
-) -> dict[str, float | int]:
+def measure_file(path: PathLike, model: keras.Model, data: Dataset) -> dict[str, float | int]:
     """Returns what a LiteRT file is worth on the test images, and what it weighs.
-
-    Args:
-        path: The file.
-        model: The Keras model that it was made of.
-        data: The data set.
 
     Returns:
         A dictionary: accuracy of the file and of the model, fraction of the test images on which
         both have the same argmax, bytes, bytes after gzip.
     """
-    images, labels = data.test.arrays()
+    images, labels = test_arrays(data)
     file = LiteRTModel(path)
     return {
         "test_accuracy": evaluation.accuracy(file, images, labels),
@@ -299,3 +240,9 @@ def measure_file(
         "bytes": evaluation.file_bytes(path),
         "gzipped_bytes": evaluation.gzipped_bytes(path),
     }
+
+
+def measure(path: PathLike, model: keras.Model, data: Dataset) -> dict[str, Any]:
+    """Returns what `measure_file` does, and how many weights of the model are zero or alike."""
+    weights = measure_compression(plain_copy(model) or model)
+    return {**measure_file(path, model, data), **weights}

@@ -1,9 +1,10 @@
 """What is done to a trained model to make it small, as settings."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
-from kdzoo.experiments import loaded
+from kdzoo import export
+from kdzoo.distillation import argument_checks
 from kdzoo.experiments.training import Training
 from kdzoo.utils import check_choice, check_flag, is_number, shown
 
@@ -46,7 +47,7 @@ class Compression:
 
     prune: float | str | None = None
     cluster: int | None = None
-    quantize: str | None = None
+    quantize: Literal["float16", "dynamic", "int8", "qat"] | None = None
     training: Training = _TRAINING
     temperature: float = 4.0
     student_loss_weight: float = 0.1
@@ -86,7 +87,13 @@ class Compression:
             raise ValueError(
                 f"Expected temperature above 0. Received: temperature={shown(self.temperature)}"
             )
-        loaded.compressing.check_weight_and_sparse(self)
+        argument_checks.check_student_loss_weight(self.student_loss_weight)
+        export.convert.check_sparse(self.sparse, self.quantize_file)
+
+    @property
+    def quantize_file(self) -> Literal["float16", "dynamic", "int8"] | None:
+        """How the file is quantized, as `kdzoo.export.to_litert` takes it."""
+        return "int8" if self.quantize == "qat" else self.quantize
 
     def in_words(self, taught: bool = False) -> str:
         """Returns what it makes of a model, e.g. `"int8, trained aware of it by its teacher"`.
@@ -112,9 +119,9 @@ class Compression:
     @property
     def steps(self) -> list[str]:
         """The trainings that are made, in order: of `"prune"`, `"cluster"` and `"quantize"`."""
-        asked = {
+        trained = {
             "prune": self.prune is not None,
             "cluster": self.cluster is not None,
             "quantize": self.quantize == "qat",
         }
-        return [step for step, wanted in asked.items() if wanted]
+        return [step for step, wanted in trained.items() if wanted]

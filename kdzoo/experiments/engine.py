@@ -4,17 +4,15 @@ It knows stages by what they say of themselves, and no stage type by its name.
 """
 
 import contextlib
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kdzoo.data import Dataset, load
 from kdzoo.experiments import fitting
 from kdzoo.experiments.clock import Clock
-from kdzoo.experiments.experiment import Experiment, Node
 from kdzoo.experiments.results import write_results
 from kdzoo.experiments.run_directory import (
     RESULT,
@@ -25,7 +23,7 @@ from kdzoo.experiments.run_directory import (
     what_data,
 )
 from kdzoo.experiments.run_files import write_json
-from kdzoo.experiments.stage import Outcome
+from kdzoo.experiments.stage import Node, Outcome
 from kdzoo.experiments.work import Work
 from kdzoo.graph.saving import save_model
 from kdzoo.utils import (
@@ -35,20 +33,17 @@ from kdzoo.utils import (
     one_process,
     shown,
 )
+from kdzoo.utils.types import PathLike
+
+if TYPE_CHECKING:
+    from kdzoo.experiments.experiment import Experiment
 
 
 class Engine:
-    """One run of an experiment.
-
-    Args:
-        experiment: The experiment, checked.
-        runs: Its run directories.
-        data: The data set.
-        options: `verbose` and `callbacks` of every `fit`.
-    """
+    """One run of an experiment."""
 
     def __init__(
-        self, experiment: Experiment, runs: Runs, data: Dataset, options: Mapping[str, Any]
+        self, experiment: "Experiment", runs: Runs, data: Dataset, options: Mapping[str, Any]
     ) -> None:
         self.experiment, self.runs, self.data, self.options = experiment, runs, data, options
         self._models: dict[Node, keras.Model] = {}
@@ -63,12 +58,7 @@ class Engine:
         return fitting.copy_in(precision, model, built, self.data)
 
     def make(self, nodes: Sequence[Node], report: Callable[[str], Any]) -> None:
-        """Makes what is missing.
-
-        Args:
-            nodes: In order, each after what it depends on.
-            report: Called with a line of text when a stage starts.
-        """
+        """Makes what is missing."""
         missing = {node for node in nodes if self.runs.row(node) is None}
         sources = {node: set(self.experiment.sources_of(node)) for node in nodes}
         for node in missing:
@@ -127,9 +117,9 @@ class Engine:
 
 
 def run(
-    experiment: Experiment,
-    directory: os.PathLike[str] | str,
-    data_dir: os.PathLike[str] | str | None,
+    experiment: "Experiment",
+    directory: PathLike,
+    data_dir: PathLike | None,
     verbose: str | int,
     report: Callable[[str], Any],
     callbacks: Sequence[keras.callbacks.Callback],
@@ -138,9 +128,8 @@ def run(
     """Makes what is missing of an experiment and returns the results: see `Experiment.run`."""
     experiment.check()
     names = _checked_names(stages, experiment.names)
-    directory = check_directory(directory)
+    runs = Runs(experiment, check_directory(directory))
     data = load_data(experiment, data_dir)
-    runs = Runs(experiment, directory)
     nodes = experiment.needed(names)
     engine = Engine(experiment, runs, data, {"verbose": verbose, "callbacks": callbacks})
     used = dict.fromkeys((experiment.name, *(node.run for node in nodes)))
@@ -155,12 +144,8 @@ def run(
         return write_results(runs, said)
 
 
-def load_data(experiment: Experiment, data_dir: os.PathLike[str] | str | None = None) -> Dataset:
+def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dataset:
     """Returns the data set as an experiment takes it, once all stages are checked against it.
-
-    Args:
-        experiment: The experiment.
-        data_dir: As in `kdzoo.data.load`.
 
     Raises:
         ValueError: If a split is missing, or a stage cannot be made for these images.

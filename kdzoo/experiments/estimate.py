@@ -3,29 +3,25 @@
 import pathlib
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments.experiment import Experiment, Node
 from kdzoo.experiments.run_directory import RESULT, Runs
 from kdzoo.experiments.run_files import read_result
+from kdzoo.experiments.stage import Node
+
+if TYPE_CHECKING:
+    from kdzoo.experiments.experiment import Experiment
 
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
 
 
 def left(
-    experiment: Experiment,
+    experiment: "Experiment",
     directory: pathlib.Path,
     names: Sequence[str] | None = None,
     is_finished: Callable[[Node], bool] | None = None,
 ) -> list[Node]:
     """Returns what is left to make of some stages, in order, with what they depend on.
-
-    Args:
-        experiment: The experiment.
-        directory: Its run directory.
-        names: Names of its stages; all when None.
-        is_finished: Function that says of a node whether it is finished; when None, it is if its
-            row is there.
 
     Raises:
         ValueError: If a model was made with other settings than the experiment has, or learned from
@@ -37,18 +33,12 @@ def left(
 
 
 def seconds(
-    experiment: Experiment,
+    experiment: "Experiment",
     directory: pathlib.Path,
     nodes: Sequence[Node],
     known: Rows = lambda run: (),
 ) -> list[float | None]:
     """Returns how long each of some nodes will take, as far as it was timed before.
-
-    Args:
-        experiment: The experiment.
-        directory: Its run directory.
-        nodes: What is to be made.
-        known: Function from the name of a run to further rows of it, such as committed ones.
 
     Returns:
         Of each node the seconds that it took, or its stage with other seeds on average; None if

@@ -3,34 +3,28 @@
 import dataclasses
 import hashlib
 import json
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import loaded
-from kdzoo.experiments.stage import STAGE_TYPES, Built, Dependency, Stage, as_json, settings_of
+from kdzoo.experiments import engine
+from kdzoo.experiments.stage import (
+    Built,
+    Dependency,
+    Node,
+    Stage,
+    as_json,
+    check_seeds,
+    check_stages,
+    settings_of,
+)
 from kdzoo.experiments.training import check_dictionaries
 from kdzoo.utils import check_choice, check_integer, check_text, is_number, shown
+from kdzoo.utils.types import PathLike
 
 if TYPE_CHECKING:
     import keras
 
 SMOKE_DATA = "digits"  # What the smoke mode trains on: it is part of kdzoo's requirements.
-
-
-class Node(NamedTuple):
-    """A stage with one of its seeds.
-
-    Attributes:
-        run: Name of the experiment that has the stage, and of its run directory.
-        stage: Name of the stage.
-        seed: The seed.
-    """
-
-    run: str
-    stage: str
-    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +99,8 @@ class Experiment:
         owner = self.owner(name)
         return {
             role: tuple(
-                Node(owner.owner(dependency.stage).name, dependency.stage, each)
-                for each in owner._seeds(name, seed, dependency)
+                Node(owner.owner(dependency.stage).name, dependency.stage, its_seed)
+                for its_seed in owner._seeds(name, seed, dependency)
             )
             for role, dependency in owner.stage(name).dependencies().items()
         }
@@ -232,7 +226,8 @@ class Experiment:
             for stage in self.stages
             if stage.name in (kept if only is None else only)
         )
-        base = self.base and self._smoke_base()
+        needed = {node.stage for node in self.needed()}
+        base = self.base and self.base.smoke([name for name in self.base.names if name in needed])
         return dataclasses.replace(
             self,
             name=f"{self.name}-smoke",
@@ -245,17 +240,12 @@ class Experiment:
             smoke_settings={},
         )
 
-    def _smoke_base(self) -> "Experiment":
-        """What is left of the base: the stages that are needed here."""
-        needed = {node.stage for node in self.needed() if node.stage not in self.names}
-        return self.base.smoke([name for name in self.base.names if name in needed])
-
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
         for field in ("name", "data"):
             check_text(field, getattr(self, field))
-        _check_stages(self.stages)
-        _check_seeds("seeds", self.seeds)
+        check_stages(self.stages)
+        check_seeds("seeds", self.seeds)
         check_dictionaries({"paper": self.paper, "smoke_settings": self.smoke_settings})
         validation = 0 if self.validation is None else self.validation
         if not is_number(validation) or not 0 <= validation < 1:
@@ -266,7 +256,7 @@ class Experiment:
         check_integer("enlarge", self.enlarge, least=1)
         for stage in self.stages:
             if stage.seeds is not None:
-                _check_seeds(f"seeds of {stage.name!r}", stage.seeds)
+                check_seeds(f"seeds of {stage.name!r}", stage.seeds)
             stage.check()
         if self.base is not None:
             if not isinstance(self.base, Experiment):
@@ -282,8 +272,8 @@ class Experiment:
 
     def run(
         self,
-        directory: os.PathLike[str] | str,
-        data_dir: os.PathLike[str] | str | None = None,
+        directory: PathLike,
+        data_dir: PathLike | None = None,
         verbose: str | int = "auto",
         report: Callable[[str], Any] = lambda line: None,
         callbacks: "Sequence[keras.callbacks.Callback]" = (),
@@ -312,48 +302,4 @@ class Experiment:
                 recorded outputs of one that is gone, or a teacher whose file is damaged or gone, or
                 another process works there. Nothing is trained then.
         """
-        return loaded.engine.run(self, directory, data_dir, verbose, report, callbacks, stages)
-
-
-def directory_name(name: str, seed: int) -> str:
-    """Returns the name of a stage's directory: "300 units, T=2.5", 0 -> "300-units-T-2.5-0"."""
-    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{seed}"
-
-
-def _check_stages(stages: Any) -> None:
-    """Raises unless these are stages with names and directories of their own."""
-    are_stages = isinstance(stages, tuple | list) and all(
-        isinstance(stage, Stage) and STAGE_TYPES.get(type(stage).__name__) is type(stage)
-        for stage in stages
-    )
-    if not are_stages or not stages:
-        raise ValueError(
-            f"Expected stages as a tuple, of registered stage types. Received: "
-            f"stages={shown(stages)}"
-        )
-    by_directory: Mapping[str, list[str]] = {}
-    for stage in stages:
-        check_text("name", stage.name)
-        by_directory.setdefault(directory_name(stage.name, 0), []).append(stage.name)
-    for directory, names in by_directory.items():
-        if len(names) > 1:
-            raise ValueError(
-                "Expected names of stages whose directories differ from each other's. Received: "
-                f"{names[0]!r} and {names[1]!r}, both in {directory}"
-            )
-
-
-def _check_seeds(what: str, seeds: Any) -> None:
-    """Raises unless there are seeds, each once and one that all generators take."""
-    if not isinstance(seeds, tuple | list):
-        raise ValueError(f"Expected {what} as a tuple. Received: seeds={shown(seeds)}")
-    for seed in seeds:
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-            raise ValueError(
-                f"Expected {what} to be integers from 0 to 2**32 - 1. Received: "
-                f"seeds={shown(tuple(seeds))}"
-            )
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(
-            f"Expected at least one seed, each once. Received: seeds={shown(tuple(seeds))}"
-        )
+        return engine.run(self, directory, data_dir, verbose, report, callbacks, stages)

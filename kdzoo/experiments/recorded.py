@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 def record_directory(run: pathlib.Path, stage: str, seed: int) -> pathlib.Path:
-    """Returns where the outputs of a stage's model are recorded, `recorded_teacher` of a teacher.
-
-    Args:
-        run: The run directory.
-        stage: Name of the stage.
-        seed: Its seed.
-    """
+    """Returns where the outputs of a stage's model are recorded: `recorded_teacher`."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", stage)
     return run / f"recorded_{name}{f'-seed-{seed}' if seed else ''}"
 
@@ -34,11 +28,6 @@ def check_no_record(run: pathlib.Path, stage: str, seed: int) -> None:
     """Raises `ValueError` if a run holds recorded outputs of a model that is yet to be made.
 
     That model would not fit them, and what learned from the old one has none.
-
-    Args:
-        run: The run directory.
-        stage: Name of the stage.
-        seed: Its seed.
     """
     for path in sorted(run.glob(f"{record_directory(run, stage, seed).name}*")):
         raise ValueError(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kdzoo.data import Dataset
 from kdzoo.evaluation import accuracy
@@ -19,13 +20,8 @@ _AVERAGED = ("bytes", "gzipped_bytes")  # Of stages that measure a file.
 
 
 def measure(model: keras.Model, data: Dataset) -> dict[str, Any]:
-    """Returns the parameters, and the accuracy on the test images and, if any, on held-out ones.
-
-    Args:
-        model: A trained model, which gives logits.
-        data: The data set.
-    """
-    x, y = data.test.arrays()
+    """Returns the parameters, and the accuracy on the test images and, if any, on held-out ones."""
+    x, y = test_arrays(data)
     fraction = accuracy(model, x, y)
     measured = {
         "parameters": model.count_params(),
@@ -37,13 +33,19 @@ def measure(model: keras.Model, data: Dataset) -> dict[str, Any]:
     return measured
 
 
-def summarize(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Returns mean and sample standard deviation of a stage's test accuracy, and the median's seed.
+def test_arrays(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the test images and their labels.
 
-    Args:
-        rows: The rows of `results.json`.
-        name: Name of the stage.
+    Raises:
+        ValueError: If there are none.
     """
+    if data.test is None:
+        raise ValueError(f"Expected data with a test split. Received: data={data!r} without one.")
+    return data.test.arrays()
+
+
+def summarize(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Returns mean and sample deviation of a stage's test accuracy, and the median's seed."""
     ours = [row for row in rows if row["kind"] == name]
     ranked = sorted((row["test_accuracy"], row["seed"]) for row in ours)
     values = [value for value, _ in ranked]
@@ -61,10 +63,6 @@ def summarize(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
 
 def write_results(runs: Runs, data: Mapping[str, Any]) -> dict[str, Any]:
     """Writes what is finished of an experiment to `results.json`, and returns it.
-
-    Args:
-        runs: Its run directories.
-        data: What `what_data` says of the data set.
 
     Raises:
         ValueError: If a model was made with other settings than the experiment has.

@@ -6,29 +6,26 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.experiment import Experiment, Node, directory_name
 from kdzoo.experiments.recorded import check_no_record
 from kdzoo.experiments.run_files import read_data, read_result, write_json
+from kdzoo.experiments.stage import Node, directory_name
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model
-from kdzoo.utils import first_line, read_object
+from kdzoo.utils import first_line
 from kdzoo.zoo.files import load_keras_file
 
 if TYPE_CHECKING:
     import keras
+
+    from kdzoo.experiments.experiment import Experiment
 
 DATA = "data.json"  # Which images and labels a run is of.
 RESULT = "result.json"  # Of a stage that is finished.
 
 
 class Runs:
-    """The run directories of an experiment and of those that it starts from.
+    """The run directories of an experiment and of those that it starts from."""
 
-    Args:
-        experiment: The experiment.
-        directory: Its run directory; those of its bases lie beside it.
-    """
-
-    def __init__(self, experiment: Experiment, directory: pathlib.Path) -> None:
+    def __init__(self, experiment: "Experiment", directory: pathlib.Path) -> None:
         self.experiment, self._directory = experiment, directory
 
     def of_run(self, name: str) -> pathlib.Path:
@@ -62,11 +59,7 @@ class Runs:
         return row
 
     def rows(self, names: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
-        """Returns the rows of the stages that are finished for all their seeds.
-
-        Args:
-            names: Names of stages of the experiment; all when None.
-        """
+        """Returns the rows of the stages that are finished for all their seeds."""
         rows = {node: self.row(node) for node in self.experiment.nodes(names)}
         unfinished = {node.stage for node, row in rows.items() if row is None}
         return [row for node, row in rows.items() if row and node.stage not in unfinished]
@@ -95,9 +88,6 @@ class Runs:
 
 def load_trained(directory: pathlib.Path) -> "keras.Model":
     """Returns the model of a stage that is finished.
-
-    Args:
-        directory: That of the stage and its seed.
 
     Raises:
         ValueError: If its file is gone or damaged, or holds another model than was measured.
@@ -138,18 +128,9 @@ def what_data(data: Dataset) -> dict[str, Any]:
 
 
 def check_same_data(directory: pathlib.Path, name: str, now: Mapping[str, Any]) -> None:
-    """Raises `ValueError` if a run was made with other images; keeps what these are if it is new.
-
-    Of a run that did not keep that yet, its results say what they know of the data.
-
-    Args:
-        directory: The run directory.
-        name: Name of the data set.
-        now: What `what_data` returned for it.
-    """
+    """Raises `ValueError` if a run is of other images; of a new one it keeps what they are."""
     path = directory / DATA
     if not os.path.lexists(path):
-        _check_same_results(directory, name, now)
         keep_data(directory, name, now)
         return
     before = read_data(path)
@@ -164,24 +145,6 @@ def check_same_data(directory: pathlib.Path, name: str, now: Mapping[str, Any]) 
 
 
 def keep_data(directory: pathlib.Path, name: str, results: Mapping[str, Any]) -> None:
-    """Writes which data a run is of.
-
-    Args:
-        directory: The run directory.
-        name: Name of the data set.
-        results: What `what_data` returned for it, or results that hold the same.
-    """
+    """Writes which data a run is of."""
     version, sha256 = results["data_version"], results["data_sha256"]
     write_json(directory / DATA, {"name": name, "version": version, "sha256": sha256})
-
-
-def _check_same_results(directory: pathlib.Path, name: str, now: Mapping[str, Any]) -> None:
-    path = directory / "results.json"
-    what = "the results of a run; delete it, they are written again"
-    before = {**now, **(read_object(path, what) if path.exists() else {})}
-    for field, said in now.items():
-        if before[field] != said:
-            raise ValueError(
-                f"Expected the data that {path} was made with, {field}={before[field]!r}. "
-                f"Received: {name} with {said!r}; choose another directory."
-            )

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import numbers
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from kdzoo.utils import check_text, shown
 
@@ -48,6 +49,20 @@ class Dependency:
 
     stage: str
     seed: int | Literal["same", "all"] = "same"
+
+
+class Node(NamedTuple):
+    """A stage with one of its seeds.
+
+    Attributes:
+        run: Name of the experiment that has the stage, and of its run directory.
+        stage: Name of the stage.
+        seed: The seed.
+    """
+
+    run: str
+    stage: str
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,5 +184,49 @@ def _plain(value: Any) -> Any:
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     if not dataclasses.is_dataclass(value):
         raise ValueError(f"Expected settings that JSON can hold. Received: {shown(value)}")
-    kind = {"type": type(value).__name__} if isinstance(value, Stage) else {}
-    return {**kind, **settings_of(value)}
+    name = {"type": type(value).__name__} if isinstance(value, Stage) else {}
+    return {**name, **settings_of(value)}
+
+
+def directory_name(name: str, seed: int) -> str:
+    """Returns the name of a stage's directory: "300 units, T=2.5", 0 -> "300-units-T-2.5-0"."""
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{seed}"
+
+
+def check_stages(stages: Any) -> None:
+    """Raises `ValueError` unless these are stages with names and directories of their own."""
+    are_stages = isinstance(stages, tuple | list) and all(
+        isinstance(stage, Stage) and STAGE_TYPES.get(type(stage).__name__) is type(stage)
+        for stage in stages
+    )
+    if not are_stages or not stages:
+        raise ValueError(
+            f"Expected stages as a tuple, of registered stage types. Received: "
+            f"stages={shown(stages)}"
+        )
+    by_directory: dict[str, list[str]] = {}
+    for stage in stages:
+        check_text("name", stage.name)
+        by_directory.setdefault(directory_name(stage.name, 0), []).append(stage.name)
+    for directory, names in by_directory.items():
+        if len(names) > 1:
+            raise ValueError(
+                "Expected names of stages whose directories differ from each other's. Received: "
+                f"{names[0]!r} and {names[1]!r}, both in {directory}"
+            )
+
+
+def check_seeds(what: str, seeds: Any) -> None:
+    """Raises `ValueError` unless there are seeds, none twice, that all generators take."""
+    if not isinstance(seeds, tuple | list):
+        raise ValueError(f"Expected {what} as a tuple. Received: seeds={shown(seeds)}")
+    for seed in seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise ValueError(
+                f"Expected {what} to be integers from 0 to 2**32 - 1. Received: "
+                f"seeds={shown(tuple(seeds))}"
+            )
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(
+            f"Expected at least one seed, each once. Received: seeds={shown(tuple(seeds))}"
+        )

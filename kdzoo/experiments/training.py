@@ -49,8 +49,9 @@ class Training:
 
     def smoke(self) -> "Training":
         """Returns the same training for one epoch, of images that nothing special is done to."""
-        usual = None if self.augmentation is None else "default"
-        return dataclasses.replace(self, epochs=1, augmentation=usual)
+        usual = dataclasses.replace(self, epochs=1)
+        is_own = isinstance(self.augmentation, dict)
+        return dataclasses.replace(usual, augmentation="default") if is_own else usual
 
     def augmentation_for(self, name: str) -> Literal["default"] | Augmentation | None:
         """Returns what `Split.batches` takes.

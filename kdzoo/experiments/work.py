@@ -8,10 +8,9 @@ from typing import Any
 import keras
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.recorded import record_directory
 from kdzoo.experiments.run_directory import Runs
-from kdzoo.experiments.stage import Built
+from kdzoo.experiments.stage import Built, Node
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,12 @@ soft targets, from 4 to 1 as there, is one of T² · KL: nine times the paper's.
 """
 
 import dataclasses
+from typing import Any
 
 from kdzoo.experiments import Distill, Experiment, HintTraining, Train, Training, soft_targets
 
 _STUDENT = Training(epochs=15, learning_rate=2e-3, weight_decay=0.0, precision="mixed_bfloat16")
-_TEACHING = {
+_TEACHING: dict[str, Any] = {
     "losses": soft_targets(3.0),
     "student_loss_weight": 0.5,
     "teacher_weight": (4.0, 1.0),

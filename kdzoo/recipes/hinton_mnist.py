@@ -8,6 +8,8 @@ images, 146 of the student alone and 74 of the student at temperature 20. All 60
 trained on, as in the paper, with one teacher for the three seeds of students.
 """
 
+import dataclasses
+
 from kdzoo.experiments import Distill, Experiment, Train, Training, soft_targets
 
 STUDENT = Training(
@@ -21,13 +23,7 @@ STUDENT = Training(
 TEACHER = Train(
     "teacher",
     "mlp_2x1200",
-    Training(
-        epochs=300,
-        learning_rate=1e-3,
-        weight_decay=0.0,
-        batch_size=256,
-        precision="mixed_bfloat16",
-    ),
+    dataclasses.replace(STUDENT, epochs=300, learning_rate=1e-3, augmentation="default"),
     {"dropout": 0.5, "max_norm": 4.0},
     seeds=(0,),
 )

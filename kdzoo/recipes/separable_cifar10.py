@@ -7,16 +7,18 @@ Teacher and budget are what two cores can run, not the best there is.
 
 from kdzoo.experiments import Distill, Experiment, Train, Training
 
+TEACHER = Train(
+    "teacher",
+    "wide_resnet_16_1",
+    Training(epochs=15, learning_rate=2e-3, precision="mixed_bfloat16"),
+    seeds=(0,),
+)
+
 RECIPE = Experiment(
     name="separable_cifar10",
     data="cifar10",
     stages=(
-        Train(
-            "teacher",
-            "wide_resnet_16_1",
-            Training(epochs=15, learning_rate=2e-3, precision="mixed_bfloat16"),
-            seeds=(0,),
-        ),
+        TEACHER,
         Distill(
             "distilled", "separable_025", Training(epochs=20), teacher_precision="mixed_bfloat16"
         ),

@@ -1,8 +1,20 @@
-"""Stages that several recipes have: a network by its teacher, and the same network alone."""
+"""What several recipes have: how they train, and a network by its teacher and alone."""
 
-from typing import Any
+from typing import Any, Literal
 
 from kdzoo.experiments import Distill, Train, Training
+
+HALF = "mixed_bfloat16"
+
+
+def by_sgd(epochs: int, augmentation: Literal["default"] | dict[str, Any] = "default") -> Training:
+    """Returns how most networks of the zoo are trained: by SGD, in half precision.
+
+    Args:
+        epochs: How many.
+        augmentation: As in a `Training`.
+    """
+    return Training(epochs, 0.1, 0.005, "sgd", precision=HALF, augmentation=augmentation)
 
 
 def distilled_and_alone(

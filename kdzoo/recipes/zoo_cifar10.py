@@ -7,16 +7,14 @@ were chosen on held-out images, `benchmarks/optimizers.py`: with that of the oth
 without batch normalization, diverges.
 """
 
-from kdzoo.experiments import Experiment, Train, Training
-from kdzoo.recipes.students import distilled_and_alone
+from typing import Any
 
-VIEWS, TEACHER_PRECISION = 20, "mixed_bfloat16"
-_SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.005}
-_HALF = {"precision": "mixed_bfloat16"}
-_TEACHING = {"views": VIEWS, "teacher_precision": TEACHER_PRECISION}
-_FITNET = Training(50, optimizer="adamw", learning_rate=2e-3, weight_decay=0.2, **_HALF)
-_USUAL, _WIDEST = Training(60, **_SGD, **_HALF), Training(20, **_SGD, **_HALF)
-_ONE = {"seeds": (0,), **_TEACHING}
+from kdzoo.experiments import Experiment, Train, Training
+from kdzoo.recipes.students import HALF, by_sgd, distilled_and_alone
+
+TEACHING: dict[str, Any] = {"views": 20, "teacher_precision": HALF}
+_FITNET = Training(50, learning_rate=2e-3, weight_decay=0.2, precision=HALF)
+_ONE: dict[str, Any] = {"seeds": (0,), **TEACHING}
 
 RECIPE = Experiment(
     name="zoo_cifar10",
@@ -25,14 +23,14 @@ RECIPE = Experiment(
         Train(
             "teacher",
             "wide_resnet_16_4",
-            Training(50, **_SGD, **_HALF, augmentation={"shift": 4, "flip": True, "cutout": 8}),
+            by_sgd(50, {"shift": 4, "flip": True, "cutout": 8}),
             seeds=(0,),
         ),
-        *distilled_and_alone("fitnet_1", _FITNET, **_TEACHING),
-        *distilled_and_alone("wide_resnet_16_1", _USUAL, **_ONE),
-        *distilled_and_alone("separable_025", _USUAL, **_ONE),
-        *distilled_and_alone("separable_050", _USUAL, **_ONE),
-        *distilled_and_alone("separable_100", _WIDEST, **_ONE),
+        *distilled_and_alone("fitnet_1", _FITNET, **TEACHING),
+        *distilled_and_alone("wide_resnet_16_1", by_sgd(60), **_ONE),
+        *distilled_and_alone("separable_025", by_sgd(60), **_ONE),
+        *distilled_and_alone("separable_050", by_sgd(60), **_ONE),
+        *distilled_and_alone("separable_100", by_sgd(20), **_ONE),
     ),
     validation=0,
     smoke_settings={

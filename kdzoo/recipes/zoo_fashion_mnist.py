@@ -6,29 +6,21 @@ The students halve the images first: networks for a phone, and ones that train q
 the widest, which takes a core more than half an hour even in fewer epochs.
 """
 
-from kdzoo.experiments import Experiment, Train, Training
-from kdzoo.recipes.students import distilled_and_alone
+from typing import Any
 
-_TRAINING = {
-    "optimizer": "sgd",
-    "learning_rate": 0.1,
-    "weight_decay": 0.005,
-    "precision": "mixed_bfloat16",
-}
-_HALVED = {
-    "arguments": {"halvings": 1},
-    "views": 15,
-    "teacher_precision": "mixed_bfloat16",
-}
+from kdzoo.experiments import Experiment, Train
+from kdzoo.recipes.students import HALF, by_sgd, distilled_and_alone
+
+_HALVED: dict[str, Any] = {"arguments": {"halvings": 1}, "views": 15, "teacher_precision": HALF}
 
 RECIPE = Experiment(
     name="zoo_fashion_mnist",
     data="fashion_mnist",
     stages=(
-        Train("teacher", "wide_resnet_16_2", Training(25, **_TRAINING), seeds=(0,)),
-        *distilled_and_alone("separable_025", Training(40, **_TRAINING), **_HALVED),
-        *distilled_and_alone("separable_050", Training(40, **_TRAINING), **_HALVED),
-        *distilled_and_alone("separable_100", Training(25, **_TRAINING), **_HALVED, seeds=(0,)),
+        Train("teacher", "wide_resnet_16_2", by_sgd(25), seeds=(0,)),
+        *distilled_and_alone("separable_025", by_sgd(40), **_HALVED),
+        *distilled_and_alone("separable_050", by_sgd(40), **_HALVED),
+        *distilled_and_alone("separable_100", by_sgd(25), **_HALVED, seeds=(0,)),
     ),
     validation=0,
     smoke_settings={

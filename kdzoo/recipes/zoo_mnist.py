@@ -5,11 +5,13 @@
 The separable network halves the images first: a network for a phone, and one that trains quickly.
 """
 
-from kdzoo.experiments import Experiment, Train, Training
-from kdzoo.recipes.students import distilled_and_alone
+from typing import Any
 
-_STUDENT = Training(epochs=30, precision="mixed_bfloat16")
-_TEACHING = {"views": 10, "teacher_precision": "mixed_bfloat16"}
+from kdzoo.experiments import Experiment, Train, Training
+from kdzoo.recipes.students import HALF, distilled_and_alone
+
+_STUDENT = Training(epochs=30, precision=HALF)
+_TEACHING: dict[str, Any] = {"views": 10, "teacher_precision": HALF}
 
 RECIPE = Experiment(
     name="zoo_mnist",
@@ -18,7 +20,7 @@ RECIPE = Experiment(
         Train(
             "teacher",
             "wide_resnet_16_1",
-            Training(epochs=15, learning_rate=2e-3, precision="mixed_bfloat16"),
+            Training(epochs=15, learning_rate=2e-3, precision=HALF),
             seeds=(0,),
         ),
         *distilled_and_alone("lenet_300_100", _STUDENT, **_TEACHING),

@@ -1,6 +1,8 @@
 """FitNets' training in two stages: hints up to the middle, then soft targets to the end."""
 
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import keras
 
@@ -12,33 +14,34 @@ from kdzoo.models.ensemble import Ensemble
 from kdzoo.training.callbacks import Anneal, EpochCheckpoint, linear
 from kdzoo.training.stages import check_run, train
 from kdzoo.utils import check_positive_integer, shown
+from kdzoo.utils.types import PathLike
 
 
 def hint_training(
-    teacher,
-    student,
-    hint_layer,
-    guided_layer,
-    data,
-    directory,
+    teacher: keras.Model,
+    student: keras.Model,
+    hint_layer: str,
+    guided_layer: str,
+    data: Any,
+    directory: PathLike,
     *,
-    hint_epochs,
-    epochs,
-    loss,
-    activation=None,
-    reduction="mean",
-    soft_targets=None,
-    student_loss_weight=0.5,
-    teacher_weight=None,
-    teacher_transform=None,
-    hint_optimizer="adam",
-    optimizer="adam",
-    metrics=(),
-    validation_data=None,
-    settings=None,
-    callbacks=(),
-    verbose="auto",
-):
+    hint_epochs: int,
+    epochs: int,
+    loss: Any,
+    activation: str | Callable[[Any], Any] | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    soft_targets: Any = None,
+    student_loss_weight: float = 0.5,
+    teacher_weight: tuple[float, float] | None = None,
+    teacher_transform: Callable[[Any], Any] | None = None,
+    hint_optimizer: str | keras.optimizers.Optimizer = "adam",
+    optimizer: str | keras.optimizers.Optimizer = "adam",
+    metrics: Sequence[Any] = (),
+    validation_data: Any = None,
+    settings: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+) -> tuple[keras.Model, dict[str, list[Any]]]:
     """Trains a student in FitNets' two stages, going on from where a killed run stopped.
 
     First the student's layers up to the guided one learn to predict the teacher's hint layer,
@@ -114,7 +117,7 @@ def hint_training(
         raise ValueError(f"Expected metrics to be a list. Received: metrics={shown(metrics)}")
     soft_targets = SoftTargets(3.0) if soft_targets is None else soft_targets
     weights = _weights(teacher_weight, soft_targets)
-    options = {
+    options: dict[str, Any] = {
         "callbacks": callbacks,
         "verbose": verbose,
         "settings": {
@@ -129,11 +132,11 @@ def hint_training(
 
     parts = taps.cut(teacher, hint_layer), taps.cut(student, guided_layer)
     hint = Hint(activation=activation, reduction=reduction)
-    asked = {"teacher_transform": teacher_transform}
-    hints = Distiller(*parts, hint, student_loss_weight=0.0, name="hints", **asked)
+    transform: dict[str, Any] = {"teacher_transform": teacher_transform}
+    hints = Distiller(*parts, hint, student_loss_weight=0.0, name="hints", **transform)
     hints.compile(hint_optimizer)
     distiller = Distiller(
-        teacher, student, soft_targets, student_loss_weight=student_loss_weight, **asked
+        teacher, student, soft_targets, student_loss_weight=student_loss_weight, **transform
     )
     distiller.compile(optimizer, loss, metrics=list(metrics))
     annealing = Anneal("distillation_loss_weight", linear(*weights, epochs=epochs))
@@ -153,7 +156,9 @@ def hint_training(
     return student, _joined(first, second)
 
 
-def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
+def _check(
+    teacher: Any, data: Any, hint_epochs: Any, epochs: Any, hint_optimizer: Any, optimizer: Any
+) -> None:
     """Raises if something is wrong that no part would notice before it is trained."""
     if isinstance(teacher, Ensemble):
         raise ValueError(
@@ -178,12 +183,12 @@ def _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer):
         )
 
 
-def _is_metric(metric):
+def _is_metric(metric: Any) -> bool:
     """Whether Keras may take something as a metric."""
     return isinstance(metric, str | keras.metrics.Metric) or callable(metric)
 
 
-def _weights(teacher_weight, soft_targets):
+def _weights(teacher_weight: Any, soft_targets: Any) -> tuple[float, float]:
     """The first and the last weight of the soft targets."""
     if not isinstance(soft_targets, DistillationLoss | keras.distillation.DistillationLoss):
         raise ValueError(
@@ -197,7 +202,9 @@ def _weights(teacher_weight, soft_targets):
     return argument_checks.check_teacher_weight(teacher_weight)
 
 
-def _joined(first, second):
+def _joined(
+    first: Mapping[str, list[Any]], second: Mapping[str, list[Any]]
+) -> dict[str, list[Any]]:
     """One history of both stages."""
     early, late = (max(map(len, stage.values()), default=0) for stage in (first, second))
     joined = {"stage": [1] * early + [2] * late}

@@ -1,24 +1,27 @@
 """`fit` that survives a kill."""
 
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import keras
 
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
 from kdzoo.utils import check_directory, check_integer, one_process, shown
 from kdzoo.utils.keras_errors import plain_errors
+from kdzoo.utils.types import PathLike
 
 
 def train(
-    model,
-    data,
-    epochs,
-    directory,
-    validation_data=None,
-    settings=None,
-    callbacks=(),
-    verbose="auto",
-):
+    model: keras.Model,
+    data: Callable[[int], Any] | None,
+    epochs: int,
+    directory: PathLike,
+    validation_data: Any = None,
+    settings: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+) -> dict[str, list[Any]]:
     """Fits a model, with a checkpoint after every epoch, going on from the newest one found.
 
     A run that is killed at any moment and started again with the same arguments ends with the
@@ -41,7 +44,7 @@ def train(
         The history of all epochs: a dictionary of lists.
 
     Raises:
-        ValueError: If an argument is of the wrong kind, the model is not built or not compiled,
+        ValueError: If an argument is of the wrong type, the model is not built or not compiled,
             the checkpoint is of another run, another process trains in the directory, or the loss
             becomes NaN or infinite.
     """
@@ -66,7 +69,7 @@ def train(
             check_data_function(data)
             with plain_errors():
                 model.fit(
-                    data(done),
+                    cast(Callable[[int], Any], data)(done),
                     epochs=epochs,
                     initial_epoch=done,
                     validation_data=validation_data,
@@ -79,7 +82,7 @@ def train(
     return checkpoint.history
 
 
-def check_data_function(data):
+def check_data_function(data: Any) -> None:
     """Raises `ValueError` unless `data` is a function from an epoch to what `fit` takes."""
     if not callable(data):
         raise ValueError(
@@ -88,7 +91,7 @@ def check_data_function(data):
         )
 
 
-def check_run(directory, callbacks):
+def check_run(directory: Any, callbacks: Any) -> None:
     """Raises unless a run can be kept in this directory, and be watched by these callbacks.
 
     Args:

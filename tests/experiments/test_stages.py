@@ -24,7 +24,7 @@ from kdzoo.experiments import (
     recorded,
     retraining,
 )
-from kdzoo.experiments.experiment import directory_name
+from kdzoo.experiments.stage import directory_name
 
 STUDENT = ("mlp_2x64", Training(2, augmentation=None))
 SMALL = Experiment(
@@ -235,7 +235,7 @@ def test_outputs_predicted_once_teach_as_the_teacher_does(losses, tmp_path, monk
     recipe = small(Distill("taught", *STUDENT, losses=losses))
     recipe = changed(recipe, architecture="separable_025") if tapped else recipe
     for at_once in (True, False):
-        monkeypatch.setattr(fitting, "is_predicted_once", lambda stage, at_once=at_once: at_once)
+        monkeypatch.setattr(Distill, "predicts_once", at_once)
         results = recipe.run(tmp_path / str(at_once), verbose=0)
         rows += [row for row in results["rows"] if row["kind"] == "taught"]
     # What layers gave is kept in float16, with a relative error of 2 ** -11.
@@ -310,7 +310,7 @@ def test_how_a_student_is_taught_reaches_its_distiller(augmentation, tmp_path, m
         seen.append((model, callbacks))
         return {}
 
-    monkeypatch.setattr(fitting, "_fit", note)
+    monkeypatch.setattr(fitting, "fit", note)
     changed(small(stage), "teacher", precision=half).run(tmp_path, verbose=0)
     (teacher, _), (distiller, [anneal]) = seen
     assert teacher.dtype_policy.name == half
@@ -347,7 +347,7 @@ def test_the_teacher_may_see_augmented_images_of_its_own(tmp_path, monkeypatch):
         first.append(next(iter(batches(0)))[0])
         return {}
 
-    monkeypatch.setattr(fitting, "_fit", note)
+    monkeypatch.setattr(fitting, "fit", note)
     recipe.run(tmp_path, verbose=0, stages=["teacher", "alone"])
     data = kdzoo.data.load("digits")
     own = kdzoo.data.Augmentation(**given)

@@ -24,8 +24,8 @@ from kdzoo.experiments import (
     retraining,
     soft_targets,
 )
-from kdzoo.experiments.experiment import Node
 from kdzoo.experiments.run_directory import Runs, fingerprint
+from kdzoo.experiments.stage import Node
 from kdzoo.zoo.manifest import read_manifest
 from tools import cards
 from tools import train_zoo as zoo

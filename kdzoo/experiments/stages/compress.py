@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import loaded
+from kdzoo.experiments import compressing, recorded
 from kdzoo.experiments.compression import Compression
 from kdzoo.experiments.stage import Built, Dependency, Outcome, Stage, register
 from kdzoo.experiments.training import PRECISIONS
@@ -12,6 +12,7 @@ from kdzoo.utils import check_choice, check_positive_integer, shown
 
 if TYPE_CHECKING:
     from kdzoo.experiments.work import Work
+    from kdzoo.teacher_cache.reading import RecordedSplit
 
 
 _NONE = Compression()
@@ -39,20 +40,16 @@ class Compress(Stage):
 
     @property
     def title(self) -> str:
-        """What is done to the model."""
         return self.compression.in_words(self.teacher is not None) or "float32"
 
     @property
     def epochs(self) -> int:
-        """The epochs of all trainings after steps of the compression."""
         return self.compression.training.epochs * len(self.compression.steps)
 
     def built_from(self, sources: Mapping[str, Built]) -> Built:
-        """Returns the architecture's name and the builder's arguments: those of the start."""
         return sources["start"]
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         if not isinstance(self.compression, Compression):
             raise ValueError(
@@ -64,11 +61,37 @@ class Compress(Stage):
         check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
 
     def smoke(self) -> "Compress":
-        """Returns the same stage, with one epoch in each of its trainings."""
         training = dataclasses.replace(self.compression.training, epochs=1)
         compression = dataclasses.replace(self.compression, training=training)
         return dataclasses.replace(self, compression=compression, views=self.views and 1)
 
     def run(self, work: "Work") -> Outcome:
-        """Compresses the model and writes its file."""
-        return loaded.compressing.run(self, work)
+        model, compression, data = work.source("start"), self.compression, work.data
+        history: dict[str, Any] = {}
+        if compression.steps:
+            teaching: dict[str, Any] = {}
+            if self.teacher is not None:
+                teaching = {"teacher": work.source("teacher"), "recorded": self._recorded(work)}
+            options = {name: work.options[name] for name in ("verbose", "callbacks")}
+            model, history = compressing.compress(
+                model, compression, data, work.directory, **teaching, seed=work.seed, **options
+            )
+        # How far the file agrees is measured on all test images, whatever comes out.
+        file = work.directory / "model.tflite"
+        compressing.export(model, file, compression, data, min_agreement=0)
+        measured = compressing.measure(file, model, data)
+        return Outcome({"model": model, "model.tflite": file}, measured, history)
+
+    def _recorded(self, work: "Work") -> "RecordedSplit | None":
+        """The training images with the teacher's recorded outputs; None without views."""
+        if not self.views:
+            return None
+        training = self.compression.training
+        return recorded.recorded_split(
+            work.source("teacher", self.teacher_precision),
+            work.data.train,
+            work.record_directory("teacher"),
+            self.views,
+            training.augmentation_for(work.data.name),
+            epochs=training.epochs,
+        )

@@ -1,19 +1,26 @@
 """A student that learns from labels and a teacher at once."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import loaded
+from kdzoo import losses as loss_types
+from kdzoo.distillation import argument_checks, distiller
+from kdzoo.experiments import fitting, recorded
 from kdzoo.experiments.stage import Dependency, register
 from kdzoo.experiments.stages.train import Train
-from kdzoo.experiments.training import PRECISIONS
-from kdzoo.utils import check_choice, check_positive_integer, shown
+from kdzoo.experiments.training import PRECISIONS, check_dictionaries
+from kdzoo.training import callbacks
+from kdzoo.utils import check_choice, check_positive_integer, first_line, shown
 
 if TYPE_CHECKING:
     import keras
 
+    from kdzoo.data import Dataset
+    from kdzoo.distillation.distiller import Distiller
     from kdzoo.experiments.work import Work
+
+_BY_EXAMPLE = "ContrastiveRepresentation"  # The loss that keeps something for each example.
 
 Losses = tuple[tuple[str, dict[str, Any], float], ...]
 
@@ -61,7 +68,6 @@ class Distill(Train):
     teacher_precision: str = "float32"
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         if not isinstance(self.losses, tuple | list):
             raise ValueError(f"Expected losses as a tuple. Received: losses={shown(self.losses)}")
@@ -79,17 +85,97 @@ class Distill(Train):
                     "Expected views only where the students see augmented images. Received: "
                     f"views={self.views}, augmentation=None"
                 )
-        loaded.fitting.check_teaching(self)
+        self.make_losses()
+        argument_checks.check_student_loss_weight(self.student_loss_weight)
+        if self.teacher_weight is not None:
+            argument_checks.check_teacher_weight(self.teacher_weight)
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
-        """Raises `ValueError` unless the losses suit the teacher and the student."""
-        loaded.fitting.distiller(sources["teacher"], model, self)
+        self.distiller(sources["teacher"], model)
 
     def smoke(self) -> "Distill":
-        """Returns the same stage, trained for one epoch, with one view."""
         views = self.views and 1
         return dataclasses.replace(self, training=self.training.smoke(), views=views)
 
     def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
-        """Trains a fresh student in place and returns its history."""
-        return loaded.fitting.distill(model, self, work)
+        training, teacher = self.training, None
+        if not (self.predicts_once or self.views):
+            teacher = work.source("teacher", self.teacher_precision)
+        student = self.distiller(teacher, model, self._labels(work.data))
+        annealing = []
+        if self.teacher_weight is not None:
+            name = student.distillation_losses[0].name
+            schedule = callbacks.linear(*self.teacher_weight, epochs=training.epochs)
+            annealing = [callbacks.Anneal("distillation_loss_weight", schedule, name)]
+        return fitting.fit(student, training, work, self._batches(work), annealing)
+
+    @property
+    def predicts_once(self) -> bool:
+        """Whether the teacher predicts once for all epochs: where the images stay as they are."""
+        return self.training.augmentation is None
+
+    def distiller(
+        self, teacher: "keras.Model | None", student: "keras.Model", labels: Any = None
+    ) -> "Distiller":
+        """Returns the `Distiller`, not compiled; with no teacher its outputs come with the data."""
+        losses, weights = self.make_losses(labels)
+        return distiller.Distiller(teacher, student, losses, weights, self.student_loss_weight)
+
+    def make_losses(self, labels: Any = None) -> tuple[list[Any], list[float]]:
+        """Returns the loss objects and their weights.
+
+        Args:
+            labels: Those of the training images, for the loss that wants them.
+
+        Raises:
+            ValueError: If a name is unknown or an argument is out of range.
+        """
+        made = []
+        for name, arguments, _ in self.losses:
+            check_choice("loss", name, loss_types.__all__)
+            check_dictionaries({f"arguments of {name}": arguments})
+            if name == _BY_EXAMPLE:
+                arguments = {"examples": 2 if labels is None else labels, **arguments}
+            try:
+                made.append(getattr(loss_types, name)(**arguments))
+            except TypeError as error:
+                raise ValueError(
+                    f"Expected arguments that {name} takes. Received: {arguments!r}: "
+                    f"{first_line(error)}"
+                ) from error
+        return made, [weight for _, _, weight in self.losses]
+
+    def _batches(self, work: "Work") -> Callable[[int], Any]:
+        """The batches, with the teacher's outputs where it does not predict at every step."""
+        more: dict[str, Any] = {"indices": True} if self._needs_indices else {}
+        losses, _ = self.make_losses()
+        layers = list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
+        if self.views:
+            augmentation = self.training.augmentation_for(work.data.name)
+            split = recorded.recorded_split(
+                work.source("teacher", self.teacher_precision),
+                work.data.train,
+                work.record_directory("teacher"),
+                self.views,
+                augmentation,
+                layers,
+            )
+            more |= {"shuffle": True, "seed": work.seed}
+            size = self.training.batch_size
+            return lambda epoch: split.batches(size, initial_epoch=epoch, **more)
+        if self.predicts_once:
+            images = work.data.train.arrays()[0]
+            more["teacher_outputs"] = recorded.predict(work.source("teacher"), images, layers)
+        return fitting.batches(self.training, work, **more)
+
+    @property
+    def _needs_indices(self) -> bool:
+        """Whether a loss keeps something for each example."""
+        return any(name == _BY_EXAMPLE for name, _, _ in self.losses)
+
+    def _labels(self, data: "Dataset") -> Any:
+        """The labels of the training images, if a loss wants them."""
+        if not self._needs_indices:
+            return None
+        labels, indices = data.train.labels, data.train.indices
+        return labels if indices is None else labels[indices]

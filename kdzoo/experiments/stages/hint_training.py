@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import loaded
+from kdzoo import losses, schemes
+from kdzoo.distillation import distiller
+from kdzoo.experiments import fitting
 from kdzoo.experiments.stage import register
 from kdzoo.experiments.stages.distill import Distill
+from kdzoo.graph import taps
 from kdzoo.utils import check_positive_integer, shown
 
 if TYPE_CHECKING:
@@ -29,11 +32,9 @@ class HintTraining(Distill):
 
     @property
     def epochs(self) -> int:
-        """The epochs of both trainings."""
         return self.hints[2] + self.training.epochs
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         if len(self.losses) != 1:
             raise ValueError(
@@ -53,14 +54,32 @@ class HintTraining(Distill):
         check_positive_integer("hints[2], epochs,", self.hints[2])
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
-        """Raises `ValueError` unless losses and hints suit the teacher and the student."""
         super().check_models(model, sources)
-        loaded.fitting.check_hints(sources["teacher"], model, self)
+        hint_layer, guided_layer, _ = self.hints
+        parts = taps.cut(sources["teacher"], hint_layer), taps.cut(model, guided_layer)
+        distiller.Distiller(*parts, losses.Hint(), student_loss_weight=0.0)
 
     def smoke(self) -> "HintTraining":
-        """Returns the same stage, trained for one epoch in each of its two trainings."""
         return dataclasses.replace(self, training=self.training.smoke(), hints=(*self.hints[:2], 1))
 
     def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
-        """Trains a fresh student in place and returns its history."""
-        return loaded.fitting.train_by_hints(model, self, work)
+        hint_layer, guided_layer, hint_epochs = self.hints
+        _, history = schemes.hint_training(
+            work.source("teacher", self.teacher_precision),
+            model,
+            hint_layer,
+            guided_layer,
+            fitting.batches(self.training, work),
+            work.directory,
+            hint_epochs=hint_epochs,
+            epochs=self.training.epochs,
+            loss=fitting.cross_entropy(),
+            soft_targets=self.make_losses()[0][0],
+            student_loss_weight=self.student_loss_weight,
+            teacher_weight=self.teacher_weight or (self.losses[0][2],) * 2,
+            hint_optimizer=fitting.optimizer(self.training, work.data, hint_epochs),
+            optimizer=fitting.optimizer(self.training, work.data),
+            metrics=["accuracy"],
+            **fitting.options(work),
+        )
+        return history

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import loaded
+from kdzoo.experiments import fitting, results
 from kdzoo.experiments.stage import Built, Outcome, Stage, register
 from kdzoo.experiments.training import Training, check_dictionaries
+from kdzoo.graph import acceleration
 from kdzoo.utils import check_text, shown
 from kdzoo.zoo.registry import architecture
 
@@ -33,20 +34,16 @@ class Train(Stage):
 
     @property
     def title(self) -> str:
-        """Name of the architecture."""
         return self.architecture
 
     @property
     def epochs(self) -> int:
-        """The epochs of the training."""
         return self.training.epochs
 
     def built_from(self, sources: Mapping[str, Built]) -> Built:
-        """Returns the architecture's name and the builder's arguments."""
         return self.architecture, self.arguments
 
     def check(self) -> None:
-        """Raises `ValueError` unless names are known and numbers in range."""
         super().check()
         check_text("architecture", self.architecture)
         architecture(self.architecture)
@@ -56,12 +53,14 @@ class Train(Stage):
         self.training.check()
 
     def smoke(self) -> "Train":
-        """Returns the same stage, trained for one epoch."""
         return dataclasses.replace(self, training=self.training.smoke())
 
     def run(self, work: "Work") -> Outcome:
-        """Trains the network; its model is in float32."""
-        return loaded.fitting.run(self.training.precision, self.fit, work)
+        model = fitting.create_seeded(work, self.training.precision)
+        history = self.fit(model, work)
+        # Not compiled, and in float32: whoever loads it needs nothing but Keras.
+        model = fitting.copy_in("float32", model, work.built, work.data)
+        return Outcome({"model": model}, results.measure(model, work.data), history)
 
     def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
         """Trains a fresh model in place and returns its history.
@@ -70,4 +69,5 @@ class Train(Stage):
             model: The model, in the precision of the training.
             work: As in `run`.
         """
-        return loaded.fitting.train_alone(model, self.training, work)
+        acceleration.accelerate(model)
+        return fitting.fit(model, self.training, work, fitting.batches(self.training, work))
