@@ -115,12 +115,12 @@ for name in ("Distiller", "Ensemble", "SoftTargets", "QuantizedModel"):
 
 class TestList:
     def test_shows_every_name(self, capsys):
-        from kdzoo.data.augmentation import DEFAULTS
+        from kdzoo.data.catalog import DATASETS
         from kdzoo.recipes import RECIPES
 
         assert main(["list"]) == 0
         words = capsys.readouterr().out.split()
-        assert {*kdzoo.list_models(), *DEFAULTS, *RECIPES} <= set(words)
+        assert {*kdzoo.list_models(), *DATASETS, *RECIPES} <= set(words)
 
     def test_shows_one_kind(self, capsys):
         assert main(["list", "recipes"]) == 0

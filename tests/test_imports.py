@@ -55,7 +55,7 @@ HEAVY = {
     "ai_edge_litert": ("kdzoo.utils",),
     "array_record": ("kdzoo.teacher_cache", LIBRARIES),
     "jax": (LIBRARIES,),
-    "matplotlib": (LIBRARIES,),
+    "matplotlib": ("kdzoo.evaluation", LIBRARIES),
     "ray": ("kdzoo.teacher_cache", LIBRARIES),
     "rich": ("kdzoo.cli",),
     "sklearn": ("kdzoo.data", LIBRARIES),

@@ -52,8 +52,7 @@ def evaluate(
     if part is None:
         raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
     check_fit(model, measured, loaded)
-    if teacher is not None:
-        check_fit(teacher, loaded_teacher, loaded)
+    check_fit(teacher, loaded_teacher, loaded)
     images, labels = part.arrays()
     table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
     with terminal.working("Measuring"):
@@ -271,12 +270,12 @@ def _tflite_of(path: pathlib.Path) -> pathlib.Path:
 
 
 def check_fit(
-    path: str | pathlib.Path, model: "keras.Model | LiteRTModel | None", data: "Dataset"
+    path: str | pathlib.Path | None, model: "keras.Model | LiteRTModel | None", data: "Dataset"
 ) -> None:
     """Raises unless a model with one input and one output fits the data, as far as is known.
 
     Args:
-        path: What the user called the model: its file or name.
+        path: What the user called the model: its file or name; None is not checked.
         model: The model; None is not checked.
         data: The data set: the shape of its images and its number of classes are compared and, for
             a pretrained model, the names of the classes.
@@ -284,7 +283,7 @@ def check_fit(
     Raises:
         ValueError: If they differ.
     """
-    if model is None:
+    if path is None or model is None:
         return
     _check_shapes(path, model, data)
     if _is_name(pathlib.Path(path)):

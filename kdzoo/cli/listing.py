@@ -110,12 +110,11 @@ def teacher_of(pair: "PairDefinition") -> str:
 
 
 def _data() -> "Table":
-    from kdzoo.data.augmentation import DEFAULTS
+    from kdzoo.data.catalog import DATASETS
 
     table = terminal.table("name", "from", "augmentation in training", title="Data sets")
-    for name, augmentation in DEFAULTS.items():
-        source = "scikit-learn, no download" if name == "digits" else "tensorflow-datasets"
-        table.add_row(name, source, _in_words(augmentation))
+    for name, known in DATASETS.items():
+        table.add_row(name, known.origin, _in_words(known.augmentation))
     table.add_row("others, images all of one size", "tensorflow-datasets", "none")
     table.add_row("a directory", "`kdzoo data export`", "that of its data set")
     return table

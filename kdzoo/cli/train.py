@@ -151,7 +151,7 @@ def _as_seeds(text: str) -> tuple[int, ...]:
 def _experiment(name: str, given: dict[str, Any]) -> "Experiment":
     """The recipe of this name with what was given instead, or one on a data set."""
     from kdzoo.cli import train_options
-    from kdzoo.data.augmentation import DEFAULTS
+    from kdzoo.data.catalog import DATASETS
     from kdzoo.recipes import RECIPES
 
     if "/" in given.get("student", ""):
@@ -165,8 +165,8 @@ def _experiment(name: str, given: dict[str, Any]) -> "Experiment":
     if {"teacher", "student"} <= given.keys():
         own = train_options.of_data(name, pathlib.Path(name).name or "own", given["student"])
         return train_options.changed(own, given)
-    if name not in DEFAULTS and not pathlib.Path(name).exists():
-        raise unknown_name("recipe or data set", name, {*RECIPES, *DEFAULTS})
+    if name not in DATASETS and not pathlib.Path(name).exists():
+        raise unknown_name("recipe or data set", name, {*RECIPES, *DATASETS})
     names = [recipe.name for recipe in RECIPES.values() if recipe.data == name]
     recipes = f"the name of a recipe ({', '.join(names)}), or a data set with " if names else ""
     raise ValueError(

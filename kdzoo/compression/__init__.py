@@ -3,6 +3,9 @@
 Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
 """
 
+import operator
+import typing
+
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -10,7 +13,9 @@ from kdzoo.compression.tfmot.clustering import (
     strip_clustering,
 )
 from kdzoo.compression.tfmot.compression_monitor import CompressionMonitor
+from kdzoo.compression.tfmot.library import load_tfmot
 from kdzoo.compression.tfmot.object_scopes import cluster_scope, prune_scope, quantize_scope
+from kdzoo.compression.tfmot.preserve_schemes import cluster_scheme
 from kdzoo.compression.tfmot.pruning import (
     PrunedLayer,
     PrunedModel,
@@ -31,6 +36,34 @@ from kdzoo.compression.tfmot.quantize_annotate import (
     quantize_annotate_model,
 )
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
+
+if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors.
+    from tensorflow_model_optimization.python.core.api.clustering.keras import (
+        CentroidInitialization,
+    )
+    from tensorflow_model_optimization.python.core.api.experimental.combine import (
+        Default8BitPrunePreserveQuantizeScheme,
+    )
+    from tensorflow_model_optimization.python.core.api.quantization.keras import QuantizeConfig
+    from tensorflow_model_optimization.python.core.api.quantization.keras.default_8bit import (
+        Default8BitQuantizeScheme,
+    )
+    from tensorflow_model_optimization.python.core.api.quantization.keras.quantizers import (
+        AllValuesQuantizer,
+        FixedQuantizer,
+        LastValueQuantizer,
+        MovingAverageQuantizer,
+        Quantizer,
+    )
+    from tensorflow_model_optimization.python.core.api.sparsity.keras import (
+        ConstantSparsity,
+        PolynomialDecay,
+        PruneForLatencyOnXNNPack,
+        PruningPolicy,
+        PruningSchedule,
+    )
+
+    Default8BitClusterPreserveQuantizeScheme: type
 
 __all__ = [
     "AllValuesQuantizer",
@@ -91,16 +124,12 @@ _OF_TFMOT = {
 }
 
 
-def __getattr__(name):
-    """The classes of TF-MOT that are used as they are, loaded when first asked for."""
-    if name == "Default8BitClusterPreserveQuantizeScheme":
-        from kdzoo.compression.tfmot.preserve_schemes import cluster_scheme
+if not typing.TYPE_CHECKING:  # A type checker would take every name for one that this returns.
 
-        return cluster_scheme()
-    if name not in _OF_TFMOT:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import operator
-
-    from kdzoo.compression.tfmot.library import load_tfmot
-
-    return operator.attrgetter(f"{_OF_TFMOT[name]}.{name}")(load_tfmot())
+    def __getattr__(name):
+        """The classes of TF-MOT that are used as they are, loaded when first asked for."""
+        if name == "Default8BitClusterPreserveQuantizeScheme":
+            return cluster_scheme()
+        if name not in _OF_TFMOT:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return operator.attrgetter(f"{_OF_TFMOT[name]}.{name}")(load_tfmot())

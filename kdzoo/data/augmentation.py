@@ -1,13 +1,12 @@
 """Random changes to training images that leave the class as it is."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.data import randomness
-from kdzoo.utils import check_flag, check_integer, check_numeric_array, shown
+from kdzoo.utils import check_flag, check_integer, check_numeric_array
 
 _MOST_PIXELS = 1 << 16
 
@@ -126,42 +125,3 @@ class Augmentation:
         # A hole is a small part of its image: a loop over slices is faster than a mask over pixels.
         for image, row, column in zip(images, rows, columns, strict=True):
             image[max(row - before, 0) : row + after, max(column - before, 0) : column + after] = 0
-
-
-DEFAULTS = {
-    "digits": Augmentation(shift=1),
-    "mnist": Augmentation(shift=2),
-    "kmnist": Augmentation(shift=2),
-    "emnist": Augmentation(shift=2),
-    "fashion_mnist": Augmentation(shift=2, flip=True),
-    "svhn_cropped": Augmentation(shift=2),
-    "cifar10": Augmentation(shift=4, flip=True),
-    "cifar100": Augmentation(shift=4, flip=True),
-}
-"""What `augmentation="default"` stands for, by the name of the data set (before any "/")."""
-
-
-def resolve(augmentation: Any, name: str) -> Augmentation | None:
-    """Returns the `Augmentation` that the argument of `Split.batches` stands for, or None.
-
-    Args:
-        augmentation: An `Augmentation`, None, or "default".
-        name: Name of the data set, which decides what "default" means.
-
-    Raises:
-        ValueError: If it is something else, or there is no default for this data set.
-    """
-    if augmentation is None or isinstance(augmentation, Augmentation):
-        return augmentation
-    if not isinstance(augmentation, str) or augmentation != "default":
-        raise ValueError(
-            "Expected an `Augmentation`, 'default' or None. Received: "
-            f"augmentation={shown(augmentation)}"
-        )
-    base = name.partition("/")[0].partition(":")[0]
-    if base not in DEFAULTS:
-        raise ValueError(
-            "Expected an `Augmentation`, e.g. `Augmentation(shift=2)`, because no default is "
-            f"known for the data set {name!r}. Received: augmentation='default'"
-        )
-    return DEFAULTS[base]

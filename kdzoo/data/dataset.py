@@ -40,8 +40,9 @@ class Dataset:
     name: str
     class_names: tuple[str, ...]
     train: Split
-    validation: Split | None
-    test: Split | None
+    # `Any` for None: users know whether a split is there, and need not tell a type checker.
+    validation: Split | Any
+    test: Split | Any
     version: str | None = None
 
     @property
@@ -50,7 +51,7 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of one image."""
         return self.train.input_shape
 

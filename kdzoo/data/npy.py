@@ -46,7 +46,7 @@ def check_empty(directory: PathLike) -> pathlib.Path:
 def write(data: Dataset, directory: PathLike) -> pathlib.Path:
     """Writes a `Dataset` as .npy files, all or nothing.
 
-    The directory gets `dataset.json`, `train_images.npy` (uint8, validation examples included),
+    The directory gets `dataset.json`, `train_images.npy` (uint8, validation samples included),
     `train_labels.npy` (int32), the same for `test` and for validation images of their own, or
     `validation_indices.npy`, which says which of the training images are for validation. The
     SHA-256 of each file stands in `dataset.json`, and that of its own content.

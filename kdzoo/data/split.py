@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.data import batches, image_checks
-from kdzoo.data.augmentation import Augmentation, resolve
+from kdzoo.data.augmentation import Augmentation
+from kdzoo.data.catalog import resolve_augmentation
 from kdzoo.data.teacher_outputs import TeacherOutputs, as_teacher_outputs
 from kdzoo.utils import check_flag, check_integer, check_positive_integer
 
@@ -50,9 +51,10 @@ class Split:
         return f"<Split of {self.name}: {len(self)} images of {self.input_shape}>"
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of one image."""
-        return tuple(self.images.shape[1:])
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns float32 images (n, height, width, channels) in [0, 1] and int32 labels (n,)."""
@@ -166,7 +168,7 @@ class Split:
         initial_epoch = check_integer("initial_epoch", initial_epoch, 0)
         shuffle, indices = check_flag("shuffle", shuffle), check_flag("indices", indices)
         drop_remainder = check_flag("drop_remainder", drop_remainder)
-        augment, outputs = resolve(augmentation, self.name), None
+        augment, outputs = resolve_augmentation(augmentation, self.name), None
         if teacher_outputs is not None:
             outputs = as_teacher_outputs(teacher_outputs, len(self), augment)
         maker = batches.BatchMaker(

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kdzoo.data import dataset, image_checks, npy
-from kdzoo.data.augmentation import DEFAULTS
+from kdzoo.data.catalog import DATASETS
 from kdzoo.data.split import Split
 from kdzoo.utils import libraries, unknown_name
 from kdzoo.utils.types import PathLike
@@ -88,7 +88,7 @@ def _builder(tfds, name, data_dir):
         except tfds.core.DatasetNotFoundError:
             _check_is_no_directory(name)
             known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-            raise unknown_name("data set", name, known, sorted(DEFAULTS)) from None
+            raise unknown_name("data set", name, known, sorted(DATASETS)) from None
         except (ValueError, TypeError) as error:
             _check_is_no_directory(name)
             first_line = str(error).strip().splitlines()[0]
@@ -109,7 +109,7 @@ def _check_is_no_directory(name):
 
 
 def _check_features(tfds, name, builder):
-    """Raises unless there is an image of fixed size and a label in every example."""
+    """Raises unless there is an image of fixed size and a label in every sample."""
     features = builder.info.features
     named = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     if not isinstance(named.get("image"), tfds.features.Image) or not isinstance(
@@ -175,9 +175,9 @@ def _read(tfds, name, builder, part, classes):
     """Reads one split into memory, in the order of its files."""
     # One file after the other, so that the order, on which the validation split depends, is fixed.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    examples = builder.as_dataset(split=part, shuffle_files=False, read_config=config)
-    examples = examples.map(lambda example: (example["image"], example["label"])).batch(1000)
-    chunks = [(images.numpy(), labels.numpy()) for images, labels in examples]
+    samples = builder.as_dataset(split=part, shuffle_files=False, read_config=config)
+    samples = samples.map(lambda sample: (sample["image"], sample["label"])).batch(1000)
+    chunks = [(images.numpy(), labels.numpy()) for images, labels in samples]
     if not chunks:
         raise ValueError(
             f"Expected images in every split; prepare the data set again. Received: name={name!r} "

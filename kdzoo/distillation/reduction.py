@@ -13,7 +13,7 @@ from kdzoo.utils.types import Tensor
 
 
 class _MeanOfSamples(keras.losses.Loss):
-    """Keras's own weighting and averaging of losses, without what the mask of `y_pred` hides."""
+    """Keras's own weighting and averaging of losses, without positions masked in `y_pred`."""
 
     def call(self, y_true, y_pred):
         return y_true

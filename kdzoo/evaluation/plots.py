@@ -23,9 +23,9 @@ def training_curves(
     Args:
         histories: Dictionary from the name of a curve to a list of histories, one for each seed; a
             history is a dictionary of lists, such as `fit(...).history`, with `val_accuracy` and
-            `val_loss`. The line is the mean over the seeds, the band goes from the least to the
-            most.
-        path: The file to write, replaced in one step; its suffix says the format (`.png`, `.svg`).
+            `val_loss`. The line is the mean over the seeds, the band goes from the lowest to
+            the highest value.
+        path: The file to write, replaced in one step; the suffix decides on the format (`.png`…).
         title: The title of the plot.
 
     Raises:
@@ -65,7 +65,7 @@ def errors_by_variant(results: Mapping[str, Any], path: PathLike, title: str | N
 
     Args:
         results: The content of a recipe's `results.json`.
-        path: The file to write, replaced in one step; its suffix says the format (`.png`, `.svg`).
+        path: The file to write, replaced in one step; the suffix decides on the format (`.png`…).
         title: The title of the plot.
 
     Raises:
@@ -114,8 +114,7 @@ def _save(figure, path):
 
 def _figure(width, height):
     """Returns an empty figure, in inches, or raises where matplotlib is not installed."""
-    figure = libraries.matplotlib().figure
-    return figure.Figure(figsize=(width, height), layout="constrained")
+    return libraries.matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def _check(histories):

@@ -5,12 +5,12 @@ Each reader returns a dictionary, and raises `FileNotFoundError` where there is 
 """
 
 import json
-import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdzoo.utils import read_object, shown, write_text
+from kdzoo.utils.fields import check_count, check_measure, check_type, check_types
 
 _FRACTIONS = ("test_accuracy", "validation_accuracy", "keras_accuracy", "agreement", "sparsity")
 _COUNTS = ("test_errors", "parameters", "bytes", "gzipped_bytes", "unique_weights")
@@ -55,7 +55,8 @@ def _read(path: pathlib.Path, what: str, check: Callable[[Any], None]) -> dict[s
 
 def _check_result(content: Mapping[str, Any]) -> None:
     _check_row(content)
-    settings = _field(content, "settings", dict)
+    check_types(content, {"settings": dict})
+    settings = content["settings"]
     for name in ("kind", "seed"):
         if settings.get(name, content[name]) != content[name]:
             found, wanted = shown(content[name]), shown(settings[name])
@@ -63,67 +64,48 @@ def _check_result(content: Mapping[str, Any]) -> None:
 
 
 def _check_results(content: Mapping[str, Any]) -> None:
-    for name in ("settings", "versions"):
-        _field(content, name, dict)
-    for row in _field(content, "rows", list):
-        if not isinstance(row, dict):
-            raise ValueError("a row that is no dictionary")
+    check_types(content, {"settings": dict, "versions": dict, "rows": list})
+    for row in content["rows"]:
+        check_type("row", row, dict)
         _check_row(row)
     _check_hashes(content.get("data_sha256", {}))
 
 
 def _check_data(content: Mapping[str, Any]) -> None:
-    _field(content, "name", str)
-    _field({"version": None, **content}, "version", str | None)
-    _check_hashes(_field(content, "sha256", dict))
+    check_types(content, {"name": str, "sha256": dict})
+    if content.get("version") is not None:
+        check_type("version", content["version"], str)
+    _check_hashes(content["sha256"])
 
 
 def _check_seconds(content: Mapping[str, Any]) -> None:
-    _check_number(content, "seconds", int | float)
-    if not all(isinstance(commit, str) for commit in _field(content, "commits", list)):
-        raise ValueError("a commit that is no text")
+    check_types(content, {"commits": list})
+    check_measure("seconds", content.get("seconds"))
+    for commit in content["commits"]:
+        check_type("commit", commit, str)
 
 
 def _check_row(row: Mapping[str, Any]) -> None:
     """Raises unless a row names its model, and what was measured of it is in its range."""
-    _field(row, "kind", str)
-    _field(row, "seed", int)
-    _check_number(row, "test_accuracy", int | float, 1)
-    optional = [(name, int | float, 1.0) for name in _FRACTIONS]
-    optional += [(name, int, math.inf) for name in _COUNTS]
-    optional += [("seconds", int | float, math.inf)] if row.get("seconds") is not None else []
-    for name, types, most in optional:
-        if name in row:
-            _check_number(row, name, types, most)
-    _field({"versions": {}, **row}, "versions", dict)
+    check_types({"versions": {}, **row}, {"kind": str, "seed": int, "versions": dict})
+    check_measure("test_accuracy", row.get("test_accuracy"), most=1)
+    for name in row:
+        if name in _FRACTIONS:
+            check_measure(name, row[name], most=1)
+        elif name in _COUNTS:
+            check_count(name, row[name])
+    if row.get("seconds") is not None:
+        check_measure("seconds", row["seconds"])
     # What it was made from has a field for each role, as `teacher_weights`.
     made_from = [name for name in row if name.endswith("_weights") and name not in _COUNTS]
     for name in (*_HASHES, *made_from):
         value = row.get(name)
-        hashes = value if isinstance(value, list) and name in made_from else [value]
-        if not all(isinstance(text, str | None) for text in hashes):
-            raise ValueError(f"{name}={shown(value)}")
+        for text in value if isinstance(value, list) and name in made_from else [value]:
+            if text is not None:
+                check_type(name, text, str)
 
 
 def _check_hashes(hashes: Any) -> None:
-    if not isinstance(hashes, dict) or not all(isinstance(text, str) for text in hashes.values()):
-        raise ValueError("hashes of data that are no dictionary of text")
-
-
-def _check_number(
-    content: Mapping[str, Any], name: str, types: Any, most: float = math.inf
-) -> None:
-    """Raises unless a field is a finite number from 0 on."""
-    value = _field(content, name, types)
-    if not (0 <= value <= most and value != math.inf):
-        raise ValueError(f"{name}={shown(value)}")
-
-
-def _field(content: Mapping[str, Any], name: str, types: Any) -> Any:
-    """Returns a field of a dictionary; raises unless it is there and of these types."""
-    if name not in content:
-        raise ValueError(f"a file without {name!r}")
-    value = content[name]
-    if not isinstance(value, types) or isinstance(value, bool):
-        raise ValueError(f"{name}={repr(value)[:100]}")
-    return value
+    check_type("data_sha256", hashes, dict)
+    for name, sha256 in hashes.items():
+        check_type(name, sha256, str)

@@ -1,12 +1,12 @@
 """How a model is trained, whoever it is: one configuration for teachers and students."""
 
 import dataclasses
-import numbers
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from kdzoo.data.augmentation import DEFAULTS, Augmentation
-from kdzoo.utils import check_choice, check_integer, shown, unknown_name
+from kdzoo.data.augmentation import Augmentation
+from kdzoo.data.catalog import usual_augmentation
+from kdzoo.utils import check_choice, check_integer, is_number, shown, unknown_name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
@@ -61,8 +61,7 @@ class Training:
         """
         if isinstance(self.augmentation, dict):
             return Augmentation(**self.augmentation)
-        is_usual = name.partition("/")[0].partition(":")[0] in DEFAULTS
-        return "default" if self.augmentation and is_usual else None
+        return "default" if self.augmentation and usual_augmentation(name) else None
 
 
 def check_rates(fields: Mapping[str, Any]) -> None:
@@ -73,8 +72,7 @@ def check_rates(fields: Mapping[str, Any]) -> None:
     """
     for field, value in fields.items():
         is_rate = field.endswith("learning_rate")
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not is_number or not 0 <= value < float("inf") or (is_rate and not value):
+        if not is_number(value) or not 0 <= value < float("inf") or (is_rate and not value):
             least = "above 0" if is_rate else "of at least 0"
             raise ValueError(f"Expected {field} {least}. Received: {field}={shown(value)}")
 

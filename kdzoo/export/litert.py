@@ -13,6 +13,7 @@ from kdzoo.export.metadata import append_metadata, check_labels
 from kdzoo.export.runner import LiteRTModel, TensorInfo
 from kdzoo.export.samples import Samples, collect_samples, random_samples
 from kdzoo.export.signature import check_exportable, computing_in_float32, input_specs
+from kdzoo.graph.exportable import exportable
 from kdzoo.utils import (
     atomic_path,
     check_flag,
@@ -142,7 +143,7 @@ def to_litert(
         data = random_samples(specs, samples)
     else:
         data = collect_samples(representative_data, model, specs, samples, check_images)
-    knows_its_ranges = getattr(model, "is_quantization_aware", False)
+    knows_its_ranges = exportable(model).is_quantization_aware
     if knows_its_ranges:
         _check_quantization_aware(model, quantize)
     elif quantize == "int8":
@@ -170,7 +171,7 @@ def to_litert(
         argmax_agreement=agreement,
         inputs=file.inputs,
         outputs=file.outputs,
-        layers_in_float=tuple(getattr(model, "layers_in_float", ())),
+        layers_in_float=tuple(exportable(model).layers_in_float),
     )
 
 
@@ -211,7 +212,7 @@ def _check_quantization_aware(model, quantize):
             "Expected quantize='int8' for a model that was trained aware of its quantization. "
             f"Received: quantize={shown(quantize)} for {model.name!r}"
         )
-    if not getattr(model, "has_seen_data", True):
+    if not exportable(model).has_seen_data:
         raise ValueError(
             "Expected a model that was trained since it was made aware of its quantization, as it "
             f"learns its ranges from data. Received: {model.name!r}, which was not: call `fit`."

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kdzoo.graph.exportable import exportable, student_of
 from kdzoo.graph.keras_internals import flatten_layers
 
 
@@ -46,7 +47,7 @@ def check_exportable(model: Any) -> None:
             "model.save('model.keras') and export it in a process started with "
             "KERAS_BACKEND=tensorflow."
         )
-    if isinstance(getattr(model, "student", None), keras.Model):
+    if student_of(model) is not None:
         raise ValueError(
             "Expected the model to export. "
             f"Received: model={type(model).__name__}, which trains one: pass `distiller.student`."
@@ -54,12 +55,14 @@ def check_exportable(model: Any) -> None:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")
     parts = flatten_layers(model, include_self=False)
-    if any(getattr(layer, "is_quantization_aware", False) for layer in parts):
+    if any(exportable(layer).is_quantization_aware for layer in parts):
         raise ValueError(
             "Expected a quantization-aware model by itself. "
             f"Received: model={model.name!r}, which has one as a part: export that one."
         )
-    if not getattr(model, "is_quantization_aware", False) and _is_being_compressed(model):
+    if not exportable(model).is_quantization_aware and any(
+        exportable(layer).is_being_compressed for layer in (model, *parts)
+    ):
         raise ValueError(
             "Expected a plain Keras model. Received: "
             f"model={model.name!r}, which is still being compressed: pass "
@@ -187,11 +190,3 @@ def _is_mixed(layer):
     """Whether a layer computes in half precision; quantized policies are left alone."""
     policy = layer.dtype_policy
     return policy.compute_dtype in ("float16", "bfloat16") and policy.quantization_mode is None
-
-
-def _is_being_compressed(model):
-    """Whether the model, or a layer in it, still has to be stripped by `kdzoo.compression`."""
-    return any(
-        hasattr(layer, "plain_model") or hasattr(layer, "plain_weights")
-        for layer in flatten_layers(model)
-    )

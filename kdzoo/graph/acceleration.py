@@ -11,12 +11,15 @@ so saved files hold plain Keras layers, and the results agree to the rounding.
 
 import contextlib
 import functools
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import keras
 
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.patching import calls_restored, reset_call, set_call
 from kdzoo.utils import libraries, shown
+from kdzoo.utils.types import Tensor
 
 __all__ = ["accelerate", "fuse_batch_normalization", "unfuse_batch_normalization"]
 
@@ -25,7 +28,7 @@ _SMALLEST_EPSILON = 1e-5
 _FUSED_DTYPES = ("float32", "bfloat16", "float16")
 
 
-def accelerate(model):
+def accelerate(model: keras.layers.Layer) -> int:
     """Makes a model train and run faster, with the same results to the rounding.
 
     Two things, on the TensorFlow backend: `fuse_batch_normalization`, and where no GPU is there and
@@ -54,7 +57,7 @@ def accelerate(model):
     return _quicken([*fusible_layers(model), *strided_layers(model)])
 
 
-def fuse_batch_normalization(model):
+def fuse_batch_normalization(model: keras.layers.Layer) -> int:
     """Makes a model's batch normalizations use TensorFlow's fused kernel.
 
     Fused, in training and inference, are the `BatchNormalization` layers that normalize the last
@@ -84,7 +87,7 @@ def fuse_batch_normalization(model):
     return _quicken(fusible_layers(model))
 
 
-def unfuse_batch_normalization(model):
+def unfuse_batch_normalization(model: keras.layers.Layer) -> None:
     """Takes `fuse_batch_normalization` back, and that part of `accelerate`.
 
     Args:
@@ -96,7 +99,7 @@ def unfuse_batch_normalization(model):
 
 
 @contextlib.contextmanager
-def accelerated(layers):
+def accelerated(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
     """Runs the block with these layers quicker, and leaves them as they were found.
 
     Args:
@@ -107,12 +110,12 @@ def accelerated(layers):
         yield
 
 
-def fusible_layers(model):
+def fusible_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Returns the `BatchNormalization` layers of a model that the fused kernel can stand in for."""
     return [layer for layer in _layers(model) if _is_fusible(layer)]
 
 
-def strided_layers(model):
+def strided_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Returns the depthwise layers of a model whose gradient TensorFlow is slow to compute."""
     return [layer for layer in _layers(model) if _is_slow(layer)]
 
@@ -207,7 +210,9 @@ def _strided_call(layer, inputs):
     return layer.activation(outputs)
 
 
-def depthwise_conv(inputs, kernel, strides, padding):
+def depthwise_conv(
+    inputs: Tensor, kernel: Tensor, strides: tuple[int, int], padding: Literal["same", "valid"]
+) -> Tensor:
     """A depthwise convolution that computes the gradient of its inputs in float32, on TensorFlow.
 
     Args:
@@ -226,7 +231,7 @@ def depthwise_conv(inputs, kernel, strides, padding):
     @tf.custom_gradient
     def convolve(inputs, kernel):
         def gradient(upstream):
-            wide = (tf.cast(each, "float32") for each in (kernel, upstream))
+            wide = (tf.cast(tensor, "float32") for tensor in (kernel, upstream))
             of_inputs = tf.nn.depthwise_conv2d_backprop_input(tf.shape(inputs), *wide, **options)
             of_kernel = tf.nn.depthwise_conv2d_backprop_filter(
                 inputs, tf.shape(kernel), upstream, **options

@@ -16,17 +16,25 @@ class Exportable:
     What a subclass does not say is as of a plain Keras model.
     """
 
-    is_being_compressed: bool = False
-    """Whether it must be stripped before it is exported or compressed otherwise."""
+    @property
+    def is_being_compressed(self) -> bool:
+        """Whether it must be stripped before it is compressed in another way."""
+        return False
 
-    is_quantization_aware: bool = False
-    """Whether it knows the ranges of its activations, so that an export needs no data."""
+    @property
+    def is_quantization_aware(self) -> bool:
+        """Whether it knows the ranges of its activations, so that an export needs no data."""
+        return False
 
-    has_seen_data: bool = True
-    """Whether it learned those ranges from data."""
+    @property
+    def has_seen_data(self) -> bool:
+        """Whether it learned those ranges from data."""
+        return True
 
-    layers_in_float: list[str] | tuple[str, ...] = ()
-    """Paths of the layers whose kernels stay in float32 in an int8 file."""
+    @property
+    def layers_in_float(self) -> list[str]:
+        """Paths of the layers whose kernels stay in float32 in an int8 file."""
+        return []
 
     # A method, as Keras saves the weights of whatever it finds in a property.
     def graph_model(self) -> keras.Model | None:
@@ -64,7 +72,9 @@ def shape_model(model: Any) -> keras.Model | None:
     Args:
         model: A `keras.Model`; of one that trains another, that counts.
     """
-    model = student_of(model) or model
+    student = student_of(model)
+    model = model if student is None else student
     if isinstance(model, Exportable):
         return model.graph_model()
-    return model if functional_of(model) is not None else None
+    is_graph = isinstance(model, keras.Model) and functional_of(model) is not None
+    return model if is_graph else None

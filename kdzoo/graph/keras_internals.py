@@ -16,8 +16,10 @@ from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import saving_lib as _saving_lib
 from keras.src.saving.serialization_lib import SafeModeScope
 
-NpzIOStore = _saving_lib.NpzIOStore
-"""What Keras's walk over a model's state saves into and loads from."""
+
+class Store(_saving_lib.NpzIOStore):
+    """What Keras's walk over a model's state saves into and loads from; to be derived from."""
+
 
 CACHED_EVALUATION = "_use_cached_eval_dataset"
 """The argument by which `fit` calls `evaluate` for its validation."""
@@ -194,7 +196,9 @@ class JaxStateHook:
         raise NotImplementedError
 
     def _get_jax_state(self, purge_model_variables: bool = False, **wanted: bool) -> tuple:
-        state = super()._get_jax_state(purge_model_variables=purge_model_variables, **wanted)
+        state = super()._get_jax_state(  # type: ignore[misc]
+            purge_model_variables=purge_model_variables, **wanted
+        )
         order = ("trainable", "non_trainable", "optimizer", "metrics")
         names = [f"{part}_variables" for part in order if wanted.get(f"{part}_variables")]
         parts = dict(zip(names, map(list, state), strict=True))
@@ -258,11 +262,11 @@ def keras_file(model: keras.Model) -> memoryview:
     return buffer.getbuffer()
 
 
-def save_state(model: keras.Model, store: NpzIOStore) -> None:
+def save_state(model: keras.Model, store: Store) -> None:
     """Saves all that `save_weights` would, optimizer included, into a store."""
     _saving_lib._save_state(model, store, None, "", set())
 
 
-def load_state(model: keras.Model, store: NpzIOStore) -> None:
+def load_state(model: keras.Model, store: Store) -> None:
     """Loads what `save_state` saved."""
     _saving_lib._load_state(model, store, None, "", visited_saveables=set())

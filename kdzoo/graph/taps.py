@@ -34,7 +34,7 @@ def find_layer(model: keras.Model, path: str) -> Any:
     if not isinstance(path, str):
         raise ValueError(f"Expected the name of a layer. Received: {shown(path)}")
     layer = model
-    walked = []
+    walked: list[str] = []
     for name in path.split("/"):
         names = {inner.name: inner for inner in getattr(layer, "layers", ())}
         if name not in names:
@@ -59,7 +59,7 @@ def tapped_shapes(
     """
     if model is None:
         return None
-    paths = path if isinstance(path, (list, tuple)) else [path]
+    paths: Any = path if isinstance(path, list | tuple) else [path]
     try:
         outputs = [(model if p is None else find_layer(model, p)).output for p in paths]
     except (AttributeError, ValueError):

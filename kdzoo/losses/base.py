@@ -300,7 +300,7 @@ def _check_paths(argument, layer):
 
 
 def _as_list(layer):
-    """The layers that a loss taps, as a list: none, one or several."""
+    """The layers that a loss taps, as a list."""
     if layer is None:
         return []
     return [layer] if isinstance(layer, str) else list(layer)

@@ -193,7 +193,7 @@ class ContrastiveRepresentation(DistillationLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None, indices: Any = None) -> Tensor:
         indices = _positions(indices)
-        chosen = ops.concatenate([indices[:, None], self._draw(indices)], axis=1)
+        chosen = ops.concatenate([indices[:, None], self.draw_negatives(indices)], axis=1)
         teacher, student = float32_pair(teacher, student)
         embeddings = {
             "teacher": self._project("teacher", teacher),
@@ -211,8 +211,16 @@ class ContrastiveRepresentation(DistillationLoss):
         """Normalized projections `(batch, dimensions)`."""
         return unit_rows(self.projections[role](flat_rows(features)))
 
-    def _draw(self, indices):
-        """Indices `(batch, negatives)` of examples, of other classes where labels are known."""
+    def draw_negatives(self, indices: Tensor) -> Tensor:
+        """Returns random examples to compare the examples of a batch with.
+
+        Args:
+            indices: The batch's examples, int32 `(batch,)`.
+
+        Returns:
+            Indices `(batch, negatives)` in int32, of examples of other classes where the loss has
+            labels.
+        """
         shape = (ops.shape(indices)[0], self.negatives)
         uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         if self._groups is None:

@@ -173,7 +173,7 @@ def _statistics(mean, std):
 
 
 def _is_symbolic(values):
-    """Whether these are numbers of a step that is being traced, which cannot be looked at."""
+    """Whether these are tensors of a step that is being traced, whose values are not known."""
     if not (ops.is_tensor(values) or isinstance(values, keras.Variable)):
         return False
     try:

@@ -90,10 +90,11 @@ class Ensemble(Exportable, keras.Model):
     @property
     def graph(self) -> keras.Model | None:
         """A member with a graph, whose inputs and outputs are the ensemble's, or `None`."""
-        return next((graph for graph in map(shape_model, self.members) if graph is not None), None)
+        # Keras saves the weights of what a property gives: of a member, which it saves anyway.
+        return next((m for m in self.members if shape_model(m) is not None), None)
 
     def graph_model(self) -> keras.Model | None:
-        return self.graph
+        return shape_model(self.graph)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return self.members[0].compute_output_shape(input_shape)

@@ -143,7 +143,7 @@ def fitnet_mnist(
 
     Reference:
         Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", arXiv:1412.6550, appendix A.2;
-        kernels and padding, of which it says nothing, are those of the authors' published
+        kernels and padding, which it does not state, are those of the authors' published
         configuration. That one has four pieces in the last two layers (35,992 weights), where the
         paper has two. Here biases are shared by all positions of a map, theirs are not.
     """

@@ -1,6 +1,7 @@
 """The index of a record of a teacher, checked whole before anything is done with what it says.
 
-Its hash tells damage, not intent: whoever alters an index can write the hash that fits.
+Its hash reveals damage, not intent: an attacker who alters an index can also write the hash that
+fits.
 """
 
 import dataclasses
@@ -13,8 +14,8 @@ import numpy as np
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.teacher_cache.predict import LOGITS
 from kdzoo.teacher_cache.record_layout import LARGEST, OF_TOP_K, PLACES, REST
-from kdzoo.utils import is_number, read_object, shown
-from kdzoo.utils.fields import check_count, check_sha256, check_type, is_integer
+from kdzoo.utils import is_integer, is_number, read_object, shown
+from kdzoo.utils.fields import check_count, check_sha256, check_type
 from kdzoo.utils.hashed_json import check_hash
 
 FORMAT = 2

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from kdzoo.data.augmentation import Augmentation, resolve
+from kdzoo.data.augmentation import Augmentation
+from kdzoo.data.catalog import resolve_augmentation
 from kdzoo.data.split import Split
 from kdzoo.graph.taps import find_layer
 from kdzoo.teacher_cache.fingerprints import (
@@ -122,7 +123,7 @@ def record_teacher(
     if teacher_transform is None:
         check_image_shape(teacher, data)
     seed, paths = check_integer("seed", seed), _check_layers(teacher, layers)
-    augment = _check_augmentation(resolve(augmentation, data.name), views)
+    augment = _check_augmentation(resolve_augmentation(augmentation, data.name), views)
     check_choice("dtype", dtype, ("float16", "float32"))
     predict = TeacherPredictor(teacher, paths, teacher_transform)
     first = predict(data, np.arange(1))

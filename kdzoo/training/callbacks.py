@@ -92,7 +92,7 @@ class Anneal(keras.callbacks.Callback):
         loss = None if loss is None else check_text("loss", loss)
         if loss is not None and number == "student_loss_weight":
             raise ValueError(
-                "Expected no `loss`, as the student's weight is none of a distillation loss. "
+                "Expected no `loss`, as the student's weight belongs to no distillation loss. "
                 f"Received: loss={shown(loss)}"
             )
         self.number, self.schedule, self.loss = number, schedule, loss

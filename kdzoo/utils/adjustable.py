@@ -13,11 +13,11 @@ class Adjustable:
         value: The number, a float.
     """
 
-    def __init__(self, value):
+    def __init__(self, value: float):
         self.value = value
         self.variable = keras.Variable(value, dtype="float32", trainable=False, autocast=False)
 
-    def set(self, value):
+    def set(self, value: float) -> None:
         """Gives the number another value, also between the steps of a `fit`.
 
         On JAX a callback does so through its `self.model`, as Keras then puts all values back.

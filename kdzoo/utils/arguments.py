@@ -15,7 +15,7 @@ from kdzoo.utils.errors import shown, unknown_name
 def is_integer(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
     """Returns whether something is an integer of Python or NumPy in a range, and no boolean.
 
-    An array without axes is one, as NumPy gives it where one number was asked for.
+    An array without axes is one, as NumPy returns it for one number.
 
     Args:
         value: Anything.
@@ -30,7 +30,7 @@ def is_integer(value: Any, least: float = -math.inf, most: float = math.inf) -> 
 def is_number(value: Any) -> bool:
     """Returns whether something is a real number of Python or NumPy, and no boolean.
 
-    An array without axes is one, as NumPy gives it where one number was asked for.
+    An array without axes is one, as NumPy returns it for one number.
     """
     value = _scalar(value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -150,12 +150,12 @@ def check_fraction(name: str, value: Any) -> float:
 
 
 def check_choice(
-    kind: str, name: Any, known: Collection[str], examples: Collection[str] | None = None
+    what: str, name: Any, known: Collection[str], examples: Collection[str] | None = None
 ) -> str:
     """Returns a name that is one of those that are known.
 
     Args:
-        kind: What the name stands for, e.g. `"average"`.
+        what: What the name stands for, e.g. `"average"`.
         name: What was given.
         known: The names there are.
         examples: The names to list where none is near, if `known` are too many; None lists all.
@@ -170,7 +170,7 @@ def check_choice(
     kdzoo.utils.errors.UnknownNameError: Unknown average: 'logit'. Did you mean 'logits'?
     """
     if not isinstance(name, str) or name not in known:
-        raise unknown_name(kind, name, known, examples)
+        raise unknown_name(what, name, known, examples)
     return name
 
 
@@ -258,7 +258,7 @@ def check_numeric_array(name: str, value: Any) -> np.ndarray:
 
 
 def check_path(name: str, value: Any) -> pathlib.Path:
-    """Returns what somebody gave as a path as a `pathlib.Path`.
+    """Returns a path that was given in any form as a `pathlib.Path`.
 
     Args:
         name: What the caller calls it.

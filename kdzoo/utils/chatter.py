@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def without_chatter(known):
+def without_chatter(known: re.Pattern[bytes]) -> Iterator[None]:
     """Holds back standard error inside the block and hands on, after it, all but known chatter.
 
     TensorFlow and LiteRT write from C++, past Python's logging and before any log level counts, so

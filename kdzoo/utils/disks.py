@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from collections.abc import Callable, Iterator
 
 # Errors of the system that say that a file has no room, in words.
 _REASONS = {
@@ -17,7 +18,9 @@ class FullDiskError(OSError):
 
 
 @contextlib.contextmanager
-def naming_full_disk(path, size=None):
+def naming_full_disk(
+    path: os.PathLike[str] | str, size: int | Callable[[], int] | None = None
+) -> Iterator[None]:
     """Turns the error of a disk that is full, within the block, into one that names the file.
 
     Libraries in C++ raise errors of their own for it, or others on the way out; they are known by
@@ -25,7 +28,8 @@ def naming_full_disk(path, size=None):
 
     Args:
         path: The file or directory that was to be written.
-        size: Its bytes, where they are known. A function is called, if it comes to that.
+        size: Its number of bytes, or a function that returns it, called only for an error; None if
+            not known.
 
     Raises:
         FullDiskError: If there was no room.
@@ -49,9 +53,9 @@ def naming_full_disk(path, size=None):
         raise sentence from error
 
 
-def _number_of(error):
+def _number_of(error: BaseException | None) -> int | None:
     """The number of the system's error for a full disk that lies behind an error; None if none."""
-    seen = set()
+    seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, OSError) and error.errno in _REASONS:

@@ -14,7 +14,7 @@ _SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = _LONGEST
 
 
 def shown(value: Any) -> str:
-    """Returns what somebody gave as an error shows it: in one line, and short.
+    """Returns a value as errors show it: in one line, and short.
 
     Args:
         value: Anything.
@@ -25,24 +25,24 @@ def shown(value: Any) -> str:
     ("'text'", '[0, 1, 2, 3, 4, 5, ...]')
     """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        kind = getattr(value.dtype, "name", value.dtype)
-        return f"an array of {kind} of shape {tuple(value.shape)}"
+        dtype = getattr(value.dtype, "name", value.dtype)
+        return f"an array of {dtype} of shape {tuple(value.shape)}"
     text = _SHORTENED.repr(value).replace("\n", " ")
     return text if len(text) <= 2 * _LONGEST else f"{text[: 2 * _LONGEST]}..."
 
 
 class UnknownNameError(ValueError):
-    """A name that is not known; `unknown_name` makes it."""
+    """A name that is not known; `unknown_name` makes the error."""
 
 
 def unknown_name(
-    kind: str, name: Any, known: Iterable[str], examples: Iterable[str] | None = None
+    what: str, name: Any, known: Iterable[str], examples: Iterable[str] | None = None
 ) -> UnknownNameError:
     """Returns the error for a name that is not known, with the nearest one that is.
 
     Args:
-        kind: What the name stands for, e.g. `"model"`.
-        name: The name that was asked for.
+        what: What the name stands for, e.g. `"model"`.
+        name: The name that is not known.
         known: Iterable of the names there are.
         examples: The names to list where none is near, if `known` are too many; None lists all.
 
@@ -59,10 +59,10 @@ def unknown_name(
     def likeness(candidate):
         candidate = candidate.casefold()
         ratio = difflib.SequenceMatcher(None, candidate, text).ratio()
-        shared = _words(candidate) & _words(text)
+        common = _words(candidate) & _words(text)
         pairs = enumerate(zip(candidate, text, strict=False))
         start = next((position for position, (ours, theirs) in pairs if ours != theirs), len(text))
-        return ratio, candidate.startswith(text), len(shared), start
+        return ratio, candidate.startswith(text), len(common), start
 
     def is_near(candidate):
         if len(text) > _LONGEST_NAME:  # Comparing takes time with the lengths.
@@ -78,7 +78,7 @@ def unknown_name(
         remedy = f"There are {len(known)}, among them: {', '.join(examples)}."
     if nearest:
         remedy = f"Did you mean {max(nearest, key=likeness)!r}?"
-    return UnknownNameError(f"Unknown {kind}: {shown(name)}. {remedy}")
+    return UnknownNameError(f"Unknown {what}: {shown(name)}. {remedy}")
 
 
 def naming(path: os.PathLike[str] | str, error: ValueError) -> ValueError:

@@ -1,8 +1,8 @@
 """What a file may say: fields, each with a value of the right type and range.
 
-Configurations, manifests and records come from files, and files from anybody. A predicate `is_...`
-says whether a value fits and raises for none; a check raises a `ValueError` that says in a few
-words what is wrong, to which the reader of the file adds which file it is.
+Files may come from strangers. A predicate `is_...` says whether a value fits, whatever the value
+is; a check raises a `ValueError` that says in a few words what is wrong, to which the reader of the
+file adds which file it is.
 """
 
 import math
@@ -67,7 +67,7 @@ def is_boolean(value: Any) -> bool:
 
 
 def is_dictionary(value: Any) -> bool:
-    """Whether a value is a dictionary, which whoever takes it checks further."""
+    """Whether a value is a dictionary, whose content is checked elsewhere."""
     return isinstance(value, dict)
 
 
@@ -140,33 +140,33 @@ def is_sha256(value: Any) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
-def check_type(name: str, value: Any, kind: type) -> None:
+def check_type(name: str, value: Any, expected: type) -> None:
     """Raises `ValueError` unless the value of a field is of a type; True and False are no integers.
 
     Args:
         name: What the field is called.
         value: Its value, as JSON holds it.
-        kind: The type. A text may have 10,000 characters; a float has to be finite.
+        expected: The type. A text may have 10,000 characters; a float has to be finite.
     """
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name}={shown(value)} where a {kind.__name__} belongs")
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise ValueError(f"{name}={shown(value)} where a {expected.__name__} belongs")
     if isinstance(value, str) and len(value) > _LONGEST_TEXT:
         raise ValueError(f"{name} of {len(value):,} characters")
     if isinstance(value, float):
         check_measure(name, value, least=-math.inf)
 
 
-def check_types(part: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+def check_types(part: Mapping[str, Any], types: Mapping[str, type]) -> None:
     """Raises `ValueError` unless a part of a file has these fields, each of its type.
 
     Args:
         part: The part; it may have other fields, too.
-        kinds: Name of a field -> the type of its value, as in `check_type`.
+        types: Name of a field -> the type of its value.
     """
-    for name, kind in kinds.items():
+    for name, expected in types.items():
         if name not in part:
             raise ValueError(f"no {name!r} in it")
-        check_type(name, part[name], kind)
+        check_type(name, part[name], expected)
 
 
 def check_count(name: str, value: Any, least: float = 0, most: float = _MOST) -> None:

@@ -1,8 +1,8 @@
 """JSON files that carry the SHA-256 of what they say: one way to write them and to check them.
 
-The hash is that of the values, however they are set in the file, so that a file which was formatted
-anew is still whole. It tells damage, not intent: whoever alters a file can write the hash that
-fits, so that a reader checks what the file says all the same.
+The hash is that of the values, not of the file's bytes, so that a file may be formatted anew. It
+reveals damage, not intent: an attacker who alters a file can also write the hash that fits, so
+readers check what the file says in any case.
 """
 
 import hashlib
@@ -43,7 +43,8 @@ def hashed_json(
 
     Args:
         content: The fields.
-        key: The field that holds the hash, as in `with_hash`.
+        key: The field that holds the hash. It keeps its place among the fields if it is there
+            already, whatever it holds; otherwise it comes last.
         part: The field that is hashed; None for all but the hash.
         indent: Spaces by which each level is indented.
     """

@@ -1,7 +1,7 @@
 """Hidden directories in which files are written before they take their place.
 
 A process that is killed leaves its hidden directory behind. Each is locked while the process that
-made it lives, so that a later one can tell what nobody owns any more, and removes that alone. Where
+made it lives, so that a later process can tell which are left over, and removes those alone. Where
 the system or the file system has no locks, nothing is ever removed.
 """
 
@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 try:
     import fcntl
@@ -23,7 +24,7 @@ _TRIES = 100
 
 
 @contextlib.contextmanager
-def hidden_directory(directory, name):
+def hidden_directory(directory: os.PathLike[str] | str, name: str) -> Iterator[pathlib.Path]:
     """Makes a hidden directory for the time of a block, and removes what killed ones have left.
 
     Args:
@@ -33,18 +34,17 @@ def hidden_directory(directory, name):
     Yields:
         Its path. Entries are called "new" or "old", with or without a suffix.
     """
-    directory = pathlib.Path(directory)
     sweep(directory, name)
-    room, lock = _make(directory, name)
+    hidden, lock = _make(directory, name)
     try:
-        yield room
+        yield hidden
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
 
-def sweep(directory, name=None):
+def sweep(directory: os.PathLike[str] | str, name: str | None = None) -> None:
     """Removes the hidden directories that `hidden_directory` made and no living process owns.
 
     Args:
@@ -59,18 +59,18 @@ def sweep(directory, name=None):
     except OSError:  # No such directory, or one that may not be read: nothing to remove.
         return
     for entry in found:
-        # Of an empty one the name alone says whose it is, and anybody may give such names.
+        # Only the name says whose an empty one is, and other programs may use such names.
         _remove_if_left(pathlib.Path(directory, entry), may_be_empty=name is not None)
 
 
-def lock_directory(directory):
+def lock_directory(directory: os.PathLike[str] | str) -> int | None:
     """Returns an open, locked descriptor of a directory, or None where there are no locks.
 
     Args:
         directory: The directory, which exists.
 
     Raises:
-        BlockingIOError: If somebody else has locked it.
+        BlockingIOError: If another process has locked it.
     """
     if fcntl is None:
         return None
@@ -89,37 +89,37 @@ def lock_directory(directory):
 def _make(directory, name):
     """A new directory and its lock; None in place of the lock where there are none."""
     for _ in range(_TRIES):
-        room = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=directory))
+        hidden = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=directory))
         try:
-            lock = lock_directory(room)
+            lock = lock_directory(hidden)
         except (BlockingIOError, FileNotFoundError):
             continue
         # Between the two lines a process that sweeps may have taken it for a leftover.
-        if lock is None or _is_locked(room, lock):
-            return room, lock
+        if lock is None or _is_locked(hidden, lock):
+            return hidden, lock
         os.close(lock)
     raise OSError(f"Expected to write into {directory}. Received: one that is emptied meanwhile")
 
 
-def _is_locked(room, lock):
+def _is_locked(hidden, lock):
     """Whether a lock is that of the directory which is at a path now."""
     try:
-        return os.path.samestat(os.fstat(lock), os.stat(room))
+        return os.path.samestat(os.fstat(lock), os.stat(hidden))
     except OSError:  # It is gone.
         return False
 
 
-def _remove_if_left(room, may_be_empty):
-    """Removes a directory that is hidden, holds nothing but what we write, and nobody has."""
+def _remove_if_left(hidden, may_be_empty):
+    """Removes a hidden directory that holds nothing but what kdzoo writes and is not locked."""
     try:
-        content = os.listdir(room)
-        if room.is_symlink() or not all(map(_CONTENT.fullmatch, content)):
+        content = os.listdir(hidden)
+        if hidden.is_symlink() or not all(map(_CONTENT.fullmatch, content)):
             return
         if not content and not may_be_empty:
             return
-        lock = lock_directory(room)
+        lock = lock_directory(hidden)
     except OSError:  # Somebody has it, or has removed it; or it is none of ours.
         return
     if lock is not None:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
         os.close(lock)

@@ -6,12 +6,15 @@ are opened here if they are regular ones, and read up to a size that the caller 
 
 import errno
 import hashlib
+import io
 import json
 import os
 import pathlib
 import stat
+from typing import Any
 
 from kdzoo.utils.errors import first_line
+from kdzoo.utils.types import PathLike
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Of Windows.
 
@@ -27,7 +30,7 @@ MOST_VALUES = 600_000
 _BYTES_A_VALUE = 16  # Of more than those, such as numbers of many digits.
 
 
-def open_regular(path):
+def open_regular(path: PathLike) -> io.BufferedReader:
     """Opens a regular file for reading, without ever waiting for one that is none.
 
     Args:
@@ -41,7 +44,7 @@ def open_regular(path):
         ValueError: If it is a directory, a pipe, a socket or a device, where the error says which,
             or a file that is large and hardly anything but holes.
     """
-    # A pipe that nobody writes to would keep the process waiting.
+    # A pipe without a writer would keep the process waiting.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     except FileNotFoundError as error:
@@ -56,12 +59,12 @@ def open_regular(path):
         if error.errno not in _NOT_OPENED:
             raise
         raise ValueError(
-            f"Expected {path} to be a regular file. Received: {_kind(os.stat(path).st_mode)}"
+            f"Expected {path} to be a regular file. Received: {_in_words(os.stat(path).st_mode)}"
         ) from error
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
-            reason = _kind(state.st_mode)
+            reason = _in_words(state.st_mode)
             raise ValueError(f"Expected {path} to be a regular file. Received: {reason}")
         _check_holes(path, descriptor, state)
         return os.fdopen(descriptor, "rb")
@@ -70,12 +73,20 @@ def open_regular(path):
         raise
 
 
-def check_regular(path):
-    """Raises as `open_regular` does, for files that a library opens by its path."""
+def check_regular(path: PathLike) -> None:
+    """Raises unless there is a regular file, which a library then opens by its path.
+
+    Args:
+        path: The file; a link to a regular file is one.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no regular file, or one that is large and hardly anything but holes.
+    """
     open_regular(path).close()
 
 
-def read_bytes(path, most):
+def read_bytes(path: PathLike, most: int) -> bytes:
     """Returns the content of a regular file of at most so many bytes.
 
     Args:
@@ -93,17 +104,17 @@ def read_bytes(path, most):
     return content
 
 
-def digest_of_file(path):
+def digest_of_file(path: PathLike) -> str:
     """Returns the SHA-256 of a regular file, in hexadecimal."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_object(path, what, most=MOST_JSON):
+def read_object(path: PathLike, what: str, most: int = MOST_JSON) -> dict[str, Any]:
     """Returns the content of a JSON file, a dictionary.
 
     Args:
-        path: The file, a `pathlib.Path`.
+        path: The file.
         what: What it is expected to be, e.g. `"a manifest of pretrained models"`.
         most: The largest size that is read, in bytes.
 
@@ -162,13 +173,13 @@ def _check_holes(path, descriptor, state):
         os.lseek(descriptor, 0, os.SEEK_SET)
 
 
-def _kind(mode):
+def _in_words(mode: int) -> str:
     """What a file that is no regular one is, in words."""
-    kinds = {
+    words = {
         stat.S_IFDIR: "a directory",
         stat.S_IFIFO: "a pipe",
         stat.S_IFSOCK: "a socket",
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    return kinds.get(stat.S_IFMT(mode), "something else")
+    return words.get(stat.S_IFMT(mode), "something else")

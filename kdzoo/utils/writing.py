@@ -2,15 +2,20 @@
 
 import contextlib
 import os
+import pathlib
 import shutil
+from collections.abc import Callable, Iterator
 
 from kdzoo.utils.arguments import check_directory, check_parents, check_path
 from kdzoo.utils.disks import naming_full_disk
 from kdzoo.utils.hidden_directories import hidden_directory, lock_directory, sweep
+from kdzoo.utils.types import PathLike
 
 
 @contextlib.contextmanager
-def atomic_path(path, size=None, replace=False):
+def atomic_path(
+    path: PathLike, size: int | Callable[[], int] | None = None, replace: bool = False
+) -> Iterator[pathlib.Path]:
     """Yields a temporary path that replaces `path` if the block succeeds, and vanishes if it fails.
 
     The temporary file or directory lies beside `path`, so that the replacement is one rename: a
@@ -19,9 +24,10 @@ def atomic_path(path, size=None, replace=False):
 
     Args:
         path: Where the finished file or directory goes. Its parent directory is made if missing.
-        size: How many bytes it will have, for the error if they have no room; None if not known.
-        replace: Whether a directory may replace one with content. The file system renames no
-            such way: for a moment there is neither. Otherwise that is an error.
+        size: How many bytes it will have, for the error if they have no room, or a function that
+            returns it; None if not known.
+        replace: Whether a directory may replace one with content, which is an error otherwise. It
+            takes two renames: for a moment there is neither.
 
     Yields:
         A `pathlib.Path` with the suffix of `path`, which does not exist yet.
@@ -42,16 +48,16 @@ def atomic_path(path, size=None, replace=False):
     check_parents(path)
     with naming_full_disk(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with hidden_directory(path.parent, path.name) as room:
-            temporary = room / f"new{''.join(path.suffixes)}"
+        with hidden_directory(path.parent, path.name) as hidden:
+            temporary = hidden / f"new{''.join(path.suffixes)}"
             yield temporary
             _flush(temporary)
             if replace and path.is_dir() and not path.is_symlink():
-                os.replace(path, room / "old")
+                os.replace(path, hidden / "old")
             os.replace(temporary, path)
 
 
-def write_bytes(path, content):
+def write_bytes(path: PathLike, content: bytes | memoryview) -> None:
     """Writes a file whole or not at all.
 
     Args:
@@ -66,7 +72,7 @@ def write_bytes(path, content):
         temporary.write_bytes(content)
 
 
-def write_text(path, text):
+def write_text(path: PathLike, text: str) -> None:
     """Writes a text file in UTF-8 whole or not at all, its lines ending as they are.
 
     Args:
@@ -76,7 +82,7 @@ def write_text(path, text):
     write_bytes(path, text.encode("utf-8"))
 
 
-def copy_file(source, path):
+def copy_file(source: PathLike, path: PathLike) -> None:
     """Writes a copy of a file whole or not at all.
 
     Args:
@@ -87,8 +93,8 @@ def copy_file(source, path):
         shutil.copyfile(source, temporary)
 
 
-def remove_directory(path):
-    """Removes a directory, or what stands in its place, so that nobody finds a part of it.
+def remove_directory(path: pathlib.Path) -> None:
+    """Removes a directory, or what stands in its place, so that no reader finds a part of it.
 
     Args:
         path: What to remove.
@@ -97,14 +103,14 @@ def remove_directory(path):
         path.unlink(missing_ok=True)
         return
     try:
-        with hidden_directory(path.parent, path.name) as room:
-            os.replace(path, room / "old")
+        with hidden_directory(path.parent, path.name) as hidden:
+            os.replace(path, hidden / "old")
     except OSError:  # On a disk so full that there is no room for a directory.
         shutil.rmtree(path)
 
 
 @contextlib.contextmanager
-def one_process(directory):
+def one_process(directory: PathLike) -> Iterator[None]:
     """Keeps a directory to this process while the block runs, where the system has such locks.
 
     A process that is killed lets go of it; what it left of files it was writing

@@ -2,51 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+from kdzoo.data.catalog import DATASETS, KnownDataset
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo.manifest import File, Pretrained, find
 from kdzoo.zoo.registry import architecture
-
-# Data set -> its title, source, licence, and the limits of a model that was trained on it.
-DATASETS = {
-    "digits": (
-        "scikit-learn's digits",
-        "Alpaydin & Kaynak 1998, doi:10.24432/C50P49",
-        "CC BY 4.0",
-        "Takes one handwritten digit of 8x8 pixels; good for tests and demonstrations.",
-    ),
-    "mnist": (
-        "MNIST",
-        "LeCun, Cortes & Burges, 1998",
-        "CC BY-SA 3.0",
-        "Takes one white digit on black, centred, of 28x28 pixels. It was not tested on other "
-        "writing, other paper or photographs.",
-    ),
-    "fashion_mnist": (
-        "Fashion-MNIST",
-        "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747",
-        "MIT",
-        "Takes one piece of clothing on black, centred, grey, of 28x28 pixels. It was not tested "
-        "on photographs.",
-    ),
-    "cifar10": (
-        "CIFAR-10",
-        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
-        "none stated by its authors",
-        "Takes one object of ten kinds that fills 32x32 pixels; calls whatever else it is shown "
-        "one of the ten. 3.3 % of the test images have near duplicates among the training images "
-        "(Barz & Denzler 2020, arXiv:1902.00423), so the accuracy is a little too high. Where "
-        "kdzoo measured it, 20 of the 10,000 test images (19 ships and a horse) were decoded from "
-        "JPEG copies; with the originals it may differ by at most 0.2 points.",
-    ),
-    "cifar100": (
-        "CIFAR-100",
-        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
-        "none stated by its authors",
-        "Takes one object of a hundred kinds that fills 32x32 pixels. About 10 % of the test "
-        "images have near duplicates among the training images (Barz & Denzler 2020, "
-        "arXiv:1902.00423), so the accuracy is too high.",
-    ),
-}
 
 
 def card(name: str, directory: PathLike | None = None) -> str:
@@ -75,8 +34,8 @@ def card(name: str, directory: PathLike | None = None) -> str:
 
 def write_card(row: Pretrained) -> str:
     """Returns the card of a `Pretrained`, in Markdown."""
-    unknown = (row.dataset, "source not known to kdzoo", "not known to kdzoo", "Limits unknown.")
-    title, source, licence, limits = DATASETS.get(row.dataset, unknown)
+    data = DATASETS.get(row.dataset, KnownDataset())
+    title = data.title or row.dataset
     training = row.training
     lines = [
         f"# {row.name}",
@@ -106,14 +65,14 @@ def write_card(row: Pretrained) -> str:
         + ", ".join(map(str, training["seeds"]))
         + _begun_with(training)
         + (f", taught by {training['teacher']}" if training.get("teacher") else "")
-        + f". {training['examples']:,} training images of {title} ({source}), version "
+        + f". {training['examples']:,} training images of {title} ({data.source}), version "
         f"{training['data_version']}; "
         + ("none held out" if not training["held_out"] else f"{training['held_out']:,} held out")
         + f". Finished with {_versions(training['versions'])}.",
         "",
         "## Licence and limits",
         "",
-        f"Weights: {row.licence}. Data: {licence}. {limits}",
+        f"Weights: {row.licence}. Data: {data.licence}. {data.limits}",
         "",
     ]
     return "\n".join(lines)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from kdzoo.data import Augmentation, randomness
-from kdzoo.data import augmentation as augmentations
 
 
 def by_loops(images, indices, augmentation, seed, epoch):
@@ -82,12 +81,3 @@ def test_does_not_depend_on_the_batch():
 def test_wrong_sizes_are_refused(arguments):
     with pytest.raises(ValueError, match=r"Expected (shift|cutout) to be an integer from 0"):
         Augmentation(**arguments)
-
-
-def test_default_by_name():
-    assert augmentations.resolve("default", "fashion_mnist:3.0.1") == Augmentation(2, True)
-    assert augmentations.resolve(None, "mnist") is None
-    with pytest.raises(ValueError, match=r"Augmentation\(shift=2\).*no default.*'arrays'"):
-        augmentations.resolve("default", "arrays")
-    with pytest.raises(ValueError, match="Received: augmentation='flip'"):
-        augmentations.resolve("flip", "mnist")

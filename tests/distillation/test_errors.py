@@ -189,7 +189,7 @@ def test_a_teacher_that_is_missing(make_net, data, cross_entropy):
         distiller.fit(*data[:2], verbose=0)
 
 
-def test_answers_without_a_tap(make_net, data, cross_entropy):
+def test_teacher_outputs_without_a_tap(make_net, data, cross_entropy):
     x, y, _ = data
     loss = SoftTargets(3.0, teacher_layer="aux")
     distiller = kdzoo.Distiller(None, make_net(4), loss)
@@ -228,8 +228,8 @@ def test_probabilities_of_a_teacher_that_cannot_be_looked_into(make_net, data, c
 
     x, y, _ = data
     teacher = Opaque()
-    answers = keras.ops.convert_to_numpy(teacher(x))
-    for given, labels in ((teacher, y), (None, {"label": y, "teacher": answers})):
+    outputs = keras.ops.convert_to_numpy(teacher(x))
+    for given, labels in ((teacher, y), (None, {"label": y, "teacher": outputs})):
         distiller = kdzoo.Distiller(given, make_net(4), SoftTargets(3.0))
         distiller.compile("sgd", cross_entropy)
         with pytest.raises(ValueError, match=r"teacher's logits. Received: probabilities"):
@@ -267,7 +267,7 @@ def test_streams_say_it_in_one_sentence_too(make_net, data, cross_entropy):
     with pytest.raises(ValueError, match=r"classes of the student.*label \d+; number") as caught:
         distiller.fit(wrong, shuffle=False, verbose=0)
     assert len(str(caught.value)) < 300
-    empty = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).filter(lambda *each: False)
+    empty = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).filter(lambda x, y: False)
     with pytest.raises(ValueError, match="a data set without a batch"):
         distiller.fit(empty, shuffle=False, verbose=0)
 

@@ -1,4 +1,4 @@
-"""Losses beyond the answers inside a Distiller: taps, owned weights, banks, indices."""
+"""Losses beyond soft targets inside a Distiller: taps, owned weights, banks, indices."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def make_distiller(make_net, cross_entropy):
 
 @pytest.fixture
 def labels(data):
-    """Labels that also say which example each is, as `batches(..., indices=True)` gives them."""
+    """Labels with the indices of their examples, as `batches(..., indices=True)` gives them."""
     return {"label": data[1], "index": np.arange(24, dtype="int32")}
 
 
@@ -68,7 +68,7 @@ def test_the_first_value_is_that_of_the_function(make_distiller, data, name):
         paths = getattr(loss, f"{role}_layers")
         graph = keras.Model(model.input, [model.get_layer(path).output for path in paths])
         outputs = keras.tree.flatten(graph(data[0], training=role == "student"))
-        taps[role] = [ops.convert_to_numpy(each) for each in outputs]
+        taps[role] = [ops.convert_to_numpy(output) for output in outputs]
     expected = np.mean(
         ops.convert_to_numpy(
             loss(taps["teacher"], taps["student"])
@@ -165,8 +165,10 @@ def test_indices_that_are_no_positions_are_refused(make_distiller, data, wrong, 
 def test_indices_in_a_column_are_taken(make_distiller, data, labels):
     column = {"label": data[1], "index": labels["index"][:, None]}
     histories = [
-        make_distiller("contrastive").fit(data[0], each, batch_size=24, verbose=0).history["loss"]
-        for each in (labels, column)
+        make_distiller("contrastive")
+        .fit(data[0], targets, batch_size=24, verbose=0)
+        .history["loss"]
+        for targets in (labels, column)
     ]
     np.testing.assert_allclose(*histories, rtol=1e-5)
 

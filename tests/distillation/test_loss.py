@@ -36,7 +36,7 @@ def student_in_training(student, x):
 def test_every_part_of_the_loss_equals_numpy(make_net, data, cross_entropy, weighted):
     x, y, sample_weight = data
     teacher, student = make_net(8, seed=1), make_net(4, seed=2, regularizer="l2")
-    answers, outputs = ops.convert_to_numpy(teacher(x)), student_in_training(student, x)
+    logits, outputs = ops.convert_to_numpy(teacher(x)), student_in_training(student, x)
     losses = [SoftTargets(3.0), LogitRegression()]
     distiller = kdzoo.Distiller(teacher, student, losses, [1.0, 0.25], student_loss_weight=0.3)
     arguments = {"sample_weight": sample_weight} if weighted else {}
@@ -44,8 +44,8 @@ def test_every_part_of_the_loss_equals_numpy(make_net, data, cross_entropy, weig
 
     weight = sample_weight if weighted else 1.0
     hard = (weight * -log_softmax(outputs)[np.arange(24), y]).mean()
-    soft = (weight * soft_targets(answers, outputs, 3.0)).mean()
-    regression = (weight * 0.5 * ((answers - outputs) ** 2).sum(-1)).mean()
+    soft = (weight * soft_targets(logits, outputs, 3.0)).mean()
+    regression = (weight * 0.5 * ((logits - outputs) ** 2).sum(-1)).mean()
     penalty = 0.01 * (student.get_layer("stage1").get_weights()[0] ** 2).sum()
     expected = {
         "student_loss": hard,
@@ -128,25 +128,25 @@ def test_labels_reach_the_losses_that_need_them(make_net, data, cross_entropy):
 def test_an_ensemble_teaches_its_average(make_net, data, cross_entropy, average):
     x, y, _ = data
     members, student = [make_net(4, seed=seed) for seed in (1, 2, 3)], make_net(4, seed=4)
-    answers = np.stack([ops.convert_to_numpy(member(x)) for member in members])
+    logits = np.stack([ops.convert_to_numpy(member(x)) for member in members])
     if average == "logits":
-        answer = answers.mean(0)
+        averaged = logits.mean(0)
     else:
-        answer = np.log(np.exp(log_softmax(answers)).mean(0))
-    expected = soft_targets(answer, student_in_training(student, x), 2.0).mean()
+        averaged = np.log(np.exp(log_softmax(logits)).mean(0))
+    expected = soft_targets(averaged, student_in_training(student, x), 2.0).mean()
     distiller = kdzoo.Distiller(kdzoo.Ensemble(members, average), student, SoftTargets(2.0))
     logs = first_step(distiller, cross_entropy, x, y)
     assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_answers_in_the_data_equal_a_live_teacher(make_net, data, cross_entropy, check_weights):
+def test_outputs_in_the_data_equal_a_live_teacher(make_net, data, cross_entropy, check_weights):
     x, y, sample_weight = data
     teacher = make_net(8, seed=1)
-    answers = ops.convert_to_numpy(teacher(x))
+    teacher_logits = ops.convert_to_numpy(teacher(x))
     ends = []
-    for asked, targets in ((teacher, y), (None, {"label": y, "teacher": answers})):
+    for given, targets in ((teacher, y), (None, {"label": y, "teacher": teacher_logits})):
         student = make_net(4, seed=2)
-        distiller = kdzoo.Distiller(asked, student, SoftTargets(3.0))
+        distiller = kdzoo.Distiller(given, student, SoftTargets(3.0))
         distiller.compile(keras.optimizers.SGD(0.1), cross_entropy, metrics=["accuracy"])
         arguments = {"sample_weight": sample_weight, "batch_size": 8, "shuffle": False}
         distiller.fit(x, targets, epochs=2, verbose=0, validation_data=(x, y), **arguments)
@@ -175,8 +175,8 @@ def test_transform_feeds_the_teacher_what_it_takes(make_net, data, cross_entropy
         return 255.0 * ops.average_pool(images, 2, strides=2)
 
     pooled = x.reshape(24, 3, 2, 3, 2, 2).mean((2, 4))
-    answers = ops.convert_to_numpy(teacher(255.0 * pooled))
-    expected = soft_targets(answers, student_in_training(student, x), 100.0).mean()
+    teacher_logits = ops.convert_to_numpy(teacher(255.0 * pooled))
+    expected = soft_targets(teacher_logits, student_in_training(student, x), 100.0).mean()
     distiller = kdzoo.Distiller(teacher, student, SoftTargets(100.0), teacher_transform=shrink)
     logs = first_step(distiller, cross_entropy, x, y)
     assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-3)
@@ -236,11 +236,11 @@ def test_a_tapped_layer_that_is_named_logits_is_not_taken_for_the_output(data, c
         return keras.Model(inputs, keras.layers.Rescaling(scale)(hidden))
 
     teacher, student = net(3, 5.0, 1), net(3, 7.0, 2)
-    answers = [ops.convert_to_numpy(m(x)) / scale for m, scale in ((teacher, 5), (student, 7))]
+    logits = [ops.convert_to_numpy(m(x)) / scale for m, scale in ((teacher, 5), (student, 7))]
     loss = LogitRegression(teacher_layer="logits", student_layer="logits")
     distiller = kdzoo.Distiller(teacher, student, loss, student_loss_weight=0.0)
     logs = first_step(distiller, None, x, y)
-    expected = 0.5 * ((answers[0] - answers[1]) ** 2).sum(-1).mean()
+    expected = 0.5 * ((logits[0] - logits[1]) ** 2).sum(-1).mean()
     assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -282,10 +282,10 @@ def sequences():
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_weights_by_position_weigh_positions(sequences, cross_entropy, temperature):
     teacher, student, x, y, weights = sequences
-    answers, outputs = (ops.convert_to_numpy(model(x)) for model in (teacher, student))
+    logits, outputs = (ops.convert_to_numpy(model(x)) for model in (teacher, student))
     distiller = kdzoo.Distiller(teacher, student, SoftTargets(temperature))
     logs = first_step(distiller, cross_entropy, x, y, sample_weight=weights.astype("float32"))
-    expected = (weights * soft_targets(answers, outputs, temperature)).mean()
+    expected = (weights * soft_targets(logits, outputs, temperature)).mean()
     assert logs["distillation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -304,11 +304,11 @@ def test_padding_counts_in_neither_loss(cross_entropy, weighted):
     real = np.arange(10) < rng.integers(2, 9, (4, 1))
     x = x * real
     weight = rng.uniform(0.5, 2, (4, 10)).astype("float32") if weighted else np.float32(1)
-    answers, outputs = (ops.convert_to_numpy(model(x)) for model in (teacher, student))
+    logits, outputs = (ops.convert_to_numpy(model(x)) for model in (teacher, student))
     distiller = kdzoo.Distiller(teacher, student, SoftTargets(3.0))
     arguments = {"sample_weight": weight} if weighted else {}
     logs = first_step(distiller, cross_entropy, x, y, **arguments)
-    soft = soft_targets(answers, outputs, 3.0)
+    soft = soft_targets(logits, outputs, 3.0)
     hard = -np.take_along_axis(log_softmax(outputs), y[..., None], -1)[..., 0]
     for name, values in (("distillation_loss", soft), ("student_loss", hard)):
         expected = (weight * values)[real].sum() / real.sum()

@@ -42,7 +42,7 @@ def distiller(make_net, cross_entropy):
     return distiller
 
 
-def answers(distiller, x):
+def outputs_of(distiller, x):
     models = (distiller.teacher, distiller.student)
     return [ops.convert_to_numpy(model(x, training=False)) for model in models]
 
@@ -52,24 +52,24 @@ def test_a_step_that_fails_loses_neither_model(make_net, data):
     models = make_net(8, seed=1), make_net(4, seed=2)
     distiller = kdzoo.Distiller(*models, DecoupledSoftTargets(), student_loss_weight=0.0)
     distiller.compile("sgd")
-    before = answers(distiller, x)
+    before = outputs_of(distiller, x)
     with pytest.raises(ValueError, match="Expected labels"):
         distiller.fit(x, verbose=0)
-    np.testing.assert_array_equal(answers(distiller, x), before)
+    np.testing.assert_array_equal(outputs_of(distiller, x), before)
 
 
 def test_an_interrupted_validation_loses_neither_model(distiller, data):
     x, y, _ = data
-    before = answers(distiller, x)
+    before = outputs_of(distiller, x)
     with pytest.raises(KeyboardInterrupt):
         distiller.predict(x, batch_size=8, verbose=0, callbacks=[Interrupted()])
-    np.testing.assert_array_equal(answers(distiller, x), before)
+    np.testing.assert_array_equal(outputs_of(distiller, x), before)
     with pytest.raises(KeyboardInterrupt):
         distiller.evaluate(x, y, batch_size=8, verbose=0, callbacks=[Interrupted()])
-    np.testing.assert_array_equal(answers(distiller, x), before)
+    np.testing.assert_array_equal(outputs_of(distiller, x), before)
     with pytest.raises(KeyboardInterrupt):
         distiller.fit(x, y, validation_data=(x, y), verbose=0, callbacks=[Interrupted()])
-    np.testing.assert_array_equal(answers(distiller, x)[0], before[0])
+    np.testing.assert_array_equal(outputs_of(distiller, x)[0], before[0])
 
 
 def test_a_student_may_start_as_its_teacher(make_net, data, cross_entropy):
@@ -114,7 +114,7 @@ def test_another_teacher_may_come_between_epochs(distiller, data, make_net):
     np.testing.assert_array_equal(ops.convert_to_numpy(other(x, training=False)), before)
 
 
-def test_a_loaded_distiller_asks_for_the_function_before_its_teacher(make_net, data, tmp_path):
+def test_a_loaded_distiller_needs_the_function_before_its_teacher(make_net, data, tmp_path):
     x, y, _ = data
     teacher, student = make_net(8, seed=1), make_net(4, seed=2)
 

@@ -140,8 +140,8 @@ def test_a_saved_distiller_loads_and_goes_on_training(compiled, data, tmp_path, 
         copy.predict(x, verbose=0), distiller.predict(x, verbose=0), rtol=1e-6
     )
     copy.teacher = distiller.teacher
-    for each in (distiller, copy):
-        each.fit(x, y, **arguments)
+    for trained in (distiller, copy):
+        trained.fit(x, y, **arguments)
     check_weights(copy.student.get_weights(), distiller.student.get_weights(), 1e-5, 1e-6)
 
 

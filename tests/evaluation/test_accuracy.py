@@ -8,7 +8,7 @@ from kdzoo.evaluation import accuracy
 
 
 class Fixed:
-    """Returns its inputs as logits: a model whose answers are known."""
+    """Returns its inputs as logits: a model whose outputs are known."""
 
     def predict(self, x):
         return np.asarray(x)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import kdzoo
 from kdzoo.export import LiteRTModel, litert, to_litert
 from kdzoo.export.convert import check_loops
 
@@ -128,13 +129,13 @@ class TestOnTensorFlow:
             export(model)
 
     def test_other_things_than_models_to_export(self, export, student):
-        class Trainer(keras.Model):
-            def __init__(self):
-                super().__init__()
-                self.student = student
-
-        with pytest.raises(ValueError, match=r"pass `distiller.student`"):
-            export(Trainer())
+        teacher = keras.models.clone_model(student)
+        for distiller in (
+            kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(2.0)),
+            keras.distillation.Distiller(teacher, student, keras.distillation.LogitsDistillation()),
+        ):
+            with pytest.raises(ValueError, match=r"pass `distiller.student`"):
+                export(distiller)
         with pytest.raises(ValueError, match=r"Expected a keras.Model. Received: model=Dense"):
             export(keras.layers.Dense(3))
         with pytest.raises(ValueError, match=r"Expected a built model.*call it once"):

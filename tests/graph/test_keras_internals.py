@@ -249,7 +249,7 @@ def test_a_model_is_saved_into_memory(model):
 
 
 def test_state_goes_through_a_store(model):
-    class Store(keras_internals.NpzIOStore):
+    class InMemory(keras_internals.Store):
         def __init__(self, contents):
             self.contents = contents
 
@@ -266,14 +266,14 @@ def test_state_goes_through_a_store(model):
             pass
 
     contents, before = {}, model.get_weights()
-    keras_internals.save_state(model, Store(contents))
+    keras_internals.save_state(model, InMemory(contents))
     contents = {
         path: {name: np.array(keras.ops.convert_to_numpy(value)) for name, value in values.items()}
         for path, values in contents.items()
     }
     for weight in model.weights:
         weight.assign(keras.ops.zeros_like(weight))
-    keras_internals.load_state(model, Store(contents))
+    keras_internals.load_state(model, InMemory(contents))
     for weight, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, expected)
 

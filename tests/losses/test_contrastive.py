@@ -89,7 +89,7 @@ def with_known_negatives(loss, monkeypatch, seed=2):
         drawn.append(rng.integers(0, EXAMPLES, (len(indices), NEGATIVES)).astype("int32"))
         return ops.convert_to_tensor(drawn[-1])
 
-    monkeypatch.setattr(loss, "_draw", draw)
+    monkeypatch.setattr(loss, "draw_negatives", draw)
     return drawn
 
 
@@ -125,7 +125,7 @@ def test_the_gradient_in_the_first_batch_equals_finite_differences(
     *features, index = batches[0]
     features = dict(zip(("teacher", "student"), features, strict=True))
     without_trace(loss, **features, indices=index)
-    monkeypatch.setattr(loss, "_draw", lambda indices: ops.convert_to_tensor(drawn[0]))
+    monkeypatch.setattr(loss, "draw_negatives", lambda indices: ops.convert_to_tensor(drawn[0]))
     chosen = np.concatenate([index[:, None], drawn[0]], axis=1)
     memory.first_loss(features, chosen)  # Sets Z, which the authors do not differentiate.
     check_gradient(
@@ -154,7 +154,7 @@ def test_low_temperatures_stay_finite(make, batches, monkeypatch, gradient_of, t
 def test_a_batch_of_one_equals_the_formula(make, batches, monkeypatch, gradient_of):
     loss = make()
     memory, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)
-    teacher, student, index = (each[:1] for each in batches[0])
+    teacher, student, index = (part[:1] for part in batches[0])
     slope = gradient_of(lambda s: without_trace(loss, teacher, s, index), student)
     assert np.isfinite(slope).all()
     value = ops.convert_to_numpy(loss(teacher, student, indices=index))
@@ -181,7 +181,7 @@ def test_of_an_example_twice_in_a_batch_one_projection_is_kept(make, batches, mo
         memory.banks = banks
     for role, bank in loss.banks.items():
         bank = ops.convert_to_numpy(bank)
-        near = [np.allclose(bank, each[role], rtol=1e-5, atol=1e-6) for each in candidates]
+        near = [np.allclose(bank, banks[role], rtol=1e-5, atol=1e-6) for banks in candidates]
         assert any(near)
 
 
@@ -190,8 +190,8 @@ def test_half_precision_features_are_computed_in_float32(make, batches, monkeypa
     loss = make()
     memory, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)
     *features, index = batches[0]
-    halves = [ops.cast(each, dtype) for each in features]
-    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    halves = [ops.cast(part, dtype) for part in features]
+    rounded = [ops.convert_to_numpy(ops.cast(half, "float32")).astype("float64") for half in halves]
     value = loss(*halves, indices=index)
     assert keras.backend.standardize_dtype(value.dtype) == "float32"
     chosen = np.concatenate([index[:, None], drawn[-1]], axis=1)
@@ -221,7 +221,7 @@ def test_the_function_equals_the_authors_and_stays_finite(gradient_of, check_gra
 def test_negatives_are_of_other_classes_and_all_of_them(make):
     loss = make(LABELS, negatives=2000)
     index = np.array([0, 5, 17])
-    drawn = ops.convert_to_numpy(loss._draw(ops.convert_to_tensor(index, "int32")))
+    drawn = ops.convert_to_numpy(loss.draw_negatives(ops.convert_to_tensor(index, "int32")))
     for row, label in zip(drawn, LABELS[index], strict=True):
         others = np.flatnonzero(label != LABELS)
         assert set(row) == set(others)
@@ -233,7 +233,9 @@ def test_negatives_are_of_other_classes_and_all_of_them(make):
 
 def test_negatives_without_labels_are_any_examples_and_new_at_each_step(make):
     loss = make(negatives=2000)
-    draws = [ops.convert_to_numpy(loss._draw(ops.convert_to_tensor([3], "int32"))) for _ in "ab"]
+    draws = [
+        ops.convert_to_numpy(loss.draw_negatives(ops.convert_to_tensor([3], "int32"))) for _ in "ab"
+    ]
     assert set(draws[0][0]) == set(range(EXAMPLES))
     assert (draws[0] != draws[1]).any()
 
@@ -255,8 +257,8 @@ def test_extreme_features_give_finite_values_and_gradients(make, batches, gradie
 def test_indices_may_come_in_a_column(make, batches):
     teacher, student, index = batches[0]
     loss = make()
-    values = [without_trace(loss, teacher, student, each) for each in (index, index[:, None])]
-    np.testing.assert_array_equal(*(ops.convert_to_numpy(each) for each in values))
+    values = [without_trace(loss, teacher, student, given) for given in (index, index[:, None])]
+    np.testing.assert_array_equal(*(ops.convert_to_numpy(value) for value in values))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ def test_the_config_round_trips(examples):
 
 
 def test_labels_may_come_in_a_column():
-    plain, column = (losses.ContrastiveRepresentation(each) for each in (LABELS, LABELS[:, None]))
+    plain, column = (
+        losses.ContrastiveRepresentation(labels) for labels in (LABELS, LABELS[:, None])
+    )
     assert plain.get_config() == column.get_config()
     assert column.examples == EXAMPLES
 

@@ -115,8 +115,8 @@ HALVES = {
 @pytest.mark.parametrize("case", HALVES)
 def test_half_precision_features_are_computed_in_float32(case, dtype):
     ours, formula, shapes = HALVES[case]
-    halves = [ops.cast(each, dtype) for each in random_pair(shapes)]
-    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    halves = [ops.cast(part, dtype) for part in random_pair(shapes)]
+    rounded = [ops.convert_to_numpy(ops.cast(half, "float32")).astype("float64") for half in halves]
     value = ours(*halves)
     assert keras.backend.standardize_dtype(value.dtype) == "float32"
     np.testing.assert_allclose(ops.convert_to_numpy(value), formula(*rounded), rtol=1e-5)
@@ -198,8 +198,8 @@ def test_a_hint_in_half_precision_is_regressed_in_float32(dtype):
     loss = losses.Hint(activation="relu")
     loss.build((None, 2, 2, 3), (None, 4, 3, 2))
     kernel = np.asarray(ops.convert_to_numpy(loss.regressor.kernel), "float64")
-    halves = [ops.cast(each, dtype) for each in random_pair([(2, 2, 2, 3), (2, 4, 3, 2)])]
-    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    halves = [ops.cast(part, dtype) for part in random_pair([(2, 2, 2, 3), (2, 4, 3, 2)])]
+    rounded = [ops.convert_to_numpy(ops.cast(half, "float32")).astype("float64") for half in halves]
     expected = numpy_hint(rounded[0], np.maximum(numpy_valid(rounded[1], kernel, (2, 2)), 0))
     value = loss(*halves)
     assert keras.backend.standardize_dtype(value.dtype) == "float32"

@@ -46,7 +46,7 @@ def test_the_default_is_pointed_out_and_is_indeed_wrong():
     with pytest.warns(UserWarning, match=r"SoftTargets\(temperature=3.0\)"):
         wrapped = KerasDistillation(loss)
     pair = ([[1.0, 2.0, 5.0]], [[0.5, 2.5, 0.0]])
-    pair = [ops.convert_to_tensor(each) for each in pair]
+    pair = [ops.convert_to_tensor(part) for part in pair]
     # What keras.distillation makes of it, and what T² · KL is.
     np.testing.assert_allclose(ops.convert_to_numpy(wrapped(*pair)), [16.20], atol=0.01)
     np.testing.assert_allclose(ops.convert_to_numpy(soft_targets(*pair, 3.0)), [3.194], atol=1e-3)
@@ -58,7 +58,7 @@ def test_own_compute_loss_gives_every_sample_the_batch_value(pair):
             return ops.mean(ops.abs(teacher_outputs - student_outputs))
 
     values = ops.convert_to_numpy(KerasDistillation(Custom())(*pair))
-    expected = np.abs(np.subtract(*[ops.convert_to_numpy(each) for each in pair])).mean()
+    expected = np.abs(np.subtract(*[ops.convert_to_numpy(part) for part in pair])).mean()
     np.testing.assert_allclose(values, np.full(4, expected), rtol=1e-6)
 
 
@@ -73,7 +73,7 @@ def test_a_batch_value_must_be_one_number(pair):
 
 def test_several_outputs_are_summed_and_none_is_skipped(pair):
     loss = FeatureDistillation(loss=["mse", None, "mae"])
-    structures = [[each, each * 2, each * 3] for each in pair]
+    structures = [[part, part * 2, part * 3] for part in pair]
     values = KerasDistillation(loss).call(*structures)
     expected = ops.convert_to_numpy(loss.compute_loss(*structures))
     np.testing.assert_allclose(ops.convert_to_numpy(values).mean(), expected, rtol=1e-5)
@@ -85,8 +85,8 @@ def test_layers_and_config_are_kept():
     )
     wrapped = KerasDistillation(loss, name="mine")
     saved = keras.saving.serialize_keras_object(wrapped)
-    for each in (wrapped, keras.saving.deserialize_keras_object(saved)):
-        assert (each.teacher_layer, each.student_layer, each.name) == ("a", "b", "mine")
+    for loss in (wrapped, keras.saving.deserialize_keras_object(saved)):
+        assert (loss.teacher_layer, loss.student_layer, loss.name) == ("a", "b", "mine")
 
 
 def test_anything_else_is_refused():

@@ -161,8 +161,8 @@ def test_duplicates_and_the_sample_itself_stay_at_zero_in_few_digits(case, few_d
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_features_are_computed_in_float32(case, dtype):
     ours, formula = CASES[case]
-    halves = [ops.cast(each, dtype) for each in random_pair(SHAPES[0])]
-    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    halves = [ops.cast(part, dtype) for part in random_pair(SHAPES[0])]
+    rounded = [ops.convert_to_numpy(ops.cast(half, "float32")).astype("float64") for half in halves]
     value = ours(*halves)
     assert keras.backend.standardize_dtype(value.dtype) == "float32"
     np.testing.assert_allclose(ops.convert_to_numpy(value), formula(*rounded), rtol=1e-4)

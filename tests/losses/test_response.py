@@ -119,15 +119,15 @@ def test_extreme_logits_stay_finite(case, gradient_of):
 @pytest.mark.parametrize("case", CASES)
 def test_half_precision_logits_are_computed_in_float32(case, dtype, logits):
     ours, formula = CASES[case]
-    halves = [ops.cast(each, dtype) for each in logits]
-    rounded = [ops.convert_to_numpy(ops.cast(each, "float32")).astype("float64") for each in halves]
+    halves = [ops.cast(part, dtype) for part in logits]
+    rounded = [ops.convert_to_numpy(ops.cast(half, "float32")).astype("float64") for half in halves]
     value = ours(*halves)
     assert keras.backend.standardize_dtype(value.dtype) == "float32"
     np.testing.assert_allclose(ops.convert_to_numpy(value), formula(*rounded), rtol=1e-4)
 
 
 def test_positions_of_a_sample_are_averaged(logits):
-    grid = [each.reshape(2, 3, 5) for each in logits]
+    grid = [part.reshape(2, 3, 5) for part in logits]
     expected = numpy_soft_targets(*logits, 2.0).reshape(2, 3).mean(1)
     value = losses.soft_targets(*grid, 2.0)
     np.testing.assert_allclose(ops.convert_to_numpy(value), expected, rtol=1e-5)
@@ -161,7 +161,7 @@ def test_normalized_regression_divides_by_the_teachers_deviation(logits):
     np.testing.assert_allclose(mean, teacher.mean(0), rtol=1e-6)
     np.testing.assert_allclose(std, teacher.std(0), rtol=1e-6)
     loss = losses.LogitRegression(mean=mean, std=std)
-    normalized = [(each - teacher.mean(0)) / teacher.std(0) for each in logits]
+    normalized = [(part - teacher.mean(0)) / teacher.std(0) for part in logits]
     expected = NUMPY_REGRESSION["logits"](*normalized)
     np.testing.assert_allclose(ops.convert_to_numpy(loss(teacher, student)), expected, rtol=1e-5)
 
@@ -230,10 +230,10 @@ def test_decoupled_follows_the_authors_code(logits):
     teacher, student = logits
     alpha, beta, temperature = 1.0, 8.0, 4.0
     label = np.eye(5)[LABELS]
-    both = [softmax(each / temperature) for each in (teacher, student)]
+    both = [softmax(part / temperature) for part in (teacher, student)]
     pairs = [np.stack([(p * label).sum(1), (p * (1 - label)).sum(1)], 1) for p in both]
     target_part = kl(*pairs).sum() * temperature**2 / len(LABELS)
-    rest = [softmax(each / temperature - 1000.0 * label) for each in (teacher, student)]
+    rest = [softmax(part / temperature - 1000.0 * label) for part in (teacher, student)]
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(rest[0] > 0, rest[0] * (np.log(rest[0]) - np.log(rest[1])), 0)
     other_part = terms.sum() * temperature**2 / len(LABELS)

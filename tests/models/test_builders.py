@@ -101,7 +101,7 @@ def test_classes_may_be_an_integer_of_numpy(build):
     assert build(classes=np.arange(7).max() + 1).output_shape == (None, 7)
 
 
-@pytest.mark.parametrize("build", [each for each in BUILDERS if each is not resnet])
+@pytest.mark.parametrize("build", [builder for builder in BUILDERS if builder is not resnet])
 @pytest.mark.parametrize("rate", [1.0, -0.1, None, True])
 def test_bad_dropout(build, rate):
     with pytest.raises(ValueError, match=rf"dropout to lie in \[0, 1\). Received: dropout={rate}"):

@@ -27,12 +27,12 @@ def softmax(logits):
 @pytest.mark.parametrize("average", kdzoo.Ensemble.AVERAGES)
 def test_averages_equal_numpy(x, average):
     members = [net(seed) for seed in range(3)]
-    answers = np.stack([np.asarray(m(x), "float64") for m in members])
+    logits = np.stack([np.asarray(m(x), "float64") for m in members])
     outputs = np.asarray(kdzoo.Ensemble(members, average)(x))
     if average == "logits":
-        np.testing.assert_allclose(outputs, answers.mean(0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(outputs, logits.mean(0), rtol=1e-4, atol=1e-5)
     else:
-        np.testing.assert_allclose(softmax(outputs), softmax(answers).mean(0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(softmax(outputs), softmax(logits).mean(0), rtol=1e-4, atol=1e-6)
 
 
 def test_an_ensemble_saves_and_loads(x, tmp_path):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdzoo.data.augmentation import DEFAULTS
+from kdzoo.data.catalog import DATASETS
 from kdzoo.recipes import RECIPES
 from kdzoo.zoo.registry import architecture
 
@@ -81,7 +81,7 @@ def test_recipes_of_compression_run_in_their_smoke_mode(tmp_path):
 def test_recipes_name_what_exists():
     for name, recipe in RECIPES.items():
         assert recipe.name == name
-        assert recipe.data in DEFAULTS
+        assert recipe.data in DATASETS
         assert set(recipe.paper) <= set(recipe.names)
         recipe.check()
         for stage in recipe.names:

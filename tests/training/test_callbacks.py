@@ -40,9 +40,9 @@ def make():
 
 def parts(distiller, x, y, losses):
     """The student's loss and each distillation loss, computed apart."""
-    answers = distiller.teacher(x), distiller.student(x)
+    outputs = distiller.teacher(x), distiller.student(x)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    values = [cross_entropy(y, answers[1]), *(ops.mean(loss(*answers)) for loss in losses)]
+    values = [cross_entropy(y, outputs[1]), *(ops.mean(loss(*outputs)) for loss in losses)]
     return [float(value) for value in values]
 
 
@@ -52,8 +52,8 @@ def test_the_student_loss_weight_follows_the_schedule(make, x, y, ends):
     hard, soft = parts(distiller, x, y, [SoftTargets(2.0)])
     anneal = Anneal("student_loss_weight", linear(*ends, epochs=3))
     history = distiller.fit(x, y, epochs=3, batch_size=16, callbacks=[anneal], verbose=0).history
-    shares = np.linspace(*ends, 3)
-    np.testing.assert_allclose(history["loss"], shares * hard + (1 - shares) * soft, rtol=1e-4)
+    weights = np.linspace(*ends, 3)
+    np.testing.assert_allclose(history["loss"], weights * hard + (1 - weights) * soft, rtol=1e-4)
 
 
 def test_the_temperature_follows_the_schedule(make, x, y):
@@ -109,8 +109,8 @@ def test_setting_the_weights_between_fits_is_heeded(make, x, y):
     distiller = make(SoftTargets(2.0), student_loss_weight=1.0)
     hard, soft = parts(distiller, x, y, [SoftTargets(2.0)])
     losses = []
-    for share in (1.0, 0.25, 0.0):
-        distiller.student_loss_weight = share
+    for weight in (1.0, 0.25, 0.0):
+        distiller.student_loss_weight = weight
         losses += distiller.fit(x, y, batch_size=16, verbose=0).history["loss"]
     np.testing.assert_allclose(losses, [hard, 0.25 * hard + 0.75 * soft, soft], rtol=1e-4)
 
@@ -137,7 +137,7 @@ def test_names_are_checked(make, x, y):
         with pytest.raises(ValueError, match="Expected epochs to be a positive integer"):
             linear(1, 2, epochs=epochs)
     assert linear(1, 2, epochs=np.int64(2))(1) == 2
-    with pytest.raises(ValueError, match=r"none of a distillation loss\. Received: loss='one'"):
+    with pytest.raises(ValueError, match=r"belongs to no distillation loss\. Received: loss='one'"):
         Anneal("student_loss_weight", linear(0, 1, 3), "one")
     two = [SoftTargets(2.0, name="one"), SoftTargets(3.0, name="two")]
     for number, loss, complaint in (

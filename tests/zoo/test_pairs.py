@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import kdzoo
+from kdzoo.data.catalog import DATASETS
 from kdzoo.zoo import Pair, pairs
-from kdzoo.zoo.cards import DATASETS
 from kdzoo.zoo.manifest import read_manifest
 
 

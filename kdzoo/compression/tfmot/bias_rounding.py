@@ -1,5 +1,7 @@
 """Biases as int8 arithmetic has them: what else a quantization-aware model's file would round."""
 
+from typing import Any
+
 import numpy as np
 
 # Layers without weights that hand values on as they are, and quantizers of none.
@@ -16,7 +18,7 @@ _PASSING = (
 )
 
 
-def round_biases(wrapped):
+def round_biases(wrapped: Any) -> list[str]:
     """Rounds the biases of a model of TF-MOT's 8-bit layers, in place.
 
     An integer kernel adds its bias as a multiple of (step of the input) · (step of the weights).
@@ -28,7 +30,8 @@ def round_biases(wrapped):
     Returns:
         The names of the layers whose biases were rounded, a list.
     """
-    steps, rounded = {}, []
+    steps: dict[str, Any] = {}
+    rounded = []
     for layer in wrapped.layers:
         step = _step_of_input(layer, steps)
         weights = _step_of_weights(layer)
@@ -39,7 +42,7 @@ def round_biases(wrapped):
 
 
 def _step_of_input(layer, steps):
-    """The step of the one tensor that a layer takes; None where there are more or there is none."""
+    """The step of the only tensor that a layer takes; None where it takes none or several."""
     before = [node.inbound_layers for node in layer.inbound_nodes]
     if len(before) != 1 or isinstance(before[0], list):
         return None
@@ -78,7 +81,7 @@ def _step(quantizer, variables):
 
 
 def _round(layer, step):
-    """Rounds the bias of a layer, or of it and the normalization after it; whether there is one."""
+    """Rounds a layer's bias, or the shift of the normalization after it; False without either."""
     bias = getattr(layer.layer, "bias", None)
     norm = _norm_after(layer)
     if norm is not None and norm.beta is not None:

@@ -1,12 +1,14 @@
 """Weight clustering: TF-MOT's `cluster_weights` for Keras 3 models."""
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot.config_checks import nothing_runs
+from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
 from kdzoo.compression.tfmot.library import check_made_by, check_no_distiller, cluster, load_tfmot
+from kdzoo.compression.tfmot.tf_keras_weights import plain_weights
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
     check_not_compressed,
@@ -14,11 +16,11 @@ from kdzoo.compression.tfmot.unwrapping import (
     wrapped_parts,
 )
 from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer, wrapper_name
-from kdzoo.compression.tfmot.wrapped_model import WrappedModel, plain_weights
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.utils import check_choice, check_flag, check_positive_integer, libraries
 from kdzoo.utils.fields import is_boolean, is_count, is_name
 
-_CHECKS = {
+_CHECKS: Checks = {
     "number_of_clusters": is_count,
     "cluster_centroids_init": is_name,
     "preserve_sparsity": is_boolean,
@@ -30,12 +32,12 @@ _MOST_CLUSTERS = 1 << 24
 
 
 def cluster_weights(
-    to_cluster,
-    number_of_clusters,
-    cluster_centroids_init=None,
-    preserve_sparsity=False,
-    cluster_per_channel=False,
-):
+    to_cluster: Any,
+    number_of_clusters: int,
+    cluster_centroids_init: Any = None,
+    preserve_sparsity: bool = False,
+    cluster_per_channel: bool = False,
+) -> Any:
     """Returns a copy of a model, or layer, whose kernels have few values, in training too.
 
     Names and arguments are TF-MOT's. Train the result for a few epochs at a small learning rate,
@@ -86,7 +88,7 @@ def cluster_weights(
     if isinstance(to_cluster, ClusteredModel | ClusteredLayer):
         return to_cluster
     if isinstance(to_cluster, list):
-        return [cluster_weights(each, *settings) for each in to_cluster]
+        return [cluster_weights(layer, *settings) for layer in to_cluster]
     check_layer_or_model("to_cluster", to_cluster)
     check_not_compressed(to_cluster)
     if not isinstance(to_cluster, keras.Model):
@@ -96,7 +98,7 @@ def cluster_weights(
     return model
 
 
-def strip_clustering(model):
+def strip_clustering(model: keras.Model) -> keras.Model:
     """Returns the plain Keras 3 model with the clustered weights.
 
     Args:
@@ -107,8 +109,8 @@ def strip_clustering(model):
         ValueError: If it is another model.
     """
     check_no_distiller(model)
-    kinds = ClusteredLayer, ClusteredModel
-    if isinstance(model, keras.Model) and wrapped_parts(model, kinds):
+    classes = ClusteredLayer, ClusteredModel
+    if isinstance(model, keras.Model) and wrapped_parts(model, classes):
         return without_wrappers(model)
     check_made_by("cluster_weights", ClusteredModel, model)
     return model.plain_model()
@@ -119,22 +121,22 @@ class ClusteredModel(WrappedModel):
     """A model whose weights are clustered while it is trained; `cluster_weights` makes it.
 
     Args:
-        model: As `to_cluster` of `cluster_weights`.
-        number_of_clusters: As there.
-        cluster_centroids_init: As there, or its name.
-        preserve_sparsity: As there.
-        cluster_per_channel: As there.
+        model: The trained functional or sequential `keras.Model`; it is copied.
+        number_of_clusters: Number of values of each kernel.
+        cluster_centroids_init: A value of `CentroidInitialization`, or its name.
+        preserve_sparsity: Whether weights that are zero stay zero.
+        cluster_per_channel: Whether each channel of a convolution has values of its own.
         name: Name of the model.
     """
 
     def __init__(
         self,
-        model,
-        number_of_clusters,
-        cluster_centroids_init=None,
-        preserve_sparsity=False,
-        cluster_per_channel=False,
-        name=None,
+        model: keras.Model,
+        number_of_clusters: int,
+        cluster_centroids_init: Any = None,
+        preserve_sparsity: bool = False,
+        cluster_per_channel: bool = False,
+        name: str | None = None,
     ):
         self._settings = _settings(
             number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
@@ -149,11 +151,12 @@ class ClusteredModel(WrappedModel):
         return [variable for layer in wrapped.layers for variable in _own_masks(layer)]
 
     @property
-    def clustered_layers(self):
+    def clustered_layers(self) -> list[Any]:
         """The wrapped layers that are clustered: TF-MOT's `ClusterWeights`, a list."""
-        return [each for each in self.wrapped.layers if getattr(each, "cluster_centroids", None)]
+        layers = self.wrapped.layers
+        return [layer for layer in layers if getattr(layer, "cluster_centroids", None)]
 
-    def warn_of_what_is_left(self):
+    def warn_of_what_is_left(self) -> None:
         """Warns, by name, of layers that have a kernel and will not be clustered."""
         left = self.left_out({layer.layer.name for layer in self.clustered_layers})
         if left:
@@ -163,7 +166,7 @@ class ClusteredModel(WrappedModel):
                 stacklevel=3,
             )
 
-    def unique_weights(self):
+    def unique_weights(self) -> dict[str, int]:
         """Returns path of a clustered layer -> largest number of values in a clustered kernel."""
         found = {}
         for layer in self.clustered_layers:
@@ -179,10 +182,10 @@ class ClusteredModel(WrappedModel):
         return _clustered_weights(layer, order)
 
     @classmethod
-    def checks_of_fields(cls):
+    def checks_of_fields(cls) -> Checks:
         return {**super().checks_of_fields(), **_CHECKS}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._settings}
 
 
@@ -194,22 +197,22 @@ class ClusteredLayer(WrappedLayer):
 
     Args:
         layer: The `keras.layers.Layer`.
-        number_of_clusters: As in `cluster_weights`.
-        cluster_centroids_init: As there, or its name.
-        preserve_sparsity: As there.
-        cluster_per_channel: As there.
+        number_of_clusters: Number of values of each kernel.
+        cluster_centroids_init: A value of `CentroidInitialization`, or its name.
+        preserve_sparsity: Whether weights that are zero stay zero.
+        cluster_per_channel: Whether each channel of a convolution has values of its own.
         name: Name of this layer.
     """
 
     def __init__(
         self,
-        layer,
-        number_of_clusters,
-        cluster_centroids_init=None,
-        preserve_sparsity=False,
-        cluster_per_channel=False,
-        name=None,
-        **kwargs,
+        layer: keras.layers.Layer,
+        number_of_clusters: int,
+        cluster_centroids_init: Any = None,
+        preserve_sparsity: bool = False,
+        cluster_per_channel: bool = False,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         self._settings = _settings(
             number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
@@ -230,14 +233,14 @@ class ClusteredLayer(WrappedLayer):
     def _further_variables(self):
         return _own_masks(self.wrapped)
 
-    def plain_weights(self):
+    def plain_weights(self) -> list[np.ndarray]:
         return _clustered_weights(self.wrapped, self.order)
 
     @classmethod
-    def checks_of_fields(cls):
+    def checks_of_fields(cls) -> Checks:
         return {**super().checks_of_fields(), **_CHECKS}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._settings}
 
 
@@ -277,10 +280,10 @@ def _own_masks(layer):
     tf = libraries.tensorflow()
 
     made = []
-    for kind in ("sparsity_masks", "zero_idx"):
-        for name, value in getattr(layer, kind, {}).items():
-            variable = tf.Variable(value, trainable=False, name=f"{layer.name}/{kind}_{name}")
-            getattr(layer, kind)[name] = variable
+    for field in ("sparsity_masks", "zero_idx"):
+        for name, value in getattr(layer, field, {}).items():
+            variable = tf.Variable(value, trainable=False, name=f"{layer.name}/{field}_{name}")
+            getattr(layer, field)[name] = variable
             made.append(variable)
     return made
 
@@ -305,6 +308,6 @@ def _initialization(given):
         return choices.KMEANS_PLUS_PLUS
     if isinstance(given, choices):
         return given
-    names = [each.name for each in choices]
+    names = [choice.name for choice in choices]
     check_choice("centroid initialization", given, names)
     return choices[given]

@@ -1,6 +1,7 @@
-"""What compression has come to so far, in the progress bar and in the history."""
+"""How far a model is compressed while it trains, in the progress bar and in the history."""
 
 import zlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,9 +12,9 @@ from kdzoo.compression.tfmot.unwrapping import plain_copy
 class CompressionMonitor(keras.callbacks.Callback):
     """Adds to every epoch's logs how far a model is compressed.
 
-    `sparsity` is the share of zeros among the weights of all kernels, `unique_weights` the largest
-    number of different values in a kernel, `projected_bytes` the size of all weights in float32
-    after zlib (DEFLATE, as in gzip), as if training ended here.
+    `sparsity` is the fraction of zeros among the weights of all kernels, `unique_weights` the
+    largest number of different values in a kernel, `projected_bytes` the size of all weights in
+    float32 after zlib (DEFLATE, as in gzip), as if training ended here.
 
     Give it to the `fit` of a model that is pruned, clustered or trained aware of quantization, or
     of a `Distiller` with such a student, before callbacks that look at its figures.
@@ -28,7 +29,7 @@ class CompressionMonitor(keras.callbacks.Callback):
     ```
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if plain_copy(self.model) is None:
             raise ValueError(
                 "Expected a model that is pruned, clustered or trained aware of quantization, or a "
@@ -36,19 +37,20 @@ class CompressionMonitor(keras.callbacks.Callback):
                 f"{type(self.model).__name__}"
             )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
             logs.update(measure_compression(plain_copy(self.model)))
 
 
-def measure_compression(model):
+def measure_compression(model: keras.Model) -> dict[str, float]:
     """Returns sparsity, unique weights and projected bytes of a plain Keras model.
 
     Args:
         model: A `keras.Model`.
 
     Returns:
-        A dictionary, see `CompressionMonitor`.
+        A dictionary of `"sparsity"`, `"unique_weights"` and `"projected_bytes"`, which
+        `CompressionMonitor` explains.
 
     Raises:
         ValueError: If the model has no kernel.

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kdzoo.compression.tfmot.library import load_tf_keras, refusing_code
-from kdzoo.utils.fields import is_finite_number, is_integer, is_name
+from kdzoo.utils.arguments import is_integer
+from kdzoo.utils.fields import is_finite_number, is_name
 
 Checks = dict[str, Callable[[Any], Any]]
 """Name of a field of a configuration -> whether a value of a file fits it."""
@@ -62,7 +63,7 @@ def nothing_runs() -> Iterator[None]:
     """
     tf_keras = load_tf_keras()
 
-    class Refused(tf_keras.layers.Layer):
+    class Refused(tf_keras.layers.Layer):  # type: ignore[name-defined]
         @classmethod
         def from_config(cls, config, custom_objects=None):
             raise ValueError(

@@ -6,6 +6,8 @@ goes on with what it had.
 """
 
 import functools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ _SPARSITY, _CENTROIDS = "sparsity_mask", "centroids_mask"
 
 
 @functools.cache
-def cluster_scheme():
+def cluster_scheme() -> type:
     """Returns TF-MOT's `Default8BitClusterPreserveQuantizeScheme`, with one correction.
 
     TF-MOT's layers share a quantizer, so that one layer without a zero makes all of them forget
@@ -25,27 +27,27 @@ def cluster_scheme():
     """
     scheme, registry = cluster_preserving()
 
-    class EachOnItsOwn(registry):
+    class OneForEachLayer(registry):  # type: ignore[valid-type, misc]
         def get_quantize_config(self, layer):
             return registry(self._preserve_sparsity).get_quantize_config(layer)
 
-    class Default8BitClusterPreserveQuantizeScheme(scheme):
+    class Default8BitClusterPreserveQuantizeScheme(scheme):  # type: ignore[valid-type, misc]
         __doc__ = scheme.__doc__
 
         def get_quantize_registry(self):
-            made = EachOnItsOwn(self.preserve_sparsity)
+            made = OneForEachLayer(self.preserve_sparsity)
             made._preserve_sparsity = self.preserve_sparsity
             return made
 
     return Default8BitClusterPreserveQuantizeScheme
 
 
-def keeps_clusters(scheme):
+def keeps_clusters(scheme: Any) -> bool:
     """Whether a scheme of TF-MOT keeps clusters."""
     return isinstance(scheme, cluster_preserving()[0])
 
 
-def describe_kernels(model):
+def describe_kernels(model: Any) -> dict[str, dict[str, Any]]:
     """Returns what the shapes of a cluster-preserving model's variables depend on.
 
     Args:
@@ -68,7 +70,7 @@ def describe_kernels(model):
     return found
 
 
-def is_description(value):
+def is_description(value: Any) -> bool:
     """Whether a value of a file has the form of what `describe_kernels` returns, or is None."""
     return value is None or (
         isinstance(value, dict)
@@ -87,7 +89,7 @@ def _describes_a_kernel(value):
     )
 
 
-def set_stand_ins(model, descriptions):
+def set_stand_ins(model: Any, descriptions: dict[str, dict[str, Any]]) -> None:
     """Sets kernels to some that `describe_kernels` would describe so.
 
     Args:
@@ -122,7 +124,7 @@ def _stand_in(shape, of_channels, values, has_zeros):
     return ((numbers + (not has_zeros)) / values).astype("float32")
 
 
-def preserving_layers(wrapped):
+def preserving_layers(wrapped: Any) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
     """Yields (layer, kernel, variables of its quantizer) where zeros or clusters are kept.
 
     Args:
@@ -134,12 +136,12 @@ def preserving_layers(wrapped):
                 yield layer, kernel, variables
 
 
-def has_clusters(variables):
+def has_clusters(variables: dict[str, Any]) -> bool:
     """Whether a quantizer with these variables keeps clusters."""
     return "cluster_centroids_tf" in variables
 
 
-def own_masks(wrapped):
+def own_masks(wrapped: Any) -> list[Any]:
     """Makes variables of the masks, which are constants in TF-MOT, and returns them."""
     tf = libraries.tensorflow()
 

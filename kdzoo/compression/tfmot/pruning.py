@@ -2,12 +2,13 @@
 
 import re
 import warnings
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kdzoo.compression.tfmot.clone_agreement import check_agreement
-from kdzoo.compression.tfmot.config_checks import nothing_runs
+from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
 from kdzoo.compression.tfmot.library import (
     carrying_masks,
     check_made_by,
@@ -35,13 +36,13 @@ _PREFIX = "prune_low_magnitude"
 
 
 def prune_low_magnitude(
-    to_prune,
-    pruning_schedule=None,
-    block_size=(1, 1),
-    block_pooling_type="AVG",
-    pruning_policy=None,
-    sparsity_m_by_n=None,
-):
+    to_prune: Any,
+    pruning_schedule: Any = None,
+    block_size: tuple[int, int] = (1, 1),
+    block_pooling_type: Literal["AVG", "MAX"] = "AVG",
+    pruning_policy: Any = None,
+    sparsity_m_by_n: tuple[int, int] | None = None,
+) -> Any:
     """Returns a copy of a model, or layer, in which training sets the smallest weights to zero.
 
     Names and arguments are TF-MOT's. Pruned are the kernels of dense, convolutional, recurrent and
@@ -53,9 +54,9 @@ def prune_low_magnitude(
             `keras.layers.Layer`, or a list of them, to prune some layers of a model, see below.
             None of them is changed.
         pruning_schedule: `ConstantSparsity` or `PolynomialDecay` of this package, which say when,
-            in training steps, and to which share weights are set to zero. `ConstantSparsity(0.5,
-            0)`, half of the weights, when None. Beware of `frequency`, 100 steps by default: a
-            training that is shorter prunes nothing, and warns.
+            in training steps, and which fraction of the weights are set to zero.
+            `ConstantSparsity(0.5, 0)`, half of the weights, when None. Beware of `frequency`, 100
+            steps by default: a training that is shorter prunes nothing, and warns.
         block_size: (height, width) of blocks that are pruned together, for layers whose kernels are
             matrices.
         block_pooling_type: `"AVG"` or `"MAX"`: what of a block is compared.
@@ -104,7 +105,7 @@ def prune_low_magnitude(
     """
     if isinstance(to_prune, list):
         arguments = (pruning_schedule, block_size, block_pooling_type, pruning_policy)
-        return [prune_low_magnitude(each, *arguments, sparsity_m_by_n) for each in to_prune]
+        return [prune_low_magnitude(layer, *arguments, sparsity_m_by_n) for layer in to_prune]
     check_layer_or_model("to_prune", to_prune)
     settings = {
         "pruning_schedule": pruning_schedule,
@@ -134,7 +135,7 @@ def prune_low_magnitude(
     return model
 
 
-def strip_pruning(model):
+def strip_pruning(model: keras.Model) -> keras.Model:
     """Returns the plain Keras 3 model with the pruned weights, zeros included.
 
     Args:
@@ -158,31 +159,32 @@ class PrunedModel(WrappedModel):
     """A model that is pruned while it is trained; `prune_low_magnitude` makes it.
 
     Args:
-        model: As `to_prune` of `prune_low_magnitude`.
-        pruning_schedule: As there, or its configuration.
-        block_size: As there.
-        block_pooling_type: As there.
-        sparsity_m_by_n: As there.
-        pruning_policy: As there.
+        model: The functional or sequential `keras.Model`; it is copied.
+        pruning_schedule: A schedule of TF-MOT, or its configuration; half of the weights when None.
+        block_size: (height, width) of blocks that are pruned together.
+        block_pooling_type: `"AVG"` or `"MAX"`: what of a block is compared.
+        sparsity_m_by_n: (2, 4) for two zeros in every four weights, or None.
+        pruning_policy: An object whose `allow_pruning(layer)` says whether a layer is pruned.
         layers_to_prune: Names of the clone's layers that are pruned; None for all that can be.
         name: Name of the model.
     """
 
     def __init__(
         self,
-        model,
-        pruning_schedule=None,
-        block_size=(1, 1),
-        block_pooling_type="AVG",
-        sparsity_m_by_n=None,
-        pruning_policy=None,
-        layers_to_prune=None,
-        name=None,
+        model: keras.Model,
+        pruning_schedule: Any = None,
+        block_size: tuple[int, int] = (1, 1),
+        block_pooling_type: Literal["AVG", "MAX"] = "AVG",
+        sparsity_m_by_n: tuple[int, int] | None = None,
+        pruning_policy: Any = None,
+        layers_to_prune: list[str] | None = None,
+        name: str | None = None,
     ):
         self._settings = pruning_settings(
             pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
         )
-        self._policy, self._chosen = pruning_policy, layers_to_prune
+        self._policy = pruning_policy
+        self._chosen: Any = layers_to_prune
         super().__init__(model, name)
         check_agreement(model, self.wrapped)  # As long as nothing is masked.
 
@@ -225,16 +227,16 @@ class PrunedModel(WrappedModel):
         return bool(registry(layer)) and fits(self._settings, layer)
 
     @property
-    def pruned_layers(self):
+    def pruned_layers(self) -> list[Any]:
         """The wrapped layers that are pruned: TF-MOT's `PruneLowMagnitude`, a list."""
         return _pruned_layers(self.wrapped)
 
     @property
-    def pruning_schedule(self):
+    def pruning_schedule(self) -> Any:
         """The schedule, an object of TF-MOT."""
         return self._settings["pruning_schedule"]
 
-    def warn_of_what_stays_dense(self):
+    def warn_of_what_stays_dense(self) -> None:
         """Warns, by name, of layers that have a kernel and will not be pruned."""
         dense = self.left_out(self._chosen)
         if dense:
@@ -247,8 +249,8 @@ class PrunedModel(WrappedModel):
             message = f"Not pruned in {self.name!r}: {', '.join(dense)}. {why}"
             warnings.warn(message, stacklevel=3)
 
-    def sparsity(self):
-        """Returns path of a pruned layer -> share of its prunable weights that are zero."""
+    def sparsity(self) -> dict[str, float]:
+        """Returns path of a pruned layer -> fraction of its prunable weights that are zero."""
         found = {}
         for layer in self.pruned_layers:
             values = [weight.numpy() for weight, _, _ in layer.pruning_vars]
@@ -257,10 +259,10 @@ class PrunedModel(WrappedModel):
         return found
 
     @classmethod
-    def checks_of_fields(cls):
+    def checks_of_fields(cls) -> Checks:
         return {**super().checks_of_fields(), **CHECKS, "layers_to_prune": is_list_of_names}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             **as_config(self._settings),
@@ -276,22 +278,22 @@ class PrunedLayer(WrappedLayer):
 
     Args:
         layer: The `keras.layers.Layer`.
-        pruning_schedule: As in `prune_low_magnitude`, or its configuration.
-        block_size: As there.
-        block_pooling_type: As there.
-        sparsity_m_by_n: As there.
+        pruning_schedule: A schedule of TF-MOT, or its configuration; half of the weights when None.
+        block_size: (height, width) of blocks that are pruned together.
+        block_pooling_type: `"AVG"` or `"MAX"`: what of a block is compared.
+        sparsity_m_by_n: (2, 4) for two zeros in every four weights, or None.
         name: Name of this layer.
     """
 
     def __init__(
         self,
-        layer,
-        pruning_schedule=None,
-        block_size=(1, 1),
-        block_pooling_type="AVG",
-        sparsity_m_by_n=None,
-        name=None,
-        **kwargs,
+        layer: keras.layers.Layer,
+        pruning_schedule: Any = None,
+        block_size: tuple[int, int] = (1, 1),
+        block_pooling_type: Literal["AVG", "MAX"] = "AVG",
+        sparsity_m_by_n: tuple[int, int] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
     ):
         self._settings = pruning_settings(
             pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
@@ -314,10 +316,10 @@ class PrunedLayer(WrappedLayer):
             return carrying_masks(prune(clone, **self._settings))
 
     @classmethod
-    def checks_of_fields(cls):
+    def checks_of_fields(cls) -> Checks:
         return {**super().checks_of_fields(), **CHECKS}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **as_config(self._settings)}
 
 

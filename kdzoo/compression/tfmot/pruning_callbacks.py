@@ -1,5 +1,7 @@
 """Callbacks for the training of pruned models: TF-MOT's, for Keras 3."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -7,6 +9,7 @@ from kdzoo.compression.tfmot.pruning_schedules import warn_of_the_schedule
 from kdzoo.compression.tfmot.unwrapping import mask_weights, tf_keras_layers_of
 from kdzoo.graph.keras_internals import train_writer
 from kdzoo.utils import check_path, check_positive_integer, naming_full_disk
+from kdzoo.utils.types import PathLike
 
 _FREQUENCIES = ("epoch", "batch")
 
@@ -25,14 +28,14 @@ class UpdatePruningStep(keras.callbacks.Callback):
             sparsity.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._pruned = find_pruned(self.model)
         for layer in self._pruned:
             if int(layer.pruning_step.numpy()) == -1:
                 layer.pruning_step.assign(0)
         self._looked = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         steps = self.params.get("steps")
         if not self._looked and steps:
             schedules = {id(layer.pruning_schedule): layer for layer in self._pruned}
@@ -42,7 +45,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
                 warn_of_the_schedule(layer.pruning_schedule, first, last)
         self._looked = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         mask_weights(self.model)
 
 
@@ -51,46 +54,46 @@ class PruningSummaries(keras.callbacks.TensorBoard):
 
     Args:
         log_dir: Directory of the logs.
-        update_freq: As in `keras.callbacks.TensorBoard`: `"epoch"`, `"batch"` or a number of steps.
-        **kwargs: As there.
+        update_freq: How often losses are written: `"epoch"`, `"batch"` or a number of steps.
+        **kwargs: Other arguments of `keras.callbacks.TensorBoard`.
 
     Raises:
-        ValueError: If an argument is of the wrong kind, or the model that is trained is not pruned.
+        ValueError: If an argument is of the wrong type, or the model that is trained is not pruned.
         OSError: If the disk is full; the error names the directory.
     """
 
-    def __init__(self, log_dir, update_freq="epoch", **kwargs):
+    def __init__(self, log_dir: PathLike, update_freq: str | int = "epoch", **kwargs: Any):
         if not isinstance(update_freq, str) or update_freq not in _FREQUENCIES:
             check_positive_integer("update_freq", update_freq)
         super().__init__(check_path("log_dir", log_dir), update_freq=update_freq, **kwargs)
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         with self._naming_full_disk():
             super().set_model(model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         with self._naming_full_disk():
             super().on_train_begin(logs)
         self._pruned = find_pruned(self.model)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         with self._naming_full_disk():
             super().on_train_batch_begin(batch, logs)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         with self._naming_full_disk():
             super().on_train_batch_end(batch, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with self._naming_full_disk():
             super().on_epoch_end(epoch, logs)
             self._write_summaries()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         with self._naming_full_disk():
             super().on_test_end(logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         with self._naming_full_disk():
             super().on_train_end(logs)
 
@@ -108,7 +111,7 @@ class PruningSummaries(keras.callbacks.TensorBoard):
         return naming_full_disk(self.log_dir)
 
 
-def find_pruned(model):
+def find_pruned(model: keras.Model) -> list[Any]:
     """Returns TF-MOT's wrappers around the pruned layers of a model, or of a Distiller's student.
 
     Raises:

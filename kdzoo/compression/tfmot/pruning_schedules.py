@@ -1,6 +1,7 @@
 """When weights are pruned: TF-MOT's schedules, and what is wrong with some."""
 
 import warnings
+from typing import Any
 
 import keras
 
@@ -10,7 +11,7 @@ from kdzoo.utils import first_line, shown
 from kdzoo.utils.fields import check_fields, is_count, is_finite_number, is_plain_tree
 
 
-def as_schedule(given):
+def as_schedule(given: Any) -> Any:
     """Returns a schedule of TF-MOT.
 
     Args:
@@ -50,9 +51,9 @@ def _from_fields(given, schedules):
     if name in _FIELDS:
         check_fields(name, fields, _FIELDS[name], optional=_FIELDS[name])
         return _made(getattr(schedules, name), name, fields)
-    names = [each for each in (given.get("registered_name"), name) if isinstance(each, str)]
-    found = [keras.saving.get_registered_object(each) for each in names]
-    known = next((each for each in found if isinstance(each, type)), None)
+    names = [part for part in (given.get("registered_name"), name) if isinstance(part, str)]
+    found = [keras.saving.get_registered_object(part) for part in names]
+    known = next((part for part in found if isinstance(part, type)), None)
     if known is None or not issubclass(known, schedules.PruningSchedule):
         raise ValueError(
             "Expected a pruning schedule that is known here; register your own with "
@@ -66,9 +67,9 @@ def _from_fields(given, schedules):
     return _made(known, name, fields)
 
 
-def _made(kind, name, fields):
+def _made(schedule_class, name, fields):
     try:
-        return kind(**fields)
+        return schedule_class(**fields)
     except TypeError as error:
         raise ValueError(
             f"Expected the configuration of a {name}. Received: one that it does not take "
@@ -76,7 +77,7 @@ def _made(kind, name, fields):
         ) from error
 
 
-def warn_of_the_schedule(schedule, first, last):
+def warn_of_the_schedule(schedule: Any, first: int, last: int) -> None:
     """Warns if a training never prunes, or does not reach the final sparsity.
 
     Args:
@@ -119,7 +120,7 @@ def warn_of_the_schedule(schedule, first, last):
         )
 
 
-def as_config(schedule):
+def as_config(schedule: Any) -> dict[str, Any]:
     """Returns the configuration of a schedule, from which `as_schedule` makes it again."""
     name = keras.saving.get_registered_name(type(schedule))
     return {**schedule.get_config(), "registered_name": name}

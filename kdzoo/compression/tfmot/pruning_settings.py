@@ -1,12 +1,17 @@
 """What `prune_low_magnitude` is told: checked, saved, and which kernels it suits."""
 
+from typing import Any
+
+from kdzoo.compression.tfmot.config_checks import Checks
 from kdzoo.compression.tfmot.pruning_schedules import as_config as schedule_config
 from kdzoo.compression.tfmot.pruning_schedules import as_schedule
 from kdzoo.utils import check_choice, check_positive_integer, shown
 from kdzoo.utils.fields import is_counts, is_dictionary, is_name
 
 
-def pruning_settings(pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n):
+def pruning_settings(
+    pruning_schedule: Any, block_size: Any, block_pooling_type: Any, sparsity_m_by_n: Any
+) -> dict[str, Any]:
     """The arguments of TF-MOT's `prune_low_magnitude`, from objects or from a configuration."""
     zeros, among = (1, 2) if sparsity_m_by_n is None else _pair("sparsity_m_by_n", sparsity_m_by_n)
     if zeros >= among:
@@ -28,10 +33,10 @@ def _pair(name, given):
     is_pair = isinstance(given, list | tuple) and len(given) == 2
     if not is_pair:
         raise ValueError(f"Expected {name} to be two integers. Received: {name}={shown(given)}")
-    return tuple(check_positive_integer(name, each) for each in given)
+    return tuple(check_positive_integer(name, size) for size in given)
 
 
-CHECKS = {
+CHECKS: Checks = {
     "pruning_schedule": is_dictionary,
     "block_size": is_counts,
     "block_pooling_type": is_name,
@@ -40,7 +45,7 @@ CHECKS = {
 """Name of a setting -> whether a value of a file fits it, before it is checked as any other."""
 
 
-def as_config(settings):
+def as_config(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns settings as a model's configuration holds them."""
     m_by_n = settings["sparsity_m_by_n"]
     return {
@@ -51,7 +56,7 @@ def as_config(settings):
     }
 
 
-def fits(settings, layer):
+def fits(settings: dict[str, Any], layer: Any) -> bool:
     """Whether blocks or 2:4 suit a built layer's kernel."""
     kernels = [weight for weight in layer.weights if len(weight.shape) > 1]
     if settings["block_size"] != (1, 1):

@@ -2,11 +2,12 @@
 
 import copy
 import re
+from typing import Any
 
 import keras
 
 from kdzoo.compression.tfmot import bias_rounding, preserve_schemes
-from kdzoo.compression.tfmot.config_checks import nothing_runs
+from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
 from kdzoo.compression.tfmot.library import (
     check_made_by,
     check_model,
@@ -16,8 +17,9 @@ from kdzoo.compression.tfmot.library import (
 )
 from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
 from kdzoo.compression.tfmot.quantize_configs import check_attributes
+from kdzoo.compression.tfmot.tf_keras_weights import unwrapped
 from kdzoo.compression.tfmot.unsupported_layers import cannot_quantize, find_refused_layer
-from kdzoo.compression.tfmot.wrapped_model import WrappedModel, unwrapped
+from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import shown
 from kdzoo.utils.fields import check_fields, is_boolean
@@ -25,7 +27,9 @@ from kdzoo.utils.fields import check_fields, is_boolean
 _RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
 
 
-def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
+def quantize_model(
+    to_quantize: keras.Model, quantized_layer_name_prefix: str = "quant_"
+) -> "QuantizedModel":
     """Returns a copy of a model that computes as its 8-bit form will, for training.
 
     Names and arguments are TF-MOT's. Train the result, alone or as the student of a `Distiller`,
@@ -61,7 +65,9 @@ def quantize_model(to_quantize, quantized_layer_name_prefix="quant_"):
     return QuantizedModel(to_quantize, quantized_layer_name_prefix)
 
 
-def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
+def quantize_apply(
+    model: keras.Model, scheme: Any = None, quantized_layer_name_prefix: str = "quant_"
+) -> "QuantizedModel":
     """Returns a copy of a model in which the annotated layers compute as in 8 bits, for training.
 
     Args:
@@ -78,7 +84,8 @@ def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
         A `QuantizedModel`, not compiled.
 
     Raises:
-        ValueError: If no layer is annotated, or as `quantize_model`.
+        ValueError: If no layer is annotated, tf_keras lacks a layer or TF-MOT cannot quantize it;
+            the error names it and the remedy.
     """
     check_model("model", model)
     if isinstance(model, AnnotatedModel):
@@ -93,7 +100,7 @@ def quantize_apply(model, scheme=None, quantized_layer_name_prefix="quant_"):
     return QuantizedModel(model, quantized_layer_name_prefix, scheme, annotated_only=True)
 
 
-def strip_clustering_cqat(to_strip):
+def strip_clustering_cqat(to_strip: "QuantizedModel") -> "QuantizedModel":
     """Returns the same quantization-aware model without what kept its clusters while it trained.
 
     Its weights are a third as many, and outputs and `.tflite` file are the same; trained on, it
@@ -130,7 +137,7 @@ class QuantizedModel(WrappedModel):
     Args:
         model: The `keras.Model`.
         prefix: What the wrapped layers' names begin with.
-        scheme: As in `quantize_apply`, or its serialized form.
+        scheme: A scheme of TF-MOT, see `quantize_apply`, or its serialized form; None for 8 bits.
         annotated_only: Whether layers that are not annotated stay in float32.
         kernels: Of a model that keeps clusters and is loaded: how many values its kernels had when
             it was made.
@@ -138,7 +145,13 @@ class QuantizedModel(WrappedModel):
     """
 
     def __init__(
-        self, model, prefix="quant_", scheme=None, annotated_only=False, kernels=None, name=None
+        self,
+        model: keras.Model,
+        prefix: str = "quant_",
+        scheme: Any = None,
+        annotated_only: bool = False,
+        kernels: dict[str, dict[str, Any]] | None = None,
+        name: str | None = None,
     ):
         halves = [
             layer.name
@@ -163,11 +176,11 @@ class QuantizedModel(WrappedModel):
     _splits_separable = True
 
     @property
-    def scheme(self):
+    def scheme(self) -> Any:
         """The scheme, an object of TF-MOT."""
         return self._scheme
 
-    def round_biases(self):
+    def round_biases(self) -> list[str]:
         """Rounds the biases to what int8 arithmetic adds, in place, so that the file agrees more.
 
         To be called when training is over. TF-MOT trains with biases in float32, and a converter
@@ -222,12 +235,12 @@ class QuantizedModel(WrappedModel):
             raise cannot_quantize(clone, refused) from error
 
     @property
-    def is_quantization_aware(self):
+    def is_quantization_aware(self) -> bool:
         """True: the export needs no data to find the ranges of the activations."""
         return True
 
     @property
-    def has_seen_data(self):
+    def has_seen_data(self) -> bool:
         """Whether it has learned ranges, of inputs or outputs, as it does while it is trained."""
         ranges = [
             abs(float(weight))
@@ -238,7 +251,7 @@ class QuantizedModel(WrappedModel):
         return not set(ranges) <= _RANGES_AT_FIRST or not ranges
 
     @property
-    def layers_in_float(self):
+    def layers_in_float(self) -> list[str]:
         """The paths of the layers whose kernels stay in float32, in the file too; a list."""
         # TF-MOT also wraps the layer before an annotated one, for its output alone.
         quantized = {
@@ -249,7 +262,7 @@ class QuantizedModel(WrappedModel):
         return list(dict.fromkeys(self.left_out(quantized)))
 
     @classmethod
-    def checks_of_fields(cls):
+    def checks_of_fields(cls) -> Checks:
         return {
             **super().checks_of_fields(),
             "prefix": _is_prefix,
@@ -258,7 +271,7 @@ class QuantizedModel(WrappedModel):
             "kernels": preserve_schemes.is_description,
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         arguments = {
             name.lstrip("_"): value
             for name, value in vars(self._scheme).items()
@@ -279,15 +292,16 @@ def _is_prefix(value):
 
 def _custom(annotations):
     """The user's own configurations by name, for the scope in which TF-MOT copies layers."""
-    return [{type(each).__name__: type(each) for each in annotations.values() if each is not None}]
+    configs = [config for config in annotations.values() if config is not None]
+    return [{type(config).__name__: type(config) for config in configs}]
 
 
 def _scheme(given):
     """A scheme of TF-MOT from one, from its serialized form, or None."""
     tfmot = load_tfmot()
     schemes = {
-        each.__name__: each
-        for each in (
+        scheme.__name__: scheme
+        for scheme in (
             tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme,
             tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme,
             preserve_schemes.cluster_scheme(),
@@ -297,13 +311,13 @@ def _scheme(given):
         given = {"class_name": "Default8BitQuantizeScheme", "config": {}}
     if isinstance(given, dict):
         return _scheme_of_fields(given, schemes)
-    kind = type(given).__name__
-    if kind not in schemes:
+    name = type(given).__name__
+    if name not in schemes:
         raise ValueError(
             f"Expected one of the schemes {', '.join(schemes)}. Received: scheme={shown(given)}"
         )
     if preserve_schemes.keeps_clusters(given):  # TF-MOT's own too.
-        return schemes[kind](given.preserve_sparsity)
+        return schemes[name](given.preserve_sparsity)
     return given
 
 

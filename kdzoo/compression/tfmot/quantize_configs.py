@@ -1,7 +1,8 @@
-"""How layers are quantized, to and from files: TF-MOT's `QuantizeConfig`s, each field checked."""
+"""How layers are quantized, to and from files: TF-MOT's `QuantizeConfig`s, every field checked."""
 
 import functools
 import inspect
+from typing import Any
 
 import keras
 
@@ -48,7 +49,7 @@ _FIELDS = {
 """Name of a class of TF-MOT -> name of a field -> whether a value of a file fits it."""
 
 
-def as_quantize_config(given):
+def as_quantize_config(given: Any) -> Any:
     """Returns a `QuantizeConfig` from one, from its form in a file, or None.
 
     Of a file, TF-MOT's own classes are taken by their names with the fields that they have, and
@@ -72,23 +73,24 @@ def as_quantize_config(given):
     return given
 
 
-def quantize_config_as_fields(config):
+def quantize_config_as_fields(config: Any) -> dict[str, Any] | None:
     """Returns the form of a `QuantizeConfig` in files, a dictionary; None of None."""
     if config is None:
         return None
-    kind = type(config)
+    config_class = type(config)
+    name = config_class.__name__
     fields = dict(config.get_config())
-    nested = _NESTED.get(kind.__name__) if kind in quantize_config_classes().values() else None
+    nested = _NESTED.get(name) if config_class in quantize_config_classes().values() else None
     if nested is not None:
         fields[nested] = quantize_config_as_fields(getattr(config, nested))
     return {
-        "class_name": kind.__name__,
-        "registered_name": keras.saving.get_registered_name(kind),
+        "class_name": name,
+        "registered_name": keras.saving.get_registered_name(config_class),
         "config": fields,
     }
 
 
-def check_attributes(layer, config, path):
+def check_attributes(layer: Any, config: Any, path: str) -> None:
     """Raises unless a configuration names weights and activations that a layer has.
 
     Args:
@@ -110,9 +112,9 @@ def check_attributes(layer, config, path):
         for cell, of_cell in zip(cells, names if is_rnn else [names], strict=False):
             for name in of_cell:
                 if not fits(getattr(cell, name, None)):
-                    kind = "a weight" if field == "weight_attrs" else "an activation"
+                    what = "a weight" if field == "weight_attrs" else "an activation"
                     raise ValueError(
-                        f"Expected the name of {kind} of {path!r}, a {type(layer).__name__}, in "
+                        f"Expected the name of {what} of {path!r}, a {type(layer).__name__}, in "
                         f"the {field} of its `quantize_config`. Received: {name!r}"
                     )
 
@@ -152,10 +154,10 @@ def _from_fields(given):
 
 
 @functools.cache
-def _defaults(kind):
+def _defaults(config_class):
     """The arguments of a class that may be left out."""
-    parameters = inspect.signature(kind.__init__).parameters.values()
-    return frozenset(each.name for each in parameters if each.default is not each.empty)
+    parameters = inspect.signature(config_class.__init__).parameters.values()
+    return frozenset(p.name for p in parameters if p.default is not p.empty)
 
 
 def _of_the_user(name, registered_name, fields):
@@ -163,12 +165,12 @@ def _of_the_user(name, registered_name, fields):
     base = load_tfmot().quantization.keras.QuantizeConfig
     tf_keras = load_tf_keras()
     found = [
-        keras.saving.get_registered_object(each)
-        for each in (registered_name, name)
-        if isinstance(each, str)
+        keras.saving.get_registered_object(part)
+        for part in (registered_name, name)
+        if isinstance(part, str)
     ]
     found.append(tf_keras.utils.get_registered_object(name))  # In a scope of TF-MOT's own.
-    known = next((each for each in found if isinstance(each, type)), None)
+    known = next((part for part in found if isinstance(part, type)), None)
     if known is None or not issubclass(known, base):
         raise ValueError(
             "Expected a `QuantizeConfig` that is known here; register your own with "
@@ -214,8 +216,8 @@ def _without_quantizers(value, depth=0):
         return [_without_quantizers(part, depth + 1) for part in value]
     if not isinstance(value, dict):
         return value
-    kind = value.get("class_name")
-    if isinstance(kind, str) and kind in _QUANTIZERS and set(value) == {"class_name", "config"}:
-        check_fields(kind, value["config"], _QUANTIZERS[kind])
+    name = value.get("class_name")
+    if isinstance(name, str) and name in _QUANTIZERS and set(value) == {"class_name", "config"}:
+        check_fields(name, value["config"], _QUANTIZERS[name])
         return None
     return {key: _without_quantizers(part, depth + 1) for key, part in value.items()}

@@ -10,7 +10,7 @@ from kdzoo.compression.tfmot.clone_agreement import check_layers_agree
 from kdzoo.compression.tfmot.config_checks import Checks
 from kdzoo.compression.tfmot.library import load_tfmot
 from kdzoo.compression.tfmot.tf_keras_layers import clone_of_layer
-from kdzoo.compression.tfmot.wrapped_model import adopt, plain_weights
+from kdzoo.compression.tfmot.tf_keras_weights import adopt, plain_weights
 from kdzoo.graph.exportable import Exportable
 from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
 from kdzoo.graph.surgery import copy_of
@@ -47,8 +47,6 @@ class WrappedLayer(Exportable, keras.layers.Layer):
         name: Name of the new layer.
     """
 
-    is_being_compressed = True
-
     def __init__(self, layer: keras.layers.Layer, name: str | None = None, **kwargs: Any):
         load_tfmot()
         super().__init__(name=name, dtype=layer.dtype_policy, autocast=False, **kwargs)
@@ -75,6 +73,11 @@ class WrappedLayer(Exportable, keras.layers.Layer):
         trainable = {id(variable) for variable in original.wrapped.trainable_weights}
         adopt(self, weights, trainable, originals)
 
+    @property
+    def is_being_compressed(self) -> bool:
+        """True: it is no plain layer yet."""
+        return True
+
     def _wrap(self, clone):
         """Returns the layer that TF-MOT makes of a tf_keras layer."""
         raise NotImplementedError
@@ -89,8 +92,8 @@ class WrappedLayer(Exportable, keras.layers.Layer):
         return self._original.wrapped
 
     @property
-    def order(self) -> list[str] | None:
-        """The names of the weights before TF-MOT wrapped the layer."""
+    def order(self) -> list[str]:
+        """The names of the weights before TF-MOT wrapped the layer; empty before it is built."""
         return self._original.order
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -141,4 +144,4 @@ class _Original:
         self.layer = copy_of(layer)
         self.weights = layer.get_weights() if layer.built else None
         self.wrapped: Any = None
-        self.order: list[str] | None = None
+        self.order: list[str] = []

@@ -6,7 +6,7 @@ model's configuration and the weights; tf_keras opens none.
 """
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -14,11 +14,12 @@ import numpy as np
 
 from kdzoo.compression.tfmot.clone_agreement import unchecked
 from kdzoo.compression.tfmot.config_checks import Checks, is_statistics
-from kdzoo.compression.tfmot.library import load_tfmot, plain_variable
+from kdzoo.compression.tfmot.library import load_tfmot
 from kdzoo.compression.tfmot.tf_keras_clone import TfKerasClone, build_clone
+from kdzoo.compression.tfmot.tf_keras_weights import adopt, plain_weights, unwrapped
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.exportable import Exportable
-from kdzoo.graph.keras_internals import standardized_inputs, track_variable
+from kdzoo.graph.keras_internals import standardized_inputs
 from kdzoo.graph.taps import find_layer
 from kdzoo.utils import unknown_name
 from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
@@ -40,7 +41,6 @@ class WrappedModel(Exportable, keras.Model):
         ValueError: If tf_keras lacks a layer of the model.
     """
 
-    is_being_compressed = True
     _splits_separable = False
 
     def __init__(self, model: keras.Model, name: str | None = None):
@@ -58,6 +58,11 @@ class WrappedModel(Exportable, keras.Model):
         # TF-MOT's assertions and conditions are not for XLA.
         self.supports_jit = False
         self.built = True
+
+    @property
+    def is_being_compressed(self) -> bool:
+        """True: it is no plain model yet."""
+        return True
 
     def _wrap(self, clone: TfKerasClone) -> Any:
         """Returns the tf_keras model that TF-MOT makes of a `TfKerasClone`."""
@@ -163,7 +168,7 @@ class WrappedModel(Exportable, keras.Model):
             ValueError: If TF-MOT replaced a layer by several.
         """
         model = keras.saving.deserialize_keras_object(copy.deepcopy(self._inside.config))
-        weights = {}
+        weights: dict[str, list[np.ndarray]] = {}
         for name, path in self._inside.sources.items():
             layer = self._inside.layer_of(name, path, self.name)
             weights.setdefault(path, []).extend(
@@ -285,50 +290,3 @@ def _set_statistics(model, statistics):
             )
         layer.set_weights([np.asarray(weight, "float32") for weight in weights])
         layer.finalize_state()
-
-
-def unwrapped(layer: Any) -> Any:
-    """The layer that TF-MOT wrapped, or the layer itself if it did not."""
-    is_wrapper = type(layer).__module__.startswith("tensorflow_model_optimization")
-    return layer.layer if is_wrapper and hasattr(layer, "layer") else layer
-
-
-def adopt(
-    owner: keras.layers.Layer,
-    variables: Iterable[Any],
-    trainable: Collection[int],
-    originals: dict[str, keras.Variable],
-) -> None:
-    """Makes `tf.Variable`s the own variables of a Keras 3 model or layer, without copying them.
-
-    Args:
-        owner: The model or layer.
-        variables: The variables; what is there twice counts once.
-        trainable: The `id`s of those that are trained.
-        originals: Name of a variable -> the Keras 3 variable whose regularizer and constraint it
-            gets.
-    """
-    seen = set()
-    for variable in variables:
-        if id(variable) in seen:
-            continue
-        seen.add(id(variable))
-        plain = plain_variable(variable)
-        ours = keras.Variable(
-            plain,
-            trainable=id(variable) in trainable,
-            dtype=plain.dtype.name,
-            name=variable.name.removesuffix(":0").replace("/", "_"),
-        )
-        original = originals.get(variable.name)
-        if original is not None:
-            ours.regularizer, ours.constraint = original.regularizer, original.constraint
-            # TF-MOT's quantization would train what the user froze.
-            ours.trainable = ours.trainable and original.trainable
-        track_variable(owner, ours)
-
-
-def plain_weights(wrapped: Any, order: list[str]) -> list[np.ndarray]:
-    """The weights of a layer that TF-MOT wrapped, in an order of their names, a list of arrays."""
-    values = {weight.name: weight.numpy() for weight in wrapped.weights}
-    return [values[name] for name in order]

@@ -232,9 +232,9 @@ def _difference(arrays, expected):
     """The first difference between two states in words, or None."""
     for name in sorted({*arrays, *expected}):
         if name not in arrays:
-            return f"none of {name!r}"
+            return f"no array {name!r}"
         if name not in expected:
-            return f"{name!r}, which it has not"
+            return f"an array {name!r} that they do not have"
         if _form(arrays[name]) != _form(expected[name]):
             shape, dtype = _form(arrays[name])
             return f"{name!r} of shape {shape} in {dtype}"

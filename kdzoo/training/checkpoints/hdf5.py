@@ -122,7 +122,7 @@ def _linked(path, place, name, whole, kind):
     link = place.get(name, getlink=True)
     found = place[name] if isinstance(link, h5py.HardLink) else None
     if not isinstance(found, kind):
-        raise Damaged(path, f"none of {whole!r}")
+        raise Damaged(path, f"no {whole!r}")
     return found
 
 
@@ -140,7 +140,7 @@ def _read_seeds(path, expected):
 def _seed(path, archive, name, expected):
     entry = f"seed_{name.removeprefix(SEED)}.npy"
     if entry not in archive.namelist():
-        raise Damaged(path, f"none of {entry!r}")
+        raise Damaged(path, f"no {entry!r}")
     buffer = io.BytesIO()
     np.save(buffer, expected)
     usual = buffer.getvalue()

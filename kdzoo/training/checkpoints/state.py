@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kdzoo.graph.keras_internals import NpzIOStore, load_state, save_state
+from kdzoo.graph.keras_internals import Store, load_state, save_state
 
 # Keras joins paths, so none holds two slashes, whatever names a layer saves under.
 _BETWEEN = "//"
@@ -31,7 +31,7 @@ class State(NamedTuple):
     is_finite: bool
 
 
-class _Arrays(NpzIOStore):
+class _Arrays(Store):
     """A store that Keras saves into and loads from: path -> (name -> array), in memory."""
 
     def __init__(self, contents: dict[str, dict[str, Any]] | None = None):

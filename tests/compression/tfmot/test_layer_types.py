@@ -1,4 +1,4 @@
-"""Layers of every kind in a host, in training too: what is random, masked, frozen or adapted."""
+"""Layers of every type in a wrapped model, in training too: what is random, masked, frozen or adapted."""
 
 import warnings
 
@@ -24,7 +24,7 @@ from kdzoo.compression import (
     strip_clustering,
     strip_pruning,
 )
-from kdzoo.compression.tfmot.wrapped_layer import copy_of
+from kdzoo.graph.surgery import copy_of
 
 pytestmark = [
     pytest.mark.tensorflow,

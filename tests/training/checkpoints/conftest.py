@@ -42,12 +42,14 @@ def _fit(model, checkpoint, epochs, initial_epoch=0):
 def two_epochs(tmp_path_factory):
     """The directory of two epochs, not to be changed, and the weights after each."""
     keras.utils.set_random_seed(0)
-    home, weights = tmp_path_factory.mktemp("checkpoints") / "run", []
+    directory, weights = tmp_path_factory.mktemp("checkpoints") / "run", []
     model = _compiled()
     for epoch in range(2):
-        _fit(model, checkpoint := EpochCheckpoint(home), epoch + 1, restored(checkpoint, model))
+        _fit(
+            model, checkpoint := EpochCheckpoint(directory), epoch + 1, restored(checkpoint, model)
+        )
         weights.append(model.get_weights())
-    return home, weights
+    return directory, weights
 
 
 def restored(checkpoint, model):

@@ -64,14 +64,14 @@ def test_one_callback_serves_a_fit_after_another(tmp_path, compiled, fit):
     checkpoint, model = EpochCheckpoint(tmp_path), compiled()
     fit(model, checkpoint, 2)
     fit(model, checkpoint, 3, initial_epoch=2)
-    assert [len(each) for each in checkpoint.history.values()] == [3]
+    assert [len(values) for values in checkpoint.history.values()] == [3]
     with pytest.raises(ValueError, match="after the 3 epochs"):
         fit(model, checkpoint, 1)
     fit(model, checkpoint, 3, initial_epoch=3)  # Nothing is left to do.
     assert names(tmp_path) == ["epoch-0002", "epoch-0003"]
 
 
-def test_a_run_that_has_more_epochs_than_are_asked_for_is_left_alone(run, compiled, fit):
+def test_a_run_that_has_more_epochs_than_wanted_is_left_alone(run, compiled, fit):
     checkpoint, model = EpochCheckpoint(run), compiled()
     fit(model, checkpoint, 1, initial_epoch=checkpoint.restore(model))
     assert names(run) == ["epoch-0001", "epoch-0002"]

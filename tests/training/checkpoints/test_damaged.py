@@ -19,7 +19,7 @@ def assert_falls_back(run, model, weights, reason=None):
     before = sorted(run.rglob("*"))
     with pytest.warns(UserWarning, match=reason) as said:
         assert EpochCheckpoint(run).restore(model) == 1
-    [text] = [str(each.message) for each in said if each.category is UserWarning]
+    [text] = [str(warning.message) for warning in said if warning.category is UserWarning]
     assert text.startswith(f"Expected {run / 'epoch-0002'}")
     assert "\n" not in text
     assert text.endswith(f"; going on from {run / 'epoch-0001'}.")
@@ -101,7 +101,7 @@ def test_weights_that_are_not_finite_are_found_though_the_hash_is_right(
 ):
     path = run / "epoch-0002" / files.ARRAYS
     arrays = load(path.read_bytes())
-    name = next(name for name, each in arrays.items() if each.shape == (4, 5))
+    name = next(name for name, array in arrays.items() if array.shape == (4, 5))
     arrays[name] = np.full_like(arrays[name], np.nan)
     content = save(arrays)
     path.write_bytes(content)
@@ -160,8 +160,8 @@ def test_a_whole_one_of_another_run_is_refused_and_not_passed_by(run, compiled, 
 @pytest.mark.parametrize(
     ("other", "what"),
     [
-        ({"optimizer": "sgd"}, "'optimizer//10', which it has not"),
-        ({"optimizer": "nadam"}, "none of 'optimizer//"),
+        ({"optimizer": "sgd"}, "array 'optimizer//10' that they do not have"),
+        ({"optimizer": "nadam"}, "no array 'optimizer//"),
         ({"units": 6}, "other shapes"),
     ],
 )

@@ -17,23 +17,23 @@ KERNEL = "layers/dense/vars/0"
 
 def seeds_of(model):
     weights = {id(weight) for weight in model.weights}
-    return [each for each in model.variables if id(each) not in weights]
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory, compiled):
     """A checkpoint as the version before wrote it."""
-    home = tmp_path_factory.mktemp("old") / "epoch-0001"
-    home.mkdir()
+    directory = tmp_path_factory.mktemp("old") / "epoch-0001"
+    directory.mkdir()
     model = compiled()
     model.optimizer.build(model.trainable_variables)
-    model.save_weights(home / "model.weights.h5")
+    model.save_weights(directory / "model.weights.h5")
     seeds = {f"seed_{place}": np.array(seed) for place, seed in enumerate(seeds_of(model))}
-    np.savez(home / "seeds.npz", **seeds)
+    np.savez(directory / "seeds.npz", **seeds)
     state = {"epochs": 1, "settings": None, "history": {"loss": [1.0], "val_loss": [np.nan]}}
     state["shapes"] = [list(weight.shape) for weight in model.weights]
-    (home / "state.json").write_text(json.dumps(state))
-    return home, model.get_weights(), [np.array(seed) for seed in seeds_of(model)]
+    (directory / "state.json").write_text(json.dumps(state))
+    return directory, model.get_weights(), [np.array(seed) for seed in seeds_of(model)]
 
 
 @pytest.fixture
@@ -77,10 +77,13 @@ def replaced(run, change):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda f, a: None, "none of"),
-        (lambda f, a: f.create_group(KERNEL), "none of"),
-        (lambda f, a: f.__setitem__(KERNEL, h5py.ExternalLink("other.h5", "/x")), "none of"),
-        (lambda f, a: f.__setitem__(KERNEL, h5py.SoftLink("/layers/dense/vars/1")), "none of"),
+        (lambda f, a: None, f"no '{KERNEL}'"),
+        (lambda f, a: f.create_group(KERNEL), f"no '{KERNEL}'"),
+        (lambda f, a: f.__setitem__(KERNEL, h5py.ExternalLink("other.h5", "/x")), f"no '{KERNEL}'"),
+        (
+            lambda f, a: f.__setitem__(KERNEL, h5py.SoftLink("/layers/dense/vars/1")),
+            f"no '{KERNEL}'",
+        ),
         (lambda f, a: f.create_dataset(KERNEL, data=a * np.nan), "NaN or infinity"),
         (lambda f, a: f.create_dataset(KERNEL, data=a[:2]), "of shape"),
         (lambda f, a: f.create_dataset(KERNEL, (10**6, 10**6), "f4"), "of shape"),
@@ -135,7 +138,7 @@ def test_what_is_no_such_file_is_refused(name, kind, run, model):
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (lambda path, seed: np.savez(path), "none of 'seed_0.npy'"),
+        (lambda path, seed: np.savez(path), "no 'seed_0.npy'"),
         (lambda path, seed: np.savez_compressed(path, seed_0=seed), "of another size"),
         (lambda path, seed: np.savez(path, seed_0=seed[:1]), "of another size"),
         (
@@ -170,15 +173,15 @@ def test_one_that_is_gone_on_with_is_hashed_from_then_on(run, model):
 
 def test_bfloat16_of_keras_is_read(tmp_path):
     keras.config.set_dtype_policy("bfloat16")
-    home = tmp_path / "run" / "epoch-0001"
-    home.mkdir(parents=True)
+    directory = tmp_path / "run" / "epoch-0001"
+    directory.mkdir(parents=True)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     model.compile(keras.optimizers.SGD(), "mse")
     model.optimizer.build(model.trainable_variables)
-    model.save_weights(home / "model.weights.h5")
-    np.savez(home / "seeds.npz")
+    model.save_weights(directory / "model.weights.h5")
+    np.savez(directory / "seeds.npz")
     state = {"epochs": 1, "settings": None, "history": {}}
-    (home / "state.json").write_text(json.dumps(state))
+    (directory / "state.json").write_text(json.dumps(state))
     kernel = keras.ops.convert_to_numpy(keras.ops.cast(model.layers[0].kernel, "float32"))
     model.layers[0].kernel.assign(kernel * 0)
     assert EpochCheckpoint(tmp_path / "run").restore(model) == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import zipfile
 
@@ -15,7 +16,9 @@ _BEGINNING = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DO
 _TAIL = 64
 
 
-def read_associated(path, content):
+def read_associated(
+    path: os.PathLike[str] | str, content: bytes
+) -> tuple[int, list[str] | None, str | None]:
     """Returns what lies behind the network of a LiteRT file.
 
     Args:

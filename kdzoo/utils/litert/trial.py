@@ -1,23 +1,48 @@
 """Runs a LiteRT file from standard input once, in a process that may die of it.
 
 The interpreter trusts what it reads: of a thousand damaged files about ten end it by a signal or
-make it reserve gigabytes. `kdzoo.utils.litert_file` runs this file as a script first; it imports
-nothing of kdzoo, so that it starts in 0.2 s.
+make it reserve gigabytes. `kdzoo.utils.litert.opening` runs this file as a script first; it
+imports nothing of kdzoo, so that it starts in 0.2 s.
 """
 
 import os
 import re
 import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+try:
+    import resource
+except ImportError:  # Windows.
+    resource = None  # type: ignore[assignment]
 
 REFUSED = 3
 """The exit status if the interpreter said what is wrong, which is then the standard output."""
 MEMORY = 4
-"""The same, if it may be that memory did not suffice."""
-
+"""The exit status if it may be that memory did not suffice; what was said is the output, too."""
 
 _LARGEST = float("inf")
 # Where outputs are not finite: what a weight of a trained network never reaches.
 _LARGEST_OF_NOT_FINITE = 1e18
+
+
+def litert(with_schema: bool = False) -> tuple[Any, ModuleType | None]:
+    """Returns the class `Interpreter` of LiteRT, and its module that reads flatbuffers.
+
+    Args:
+        with_schema: Whether the module is wanted; it is None otherwise, and in versions without it.
+    """
+    from ai_edge_litert import interpreter
+
+    if not with_schema:
+        return interpreter.Interpreter, None
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError:
+        return interpreter.Interpreter, None
+    return interpreter.Interpreter, schema_py_generated
 
 
 def _limit(allowed, size):
@@ -27,12 +52,12 @@ def _limit(allowed, size):
         allowed: The bytes.
         size: Those of the network; a second is added for each MB.
     """
+    if resource is None:
+        return
     try:
-        import resource
-
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
-    except (ImportError, OSError):  # Not Linux.
+    except OSError:
         return
     seconds = 15 + (size >> 20)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -54,11 +79,8 @@ def _as_file(content):
 
 
 def _run(content, needs_finite):
-    import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
-
     random = np.random.default_rng(0)
-    interpreter = Interpreter(**_as_file(content), num_threads=1)
+    interpreter = litert()[0](**_as_file(content), num_threads=1)
     interpreter.allocate_tensors()
     interpreter.get_signature_list()
     for detail in interpreter.get_input_details():
@@ -86,11 +108,8 @@ def _check_weights(content, largest):
         content: The bytes of the network.
         largest: What weights may reach; the lowest number of float32 is a mask's.
     """
-    import numpy as np
-
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError:  # A version without it.
+    _, schema = litert(with_schema=True)
+    if schema is None:
         return
     types = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}
     model = schema.Model.GetRootAs(content, 0)
@@ -109,9 +128,7 @@ def _check_weights(content, largest):
 
 
 def _main():
-    import ai_edge_litert.interpreter  # noqa: F401  Before memory is limited.
-    import numpy  # noqa: F401
-
+    litert()  # Loaded before memory is limited.
     content = sys.stdin.buffer.read()
     _limit(int(sys.argv[1]), len(content))
     try:

@@ -1,18 +1,20 @@
-"""LiteRT files, opened in one way by all parts: whole, known to run, and labels that fit."""
+"""LiteRT files, opened in one way by all rooms: whole, known to run, and with labels that fit."""
 
-import hashlib
 import os
 import re
 import signal
 import subprocess
 import sys
+from typing import Any
 
-from kdzoo.utils import litert_trial
 from kdzoo.utils.arguments import check_path
 from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.errors import first_line
-from kdzoo.utils.litert_zip import read_associated
+from kdzoo.utils.hashed_json import digest
+from kdzoo.utils.litert import trial
+from kdzoo.utils.litert.archive import read_associated
 from kdzoo.utils.reading import read_bytes
+from kdzoo.utils.types import PathLike
 
 CHATTER = re.compile(
     rb"[IW]\d{4} |INFO: |fully_quantize: |To enable the following instructions|"
@@ -26,7 +28,9 @@ _MEMORY = 64  # Times the bytes of the file.
 _tried: set[str] = set()  # Hashes of files that are known to run.
 
 
-def open_litert(path, threads=None, is_trusted=False):
+def open_litert(
+    path: PathLike, threads: int | None = None, is_trusted: bool = False
+) -> tuple[Any, list[str] | None, bool]:
     """Returns an interpreter of a LiteRT file with its tensors allocated, and the file's labels.
 
     What this process has not opened yet runs once in a process of its own first, because a damaged
@@ -45,8 +49,6 @@ def open_litert(path, threads=None, is_trusted=False):
         FileNotFoundError: If there is no such file.
         ValueError: If it is no regular file, damaged, or does not run.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     path = check_path("path", path)
     try:
         content = read_bytes(path, min(_MOST, os.path.getsize(path)))
@@ -56,7 +58,7 @@ def open_litert(path, threads=None, is_trusted=False):
         ) from None
     end, labels, sha256 = read_associated(path, content)
     content = content[:end]
-    found = hashlib.sha256(content).hexdigest()
+    found = digest(content)
     if sha256 not in (None, found):  # Files of earlier versions, and of others, have none.
         raise ValueError(
             f"Expected {path} as it was written. Received: one whose network was altered, by its "
@@ -66,7 +68,7 @@ def open_litert(path, threads=None, is_trusted=False):
         _try(path, content, "any" if sha256 else "finite")
     try:
         with without_chatter(CHATTER):
-            interpreter = Interpreter(model_content=content, num_threads=threads)
+            interpreter = trial.litert()[0](model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _refused(path, f"which the interpreter refused: {first_line(error)}") from error
@@ -89,7 +91,7 @@ def _try(path, content, weights):
         return
     allowed = max(_LEAST_MEMORY, _MEMORY * len(content))
     options = ["-P", "-W", "ignore"]
-    command = [sys.executable, *options, litert_trial.__file__, str(allowed), weights]
+    command = [sys.executable, *options, trial.__file__, str(allowed), weights]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
@@ -106,12 +108,12 @@ def _try(path, content, weights):
     if done.returncode == 0:
         return
     said = done.stdout.decode("utf-8", "replace").strip().partition("\n")[0][:300]
-    if done.returncode == litert_trial.MEMORY:
+    if done.returncode == trial.MEMORY:
         said = (
             f"{said.rstrip('.')}, perhaps since it needs more than {allowed >> 20:,} MB; if you "
             "trust it, open it with LiteRT's own Interpreter"
         )
-    elif done.returncode != litert_trial.REFUSED:
+    elif done.returncode != trial.REFUSED:
         said = f"it ended the process that tried it ({_ending(done.returncode)})"
     raise _refused(path, f"which the interpreter refused: {said}")
 

@@ -1,0 +1,102 @@
+"""What outputs mean, and how models that compute in their own way are seen."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kdzoo
+from kdzoo.graph import outputs, taps
+from kdzoo.graph.exportable import Exportable, exportable, shape_model, student_of
+
+
+def head(activation, units=3):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, layers.Dense(units, activation, name="last")(inputs))
+
+
+def test_the_operations_that_give_probabilities_are_found():
+    inner = head("softmax")
+    inputs = keras.Input((4,))
+    model = keras.Model(
+        inputs, [inner(inputs), layers.Dense(2)(inputs), layers.Reshape((3, 1))(inner(inputs))]
+    )
+    assert outputs.final_operations(model) == [inner, inner.get_layer("last")]
+    assert outputs.final_operations(head(None)) == []
+
+
+def test_a_layer_of_another_model_does_not_hide_the_last_one():
+    model = head("sigmoid", 1)
+    passing = layers.Reshape((1,))
+    inputs = keras.Input((4,))
+    last = keras.Model(inputs, passing(model(inputs)))
+    passing(keras.Input((1, 1)))  # Called again, in no model of ours.
+    assert outputs.final_activation(last) == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([[0.25, 0.75], [1.0, 0.0]], True),
+        ([[0.25, 0.5]], False),
+        ([[1.5, -0.5]], False),
+        ([[1.0]], False),  # One column may be anything.
+    ],
+)
+def test_probabilities_of_several_classes_are_told(given, expected):
+    assert outputs.are_probabilities(np.array(given)) is expected
+
+
+def test_columns_are_classes_and_one_column_is_two():
+    logits = np.array([[2.0, -1.0], [0.0, 1.0]])
+    assert outputs.predicted_classes(logits).tolist() == [0, 1]
+    assert outputs.predicted_classes(logits[:, 1:]).tolist() == [0, 1]
+    assert outputs.class_indices([[0, 1], [1, 0]], (2, 2)).tolist() == [1, 0]
+    assert outputs.class_indices([[1], [0]], (2, 1)).tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"from 0 to 1, as the model has 1 outputs.*label=2"):
+        outputs.class_indices([2, 0], (2, 1))
+    one, two = np.array([[0.5]]), np.array([[0.0, 0.5]])
+    np.testing.assert_allclose(
+        outputs.log_probabilities(one, 2.0), outputs.log_probabilities(two, 2.0)
+    )
+    expected = np.log([1 / (1 + np.exp(0.25)), 1 / (1 + np.exp(-0.25))])
+    np.testing.assert_allclose(outputs.log_probabilities(one, 2.0)[0], expected)
+
+
+def test_a_plain_model_says_the_usual_of_itself():
+    model = exportable(head(None))
+    assert not (model.is_being_compressed or model.is_quantization_aware or model.layers_in_float)
+    assert model.has_seen_data
+
+
+def test_the_student_of_a_distiller_is_found():
+    student = head(None)
+    distiller = kdzoo.Distiller(head(None), student, kdzoo.losses.SoftTargets(2.0))
+    assert student_of(distiller) is student
+    assert student_of(student) is None
+    assert shape_model(distiller) is student
+    theirs = keras.distillation.Distiller(
+        head(None), student, keras.distillation.LogitsDistillation()
+    )
+    assert student_of(theirs) is student
+
+
+def test_shapes_are_those_of_a_graph_behind_a_model():
+    class Own(Exportable, keras.Model):
+        def graph_model(self):
+            return graph
+
+        def tapped_layer(self, path):
+            return graph.get_layer(path)
+
+    class Subclassed(keras.Model):
+        pass
+
+    graph = head(None)
+    assert shape_model(Own()) is graph
+    assert shape_model(kdzoo.Ensemble([graph])) is graph
+    assert shape_model(graph) is graph
+    assert shape_model(Subclassed()) is None
+    assert shape_model(keras.Sequential([layers.Dense(2)])) is None
+    assert shape_model("model") is None
+    assert taps.find_layer(Own(), "last") is graph.get_layer("last")
