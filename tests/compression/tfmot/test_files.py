@@ -101,9 +101,9 @@ def test_in_a_fresh_process(net, data, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name, outputs in expected.items():
-        for kind in ("loaded", "weights"):
-            found = np.load(tmp_path / f"{name}.{kind}.npy")
-            np.testing.assert_array_equal(found, outputs, err_msg=f"{name}.{kind}")
+        for variant in ("loaded", "weights"):
+            found = np.load(tmp_path / f"{name}.{variant}.npy")
+            np.testing.assert_array_equal(found, outputs, err_msg=f"{name}.{variant}")
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
