@@ -1,11 +1,11 @@
-"""What of keras.applications can be compressed: twin, pruning, clustering, quantization.
+"""What of keras.applications can be compressed: cloned, pruned, clustered, quantized.
 
     python benchmarks/applications.py [NAME ...]
 
-Every architecture is built without weights, for images of 96 x 96, in a process of its own; each
-verb of `kdzoo.compression` is tried on it. Results go to `results/benchmarks/applications.json`,
-and from there into docs/applications.md. Architectures that are there already are tried
-again only when they are named.
+Every architecture is built without weights, for images of 96 x 96, in a process of its own, and
+`kdzoo.compression` is tried on it. Results go to `results/benchmarks/applications.json`, and from
+there `make docs-tables` takes them to docs/applications.md. Architectures that are in the results
+already are tried again only when they are named.
 """
 
 import argparse
@@ -23,9 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # This checkout's kdzoo.
 
 RESULTS = ROOT / "results" / "benchmarks" / "applications.json"
-PAGE = ROOT / "docs" / "applications.md"
 SIZE = 96
-VERBS = ("twin", "prune", "cluster", "qat")
 
 
 def architectures():
@@ -38,7 +36,7 @@ def architectures():
 
 
 def try_all(name):
-    """Returns verb -> "yes", the difference of the twin, or why not."""
+    """Returns name of a trial -> "yes", the difference of the clone, or why not."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -48,18 +46,18 @@ def try_all(name):
     if _explodes(model):
         found["adapted"] = True
         _adapt(model)
-    for verb in VERBS:
+    for trial, function in TRIALS.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found[verb] = globals()[f"_{verb}"](model)
+                found[trial] = function(model)
         except (ValueError, RuntimeError) as error:
-            found[verb] = _reason(str(error))
+            found[trial] = _reason(str(error))
     return found
 
 
 def _explodes(model):
-    """Whether the twin cannot be compared, as the model makes every rounding large."""
+    """Whether the clone cannot be compared, because the model makes every rounding large."""
     from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
     try:
@@ -70,26 +68,28 @@ def _explodes(model):
 
 
 def _adapt(model):
-    """Gives the normalizations the statistics of a batch, as training would."""
+    """Gives the normalizations the statistics of a batch, which training would give them."""
     import keras
     import numpy as np
 
-    for layer in model._flatten_layers():
+    from kdzoo.graph.keras_internals import flatten_layers
+
+    for layer in flatten_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     model(np.random.default_rng(1).random((8, SIZE, SIZE, 3), "float32"), training=True)
 
 
-def _twin(model):
+def _clone_difference(model):
     import keras
     import numpy as np
 
     from kdzoo.compression.tfmot.tf_keras_clone import build_clone
 
-    twin = build_clone(model)
+    clone = build_clone(model)
     images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), "float32")
     ours = keras.ops.convert_to_numpy(model(images, training=False))
-    difference = np.abs(ours - np.asarray(twin.model(images, training=False))).max()
+    difference = np.abs(ours - np.asarray(clone.model(images, training=False))).max()
     return float(difference / np.abs(ours).max())
 
 
@@ -124,7 +124,7 @@ def _qat(model):
 
 
 def _quantize_but(model, left_out):
-    """Quantizes all layers but those of some kinds, which stay in float32."""
+    """Quantizes all layers but those of some classes, which stay in float32."""
     import keras
 
     from kdzoo.compression import quantize_annotate_layer, quantize_apply
@@ -136,46 +136,16 @@ def _quantize_but(model, left_out):
     quantize_apply(keras.models.clone_model(model, clone_function=annotated))
 
 
+# The names are keys of the results.
+TRIALS = {"twin": _clone_difference, "prune": _prune, "cluster": _cluster, "qat": _qat}
+
+
 def _reason(message):
     received = re.search(r"Received: '([^']+)', (?:a|an) (.*)", message, re.S)
     if not received:
         return f"no: {message.splitlines()[0]}"
     what = re.split(r"[;:.] ", received[2])[0]
     return f"no: `{received[1]}`, {what}"
-
-
-def page(results):
-    """Returns the page of the documentation that the results are."""
-    lines = [
-        "# What of keras.applications can be compressed",
-        "",
-        "Tried without weights on images of"
-        f" {SIZE} x {SIZE} by `python benchmarks/applications.py`. *Twin* is the",
-        "largest difference of a logit between the Keras 3 model and its tf_keras twin, over the",
-        "largest logit. What has no twin cannot be pruned, clustered or quantized by TF-MOT;",
-        "`kdzoo.export.to_litert` quantizes it after training. With \\* the normalizations were",
-        "given the statistics of a batch first: without, the network makes of a rounding of its",
-        "inputs too much of its outputs, and kdzoo says that nothing can be compared.",
-        *_of_rescaling(results),
-        "",
-        "| architecture | parameters | twin | prune | cluster | quantization-aware training |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, found in sorted(results.items()):
-        twin = found["twin"]
-        if isinstance(twin, float):
-            mark = " \\*" if found.get("adapted") else ""
-            cells = [f"{twin:.1e}{mark}", *(found[verb] for verb in VERBS[1:])]
-        else:
-            cells = [twin, "–", "–", "–"]
-        lines.append(f"| {name} | {found['parameters']:,} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _of_rescaling(results):
-    if not any(found["qat"].startswith("all but") for found in results.values()):
-        return []
-    return ["*All but Rescaling*: by `quantize_annotate_layer` on the others and `quantize_apply`."]
 
 
 def main():
@@ -187,7 +157,7 @@ def main():
         print(json.dumps(try_all(options.one)))
         return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in options.names or [each for each in architectures() if each not in results]:
+    for name in options.names or [name for name in architectures() if name not in results]:
         command = [sys.executable, __file__, "--one", name]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
@@ -196,8 +166,6 @@ def main():
         results[name] = json.loads(done.stdout.splitlines()[-1])
         print(name, results[name], flush=True)
         RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 The same TF-MOT model of separable_050, batches of 128 images, SGD with momentum: once wrapped by
 kdzoo and trained by the `train_function` of Keras 3's `fit`, once by that of tf_keras. They take
-turns, one step each, so that a machine that drifts drifts for both. Last, the inference of a
+turns, one step at a time, so that a machine that drifts drifts for both. Last, the inference of a
 stripped model over that of a plain one. A figure is the median of the ratios within a round. Run
 it on an idle machine.
 """
@@ -27,7 +27,7 @@ CLUSTERS = 16
 
 
 def wrapped_by_both():
-    """Returns verb -> (kdzoo's function of a Keras 3 model, TF-MOT's of a tf_keras model)."""
+    """Returns name -> (kdzoo's function of a Keras 3 model, TF-MOT's of a tf_keras model)."""
     from kdzoo import compression
     from kdzoo.compression.tfmot.library import load_tfmot
 
@@ -75,7 +75,7 @@ def steps(options):
     images, labels = tf.random.uniform((batch, 32, 32, 3), seed=1), tf.range(batch) % 10
     made = {}
     plain = kdzoo.create("separable_025" if options.smoke else "separable_050")
-    for verb, pair in wrapped_by_both().items():
+    for technique, pair in wrapped_by_both().items():
         models = pair[0](plain), pair[1](build_clone(plain).model)
         for name, model, api in zip(("kdzoo", "tf_keras"), models, (keras, tf_keras), strict=True):
             loss = api.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -85,18 +85,18 @@ def steps(options):
                     layer.pruning_step.assign(0)  # As the callback does when training begins.
             train = model.make_train_function() or model.train_function
             batches = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
-            made[f"{verb}: {name}"] = lambda t=train, b=batches: float(t(b)["loss"])
+            made[f"{technique}: {name}"] = lambda t=train, b=batches: float(t(b)["loss"])
     stripped = kdzoo.compression.strip_pruning(kdzoo.compression.prune_low_magnitude(plain))
     for name, model in (("kdzoo", stripped), ("plain", plain)):
         predict = tf.function(lambda x, m=model: m(x, training=False))
         made[f"inference of the stripped: {name}"] = lambda p=predict: p(images).numpy()
-    for each in made.values():
-        each(), each()
+    for step in made.values():
+        step(), step()
     return made
 
 
 def measure(made, rounds):
-    """Returns name -> seconds by round; within a pair now one comes first, now the other."""
+    """Returns name -> seconds by round; the two of a pair take turns in coming first."""
     seconds, names = {name: [] for name in made}, list(made)
     for number in range(rounds):
         for start in range(0, len(names), 2):

@@ -30,7 +30,7 @@ def own_op(x, kernel, strides):
 
 
 def accelerated(x, kernel, strides):
-    """The same as `kdzoo.accelerate` leaves it in bfloat16."""
+    """TensorFlow's depthwise convolution, as `kdzoo.accelerate` computes it in bfloat16."""
     from kdzoo.graph.acceleration import depthwise_conv
 
     if strides == 1:
@@ -110,8 +110,8 @@ def main(arguments=None):
         gradient = tf.random.normal((batch, side // strides, side // strides, channels))
         for name, (function, compiled, dtype) in FORMS.items():
             run = step(function, compiled, strides)
-            tensors = [tf.cast(each, dtype) for each in (x, kernel, gradient)]
-            found = [tf.cast(each, "float32") for each in run(*tensors)]
+            tensors = [tf.cast(tensor, dtype) for tensor in (x, kernel, gradient)]
+            found = [tf.cast(tensor, "float32") for tensor in run(*tensors)]
             for ours, theirs in zip(found, expected.setdefault(place, found), strict=True):
                 if dtype == "float32":
                     tf.debugging.assert_near(ours, theirs, rtol=1e-3, atol=1e-2)
@@ -124,8 +124,8 @@ def main(arguments=None):
                 run(*tensors)
                 times.append(1e3 * (time.process_time() - start))
             milliseconds[name] += statistics.median(times)
-    for name, each in milliseconds.items():
-        print(f"{name}: {each:.0f} ms")
+    for name, time_of_all in milliseconds.items():
+        print(f"{name}: {time_of_all:.0f} ms")
     results = {"machine": machine_name(), "batch": batch, "milliseconds": milliseconds}
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")

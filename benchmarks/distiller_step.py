@@ -2,13 +2,12 @@
 
     python benchmarks/distiller_step.py            all pairs, both precisions; tens of minutes
     python benchmarks/distiller_step.py --smoke    tiny, says only that everything runs
-    python benchmarks/distiller_step.py --readme JSON    the README's table of these figures
 
 The floor is what no distiller can do without: the teacher's forward pass and the student's own
 training step, both with fused batch normalization. Every contender lives in a process of its own,
 so that its peak memory is its own, with the same weights, images, losses, optimizer and number of
-threads. All are built and compiled first; then they take turns, a few steps each, round after
-round, while the others wait, so that a machine that drifts drifts for all alike. The figures are
+threads. All are built and compiled first. Then they take turns of a few steps, round after round,
+while the others wait, so that a machine that drifts drifts for all alike. The figures are
 medians over rounds; ratios are taken within a round. Before anything is timed, the losses are
 compared and the parameters counted, so that equal work is measured. Run it on an idle machine.
 """
@@ -32,7 +31,7 @@ WARM_UP = 3
 
 
 class Process:
-    """A contender in a process of its own, which is idle unless asked."""
+    """A contender in a process of its own, which waits for the calls of this one."""
 
     def __init__(self, name, work):
         context = multiprocessing.get_context("spawn")
@@ -45,26 +44,26 @@ class Process:
         self._process.start()
         theirs.close()
 
-    def answer(self):
-        """Returns the answer that is due.
+    def receive(self):
+        """Returns the result that is due.
 
         Raises:
             RuntimeError: If the contender failed or died.
         """
         try:
-            ok, answer = self._pipe.recv()
+            ok, result = self._pipe.recv()
         except EOFError:
             self._process.join(10)
             said = self._says.read().decode(errors="replace")[-2000:]
-            ok, answer = False, f"exit code {self._process.exitcode}. {said}"
+            ok, result = False, f"exit code {self._process.exitcode}. {said}"
         if not ok:
-            raise RuntimeError(f"The contender {self.name!r} failed: {answer}")
-        return answer
+            raise RuntimeError(f"The contender {self.name!r} failed: {result}")
+        return result
 
-    def ask(self, method, *arguments):
-        """Calls a method of the contender and returns its answer."""
+    def call(self, method, *arguments):
+        """Calls a method of the contender and returns its result."""
         self._pipe.send((method, *arguments))
-        return self.answer()
+        return self.receive()
 
     def close(self):
         self._pipe.close()
@@ -89,12 +88,12 @@ def measure(work, options, show):
     processes = {name: Process(name, work) for name in names}
     try:
         show("building")
-        facts = {name: process.answer() for name, process in processes.items()}
+        facts = {name: process.receive() for name, process in processes.items()}
         show("comparing losses")
         losses = _compare(work, processes)
         _check_equal_work(work, facts, losses)
         times = _take_turns(processes, options.rounds, show, "time_steps", options.steps)
-        peaks = {name: process.ask("peak_memory") for name, process in processes.items()}
+        peaks = {name: process.call("peak_memory") for name, process in processes.items()}
         alone = {name: processes[name] for name in ("kdzoo", "floor")}
         evaluations = _take_turns(
             alone, options.evaluate_rounds, show, "time_evaluate", options.evaluate_batches
@@ -122,21 +121,21 @@ def _compare(work, processes):
     """Warms everybody up and returns the losses of the first steps, before any weight differs."""
     losses = {}
     if "pytorch" in processes:
-        weights = processes["floor"].ask("weights")
-        losses["pytorch"] = [processes["pytorch"].ask("load", *weights)]
+        weights = processes["floor"].call("weights")
+        losses["pytorch"] = [processes["pytorch"].call("load", *weights)]
     for name, process in processes.items():
-        first = process.ask("warm_up", WARM_UP)
+        first = process.call("warm_up", WARM_UP)
         losses.setdefault(name, first)
     return losses
 
 
 def _check_equal_work(work, facts, losses):
     """Raises `RuntimeError` where the contenders do not compute the same thing."""
-    for name, each in facts.items():
-        if each["parameters"] != facts["kdzoo"]["parameters"]:
+    for name, fact in facts.items():
+        if fact["parameters"] != facts["kdzoo"]["parameters"]:
             raise RuntimeError(
                 f"Expected {name} to have as many trainable parameters as kdzoo, "
-                f"{facts['kdzoo']['parameters']}. Received: {each['parameters']}"
+                f"{facts['kdzoo']['parameters']}. Received: {fact['parameters']}"
             )
     ours = losses["kdzoo"][0]
     for name, theirs in losses.items():
@@ -148,14 +147,18 @@ def _check_equal_work(work, facts, losses):
 
 
 def _take_turns(processes, rounds, show, method, argument):
-    """Asks everyone once a round, each round starting with another; name -> seconds by round."""
+    """Calls every process once a round, starting with another one every time.
+
+    Returns:
+        Name -> what the method returned, by round.
+    """
     times = {name: [] for name in processes}
     names = list(processes)
     for number in range(rounds):
         show(f"{method.replace('_', ' ')}, round {number + 1} of {rounds}")
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            times[name].append(processes[name].ask(method, argument))
+            times[name].append(processes[name].call(method, argument))
     return times
 
 
@@ -174,7 +177,6 @@ def _parse(arguments):
     parser.add_argument("--dtype", choices=list(TOLERANCE), help="only this precision")
     parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="write the figures here")
     parser.add_argument("--smoke", action="store_true", help="tiny networks, one round")
-    parser.add_argument("--readme", type=pathlib.Path, metavar="JSON", help="print its table")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.steps < 1:
         parser.error(f"expected at least 1. Received: {options.rounds=}, {options.steps=}")
@@ -208,9 +210,6 @@ def _write(path, content):
 def main(arguments=None):
     """Runs the benchmark and prints a table as each row is done."""
     options = _parse(arguments)
-    if options.readme:
-        print("\n".join(report.markdown(json.loads(options.readme.read_text())["rows"])))
-        return
     # Before a contender is started: it inherits them.
     os.environ.update(KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
@@ -233,7 +232,7 @@ def main(arguments=None):
         console.print("PyTorch is not installed and was left out.")
     if options.smoke:
         console.print("A smoke run: too small for the targets to mean anything.")
-    missed = sum(not each["met"] for row in rows for each in row["targets"])
+    missed = sum(not target["met"] for row in rows for target in row["targets"])
     console.print(f"Targets missed: {missed} of {sum(len(row['targets']) for row in rows)}")
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/half_precision.py [NAME ...] [--rounds 7] [--json PATH] [--smoke]
 
-Each network alone, accelerated, batches of 128 images of 32x32 (of Fashion-MNIST's students 28x28,
-halved first). The two precisions take turns, ten steps each, so that a machine that drifts drifts
-for both. The figure is the median of the ratios within a round. Run it on an idle machine.
+Every network is trained alone, accelerated, in batches of 128 images of 32x32 (for a student of
+Fashion-MNIST 28x28, halved first). The two precisions take turns of ten steps, so that a machine
+that drifts drifts for both. The figure is the median of the ratios within a round. Run it on an
+idle machine.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def measure(name, rounds, batch, steps):
     usual, half = (milliseconds[precision] for precision in PRECISIONS)
     ratios = [ours / theirs for ours, theirs in zip(half, usual, strict=True)]
     quartiles = statistics.quantiles(ratios) if rounds > 1 else 3 * ratios
-    medians = {precision: statistics.median(each) for precision, each in milliseconds.items()}
+    medians = {precision: statistics.median(times) for precision, times in milliseconds.items()}
     return {"milliseconds": medians, "quartiles": quartiles, "ratio": quartiles[1]}
 
 

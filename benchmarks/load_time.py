@@ -2,8 +2,9 @@
 
     python benchmarks/load_time.py [NAME ...] [--rounds 15] [--json PATH] [--smoke]
 
-Both in turn, in one process that has loaded the model once before, each until the weights are
-there, which on JAX is after the call; the figure is the median of the ratios within a round. Files
+Both take turns in one process that has loaded the model once before. The clock stops when the
+weights are there, which on JAX is after the call. The figure is the median of the ratios within a
+round. Files
 are in the operating system's cache. Run it on an idle machine.
 """
 

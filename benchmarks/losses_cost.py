@@ -2,8 +2,8 @@
 
     python benchmarks/losses_cost.py [--json PATH] [--dtype mixed_bfloat16] [--smoke]
 
-WRN-40-2 teaches WRN-16-2 on batches of 128 images, on the CPU. All steps are compiled first; then
-they take turns, one step each, round after round, so that a machine that drifts drifts for all
+WRN-40-2 teaches WRN-16-2 on batches of 128 images, on the CPU. All steps are compiled first. Then
+they take turns, one step at a time, round after round, so that a machine that drifts drifts for all
 alike. A figure is the median of the ratios within a round. Run it on an idle machine.
 """
 
@@ -75,7 +75,7 @@ def steps(options):
 
 
 def measure(made, rounds):
-    """Returns name -> seconds by round, everyone once a round, starting with another each time."""
+    """Returns name -> seconds by round; every round starts with another loss."""
     seconds, names = {name: [] for name in made}, list(made)
     for number in range(rounds):
         start = number % len(names)

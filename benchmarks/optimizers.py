@@ -2,9 +2,9 @@
 
     python benchmarks/optimizers.py [NETWORK/DATA ...] [--epochs 10] [--json PATH]
 
-Each network is trained alone, as a recipe of the zoo trains it but for optimizer and epochs, on
-nine tenths of the training images, and judged by the rest. With `--json`, what that file has of the
-same epochs and optimizers is not trained again.
+Every network is trained alone, with the settings of the zoo's recipe except optimizer and epochs,
+on nine tenths of the training images, and judged by the rest. With `--json`, what that file has of
+the same epochs and optimizers is not trained again.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def _rows_of_before(before, results):
     """The rows of earlier results whose epochs and settings are those of now."""
     if before["epochs"] != results["epochs"]:
         return []
-    ways = {way for way, each in results["settings"].items() if before["settings"].get(way) == each}
+    ways = {way for way in WAYS if before["settings"].get(way) == WAYS[way]}
     return [row for row in before["rows"] if row["optimizer"] in ways]
 
 

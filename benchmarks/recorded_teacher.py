@@ -2,10 +2,10 @@
 
     python benchmarks/recorded_teacher.py [--rounds 10] [--json PATH] [--smoke]
 
-separable_050 on 5,120 augmented images of 32x32, batches of 128, float32, norms fused in both: once
-trained by itself, once by a Distiller with `teacher=None` from recorded logits. They take turns, an
-epoch each, so that a machine that drifts drifts for both. The figure is the median of the ratios
-within a round, data pipeline included. Run it on an idle machine.
+separable_050 on 5,120 augmented images of 32x32, batches of 128, float32, normalizations fused in
+both: once trained by itself, once by a Distiller with `teacher=None` from recorded logits. They
+take turns, an epoch at a time, so that a machine that drifts drifts for both. The figure is the
+median of the ratios within a round, data pipeline included. Run it on an idle machine.
 """
 
 import argparse

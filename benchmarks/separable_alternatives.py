@@ -2,11 +2,11 @@
 
     python benchmarks/separable_alternatives.py [NAME ...] [--epochs 6] [--json PATH]
 
-Networks of at most 60,000 parameters, each trained alone on 45,000 images of CIFAR-10, shifted and
+Networks of at most 60,000 parameters are trained alone on 45,000 images of CIFAR-10, shifted and
 flipped, by the optimizer of the zoo's students, in bfloat16 with `kdzoo.accelerate`, and judged by
-the 5,000 that are held out. Time is the processor's, of all threads. Latencies come first, of fresh
-weights: only they want an idle machine. With `--json`, what that file has of this machine is not
-measured again.
+the 5,000 that are held out. Time is the processor's, of all threads. Latencies are measured first,
+with fresh weights: only they need an idle machine. With `--json`, what that file has of this
+machine is not measured again.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LIMIT = 60_000
 
 
 def conv(x, channels, side=1, strides=1, relu=True):
-    """A convolution, a norm and as a rule a ReLU."""
+    """A convolution, a normalization and, unless told otherwise, a ReLU."""
     from keras import layers
 
     options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
@@ -35,7 +35,7 @@ def conv(x, channels, side=1, strides=1, relu=True):
 
 
 def depthwise(x, strides, relu=True):
-    """A depthwise 3x3 convolution, a norm and as a rule a ReLU."""
+    """A depthwise 3x3 convolution, a normalization and, unless told otherwise, a ReLU."""
     import keras
     from keras import layers
 
@@ -47,7 +47,7 @@ def depthwise(x, strides, relu=True):
 
 
 def with_shortcut(x, channels, strides):
-    """The zoo's block, beside it a shortcut wherever the shape stays."""
+    """The zoo's block, with a shortcut wherever input and output have one shape."""
     return added(x, conv(depthwise(x, strides), channels))
 
 
@@ -57,13 +57,13 @@ def linear_depthwise(x, channels, strides):
 
 
 def inverted_residual(x, channels, strides):
-    """MobileNetV2's: four times as wide within, no ReLU at the end, a shortcut."""
+    """The block of MobileNetV2: four times as wide inside, no ReLU at the end, a shortcut."""
     y = depthwise(conv(x, 4 * x.shape[-1]), strides)
     return added(x, conv(y, channels, relu=False))
 
 
 def residual(x, channels, strides):
-    """A ResNet's: two 3x3 convolutions and a shortcut."""
+    """The block of a ResNet: two 3x3 convolutions and a shortcut."""
     from keras import layers
 
     y = conv(conv(x, channels, 3, strides), channels, 3, relu=False)
@@ -113,7 +113,7 @@ def networks():
 
 
 def size(name, data):
-    """Returns what one network costs on a phone, which its weights do not matter for."""
+    """Returns what one network costs on a phone; its weights do not matter for that."""
     import keras
 
     from kdzoo import evaluation
@@ -130,12 +130,12 @@ def size(name, data):
         "bytes": {},
     }
     with tempfile.TemporaryDirectory() as room:
-        for kind in ("float32", "int8"):
+        for form in ("float32", "int8"):
             path = pathlib.Path(room) / "model.tflite"
-            quantize = None if kind == "float32" else kind
+            quantize = None if form == "float32" else form
             to_litert(model, path, quantize, data.train.arrays()[0][:256], min_agreement=0.0)
-            row["latency_ms"][kind] = evaluation.latency(path).median_ms
-            row["bytes"][kind] = evaluation.file_bytes(path)
+            row["latency_ms"][form] = evaluation.latency(path).median_ms
+            row["bytes"][form] = evaluation.file_bytes(path)
     return row
 
 

@@ -19,18 +19,18 @@ def attention_gap(teacher, student):
 
     Args:
         teacher: Float tensor (batch, height, width, channels).
-        student: The same, any number of channels.
+        student: Float tensor (batch, height, width, any number of channels).
 
     Returns:
         Float32 tensor (batch,).
     """
     maps = [ops.mean(ops.square(ops.cast(x, "float32")), axis=-1) for x in (teacher, student)]
-    maps = [each / (ops.mean(each, axis=(1, 2), keepdims=True) + sw.EPSILON) for each in maps]
+    maps = [m / (ops.mean(m, axis=(1, 2), keepdims=True) + sw.EPSILON) for m in maps]
     return ops.mean(ops.square(maps[0] - maps[1]), axis=(1, 2))
 
 
 class AttentionGap(kdzoo.losses.DistillationLoss):
-    """`attention_gap` between two layers, as kdzoo takes it."""
+    """`attention_gap` between two layers, as a loss of kdzoo."""
 
     def call(self, teacher, student, labels=None):
         return attention_gap(teacher, student)
@@ -45,7 +45,7 @@ class KerasContender(sw.Contender):
         tf.config.threading.set_inter_op_parallelism_threads(sw.threads())
         keras.utils.set_random_seed(work.seed)
         keras.config.set_dtype_policy(work.dtype)
-        self.teacher, self.student = (_build(each) for each in sw.PAIRS[work.pair][1:])
+        self.teacher, self.student = (_build(network) for network in sw.PAIRS[work.pair][1:])
         self.parameters = tuple(
             sum(int(ops.size(v)) for v in model.trainable_variables)
             for model in (self.teacher, self.student)
@@ -135,11 +135,11 @@ class Floor(KerasContender):
     def make_model(self):
         kdzoo.fuse_batch_normalization(self.teacher)
         kdzoo.fuse_batch_normalization(self.student)
-        self.ask_teacher = tf.function(lambda images: self.teacher(images, training=False))
+        self.run_teacher = tf.function(lambda images: self.teacher(images, training=False))
         return self.student
 
     def step(self):
-        self.ask_teacher(self.images).numpy()
+        self.run_teacher(self.images).numpy()
         return super().step()
 
 

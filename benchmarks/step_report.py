@@ -78,45 +78,22 @@ def table(row):
     shown = rich.table.Table(title=row["label"], title_justify="left", title_style="bold")
     for column in ("", "images/s", "time / floor (quartiles)", "kdzoo is faster", "peak MiB"):
         shown.add_column(column, justify="right" if column else "left")
-    for name, each in row["contenders"].items():
-        low, high = each["to_floor"]["quartiles"]
+    for name, found in row["contenders"].items():
+        low, high = found["to_floor"]["quartiles"]
         shown.add_row(
             name,
-            f"{each['images_per_second']:.1f}",
-            f"{each['to_floor']['median']:.3f} ({low:.3f}–{high:.3f})",
-            "" if name == "kdzoo" else f"{each['to_kdzoo']['median']:.2f}×",
-            f"{each['peak_memory_bytes'] / 2**20:.0f}",
+            f"{found['images_per_second']:.1f}",
+            f"{found['to_floor']['median']:.3f} ({low:.3f}–{high:.3f})",
+            "" if name == "kdzoo" else f"{found['to_kdzoo']['median']:.2f}×",
+            f"{found['peak_memory_bytes'] / 2**20:.0f}",
         )
     shown.add_section()
-    for each in row["targets"]:
-        verdict = "[green]met[/]" if each["met"] else "[red]missed[/]"
-        sign = "≤" if each["at_most"] else "≥"
-        limit = f"target {sign} {each['limit']:.2f}"
-        shown.add_row(each["target"], "", f"{each['measured']:.3f}", limit, verdict)
+    for target in row["targets"]:
+        verdict = "[green]met[/]" if target["met"] else "[red]missed[/]"
+        sign = "≤" if target["at_most"] else "≥"
+        limit = f"target {sign} {target['limit']:.2f}"
+        shown.add_row(target["target"], "", f"{target['measured']:.3f}", limit, verdict)
     return shown
-
-
-def markdown(rows):
-    """Returns all measured rows as the README's table, a list of lines."""
-    lines = [
-        "| pair, precision, losses | images/s | time / floor | × keras.distillation | × PyTorch "
-        "| memory / keras.distillation |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        ours, theirs = row["contenders"]["kdzoo"], row["contenders"]["keras.distillation"]
-        torch = row["contenders"].get("pytorch")
-        memory = ours["peak_memory_bytes"] / theirs["peak_memory_bytes"]
-        cells = (
-            row["label"],
-            f"{ours['images_per_second']:.0f}",
-            f"{ours['to_floor']['median']:.2f}",
-            f"{theirs['to_kdzoo']['median']:.2f}",
-            f"{torch['to_kdzoo']['median']:.2f}" if torch else "",
-            f"{memory:.3f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
 
 
 def machine():

@@ -116,7 +116,7 @@ class Separable(Staged):
     """`kdzoo.models.separable`, for widths that give multiples of 8."""
 
     def __init__(self, width):
-        stem, *channels = (int(each * width) for each in (64, 128, 256, 512))
+        stem, *channels = (int(channels * width) for channels in (64, 128, 256, 512))
         super().__init__(SeparableBlock, stem, list(zip(channels, (2, 2, 3), strict=True)))
         self.stem_norm = nn.BatchNorm2d(stem, eps=1e-3)
 
@@ -176,7 +176,7 @@ class PyTorch(sw.Contender):
 
         Args:
             teacher: `{"<layer>/<variable>": array}`.
-            student: The same.
+            student: `{"<layer>/<variable>": array}`.
         """
         for model, weights in ((self.teacher, teacher), (self.student, student)):
             _load(model, dict(weights))
@@ -206,7 +206,7 @@ def soft_targets(teacher_logits, student_logits):
 def attention_gap(teacher, student):
     """Mean squared difference of the attention maps, each over its own average."""
     maps = [x.float().square().mean(dim=1) for x in (teacher, student)]
-    maps = [each / (each.mean(dim=(1, 2), keepdim=True) + sw.EPSILON) for each in maps]
+    maps = [m / (m.mean(dim=(1, 2), keepdim=True) + sw.EPSILON) for m in maps]
     return functional.mse_loss(maps[1], maps[0])
 
 

@@ -136,11 +136,11 @@ def threads():
 
 
 def serve(connection, log, contender, work):
-    """Runs a contender in a process of its own, at the beck and call of the parent.
+    """Runs a contender in a process of its own, which does what its parent process calls.
 
     Args:
-        connection: Pipe on which `(method, *arguments)` comes in and `(ok, answer)` goes out, the
-            first one unasked when the contender is built.
+        connection: Pipe on which `(method, *arguments)` comes in and `(ok, result)` goes out. The
+            first result goes out without a call, when the contender is built.
         log: Path of the file to which goes what the libraries print.
         contender: A name in `CONTENDERS`.
         work: The `Work`.

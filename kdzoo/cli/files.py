@@ -293,8 +293,10 @@ def check_fit(
 
 
 def _check_shapes(path, model, data):
-    model = getattr(model, "graph", model)  # An ensemble's is a member that knows its shapes.
-    if not getattr(model, "inputs", None):
+    from kdzoo.graph.exportable import shape_model
+
+    model = shape_model(model)
+    if model is None:
         return
     shapes = model.inputs[0].shape[1:], model.outputs[0].shape[-1:]
     expected = data.input_shape, (data.classes,)

@@ -217,7 +217,7 @@ def _check_same_classes(of_teacher, of_student):
 
 def warn_unless_on_logits(loss: Any, student: keras.Model) -> None:
     """Warns if a cross-entropy that expects probabilities is given to a student of logits."""
-    if final_activation(student) is not None or not getattr(student, "inputs", None):
+    if final_activation(student) is not None or shape_model(student) is None:
         return
     for part in keras.tree.flatten(loss):
         name = part if isinstance(part, str) else getattr(part, "name", "")

@@ -1,7 +1,7 @@
 """The calls of a graph: in order, found by path, run with values of any library."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -98,7 +98,7 @@ def call_of(model: keras.Model, name: str) -> Node:
     return calls[0]
 
 
-def run_graph(model: keras.Model, inputs: Any, perform: Callable, path: str = "") -> Any:
+def run_graph(model: keras.Model, inputs: Any, perform: Callable[..., Any], path: str = "") -> Any:
     """Runs a graph call by call, with tensors of any library.
 
     Masks that Keras found at the inputs are left out of the arguments, as it finds them again;
@@ -121,6 +121,10 @@ def run_graph(model: keras.Model, inputs: Any, perform: Callable, path: str = ""
     return keras.tree.map_structure(lambda tensor: values[id(tensor)], graph.output)
 
 
+PlannedCall = tuple[Call, tuple, dict[str, Any]]
+"""A call, and the arguments and keyword arguments that it has in the model."""
+
+
 class Plan:
     """The calls of a graph in order, those of some nested models among them.
 
@@ -132,9 +136,13 @@ class Plan:
     """
 
     def __init__(
-        self, graph, path="", flattens=lambda operation: False, inner=lambda operation: ()
+        self,
+        graph: keras.Model,
+        path: str = "",
+        flattens: Callable[[keras.Operation], bool] = lambda operation: False,
+        inner: Callable[[keras.Operation], Sequence[keras.KerasTensor]] = lambda operation: (),
     ):
-        self.calls: list[tuple[Call, tuple, dict]] = []
+        self.calls: list[PlannedCall] = []
         self._same: dict[int, keras.KerasTensor] = {}
         self._flattens, self._inner = flattens, inner
         self._add(graph_of(graph), path)
@@ -142,7 +150,8 @@ class Plan:
     def _add(self, graph, path):
         for node in nodes_of(graph):
             where = f"{path}{node.operation.name}"
-            kwargs = {name: node.kwargs[name] for name in node.kwargs.keys() - _found_masks(node)}
+            masks = _found_masks(node)
+            kwargs = {name: value for name, value in node.kwargs.items() if name not in masks}
             inputs = [leaf for leaf in keras.tree.flatten((node.args, kwargs)) if is_symbol(leaf)]
             call = Call(node.operation, where, inputs, list(node.outputs))
             if not self._flattens(node.operation):
@@ -158,8 +167,8 @@ class Plan:
             self._add(inside, f"{where}/")
             self._same.update(zip(map(id, node.outputs), inside.outputs, strict=True))
 
-    def key(self, tensor):
-        """What a tensor's value is found by."""
+    def key(self, tensor: keras.KerasTensor) -> int:
+        """Returns what a tensor's value is found by."""
         while id(tensor) in self._same:
             tensor = self._same[id(tensor)]
         return id(tensor)
@@ -167,28 +176,47 @@ class Plan:
     def _gives(self, call):
         return [self.key(tensor) for tensor in (*call.outputs, *self._inner(call.operation))]
 
-    def needed(self, targets, given):
-        """The calls that tensors depend on, but for those that only given ones depend on."""
-        makers, needed = {}, set()
+    def needed(
+        self, targets: Iterable[keras.KerasTensor], given: Container[int]
+    ) -> list[PlannedCall]:
+        """Returns the calls that tensors depend on, but for those behind given ones.
+
+        Args:
+            targets: The tensors.
+            given: The keys of tensors that need not be computed.
+
+        Raises:
+            ValueError: If one depends on a tensor that is neither given nor the output of a call.
+        """
+        makers: dict[int, int] = {}
+        needed: set[int] = set()
         for number, (call, *_) in enumerate(self.calls):
             makers.update(dict.fromkeys(self._gives(call), number))
         waiting = list(targets)
         while waiting:
             tensor = waiting.pop()
-            number = makers.get(self.key(tensor))
-            if self.key(tensor) in given or number in needed:
+            maker = makers.get(self.key(tensor))
+            if self.key(tensor) in given or maker in needed:
                 continue
-            if number is None:
+            if maker is None:
                 raise ValueError(
                     "Expected tensors of the model, through which all of it goes that comes after "
                     f"them. Received: tensors beside {tensor.name!r}"
                 )
-            needed.add(number)
-            waiting += self.calls[number][0].inputs
+            needed.add(maker)
+            waiting += self.calls[maker][0].inputs
         return [self.calls[number] for number in sorted(needed)]
 
-    def run(self, calls, values, perform):
-        """Makes calls one after the other; values, by the key of a tensor, become more."""
+    def run(
+        self, calls: Iterable[PlannedCall], values: dict[int, Any], perform: Callable[..., Any]
+    ) -> None:
+        """Makes calls one after the other.
+
+        Args:
+            calls: What `needed` returned.
+            values: Key of a tensor -> its value; the outputs of the calls are added.
+            perform: Function of a `Call`, its arguments and its keyword arguments to the outputs.
+        """
         for call, args, kwargs in calls:
             args, kwargs = keras.tree.map_structure(
                 lambda leaf: values[self.key(leaf)] if is_symbol(leaf) else leaf, (args, kwargs)
@@ -208,4 +236,5 @@ def _found_masks(node: Node) -> set[str]:
 
 
 def is_symbol(value: Any) -> bool:
+    """Returns whether a value is a Keras tensor, which stands for values."""
     return isinstance(value, keras.KerasTensor)

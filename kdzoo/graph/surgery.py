@@ -44,7 +44,7 @@ def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
 def rebuild(
     model: keras.Model,
     replace: Replace | None = None,
-    perform: Callable | None = None,
+    perform: Callable[..., Any] | None = None,
     outputs: Any = None,
     name: str | None = None,
 ) -> keras.Model:
@@ -141,7 +141,13 @@ def _as_tensors(model: keras.Model, given: Any) -> Any:
 class _Rebuilding:
     """What is copied so far, each layer once, and what the copies' weights will be."""
 
-    def __init__(self, replace=None, perform=None, wanted=(), flattens=False):
+    def __init__(
+        self,
+        replace: Replace | None = None,
+        perform: Callable[..., Any] | None = None,
+        wanted: Sequence[keras.KerasTensor | None] = (),
+        flattens: bool = False,
+    ):
         self._replace = replace or (lambda operation, path: None)
         self._perform = perform or (
             lambda call, operation, args, kwargs: operation(*args, **kwargs)

@@ -109,7 +109,7 @@ def test_the_table(zoo):
     )
 
 
-def test_cards_and_readme_have_not_drifted():
+def test_the_cards_have_not_drifted():
     """`make cards` would change nothing."""
     ended = subprocess.run(
         [sys.executable, "-m", "tools.cards", "--check"],

@@ -3,7 +3,6 @@
 import json
 import math
 import pathlib
-import re
 import statistics
 
 import pytest
@@ -48,15 +47,12 @@ def test_an_int8_file_loses_at_most_three_tenths_of_a_point(name):
     assert measured["tflite_accuracy"] >= measured["float"] - 0.003
 
 
-def test_of_students_with_one_seed_the_readme_says_why():
-    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
-    assert "a student or a small form with one seed takes more than half an hour to train" in readme
+def test_only_what_takes_more_than_half_an_hour_has_one_seed():
     for name, row in ROWS.items():
         if row.role == "student":
             [count] = {len(row.training["seeds"]), len(row.training["seconds"])}
             assert count in (1, 3)
             assert count == 3 or row.training["seconds"][0] > 1800, name
-    assert "of small forms those of training one student again" in readme
     several = [
         row for row in ROWS.values() if "tflite" in row.files if row.training["seeds"] != [0]
     ]
@@ -65,31 +61,11 @@ def test_of_students_with_one_seed_the_readme_says_why():
 
 
 def test_a_student_alone_learned_for_as_many_epochs():
-    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
-    said = re.search(r"of small forms for the (\d+) \(int8\) or (\d+) \(zeros\) less", readme)
-    again = {"int8": int(said[1]), "sparse_80": int(said[2])}
+    again = {"int8": 3, "sparse_80": 12}  # Compressing trains further.
     for name, row in ROWS.items():
-        if row.role == "student":  # Compressing trains further.
+        if row.role == "student":
             more = row.training["epochs"] - row.training["alone_epochs"]
             assert more == again.get(name.rpartition("/")[2], 0), name
-
-
-def test_the_readme_says_which_small_form_is_the_better():
-    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
-    said = readme.partition("int8 is the better: ")[2].partition("<!--")[0]
-    for name in (name.removesuffix("/sparse_80") for name in ROWS if name.endswith("/sparse_80")):
-        forms = (ROWS[f"{name}/{form}"].measured for form in ("int8", "sparse_80"))
-        pairs = [(form["tflite_accuracy"], form["bytes"][".tflite, gzipped"]) for form in forms]
-        assert pairs[0][0] > pairs[1][0]
-        assert pairs[0][1] < pairs[1][1]
-        found = re.search(
-            rf"`{name.partition('/')[0]}` ([\d.]+) % in ([\d,]+)(?: bytes gzipped)?, "
-            r"against ([\d.]+) % in ([\d,]+)\b",
-            said,
-        )
-        assert found.groups() == tuple(
-            text for accuracy, size in pairs for text in (f"{100 * accuracy:.2f}", f"{size:,}")
-        )
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -166,37 +142,12 @@ def test_all_of_a_data_set_are_of_the_same_images_and_classes(data):
         assert known is None or known["test"] == row.measured["test_sha256"]
 
 
-def test_the_readme_says_which_student_had_fewer_epochs():
-    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
-    said = re.search(
-        r"On CIFAR-10 `separable_100` was trained for (\d+) epochs, which took an hour and a half, "
-        r"the narrower ones for (\d+)\.",
-        readme,
-    )
-    widths = {width: ROWS[f"separable_{width}/cifar10"].training for width in ("025", "050", "100")}
-    assert int(said[1]) == widths["100"]["epochs"]
-    assert {int(said[2])} == {widths[each]["epochs"] for each in ("025", "050")}
-    assert widths["100"]["seconds"][0] / 3600 == pytest.approx(1.5, abs=0.1)
-
-
-def test_the_readme_says_how_long_the_pair_of_cifar100_was_trained():
-    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
-    said = re.search(
-        r"a teacher of (\d+) epochs and a student of (\d+), whose soft targets", readme
-    )
+def test_the_soft_targets_of_the_pair_of_cifar100_fade_out():
     rows = [row for row in ROWS.values() if row.dataset == "cifar100"]
     assert [row.role for row in rows] == ["student", "teacher"]
-    assert [row.training["epochs"] for row in rows] == [int(said[2]), int(said[1])]
     assert rows[0].training["alone_epochs"] == rows[0].training["epochs"]
     stage = RECIPES["zoo_cifar100"].stage(rows[0].training["kind"])
     assert stage.teacher_weight[0] > stage.teacher_weight[1] == 0
-
-
-def test_the_readme_says_of_which_images_the_copies_are_not_exact():
-    readme = " ".join((MEASURED.parent / "README.md").read_text().split())
-    said = "20 of the 10,000 test images (19 ships and a horse) were decoded from JPEG copies"
-    assert said in kdzoo.card("separable_050/cifar10")
-    assert f"of CIFAR-10, {said}" in readme
 
 
 @pytest.mark.parametrize("name", kdzoo.list_pairs())
@@ -204,7 +155,9 @@ def test_a_pair_teaches_as_the_shipped_student_was_taught(name):
     pair = kdzoo.pair(name)
     if pair.teacher.startswith("keras.applications."):
         return
-    entry = ENTRIES[f"{pair.student}/{pair.dataset}"]
+    student = f"{pair.student}/{pair.dataset}"
+    not_shipped = zoo.Entry(student, f"zoo_{pair.dataset}", f"{pair.student}, distilled")
+    entry = ENTRIES.get(student, not_shipped)
     recipe = RECIPES[entry.recipe]
     assert recipe.base is None
     assert pair.teacher == f"{recipe.stage('teacher').title}/{recipe.data}"

@@ -140,7 +140,7 @@ class WrappedLayer(Exportable, keras.layers.Layer):
 class _Original:
     """What a wrapped layer knows of the original, where Keras does not look."""
 
-    def __init__(self, layer):
+    def __init__(self, layer: keras.layers.Layer):
         self.layer = copy_of(layer)
         self.weights = layer.get_weights() if layer.built else None
         self.wrapped: Any = None

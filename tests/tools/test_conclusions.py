@@ -1,0 +1,130 @@
+"""What docs/results concludes from its tables holds of the numbers in them."""
+
+import statistics
+
+from kdzoo.zoo.manifest import read_manifest
+from tools.benchmark_tables import results
+from tools.tables import variants
+
+
+def accuracies(recipe):
+    """Variant -> accuracies on the test images, by seed."""
+    rows = variants(results(recipe))
+    return {name: [row["test_accuracy"] for row in found] for name, found in rows.items()}
+
+
+def means(recipe):
+    return {name: statistics.fmean(found) for name, found in accuracies(recipe).items()}
+
+
+def test_distilling_wins_on_every_seed_of_fashion_mnist():
+    found = accuracies("fashion_mnist")
+    for alone, distilled in zip(found["alone"], found["distilled"], strict=True):
+        assert distilled > alone
+
+
+def test_distilling_takes_two_fifths_of_the_errors_on_mnist():
+    found = means("hinton_mnist")
+    assert 0.38 < 1 - (1 - found["distilled"]) / (1 - found["alone"]) < 0.43
+
+
+def test_30_units_want_lower_temperatures_than_300():
+    found = means("hinton_mnist_temperatures")
+    wide, narrow = (
+        {t: found[f"{units} units, T={t}"] for t in ("1", "2.5", "4", "8", "20")}
+        for units in (300, 30)
+    )
+    assert max(wide, key=wide.get) == "4"
+    assert abs(wide["8"] - wide["20"]) < 5e-4
+    assert max(narrow, key=narrow.get) == "2.5"
+    assert narrow["20"] < narrow["8"] < min(narrow["1"], narrow["4"]) - 2e-3
+
+
+def test_hints_win_by_less_than_seeds_differ():
+    found = accuracies("fitnet_mnist")
+    students = {name: statistics.fmean(found[name]) for name in found if name != "teacher"}
+    assert max(students, key=students.get) == "hints"
+    assert min(students, key=students.get) == "alone, as long"
+    wins = sum(a > b for a, b in zip(found["hints"], found["distilled"], strict=True))
+    assert wins == 1
+
+
+def test_hints_gain_most_and_the_relational_losses_cost():
+    content = results("losses_compared")
+    summary = content["summary"]
+    students = {name: summary[name]["mean"] for name in summary if name.startswith("soft")}
+    best = max(students, key=students.get)
+    assert best == "soft targets + hint"
+    assert summary[best]["std"] == min(summary[name]["std"] for name in students)
+    assert min(students, key=students.get) == "soft targets + relational"
+    assert students["soft targets + relational"] < students["soft targets"]
+
+
+def test_the_teacher_helps_where_much_is_lost_and_costs_elsewhere():
+    found = {
+        name: mean
+        for recipe in ("qat_separable", "prune_separable", "prune_2_of_4", "cluster_separable")
+        for name, mean in means(f"{recipe}_cifar10").items()
+    }
+    gains = {
+        name: 100 * (found[f"{name}, taught"] - found[name])
+        for name in found
+        if f"{name}, taught" in found
+    }
+    assert gains.pop("90 % zeros") > 1.5
+    assert len(gains) == 4
+    assert all(-1 < gain < -0.4 for gain in gains.values()), gains
+    for name in ("int8 aware", "2 of 4 zeros", "16 values"):
+        assert found[name] > found["float32"]
+    assert 0 < found["float32"] - found["80 % zeros"] < 2e-3
+
+
+def test_a_file_agrees_more_often_where_training_was_aware_of_8_bits():
+    rows = variants(results("qat_separable_cifar10"))
+    agreement = {name: [row["agreement"] for row in found] for name, found in rows.items()}
+    after = max(agreement["int8 after training"])
+    assert min(agreement["int8 aware"] + agreement["int8 aware, taught"]) > after
+
+
+def test_int8_is_the_better_of_the_two_small_forms():
+    rows = read_manifest()
+    students = [name.removesuffix("/sparse_80") for name in rows if name.endswith("/sparse_80")]
+    assert len(students) == 3
+    for name in students:
+        int8, zeros = (rows[f"{name}/{form}"].measured for form in ("int8", "sparse_80"))
+        assert int8["tflite_accuracy"] > zeros["tflite_accuracy"]
+        assert int8["bytes"][".tflite, gzipped"] < zeros["bytes"][".tflite, gzipped"]
+    zeros = rows["separable_025/cifar10/sparse_80"].measured
+    assert zeros["tflite_accuracy"] < zeros["alone"]["mean"]
+
+
+def test_a_step_misses_three_of_its_targets():
+    rows = results("benchmarks/distiller_step")["rows"]
+    missed = [
+        (row["work"]["pair"], row["work"]["dtype"], target["target"])
+        for row in rows
+        for target in row["targets"]
+        if not target["met"]
+    ]
+    assert missed == [
+        ("wrn16-separable", "float32", "memory / keras.distillation"),
+        *2 * [("wrn40-wrn16", "float32", "evaluate / student's own")],
+        ("wrn40-wrn16", "mixed_bfloat16", "speed / keras.distillation"),
+    ]
+
+
+def test_only_the_contrastive_loss_with_many_negatives_costs_more_than_the_target():
+    for dtype in ("float32", "mixed_bfloat16"):
+        content = results(f"benchmarks/losses_cost_{dtype}")
+        slow = [row["loss"] for row in content["rows"] if row["ratio"] > content["limit"]]
+        assert slow == ["contrastive, 16,384 negatives"]
+
+
+def test_compression_costs_no_more_than_with_tf_keras():
+    content = results("benchmarks/compression_cost")
+    assert all(row["ratio"] <= content["limit"] for row in content["rows"])
+
+
+def test_a_recorded_teacher_costs_no_more_than_its_target():
+    found = results("benchmarks/recorded_teacher")
+    assert found["ratio"] <= found["limit"]
