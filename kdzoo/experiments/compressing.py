@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -156,10 +156,11 @@ class _Step:
         return pruned, tools.strip_pruning, [tools.UpdatePruningStep()]
 
     def _cluster(self, model: keras.Model) -> Wrapped:
-        keeps_zeros = self.compression.prune is not None
-        clustered = tools.cluster_weights(
-            model, self.compression.cluster, preserve_sparsity=keeps_zeros
+        number, keeps_zeros = (
+            cast(int, self.compression.cluster),
+            self.compression.prune is not None,
         )
+        clustered = tools.cluster_weights(model, number, preserve_sparsity=keeps_zeros)
         return clustered, tools.strip_clustering, []
 
     def _quantize(self, model: keras.Model) -> Wrapped:

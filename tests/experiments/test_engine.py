@@ -15,8 +15,11 @@ from tiny_experiments import STUDENT, TEACHER, TINY, changed, with_stages
 import kdzoo
 import kdzoo.data
 from kdzoo.experiments import (
+    Compress,
+    Compression,
     Dependency,
     Distill,
+    Experiment,
     HintTraining,
     Pretrained,
     Train,
@@ -159,6 +162,49 @@ def test_what_learns_from_a_changed_teacher_changes():
         after = dataclasses.replace(TINY, **other)
         assert after.identity("alone", 0) != TINY.identity("alone", 0)
     assert TINY.identity("alone", 1) != TINY.identity("alone", 0)
+
+
+def test_defaults_are_what_they_were():
+    """What is at its default is left out of identities: another default would mix up runs."""
+    expected = {
+        Training: {
+            "learning_rate": 3e-3,
+            "weight_decay": 0.02,
+            "optimizer": "adamw",
+            "batch_size": 128,
+            "precision": "float32",
+            "augmentation": "default",
+        },
+        Compression: {
+            "prune": None,
+            "cluster": None,
+            "quantize": None,
+            "training": Training(3, 1e-3, 0.0),
+            "temperature": 4.0,
+            "student_loss_weight": 0.1,
+            "sparse": False,
+        },
+        Distill: {
+            "losses": soft_targets(4.0),
+            "student_loss_weight": 0.1,
+            "teacher": Dependency("teacher", 0),
+            "teacher_weight": None,
+            "views": None,
+            "teacher_precision": "float32",
+        },
+        Compress: {
+            "compression": Compression(),
+            "teacher": None,
+            "views": None,
+            "teacher_precision": "float32",
+        },
+        Dependency: {"seed": "same"},
+        Experiment: {"enlarge": 1, "validation": None},
+    }
+    for kind, values in expected.items():
+        found = {field.name: field.default for field in dataclasses.fields(kind)}
+        assert {name: found[name] for name in values} == values
+    assert Train("a", "mlp_2x64", Training(1)).arguments == {}
 
 
 def test_what_names_and_shows_a_stage_is_no_setting_of_it():
