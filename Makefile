@@ -7,15 +7,15 @@ INSTALLED := .venv/.kdzoo-installed
 .PHONY: help demo test large benchmark zoo zoo-estimate cards docs-tables clean
 
 help:
-	@echo "make demo       teach a small network, convert it, print the table; a minute or two once installed"
-	@echo "make test       the whole suite: lint, types, TensorFlow, JAX"
-	@echo "make large      the tests that take minutes or need a prepared data set"
-	@echo "make benchmark  one distillation step against its peers, images/s and memory"
-	@echo "make zoo        train and publish all pretrained models anew; goes on in runs/ where it was stopped"
+	@echo "make demo          teach a small network, convert it, print the table; a minute or two once installed"
+	@echo "make test          the whole suite: lint, types, TensorFlow, JAX"
+	@echo "make large         the tests that take minutes or need a prepared data set"
+	@echo "make benchmark     one distillation step against its peers, images/s and memory"
+	@echo "make zoo           train and publish all pretrained models anew; goes on in runs/ where it was stopped"
 	@echo "make zoo-estimate  what is left to train for the zoo, and how long that takes"
-	@echo "make cards      write the zoo's cards anew from zoo_weights/manifest.json"
+	@echo "make cards         write the zoo's cards anew from zoo_weights/manifest.json"
 	@echo "make docs-tables   write the tables of the docs and the README anew from results/*.json"
-	@echo "make clean      remove what builds and tests leave; .venv and runs/ stay"
+	@echo "make clean         remove what builds and tests leave; .venv and runs/ stay"
 	@echo "PYTHON=python3.12 make ...  chooses the Python that .venv is made with (3.11 or newer)"
 
 demo: $(INSTALLED)
