@@ -181,7 +181,7 @@ def test_nothing_stays_of_what_fails(runs, tmp_path, monkeypatch):
     def fail(*arguments, **keywords):
         raise RuntimeError("no file")
 
-    monkeypatch.setattr(kdzoo.export, "to_litert", fail)
+    monkeypatch.setattr("tools.publish.to_litert", fail)
     with pytest.raises(RuntimeError, match="no file"):
         publish(TEACHER, runs / "small", tmp_path)
     assert not list(tmp_path.iterdir())
