@@ -14,7 +14,7 @@ help:
 	@echo "make zoo           train and publish all pretrained models anew; goes on in runs/ where it was stopped"
 	@echo "make zoo-estimate  what is left to train for the zoo, and how long that takes"
 	@echo "make cards         write the zoo's cards anew from zoo_weights/manifest.json"
-	@echo "make docs-tables   write the tables of the docs and the README anew from results/*.json"
+	@echo "make docs-tables   write the tables of the docs and the README anew from results/ and the manifest"
 	@echo "make clean         remove what builds and tests leave; .venv and runs/ stay"
 	@echo "PYTHON=python3.12 make ...  chooses the Python that .venv is made with (3.11 or newer)"
 
@@ -39,6 +39,7 @@ benchmark: $(INSTALLED)
 zoo: $(INSTALLED)
 	@$(BIN)/python -m tools.train_zoo --anew
 	@$(BIN)/python -m tools.cards
+	@$(BIN)/python -m tools.docs_tables
 
 zoo-estimate: $(INSTALLED)
 	@$(BIN)/python -m tools.train_zoo --estimate
