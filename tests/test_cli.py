@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.cli import files, listing, main, terminal
+from kdzoo.cli import list_names, main, model_files, terminal
 from kdzoo.zoo import manifest
 from kdzoo.zoo.manifest import File
 
@@ -372,8 +372,8 @@ class TestNames:
         assert out.read_bytes() == content
         assert main(["benchmark", row.name]) == 0
         assert f"{len(content):,} bytes" in capsys.readouterr().out
-        assert isinstance(files.load_model(pathlib.Path(row.name)), kdzoo.export.LiteRTModel)
-        assert isinstance(files.load_model(pathlib.Path(row.name), (".keras",)), keras.Model)
+        assert isinstance(model_files.load_model(pathlib.Path(row.name)), kdzoo.export.LiteRTModel)
+        assert isinstance(model_files.load_model(pathlib.Path(row.name), (".keras",)), keras.Model)
         (zoo / "fitnet.tflite").write_bytes(content[:-1] + b"!")
         assert main(["benchmark", row.name]) == 1
         assert "the file was altered" in capsys.readouterr().err
@@ -503,7 +503,7 @@ class TestErrors:
             main(["train", "digit"])
 
     def test_a_defect_of_ours_keeps_its_traceback(self, monkeypatch):
-        monkeypatch.setitem(listing._TABLES, "models", (lambda: 1 / 0, set()))
+        monkeypatch.setitem(list_names._TABLES, "models", (lambda: 1 / 0, set()))
         with pytest.raises(ZeroDivisionError):
             main(["list"])
 
@@ -511,7 +511,7 @@ class TestErrors:
         def interrupt():
             raise KeyboardInterrupt
 
-        monkeypatch.setitem(listing._TABLES, "models", (interrupt, set()))
+        monkeypatch.setitem(list_names._TABLES, "models", (interrupt, set()))
         assert main(["list"]) == 130
         assert capsys.readouterr().err.startswith("kdzoo: Interrupted")
 

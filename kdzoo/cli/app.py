@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import compress, data, demo, files, listing, models, train
+from kdzoo.cli import (
+    benchmark,
+    card,
+    compress,
+    create,
+    data,
+    demo,
+    evaluate,
+    export,
+    list_names,
+    load,
+    pair,
+    train,
+)
 from kdzoo.version import __version__
 
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
@@ -21,16 +34,16 @@ app = typer.Typer(
     rich_markup_mode=None,  # Plain help comes faster, and never cuts a name off.
     pretty_exceptions_enable=False,
 )
-app.command("list")(listing.list_names)
-app.command("card")(listing.card)
-app.command("pair")(models.pair)
-app.command("create")(models.create)
-app.command("load")(models.load)
+app.command("list")(list_names.list_names)
+app.command("card")(card.card)
+app.command("pair")(pair.pair)
+app.command("create")(create.create)
+app.command("load")(load.load)
 app.command("train")(train.train)
-app.command("evaluate")(files.evaluate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("compress")(compress.compress)
-app.command("export")(files.export)
-app.command("benchmark")(files.benchmark)
+app.command("export")(export.export)
+app.command("benchmark")(benchmark.benchmark)
 app.add_typer(data.app, name="data")
 app.command("demo")(demo.demo)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from kdzoo.cli import data as data_command
-from kdzoo.cli import files, terminal
+from kdzoo.cli import model_files, terminal
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import one_process
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def compress(
-    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {files.NAME}.")],
+    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {model_files.NAME}.")],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
     prune: Annotated[
@@ -67,21 +67,21 @@ def compress(
     if augment is False:
         given["augmentation"] = None
     compression = _compression(given, prune, quantize, teacher)
-    files.check_output(output)
+    model_files.check_output(output)
     for path in (model, teacher):
         if path is not None:
-            files.file_of(path, (".keras",))
+            model_files.file_of(path, (".keras",))
     terminal.start_keras(training=True)
     compression.check()
-    trained = files.load_model(model, (".keras",))
-    loaded_teacher = files.load_model(teacher, (".keras",)) if teacher else None
+    trained = model_files.load_model(model, (".keras",))
+    loaded_teacher = model_files.load_model(teacher, (".keras",)) if teacher else None
     loaded = data_command.load(data, data_dir)
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")
     for path, network in ((model, trained), (teacher, loaded_teacher)):
         if path is not None:
-            files.check_fit(path, network, loaded)
-    work = directory or pathlib.Path("runs") / f"compress-{files.stem(model)}"
+            model_files.check_fit(path, network, loaded)
+    work = directory or pathlib.Path("runs") / f"compress-{model_files.stem(model)}"
     with one_process(work):
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)
     terminal.show(_table(result, f"{model} → {output}"))

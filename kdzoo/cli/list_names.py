@@ -1,4 +1,4 @@
-"""`kdzoo list` and `kdzoo card`: what there is, by name. They need neither Keras nor TensorFlow."""
+"""`kdzoo list`: what there is, by name. It needs neither Keras nor TensorFlow."""
 
 import typing
 from collections.abc import Callable
@@ -148,12 +148,3 @@ _TABLES: dict[str, tuple[Callable[..., "Table"], set[str]]] = {
     "data": (_data, set()),
     "recipes": (_recipes, set()),
 }
-
-
-def card(
-    name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")],
-) -> None:
-    """Show the card of a pretrained model, in Markdown."""
-    from kdzoo.zoo.cards import card as card_of
-
-    typer.echo(card_of(name))

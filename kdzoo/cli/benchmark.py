@@ -1,0 +1,45 @@
+"""`kdzoo benchmark`: how fast a `.tflite` file is on this machine."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from kdzoo.cli import model_files, terminal
+
+
+def benchmark(
+    file: Annotated[
+        pathlib.Path,
+        typer.Argument(help="A .tflite file, or the name of a pretrained model that ships one."),
+    ],
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the interpreter.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
+) -> None:
+    """Time a .tflite file on this machine.
+
+    Median and quartiles of one run, which is one image unless the file says otherwise.
+    """
+    path = _tflite_of(file)
+    terminal.start_keras()
+    from kdzoo.evaluation import file_bytes, latency
+
+    size = file_bytes(path)
+    with terminal.working(f"Timing {file}"), terminal.quiet():
+        measured = latency(path, threads, runs=runs)
+    typer.echo(f"{file}: {measured}; {size:,} bytes")
+
+
+def _tflite_of(path: pathlib.Path) -> pathlib.Path:
+    """Returns the path of a `.tflite` file: itself, or that which ships for a pretrained model."""
+    if model_files.is_name(path):
+        from kdzoo.zoo import tflite
+
+        return tflite(path.as_posix())
+    if path.is_dir() or path.suffix != ".tflite":
+        what = f"{path}, a directory" if path.is_dir() else path
+        raise ValueError(
+            "Expected a .tflite file, or the name of a pretrained model that ships one. Received: "
+            f"{what}; `kdzoo export` makes such a file of a model."
+        )
+    return model_files.file_of(path)

@@ -1,0 +1,14 @@
+"""`kdzoo card`: the card of a pretrained model. It needs neither Keras nor TensorFlow."""
+
+from typing import Annotated
+
+import typer
+
+
+def card(
+    name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")],
+) -> None:
+    """Show the card of a pretrained model, in Markdown."""
+    from kdzoo.zoo.cards import card as card_of
+
+    typer.echo(card_of(name))

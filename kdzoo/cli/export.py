@@ -1,0 +1,81 @@
+"""`kdzoo export`: a Keras model as a verified `.tflite` file."""
+
+import pathlib
+from typing import Annotated, Literal
+
+import typer
+
+from kdzoo.cli import data as data_command
+from kdzoo.cli import model_files, terminal
+from kdzoo.utils import unknown_name
+
+_QUANTIZE: dict[str, Literal["float16", "dynamic", "int8"] | None] = {
+    "none": None,
+    "float16": "float16",
+    "dynamic": "dynamic",
+    "int8": "int8",
+}
+
+
+def export(
+    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {model_files.NAME}.")],
+    output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
+    quantize: Annotated[str, typer.Option(help="none, float16, dynamic or int8.")] = "none",
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set to verify with; int8 is calibrated from its training images."),
+    ] = None,
+    data_dir: data_command.DataDir = None,
+) -> None:
+    """Convert a Keras model to a verified .tflite file.
+
+    The file runs against Keras before it appears; one that disagrees is not written.
+    """
+    _check_export(output, quantize, data)
+    _check_ships_no_file(model, output)
+    converted = model_files.load_model(model, (".keras",))
+    images = labels = None
+    if data is not None:
+        loaded = data_command.load(data, data_dir)
+        model_files.check_fit(model, converted, loaded)
+        images, labels = loaded.train.arrays()[0], list(loaded.class_names)
+    from kdzoo.export import to_litert
+
+    with terminal.working("Converting"):
+        report = to_litert(
+            converted,
+            output,
+            quantize=_QUANTIZE[quantize],
+            representative_data=images,
+            labels=labels,
+        )
+    typer.echo(
+        f"Wrote {output}: {report.quantize or 'float32'}, {report.bytes:,} bytes; on "
+        f"{report.samples} samples ({report.verified_on.replace('_', ' ')}) it has Keras's argmax "
+        f"on {terminal.percent(report.argmax_agreement)} and differs by at most "
+        f"{report.max_abs_difference:.2g}."
+    )
+
+
+def _check_ships_no_file(model: pathlib.Path, output: pathlib.Path) -> None:
+    """Raises if a pretrained model ships with a `.tflite` file: a new one would differ from it."""
+    if model_files.is_name(model):
+        from kdzoo.zoo.manifest import find
+
+        if "tflite" in find(model.as_posix()).files:
+            raise ValueError(
+                f"Expected a model that ships without a .tflite file. Received: {model}, which "
+                f"ships with one; `kdzoo load {model} {output}` writes it."
+            )
+
+
+def _check_export(output: pathlib.Path, quantize: str, data: str | None) -> None:
+    """Raises unless the options of an export agree; called before Keras starts."""
+    if quantize not in _QUANTIZE:
+        raise unknown_name("quantization", quantize, _QUANTIZE)
+    if quantize == "int8" and data is None:
+        raise ValueError(
+            "Expected --data NAME with --quantize int8, which is calibrated from real images. "
+            "Received: no --data."
+        )
+    model_files.check_output(output)

@@ -1,0 +1,173 @@
+"""The models that commands are given: files by their paths, or pretrained models by name."""
+
+import pathlib
+import typing
+
+import typer
+
+from kdzoo.cli import terminal
+from kdzoo.utils import check_parents
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from kdzoo.data import Dataset
+    from kdzoo.export import LiteRTModel
+
+NAME = "a directory of save_pretrained, or a name that `kdzoo list pretrained` shows"
+
+
+def load_model(
+    path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite")
+) -> "keras.Model | LiteRTModel":
+    """Loads a model by its file or name; of the file of a Distiller, the student.
+
+    Args:
+        path: Of a file, of a directory that `kdzoo.save_pretrained` wrote, or made of the name of a
+            pretrained model.
+        suffixes: The suffixes that a file may have.
+
+    Returns:
+        A `keras.Model`, or a `kdzoo.export.LiteRTModel`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file has another suffix, or no pretrained model has this name.
+    """
+    file = file_of(path, suffixes)
+    terminal.start_keras()
+    if path.is_dir():
+        from kdzoo.zoo import load_pretrained
+
+        return load_pretrained(path)
+    if file.suffix == ".safetensors":
+        from kdzoo.zoo import load
+
+        return load(path.as_posix())
+    if file.suffix == ".tflite":
+        from kdzoo.export import LiteRTModel
+
+        return LiteRTModel(file)
+    from kdzoo.distillation.distiller import Distiller
+    from kdzoo.zoo.files import load_keras_file
+
+    model = load_keras_file(file)
+    return model.student if isinstance(model, Distiller) else model
+
+
+def file_of(path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite")) -> pathlib.Path:
+    """Returns the file of a model, without starting Keras.
+
+    Args:
+        path: Of a file, of a directory that `kdzoo.save_pretrained` wrote, or made of the name of a
+            pretrained model.
+        suffixes: The suffixes that a file may have. Where `.tflite` is among them, the file of a
+            pretrained model is the `.tflite` file if one ships; otherwise it is the weights.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file has another suffix, or no pretrained model has this name.
+    """
+    if is_name(path):
+        return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
+    if path.is_dir():
+        from kdzoo.zoo.shared_directory import weights_file
+
+        return weights_file(path)
+    if path.suffix not in suffixes:
+        raise ValueError(f"Expected a {' or '.join(suffixes)} file, or {NAME}. Received: {path}")
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
+    return path
+
+
+def stem(path: pathlib.Path) -> str:
+    """Returns what the names of files that belong to a model of this path or name begin with."""
+    return "-".join(path.parts) if is_name(path) else path.stem
+
+
+def is_name(path: pathlib.Path) -> bool:
+    """Whether this has the form of a name, e.g. `"mlp_2x800/mnist"`, and is no path that exists."""
+    has_form = not path.suffix and len(path.parts) > 1 and not path.is_absolute()
+    return has_form and not path.exists()
+
+
+def _file_of_pretrained(name: str, wants_tflite: bool) -> pathlib.Path:
+    from kdzoo.zoo import tflite
+    from kdzoo.zoo.manifest import find, weights_directory
+
+    files = find(name).files
+    if wants_tflite and "tflite" in files:
+        return tflite(name)  # This checks its hash; `load` checks that of weights.
+    return weights_directory() / files["weights"].file
+
+
+def check_fit(
+    path: str | pathlib.Path | None, model: "keras.Model | LiteRTModel | None", data: "Dataset"
+) -> None:
+    """Raises unless a model with one input and one output fits the data, as far as is known.
+
+    Args:
+        path: What the user called the model: its file or name; None is not checked.
+        model: The model; None is not checked.
+        data: The data set: the shape of its images and its number of classes are compared and, for
+            a pretrained model, the names of the classes.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if path is None or model is None:
+        return
+    _check_shapes(path, model, data)
+    if is_name(pathlib.Path(path)):
+        from kdzoo.zoo.manifest import check_classes, find
+
+        check_classes(find(pathlib.Path(path).as_posix()), data)
+
+
+def _check_shapes(path, model, data):
+    from kdzoo.graph.exportable import shape_model
+
+    model = shape_model(model)
+    if model is None:
+        return
+    shapes = model.inputs[0].shape[1:], model.outputs[0].shape[-1:]
+    expected = data.input_shape, (data.classes,)
+    for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
+        if tuple(own) != tuple(needed) and None not in own:
+            raise ValueError(
+                f"Expected a model for {what} of {data.name!r}, {needed}. Received: {path} for "
+                f"{tuple(own)}."
+            )
+
+
+def check_output(output: pathlib.Path) -> None:
+    """Raises unless this is a path at which a `.tflite` file can be written."""
+    if output.suffix != ".tflite":
+        raise ValueError(f"Expected a .tflite file to write. Received: {output}")
+    if output.is_dir():
+        raise ValueError(f"Expected a .tflite file to write. Received: {output}, a directory")
+    check_parents(output)
+
+
+def check_new_output(output: pathlib.Path, expected: str) -> None:
+    """Raises unless this is a new file with one of the expected suffixes; before Keras starts.
+
+    An old file may be a model that took days to train.
+    """
+    if output.suffix not in expected.split(" or "):
+        raise ValueError(f"Expected a {expected} file to write. Received: {output}")
+    if output.exists():
+        raise ValueError(f"Expected a new file to write. Received: {output}, which exists.")
+    check_parents(output)
+
+
+def save(model: "keras.Model", output: pathlib.Path) -> None:
+    """Saves a model, and says what was written."""
+    from kdzoo.graph.saving import save_model
+
+    save_model(model, output)
+    typer.echo(
+        f"Wrote {output}: {model.name}, {model.count_params():,} parameters, images "
+        f"{model.input_shape[1:]}, {model.output_shape[-1]} classes."
+    )
