@@ -15,7 +15,7 @@ import sys
 COMMANDS = {
     "import keras": "import keras",
     "import kdzoo": "import kdzoo",
-    "kdzoo list": "import sys; sys.argv = ['kdzoo', 'list']; from kdzoo.cli import main; main()",
+    "kdzoo list": "import sys, kdzoo_command; sys.argv[1:] = ['list']; kdzoo_command.main()",
 }
 
 

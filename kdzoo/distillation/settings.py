@@ -15,7 +15,7 @@ from kdzoo.utils.adjustable import Adjustable
 
 
 class DistillationSettings(TrainsStudent, TeacherKept):
-    """A model with a student, and with a teacher and weights of losses that may be set anew.
+    """A model with a student, and with a teacher and weights of losses that can be set again.
 
     `Distiller` is the class to use; it sets the attributes below.
     """
@@ -109,7 +109,7 @@ class DistillationSettings(TrainsStudent, TeacherKept):
         )
 
     def __dir__(self) -> list[str]:
-        # Keras saves whatever `dir` lists: not the teacher, and the student under one name.
+        # Keras saves whatever `dir` lists; a checkpoint is not to carry the teacher.
         return [name for name in super().__dir__() if name != "teacher"]
 
     def _adjustables(self) -> list[Adjustable]:

@@ -58,7 +58,7 @@ def test_outputs_and_moving_statistics_equal_keras(arguments, training):
 def test_moving_variance_is_the_biased_one():
     _, fused = twins()
     acceleration.fuse_batch_normalization(fused)
-    layer = next(each for each in fused.layers if "batch" in each.name)
+    layer = next(layer for layer in fused.layers if "batch" in layer.name)
     before = layer.moving_variance.numpy()
     x = images(batch=2)
     features = np.asarray(fused.layers[1](x), "float64")
@@ -185,9 +185,9 @@ def gradients(model, x, upstream):
             tape.watch(x)
             outputs = model(x)
             total = tf.reduce_sum(tf.cast(outputs, "float32") * upstream)
-        return outputs, *tape.gradient(total, [x, *[each.value for each in model.weights]])
+        return outputs, *tape.gradient(total, [x, *[weight.value for weight in model.weights]])
 
-    return [np.asarray(each, "float64") for each in run(tf.constant(x), tf.constant(upstream))]
+    return [np.asarray(tensor, "float64") for tensor in run(tf.constant(x), tf.constant(upstream))]
 
 
 @needs_tensorflow

@@ -38,8 +38,8 @@ def sequential():
     )
 
 
-def names_of(model, kind):
-    return {layer.name for layer in model._flatten_layers() if isinstance(layer, kind)}
+def names_of(model, layer_class):
+    return {layer.name for layer in model._flatten_layers() if isinstance(layer, layer_class)}
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def test_columns_are_classes_and_one_column_is_two():
 
 def test_a_plain_model_says_the_usual_of_itself():
     model = exportable(head(None))
-    assert not (model.is_being_compressed or model.is_quantization_aware or model.layers_in_float)
+    assert not model.is_being_compressed
+    assert not model.is_quantization_aware
+    assert model.layers_in_float == []
     assert model.has_seen_data
 
 

@@ -164,7 +164,7 @@ def test_without_a_change_all_stays(name):
     assert new.name == model.name
     assert new.output_names == model.output_names if hasattr(model, "output_names") else True
     assert names_of(new) == names_of(model)
-    trained = [[weight.trainable for weight in each.weights] for each in (new, model)]
+    trained = [[weight.trainable for weight in part.weights] for part in (new, model)]
     assert trained[0] == trained[1]
 
 

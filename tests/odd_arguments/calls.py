@@ -158,7 +158,7 @@ class Call:
     Attributes:
         function: From the `Things` to the function.
         arguments: From the `Things` to the valid arguments by name.
-        passed_on: Arguments that go to Keras as they are.
+        passed_on: Arguments that go to Keras as they are, or are old names of others.
         tensorflow: Whether it needs that backend.
     """
 
@@ -356,7 +356,10 @@ def _add_data():
         return {"augmentation": None, "teacher_outputs": np.ones((6, 5), "float32")}
 
     _add_method(
-        "data.Split.batches", lambda t: t.dataset.train.batches, lambda t: {**batches, **outputs(t)}
+        "data.Split.batches",
+        lambda t: t.dataset.train.batches,
+        lambda t: {**batches, **outputs(t)},
+        passed_on=("answers",),
     )
     _add_method(
         "data.RecordedSplit.batches",

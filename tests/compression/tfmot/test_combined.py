@@ -144,7 +144,7 @@ def int8_kernels(path):
             for expected in ((8, 3, 3, 3), (12, 1, 1, 8), (3, 12)):
                 if shape == expected:
                     found[expected] = interpreter.get_tensor(tensor["index"])
-    return [found[each] for each in ((8, 3, 3, 3), (12, 1, 1, 8), (3, 12))]
+    return [found[shape] for shape in ((8, 3, 3, 3), (12, 1, 1, 8), (3, 12))]
 
 
 @on_every_road
@@ -191,7 +191,7 @@ def test_a_layer_without_zeros_does_not_make_the_others_forget_theirs(both, data
     dense.set_weights([np.where(w == 0, np.abs(w).max(), w) for w in dense.get_weights()])
     model = compiled(applied(both, "Default8BitClusterPreserveQuantizeScheme", True))
     model.fit(*data, epochs=3, **FIT)
-    old, new = (each.get_layer("stage2").get_weights()[0] for each in (both, model.plain_model()))
+    old, new = (part.get_layer("stage2").get_weights()[0] for part in (both, model.plain_model()))
     assert (old == 0).mean() == pytest.approx(0.5, abs=0.01)
     np.testing.assert_array_equal(new[old == 0], 0)
 
@@ -206,8 +206,8 @@ def test_what_kept_the_clusters_can_be_taken_off(clustered, data, tmp_path):
     assert not [weight.name for weight in stripped.weights if "cluster" in weight.name]
     assert stripped.count_params() < model.count_params() / 2
     files = [tmp_path / "with.tflite", tmp_path / "without.tflite"]
-    for each, path in zip((model, stripped), files, strict=True):
-        kdzoo.export.to_litert(each, path, "int8")
+    for part, path in zip((model, stripped), files, strict=True):
+        kdzoo.export.to_litert(part, path, "int8")
     for ours, theirs in zip(*map(int8_kernels, files), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     for other, complaint in ((clustered, "`quantize_apply` returned"), (stripped, "keeps clust")):
@@ -240,8 +240,8 @@ def test_all_layers_are_annotated_and_the_model_left_alone(net, data, tmp_path):
         quantized = quantize_apply(model)
         expected = quantize_model(plain)
         names = [
-            [re.sub(r"_\d+", "", weight.name) for weight in each.weights]
-            for each in (quantized, expected)
+            [re.sub(r"_\d+", "", weight.name) for weight in part.weights]
+            for part in (quantized, expected)
         ]
         assert names[0] == names[1]
         np.testing.assert_array_equal(quantized(data[0]), expected(data[0]))

@@ -21,6 +21,7 @@ from kdzoo.compression import (
     strip_clustering,
     strip_pruning,
 )
+from kdzoo.compression.tfmot import clone_agreement
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -101,9 +102,9 @@ def test_in_a_fresh_process(net, data, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name, outputs in expected.items():
-        for kind in ("loaded", "weights"):
-            found = np.load(tmp_path / f"{name}.{kind}.npy")
-            np.testing.assert_array_equal(found, outputs, err_msg=f"{name}.{kind}")
+        for variant in ("loaded", "weights"):
+            found = np.load(tmp_path / f"{name}.{variant}.npy")
+            np.testing.assert_array_equal(found, outputs, err_msg=f"{name}.{variant}")
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -133,7 +134,7 @@ def test_the_weights_that_a_model_is_built_with_are_not_compared(net, tmp_path, 
     def refuse(*_):
         raise AssertionError("compared before the weights were there")
 
-    monkeypatch.setattr(compression.agreement, "_check_equal", refuse)
+    monkeypatch.setattr(clone_agreement, "_check_equal", refuse)
     keras.saving.load_model(tmp_path / "quantized.keras")
     with pytest.raises(AssertionError, match="before the weights"):
         quantize_model(net())

@@ -300,9 +300,9 @@ def test_attributes_of_operations_are_not_handed_on(verb, field, payload, tmp_pa
     """What a file says of an operation in the graph, and of a normalization, reaches no layer."""
     settings = (2,) if verb is compression.cluster_weights else ()
     config = _config(verb(of_operations(), *settings))
-    kinds = {"keepdims": "Mean", "invert": "Normalization", "axis": "Concatenate"}
+    classes = {"keepdims": "Mean", "invert": "Normalization", "axis": "Concatenate"}
     inside = hostile.passive(hostile.wrappers_of(payload)[0])
-    changed = [part for part in list(_parts(config)) if part.get("class_name") == kinds[field]]
+    changed = [part for part in list(_parts(config)) if part.get("class_name") == classes[field]]
     assert changed
     for part in changed:
         part["config"][field] = inside
@@ -436,16 +436,16 @@ class TestFuzz:
         usual = serialization.class_and_config_for_serialized_keras_object
 
         def noting(config, *args, **kwargs):
-            kind, fields = usual(config, *args, **kwargs)
-            found.add(kind.__name__)
-            return kind, fields
+            found_class, fields = usual(config, *args, **kwargs)
+            found.add(found_class.__name__)
+            return found_class, fields
 
         name = "class_and_config_for_serialized_keras_object"
         monkeypatch.setattr(serialization, name, noting)
         return found
 
     def bases(self):
-        """Good configurations of every kind."""
+        """Good configurations of every class."""
         layer = compression.quantize_annotate_layer(keras.layers.Dense(3, name="out"))
         own = compression.quantize_annotate_layer(keras.layers.Dense(3, name="out"), OfTheUser(4))
         pruned = keras.models.clone_model(

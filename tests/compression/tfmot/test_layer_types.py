@@ -1,4 +1,4 @@
-"""Layers of every type in a wrapped model, in training too: what is random, masked, frozen or adapted."""
+"""Layers of every type when wrapped, in training too: random, masked, frozen, adapted."""
 
 import warnings
 
@@ -50,7 +50,7 @@ def clustered(model):
 def trained(model, x, y, epochs=2, callbacks=()):
     model.compile(keras.optimizers.SGD(0.05), "mse")
     is_pruned = any(hasattr(layer, "pruned_layers") for layer in model._flatten_layers())
-    is_pruned = is_pruned or any("prune_low" in each.name for each in model._flatten_layers())
+    is_pruned = is_pruned or any("prune_low" in layer.name for layer in model._flatten_layers())
     callbacks = [UpdatePruningStep(), *callbacks] if is_pruned else list(callbacks)
     model.fit(x, y, epochs=epochs, callbacks=callbacks, **FIT)
     return model
@@ -72,9 +72,9 @@ def test_dropout_drops_in_training(verb, given):
         callback = UpdatePruningStep()
         callback.set_model(wrapped)
         callback.on_train_begin()
-    for each in (model, wrapped):
+    for part in (model, wrapped):
         in_training, in_inference = (
-            keras.ops.convert_to_numpy(each(images, training=mode)) for mode in (True, False)
+            keras.ops.convert_to_numpy(part(images, training=mode)) for mode in (True, False)
         )
         assert in_training.std(axis=0).max() > 0.05
         assert in_inference.std(axis=0).max() < 1e-4
@@ -386,7 +386,7 @@ def test_a_schedule_that_stops_short_is_told(end, frequency, warned):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         trained(wrapped, np.ones((16 * 24, 20)), np.zeros((16 * 24, 10)), 1)
-    found = [str(each.message) for each in said if "instead of 0.8" in str(each.message)]
+    found = [str(warning.message) for warning in said if "instead of 0.8" in str(warning.message)]
     assert bool(found) == warned, found
     if warned:
         assert "a multiple of `frequency`" in found[0]
@@ -444,6 +444,6 @@ def test_folding_within_nested_models_and_beside_outputs():
     kept = keras.Sequential(
         [keras.Input((8, 8, 3)), layers.SeparableConv2D(4, 3), layers.BatchNormalization()]
     )
-    kinds = [type(layer) for layer in fold_batch_normalization(kept).layers]
-    assert layers.BatchNormalization in kinds
+    classes = [type(layer) for layer in fold_batch_normalization(kept).layers]
+    assert layers.BatchNormalization in classes
     quantize_model(kept)

@@ -155,7 +155,7 @@ def test_the_first_layer_may_say_the_input_shape():
 )
 def test_a_file_goes_on(change, callbacks, strip, net, data, tmp_path):
     def trained(model, **options):
-        callback = [each() for each in callbacks]
+        callback = [make() for make in callbacks]
         model.fit(*data, **FIT, **options, callbacks=callback)
         return model
 

@@ -48,8 +48,8 @@ def tfmot_masks(model, schedule, data, steps):
 
     class Note(tf_keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            layers = [each for each in pruned.layers if getattr(each, "pruning_vars", None)]
-            seen.append([mask.numpy() for each in layers for _, mask, _ in each.pruning_vars])
+            layers = [layer for layer in pruned.layers if getattr(layer, "pruning_vars", None)]
+            seen.append([mask.numpy() for layer in layers for _, mask, _ in layer.pruning_vars])
 
     callbacks = [tools.UpdatePruningStep(), Note()]
     epochs = steps * BATCH // len(data[0])
@@ -66,7 +66,7 @@ def test_masks_and_weights_are_those_of_tfmot(net, legacy_net, data, steps):
     class Note(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             layers = pruned.pruned_layers
-            seen.append([mask.numpy() for each in layers for _, mask, _ in each.pruning_vars])
+            seen.append([mask.numpy() for layer in layers for _, mask, _ in layer.pruning_vars])
 
     epochs = steps * BATCH // len(data[0])
     callbacks = [UpdatePruningStep(), Note()]

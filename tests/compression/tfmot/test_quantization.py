@@ -86,9 +86,9 @@ def test_a_student_learns_from_a_teacher_and_becomes_an_int8_file(net, data, tmp
     assert report.layers_in_float == ()
     (image,) = report.inputs
     assert (image.dtype, image.scale) == ("int8", pytest.approx(1 / 255, rel=1e-3))
-    kinds = {each["dtype"] for each in tensors(path)}
-    assert np.float32 not in kinds
-    assert np.int8 in kinds
+    dtypes = {tensor["dtype"] for tensor in tensors(path)}
+    assert np.float32 not in dtypes
+    assert np.int8 in dtypes
 
 
 def tensors(path):
@@ -121,11 +121,11 @@ def test_what_is_not_finished_is_not_exported(net, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def annotated(model, kinds, config=None):
-    """A copy in which the layers of some kinds are marked for quantization."""
+def annotated(model, classes, config=None):
+    """A copy in which the layers of some classes are marked for quantization."""
 
     def mark(layer):
-        return quantize_annotate_layer(layer, config) if isinstance(layer, kinds) else layer
+        return quantize_annotate_layer(layer, config) if isinstance(layer, classes) else layer
 
     clone = keras.models.clone_model(model, clone_function=mark)
     clone.set_weights(model.get_weights())
@@ -171,7 +171,7 @@ def test_squeeze_and_excitation_becomes_an_int8_file(data, tmp_path):
     path = tmp_path / "model.tflite"
     report = kdzoo.export.to_litert(quantized, path, "int8", data[0])
     assert report.argmax_agreement >= 0.95
-    assert np.float32 not in {each["dtype"] for each in tensors(path)}
+    assert np.float32 not in {tensor["dtype"] for tensor in tensors(path)}
 
 
 def test_a_pre_activation_network_passes_when_it_is_folded(data, tmp_path):
@@ -193,7 +193,7 @@ def test_a_pre_activation_network_passes_when_it_is_folded(data, tmp_path):
     path = tmp_path / "model.tflite"
     report = kdzoo.export.to_litert(quantized, path, "int8", data[0])
     assert report.argmax_agreement >= 0.9
-    assert np.float32 not in {each["dtype"] for each in tensors(path)}
+    assert np.float32 not in {tensor["dtype"] for tensor in tensors(path)}
 
 
 def test_pruned_weights_stay_zero_where_that_is_asked_for(net, data):
@@ -201,11 +201,11 @@ def test_pruned_weights_stay_zero_where_that_is_asked_for(net, data):
     kernel, bias = plain.get_layer("stage2").get_weights()
     kernel[np.abs(kernel) < np.median(np.abs(kernel))] = 0
     plain.get_layer("stage2").set_weights([kernel, bias])
-    kinds = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.ReLU)
+    classes = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.ReLU)
     zeros = {}
     for preserve in (True, False):
         scheme = compression.Default8BitPrunePreserveQuantizeScheme() if preserve else None
-        quantized = compiled(quantize_apply(annotated(plain, kinds), scheme))
+        quantized = compiled(quantize_apply(annotated(plain, classes), scheme))
         quantized.fit(*data, BATCH, epochs=3, verbose=0)
         weights = {weight.name: weight.numpy() for weight in quantized.wrapped.weights}
         zeros[preserve] = np.mean(weights["stage2/kernel:0"][kernel == 0] == 0)
@@ -281,7 +281,7 @@ def test_a_layer_whose_output_alone_is_quantized_counts_as_float(data, tmp_path)
     path = tmp_path / "part.tflite"
     compiled(quantized).fit(*data, BATCH, verbose=0)
     kdzoo.export.to_litert(quantized, path, "int8", data[0], min_agreement=0)
-    shapes = {tuple(each["shape"]): each["dtype"] for each in tensors(path)}
+    shapes = {tuple(tensor["shape"]): tensor["dtype"] for tensor in tensors(path)}
     assert shapes[16, 3, 3, 16] == np.float32
     assert shapes[8, 3, 3, 16] == np.int8
 

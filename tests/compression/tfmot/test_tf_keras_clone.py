@@ -60,7 +60,7 @@ def pooling_by_operations(x):
 
 def activations(x):
     by_operation = (ops.sigmoid, ops.silu, ops.softmax, ops.elu, ops.relu6, ops.hard_sigmoid)
-    x = sum(each(x) for each in by_operation)
+    x = sum(operation(x) for operation in by_operation)
     x = conv(activation="hard_silu")(layers.Activation("hard_sigmoid")(x - 6.0))
     return layers.LeakyReLU(negative_slope=0.3)(layers.PReLU()(x))
 
@@ -120,7 +120,7 @@ def randomize(model):
 
 
 def outputs_of(model, x):
-    return [np.asarray(each) for each in keras.tree.flatten(model(x, training=False))]
+    return [np.asarray(tensor) for tensor in keras.tree.flatten(model(x, training=False))]
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.__name__)
@@ -143,10 +143,10 @@ def test_several_inputs_and_outputs():
     clone = build_clone(model)
     random = np.random.default_rng(0)
     values = {"images": random.random((2, 8, 8, 3)), "size": random.random((2, 2))}
-    ours = [np.asarray(each) for each in keras.tree.flatten(model(values))]
+    ours = [np.asarray(tensor) for tensor in keras.tree.flatten(model(values))]
     given = keras.tree.flatten(values)
     for our, their in zip(
-        ours, clone.model([each.astype("float32") for each in given]), strict=True
+        ours, clone.model([array.astype("float32") for array in given]), strict=True
     ):
         np.testing.assert_allclose(their, our, atol=1e-5)
 

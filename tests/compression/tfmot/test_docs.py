@@ -13,7 +13,7 @@ from kdzoo.compression import UpdatePruningStep, prune_low_magnitude, strip_prun
 
 pytestmark = pytest.mark.tensorflow
 
-DOCS = pathlib.Path(__file__).parents[2] / "docs"
+DOCS = pathlib.Path(__file__).parents[3] / "docs"
 
 
 def names_of_both():
