@@ -73,6 +73,8 @@ class Committed:
             shipped = self._shipped_of(node)
             if shipped is not None and _is_shipped(shipped, node):
                 self._copy(shipped, path.parent)
+                if "tflite" in shipped.files:  # Its weights ship in a plain model, without masks.
+                    row = {key: value for key, value in row.items() if key != "weights"}
             write_json(path, {**row, "settings": recipe.settings(node.stage, node.seed)})
         committed, run = self._results(name), self._runs / name
         is_known = {"data_sha256", "data_version"} <= committed.keys()

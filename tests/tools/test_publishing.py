@@ -29,7 +29,7 @@ from kdzoo.experiments.stage import Node
 from kdzoo.zoo.manifest import read_manifest
 from tools import cards
 from tools import train_zoo as zoo
-from tools.entries import Entry
+from tools.entries import Entry, Source
 from tools.publish import is_published, publish
 from tools.restore import Committed
 
@@ -328,6 +328,11 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
     assert not Committed((INT8, SPARSE), tmp_path, *places[1:]).missing("compressed")
     assert len(Committed((INT8, SPARSE), *places).restore("compressed")) == 6
     assert is_published(SPARSE, tmp_path / "again" / "compressed", tmp_path)
+    for entry in (INT8, SPARSE):  # And can be published again, with other figures to measure.
+        restored = Source(entry, tmp_path / "again" / "compressed", tmp_path, None).model()
+        shipped = kdzoo.load(entry.name, directory=tmp_path)
+        for ours, theirs in zip(restored.get_weights(), shipped.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
     (tmp_path / read_manifest(tmp_path)[INT8.name].files["tflite"].file).unlink()
     shutil.rmtree(tmp_path / "again" / "compressed")
     left = Committed((INT8, SPARSE), *places).missing("compressed")
