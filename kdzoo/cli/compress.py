@@ -104,14 +104,14 @@ def run(
     """Compresses a model with its progress on standard error.
 
     Returns:
-        (what was measured before, what was measured after), see `compressing.measure_file`.
+        (measured before, measured after), see `compress_and_retrain.measure_file`.
     """
-    from kdzoo.experiments import Compression, compressing
+    from kdzoo.experiments import Compression, compress_and_retrain
     from kdzoo.graph.saving import save_model
 
     with warnings.catch_warnings(record=True) as said, TrainingProgress() as progress:
         warnings.simplefilter("always", UserWarning)
-        compressed, _ = compressing.compress(
+        compressed, _ = compress_and_retrain.compress(
             model,
             compression,
             data,
@@ -126,13 +126,15 @@ def run(
         typer.echo(f"Note: {message}", err=True)
     with terminal.working("Converting and measuring"), terminal.quiet():
         save_model(compressed, work / "model.keras")
-        report = compressing.export(compressed, output, compression, data)
+        report = compress_and_retrain.export(compressed, output, compression, data)
         with tempfile.TemporaryDirectory() as folder:
             plain = Compression()
-            before = compressing.export(model, pathlib.Path(folder) / "before.tflite", plain, data)
+            before = compress_and_retrain.export(
+                model, pathlib.Path(folder) / "before.tflite", plain, data
+            )
             return (
-                compressing.measure_file(before.path, model, data),
-                compressing.measure_file(report.path, compressed, data),
+                compress_and_retrain.measure_file(before.path, model, data),
+                compress_and_retrain.measure_file(report.path, compressed, data),
             )
 
 

@@ -1,11 +1,11 @@
 """Experiments: a recipe is a graph of stages, and the engine makes what is missing of it."""
 
-from kdzoo.experiments.compression import Compression, retraining
+from kdzoo.experiments.compression_settings import Compression, retraining
 from kdzoo.experiments.experiment import Experiment
 from kdzoo.experiments.stage import Dependency, Outcome, Stage, register
 from kdzoo.experiments.stages import Compress, Distill, HintTraining, Pretrained, Train
 from kdzoo.experiments.stages.distill import soft_targets
-from kdzoo.experiments.training import Training
+from kdzoo.experiments.training_settings import Training
 
 __all__ = [
     "Compress",

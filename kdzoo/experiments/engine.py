@@ -24,7 +24,7 @@ from kdzoo.experiments.run_directory import (
 )
 from kdzoo.experiments.run_files import write_json
 from kdzoo.experiments.stage import Node, Outcome
-from kdzoo.experiments.work import Work
+from kdzoo.experiments.stage_context import StageContext
 from kdzoo.graph.saving import save_model
 from kdzoo.utils import (
     check_choice,
@@ -79,7 +79,7 @@ class Engine:
         settings = self.experiment.settings(node.stage, node.seed)
         made_from = {f"{role}_weights": self._hashes(nodes) for role, nodes in sources.items()}
         clock = Clock(directory)
-        work = Work(
+        context = StageContext(
             data=self.data,
             seed=node.seed,
             directory=directory,
@@ -93,7 +93,7 @@ class Engine:
             runs=self.runs,
             model=self.model,
         )
-        outcome = self.experiment.stage(node.stage).run(work)
+        outcome = self.experiment.stage(node.stage).run(context)
         hashes = _saved(outcome, directory)
         row = {
             "kind": node.stage,

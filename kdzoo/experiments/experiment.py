@@ -17,7 +17,7 @@ from kdzoo.experiments.stage import (
     check_stages,
     settings_of,
 )
-from kdzoo.experiments.training import check_dictionaries
+from kdzoo.experiments.training_settings import check_dictionaries
 from kdzoo.utils import check_choice, check_integer, check_text, is_number, shown
 from kdzoo.utils.types import PathLike
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kdzoo.data import Dataset
+from kdzoo.experiments.optimizers import optimizer
 from kdzoo.experiments.stage import Built
-from kdzoo.experiments.training import Training
+from kdzoo.experiments.training_settings import Training
 from kdzoo.training.stages import train
 from kdzoo.utils import first_line
 from kdzoo.zoo import create as create_by_name
 
 if TYPE_CHECKING:
-    from kdzoo.experiments.work import Work
+    from kdzoo.experiments.stage_context import StageContext
 
 
 def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Model:
@@ -36,10 +37,10 @@ def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Mod
         keras.config.set_dtype_policy(usual)
 
 
-def create_seeded(work: "Work", precision: str) -> keras.Model:
+def create_seeded(context: "StageContext", precision: str) -> keras.Model:
     """Returns the fresh model of a stage, whose weights follow from its seed."""
-    keras.utils.set_random_seed(work.seed)
-    return create(work.built, work.data, precision)
+    keras.utils.set_random_seed(context.seed)
+    return create(context.built, context.data, precision)
 
 
 def copy_in(precision: str, model: keras.Model, built: Built, data: Dataset) -> keras.Model:
@@ -49,49 +50,31 @@ def copy_in(precision: str, model: keras.Model, built: Built, data: Dataset) -> 
     return copy
 
 
-def optimizer(
-    training: Training, data: Dataset, epochs: int | None = None
-) -> keras.optimizers.Optimizer:
-    """Returns a fresh optimizer, whose learning rate falls over the epochs."""
-    epochs = training.epochs if epochs is None else epochs
-    steps = -(-len(data.train) // training.batch_size) * epochs
-    cosine, highest = keras.optimizers.schedules.CosineDecay, training.learning_rate
-    if training.optimizer == "sgd":
-        rise = max(1, steps // 10)
-        rate = cosine(0.0, max(1, steps - rise), warmup_target=highest, warmup_steps=rise)
-        decay = training.weight_decay
-        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-    rate = cosine(highest, steps)
-    if not training.weight_decay:  # The same numbers in fewer operations.
-        return keras.optimizers.Adam(rate)
-    return keras.optimizers.AdamW(rate, weight_decay=training.weight_decay)
-
-
 def fit(
     model: keras.Model,
     training: Training,
-    work: "Work",
+    context: "StageContext",
     batches_from: Callable[[int], Any],
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Fits a model, going on where a killed process stopped; returns its history."""
-    model.compile(optimizer(training, work.data), cross_entropy(), metrics=["accuracy"])
-    given = options(work)
+    model.compile(optimizer(training, context.data), cross_entropy(), metrics=["accuracy"])
+    given = options(context)
     given["callbacks"] = [*callbacks, *given["callbacks"]]
-    return train(model, batches_from, training.epochs, work.directory, **given)
+    return train(model, batches_from, training.epochs, context.directory, **given)
 
 
-def options(work: "Work") -> dict[str, Any]:
+def options(context: "StageContext") -> dict[str, Any]:
     """Returns further arguments of `kdzoo.schemes.train` for what a stage works with."""
-    validation = work.data.validation and work.data.validation.batches(500)
-    return {**work.options, "validation_data": validation}
+    validation = context.data.validation and context.data.validation.batches(500)
+    return {**context.options, "validation_data": validation}
 
 
-def batches(training: Training, work: "Work", **more: Any) -> Callable[[int], Any]:
+def batches(training: Training, context: "StageContext", **more: Any) -> Callable[[int], Any]:
     """Returns a function from the first epoch to the batches from there on."""
-    augmentation = training.augmentation_for(work.data.name)
-    options = {"seed": work.seed, "augmentation": augmentation, **more}
-    return lambda epoch: work.data.train.batches(
+    augmentation = training.augmentation_for(context.data.name)
+    options = {"seed": context.seed, "augmentation": augmentation, **more}
+    return lambda epoch: context.data.train.batches(
         training.batch_size, shuffle=True, initial_epoch=epoch, **options
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.recorded import check_no_record
+from kdzoo.experiments.recorded_teachers import check_no_record
 from kdzoo.experiments.run_files import read_data, read_result, write_json
 from kdzoo.experiments.stage import Node, directory_name
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import keras
 
     from kdzoo.data import Dataset
-    from kdzoo.experiments.work import Work
+    from kdzoo.experiments.stage_context import StageContext
 
 Built = tuple[str, dict[str, Any]]
 """Name of an architecture, and arguments of its builder."""
@@ -151,11 +151,12 @@ class Stage:
         """Returns the same stage as it is made in seconds: trained for one epoch."""
         return self
 
-    def run(self, work: "Work") -> Outcome:
+    def run(self, context: "StageContext") -> Outcome:
         """Makes the model, or goes on with it where a killed process stopped.
 
         Args:
-            work: The data, the seed, the directory, and the products of the stages it depends on.
+            context: The data, the seed, the directory, and the products of the stages that it
+                depends on.
         """
         raise NotImplementedError
 

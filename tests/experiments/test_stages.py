@@ -19,9 +19,10 @@ from kdzoo.experiments import (
     Experiment,
     Train,
     Training,
-    compressing,
+    compress_and_retrain,
     fitting,
-    recorded,
+    optimizers,
+    recorded_teachers,
     retraining,
 )
 from kdzoo.experiments.stage import directory_name
@@ -62,7 +63,7 @@ def test_a_model_may_learn_by_momentum(name, other):
     recipe = changed(SMALL, name, **settings)
     training = recipe.stage(name).training
     steps = 10 * -(-len(data.train) // training.batch_size)
-    optimizer = fitting.optimizer(training, data, 10)
+    optimizer = optimizers.optimizer(training, data, 10)
     config = optimizer.get_config()
     assert (config["momentum"], config["nesterov"], config["weight_decay"]) == (0.9, True, 0.005)
     rise = steps // 10
@@ -74,11 +75,11 @@ def test_a_model_may_learn_by_momentum(name, other):
         (steps, 0.0),
     ):
         assert float(optimizer._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
-    rest = fitting.optimizer(recipe.stage(other).training, data)
+    rest = optimizers.optimizer(recipe.stage(other).training, data)
     assert type(rest) is keras.optimizers.AdamW
     assert rest.weight_decay == 0.02
     without = dataclasses.replace(recipe.stage(other).training, weight_decay=0.0)
-    assert type(fitting.optimizer(without, data)) is keras.optimizers.Adam
+    assert type(optimizers.optimizer(without, data)) is keras.optimizers.Adam
 
 
 HALF = Compression(prune=0.5, training=retraining(1, augmentation=None))
@@ -191,13 +192,13 @@ def test_compressing_takes_the_outputs_that_the_student_learned_from(tmp_path, m
     half = Compression(prune=0.5, training=retraining(1))
     stage = Compress("half", START, half, teacher=BY_TEACHER, views=3)
     recipe = dataclasses.replace(COMPRESSION, stages=(stage,), base=base)
-    given, original = [], compressing.compress
+    given, original = [], compress_and_retrain.compress
 
     def spy(*args, **options):
         given.append(options["recorded"].views)
         return original(*args, **options)
 
-    monkeypatch.setattr(compressing, "compress", spy)
+    monkeypatch.setattr(compress_and_retrain, "compress", spy)
     recipe.run(tmp_path / "compressed", verbose=0)
     assert given == [3]
     [record] = [path.parent for path in tmp_path.rglob("index.json")]
@@ -257,9 +258,11 @@ def test_a_teacher_predicts_once_per_view_for_all_students(tmp_path, monkeypatch
         Distill("two", *student, **teaching),
         Train("alone", *student),
     )
-    made, record = [], recorded.record_teacher
+    made, record = [], recorded_teachers.record_teacher
     monkeypatch.setattr(
-        recorded, "record_teacher", lambda *args, **more: made.append(record(*args, **more))
+        recorded_teachers,
+        "record_teacher",
+        lambda *args, **more: made.append(record(*args, **more)),
     )
     results = recipe.run(tmp_path, verbose=0)
     shards = {path: path.stat().st_mtime_ns for path in made[0].glob("*.arrayrecord")}
@@ -284,7 +287,7 @@ def test_predicted_layers_are_the_teachers():
     images = kdzoo.data.load("digits").test.arrays()[0][:30]
     teacher = kdzoo.create("mlp_2x64", 10, images.shape[1:])
     hidden = teacher.layers[-2].name
-    outputs = recorded.predict(teacher, images, [hidden], batch_size=7)
+    outputs = recorded_teachers.predict(teacher, images, [hidden], batch_size=7)
     layer = keras.Model(teacher.input, teacher.get_layer(hidden).output)
     expected = keras.ops.convert_to_numpy(layer(images))
     assert outputs[hidden].dtype == "float16"
@@ -293,7 +296,7 @@ def test_predicted_layers_are_the_teachers():
     np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-5, atol=1e-6)
     teacher.set_weights([1e5 * weight for weight in teacher.get_weights()])
     with pytest.raises(ValueError, match=f"up to 65504. Received: .*{hidden}"):
-        recorded.predict(teacher, images, [hidden])
+        recorded_teachers.predict(teacher, images, [hidden])
 
 
 @pytest.mark.tensorflow

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import compressing, recorded
-from kdzoo.experiments.compression import Compression
+from kdzoo.experiments import compress_and_retrain, recorded_teachers
+from kdzoo.experiments.compression_settings import Compression
 from kdzoo.experiments.stage import Built, Dependency, Outcome, Stage, register
-from kdzoo.experiments.training import PRECISIONS
+from kdzoo.experiments.training_settings import PRECISIONS
 from kdzoo.utils import check_choice, check_positive_integer, shown
 
 if TYPE_CHECKING:
-    from kdzoo.experiments.work import Work
+    from kdzoo.experiments.stage_context import StageContext
     from kdzoo.teacher_cache.reading import RecordedSplit
 
 
@@ -65,33 +65,42 @@ class Compress(Stage):
         compression = dataclasses.replace(self.compression, training=training)
         return dataclasses.replace(self, compression=compression, views=self.views and 1)
 
-    def run(self, work: "Work") -> Outcome:
-        model, compression, data = work.source("start"), self.compression, work.data
+    def run(self, context: "StageContext") -> Outcome:
+        model, compression, data = context.source("start"), self.compression, context.data
         history: dict[str, Any] = {}
         if compression.steps:
             teaching: dict[str, Any] = {}
             if self.teacher is not None:
-                teaching = {"teacher": work.source("teacher"), "recorded": self._recorded(work)}
-            options = {name: work.options[name] for name in ("verbose", "callbacks")}
-            model, history = compressing.compress(
-                model, compression, data, work.directory, **teaching, seed=work.seed, **options
+                teaching = {
+                    "teacher": context.source("teacher"),
+                    "recorded": self._recorded(context),
+                }
+            options = {name: context.options[name] for name in ("verbose", "callbacks")}
+            model, history = compress_and_retrain.compress(
+                model,
+                compression,
+                data,
+                context.directory,
+                **teaching,
+                seed=context.seed,
+                **options,
             )
         # How far the file agrees is measured on all test images, whatever comes out.
-        file = work.directory / "model.tflite"
-        compressing.export(model, file, compression, data, min_agreement=0)
-        measured = compressing.measure(file, model, data)
+        file = context.directory / "model.tflite"
+        compress_and_retrain.export(model, file, compression, data, min_agreement=0)
+        measured = compress_and_retrain.measure(file, model, data)
         return Outcome({"model": model, "model.tflite": file}, measured, history)
 
-    def _recorded(self, work: "Work") -> "RecordedSplit | None":
+    def _recorded(self, context: "StageContext") -> "RecordedSplit | None":
         """The training images with the teacher's recorded outputs; None without views."""
         if not self.views:
             return None
         training = self.compression.training
-        return recorded.recorded_split(
-            work.source("teacher", self.teacher_precision),
-            work.data.train,
-            work.record_directory("teacher"),
+        return recorded_teachers.recorded_split(
+            context.source("teacher", self.teacher_precision),
+            context.data.train,
+            context.record_directory("teacher"),
             self.views,
-            training.augmentation_for(work.data.name),
+            training.augmentation_for(context.data.name),
             epochs=training.epochs,
         )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo import losses as loss_types
 from kdzoo.distillation import argument_checks, distiller
-from kdzoo.experiments import fitting, recorded
+from kdzoo.experiments import fitting, recorded_teachers
 from kdzoo.experiments.stage import Dependency, register
 from kdzoo.experiments.stages.train import Train
-from kdzoo.experiments.training import PRECISIONS, check_dictionaries
+from kdzoo.experiments.training_settings import PRECISIONS, check_dictionaries
 from kdzoo.training import callbacks
 from kdzoo.utils import check_choice, check_positive_integer, first_line, shown
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kdzoo.data import Dataset
     from kdzoo.distillation.distiller import Distiller
-    from kdzoo.experiments.work import Work
+    from kdzoo.experiments.stage_context import StageContext
 
 _BY_EXAMPLE = "ContrastiveRepresentation"  # The loss that keeps something for each example.
 
@@ -97,17 +97,17 @@ class Distill(Train):
         views = self.views and 1
         return dataclasses.replace(self, training=self.training.smoke(), views=views)
 
-    def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
+    def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         training, teacher = self.training, None
         if not (self.predicts_once or self.views):
-            teacher = work.source("teacher", self.teacher_precision)
-        student = self.distiller(teacher, model, self._labels(work.data))
+            teacher = context.source("teacher", self.teacher_precision)
+        student = self.distiller(teacher, model, self._labels(context.data))
         annealing = []
         if self.teacher_weight is not None:
             name = student.distillation_losses[0].name
             schedule = callbacks.linear(*self.teacher_weight, epochs=training.epochs)
             annealing = [callbacks.Anneal("distillation_loss_weight", schedule, name)]
-        return fitting.fit(student, training, work, self._batches(work), annealing)
+        return fitting.fit(student, training, context, self._batches(context), annealing)
 
     @property
     def predicts_once(self) -> bool:
@@ -145,28 +145,30 @@ class Distill(Train):
                 ) from error
         return made, [weight for _, _, weight in self.losses]
 
-    def _batches(self, work: "Work") -> Callable[[int], Any]:
+    def _batches(self, context: "StageContext") -> Callable[[int], Any]:
         """The batches, with the teacher's outputs where it does not predict at every step."""
         more: dict[str, Any] = {"indices": True} if self._needs_indices else {}
         losses, _ = self.make_losses()
         layers = list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
         if self.views:
-            augmentation = self.training.augmentation_for(work.data.name)
-            split = recorded.recorded_split(
-                work.source("teacher", self.teacher_precision),
-                work.data.train,
-                work.record_directory("teacher"),
+            augmentation = self.training.augmentation_for(context.data.name)
+            split = recorded_teachers.recorded_split(
+                context.source("teacher", self.teacher_precision),
+                context.data.train,
+                context.record_directory("teacher"),
                 self.views,
                 augmentation,
                 layers,
             )
-            more |= {"shuffle": True, "seed": work.seed}
+            more |= {"shuffle": True, "seed": context.seed}
             size = self.training.batch_size
             return lambda epoch: split.batches(size, initial_epoch=epoch, **more)
         if self.predicts_once:
-            images = work.data.train.arrays()[0]
-            more["teacher_outputs"] = recorded.predict(work.source("teacher"), images, layers)
-        return fitting.batches(self.training, work, **more)
+            images = context.data.train.arrays()[0]
+            more["teacher_outputs"] = recorded_teachers.predict(
+                context.source("teacher"), images, layers
+            )
+        return fitting.batches(self.training, context, **more)
 
     @property
     def _needs_indices(self) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo import losses, schemes
 from kdzoo.distillation import distiller
-from kdzoo.experiments import fitting
+from kdzoo.experiments import fitting, optimizers
 from kdzoo.experiments.stage import register
 from kdzoo.experiments.stages.distill import Distill
 from kdzoo.graph import taps
@@ -15,7 +15,7 @@ from kdzoo.utils import check_positive_integer, shown
 if TYPE_CHECKING:
     import keras
 
-    from kdzoo.experiments.work import Work
+    from kdzoo.experiments.stage_context import StageContext
 
 
 @register
@@ -62,24 +62,24 @@ class HintTraining(Distill):
     def smoke(self) -> "HintTraining":
         return dataclasses.replace(self, training=self.training.smoke(), hints=(*self.hints[:2], 1))
 
-    def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
+    def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         hint_layer, guided_layer, hint_epochs = self.hints
         _, history = schemes.hint_training(
-            work.source("teacher", self.teacher_precision),
+            context.source("teacher", self.teacher_precision),
             model,
             hint_layer,
             guided_layer,
-            fitting.batches(self.training, work),
-            work.directory,
+            fitting.batches(self.training, context),
+            context.directory,
             hint_epochs=hint_epochs,
             epochs=self.training.epochs,
             loss=fitting.cross_entropy(),
             soft_targets=self.make_losses()[0][0],
             student_loss_weight=self.student_loss_weight,
             teacher_weight=self.teacher_weight or (self.losses[0][2],) * 2,
-            hint_optimizer=fitting.optimizer(self.training, work.data, hint_epochs),
-            optimizer=fitting.optimizer(self.training, work.data),
+            hint_optimizer=optimizers.optimizer(self.training, context.data, hint_epochs),
+            optimizer=optimizers.optimizer(self.training, context.data),
             metrics=["accuracy"],
-            **fitting.options(work),
+            **fitting.options(context),
         )
         return history

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 from kdzoo.experiments import fitting, results
 from kdzoo.experiments.stage import Built, Outcome, Stage, register
 from kdzoo.experiments.stages.train import Train
-from kdzoo.experiments.training import Training
+from kdzoo.experiments.training_settings import Training
 from kdzoo.utils import check_text
 from kdzoo.zoo import pretrained
 from kdzoo.zoo.manifest import check_classes, find
 
 if TYPE_CHECKING:
     from kdzoo.data import Dataset
-    from kdzoo.experiments.work import Work
+    from kdzoo.experiments.stage_context import StageContext
 
 
 @register
@@ -56,6 +56,6 @@ class Pretrained(Stage):
         name, arguments = self.built_from({})
         return Train(self.name, name, Training(1), arguments, seeds=self.seeds)
 
-    def run(self, work: "Work") -> Outcome:
-        model = fitting.copy_in("float32", pretrained.load(self.model), work.built, work.data)
-        return Outcome({"model": model}, results.measure(model, work.data), seconds=0.0)
+    def run(self, context: "StageContext") -> Outcome:
+        model = fitting.copy_in("float32", pretrained.load(self.model), context.built, context.data)
+        return Outcome({"model": model}, results.measure(model, context.data), seconds=0.0)

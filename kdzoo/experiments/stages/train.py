@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo.experiments import fitting, results
 from kdzoo.experiments.stage import Built, Outcome, Stage, register
-from kdzoo.experiments.training import Training, check_dictionaries
+from kdzoo.experiments.training_settings import Training, check_dictionaries
 from kdzoo.graph import acceleration
 from kdzoo.utils import check_text, shown
 from kdzoo.zoo.registry import architecture
@@ -14,7 +14,7 @@ from kdzoo.zoo.registry import architecture
 if TYPE_CHECKING:
     import keras
 
-    from kdzoo.experiments.work import Work
+    from kdzoo.experiments.stage_context import StageContext
 
 
 @register
@@ -55,19 +55,19 @@ class Train(Stage):
     def smoke(self) -> "Train":
         return dataclasses.replace(self, training=self.training.smoke())
 
-    def run(self, work: "Work") -> Outcome:
-        model = fitting.create_seeded(work, self.training.precision)
-        history = self.fit(model, work)
+    def run(self, context: "StageContext") -> Outcome:
+        model = fitting.create_seeded(context, self.training.precision)
+        history = self.fit(model, context)
         # Not compiled, and in float32: whoever loads it needs nothing but Keras.
-        model = fitting.copy_in("float32", model, work.built, work.data)
-        return Outcome({"model": model}, results.measure(model, work.data), history)
+        model = fitting.copy_in("float32", model, context.built, context.data)
+        return Outcome({"model": model}, results.measure(model, context.data), history)
 
-    def fit(self, model: "keras.Model", work: "Work") -> dict[str, Any]:
+    def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         """Trains a fresh model in place and returns its history.
 
         Args:
             model: The model, in the precision of the training.
-            work: As in `run`.
+            context: As in `run`.
         """
         acceleration.accelerate(model)
-        return fitting.fit(model, self.training, work, fitting.batches(self.training, work))
+        return fitting.fit(model, self.training, context, fitting.batches(self.training, context))

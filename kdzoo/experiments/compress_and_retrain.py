@@ -14,9 +14,9 @@ from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.data import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
-from kdzoo.experiments.compression import TWO_OF_FOUR, Compression
-from kdzoo.experiments.fitting import optimizer
-from kdzoo.experiments.recorded import predict
+from kdzoo.experiments.compression_settings import TWO_OF_FOUR, Compression
+from kdzoo.experiments.optimizers import optimizer
+from kdzoo.experiments.recorded_teachers import predict
 from kdzoo.experiments.results import test_arrays
 from kdzoo.experiments.stage import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.recorded import record_directory
+from kdzoo.experiments.recorded_teachers import record_directory
 from kdzoo.experiments.run_directory import Runs
 from kdzoo.experiments.stage import Built, Node
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class StageContext:
     """What a stage works with.
 
     Attributes:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from kdzoo import export
 from kdzoo.distillation import argument_checks
-from kdzoo.experiments.training import Training
+from kdzoo.experiments.training_settings import Training
 from kdzoo.utils import check_choice, check_flag, is_number, shown
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")

@@ -7,8 +7,8 @@ import pytest
 import kdzoo
 import kdzoo.data
 from kdzoo.cli import main
-from kdzoo.experiments import Compression, compressing, retraining
-from kdzoo.experiments.compressing import compress, export, measure_file
+from kdzoo.experiments import Compression, compress_and_retrain, retraining
+from kdzoo.experiments.compress_and_retrain import compress, export, measure_file
 from kdzoo.export import LiteRTModel
 
 pytestmark = [
@@ -172,9 +172,9 @@ def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
 
 def test_recorded_outputs_stand_in_for_the_teacher(trained, data, tmp_path, monkeypatch):
     """With the views that a live teacher would be asked about, training is the same."""
-    made, distiller = [], compressing.Distiller
+    made, distiller = [], compress_and_retrain.Distiller
     monkeypatch.setattr(
-        compressing, "Distiller", lambda *a, **k: made.append(a[0]) or distiller(*a, **k)
+        compress_and_retrain, "Distiller", lambda *a, **k: made.append(a[0]) or distiller(*a, **k)
     )
     kdzoo.data.record_teacher(
         trained, data.train, tmp_path / "record", 2, augmentation="default", seed=0
