@@ -3,6 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.kdzoo-installed
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
+# TensorFlow keeps some MB of every model that was trained for as long as a process lives, so these
+# tests, which train most of them, have processes of their own.
+TRAINING_TESTS := tests/compression tests/distillation tests/experiments tests/tools
+OTHER_TESTS := tests $(TRAINING_TESTS:%=--ignore=%)
 
 .PHONY: help demo test large benchmark zoo zoo-estimate cards docs-tables clean
 
@@ -25,10 +30,11 @@ test: $(INSTALLED)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/python -m mypy
-	@echo "Backend: TensorFlow"
-	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
+	@echo "Backend: TensorFlow, in two parts"
+	@KERAS_BACKEND=tensorflow $(PYTEST) $(TRAINING_TESTS)
+	@KERAS_BACKEND=tensorflow $(PYTEST) $(OTHER_TESTS)
 	@echo "Backend: JAX"
-	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
+	@KERAS_BACKEND=jax $(PYTEST)
 
 large: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large

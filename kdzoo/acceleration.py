@@ -2,20 +2,12 @@
 
 from kdzoo.graph.acceleration import (
     accelerate,
-    accelerated,
-    depthwise_conv,
+    accelerated,  # noqa: F401
+    depthwise_conv,  # noqa: F401
     fuse_batch_normalization,
-    fusible_layers,
-    strided_layers,
+    fusible_layers,  # noqa: F401
+    strided_layers,  # noqa: F401
     unfuse_batch_normalization,
 )
 
-__all__ = [
-    "accelerate",
-    "accelerated",
-    "depthwise_conv",
-    "fuse_batch_normalization",
-    "fusible_layers",
-    "strided_layers",
-    "unfuse_batch_normalization",
-]
+__all__ = ["accelerate", "fuse_batch_normalization", "unfuse_batch_normalization"]
