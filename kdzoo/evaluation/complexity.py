@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kdzoo.graph.inputs import check_input_shapes
+from kdzoo.graph.input_shapes import check_input_shapes
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.patching import calls_restored, wrap_calls
 from kdzoo.utils import check_path, libraries, open_regular, shown

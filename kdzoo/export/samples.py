@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.export.signature import InputSpec
-from kdzoo.graph.inputs import looks_like_pixels, rescales_inputs
+from kdzoo.graph.raw_pixels import looks_like_pixels, rescales_inputs
 from kdzoo.utils import check_numeric_array
 
 # Signatures quote it, so that `help` shows the name instead of a page of types.

@@ -13,7 +13,7 @@ import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.teacher_cache.predict import LOGITS
-from kdzoo.teacher_cache.record_layout import LARGEST, OF_TOP_K, PLACES, REST
+from kdzoo.teacher_cache.top_k_logits import LARGEST, OF_TOP_K, PLACES, REST
 from kdzoo.utils import is_integer, is_number, read_object, shown
 from kdzoo.utils.fields import check_count, check_sha256, check_type
 from kdzoo.utils.hashed_json import check_hash

@@ -1,8 +1,4 @@
-"""How a teacher's outputs for a sample lie in a record: its fields, and the largest logits alone.
-
-Of many classes a record may keep the largest logits and their classes. Each of the other classes is
-given one logit, such that all of them have the probability that they had together.
-"""
+"""How a teacher's outputs for a sample lie in a record: its fields, their shapes and types."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -10,8 +6,8 @@ from typing import TypeAlias
 import numpy as np
 
 from kdzoo.teacher_cache.predict import LOGITS
+from kdzoo.teacher_cache.top_k_logits import LARGEST, PLACES, REST, largest_logits
 
-LARGEST, PLACES, REST = OF_TOP_K = "largest_logits", "largest_classes", "rest"
 _SHARD_BYTES = 64 << 20
 
 Field: TypeAlias = Sequence
@@ -78,7 +74,7 @@ def pack(
         ValueError: If an output is not finite in its type.
     """
     if top_k is not None:
-        outputs = {**outputs, **_largest(outputs[LOGITS], top_k)}
+        outputs = {**outputs, **largest_logits(outputs[LOGITS], top_k)}
     records = np.empty(len(outputs[LOGITS]), record_type(fields))
     for name, _, dtype in fields:
         with np.errstate(over="ignore"):
@@ -90,31 +86,3 @@ def pack(
                 "finite."
             )
     return records
-
-
-def logits_of(records: np.ndarray, classes: int) -> np.ndarray:
-    """Returns the logits of all classes, (samples, classes), from records of all or the largest.
-
-    Args:
-        records: What `pack` returned, (samples,).
-        classes: The number of classes.
-    """
-    if LOGITS in (records.dtype.names or ()):
-        return records[LOGITS]
-    logits = np.repeat(records[REST], classes, axis=-1)
-    np.put_along_axis(logits, records[PLACES], records[LARGEST], axis=-1)
-    return logits
-
-
-def _largest(logits: np.ndarray, top_k: int) -> dict[str, np.ndarray]:
-    """The largest logits, their classes, and the logit that each of the others is given."""
-    places = np.argpartition(-logits, top_k - 1, axis=-1)[:, :top_k]
-    rest = np.array(logits, "float64")
-    np.put_along_axis(rest, places, -np.inf, axis=-1)
-    highest = rest.max(-1, keepdims=True)
-    mean = np.exp(rest - highest).sum(-1, keepdims=True) / (logits.shape[-1] - top_k)
-    return {
-        LARGEST: np.take_along_axis(logits, places, axis=-1),
-        PLACES: places,
-        REST: highest + np.log(mean),
-    }

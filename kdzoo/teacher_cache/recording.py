@@ -30,13 +30,13 @@ from kdzoo.teacher_cache.predict import (
 from kdzoo.teacher_cache.reading import WORDS, check_split
 from kdzoo.teacher_cache.record_index import FORMAT, INDEX, MOST_BYTES, read_index, shard_name
 from kdzoo.teacher_cache.record_layout import (
-    OF_TOP_K,
     fields_of,
     pack,
     record_type,
     samples_a_shard,
 )
 from kdzoo.teacher_cache.shards import is_whole, write_shard
+from kdzoo.teacher_cache.top_k_logits import OF_TOP_K
 from kdzoo.utils import (
     check_choice,
     check_directory,

@@ -3,8 +3,8 @@
 import statistics
 
 from kdzoo.zoo.manifest import read_manifest
-from tools.benchmark_tables import results
-from tools.tables import variants
+from tools.docs_tables.benchmark_tables import results
+from tools.docs_tables.zoo_and_recipe_tables import variants
 
 
 def accuracies(recipe):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tools import docs_tables
-from tools.benchmark_tables import ROOT
-from tools.docs_tables import fill, main, markdown
-from tools.tables import TABLES
+from tools.docs_tables import pages as docs_tables
+from tools.docs_tables.benchmark_tables import ROOT
+from tools.docs_tables.pages import fill, main, markdown
+from tools.docs_tables.zoo_and_recipe_tables import TABLES
 
 EMPTY = "before\n<!-- table: digits -->\n<!-- end of digits -->\nafter\n"
 

@@ -7,18 +7,10 @@ import keras
 import numpy as np
 
 from kdzoo.compression.tfmot.library import load_tf_keras
+from kdzoo.compression.tfmot.tf_keras_activations import described, take_composed_activation
 from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
 from kdzoo.utils import shown
 from kdzoo.utils.fields import is_plain
-
-SHARED_ACTIVATIONS = frozenset(
-    {"elu", "exponential", "gelu", "leaky_relu", "linear", "mish", "relu", "relu6", "selu"}
-    | {"sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"}
-)
-"""Activations that have one meaning in Keras 3 and in tf_keras."""
-
-COMPOSED_ACTIVATIONS = ("hard_sigmoid", "hard_silu", "hard_swish")
-"""Activations that tf_keras lacks, or has with another meaning, made of several layers."""
 
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 _NOT_ARGUMENTS = ("name", "dtype", "trainable", "layer", "backward_layer", "build_config")
@@ -92,7 +84,7 @@ def split_layer(layer: keras.layers.Layer, path: str, name: str) -> tuple[Any, s
     if isinstance(layer, keras.layers.Normalization):
         return _normalization(layer, name), None
     config = layer.get_config()
-    composed = _activation(config, path, class_name)
+    composed = take_composed_activation(config, path, class_name)
     arguments = _arguments(layer, config, theirs, path)
     if isinstance(layer, keras.layers.Bidirectional):
         for field, inner in (("layer", "forward"), ("backward_layer", "backward")):
@@ -118,25 +110,6 @@ def _whole(layer, path, name, where=", so put it in a layer of its own"):
     return made
 
 
-def _activation(config, path, class_name):
-    """One of the composed activations, which is taken out of a configuration, or None."""
-    activation, inner = config.get("activation"), config.get("recurrent_activation")
-    composed = None
-    if isinstance(activation, str) and activation in COMPOSED_ACTIVATIONS:
-        config["activation"], composed = "linear", activation
-    elif activation is not None and not _is_shared(activation):
-        reason = f"tf_keras has no activation {_described(activation)}"
-        raise cannot_clone(path, class_name, reason)
-    if inner is not None and not _is_shared(inner):
-        reason = f"tf_keras has no recurrent activation {_described(inner)}"
-        raise cannot_clone(path, class_name, reason)
-    return composed
-
-
-def _is_shared(activation):
-    return isinstance(activation, str) and activation in SHARED_ACTIVATIONS
-
-
 def _arguments(layer, config, theirs, path):
     """What of a layer's configuration the layer of tf_keras takes."""
     class_name = type(layer).__name__
@@ -155,7 +128,7 @@ def _arguments(layer, config, theirs, path):
         renamed = _RENAMED.get((class_name, name), name)
         if renamed in known:
             if not _is_argument(renamed, value):
-                reason = f"tf_keras is not given {name}={_described(value)}"
+                reason = f"tf_keras is not given {name}={described(value)}"
                 raise cannot_clone(path, class_name, reason)
             arguments[renamed] = value
         elif name == "data_format" and value == keras.config.image_data_format():
@@ -189,8 +162,3 @@ def _is_argument(name, value):
     if isinstance(value, str):
         return value in _WORDS or name.endswith("activation")
     return is_plain(value) and not any(isinstance(leaf, str) for leaf in keras.tree.flatten(value))
-
-
-def _described(value):
-    value = value.get("class_name") if isinstance(value, dict) else value
-    return repr(value)[:80]

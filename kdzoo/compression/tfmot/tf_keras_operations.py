@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from kdzoo.compression.tfmot.library import load_tf_keras
-from kdzoo.compression.tfmot.tf_keras_layers import COMPOSED_ACTIVATIONS, make
+from kdzoo.compression.tfmot.tf_keras_activations import COMPOSED_ACTIVATIONS
+from kdzoo.compression.tfmot.tf_keras_layers import make
 from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
 from kdzoo.graph.calls import Call
 

@@ -8,19 +8,18 @@ A page says where a table goes by two lines, between which nothing is written by
     <!-- table: NAME -->
     <!-- end of NAME -->
 
-NAME is a function of `tools/tables.py`.
+NAME is a function of `tools/docs_tables/zoo_and_recipe_tables.py`.
 """
 
 import argparse
 import difflib
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 
 from kdzoo.utils import write_text
-from tools.benchmark_tables import ROOT, Table
-from tools.tables import TABLES
+from tools.docs_tables.benchmark_tables import ROOT, Table
+from tools.docs_tables.zoo_and_recipe_tables import TABLES
 
 _PLACE = re.compile(r"<!-- table: (\w+) -->\n(?:.*?\n)??<!-- end of (\w+) -->", re.DOTALL)
 
@@ -63,7 +62,10 @@ def fill(text: str) -> str:
         if name != end or name not in TABLES:
             near = difflib.get_close_matches(name, TABLES, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"Expected a table of tools/tables.py. Received: {place[0]!r}.{hint}")
+            raise ValueError(
+                "Expected a table of tools/docs_tables/zoo_and_recipe_tables.py. Received: "
+                f"{place[0]!r}.{hint}"
+            )
         return f"<!-- table: {name} -->\n{markdown(TABLES[name]())}\n<!-- end of {name} -->"
 
     made, count = _PLACE.subn(filled, text)
@@ -107,7 +109,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given.check:
             write_text(path, made[path])
     return 1 if given.check and differing else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from kdzoo.recipes import RECIPES
 from kdzoo.zoo import cards
 from kdzoo.zoo.manifest import read_manifest
-from tools import benchmark_tables
-from tools.benchmark_tables import ROOT, Table, results
+from tools.docs_tables import benchmark_tables
+from tools.docs_tables.benchmark_tables import ROOT, Table, results
 
 # The six rows of the README: each data set of the zoo, and the three sizes of its main family.
 HIGHLIGHTS = (

@@ -1,11 +1,11 @@
-"""The tables of what `benchmarks/` measured, from `results/benchmarks/`: see `tools/tables.py`."""
+"""The tables of what `benchmarks/` measured, from `results/benchmarks/`."""
 
 import json
 import pathlib
 import statistics
 from collections.abc import Callable
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 Table = list[list[str]]
 
 

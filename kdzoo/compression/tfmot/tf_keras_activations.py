@@ -1,0 +1,51 @@
+"""Which activations are carried over to tf_keras, and which are made of several layers there."""
+
+from typing import Any
+
+from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
+
+SHARED_ACTIVATIONS = frozenset(
+    {"elu", "exponential", "gelu", "leaky_relu", "linear", "mish", "relu", "relu6", "selu"}
+    | {"sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"}
+)
+"""Activations that have one meaning in Keras 3 and in tf_keras."""
+
+COMPOSED_ACTIVATIONS = ("hard_sigmoid", "hard_silu", "hard_swish")
+"""Activations that tf_keras lacks, or has with another meaning, made of several layers."""
+
+
+def take_composed_activation(config: dict[str, Any], path: str, class_name: str) -> str | None:
+    """Takes one of `COMPOSED_ACTIVATIONS` out of a layer's configuration and returns it.
+
+    Args:
+        config: The configuration of the Keras 3 layer; its activation becomes "linear".
+        path: Path of the layer, for errors.
+        class_name: Name of the layer's class, for errors.
+
+    Returns:
+        Name of the activation, or None if the layer of tf_keras computes its own.
+
+    Raises:
+        ValueError: If tf_keras has no such activation.
+    """
+    activation, inner = config.get("activation"), config.get("recurrent_activation")
+    composed = None
+    if isinstance(activation, str) and activation in COMPOSED_ACTIVATIONS:
+        config["activation"], composed = "linear", activation
+    elif activation is not None and not _is_shared(activation):
+        reason = f"tf_keras has no activation {described(activation)}"
+        raise cannot_clone(path, class_name, reason)
+    if inner is not None and not _is_shared(inner):
+        reason = f"tf_keras has no recurrent activation {described(inner)}"
+        raise cannot_clone(path, class_name, reason)
+    return composed
+
+
+def _is_shared(activation):
+    return isinstance(activation, str) and activation in SHARED_ACTIVATIONS
+
+
+def described(value: Any) -> str:
+    """Returns a value of a configuration for an error: its class, or its own text, shortened."""
+    value = value.get("class_name") if isinstance(value, dict) else value
+    return repr(value)[:80]
