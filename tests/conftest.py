@@ -9,6 +9,7 @@ import gc
 import os
 import pathlib
 import socket
+import sys
 import tempfile
 
 # Before TensorFlow is imported anywhere: no lines about the machine between the tests' own.
@@ -21,6 +22,7 @@ os.environ.setdefault(
 )
 
 _EMPTY = tempfile.TemporaryDirectory(prefix="kdzoo-tests-")
+_STATM = pathlib.Path("/proc/self/statm")  # Linux.
 _OF_THE_USER = {name: os.environ.get(name) for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME")}
 # Before anything is imported that looks there, and for all processes that tests start.
 os.environ["HOME"] = _EMPTY.name
@@ -130,6 +132,18 @@ def frozen_objects():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def forgetting_jax(grown=[0]):  # noqa: B006
+    """Lets JAX forget what it has compiled whenever that has taken another 200 MB."""
+    yield
+    if "jax" in sys.modules and keras.backend.backend() == "jax" and _STATM.exists():
+        megabytes = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+        if megabytes > grown[0] + 200:
+            sys.modules["jax"].clear_caches()
+            gc.collect()
+            grown[0] = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 @pytest.fixture(autouse=True)
