@@ -21,11 +21,13 @@ MADE_BY_KDZOO = {
     "ExportReport": "`to_litert` returns it",
     "Fidelity": "`fidelity` returns it",
     "Latency": "`latency` returns it",
+    "Outcome": "the `run` of a stage returns it",
     "Pair": "`pair` returns it",
     "Pretrained": "`list_pretrained` reads it",
     "RECIPES": "a dictionary",
     "RecordedSplit": "`with_recorded_teacher` makes it",
     "Split": "`from_arrays` and `load` make it",
+    "Stage": "stage types extend it",
     "TensorInfo": "`LiteRTModel` makes it",
 }
 
@@ -640,6 +642,17 @@ def _add_experiments():
         CALLS[f"experiments.{kind.__name__}"] = Call(
             lambda t, kind=kind, how=how: check(kind, how), lambda t, made=made: fields(made)
         )
+    _add(e, "register", lambda t: {"stage_type": e.Train})
+    _add_method(
+        "experiments.retraining",
+        lambda t: check(e.retraining, lambda made: made.check()),
+        lambda t: {"epochs": 3, "learning_rate": 1e-3},
+    )
+    _add_method(
+        "experiments.soft_targets",
+        lambda t: check(e.soft_targets, lambda losses: e.Distill(*student, losses=losses).check()),
+        lambda t: {"temperature": 4.0},
+    )
 
 
 def _add_compression():
