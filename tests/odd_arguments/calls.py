@@ -430,11 +430,11 @@ def _add_models():
 
 
 def _add_zoo():
-    home = {"directory": None}
-    _add(zoo, "card", lambda t: {"name": "mlp_2x800/mnist", **home})
-    _add(zoo, "load", lambda t: {"name": "mlp_2x800/mnist", "classes": 3, **home})
-    _add(zoo, "tflite", lambda t: {"name": _compressed(), **home})
-    _add(zoo, "list_pretrained", lambda t: {"dataset": "mnist", "family": "mlp", **home})
+    shipped = {"directory": None}
+    _add(zoo, "card", lambda t: {"name": "mlp_2x800/mnist", **shipped})
+    _add(zoo, "load", lambda t: {"name": "mlp_2x800/mnist", "classes": 3, **shipped})
+    _add(zoo, "tflite", lambda t: {"name": _compressed(), **shipped})
+    _add(zoo, "list_pretrained", lambda t: {"dataset": "mnist", "family": "mlp", **shipped})
     _add(zoo, "list_pairs", lambda t: {"dataset": "mnist"})
     _add(zoo, "list_models", lambda t: {"family": "mlp"})
     _add(zoo, "pair", lambda t: {"name": "mnist_lenet_5"})
