@@ -35,7 +35,7 @@ def main() -> int:
     """Runs the command line with the arguments of the process.
 
     Returns:
-        The exit status, as in `kdzoo.cli.main`.
+        The exit status: 0, 1 for what went wrong, 2 for a wrong command, 130 for Ctrl-C.
     """
     sys.meta_path.insert(0, ImportsWhenUsed())
     from kdzoo.cli import main as run

@@ -77,7 +77,7 @@ def measure(directory: PathLike, results: Mapping[str, Any]) -> list[Row]:
     """Exports the median model of each stage, times the files, and writes `results.json`.
 
     Args:
-        directory: As in `train`; gets `teacher.keras`, `student_alone.keras`,
+        directory: The one that `train` was given; gets `teacher.keras`, `student_alone.keras`,
             `student_distilled.keras`, the `.tflite` file of each, and `student_int8.tflite`.
         results: What `train` returned.
 

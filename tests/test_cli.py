@@ -244,7 +244,7 @@ class TestNames:
         kdzoo.Ensemble(members).save(path)
         assert main(["evaluate", str(path), "digits"]) == 0
         out = capsys.readouterr().out
-        count = sum(each.count_params() for each in members)
+        count = sum(member.count_params() for member in members)
         assert re.search(rf"parameters +{count:,}", out)
         assert re.search(rf"MACs +{2 * (64 * 64 + 64 * 64 + 64 * 10):,}", out)
         larger = np.zeros((4, 28, 28, 1), "uint8"), np.arange(4) % 10
@@ -304,7 +304,7 @@ class TestNames:
         kdzoo.create("mlp_2x64").save("own.keras")
         places = {"DATA": "./clothes", "OWN": "own.keras"}
         before = sorted(tmp_path.rglob("*"))
-        assert main([places.get(each, each) for each in command]) == 1
+        assert main([places.get(word, word) for word in command]) == 1
         said = "'mlp_2x800/mnist', of 10; where one has 'T-shirt/top', the other has '0'"
         assert said in " ".join(capsys.readouterr().err.split())
         assert sorted(tmp_path.rglob("*")) == before
@@ -621,14 +621,14 @@ def killed(directory, where, stage):
 
 def assert_same_result(directory, other):
     """Compares every weight of every model bit for bit, and all that was measured."""
-    first, second = (json.loads((each / "results.json").read_text()) for each in (directory, other))
+    first, second = (json.loads((run / "results.json").read_text()) for run in (directory, other))
     for results in (first, second):
         for row in results["rows"]:
             row.pop("seconds")
     assert first == second
     for row in first["rows"]:
         path = pathlib.Path(f"{row['kind']}-{row['seed']}") / "model.keras"
-        one, two = (keras.saving.load_model(each / path) for each in (directory, other))
+        one, two = (keras.saving.load_model(run / path) for run in (directory, other))
         for left, right in zip(one.get_weights(), two.get_weights(), strict=True):
             np.testing.assert_array_equal(left, right)
 
@@ -662,9 +662,9 @@ class TestTrain:
 
     def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
         killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")
-        home = tmp_path / "run" / "distilled-0"
+        directory = tmp_path / "run" / "distilled-0"
         kept = ["epoch-0001", "epoch-0002", "seconds.json"]
-        assert sorted(path.name for path in home.iterdir()) == kept
+        assert sorted(path.name for path in directory.iterdir()) == kept
         ended = run("train", "digits", *SMALL, "--directory", tmp_path / "run")
         assert ended.returncode == 0, ended.stderr
         assert ended.stderr.startswith("1/3 teacher, seed 0: finished before\n")

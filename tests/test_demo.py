@@ -90,7 +90,9 @@ def test_what_another_recipe_left_is_trained_anew(small, tmp_path, monkeypatch):
     (tmp_path / "training" / "settings.json").write_text("{}")
     (tmp_path / "training" / "stale").write_text("")
     ran = []
-    monkeypatch.setattr(type(small), "run", lambda self, home, **options: ran.append(home))
+    monkeypatch.setattr(
+        type(small), "run", lambda self, directory, **options: ran.append(directory)
+    )
     demo.train(tmp_path, print)
     assert ran == [tmp_path / "training"]
     assert [path.name for path in ran[0].iterdir()] == ["settings.json"]

@@ -43,5 +43,7 @@ def test_modules_and_public_names_have_docstrings(path):
 
 def is_read(method):
     """Whether a method is public and no setter, which a property documents."""
-    decorators = [ast.unparse(each) for each in method.decorator_list]
-    return method.name[0] != "_" and not any(each.endswith(".setter") for each in decorators)
+    decorators = [ast.unparse(decorator) for decorator in method.decorator_list]
+    return method.name[0] != "_" and not any(
+        decorator.endswith(".setter") for decorator in decorators
+    )

@@ -57,7 +57,7 @@ def test_nothing_runs_and_only_known_classes_are_made(cases, made, tmp_path):
                 pass
         assert not (tmp_path / "ran").exists(), (case, config)
         assert unmarshalled == [], (case, config)
-        strange = [each for each in made if not _is_known(each)]
+        strange = [value for value in made if not _is_known(value)]
         assert strange == [], (case, config)
         made.clear()
     assert 0 < loaded < cases

@@ -298,11 +298,6 @@ def test_only_the_listed_import_by_name():
     assert found - BY_NAME.keys() == set()
 
 
-def complaints_of(module, source):
-    is_package = module in {"kdzoo.models", "kdzoo.losses", "kdzoo.data", "kdzoo.compression"}
-    return violations(module, imports(source, module, is_package), {*SOURCES, module, "kdzoo"})
-
-
 @pytest.mark.parametrize(
     ("module", "source", "complaint"),
     [

@@ -71,9 +71,9 @@ def killed_until_the_end(code, arguments_in, check, directory):
     """
     undisturbed, rng, kills, rounds = directory / "undisturbed", random.Random(0), 0, 0
     seconds = finished(code, arguments_in(undisturbed))
-    home = directory / "round-0"
+    run = directory / "round-0"
     while kills < KILLS:
-        process = started(code, arguments_in(home))
+        process = started(code, arguments_in(run))
         try:
             process.communicate(timeout=rng.uniform(0, seconds))
         except subprocess.TimeoutExpired:
@@ -82,11 +82,11 @@ def killed_until_the_end(code, arguments_in, check, directory):
             kills += 1
             continue
         assert process.returncode == 0
-        check(undisturbed, home)
+        check(undisturbed, run)
         rounds += 1
-        home = directory / f"round-{rounds}"
-    finished(code, arguments_in(home))
-    check(undisturbed, home)
+        run = directory / f"round-{rounds}"
+    finished(code, arguments_in(run))
+    check(undisturbed, run)
     hidden = [path for path in directory.rglob(".*") if path.is_dir()]
     assert hidden == []
 
@@ -129,8 +129,8 @@ def trained(tmp_path_factory):
     return path
 
 
-def compressing(trained, home, *options):
-    paths = (trained, home / "small.tflite", "digits", "--directory", home / "run")
+def compressing(trained, directory, *options):
+    paths = (trained, directory / "small.tflite", "digits", "--directory", directory / "run")
     return ["compress", *map(str, paths), "--epochs=2", *options]
 
 
@@ -138,23 +138,25 @@ def compressing(trained, home, *options):
 @pytest.mark.tensorflow
 class TestKills:
     def test_train(self, tmp_path):
-        def arguments(home):
-            return ["train", "digits", *SMALL, "--directory", home]
+        def arguments(directory):
+            return ["train", "digits", *SMALL, "--directory", directory]
 
         killed_until_the_end(COMMAND, arguments, assert_same_run, tmp_path)
 
     def test_compress(self, trained, tmp_path):
-        def arguments(home):
-            return compressing(trained, home, "--prune=0.5", "--cluster=8")
+        def arguments(directory):
+            return compressing(trained, directory, "--prune=0.5", "--cluster=8")
 
         killed_until_the_end(COMMAND, arguments, assert_same_files, tmp_path)
 
     def test_record_teacher(self, tmp_path):
-        killed_until_the_end(READY + RECORD, lambda home: [home], assert_same_files, tmp_path)
+        killed_until_the_end(
+            READY + RECORD, lambda directory: [directory], assert_same_files, tmp_path
+        )
 
     def test_export(self, trained, tmp_path):
-        def arguments(home):
-            return ["export", trained, home / "model.tflite", "--quantize=float16"]
+        def arguments(directory):
+            return ["export", trained, directory / "model.tflite", "--quantize=float16"]
 
         killed_until_the_end(COMMAND, arguments, assert_same_files, tmp_path)
 

@@ -20,7 +20,8 @@ import kdzoo
 
 PACKAGE = f"{pathlib.Path(kdzoo.__file__).parent}{os.sep}"
 ROOMS = ("acceleration", "callbacks", "compression", "data", "evaluation")
-ROOMS += ("export", "losses", "models", "recipes", "schemes", "zoo")
+ROOMS += ("experiments", "export", "losses", "models", "recipes", "schemes", "zoo")
+KNOWN_GAPS = {"experiments.register": "what is no class at all is an AttributeError of Python"}
 OWN = (ValueError, TypeError, RuntimeError, OSError, ImportError)
 LONGEST = 500
 
@@ -121,8 +122,8 @@ def public_names():
         module = importlib.import_module(f"kdzoo.{room}")
         names = getattr(module, "__all__", None) or [
             name
-            for name, each in vars(module).items()
-            if not name.startswith("_") and getattr(each, "__module__", "") == module.__name__
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
         ]
         of_tfmot = {*getattr(module, "_OF_TFMOT", ()), "Default8BitClusterPreserveQuantizeScheme"}
         found |= {f"{room}.{name}": getattr(module, name) for name in {*names} - of_tfmot}
@@ -147,6 +148,8 @@ def test_what_is_right_is_about_calls_of_the_table(things):
 def cases():
     for name, call in table.CALLS.items():
         marks = [pytest.mark.tensorflow] if call.tensorflow else []
+        if name in KNOWN_GAPS:
+            marks.append(pytest.mark.xfail(reason=KNOWN_GAPS[name], strict=True))
         yield pytest.param(name, call, id=name, marks=marks)
 
 
@@ -177,4 +180,4 @@ def named_arguments(function):
     """The names of what a function takes, but for `self` and the like of `*args`."""
     parameters = inspect.signature(function).parameters.values()
     various = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-    return {each.name for each in parameters if each.kind not in various} - {"self"}
+    return {parameter.name for parameter in parameters if parameter.kind not in various} - {"self"}

@@ -71,18 +71,22 @@ zoo.ENTRIES = (
     Entry("mlp_2x128/numbers", "small", "distilled"),
     Entry("separable_025/cifar10/int8", "zoo_cifar10_025_compressed", "int8", start="float32"),
 )
-home = pathlib.Path(sys.argv[1])
+directory = pathlib.Path(sys.argv[1])
 places = {"--runs": "runs", "--directory": "zoo", "--measured": "measured", "--data-dir": "data"}
-arguments = [each for name, place in places.items() for each in (name, str(home / place))]
+arguments = [
+    argument
+    for name, place in places.items()
+    for argument in (name, str(directory / place))
+]
 """
 ZOO = f"""{SMALL_ZOO}
 data = dataclasses.replace(kdzoo.data.load("digits"), name="numbers")
-kdzoo.data.export(data, home / "data" / "numbers")
+kdzoo.data.export(data, directory / "data" / "numbers")
 zoo.main(arguments)
-assert (home / "runs" / "small" / "results.json").is_file()
-assert (home / "runs" / "small" / "distilled-0" / "result.json").is_file()
-assert (home / "runs" / "small" / "recorded_teacher" / "index.json").is_file()
-assert sorted(path.name for path in home.iterdir()) == ["data", "runs"]
+assert (directory / "runs" / "small" / "results.json").is_file()
+assert (directory / "runs" / "small" / "distilled-0" / "result.json").is_file()
+assert (directory / "runs" / "small" / "recorded_teacher" / "index.json").is_file()
+assert sorted(path.name for path in directory.iterdir()) == ["data", "runs"]
 assert "tensorflow" not in sys.modules
 """
 PUBLISH = f"""
@@ -90,7 +94,7 @@ import os
 os.environ["KERAS_BACKEND"] = "tensorflow"
 {SMALL_ZOO}
 zoo.main([*arguments, "--only", "numbers"])
-model = kdzoo.load("mlp_2x64/numbers", directory=home / "zoo")
+model = kdzoo.load("mlp_2x64/numbers", directory=directory / "zoo")
 accuracy = kdzoo.evaluation.accuracy(model, *kdzoo.data.load("digits").test.arrays())
 print("published", accuracy)
 """

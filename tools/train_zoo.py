@@ -120,17 +120,17 @@ def estimate(
 
 
 def _wanted(only: str | None) -> list[Entry]:
-    """The entries that are asked for and those that they start from; all when None."""
-    asked = [entry for entry in ENTRIES if only in (None, *_names(entry))]
-    if not asked:
+    """The entries of this name and those that they start from; all when None."""
+    named = [entry for entry in ENTRIES if only in (None, *_names(entry))]
+    if not named:
         names = {name for entry in ENTRIES for name in _names(entry)}
         raise unknown_name("part of the zoo", only, names)
-    starts = {node[:2] for entry in asked for node in RECIPES[entry.recipe].needed([entry.stage])}
-    return [entry for entry in ENTRIES if entry in asked or (entry.recipe, entry.stage) in starts]
+    starts = {node[:2] for entry in named for node in RECIPES[entry.recipe].needed([entry.stage])}
+    return [entry for entry in ENTRIES if entry in named or (entry.recipe, entry.stage) in starts]
 
 
 def _names(entry: Entry) -> tuple[str, ...]:
-    """What an entry may be asked for by: its name, architecture and data set."""
+    """What `only` may call an entry: its name, architecture and data set."""
     return entry.name, *entry.name.split("/")[:2], entry.name.rpartition("/")[0]
 
 

@@ -6,7 +6,7 @@ The paper's test errors: the maxout teacher 0.55 %, the FitNet by backpropagatio
 distillation 0.65 %, by hints and distillation 0.51 %. The hint is the teacher's second hidden
 layer, the guided layer the student's fourth. Other than in the paper, teacher and students see
 images shifted by up to two pixels, the teacher has less dropout for it, and the weight λ of the
-soft targets, from 4 to 1 as there, is one of T² · KL: nine times the paper's.
+soft targets, which falls from 4 to 1 as in the paper, is one of T² · KL: nine times the paper's.
 """
 
 import dataclasses

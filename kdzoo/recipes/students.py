@@ -12,7 +12,8 @@ def by_sgd(epochs: int, augmentation: Literal["default"] | dict[str, Any] = "def
 
     Args:
         epochs: How many.
-        augmentation: As in a `Training`.
+        augmentation: `"default"` for what is usual for the data set, or arguments of a
+            `kdzoo.data.Augmentation`.
     """
     return Training(epochs, 0.1, 0.005, "sgd", precision=HALF, augmentation=augmentation)
 

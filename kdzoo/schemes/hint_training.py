@@ -62,7 +62,7 @@ def hint_training(
         directory: Where the checkpoints of the two stages go.
         hint_epochs: Epochs of the first stage.
         epochs: Epochs of the second stage.
-        loss: The student's loss on the labels, as in `compile`.
+        loss: The student's loss on the labels: a Keras loss, a function, or a name.
         activation: The regressor's non-linearity, see `kdzoo.losses.Hint`.
         reduction: `"mean"` or, as in the paper's equation 3, `"sum"` over the hint's features.
         soft_targets: The second stage's distillation loss; `SoftTargets(3.0)` when `None`.
@@ -70,16 +70,17 @@ def hint_training(
         teacher_weight: λ in the first and in the last epoch of the second stage, two numbers. When
             `None` those of the paper on MNIST, 4 and 1, over the T² of `soft_targets` if it has a
             temperature: 0.44 and 0.11 at T = 3.
-        teacher_transform: Function from the student's inputs to the teacher's, as in `Distiller`,
-            in both stages.
-        hint_optimizer: The first stage's optimizer, as in `compile`.
+        teacher_transform: Function from the student's inputs to the teacher's, in both stages;
+            None where both see the same.
+        hint_optimizer: The first stage's optimizer, a Keras optimizer or a name.
         optimizer: The second stage's optimizer, another object.
-        metrics: The second stage's metrics, as in `compile`.
-        validation_data: As in `keras.Model.fit`, for the second stage.
+        metrics: The second stage's metrics, Keras metrics or names, on labels and student logits.
+        validation_data: What the second stage is validated on after each epoch: `(x, y)` or
+            batches; None for no validation.
         settings: JSON-able value that identifies the run, beside the arguments above, which are
             always part of it; checkpoints written with other settings are refused.
         callbacks: Further callbacks, for both stages.
-        verbose: As in `keras.Model.fit`.
+        verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
     Returns:
         The student, and the history of both stages: a dictionary of lists with one entry for each

@@ -36,7 +36,9 @@ def network(name, width=4):
     model = keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name=name)
     random = np.random.default_rng(width)
     for layer in model.layers:
-        layer.set_weights([each + 0.1 * random.random(each.shape) for each in layer.get_weights()])
+        layer.set_weights(
+            [weight + 0.1 * random.random(weight.shape) for weight in layer.get_weights()]
+        )
     return model
 
 

@@ -23,7 +23,7 @@ class Subject:
         damaged: Which of its files are damaged, a pattern.
         run: Function of the directory to name -> array or number, what it has loaded; or, of a
             command, to its status.
-        share: How many cases it gets.
+        weight: How many cases it gets, relative to the others.
         sealed: Whether the format has checksums, so that damage leads to an error or changes
             nothing.
         writes: Below which names it may write.
@@ -36,7 +36,7 @@ class Subject:
     needs: tuple
     damaged: str
     run: object
-    share: int = 1
+    weight: int = 1
     sealed: bool = False
     writes: tuple = ()
     tensorflow: bool = False
@@ -162,7 +162,7 @@ def zoo(directory):
 
 
 def weights_of(model):
-    return {f"weight_{number}": each for number, each in enumerate(model.get_weights())}
+    return {f"weight_{number}": weight for number, weight in enumerate(model.get_weights())}
 
 
 def keras_file(name):
@@ -349,17 +349,17 @@ def spoil_output(name):
 
 def _keras_subjects():
     plain = ("student", "distiller_soft_targets", "distiller_contrastive_representation")
-    hosted = ("pruned", "pruned_layer", "clustered", "clustered_layer", "quantized")
-    hosted += ("quantized_layer", "annotated_layer", "annotated_model")
-    for name in (*plain, "ensemble", *hosted):
+    wrapped = ("pruned", "pruned_layer", "clustered", "clustered_layer", "quantized")
+    wrapped += ("quantized_layer", "annotated_layer", "annotated_model")
+    for name in (*plain, "ensemble", *wrapped):
         yield Subject(
             f"load_keras_file({name})",
             (f"{name}.keras",),
             "*.keras",
             keras_file(name),
-            share=8 if name == "student" else 2 if name in hosted else 4,
+            weight=8 if name == "student" else 2 if name in wrapped else 4,
             sealed=True,
-            tensorflow=name in hosted,
+            tensorflow=name in wrapped,
         )
 
 
@@ -396,7 +396,7 @@ def _loaders():
 def _commands():
     every = ("--data-dir", "{}/none")
     evaluated = ("evaluate", "{}/student.keras", "{}/full", *every)
-    for name, needs, damaged, arguments, share, tensorflow in (
+    for name, needs, damaged, arguments, weight, tensorflow in (
         ("evaluate file", ("student.keras", "full"), "*.keras", evaluated, 5, False),
         ("evaluate data", ("student.keras", "full"), "full/*", evaluated, 5, False),
         (
@@ -458,7 +458,7 @@ def _commands():
             needs,
             damaged,
             command(*arguments),
-            share,
+            weight,
             writes=("out.keras", "out.tflite"),
             tensorflow=bool(tensorflow),
             known=known,
@@ -479,13 +479,13 @@ def _commands_that_train():
             writes=("out.tflite", "work"),
             tensorflow=True,
         )
-    for name, damaged, share in (("run", "run/**/*", 8), ("data", "full/*", 3)):
+    for name, damaged, weight in (("run", "run/**/*", 8), ("data", "full/*", 3)):
         yield Subject(
             f"kdzoo train {name}",
             ("full", "run"),
             damaged,
             command(*_TRAIN, "--directory={}/run"),
-            share,
+            weight,
             writes=("run",),
         )
 
@@ -530,4 +530,6 @@ def _commands_that_write():
 
 def subjects(tensorflow):
     """Returns all subjects that a backend has, a list."""
-    return [each for each in (*_loaders(), *_commands()) if tensorflow or not each.tensorflow]
+    return [
+        subject for subject in (*_loaders(), *_commands()) if tensorflow or not subject.tensorflow
+    ]

@@ -30,7 +30,7 @@ def worker(tmp_path_factory):
 
 def check(worker, seed, first):
     results = [worker.run(seed, number) for number in range(first, first + BLOCK)]
-    failed = [describe(seed, each) for each in results if each["outcome"] not in GOOD]
+    failed = [describe(seed, result) for result in results if result["outcome"] not in GOOD]
     assert not failed, "\n".join(failed)
 
 

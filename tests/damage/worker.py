@@ -66,7 +66,7 @@ def main(directory):
 def run_case(good, known, seed, number):
     """Makes a case, runs it and returns what became of it, a dictionary."""
     rng = random.Random(f"{seed} {number}")
-    subject = rng.choices(known, [each.share for each in known])[0]
+    subject = rng.choices(known, [subject.weight for subject in known])[0]
     with tempfile.TemporaryDirectory(prefix="kdzoo-damage-") as root:
         place = prepared(good, subject, pathlib.Path(root))
         done = subject.spoil(place, subject.files(place), rng)

@@ -55,8 +55,8 @@ def test_prepared_set(tmp_path, monkeypatch):
         assert [len(s) for s in (data.train, data.validation, data.test)] == [36, 4, 20]
         images, labels = data.test.arrays()
         stored = list(examples("test", 20))
-        np.testing.assert_array_equal(labels, [each["label"] for each in stored])
-        expected = np.array([each["image"] for each in stored]).astype("float32") / 255
+        np.testing.assert_array_equal(labels, [sample["label"] for sample in stored])
+        expected = np.array([sample["image"] for sample in stored]).astype("float32") / 255
         np.testing.assert_array_equal(images, expected)
 
 
@@ -173,7 +173,7 @@ def test_of_a_download_that_fails_nothing_stays(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", another_process)
     with pytest.raises(FileNotFoundError, match="no network"):
         kdzoo.data.load("svhn_cropped", begun.parent / "data")
-    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [begun / "file"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [begun / "file"]
     assert not (begun.parent / "data").exists()
 
 

@@ -21,11 +21,13 @@ MADE_BY_KDZOO = {
     "ExportReport": "`to_litert` returns it",
     "Fidelity": "`fidelity` returns it",
     "Latency": "`latency` returns it",
+    "Outcome": "the `run` of a stage returns it",
     "Pair": "`pair` returns it",
     "Pretrained": "`list_pretrained` reads it",
     "RECIPES": "a dictionary",
     "RecordedSplit": "`with_recorded_teacher` makes it",
     "Split": "`from_arrays` and `load` make it",
+    "Stage": "stage types extend it",
     "TensorInfo": "`LiteRTModel` makes it",
 }
 
@@ -428,11 +430,11 @@ def _add_models():
 
 
 def _add_zoo():
-    home = {"directory": None}
-    _add(zoo, "card", lambda t: {"name": "mlp_2x800/mnist", **home})
-    _add(zoo, "load", lambda t: {"name": "mlp_2x800/mnist", "classes": 3, **home})
-    _add(zoo, "tflite", lambda t: {"name": _compressed(), **home})
-    _add(zoo, "list_pretrained", lambda t: {"dataset": "mnist", "family": "mlp", **home})
+    shipped = {"directory": None}
+    _add(zoo, "card", lambda t: {"name": "mlp_2x800/mnist", **shipped})
+    _add(zoo, "load", lambda t: {"name": "mlp_2x800/mnist", "classes": 3, **shipped})
+    _add(zoo, "tflite", lambda t: {"name": _compressed(), **shipped})
+    _add(zoo, "list_pretrained", lambda t: {"dataset": "mnist", "family": "mlp", **shipped})
     _add(zoo, "list_pairs", lambda t: {"dataset": "mnist"})
     _add(zoo, "list_models", lambda t: {"family": "mlp"})
     _add(zoo, "pair", lambda t: {"name": "mnist_lenet_5"})
@@ -640,6 +642,17 @@ def _add_experiments():
         CALLS[f"experiments.{kind.__name__}"] = Call(
             lambda t, kind=kind, how=how: check(kind, how), lambda t, made=made: fields(made)
         )
+    _add(e, "register", lambda t: {"stage_type": e.Train})
+    _add_method(
+        "experiments.retraining",
+        lambda t: check(e.retraining, lambda made: made.check()),
+        lambda t: {"epochs": 3, "learning_rate": 1e-3},
+    )
+    _add_method(
+        "experiments.soft_targets",
+        lambda t: check(e.soft_targets, lambda losses: e.Distill(*student, losses=losses).check()),
+        lambda t: {"temperature": 4.0},
+    )
 
 
 def _add_compression():

@@ -13,11 +13,11 @@ from kdzoo.zoo.registry import architecture
 # On JAX, which compiles for long, the simplest of them.
 COMPRESSING = sorted(name for name, recipe in RECIPES.items() if recipe.base is not None)
 SMOKE = {"jax": ["hinton_mnist"]}.get(
-    keras.backend.backend(), sorted(set(RECIPES) - {"digits", "fashion_mnist", *COMPRESSING})
+    keras.backend.backend(), sorted(set(RECIPES) - {*COMPRESSING})
 )
 # Many networks, or ones of the same architectures as in the recipes that are left.
-LONG = ("hinton_mnist_temperatures", "losses_compared", "separable_cifar10", "zoo_cifar10")
-LONG += ("zoo_cifar100", "zoo_fashion_mnist")
+LONG = ("fashion_mnist", "hinton_mnist_temperatures", "losses_compared", "separable_cifar10")
+LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist")
 
 
 @pytest.mark.parametrize(

@@ -213,14 +213,14 @@ def test_the_bytes_of_a_file_are_counted_without_reading_them(group, size, tmp_p
 
 
 def test_classes_that_there_are_not(tmp_path, split):
-    home = shutil.copytree(FILES / "recorded_top_k", tmp_path / "record")
-    index = json.loads((home / "index.json").read_text())
+    directory = shutil.copytree(FILES / "recorded_top_k", tmp_path / "record")
+    index = json.loads((directory / "index.json").read_text())
     dtype = record_type(index["fields"])
     records = np.zeros(18, dtype)
     records["largest_classes"][3] = 3
-    put(home, [record.tobytes() for record in records])
+    put(directory, [record.tobytes() for record in records])
     with pytest.raises(ValueError, match=r"classes from 0 to 2 in .*arrayrecord"):
-        with_recorded_teacher(split, home)._record.at(np.arange(18), 0)
+        with_recorded_teacher(split, directory)._record.at(np.arange(18), 0)
 
 
 @pytest.mark.parametrize("small", [True, False])

@@ -164,12 +164,17 @@ def test_a_record_that_was_broken_off_is_gone_on_with(split, net, tmp_path, monk
     for name, time in before.items():
         assert (part / name).stat().st_mtime_ns == time
     # The same shards, but for the last bit of outputs that were computed in other batches.
-    shards = [json.loads((home / "index.json").read_text())["shards"] for home in (whole, part)]
+    shards = [
+        json.loads((directory / "index.json").read_text())["shards"] for directory in (whole, part)
+    ]
     for of_record in shards:
         for shard in of_record.values():
             del shard["sha256"]
     assert shards[0] == shards[1]
-    taken = [batches_of(with_recorded_teacher(split, home).batches(100)) for home in (whole, part)]
+    taken = [
+        batches_of(with_recorded_teacher(split, directory).batches(100))
+        for directory in (whole, part)
+    ]
     for (_, one), (_, other) in zip(*taken, strict=True):
         np.testing.assert_allclose(one["teacher"], other["teacher"], rtol=2e-3)
     # A shard that is lost later is asked for again.
@@ -191,8 +196,8 @@ def test_more_views_are_added_to_a_record(split, net, tmp_path):
     assert with_recorded_teacher(split, grown).views == 3
     for epoch in range(3):
         ours, theirs = (
-            batches_of(with_recorded_teacher(split, home).batches(100, initial_epoch=epoch))
-            for home in (grown, whole)
+            batches_of(with_recorded_teacher(split, directory).batches(100, initial_epoch=epoch))
+            for directory in (grown, whole)
         )
         for (_, one), (_, other) in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one["teacher"], other["teacher"])
@@ -221,8 +226,8 @@ def test_the_teacher_in_half_precision_is_the_same_one(split, net, tmp_path):
         keras.config.set_dtype_policy(usual)
     assert half.get_layer("conv").compute_dtype == "bfloat16"
     found = [
-        batches_of(with_recorded_teacher(split, tmp_path / home, half).batches(100))[0][1]
-        for home in ("usual", "policy")
+        batches_of(with_recorded_teacher(split, tmp_path / directory, half).batches(100))[0][1]
+        for directory in ("usual", "policy")
     ]
     np.testing.assert_allclose(found[0]["teacher"], found[1]["teacher"], rtol=1e-6)
 

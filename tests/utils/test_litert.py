@@ -19,7 +19,7 @@ from kdzoo.utils.litert import opening
 FILES = pathlib.Path(__file__).parents[1] / "compatibility" / "files"
 WHOLE = (FILES / "shared.tflite").read_bytes()
 with zipfile.ZipFile(io.BytesIO(WHOLE)) as _archive:
-    END = min(each.header_offset for each in _archive.infolist())
+    END = min(entry.header_offset for entry in _archive.infolist())
     LABELS = _archive.read("labels.txt")
 (_weights,) = (FILES / "shared").glob("*.safetensors")
 KERNEL = load_file(_weights)["logits/kernel"].T.tobytes()

@@ -42,12 +42,16 @@ def checkpoint():
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.optimizer.build(model.trainable_variables)
 
-    def write(home, epoch):
-        callback = kdzoo.callbacks.EpochCheckpoint(home / "run")
+    def write(directory, epoch):
+        callback = kdzoo.callbacks.EpochCheckpoint(directory / "run")
         callback.set_model(model)
         callback.on_epoch_end(epoch, {"loss": 1.0})
 
-    return lambda home: write(home, 0), lambda home: write(home, 1), "epoch-0002"
+    return (
+        lambda directory: write(directory, 0),
+        lambda directory: write(directory, 1),
+        "epoch-0002",
+    )
 
 
 def keras_file():
@@ -64,10 +68,10 @@ def safetensors():
 
 
 def shared():
-    def write(home, units):
-        kdzoo.save_pretrained(network(units=units), home / "shared")
+    def write(directory, units):
+        kdzoo.save_pretrained(network(units=units), directory / "shared")
 
-    return lambda home: write(home, 4), lambda home: write(home, 8), "shared"
+    return lambda directory: write(directory, 4), lambda directory: write(directory, 8), "shared"
 
 
 def json_file():
@@ -82,17 +86,17 @@ def manifest():
 
     rows = list(read_manifest().values())
 
-    def before(home):
-        write_manifest(rows[:1], home)
+    def before(directory):
+        write_manifest(rows[:1], directory)
 
-    return before, lambda home: write_manifest(rows, home), "manifest.json"
+    return before, lambda directory: write_manifest(rows, directory), "manifest.json"
 
 
 def npy():
     whole = data()
     return (
-        lambda home: None,
-        lambda home: kdzoo.data.npy.write(whole, home / "data"),
+        lambda directory: None,
+        lambda directory: kdzoo.data.npy.write(whole, directory / "data"),
         "data",
     )
 
@@ -118,12 +122,12 @@ def record():
     whole, teacher = data(), network("teacher")
     shifts = kdzoo.data.Augmentation(shift=1)
 
-    def write(home, views):
+    def write(directory, views):
         kdzoo.data.record_teacher(
-            teacher, whole.train, home / "record", views, augmentation=shifts, dtype="float32"
+            teacher, whole.train, directory / "record", views, augmentation=shifts, dtype="float32"
         )
 
-    return lambda home: write(home, 1), lambda home: write(home, 2), "record"
+    return lambda directory: write(directory, 1), lambda directory: write(directory, 2), "record"
 
 
 def tflite():
@@ -150,23 +154,23 @@ def summaries():
 
     x, y = RNG.random((8, 8, 8, 1), "float32"), RNG.integers(0, 3, 8)
 
-    def write(home):
+    def write(directory):
         model = prune_low_magnitude(network())
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("sgd", loss)
-        callbacks = [UpdatePruningStep(), PruningSummaries(home / "logs")]
+        callbacks = [UpdatePruningStep(), PruningSummaries(directory / "logs")]
         model.fit(x, y, epochs=2, verbose=0, callbacks=callbacks)
 
-    return lambda home: None, write, "logs"
+    return lambda directory: None, write, "logs"
 
 
 def of_one_file(write, name):
     """A writer of one file, beside a file that was there before."""
 
-    def before(home):
-        (home / name).write_bytes(b"before")
+    def before(directory):
+        (directory / name).write_bytes(b"before")
 
-    return before, lambda home: write(home / name)
+    return before, lambda directory: write(directory / name)
 
 
 GROUPS = {
@@ -175,10 +179,10 @@ GROUPS = {
 }
 
 
-def tree(home):
+def tree(directory):
     return {
-        str(path.relative_to(home)): path.read_bytes()
-        for path in sorted(home.rglob("*"))
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
 
@@ -195,10 +199,10 @@ def limited(size):
 
 
 @contextlib.contextmanager
-def filled(room, home):
+def filled(room, directory):
     """The disk has room for so many bytes more within the block."""
-    ballast = home.parent / "ballast"
-    free = os.statvfs(home).f_bavail * os.statvfs(home).f_frsize
+    ballast = directory.parent / "ballast"
+    free = os.statvfs(directory).f_bavail * os.statvfs(directory).f_frsize
     with open(ballast, "wb") as file:
         file.write(b"\0" * max(0, free - room))
     try:
@@ -207,36 +211,38 @@ def filled(room, home):
         ballast.unlink()
 
 
-def complaints_of(make, home, on_disk):
+def complaints_of(make, directory, on_disk):
     """What a writer does wrong at ten limits, spread over the bytes that it writes."""
     prepare, write, name = make()
-    home.mkdir()
-    prepare(home)
-    before = tree(home)
-    write(home)
-    written = [len(each) for path, each in tree(home).items() if before.get(path) != each]
+    directory.mkdir()
+    prepare(directory)
+    before = tree(directory)
+    write(directory)
+    written = [
+        len(content) for path, content in tree(directory).items() if before.get(path) != content
+    ]
     most = sum(written) if on_disk else max(written)
-    shutil.rmtree(home)
+    shutil.rmtree(directory)
     found = []
     for point in range(POINTS):
         limit = most * point // POINTS
-        home.mkdir()
-        prepare(home)
-        before = tree(home)
-        with filled(limit, home) if on_disk else limited(limit):
-            said = outcome(write, home, name)
-        after = {path: each for path, each in tree(home).items() if path in before}
-        hidden = [path.name for path in home.rglob(".*")]
+        directory.mkdir()
+        prepare(directory)
+        before = tree(directory)
+        with filled(limit, directory) if on_disk else limited(limit):
+            said = outcome(write, directory, name)
+        after = {path: content for path, content in tree(directory).items() if path in before}
+        hidden = [path.name for path in directory.rglob(".*")]
         if said or after != before or hidden:
-            found.append([limit, most, said, sorted(before), sorted(tree(home)), hidden])
-        shutil.rmtree(home)
+            found.append([limit, most, said, sorted(before), sorted(tree(directory)), hidden])
+        shutil.rmtree(directory)
     return found
 
 
-def outcome(write, home, name):
+def outcome(write, directory, name):
     """What is wrong with how a write ended; nothing if it named the file in one sentence."""
     try:
-        write(home)
+        write(directory)
     except OSError as error:
         text = str(error)
         if name in text and text.startswith("Expected room for") and "\n" not in text:
@@ -248,8 +254,8 @@ def outcome(write, home, name):
 
 
 def main(group, directory, *options):
-    home = pathlib.Path(directory) / "home"
-    said = {make.__name__: complaints_of(make, home, bool(options)) for make in GROUPS[group]}
+    run = pathlib.Path(directory) / "run"
+    said = {make.__name__: complaints_of(make, run, bool(options)) for make in GROUPS[group]}
     print(json.dumps(said))
 
 

@@ -52,7 +52,7 @@ def normed(zoo):
     keras.utils.set_random_seed(6)
     model = kdzoo.create("separable_025", 3, (8, 8, 1), dropout=0.1)
     rng = np.random.default_rng(6)
-    model.set_weights([rng.uniform(0.1, 1.0, each.shape) for each in model.get_weights()])
+    model.set_weights([rng.uniform(0.1, 1.0, weight.shape) for weight in model.get_weights()])
     sha256, size = kdzoo.zoo.save_weights(model, zoo / "normed.safetensors")
     row = dataclasses.replace(
         read_manifest(zoo)[NAME],
@@ -87,12 +87,15 @@ def test_a_fresh_head_sits_on_the_pretrained_features(model, zoo, images):
     again = kdzoo.load(NAME, classes=7, directory=zoo)
     assert again.output_shape == (None, 7)
     features = [
-        keras.Model(each.input, each.get_layer("features").output) for each in (model, again)
+        keras.Model(network.input, network.get_layer("features").output)
+        for network in (model, again)
     ]
-    np.testing.assert_array_equal(*(predict(each, images) for each in features))
+    np.testing.assert_array_equal(*(predict(extractor, images) for extractor in features))
     same = kdzoo.load(NAME, classes=3, directory=zoo)
     assert np.abs(predict(same, images) - predict(model, images)).max() > 1e-3
-    heads = [each.get_layer("logits").get_weights()[0] for each in (same, kdzoo.create("mlp_2x64"))]
+    heads = [
+        network.get_layer("logits").get_weights()[0] for network in (same, kdzoo.create("mlp_2x64"))
+    ]
     spread = [kernel.std() * np.sqrt(kernel.shape[0]) for kernel in heads]
     assert spread[0] == pytest.approx(spread[1], rel=0.3)
 

@@ -68,7 +68,7 @@ def test_list_models_by_family():
         "maxout",
     )
     families = (*families, "mlp", "lenet")
-    assert zoo.list_models() == [name for each in families for name in zoo.list_models(each)]
+    assert zoo.list_models() == [name for family in families for name in zoo.list_models(family)]
 
 
 @pytest.mark.parametrize("name", zoo.list_models())

@@ -81,18 +81,18 @@ def test_a_row_says_what_its_recipe_measured(name):
             continue
         if field == "alone" and is_compressed:
             results = measured(recipe.base.name)
-        rows = [each for each in results["rows"] if each["kind"] == kind]
-        accuracies = [each["test_accuracy"] for each in rows]
+        rows = [result for result in results["rows"] if result["kind"] == kind]
+        accuracies = [result["test_accuracy"] for result in rows]
         said = row.measured[field]
-        assert said["by_seed"] == {str(each["seed"]): each["test_accuracy"] for each in rows}
+        assert said["by_seed"] == {str(result["seed"]): result["test_accuracy"] for result in rows}
         assert said["mean"] == pytest.approx(statistics.fmean(accuracies), abs=1e-6)
         spread = statistics.stdev(accuracies) if len(rows) > 1 else 0.0
         assert said["std"] == pytest.approx(spread, abs=1e-6)
         if field == "accuracy":
             seed = str(said["shipped_seed"])
             assert said["by_seed"][seed] == statistics.median_low(accuracies)
-            assert row.training["seeds"] == [each["seed"] for each in rows]
-            assert row.training["seconds"] == [each["seconds"] for each in rows]
+            assert row.training["seeds"] == [result["seed"] for result in rows]
+            assert row.training["seconds"] == [result["seconds"] for result in rows]
     results = measured(entry.recipe)
     training = row.training
     assert (row.architecture, row.arguments) == recipe.built_from(entry.stage)
@@ -102,7 +102,9 @@ def test_a_row_says_what_its_recipe_measured(name):
     assert training["alone_epochs"] == (entry.alone and recipe.epochs_of(entry.alone))
     shipped = row.measured["accuracy"]["shipped_seed"]
     [made] = [
-        each for each in results["rows"] if (each["kind"], each["seed"]) == (entry.stage, shipped)
+        result
+        for result in results["rows"]
+        if (result["kind"], result["seed"]) == (entry.stage, shipped)
     ]
     assert training["versions"] == made.get("versions", results["versions"])
     stage = recipe.stage(entry.stage)
@@ -110,9 +112,9 @@ def test_a_row_says_what_its_recipe_measured(name):
     if is_compressed:
         [begun] = recipe.sources(entry.stage, shipped)["start"]
         [start] = [
-            each
-            for each in results["rows"]
-            if (each["kind"], each["seed"]) == ("float32", begun.seed)
+            result
+            for result in results["rows"]
+            if (result["kind"], result["seed"]) == ("float32", begun.seed)
         ]
         assert row.measured["float"] == start["test_accuracy"]
         assert training["form"] == stage.compression.in_words(stage.teacher is not None)

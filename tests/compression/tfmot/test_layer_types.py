@@ -94,8 +94,8 @@ def test_recurrent_layers_are_pruned_and_masked():
     trained(wrapped, tokens, answers)
     assert {int(layer.pruning_step) for layer in wrapped.pruned_layers} == {4}
     assert set(wrapped.sparsity()) == {"embedding", "lstm", "dense"}
-    for share in wrapped.sparsity().values():
-        assert share == pytest.approx(0.5, abs=0.02)
+    for sparsity in wrapped.sparsity().values():
+        assert sparsity == pytest.approx(0.5, abs=0.02)
     plain = strip_pruning(wrapped)
     np.testing.assert_allclose(plain(tokens), wrapped(tokens), atol=1e-6)
     for name in ("embedding", "lstm", "dense"):
@@ -391,8 +391,8 @@ def test_a_schedule_that_stops_short_is_told(end, frequency, warned):
     if warned:
         assert "a multiple of `frequency`" in found[0]
     else:
-        (share,) = wrapped.sparsity().values()
-        assert share == pytest.approx(0.8, abs=0.01)
+        (sparsity,) = wrapped.sparsity().values()
+        assert sparsity == pytest.approx(0.8, abs=0.01)
 
 
 def test_kernels_too_small_to_cluster_are_left_out():

@@ -99,9 +99,9 @@ def test_sparsity_is_the_target_and_survives(net, data, tmp_path):
     pruned = compiled(prune_low_magnitude(net(), every_step(0.8)))
     pruned.fit(*data, BATCH, epochs=10, verbose=0, callbacks=[UpdatePruningStep()])
     assert set(pruned.sparsity()) == {"conv", "stage2", "logits"}
-    for path, share in pruned.sparsity().items():
+    for path, sparsity in pruned.sparsity().items():
         size = pruned.plain_model().get_layer(path).kernel.shape
-        assert share == pytest.approx(0.8, abs=max(0.005, 0.5 / np.prod(size))), path
+        assert sparsity == pytest.approx(0.8, abs=max(0.005, 0.5 / np.prod(size))), path
     stripped = strip_pruning(pruned)
     assert type(stripped).__module__.startswith("keras")
     np.testing.assert_allclose(
@@ -109,8 +109,8 @@ def test_sparsity_is_the_target_and_survives(net, data, tmp_path):
     )
     stripped.save(tmp_path / "stripped.keras")
     again = keras.saving.load_model(tmp_path / "stripped.keras")
-    for path, share in pruned.sparsity().items():
-        assert np.mean(again.get_layer(path).get_weights()[0] == 0) == share
+    for path, sparsity in pruned.sparsity().items():
+        assert np.mean(again.get_layer(path).get_weights()[0] == 0) == sparsity
 
 
 def test_two_of_four(net, data):
