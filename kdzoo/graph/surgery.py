@@ -73,8 +73,9 @@ def rebuild(
         A `keras.Model`, not compiled.
 
     Raises:
-        ValueError: If the model has no graph, an output is none of it, or the weights of a layer
-            that was not replaced do not fit what is before it now.
+        ValueError: If the model has no graph, an output is none of it or lies within a nested model
+            that is called more than once, or the weights of a layer that was not replaced do not
+            fit what is before it now.
 
     Example:
 
