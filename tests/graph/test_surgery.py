@@ -401,6 +401,20 @@ def test_a_nested_model_that_is_called_by_keyword_is_split():
     check_equal(second(first(x)), model(x))
 
 
+def test_a_python_lambda_is_refused_by_its_layers_name():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Lambda(lambda x: x * 2, name="twice")(inputs))
+    with pytest.raises(ValueError, match=r"Received: 'twice', a Lambda of a Python lambda; give"):
+        rebuild(model)
+
+
+def test_a_subclass_of_sequential_becomes_a_plain_one():
+    class Own(keras.Sequential):
+        pass
+
+    assert type(rebuild(Own([keras.Input((4,)), layers.Dense(2)]))) is keras.Sequential
+
+
 def test_a_graph_is_run_with_other_values():
     model = two_inputs()
     seen = []
