@@ -1,6 +1,6 @@
 """Compression: TF-MOT's pruning, clustering and quantization for Keras 3 models.
 
-Needs Keras's TensorFlow backend. The verbs bear TF-MOT's names and take its arguments.
+Needs Keras's TensorFlow backend. The functions have TF-MOT's names and take its arguments.
 """
 
 import operator

@@ -12,12 +12,13 @@ from kdzoo.utils import shown, unknown_name
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One call in a graph that is being built again.
+    """One call of a layer or operation in a graph.
 
     Attributes:
         operation: The model's own layer, or operation of `keras.ops`, that is called.
         path: Its name; in a nested model after the names of the models, joined by "/".
-        inputs: The model's own Keras tensors that it is called with, a list.
+        inputs: The model's own Keras tensors among the arguments and keyword arguments, a list in
+            their order; without the masks that Keras found at other arguments.
         outputs: The model's own Keras tensors that it gives, a flat list.
     """
 
@@ -159,10 +160,8 @@ class Plan:
                 continue
             inside = graph_of(node.operation)
             if id(inside.inputs[0]) in self._same:
-                raise ValueError(
-                    f"Expected a tensor of a model that is called once. Received: one of {where!r}"
-                )
-            given = keras.tree.flatten(node.args or kwargs["inputs"])
+                raise _called_again(where)
+            given = keras.tree.flatten(node.args[0] if node.args else kwargs["inputs"])
             self._same.update(zip(map(id, inside.inputs), given, strict=True))
             self._add(inside, f"{where}/")
             self._same.update(zip(map(id, node.outputs), inside.outputs, strict=True))
@@ -186,11 +185,17 @@ class Plan:
             given: The keys of tensors that need not be computed.
 
         Raises:
-            ValueError: If one depends on a tensor that is neither given nor the output of a call.
+            ValueError: If one depends on a tensor that is neither given nor the output of a call,
+                or lies within a model that is called more than once.
         """
         makers: dict[int, int] = {}
         needed: set[int] = set()
+        within: set[int] = set()
         for number, (call, *_) in enumerate(self.calls):
+            inner = {self.key(tensor) for tensor in self._inner(call.operation)}
+            if inner & within:
+                raise _called_again(call.path)
+            within |= inner
             makers.update(dict.fromkeys(self._gives(call), number))
         waiting = list(targets)
         while waiting:
@@ -223,6 +228,12 @@ class Plan:
             )
             outputs = keras.tree.flatten(perform(call, args, kwargs))
             values.update(zip(self._gives(call), outputs, strict=True))
+
+
+def _called_again(path: str) -> ValueError:
+    return ValueError(
+        f"Expected a tensor of a model that is called once. Received: one of {path!r}"
+    )
 
 
 def _found_masks(node: Node) -> set[str]:

@@ -1,7 +1,4 @@
-"""How taps, export and the zoo see models that compute in a way of their own.
-
-Whoever needs to know asks here, and looks for no attribute of a class that it does not know.
-"""
+"""What taps, export and the zoo need to know of models that compute in a way of their own."""
 
 from typing import Any
 
@@ -61,9 +58,14 @@ def exportable(model: Any) -> Exportable:
 
 
 def student_of(model: Any) -> keras.Model | None:
-    """Returns the model that one trains, such as a `Distiller`, Keras's too; of others None."""
-    is_training = isinstance(model, TrainsStudent | keras.distillation.Distiller)
-    return model.student if is_training else None
+    """Returns the model that one trains, or None if it trains no other.
+
+    Args:
+        model: Any model; one that trains another is a `keras.Model` with a `keras.Model` as its
+            `student`, such as kdzoo's `Distiller`, Keras's, or a user's own.
+    """
+    student = getattr(model, "student", None) if isinstance(model, keras.Model) else None
+    return student if isinstance(student, keras.Model) else None
 
 
 def shape_model(model: Any) -> keras.Model | None:

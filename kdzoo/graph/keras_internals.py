@@ -75,12 +75,6 @@ def maker_of(tensor: keras.KerasTensor) -> keras.Operation:
     return tensor._keras_history.operation
 
 
-def makers_before(operation: keras.Operation) -> list[keras.Operation]:
-    """Returns what made the tensors that an operation was called with, whichever model called."""
-    tensors = [tensor for node in operation._inbound_nodes for tensor in node.input_tensors]
-    return [maker_of(tensor) for tensor in tensors]
-
-
 def free_names(outputs: Any, kept: set[int]) -> None:
     """Gives operations before symbolic outputs other names where two have one, layers none.
 

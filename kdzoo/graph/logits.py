@@ -5,8 +5,8 @@ from typing import Any
 import keras
 
 from kdzoo.graph.calls import Call, graph_of
-from kdzoo.graph.keras_internals import nodes_of
-from kdzoo.graph.outputs import final_activation, final_operations
+from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
+from kdzoo.graph.outputs import final_activation, final_makers, final_operations, hands_on
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import shown
 
@@ -16,19 +16,20 @@ __all__ = ["as_logits", "final_activation"]
 def as_logits(model: keras.Model) -> keras.Model:
     """Returns a copy of a classifier that gives logits instead of probabilities, weights kept.
 
-    A softmax or sigmoid at the end is left out, be it the activation of the last layer, a layer of
-    its own or inside a nested model; everything else stays. The copy shares no weights with the
-    original, which is not changed.
+    A softmax or sigmoid at the end becomes the identity, be it the activation of the last layer, a
+    layer of its own or inside a nested model; everything else stays. The copy shares no weights
+    with the original, which is not changed.
 
     Args:
         model: A functional or Sequential `keras.Model`.
 
     Returns:
-        A new `keras.Model`, or `model` itself if it ends in neither.
+        A new `keras.Model`, not compiled, or `model` itself if it ends in neither.
 
     Raises:
         ValueError: If the model is subclassed, or ends in the function `keras.ops.softmax` or
-            `keras.ops.sigmoid`, or uses its last layer in another place as well.
+            `keras.ops.sigmoid`, or uses its last layer, or what that gives, in another place as
+            well.
 
     Example:
 
@@ -46,27 +47,31 @@ def as_logits(model: keras.Model) -> keras.Model:
     last = final_operations(model)
     _check_strippable(model, last)
 
+    def is_last(operation: keras.Operation) -> bool:
+        return any(operation is one for one in last)
+
     def without_activation(layer: keras.Operation, path: str) -> keras.layers.Layer | None:
-        is_softmax = isinstance(layer, keras.layers.Softmax | keras.Model)
-        if is_softmax or not any(layer is operation for operation in last):
+        if not is_last(layer) or isinstance(layer, keras.Model):
             return None
+        if isinstance(layer, keras.layers.Softmax):
+            return keras.layers.Activation("linear", name=layer.name, dtype=layer.dtype_policy)
         if not isinstance(layer, keras.layers.Wrapper):
             return copy_of(layer, activation="linear")
         config = layer.get_config()
         config["layer"]["config"]["activation"] = "linear"
         return type(layer).from_config(config)
 
-    def without_softmax(call: Call, layer: keras.Operation, args: tuple, kwargs: dict) -> Any:
-        is_last = any(call.operation is operation for operation in last)
-        is_softmax = isinstance(call.operation, keras.layers.Softmax)
-        return args[0] if is_last and is_softmax else layer(*args, **kwargs)
+    def without_mask(call: Call, layer: keras.Operation, args: tuple, kwargs: dict) -> Any:
+        if is_last(call.operation) and isinstance(call.operation, keras.layers.Softmax):
+            return layer(args[0] if args else kwargs["inputs"])  # The identity takes no mask.
+        return layer(*args, **kwargs)
 
-    return rebuild(model, without_activation, without_softmax)
+    return rebuild(model, without_activation, without_mask)
 
 
 def _check_strippable(model: keras.Model, last: list[keras.Operation]) -> None:
     """Raises unless a model's last operations, of nested models too, are layers of one call."""
-    calls = [node.operation for node in nodes_of(graph_of(model))]
+    calls = _called(model)
     for operation in last:
         if not isinstance(operation, keras.layers.Layer):
             name = type(operation).__name__.lower()
@@ -80,7 +85,42 @@ def _check_strippable(model: keras.Model, last: list[keras.Operation]) -> None:
                 f"Expected the last layer, {operation.name!r}, to be used once. Received: "
                 f"{count} uses; build the model with a separate last layer."
             )
-    for operation in last:
-        if isinstance(operation, keras.Model):
-            inside = {id(node.operation) for node in nodes_of(graph_of(operation))}
-            _check_strippable(operation, [part for part in last if id(part) in inside])
+    _check_used_nowhere_else(model, last)
+
+
+def _called(model: keras.Model) -> list[keras.Operation]:
+    """The operations that a model calls, those within its nested models too, once for each call."""
+    operations = [node.operation for node in nodes_of(graph_of(model))]
+    nested = [part for part in operations if functional_of(part) is not None]
+    return operations + [operation for part in nested for operation in _called(part)]
+
+
+def _check_used_nowhere_else(model: keras.Model, last: list[keras.Operation]) -> None:
+    """Raises if what a last operation gives also goes elsewhere than to the model's outputs."""
+    nodes = nodes_of(graph_of(model))
+    for node in nodes:
+        if not any(node.operation is operation for operation in last):
+            continue
+        waiting = _probabilities(node)
+        while waiting:
+            tensor = waiting.pop()
+            for user in nodes:
+                if not any(tensor is given for given in user.inputs):
+                    continue
+                if not hands_on(user.operation):
+                    raise ValueError(
+                        f"Expected the last layer, {node.operation.name!r}, to lead to the outputs "
+                        f"of the model alone. Received: {user.operation.name!r}, which takes what "
+                        "it gives; build the model with a separate last layer."
+                    )
+                waiting += user.outputs
+        if isinstance(node.operation, keras.Model):
+            _check_used_nowhere_else(node.operation, last)
+
+
+def _probabilities(node: Node) -> list[keras.KerasTensor]:
+    """The tensors of those that a last operation gave which are probabilities."""
+    if not isinstance(node.operation, keras.Model):
+        return list(node.outputs)
+    makers = final_makers(graph_of(node.operation))
+    return [tensor for tensor, maker in zip(node.outputs, makers, strict=True) if maker]

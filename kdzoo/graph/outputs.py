@@ -26,11 +26,11 @@ def final_activation(model: keras.Model) -> str | None:
         model: A `keras.Model`.
 
     Returns:
-        `"softmax"` or `"sigmoid"` if an output of the model is one; `None` if no output is, or
-        the model is subclassed and cannot be looked into.
+        `"softmax"` or `"sigmoid"` if an output of the model is one, that of the first such output;
+        `None` if no output is, or the model is subclassed and cannot be looked into.
     """
     last = final_operations(model)
-    return _activation(last[-1]) if last else None
+    return _activation(last[0]) if last else None
 
 
 def final_operations(model: keras.Model) -> list[keras.Operation]:
@@ -46,32 +46,42 @@ def final_operations(model: keras.Model) -> list[keras.Operation]:
     """
     graph = exportable(model).graph_model() or functional_of(model)
     if graph is not None:
-        makers = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
-        found = [_maker(tensor, makers) for tensor in graph.outputs]
+        found = final_makers(graph)
     elif isinstance(model, keras.Sequential):  # Not built yet.
-        found = [layer for layer in model.layers if not _passes(layer)][-1:]
+        found = [layer for layer in model.layers if not hands_on(layer)][-1:]
+        found = [layer for layer in found if _activation(layer)]
     else:
         return []
     last = list({id(operation): operation for operation in found if operation}.values())
-    last = [operation for operation in last if _activation(operation)]
     inner = [operation for operation in last if isinstance(operation, keras.Model)]
     return last + [operation for part in inner for operation in final_operations(part)]
 
 
-def _maker(tensor, makers):
-    """The operation that made the values of a tensor, whatever reshaped them since, or None."""
-    node = makers.get(id(tensor))
-    while node is not None and _passes(node.operation):
-        node = makers.get(id(node.inputs[0]))
-    return node and node.operation
+def final_makers(graph: keras.Model) -> list[keras.Operation | None]:
+    """Returns for each output of a functional model what gives its probabilities, None for others.
+
+    Args:
+        graph: The functional `keras.Model`.
+    """
+    nodes = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
+    makers = [_maker(tensor, nodes) for tensor in graph.outputs]
+    return [maker if maker and _activation(maker) else None for maker in makers]
 
 
-def _passes(operation):
+def hands_on(operation: keras.Operation) -> bool:
     """Whether an operation hands its input on: a reshape, or the identity."""
     identity = isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
     return identity or isinstance(operation, _PASSING)
+
+
+def _maker(tensor, makers):
+    """The operation that made the values of a tensor, whatever reshaped them since, or None."""
+    node = makers.get(id(tensor))
+    while node is not None and hands_on(node.operation):
+        node = makers.get(id(node.inputs[0]))
+    return node and node.operation
 
 
 def _activation(operation):

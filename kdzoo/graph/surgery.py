@@ -35,8 +35,20 @@ def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     Args:
         layer: The layer.
         **changes: Fields of the configuration that get other values, such as `units=10`.
+
+    Raises:
+        ValueError: If it is a `Lambda` of a Python lambda, and Keras is not told to load such code.
     """
-    copy = type(layer).from_config({**layer.get_config(), **changes})
+    try:
+        copy = type(layer).from_config({**layer.get_config(), **changes})
+    except ValueError:
+        function = layer.function if isinstance(layer, keras.layers.Lambda) else None
+        if getattr(function, "__name__", None) != "<lambda>":
+            raise
+        raise ValueError(
+            f"Expected layers that can be copied. Received: {layer.name!r}, a Lambda of a Python "
+            "lambda; give it a registered function that has a name, or write a layer."
+        ) from None
     set_input_shape_argument(copy, input_shape_argument(layer))
     return copy
 
@@ -53,7 +65,8 @@ def rebuild(
     Nested models are entered, layers that are called several times stay shared; names, structures
     of inputs and outputs and arguments of calls are kept, and so are the weights, which are copied.
     The model is left as it is; nothing of it belongs to the new one. A sequential model stays one
-    where its layers still follow each other.
+    where its layers still follow each other; a subclass of `keras.Sequential` becomes a plain
+    sequential model, without the subclass's own methods and attributes.
 
     Args:
         model: The functional or built sequential `keras.Model`.
@@ -65,16 +78,17 @@ def rebuild(
             keyword arguments, to the outputs; by default `operation(*args, **kwargs)`. It may leave
             a call out by returning its input, call something before or after it, or change
             arguments.
-        outputs: Keras tensors of the model, or paths of layers as in `output_of`, of nested models
-            too, in any structure; the model's own outputs when None.
+        outputs: Keras tensors of the model, or paths of layers (names joined by `/` that lead
+            through nested models), in any structure; the model's own outputs when None.
         name: Name of the new model; the model's when None.
 
     Returns:
         A `keras.Model`, not compiled.
 
     Raises:
-        ValueError: If the model has no graph, an output is none of it, or the weights of a layer
-            that was not replaced do not fit what is before it now.
+        ValueError: If the model has no graph, an output is none of it or lies within a nested model
+            that is called more than once, or the weights of a layer that was not replaced do not
+            fit what is before it now.
 
     Example:
 
@@ -116,8 +130,9 @@ def split(model: keras.Model, at: Any) -> tuple[keras.Model, keras.Model]:
 
     Args:
         model: The functional or built sequential `keras.Model`; it is left as it is.
-        at: Keras tensors of it, or paths of layers as in `output_of`, in any structure: that of the
-            first half's outputs and of the second half's inputs.
+        at: Keras tensors of it, or paths of layers (names joined by `/` that lead through nested
+            models), in any structure: that of the first half's outputs and of the second half's
+            inputs.
 
     Raises:
         ValueError: If the model has no graph, a tensor is none of it, or an output also depends on
@@ -269,9 +284,9 @@ def _made(model, inputs, outputs, name, is_whole, copies):
     """A model of the class of another one, where it is made from inputs and outputs."""
     free_names(outputs, copies)
     is_plain = isinstance(model, keras.Sequential) or not keeps_its_class(model)
-    kind = type(model) if is_whole and not is_plain else keras.Model
+    model_class = type(model) if is_whole and not is_plain else keras.Model
     options = {"name": name} if model.trainable else {"name": name, "trainable": False}
-    made = kind(inputs, outputs, **options)
+    made = model_class(inputs, outputs, **options)
     layers = _chain(made) if is_whole and isinstance(model, keras.Sequential) else None
     if layers:
         made = keras.Sequential([maker_of(made.inputs[0]), *layers], **options)

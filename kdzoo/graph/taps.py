@@ -96,7 +96,8 @@ def cut(model: keras.Model, path: str) -> keras.Model:
 
     Args:
         model: A functional or built sequential `keras.Model`.
-        path: Path of the layer, as in `find_layer`; nested models are cut too.
+        path: Name of the layer, or names joined by `/` that lead through nested models, which are
+            cut too.
 
     Returns:
         A functional `keras.Model` from the model's inputs to the layer's output.

@@ -58,7 +58,7 @@ def build_with_weights(
     build: Callable[[], keras.Model],
     content: bytes,
     name: str,
-    left_out: Collection[str] = (),
+    left_out: str | Collection[str] = (),
 ) -> keras.Model:
     """Builds a model whose variables have the weights of a file as their first values.
 
@@ -69,7 +69,7 @@ def build_with_weights(
         build: Function without arguments that builds the model.
         content: The bytes of a safetensors file.
         name: What errors call the file.
-        left_out: Names of the layers that keep their fresh weights.
+        left_out: Names of the layers that keep their fresh weights: one, or a collection of them.
 
     Returns:
         The model.

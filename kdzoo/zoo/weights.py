@@ -106,8 +106,8 @@ def load_weights(
         model: The built `keras.Model`.
         content: The file: its path or its bytes.
         name: What errors call the file; None for its path, or "weights" if its bytes are given.
-        left_out: Names of layers that keep the weights they have, such as a fresh head; a list,
-            or one name.
+        left_out: Names of layers that keep the weights they have, such as a fresh head: one
+            name, or any collection of names.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -148,9 +148,11 @@ def _layer_names(left_out):
     names = [left_out] if isinstance(left_out, str) else left_out
     if names is None:
         return ()
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    is_collection = isinstance(names, Collection)
+    if not is_collection or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"Expected left_out to be a list of names of layers. Received: left_out={shown(names)}"
+            "Expected left_out to be a list, or another collection, of names of layers. Received: "
+            f"left_out={shown(names)}"
         )
     return tuple(names)
 

@@ -133,6 +133,78 @@ def test_what_cannot_be_stripped_says_what_to_do():
         as_logits(shared)
 
 
+def probabilities_used_again():
+    """Models whose probabilities are an output, and what another layer takes."""
+    inputs = keras.Input((5,))
+    hidden = keras.layers.Dense(3)(inputs)
+    softmax = keras.layers.Softmax(name="last")(hidden)
+    dense = keras.layers.Dense(3, activation="softmax", name="last")(inputs)
+    nested = keras.Model(inputs, [hidden, dense], name="last")
+    _, probs = nested(inputs)
+    inner = keras.Model(inputs, [dense, keras.layers.Dense(2)(dense)])
+    reshaped = keras.layers.Reshape((3, 1))(dense)
+    shared = keras.layers.Dense(5, activation="softmax", name="last")
+    return {
+        "softmax": [inputs, [softmax, keras.layers.Dense(2, name="user")(softmax)]],
+        "gate": [inputs, [dense, keras.layers.Multiply(name="user")([hidden, dense])]],
+        "nested": [inputs, [probs, keras.layers.Dense(2, name="user")(probs)]],
+        "within": [inputs, inner(inputs)[0]],
+        "reshaped": [inputs, [dense, keras.layers.Dense(2, name="user")(reshaped)]],
+        "in_both": [inputs, keras.Model(inputs, shared(inputs))(shared(inputs))],
+    }
+
+
+@pytest.mark.parametrize("case", ["softmax", "gate", "nested", "within", "reshaped", "in_both"])
+def test_probabilities_that_another_layer_takes_are_refused(case):
+    model = keras.Model(*probabilities_used_again()[case])
+    message = "'last', to be used once" if case == "in_both" else "'last', to lead to the outputs"
+    with pytest.raises(ValueError, match=message):
+        as_logits(model)
+
+
+def test_other_outputs_of_a_nested_model_may_be_used_again():
+    inputs = keras.Input((5,))
+    hidden = keras.layers.Dense(4)(inputs)
+    probs = keras.layers.Softmax()(keras.layers.Dense(3)(hidden))
+    first, second = keras.Model(inputs, [hidden, probs])(inputs)
+    model = keras.Model(inputs, [second, keras.layers.Dense(2)(first)])
+    logits, other = as_logits(model)(images())
+    np.testing.assert_allclose(ops.softmax(logits), model(images())[0], rtol=1e-5)
+    np.testing.assert_array_equal(other, model(images())[1])
+
+
+def test_the_first_output_that_gives_probabilities_counts():
+    inputs = keras.Input((5,))
+    outputs = [keras.layers.Dense(3, name)(inputs) for name in ("linear", "softmax", "sigmoid")]
+    assert final_activation(keras.Model(inputs, outputs)) == "softmax"
+    outputs[1] = nested("softmax")(inputs)
+    assert final_activation(keras.Model(inputs, outputs)) == "softmax"
+
+
+@pytest.mark.parametrize("is_sequential", [True, False])
+def test_a_softmax_layer_leaves_its_type_and_name(is_sequential):
+    inputs = keras.Input((5,))
+    dense = keras.layers.Dense(3, dtype="mixed_float16")
+    softmax = keras.layers.Softmax(dtype="float32", name="last")
+    if is_sequential:
+        model = keras.Sequential([inputs, dense, softmax])
+    else:
+        model = keras.Model(inputs, softmax(inputs=dense(inputs)))
+    stripped = as_logits(model)
+    assert stripped.outputs[0].dtype == "float32"
+    assert stripped.layers[-1].name == "last"
+    assert not stripped.compiled
+    np.testing.assert_allclose(ops.softmax(stripped(images())), model(images()), rtol=1e-3)
+
+
+def test_a_mask_of_the_softmax_goes_with_it():
+    inputs, mask = keras.Input((5,)), keras.Input((3,), dtype="bool")
+    hidden = keras.layers.Dense(3)(inputs)
+    model = keras.Model([inputs, mask], keras.layers.Softmax()(hidden, mask=mask))
+    given = [images(), np.ones((4, 3), "bool")]
+    np.testing.assert_allclose(ops.softmax(as_logits(model)(given)), model(given), rtol=1e-5)
+
+
 def test_a_softmax_at_each_step_of_a_sequence_is_stripped():
     inputs = keras.Input((4, 5))
     last = keras.layers.TimeDistributed(keras.layers.Dense(3, activation="softmax"))

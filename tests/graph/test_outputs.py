@@ -83,6 +83,18 @@ def test_the_student_of_a_distiller_is_found():
     assert student_of(theirs) is student
 
 
+def test_the_student_of_a_training_model_of_the_users_own_is_found():
+    class Own(keras.Model):
+        def __init__(self, student):
+            super().__init__()
+            self.student = student
+
+    student = head(None)
+    assert student_of(Own(student)) is student
+    assert shape_model(Own(student)) is student
+    assert student_of(Own("a name")) is None
+
+
 def test_shapes_are_those_of_a_graph_behind_a_model():
     class Own(Exportable, keras.Model):
         def graph_model(self):

@@ -380,6 +380,41 @@ def test_what_is_no_cut_is_refused():
         rebuild(keras.Sequential([layers.Dense(2)]))
 
 
+def test_a_tensor_within_a_model_that_is_called_twice_is_refused():
+    model = nested()
+    tensor = model.get_layer("backbone").get_layer("stage1").output
+    inputs = keras.Input((4,))
+    around = keras.Model(inputs, model(inputs))
+    for whole in (model, around):
+        for change in (split, lambda model, at: rebuild(model, outputs=at)):
+            with pytest.raises(ValueError, match=r"that is called once\. Received: one of '.*back"):
+                change(whole, tensor)
+
+
+def test_a_nested_model_that_is_called_by_keyword_is_split():
+    inner = keras.Input((4,))
+    hidden = layers.Dense(3, name="stage1")(inner)
+    backbone = keras.Model(inner, layers.Dense(3, name="stage2")(hidden), name="backbone")
+    inputs, x = keras.Input((4,)), random((3, 4))
+    model = keras.Model(inputs, backbone(inputs=inputs))
+    first, second = split(model, "backbone/stage1")
+    check_equal(second(first(x)), model(x))
+
+
+def test_a_python_lambda_is_refused_by_its_layers_name():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Lambda(lambda x: x * 2, name="twice")(inputs))
+    with pytest.raises(ValueError, match=r"Received: 'twice', a Lambda of a Python lambda; give"):
+        rebuild(model)
+
+
+def test_a_subclass_of_sequential_becomes_a_plain_one():
+    class Own(keras.Sequential):
+        pass
+
+    assert type(rebuild(Own([keras.Input((4,)), layers.Dense(2)]))) is keras.Sequential
+
+
 def test_a_graph_is_run_with_other_values():
     model = two_inputs()
     seen = []

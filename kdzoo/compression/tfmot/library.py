@@ -98,11 +98,11 @@ def check_model(argument: str, model: Any) -> None:
         )
 
 
-def check_made_by(verb: str, model_class: type, model: Any) -> None:
-    """Raises unless a model is of the class that a verb of kdzoo's returns."""
+def check_made_by(function: str, model_class: type, model: Any) -> None:
+    """Raises unless a model is of the class that a function of kdzoo returns."""
     if not isinstance(model, model_class):
         raise ValueError(
-            f"Expected a model that `{verb}` returned. Received: "
+            f"Expected a model that `{function}` returned. Received: "
             f"{shown(getattr(model, 'name', model))} of type {type(model).__name__}"
         )
 

@@ -14,8 +14,18 @@ from kdzoo.compression.tfmot.library import load_tf_keras
 from kdzoo.compression.tfmot.tf_keras_layers import split_layer
 from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
 from kdzoo.graph.calls import Call, Plan, graph_of, run_graph
-from kdzoo.graph.keras_internals import maker_of
+from kdzoo.graph.keras_internals import maker_of, mask_of
 from kdzoo.graph.taps import find_layer
+
+_MERGES = (
+    keras.layers.Add,
+    keras.layers.Average,
+    keras.layers.Concatenate,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Multiply,
+    keras.layers.Subtract,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +92,8 @@ def build_clone(model: keras.Model, split_separable: bool = False) -> TfKerasClo
         constraints.
 
     Raises:
-        ValueError: If the model has no graph, or tf_keras lacks a layer or operation; the error
-            names the first of them and what to do.
+        ValueError: If the model has no graph, or tf_keras lacks a layer or operation, or combines
+            masks otherwise; the error names the first of them and what to do.
         RuntimeError: If the clone's outputs are not the model's.
     """
     tf_keras = load_tf_keras()
@@ -102,7 +112,11 @@ def build_clone(model: keras.Model, split_separable: bool = False) -> TfKerasClo
     for name in clone.sources:
         weights = clone.originals(model, name, lambda layer: layer.get_weights())
         made.get_layer(name).set_weights(weights)
-    check_agreement(model, made)
+    try:
+        check_agreement(model, made)
+    except RuntimeError as error:
+        refusal = _refused_merge(graph)
+        raise error if refusal is None else refusal from error
     return clone
 
 
@@ -218,3 +232,18 @@ def _check_masks(graph, path):
                 reason = "its mask is computed in the graph; mask by a `Masking` layer or an "
                 reason += "`Embedding`"
                 raise cannot_clone(call.path, type(call.operation).__name__, reason)
+
+
+def _refused_merge(graph, path=""):
+    """The error for the first layer that combines masks, which tf_keras does otherwise, or None."""
+    for call, *_ in Plan(graph, path).calls:
+        if isinstance(call.operation, keras.Model):
+            refusal = _refused_merge(call.operation, f"{call.path}/")
+            if refusal is not None:
+                return refusal
+        masks = {id(mask_of(tensor)) for tensor in call.inputs}
+        if isinstance(call.operation, _MERGES) and len(masks) > 1:
+            reason = "it combines masks, in another way than tf_keras; mask after it, by a "
+            reason += "`Masking` layer"
+            return cannot_clone(call.path, type(call.operation).__name__, reason)
+    return None

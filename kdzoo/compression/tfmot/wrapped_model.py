@@ -53,7 +53,7 @@ class WrappedModel(Exportable, keras.Model):
             for name in clone.sources
         }
         # In an object of its own, which Keras does not look into.
-        self._inside = _Inside(model, clone, self._wrap(clone), order)
+        self._inside = _WrappedParts(model, clone, self._wrap(clone), order)
         self._adopt(self._inside.model, originals)
         # TF-MOT's assertions and conditions are not for XLA.
         self.supports_jit = False
@@ -222,7 +222,7 @@ class WrappedModel(Exportable, keras.Model):
         return made
 
 
-class _Inside:
+class _WrappedParts:
     """What a wrapped model knows of the original and of what TF-MOT made of it."""
 
     def __init__(self, model, clone, wrapped, order):

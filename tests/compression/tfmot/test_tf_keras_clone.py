@@ -297,6 +297,22 @@ def test_a_mask_that_is_computed_in_the_graph_is_refused():
     np.testing.assert_allclose(build_clone(masked).model(x), masked(x), atol=1e-6)
 
 
+@pytest.mark.parametrize("merge", [layers.Concatenate, layers.Add])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_masks_that_are_combined_are_refused(merge, is_nested):
+    inputs = keras.Input((7,), dtype="int32")
+    embedded = layers.Embedding(9, 4, mask_zero=True)(inputs)
+    merged = merge(name="merge")([embedded, embedded * 2.0])
+    model = keras.Model(inputs, layers.LSTM(3)(merged), name="inner")
+    path = "merge"
+    if is_nested:
+        model, path = keras.Model(inputs, model(inputs)), "inner/merge"
+    with pytest.raises(ValueError, match=f"'{path}', a .*: it combines masks.*; mask after it, by"):
+        build_clone(model)
+    embedded = layers.Embedding(9, 4, mask_zero=True)(inputs)
+    assert build_clone(keras.Model(inputs, layers.LSTM(3)(merge()([embedded, embedded]))))
+
+
 def test_a_reshape_across_examples_is_refused():
     inputs = keras.Input((6,))
     with pytest.raises(ValueError, match=r"'reshape.*', a keras\.ops operation Reshape"):
