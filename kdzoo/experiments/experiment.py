@@ -259,16 +259,31 @@ class Experiment:
                 check_seeds(f"seeds of {stage.name!r}", stage.seeds)
             stage.check()
         if self.base is not None:
-            if not isinstance(self.base, Experiment):
-                raise ValueError(f"Expected an Experiment. Received: base={shown(self.base)}")
-            self.base.check()
-            for field in ("data", "enlarge", "validation"):
-                if getattr(self.base, field) != getattr(self, field):
-                    raise ValueError(
-                        f"Expected {field}={getattr(self.base, field)!r}, as the base has. "
-                        f"Received: {field}={getattr(self, field)!r}"
-                    )
+            self._check_base(self.base)
         self.needed()  # Names what a stage depends on and there is not.
+
+    def _check_base(self, base: Any) -> None:
+        if not isinstance(base, Experiment):
+            raise ValueError(f"Expected an Experiment. Received: base={shown(base)}")
+        base.check()
+        for field in ("data", "enlarge", "validation"):
+            if getattr(base, field) != getattr(self, field):
+                raise ValueError(
+                    f"Expected {field}={getattr(base, field)!r}, as the base has. "
+                    f"Received: {field}={getattr(self, field)!r}"
+                )
+        # Directories and stages are found by these names alone.
+        above: Experiment | None = base
+        while above is not None:
+            if above.name == self.name:
+                raise ValueError(f"Expected a name that no base has. Received: name={self.name!r}")
+            for name in self.names:
+                if name in above.names:
+                    raise ValueError(
+                        f"Expected names of stages that the base {above.name!r} does not have. "
+                        f"Received: {name!r}, which both have"
+                    )
+            above = above.base
 
     def run(
         self,

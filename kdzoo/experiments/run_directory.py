@@ -83,7 +83,8 @@ class Runs:
 
     def check_new(self, node: Node) -> None:
         """Raises `ValueError` if recorded outputs lie there of a model that is about to be made."""
-        check_no_record(self.of_run(node.run), node.stage, node.seed)
+        stages = self.experiment.owner(node.stage).names
+        check_no_record(self.of_run(node.run), node.stage, node.seed, stages)
 
 
 def load_trained(directory: pathlib.Path) -> "keras.Model":

@@ -29,7 +29,8 @@ from kdzoo.experiments import (
 from kdzoo.experiments.clock import Clock
 from kdzoo.experiments.engine import load_data
 from kdzoo.experiments.results import summarize
-from kdzoo.experiments.run_directory import fingerprint
+from kdzoo.experiments.run_directory import Runs, fingerprint
+from kdzoo.experiments.stage import Node
 
 # Trainings of recipes run on TensorFlow only; what they consist of is tested on both backends.
 on_tensorflow = pytest.mark.tensorflow
@@ -305,6 +306,61 @@ def test_an_experiment_is_checked_before_anything_is_trained(settings, complaint
     with pytest.raises(ValueError, match=complaint):
         dataclasses.replace(TINY, **settings).run(tmp_path, verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_name_of_a_base_is_not_given_twice(depth, tmp_path):
+    """Else the settings of one would be looked up for the directory of the other."""
+    base = dataclasses.replace(TINY, name="base")
+    if depth == 2:
+        base = dataclasses.replace(TINY, name="middle", stages=(Train("b", *STUDENT),), base=base)
+    own = Distill("own", *STUDENT)
+    with_base = dataclasses.replace(TINY, stages=(own,), base=base)
+    with_base.check()
+    for changes, complaint in (
+        ({"stages": (Train("alone", *STUDENT), own)}, "'base' does not have. Received: 'alone'"),
+        ({"name": "base"}, "Expected a name that no base has. Received: name='base'"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            dataclasses.replace(with_base, **changes).run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "is_its"),
+    [
+        ("recorded_teacher", True),
+        ("recorded_teacher-stage1-features", True),
+        ("recorded_teacher-seed-1", False),
+        ("recorded_teacher-seed-1-stage1", False),
+        ("recorded_teacher-b", False),
+        ("recorded_teacher-b-stage1", False),
+        ("recorded_teachers", False),
+    ],
+)
+def test_only_records_of_a_model_itself_keep_it_from_being_made(record, is_its, tmp_path):
+    (tmp_path / record).mkdir()
+    teachers = [
+        dataclasses.replace(TEACHER, name=name, seeds=None) for name in ("teacher", "teacher b")
+    ]
+    runs = Runs(dataclasses.replace(TINY, stages=tuple(teachers)), tmp_path)
+    node = Node("tiny", "teacher", 0)
+    if is_its:
+        with pytest.raises(ValueError, match=f"or delete {record}: "):
+            runs.check_new(node)
+    else:
+        runs.check_new(node)
+        others = (node._replace(seed=1), node._replace(stage="teacher b"))
+        refused = [other for other in others if _is_refused(runs, other)]
+        assert len(refused) == (record != "recorded_teachers")
+
+
+def _is_refused(runs, node):
+    try:
+        runs.check_new(node)
+    except ValueError:
+        return True
+    return False
 
 
 @on_tensorflow
