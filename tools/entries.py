@@ -12,7 +12,7 @@ import numpy as np
 from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.experiments.results import summarize
-from kdzoo.experiments.run_directory import RESULT, Runs, load_trained
+from kdzoo.experiments.run_directory import RESULT, Runs, check_product, load_trained
 from kdzoo.experiments.stage import Node
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
@@ -21,6 +21,8 @@ from kdzoo.utils.types import PathLike
 from kdzoo.zoo import load
 from kdzoo.zoo.checked_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, read_manifest
+
+TFLITE = "model.tflite"  # The product of a compressed model that ships.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,17 @@ class Source:
 
     def shipped(self, model: keras.Model) -> keras.Model | LiteRTModel:
         """Returns what a phone gets: the file of a compressed model, else the model."""
-        return LiteRTModel(self.run_directory / "model.tflite") if self.entry.start else model
+        return LiteRTModel(self.file()) if self.entry.start else model
+
+    def file(self) -> pathlib.Path:
+        """Returns the `.tflite` file of a compressed model.
+
+        Raises:
+            ValueError: If it is gone, or is not what the stage left.
+        """
+        path = self.run_directory / TFLITE
+        check_product(path, self.shipped_row().get("products", {}).get(TFLITE))
+        return path
 
     @functools.cached_property
     def _teacher_node(self) -> Node | None:

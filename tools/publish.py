@@ -203,7 +203,7 @@ def _measure_outputs(shipped: keras.Model | LiteRTModel, source: Source) -> dict
 
 def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]]:
     """Copies the `.tflite` file of a compressed model; returns its `File` and what it is worth."""
-    path = source.run_directory / "model.tflite"
+    path = source.file()
     content = path.read_bytes()
     sha256 = digest(content)
     name = f"{source.stem}-{sha256[:8]}.tflite"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import keras
 
     from kdzoo.data import Dataset
+    from kdzoo.experiments.outcome import Outcome
     from kdzoo.experiments.stage_context import StageContext
 
 Built = tuple[str, dict[str, Any]]
@@ -63,24 +64,6 @@ class Node(NamedTuple):
     run: str
     stage: str
     seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a stage yields for one seed.
-
-    Attributes:
-        products: Name -> a model, which is saved as `NAME.keras`, or the path of a file that the
-            stage wrote into its directory. `"model"` is what other stages learn or start from.
-        measured: What the row says of it, JSON-able; `"test_accuracy"` is among it.
-        history: The history of its training.
-        seconds: How long it took; None for what the engine measured.
-    """
-
-    products: Mapping[str, Any]
-    measured: Mapping[str, Any]
-    history: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +134,7 @@ class Stage:
         """Returns the same stage as it is made in seconds: trained for one epoch."""
         return self
 
-    def run(self, context: "StageContext") -> Outcome:
+    def run(self, context: "StageContext") -> "Outcome":
         """Makes the model, or goes on with it where a killed process stopped.
 
         Args:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo.experiments import compress_and_retrain, recorded_teachers
 from kdzoo.experiments.compression_settings import Compression
-from kdzoo.experiments.stage import Built, Dependency, Outcome, Stage, register
+from kdzoo.experiments.outcome import Outcome
+from kdzoo.experiments.stage import Built, Dependency, Stage, register
 from kdzoo.experiments.training_settings import PRECISIONS
 from kdzoo.utils import check_choice, check_positive_integer, shown
 
