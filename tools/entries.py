@@ -13,7 +13,7 @@ from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.experiments.results import summarize
 from kdzoo.experiments.run_directory import RESULT, Runs, check_product, load_trained
-from kdzoo.experiments.stage import Node
+from kdzoo.experiments.stage import Node, as_tuple
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
@@ -198,14 +198,15 @@ class Source:
     def training(self) -> dict[str, Any]:
         """Returns what cards say of the training."""
         entry, recipe, held_out = self.entry, self.recipe, self.data.validation
-        teacher = recipe.stage(entry.stage).dependencies().get("teacher")
+        teachers = as_tuple(recipe.stage(entry.stage).dependencies().get("teacher", ()))
+        titles = [recipe.stage(teacher.stage).title for teacher in teachers]
         start = self.starts[self.seed]
         has_one_start = len(self.rows) > 1 and len(set(self.starts.values())) == 1
         return {
             "recipe": entry.recipe,
             "kind": entry.stage,
             "command": f"kdzoo train {entry.recipe}",
-            "teacher": teacher and recipe.stage(teacher.stage).title,
+            "teacher": " + ".join(titles) or None,
             "epochs": recipe.epochs_of(entry.stage),
             "alone_epochs": recipe.epochs_of(entry.alone) if entry.alone else None,
             "examples": len(self.data.train),

@@ -23,7 +23,7 @@ from kdzoo.experiments.run_directory import (
     what_data,
 )
 from kdzoo.experiments.run_files import check_row, write_json
-from kdzoo.experiments.stage import Node, as_json
+from kdzoo.experiments.stage import Node, as_json, for_each
 from kdzoo.experiments.stage_context import StageContext
 from kdzoo.utils import (
     check_choice,
@@ -184,7 +184,11 @@ def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dat
         stage.check_data(data)
         sources = stage.dependencies().items()
         stage.check_models(
-            fresh(name), {role: fresh(dependency.stage) for role, dependency in sources}
+            fresh(name),
+            {
+                role: for_each(found, lambda dependency: fresh(dependency.stage))
+                for role, found in sources
+            },
         )
     return data
 

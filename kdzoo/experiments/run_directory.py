@@ -50,10 +50,18 @@ class Runs:
             return None
         row = read_result(directory / RESULT)
         del row["settings"]
-        if row.get("identity") != self.experiment.identity(node.stage, node.seed):
+        if (row["kind"], row["seed"]) != (node.stage, node.seed):
             raise ValueError(
-                f"Expected {directory} to hold a run of this recipe. Received: a run with other "
-                "settings; choose another directory or delete it."
+                f"Expected {directory} to hold {node.stage!r} with seed {node.seed}. Received: "
+                f"{row['kind']!r} with seed {row['seed']}; put it back where it was, or delete "
+                f"{directory.name}, which is then trained again."
+            )
+        identity = row.get("identity")
+        if identity != self.experiment.identity(node.stage, node.seed):
+            what = "a run with other settings" if identity else "a run of an earlier kdzoo"
+            raise ValueError(
+                f"Expected {directory} to hold a run of this recipe. Received: {what}; choose "
+                "another directory or delete it."
             )
         for role, sources in self.experiment.sources(node.stage, node.seed).items():
             self._check_made_from(row.get(f"{role}_weights"), directory, sources)
@@ -68,7 +76,10 @@ class Runs:
     def _check_made_from(
         self, hashes: Any, directory: pathlib.Path, sources: tuple[Node, ...]
     ) -> None:
-        """Raises if a model was made from other ones than there are. Older rows do not say."""
+        """Raises if a model was made from other ones than there are.
+
+        A row that was restored from results of an earlier kdzoo may not say which they were.
+        """
         hashes = [hashes] if isinstance(hashes, str) else hashes or []
         for wanted, node in zip(hashes, sources, strict=False):
             source, what = self.of_node(node), "nothing"

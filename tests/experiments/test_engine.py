@@ -165,6 +165,56 @@ def test_what_learns_from_a_changed_teacher_changes():
     assert TINY.identity("alone", 1) != TINY.identity("alone", 0)
 
 
+def test_a_number_is_what_it_is_in_any_type():
+    """4 and 4.0, and those of NumPy, are one setting, and one default."""
+    plain = changed(TINY, "distilled", learning_rate=1.0, losses=soft_targets(3.0), weight_decay=0)
+    plain = dataclasses.replace(plain, enlarge=2)
+    same = dataclasses.replace(plain, enlarge=np.int64(2), seeds=(np.int64(0), np.uint32(1)))
+    same = changed(same, "teacher", seeds=(np.int32(0),), epochs=np.int64(1))
+    changes = {"learning_rate": 1, "losses": soft_targets(np.int64(3)), "weight_decay": 0.0}
+    same = changed(same, "distilled", **changes, batch_size=np.int64(128))
+    same = changed(same, "distilled", teacher=Dependency("teacher", np.int64(0)))
+    same.check()
+    for node, other in zip(plain.needed(), same.needed(), strict=True):
+        assert node == other
+        assert type(other.seed) is int
+        assert same.identity(*other[1:]) == plain.identity(*node[1:])
+    usual, halves = soft_targets(4), soft_targets(4.5)
+    assert "losses" not in changed(TINY, "distilled", losses=usual).settings("distilled", 0)
+    assert "losses" in changed(TINY, "distilled", losses=halves).settings("distilled", 0)
+    Compression(np.float32(0.5), np.int64(4), training=Training(np.int64(1))).check()
+    with pytest.raises(ValueError, match="cluster=True"):
+        Compression(cluster=True).check()
+
+
+@on_tensorflow
+def test_a_run_with_numbers_of_numpy_is_the_usual_one(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    same = dataclasses.replace(TINY, seeds=tuple(np.arange(2)))
+    assert same.run(tmp_path, verbose=0)["rows"] == json.loads(json.dumps(finished[1]["rows"]))
+
+
+@on_tensorflow
+def test_a_row_of_another_stage_or_seed_or_of_an_earlier_kdzoo_is_refused(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    result = tmp_path / "alone-0" / "result.json"
+    row = json.loads(result.read_text())
+    without = {key: value for key, value in row.items() if key != "identity"}
+    settings = row["settings"]
+    for content, complaint in (
+        (without, "Received: a run of an earlier kdzoo; choose another directory"),
+        (row | {"identity": "0" * 64}, "Received: a run with other settings; choose another"),
+        (
+            row | {"kind": "distilled", "settings": settings | {"kind": "distilled"}},
+            "alone-0 to hold 'alone' with seed 0. Received: 'distilled' with seed 0",
+        ),
+        (row | {"seed": 1, "settings": settings | {"seed": 1}}, "Received: 'alone' with seed 1"),
+    ):
+        result.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=complaint):
+            TINY.run(tmp_path, verbose=0)
+
+
 def test_defaults_are_what_they_were():
     """What is at its default is left out of identities: another default would mix up runs."""
     expected = {

@@ -20,6 +20,7 @@ from kdzoo.experiments import (
     register,
 )
 from kdzoo.experiments import estimate as estimates
+from kdzoo.experiments.engine import load_data
 from kdzoo.experiments.results import measure
 
 OUTCOME = None  # What the stage `Ready` returns, which tests set.
@@ -179,11 +180,6 @@ def test_another_setting_of_it_is_another_run(finished):
         dataclasses.replace(RECIPE, stages=tuple(stages)).run(finished[0], verbose=0)
 
 
-def test_a_stage_type_is_registered_once():
-    with pytest.raises(ValueError, match=r"no other stage type has\. Received: 'CopyTeacher'"):
-        register(type("CopyTeacher", (Stage,), {}))
-
-
 @register
 @dataclasses.dataclass(frozen=True)
 class Ready(Stage):
@@ -210,6 +206,80 @@ class Reader(Ready):
     """A stage that reads the products of another."""
 
     of: Dependency
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(Ready):
+    """A stage that learns from several others, each with a weight."""
+
+    teachers: tuple
+    more: object = None
+
+    def built_from(self, sources):
+        """Returns what its first teacher is built from."""
+        return sources["teachers"][0]
+
+
+register(Mixture)
+A, B = Dependency("a"), Dependency("b", "all")
+
+
+def mixed(*teachers, **settings):
+    """An experiment whose stage depends on these."""
+    stages = (Ready("a"), Train("b", "mlp_2x64", Training(1)), Mixture("c", teachers, **settings))
+    return Experiment("mixed", "digits", stages, seeds=(0, 1))
+
+
+def test_a_stage_depends_on_what_stands_in_its_tuples():
+    recipe = mixed(A, B)
+    assert recipe.stage("c").dependencies() == {"teachers": (A, B)}
+    sources = [tuple(node)[1:] for node in recipe.sources("c", 0)["teachers"]]
+    assert sources == [("a", 0), ("b", 0), ("b", 1)]
+    order = [tuple(node)[1:] for node in recipe.needed(["c"])]
+    assert order == [*sources, ("c", 0), ("a", 1), ("c", 1)]
+    assert recipe.built_from("c") == ("mlp_2x64", {})
+    recipe.check()
+    load_data(recipe)
+    weighted = mixed((A, 0.25), [B, 0.75])
+    assert weighted.sources("c", 0) == recipe.sources("c", 0)
+    # Other teachers, another order, other weights are another run; a name alone is not.
+    others = [recipe, mixed(B, A), mixed(A), weighted, mixed((A, 0.5), [B, 0.75])]
+    assert len({other.identity("c", 0) for other in others}) == len(others)
+    longer = dataclasses.replace(recipe.stage("b"), training=Training(2))
+    changed = dataclasses.replace(recipe, stages=(*recipe.stages[::2], longer))
+    assert changed.identity("c", 0) != recipe.identity("c", 0)
+    stages = (dataclasses.replace(recipe.stage("a"), name="d"), *recipe.stages[1:2])
+    renamed = (*stages, Mixture("c", (Dependency("d"), B)))
+    assert dataclasses.replace(recipe, stages=renamed).identity("c", 0) == recipe.identity("c", 0)
+
+
+@pytest.mark.parametrize(
+    "hidden", [{"a": A}, {A: 1}, ({"a": [A]},), {A}, Reader("x", A), (Reader("x", A),)]
+)
+def test_a_dependency_that_is_hidden_is_refused(hidden):
+    recipe = mixed(A, more=hidden)
+    mixed(A, more=Ready("x")).check()
+    with pytest.raises(ValueError, match=r"as a field or in its tuples.* within more="):
+        recipe.check()
+
+
+def test_what_stands_in_tuples_is_checked():
+    with pytest.raises(ValueError, match="Did you mean 'a'"):
+        mixed(Dependency("aa")).check()
+    with pytest.raises(ValueError, match="seed of teachers"):
+        mixed(Dependency("a", -1)).check()
+
+
+@pytest.mark.parametrize("name", ["kind", "seed", "type", "data", "enlarge", "validation"])
+def test_a_setting_does_not_overwrite_what_identifies_a_stage(name):
+    made = dataclasses.make_dataclass("Own", [(name, int, 0)], bases=(Stage,), frozen=True)
+    with pytest.raises(ValueError, match=f"which identify a stage. Received: '{name}' of Own"):
+        register(made)
+
+
+def test_a_stage_type_is_registered_once():
+    with pytest.raises(ValueError, match=r"no other stage type has\. Received: 'CopyTeacher'"):
+        register(type("CopyTeacher", (Stage,), {}))
 
 
 READY = Experiment("ready", "digits", (Ready("ready"),), seeds=(0,))

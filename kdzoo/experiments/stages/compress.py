@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdzoo.experiments import compress_and_retrain, recorded_teachers
 from kdzoo.experiments.compression_settings import Compression
 from kdzoo.experiments.outcome import Outcome
-from kdzoo.experiments.stage import Built, Dependency, Stage, register
+from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.training_settings import PRECISIONS
 from kdzoo.utils import check_choice, check_positive_integer, shown
 
@@ -52,6 +52,9 @@ class Compress(Stage):
 
     def check(self) -> None:
         super().check()
+        check_dependency("start", self.start)
+        if self.teacher is not None:
+            check_dependency("teacher", self.teacher)
         if not isinstance(self.compression, Compression):
             raise ValueError(
                 f"Expected a Compression. Received: compression={shown(self.compression)}"
