@@ -128,6 +128,19 @@ class Source:
         """Returns the row of the median seed."""
         return next(row for row in self.rows if row["seed"] == self.seed)
 
+    def measured(self, name: str) -> Any:
+        """Returns what the row of the median seed says under a name.
+
+        Raises:
+            ValueError: If it does not say it.
+        """
+        if name not in self.shipped_row():
+            raise ValueError(
+                f"Expected {name!r} in {self.run_directory / RESULT}. Received: none; delete "
+                f"{self.run_directory.name}, which is then trained again."
+            )
+        return self.shipped_row()[name]
+
     def start_row(self) -> dict[str, Any]:
         """Returns the row of the file that a compressed model had before."""
         start = self.starts[self.seed]
@@ -221,8 +234,8 @@ class Source:
         """Returns the part of `training` that another training would change."""
         return {
             "seeds": [row["seed"] for row in self.rows],
-            "seconds": [row["seconds"] for row in self.rows],
-            "versions": self.shipped_row()["versions"],
+            "seconds": [row.get("seconds") for row in self.rows],
+            "versions": self.measured("versions"),
             "teacher_weights": self._teacher[1],
         }
 

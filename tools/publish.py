@@ -214,7 +214,7 @@ def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]
         "tflite_accuracy": evaluation.accuracy(model, images, labels),
         "signature": signature_of(model),
         "float": source.start_row()["test_accuracy"],
-        "sparsity": source.shipped_row()["sparsity"],
+        "sparsity": source.measured("sparsity"),
         "bytes": {".tflite": len(content), ".tflite, gzipped": evaluation.gzipped_bytes(path)},
         "latency_ms": {".tflite": _latency(path)},
     }

@@ -56,7 +56,7 @@ class Compression:
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
         check_flag("sparse", self.sparse)
-        prune = self.prune
+        prune: Any = self.prune
         is_fraction = is_number(prune) and 0 < prune < 1
         is_known = isinstance(prune, str) and prune == TWO_OF_FOUR
         if not (prune is None or is_fraction or is_known):

@@ -56,7 +56,7 @@ class Outcome:
         files = [_checked_file(name, product, directory) for name, product in self.products.items()]
         if len(set(files)) < len(files):
             raise ValueError(f"Expected products in files of their own. Received: {files}")
-        accuracy = self.measured.get("test_accuracy")
+        accuracy: Any = self.measured.get("test_accuracy")
         if not is_number(accuracy) or not 0 <= accuracy <= 1:
             raise ValueError(
                 "Expected the fraction of test images that are classified right among what is "

@@ -14,7 +14,7 @@ from kdzoo.utils.fields import check_count, check_measure, check_sha256, check_t
 
 _FRACTIONS = ("test_accuracy", "validation_accuracy", "keras_accuracy", "agreement", "sparsity")
 _COUNTS = ("test_errors", "parameters", "bytes", "gzipped_bytes", "unique_weights")
-_HASHES = ("weights", "identity")  # Older results do not have them.
+_HASHES = ("weights", "identity")  # Results of an earlier kdzoo lack them.
 RESERVED = ("kind", "seed", "seconds", "versions", "products", "history", "settings", *_HASHES)
 """What a row says of itself, whatever was measured."""
 

@@ -65,7 +65,7 @@ class Compress(Stage):
         check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
 
     def smoke(self) -> "Compress":
-        training = dataclasses.replace(self.compression.training, epochs=1)
+        training = self.compression.training.smoke()
         compression = dataclasses.replace(self.compression, training=training)
         return dataclasses.replace(self, compression=compression, views=self.views and 1)
 
