@@ -12,8 +12,8 @@ import numpy as np
 from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.experiments.results import summarize
-from kdzoo.experiments.run_directory import RESULT, Runs, load_trained
-from kdzoo.experiments.stage import Node
+from kdzoo.experiments.run_directory import RESULT, Runs, check_product, load_trained
+from kdzoo.experiments.stage import Node, as_tuple
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
@@ -21,6 +21,8 @@ from kdzoo.utils.types import PathLike
 from kdzoo.zoo import load
 from kdzoo.zoo.checked_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, read_manifest
+
+TFLITE = "model.tflite"  # The product of a compressed model that ships.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +128,19 @@ class Source:
         """Returns the row of the median seed."""
         return next(row for row in self.rows if row["seed"] == self.seed)
 
+    def measured(self, name: str) -> Any:
+        """Returns what the row of the median seed says under a name.
+
+        Raises:
+            ValueError: If it does not say it.
+        """
+        if name not in self.shipped_row():
+            raise ValueError(
+                f"Expected {name!r} in {self.run_directory / RESULT}. Received: none; delete "
+                f"{self.run_directory.name}, which is then trained again."
+            )
+        return self.shipped_row()[name]
+
     def start_row(self) -> dict[str, Any]:
         """Returns the row of the file that a compressed model had before."""
         start = self.starts[self.seed]
@@ -140,7 +155,17 @@ class Source:
 
     def shipped(self, model: keras.Model) -> keras.Model | LiteRTModel:
         """Returns what a phone gets: the file of a compressed model, else the model."""
-        return LiteRTModel(self.run_directory / "model.tflite") if self.entry.start else model
+        return LiteRTModel(self.file()) if self.entry.start else model
+
+    def file(self) -> pathlib.Path:
+        """Returns the `.tflite` file of a compressed model.
+
+        Raises:
+            ValueError: If it is gone, or is not what the stage left.
+        """
+        path = self.run_directory / TFLITE
+        check_product(path, self.shipped_row().get("products", {}).get(TFLITE))
+        return path
 
     @functools.cached_property
     def _teacher_node(self) -> Node | None:
@@ -186,14 +211,15 @@ class Source:
     def training(self) -> dict[str, Any]:
         """Returns what cards say of the training."""
         entry, recipe, held_out = self.entry, self.recipe, self.data.validation
-        teacher = recipe.stage(entry.stage).dependencies().get("teacher")
+        teachers = as_tuple(recipe.stage(entry.stage).dependencies().get("teacher", ()))
+        titles = [recipe.stage(teacher.stage).title for teacher in teachers]
         start = self.starts[self.seed]
         has_one_start = len(self.rows) > 1 and len(set(self.starts.values())) == 1
         return {
             "recipe": entry.recipe,
             "kind": entry.stage,
             "command": f"kdzoo train {entry.recipe}",
-            "teacher": teacher and recipe.stage(teacher.stage).title,
+            "teacher": " + ".join(titles) or None,
             "epochs": recipe.epochs_of(entry.stage),
             "alone_epochs": recipe.epochs_of(entry.alone) if entry.alone else None,
             "examples": len(self.data.train),
@@ -208,8 +234,8 @@ class Source:
         """Returns the part of `training` that another training would change."""
         return {
             "seeds": [row["seed"] for row in self.rows],
-            "seconds": [row["seconds"] for row in self.rows],
-            "versions": self.shipped_row()["versions"],
+            "seconds": [row.get("seconds") for row in self.rows],
+            "versions": self.measured("versions"),
             "teacher_weights": self._teacher[1],
         }
 

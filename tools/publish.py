@@ -203,7 +203,7 @@ def _measure_outputs(shipped: keras.Model | LiteRTModel, source: Source) -> dict
 
 def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]]:
     """Copies the `.tflite` file of a compressed model; returns its `File` and what it is worth."""
-    path = source.run_directory / "model.tflite"
+    path = source.file()
     content = path.read_bytes()
     sha256 = digest(content)
     name = f"{source.stem}-{sha256[:8]}.tflite"
@@ -214,7 +214,7 @@ def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]
         "tflite_accuracy": evaluation.accuracy(model, images, labels),
         "signature": signature_of(model),
         "float": source.start_row()["test_accuracy"],
-        "sparsity": source.shipped_row()["sparsity"],
+        "sparsity": source.measured("sparsity"),
         "bytes": {".tflite": len(content), ".tflite, gzipped": evaluation.gzipped_bytes(path)},
         "latency_ms": {".tflite": _latency(path)},
     }

@@ -9,7 +9,7 @@ from kdzoo.experiments.run_files import read_data, read_result, read_results, wr
 from kdzoo.experiments.stage import Node
 from kdzoo.graph.saving import save_model
 from kdzoo.recipes import RECIPES
-from kdzoo.utils import copy_file
+from kdzoo.utils import copy_file, one_process
 from kdzoo.zoo import load, tflite
 from kdzoo.zoo.manifest import Pretrained
 from tools.entries import Entry, is_whole, rows_in
@@ -66,21 +66,30 @@ class Committed:
         Returns:
             What was restored.
         """
-        missing, recipe = self.missing(name), RECIPES[name]
-        for node, row in missing.items():
-            path = self._path(node)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shipped = self._shipped_of(node)
-            if shipped is not None and _is_shipped(shipped, node):
-                self._copy(shipped, path.parent)
-                if "tflite" in shipped.files:  # Its weights ship in a plain model, without masks.
-                    row = {key: value for key, value in row.items() if key != "weights"}
-            write_json(path, {**row, "settings": recipe.settings(node.stage, node.seed)})
-        committed, run = self._results(name), self._runs / name
-        is_known = {"data_sha256", "data_version"} <= committed.keys()
-        if missing and is_known and not (run / DATA).exists():
-            keep_data(run, recipe.data, committed)
+        if not self.missing(name):
+            return []
+        recipe, run, committed = RECIPES[name], self._runs / name, self._results(name)
+        with one_process(run):
+            missing = self.missing(name)  # Another process may have made some of it meanwhile.
+            # First, as a run that was killed here has to say of which images it is.
+            is_known = {"data_sha256", "data_version"} <= committed.keys()
+            if missing and is_known and not (run / DATA).exists():
+                keep_data(run, recipe.data, committed)
+            for node, row in missing.items():
+                self._restore(node, row)
         return list(missing)
+
+    def _restore(self, node: Node, row: dict[str, Any]) -> None:
+        """Puts the model that ships, if it is that of the node, and the row into a directory."""
+        path = self._path(node)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shipped = self._shipped_of(node)
+        if shipped is not None and _is_shipped(shipped, node):
+            self._copy(shipped, path.parent)
+            if "tflite" in shipped.files:  # Its weights ship in a plain model, without masks.
+                row = {key: value for key, value in row.items() if key != "weights"}
+        settings = RECIPES[node.run].settings(node.stage, node.seed)
+        write_json(path, {**row, "settings": settings})
 
     def _copy(self, shipped: Pretrained, directory: pathlib.Path) -> None:
         save_model(load(shipped.name, directory=self._directory), directory / "model.keras")
@@ -91,7 +100,7 @@ class Committed:
         known = self._results(name).get("data_sha256")
         runs = dict.fromkeys((name, *(node.run for node in RECIPES[name].needed())))
         paths = [self._runs / run / DATA for run in runs]
-        # Older results do not say.
+        # Results of before data sets had hashes do not say.
         return known is None or all(
             read_data(path)["sha256"] == known for path in paths if path.exists()
         )

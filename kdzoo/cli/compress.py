@@ -1,9 +1,10 @@
 """`kdzoo compress`: a trained model pruned, clustered and quantized, as a verified .tflite file."""
 
 import pathlib
+import statistics
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -209,17 +210,28 @@ def table_of_recipe(results: Mapping[str, Any]) -> "Table":
     )
     for stage, summary in results["summary"].items():
         rows = [row for row in results["rows"] if row["kind"] == stage]
-
-        def mean(name: str, rows: Any = rows) -> float:
-            return sum(row[name] for row in rows) / len(rows)
-
         table.add_row(
             stage,
             terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
-            terminal.percent(mean("agreement")),
-            f"{summary['bytes']:,}",
-            f"{summary['gzipped_bytes']:,}",
-            terminal.percent(mean("sparsity")),
-            f"{mean('seconds'):.1f}",
+            shown_mean(rows, "agreement", terminal.percent),
+            shown_mean([summary], "bytes", "{:,}".format),
+            shown_mean([summary], "gzipped_bytes", "{:,}".format),
+            shown_mean(rows, "sparsity", terminal.percent),
+            shown_mean(rows, "seconds", "{:.1f}".format),
         )
     return table
+
+
+def shown_mean(rows: Sequence[Mapping[str, Any]], name: str, show: Callable[[Any], str]) -> str:
+    """Returns the mean of what some rows say as text; nothing where one does not say it.
+
+    Args:
+        rows: Rows of one stage.
+        name: Name of the field.
+        show: Function from a number to text.
+    """
+    values = [row.get(name) for row in rows]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return ""
+    return show(known[0] if len(known) == 1 else statistics.fmean(known))

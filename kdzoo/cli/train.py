@@ -196,12 +196,12 @@ def _table(results: Mapping[str, Any]) -> "Table":
         stage = stages[name]
         built = stage.get("architecture", stage.get("model", "")), stage.get("arguments", {})
         rows = [row for row in results["rows"] if row["kind"] == name]
-        errors = " ".join(str(row["test_errors"]) for row in rows if paper)
+        errors = " ".join(str(row.get("test_errors", "")) for row in rows if paper).strip()
         table.add_row(
             f"{name}: {terminal.architecture(*built)}",
             terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
             *([errors, str(paper.get(name, ""))] if paper else []),
-            f"{rows[0]['parameters']:,}",
-            f"{sum(row['seconds'] for row in rows) / len(rows):.1f}",
+            compress.shown_mean(rows[:1], "parameters", "{:,}".format),
+            compress.shown_mean(rows, "seconds", "{:.1f}".format),
         )
     return table

@@ -65,18 +65,21 @@ def _students(recipe: Experiment) -> list[Stage]:
 
 def _check_students(recipe: Experiment, students: Sequence[Any], given: dict[str, Any]) -> None:
     """Raises for an option in whose place students have settings of their own."""
+    trainings = [stage.training for stage in students if _has(stage, "training")]
+    networks = [stage for stage in students if _has(stage, "architecture")]
+    weighted = [stage for stage in students if _has(stage, "student_loss_weight")]
     taught = [stage for stage in students if _has(stage, "losses")]
     had = {
-        **{name: [getattr(stage.training, name) for stage in students] for name in _OF_TRAINING},
-        "student": [(stage.architecture, stage.arguments) for stage in students],
-        "student_loss_weight": [stage.student_loss_weight for stage in taught],
+        **{name: [getattr(training, name) for training in trainings] for name in _OF_TRAINING},
+        "student": [(stage.architecture, stage.arguments) for stage in networks],
+        "student_loss_weight": [stage.student_loss_weight for stage in weighted],
         "temperature": [(stage.name, stage.losses) for stage in taught],
     }
     for option, values in had.items():
         if option in given:
             _check_alike(option, values, recipe)
-    augmentation = given.get("augment_student", students[0].training.augmentation)
-    if "views" in given and not augmentation:
+    augmented = given.get("augment_student", trainings and trainings[0].augmentation)
+    if "views" in given and not augmented:
         raise ValueError(
             f"Expected --augment-student beside --views. Received: --views {given['views']} for "
             "students that see the images as they are"
@@ -97,8 +100,11 @@ def _changed_student(stage: Any, given: dict[str, Any]) -> Stage:
     training = {name: given[name] for name in _OF_TRAINING if name in given}
     if "augment_student" in given:
         training["augmentation"] = "default" if given["augment_student"] else None
-    own = {"training": dataclasses.replace(stage.training, **training)}
-    if given.get("student", stage.architecture) != stage.architecture:
+    own = _with_training(stage, training)
+    if (
+        _has(stage, "architecture")
+        and given.get("student", stage.architecture) != stage.architecture
+    ):
         # What the recipe says more of the network is for its own.
         own.update(architecture=given["student"], arguments={})
     if "views" in given and not _has(stage, "hints"):
@@ -121,10 +127,17 @@ def _changed_teacher(stage: Any, given: dict[str, Any]) -> Stage:
     training |= {
         name: given[f"teacher_{name}"] for name in _OF_TRAINING if f"teacher_{name}" in given
     }
-    own = {"training": dataclasses.replace(stage.training, **training)}
+    own = _with_training(stage, training)
     if given.get("teacher", stage.title) != stage.title:
         own.update(architecture=given["teacher"], arguments={})
-    return dataclasses.replace(stage, **own)
+    return dataclasses.replace(stage, **{name: own[name] for name in own if _has(stage, name)})
+
+
+def _with_training(stage: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """The field `training` with changes, of a stage that has one."""
+    if not _has(stage, "training"):
+        return {}
+    return {"training": dataclasses.replace(stage.training, **changes)}
 
 
 def _has(stage: Stage, name: str) -> bool:

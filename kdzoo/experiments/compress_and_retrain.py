@@ -132,7 +132,8 @@ class _Step:
         teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
         views = {}
         if self.recorded is not None:  # What no epoch sees makes no difference.
-            views = {"views": min(self.recorded.views, self.compression.training.epochs)}
+            epochs = int(self.compression.training.epochs)
+            views = {"views": min(self.recorded.views, epochs)}
         return {
             **settings_of(self.compression),
             "seed": self.seed,

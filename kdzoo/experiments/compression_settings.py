@@ -6,7 +6,7 @@ from typing import Any, Literal
 from kdzoo import export
 from kdzoo.distillation import argument_checks
 from kdzoo.experiments.training_settings import Training
-from kdzoo.utils import check_choice, check_flag, is_number, shown
+from kdzoo.utils import check_choice, check_flag, is_integer, is_number, shown
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
 TWO_OF_FOUR = "2:4"
@@ -56,8 +56,8 @@ class Compression:
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
         check_flag("sparse", self.sparse)
-        prune = self.prune
-        is_fraction = isinstance(prune, float) and 0 < prune < 1
+        prune: Any = self.prune
+        is_fraction = is_number(prune) and 0 < prune < 1
         is_known = isinstance(prune, str) and prune == TWO_OF_FOUR
         if not (prune is None or is_fraction or is_known):
             raise ValueError(
@@ -65,9 +65,7 @@ class Compression:
                 f"Received: prune={shown(prune)}"
             )
         least = 3 if prune else 2
-        if self.cluster is not None and not (
-            isinstance(self.cluster, int) and self.cluster >= least
-        ):
+        if self.cluster is not None and not is_integer(self.cluster, least):
             raise ValueError(
                 f"Expected cluster to be a number of values, at least {least}"
                 f"{', as zero is one of them' if prune else ''}. Received: "

@@ -4,8 +4,8 @@ It knows stages by what they say of themselves, and no stage type by its name.
 """
 
 import contextlib
-import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -13,23 +13,21 @@ import keras
 from kdzoo.data import Dataset, load
 from kdzoo.experiments import fitting
 from kdzoo.experiments.clock import Clock
+from kdzoo.experiments.outcome import MODEL, Outcome, fingerprint
 from kdzoo.experiments.results import write_results
 from kdzoo.experiments.run_directory import (
     RESULT,
     Runs,
     check_same_data,
-    fingerprint,
     load_trained,
     what_data,
 )
-from kdzoo.experiments.run_files import write_json
-from kdzoo.experiments.stage import Node, Outcome
+from kdzoo.experiments.run_files import check_row, write_json
+from kdzoo.experiments.stage import Node, as_json, for_each
 from kdzoo.experiments.stage_context import StageContext
-from kdzoo.graph.saving import save_model
 from kdzoo.utils import (
     check_choice,
     check_directory,
-    digest_of_file,
     one_process,
     shown,
 )
@@ -65,6 +63,7 @@ class Engine:
             self.runs.check_new(node)
         for node in sorted(set().union(*(sources[node] for node in missing)) - missing):
             self.model(node)  # A damaged one is named before anything is trained.
+            self.runs.check_products(node)
         for number, node in enumerate(nodes, start=1):
             stage = self.experiment.stage(node.stage)
             how = f"seed {node.seed}" if stage.trains else "pretrained"
@@ -94,21 +93,36 @@ class Engine:
             model=self.model,
         )
         outcome = self.experiment.stage(node.stage).run(context)
-        hashes = _saved(outcome, directory)
         row = {
-            "kind": node.stage,
-            "seed": node.seed,
-            **outcome.measured,
+            **self._measured(node, outcome, made_from),
             "seconds": clock.seconds if outcome.seconds is None else outcome.seconds,
             "versions": clock.versions,
-            "weights": hashes.pop("model"),
+        }
+        hashes = outcome.save(directory)
+        row |= {
+            "weights": hashes.pop(MODEL),
             **({"products": hashes} if hashes else {}),
             **made_from,
             "identity": self.experiment.identity(node.stage, node.seed),
-            "history": outcome.history,
+            "history": json.loads(as_json(outcome.history)),
         }
         write_json(directory / RESULT, {**row, "settings": settings})
         clock.clear()
+
+    def _measured(self, node: Node, outcome: Any, made_from: Collection[str]) -> dict[str, Any]:
+        """What a row says of its stage and what was measured, if the outcome can be kept whole."""
+        if not isinstance(outcome, Outcome):
+            raise ValueError(f"Expected an Outcome of {node.stage!r}. Received: {shown(outcome)}")
+        outcome.check(self.runs.of_node(node), made_from)
+        measured = json.loads(as_json(outcome.measured))
+        row = {"kind": node.stage, "seed": node.seed, **measured}
+        try:
+            check_row({**row, "history": json.loads(as_json(outcome.history))})
+        except ValueError as error:
+            raise ValueError(
+                f"Expected an outcome of {node.stage!r} that a row can hold. Received: {error}"
+            ) from error
+        return row
 
     def _hashes(self, nodes: Sequence[Node]) -> str | list[str]:
         """The hashes of the weights of some models; of one its own."""
@@ -170,21 +184,13 @@ def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dat
         stage.check_data(data)
         sources = stage.dependencies().items()
         stage.check_models(
-            fresh(name), {role: fresh(dependency.stage) for role, dependency in sources}
+            fresh(name),
+            {
+                role: for_each(found, lambda dependency: fresh(dependency.stage))
+                for role, found in sources
+            },
         )
     return data
-
-
-def _saved(outcome: Outcome, directory: pathlib.Path) -> dict[str, str]:
-    """Saves the products of a stage; returns name -> hash of each."""
-    hashes = {}
-    for name, product in outcome.products.items():
-        if isinstance(product, keras.Model):
-            save_model(product, directory / f"{name}.keras")
-            hashes[name] = fingerprint(product)
-        else:
-            hashes[name] = digest_of_file(product)
-    return hashes
 
 
 def _checked_names(names: Any, known: Sequence[str]) -> tuple[str, ...]:

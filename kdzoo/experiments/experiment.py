@@ -13,12 +13,15 @@ from kdzoo.experiments.stage import (
     Node,
     Stage,
     as_json,
+    as_tuple,
+    canonical,
     check_seeds,
     check_stages,
+    for_each,
     settings_of,
 )
 from kdzoo.experiments.training_settings import check_dictionaries
-from kdzoo.utils import check_choice, check_integer, check_text, is_number, shown
+from kdzoo.utils import check_choice, check_fraction, check_integer, check_text, shown
 from kdzoo.utils.types import PathLike
 
 if TYPE_CHECKING:
@@ -84,7 +87,7 @@ class Experiment:
         """Returns the seeds that a stage is made for."""
         owner = self.owner(name)
         seeds = owner.stage(name).seeds
-        return tuple(owner.seeds if seeds is None else seeds)
+        return tuple(int(seed) for seed in (owner.seeds if seeds is None else seeds))
 
     def sources(self, name: str, seed: int) -> dict[str, tuple[Node, ...]]:
         """Returns role -> what a stage with a seed learns or starts from.
@@ -100,9 +103,10 @@ class Experiment:
         return {
             role: tuple(
                 Node(owner.owner(dependency.stage).name, dependency.stage, its_seed)
+                for dependency in as_tuple(found)
                 for its_seed in owner._seeds(name, seed, dependency)
             )
-            for role, dependency in owner.stage(name).dependencies().items()
+            for role, found in owner.stage(name).dependencies().items()
         }
 
     def _seeds(self, name: str, seed: int, dependency: Dependency) -> tuple[int, ...]:
@@ -110,7 +114,7 @@ class Experiment:
         known = self.seeds_of(dependency.stage)
         if dependency.seed == "all":
             return known
-        wanted = seed if dependency.seed == "same" else dependency.seed
+        wanted = seed if dependency.seed == "same" else int(dependency.seed)
         # A base makes a stage for whatever seed this asks for, unless it has seeds of its own.
         is_free = dependency.stage not in self.names and self.stage(dependency.stage).seeds is None
         if wanted not in known and not is_free:
@@ -168,18 +172,26 @@ class Experiment:
         """
         owner, stage = self.owner(name), self.stage(name)
         own = settings_of(stage)
-        for field in ("name", "seeds", *stage.dependencies()):
+        for field in ("name", "seeds"):
             own.pop(field, None)
+        for role in stage.dependencies():
+            own[role] = owner._with_identities(name, seed, getattr(stage, role))
         data = {"data": owner.data, "enlarge": owner.enlarge, "validation": owner.validation}
         if data["enlarge"] == 1:
             del data["enlarge"]
         if data["validation"] is None:
             del data["validation"]
-        sources = {
-            role: [self.identity(source.stage, source.seed) for source in nodes]
-            for role, nodes in self.sources(name, seed).items()
-        }
-        return {"kind": name, "seed": seed, "type": type(stage).__name__, **data, **own, **sources}
+        settings = {"kind": name, "seed": seed, "type": type(stage).__name__, **data, **own}
+        return json.loads(canonical(settings))
+
+    def _with_identities(self, name: str, seed: int, value: Any) -> Any:
+        """A setting with the identities of what a dependency in it stands for in its place."""
+        if isinstance(value, Dependency):
+            seeds = self._seeds(name, seed, value)
+            return [self.identity(value.stage, its_seed) for its_seed in seeds]
+        if isinstance(value, tuple | list):
+            return [self._with_identities(name, seed, part) for part in value]
+        return value
 
     def described(self) -> dict[str, Any]:
         """Returns the experiment as its results describe it: what is at its default is left out."""
@@ -201,14 +213,17 @@ class Experiment:
         stage = self.stage(name)
         sources = stage.dependencies().items()
         return stage.built_from(
-            {role: self.built_from(dependency.stage) for role, dependency in sources}
+            {
+                role: for_each(found, lambda dependency: self.built_from(dependency.stage))
+                for role, found in sources
+            }
         )
 
     def epochs_of(self, name: str) -> int:
         """Returns the epochs of a stage, those of the model that it starts from included."""
         stage = self.stage(name)
-        start = stage.dependencies().get("start")
-        return stage.epochs + (self.epochs_of(start.stage) if start else 0)
+        starts = as_tuple(stage.dependencies().get("start", ()))
+        return stage.epochs + max((self.epochs_of(start.stage) for start in starts), default=0)
 
     def smoke(self, only: Sequence[str] | None = None) -> "Experiment":
         """Returns the same recipe in seconds: one epoch and one seed on the embedded digits.
@@ -247,28 +262,39 @@ class Experiment:
         check_stages(self.stages)
         check_seeds("seeds", self.seeds)
         check_dictionaries({"paper": self.paper, "smoke_settings": self.smoke_settings})
-        validation = 0 if self.validation is None else self.validation
-        if not is_number(validation) or not 0 <= validation < 1:
-            raise ValueError(
-                "Expected validation to be a fraction of the training images, from 0 to below 1. "
-                f"Received: validation={shown(validation)}"
-            )
+        if self.validation is not None:
+            check_fraction("validation", self.validation)
         check_integer("enlarge", self.enlarge, least=1)
         for stage in self.stages:
             if stage.seeds is not None:
                 check_seeds(f"seeds of {stage.name!r}", stage.seeds)
             stage.check()
         if self.base is not None:
-            if not isinstance(self.base, Experiment):
-                raise ValueError(f"Expected an Experiment. Received: base={shown(self.base)}")
-            self.base.check()
-            for field in ("data", "enlarge", "validation"):
-                if getattr(self.base, field) != getattr(self, field):
-                    raise ValueError(
-                        f"Expected {field}={getattr(self.base, field)!r}, as the base has. "
-                        f"Received: {field}={getattr(self, field)!r}"
-                    )
+            self._check_base(self.base)
         self.needed()  # Names what a stage depends on and there is not.
+
+    def _check_base(self, base: Any) -> None:
+        if not isinstance(base, Experiment):
+            raise ValueError(f"Expected an Experiment. Received: base={shown(base)}")
+        base.check()
+        for field in ("data", "enlarge", "validation"):
+            if getattr(base, field) != getattr(self, field):
+                raise ValueError(
+                    f"Expected {field}={getattr(base, field)!r}, as the base has. "
+                    f"Received: {field}={getattr(self, field)!r}"
+                )
+        # Directories and stages are found by these names alone.
+        above: Experiment | None = base
+        while above is not None:
+            if above.name == self.name:
+                raise ValueError(f"Expected a name that no base has. Received: name={self.name!r}")
+            for name in self.names:
+                if name in above.names:
+                    raise ValueError(
+                        f"Expected names of stages that the base {above.name!r} does not have. "
+                        f"Received: {name!r}, which both have"
+                    )
+            above = above.base
 
     def run(
         self,

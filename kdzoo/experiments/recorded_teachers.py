@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -20,20 +20,45 @@ if TYPE_CHECKING:
 
 def record_directory(run: pathlib.Path, stage: str, seed: int) -> pathlib.Path:
     """Returns where the outputs of a stage's model are recorded: `recorded_teacher`."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", stage)
-    return run / f"recorded_{name}{f'-seed-{seed}' if seed else ''}"
+    return run / f"{_record_name(stage)}{f'-seed-{seed}' if seed else ''}"
 
 
-def check_no_record(run: pathlib.Path, stage: str, seed: int) -> None:
+def _record_name(stage: str) -> str:
+    return f"recorded_{re.sub(r'[^A-Za-z0-9.]+', '-', stage)}"
+
+
+def check_no_record(run: pathlib.Path, stage: str, seed: int, stages: Iterable[str]) -> None:
     """Raises `ValueError` if a run holds recorded outputs of a model that is yet to be made.
 
     That model would not fit them, and what learned from the old one has none.
+
+    Args:
+        run: The run directory.
+        stage: Name of the stage that is to be made.
+        seed: Its seed.
+        stages: The names of all stages of the run, whose records may lie there.
     """
-    for path in sorted(run.glob(f"{record_directory(run, stage, seed).name}*")):
-        raise ValueError(
-            f"Expected {run} to hold the {stage!r} whose outputs are in {path.name}. Received: "
-            f"none there; put it back, or delete {path.name}: those of a new one are recorded anew."
-        )
+    names = {_record_name(name) for name in (stage, *stages)}
+    for path in sorted(run.glob(f"{_record_name(stage)}*")):
+        if _whose(path.name, names) == (_record_name(stage), seed):
+            raise ValueError(
+                f"Expected {run} to hold the {stage!r} whose outputs are in {path.name}. Received: "
+                f"none there; put it back, or delete {path.name}: those of a new one are recorded "
+                "anew."
+            )
+
+
+def _whose(record: str, names: Iterable[str]) -> tuple[str, int] | None:
+    """The stage, by the name of its record, and the seed whose outputs a directory holds.
+
+    Its name ends in the layers that were recorded, so the longest name of a stage is the one.
+    """
+    fitting = [name for name in names if record == name or record.startswith(f"{name}-")]
+    if not fitting:
+        return None
+    name = max(fitting, key=len)
+    seed = re.match(r"-seed-(\d+)(?:-|$)", record.removeprefix(name))
+    return name, int(seed[1]) if seed else 0
 
 
 def recorded_split(

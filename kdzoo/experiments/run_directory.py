@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.data import Dataset
+from kdzoo.experiments.outcome import MODEL, fingerprint, product_path
 from kdzoo.experiments.recorded_teachers import check_no_record
 from kdzoo.experiments.run_files import read_data, read_result, write_json
 from kdzoo.experiments.stage import Node, directory_name
-from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model
-from kdzoo.utils import first_line
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
+from kdzoo.utils import check_choice, digest_of_file, first_line
 from kdzoo.zoo.files import load_keras_file
 
 if TYPE_CHECKING:
@@ -49,10 +50,18 @@ class Runs:
             return None
         row = read_result(directory / RESULT)
         del row["settings"]
-        if row.get("identity") != self.experiment.identity(node.stage, node.seed):
+        if (row["kind"], row["seed"]) != (node.stage, node.seed):
             raise ValueError(
-                f"Expected {directory} to hold a run of this recipe. Received: a run with other "
-                "settings; choose another directory or delete it."
+                f"Expected {directory} to hold {node.stage!r} with seed {node.seed}. Received: "
+                f"{row['kind']!r} with seed {row['seed']}; put it back where it was, or delete "
+                f"{directory.name}, which is then trained again."
+            )
+        identity = row.get("identity")
+        if identity != self.experiment.identity(node.stage, node.seed):
+            what = "a run with other settings" if identity else "a run of an earlier kdzoo"
+            raise ValueError(
+                f"Expected {directory} to hold a run of this recipe. Received: {what}; choose "
+                "another directory or delete it."
             )
         for role, sources in self.experiment.sources(node.stage, node.seed).items():
             self._check_made_from(row.get(f"{role}_weights"), directory, sources)
@@ -67,7 +76,10 @@ class Runs:
     def _check_made_from(
         self, hashes: Any, directory: pathlib.Path, sources: tuple[Node, ...]
     ) -> None:
-        """Raises if a model was made from other ones than there are. Older rows do not say."""
+        """Raises if a model was made from other ones than there are.
+
+        A row that was restored from results of an earlier kdzoo may not say which they were.
+        """
         hashes = [hashes] if isinstance(hashes, str) else hashes or []
         for wanted, node in zip(hashes, sources, strict=False):
             source, what = self.of_node(node), "nothing"
@@ -81,9 +93,43 @@ class Runs:
                 "again."
             )
 
+    def product(self, node: Node, name: str) -> pathlib.Path:
+        """Returns the file of a named product of a stage that is finished.
+
+        Args:
+            node: The stage with a seed.
+            name: Name of the product, `"model"` or another.
+
+        Raises:
+            ValueError: If the stage has no such product, or its file is gone or damaged.
+        """
+        directory = self.of_node(node)
+        row = read_result(directory / RESULT)
+        hashes = {MODEL: row.get("weights"), **row.get("products", {})}
+        check_choice(f"product of {node.stage!r}", name, hashes)
+        path = product_path(directory, name)
+        if path.name == f"{name}.keras":
+            _load(path, hashes[name])
+        else:
+            check_product(path, hashes[name])
+        return path
+
+    def check_products(self, node: Node) -> None:
+        """Raises `ValueError` if a named product of a finished stage is gone or damaged."""
+        for name in read_result(self.of_node(node) / RESULT).get("products", {}):
+            self.product(node, name)
+
     def check_new(self, node: Node) -> None:
         """Raises `ValueError` if recorded outputs lie there of a model that is about to be made."""
-        check_no_record(self.of_run(node.run), node.stage, node.seed)
+        stages = self.experiment.owner(node.stage).names
+        check_no_record(self.of_run(node.run), node.stage, node.seed, stages)
+
+
+def check_product(path: pathlib.Path, sha256: str | None) -> None:
+    """Raises `ValueError` unless a file is what a stage left; None for results that do not say."""
+    if path.is_file() and sha256 in (None, digest_of_file(path)):
+        return
+    raise _not_as_left(path, "another or a damaged file" if path.exists() else "no such file")
 
 
 def load_trained(directory: pathlib.Path) -> "keras.Model":
@@ -92,28 +138,30 @@ def load_trained(directory: pathlib.Path) -> "keras.Model":
     Raises:
         ValueError: If its file is gone or damaged, or holds another model than was measured.
     """
-    path, model, reason = directory / "model.keras", None, "a file that holds another model"
+    # A model that was restored from the file that ships does not say.
+    measured = read_result(directory / RESULT).get("weights")
+    return _load(directory / f"{MODEL}.keras", measured)
+
+
+def _load(path: pathlib.Path, sha256: str | None) -> "keras.Model":
+    """A model, whose weights have the hash if there is one."""
+    model, reason = None, "a file that holds another model"
     try:
         model = load_keras_file(path)
     except FileNotFoundError:
         reason = "no such file"
     except (ValueError, OSError) as error:
         reason = f"a damaged file, of which is said: {first_line(error)}"
-    measured = read_result(directory / RESULT).get("weights")  # Older results do not say.
-    if model is not None and measured in (None, fingerprint(model)):
-        return model
-    raise ValueError(
+    if model is None or sha256 not in (None, fingerprint(model)):
+        raise _not_as_left(path, reason)
+    return model
+
+
+def _not_as_left(path: pathlib.Path, reason: str) -> ValueError:
+    return ValueError(
         f"Expected {path} as the training left it. Received: {reason}; put it back, or delete "
-        f"{directory.name}, which is then trained again."
+        f"{path.parent.name}, which is then trained again."
     )
-
-
-def fingerprint(model: "keras.Model") -> str:
-    """Returns the SHA-256 of a model's weights in half precision.
-
-    So a model that was published in float16 and restored is still the one that was trained.
-    """
-    return fingerprint_of_model(model, "float16")
 
 
 def what_data(data: Dataset) -> dict[str, Any]:

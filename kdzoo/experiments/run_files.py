@@ -9,12 +9,14 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kdzoo.utils import read_object, shown, write_text
-from kdzoo.utils.fields import check_count, check_measure, check_type, check_types
+from kdzoo.utils import is_number, read_object, shown, write_text
+from kdzoo.utils.fields import check_count, check_measure, check_sha256, check_type, check_types
 
 _FRACTIONS = ("test_accuracy", "validation_accuracy", "keras_accuracy", "agreement", "sparsity")
 _COUNTS = ("test_errors", "parameters", "bytes", "gzipped_bytes", "unique_weights")
-_HASHES = ("weights", "identity")  # Older results do not have them.
+_HASHES = ("weights", "identity")  # Results of an earlier kdzoo lack them.
+RESERVED = ("kind", "seed", "seconds", "versions", "products", "history", "settings", *_HASHES)
+"""What a row says of itself, whatever was measured."""
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -54,7 +56,7 @@ def _read(path: pathlib.Path, what: str, check: Callable[[Any], None]) -> dict[s
 
 
 def _check_result(content: Mapping[str, Any]) -> None:
-    _check_row(content)
+    check_row(content)
     check_types(content, {"settings": dict})
     settings = content["settings"]
     for name in ("kind", "seed"):
@@ -67,7 +69,7 @@ def _check_results(content: Mapping[str, Any]) -> None:
     check_types(content, {"settings": dict, "versions": dict, "rows": list})
     for row in content["rows"]:
         check_type("row", row, dict)
-        _check_row(row)
+        check_row(row)
     _check_hashes(content.get("data_sha256", {}))
 
 
@@ -85,8 +87,8 @@ def _check_seconds(content: Mapping[str, Any]) -> None:
         check_type("commit", commit, str)
 
 
-def _check_row(row: Mapping[str, Any]) -> None:
-    """Raises unless a row names its model, and what was measured of it is in its range."""
+def check_row(row: Mapping[str, Any]) -> None:
+    """Raises `ValueError` unless a row names its model and what was measured is in its range."""
     check_types({"versions": {}, **row}, {"kind": str, "seed": int, "versions": dict})
     check_measure("test_accuracy", row.get("test_accuracy"), most=1)
     for name in row:
@@ -96,6 +98,10 @@ def _check_row(row: Mapping[str, Any]) -> None:
             check_count(name, row[name])
     if row.get("seconds") is not None:
         check_measure("seconds", row["seconds"])
+    check_type("products", row.get("products", {}), dict)
+    for name, sha256 in row.get("products", {}).items():
+        check_sha256(f"products of {name!r}", sha256)
+    _check_history(row.get("history", {}))
     # What it was made from has a field for each role, as `teacher_weights`.
     made_from = [name for name in row if name.endswith("_weights") and name not in _COUNTS]
     for name in (*_HASHES, *made_from):
@@ -103,6 +109,19 @@ def _check_row(row: Mapping[str, Any]) -> None:
         for text in value if isinstance(value, list) and name in made_from else [value]:
             if text is not None:
                 check_type(name, text, str)
+
+
+def _check_history(history: Any, is_part: bool = False) -> None:
+    """Raises unless a history has lists of numbers or None, or such a history for each training."""
+    check_type("history", history, dict)
+    for name, values in history.items():
+        if isinstance(values, dict) and not is_part:
+            _check_history(values, is_part=True)
+            continue
+        check_type(f"history of {name}", values, list)
+        for value in values:
+            if value is not None and not is_number(value):
+                raise ValueError(f"{shown(value)} in the history of {name}")
 
 
 def _check_hashes(hashes: Any) -> None:

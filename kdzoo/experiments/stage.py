@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
-import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from kdzoo.utils import check_integer, check_text, shown
+import numpy as np
+
+from kdzoo.utils import check_integer, check_text, is_integer, is_number, shown
 
 if TYPE_CHECKING:
     import keras
 
     from kdzoo.data import Dataset
+    from kdzoo.experiments.outcome import Outcome
     from kdzoo.experiments.stage_context import StageContext
 
 Built = tuple[str, dict[str, Any]]
@@ -20,6 +22,8 @@ Built = tuple[str, dict[str, Any]]
 
 STAGE_TYPES: dict[str, type["Stage"]] = {}
 """Name of a class -> the stage type, of all that are registered."""
+
+_RESERVED = ("kind", "seed", "type", "data", "enlarge", "validation")
 
 
 def register(stage_type: type["Stage"]) -> type["Stage"]:
@@ -29,9 +33,15 @@ def register(stage_type: type["Stage"]) -> type["Stage"]:
         stage_type: A frozen dataclass that extends `Stage`.
 
     Raises:
-        ValueError: If another type has that name.
+        ValueError: If another type has that name, or a field has one that identifies a stage.
     """
     name = stage_type.__name__
+    for field in dataclasses.fields(stage_type):
+        if field.name in _RESERVED:
+            raise ValueError(
+                f"Expected fields by other names than {', '.join(_RESERVED)}, which identify a "
+                f"stage. Received: {field.name!r} of {name}"
+            )
     if STAGE_TYPES.setdefault(name, stage_type) is not stage_type:
         raise ValueError(f"Expected a name that no other stage type has. Received: {name!r}")
     return stage_type
@@ -51,6 +61,10 @@ class Dependency:
     seed: int | Literal["same", "all"] = "same"
 
 
+Dependencies = Dependency | tuple[Dependency, ...]
+"""What a stage depends on in one role."""
+
+
 class Node(NamedTuple):
     """A stage with one of its seeds.
 
@@ -66,30 +80,13 @@ class Node(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a stage yields for one seed.
-
-    Attributes:
-        products: Name -> a model, which is saved as `NAME.keras`, or the path of a file that the
-            stage wrote into its directory. `"model"` is what other stages learn or start from.
-        measured: What the row says of it, JSON-able; `"test_accuracy"` is among it.
-        history: The history of its training.
-        seconds: How long it took; None for what the engine measured.
-    """
-
-    products: Mapping[str, Any]
-    measured: Mapping[str, Any]
-    history: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    seconds: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Stage:
     """One model of a recipe, for each of its seeds: how it is made, as plain data.
 
     A stage type extends this in a file of its own, `kdzoo/experiments/stages/`. Its fields are its
-    settings. A default must never change: what is at its default is left out of the stage's
-    identity, so that a setting that comes later trains nothing again.
+    settings; a `Dependency` stands in one, alone or in tuples. A default must never change: what is
+    at its default is left out of the stage's identity, so that a setting that comes later trains
+    nothing again.
 
     Attributes:
         name: Names its rows and directories.
@@ -101,10 +98,18 @@ class Stage:
 
     trains: ClassVar[bool] = True  # False for what is there without any training.
 
-    def dependencies(self) -> dict[str, Dependency]:
-        """Returns role -> what the stage learns or starts from, e.g. under `"teacher"`."""
+    def dependencies(self) -> dict[str, Dependencies]:
+        """Returns role -> what the stage learns or starts from, e.g. under `"teacher"`.
+
+        A role is the name of a field: one `Dependency`, or a tuple of all that stand in the tuples
+        and lists of the field, such as an ensemble of teachers.
+        """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Dependency)}
+        found = {
+            name: value if isinstance(value, Dependency) else tuple(_dependencies_in(value))
+            for name, value in values.items()
+        }
+        return {name: value for name, value in found.items() if value}
 
     @property
     def title(self) -> str:
@@ -116,11 +121,12 @@ class Stage:
         """The epochs of all its trainings."""
         return 0
 
-    def built_from(self, sources: Mapping[str, Built]) -> Built:
+    def built_from(self, sources: Mapping[str, Any]) -> Built:
         """Returns the architecture's name and the builder's arguments.
 
         Args:
-            sources: Role -> the same of the stage that it depends on.
+            sources: Role -> what the stage that it depends on is built from; of a field with
+                several dependencies a tuple.
         """
         raise NotImplementedError
 
@@ -129,8 +135,13 @@ class Stage:
         check_text("name", self.name)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is Dependency or (field.type == Dependency | None and value is not None):
-                _check_dependency(field.name, value)
+            for dependency in _dependencies_in(value):
+                check_dependency(field.name, dependency)
+            if _hides_dependency(value):
+                raise ValueError(
+                    "Expected a Dependency as a field or in its tuples, where a stage says what it "
+                    f"depends on. Received: one within {field.name}={shown(value)}"
+                )
 
     def check_data(self, data: "Dataset") -> None:
         """Raises `ValueError` if the stage cannot be made for these data.
@@ -144,14 +155,15 @@ class Stage:
 
         Args:
             model: A fresh model of the stage.
-            sources: Role -> a fresh model of the stage that it depends on.
+            sources: Role -> a fresh model of the stage that it depends on; of a field with several
+                dependencies a tuple.
         """
 
     def smoke(self) -> "Stage":
         """Returns the same stage as it is made in seconds: trained for one epoch."""
         return self
 
-    def run(self, context: "StageContext") -> Outcome:
+    def run(self, context: "StageContext") -> "Outcome":
         """Makes the model, or goes on with it where a killed process stopped.
 
         Args:
@@ -172,9 +184,22 @@ def settings_of(part: Any) -> dict[str, Any]:
         value, default = getattr(part, field.name), field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
-        if default is dataclasses.MISSING or as_json(value) != as_json(default):
+        if default is dataclasses.MISSING or canonical(value) != canonical(default):
             said[field.name] = json.loads(as_json(value))
     return said
+
+
+def canonical(value: Any) -> str:
+    """Returns the JSON by which settings are compared: 4.0 is 4, and keys are in order."""
+    return json.dumps(_with_integers(json.loads(as_json(value))), sort_keys=True)
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_integers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def as_json(value: Any) -> str:
@@ -183,15 +208,51 @@ def as_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, numbers.Real):  # Of NumPy.
-        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    if is_number(value):  # Of NumPy.
+        return int(value) if is_integer(value) else float(value)
+    if isinstance(value, np.bool_):
+        return bool(value)
     if not dataclasses.is_dataclass(value):
         raise ValueError(f"Expected settings that JSON can hold. Received: {shown(value)}")
     name = {"type": type(value).__name__} if isinstance(value, Stage) else {}
     return {**name, **settings_of(value)}
 
 
-def _check_dependency(role: str, given: Any) -> None:
+def as_tuple(found: Dependencies) -> tuple[Dependency, ...]:
+    """Returns what a stage depends on in one role as a tuple."""
+    return (found,) if isinstance(found, Dependency) else found
+
+
+def for_each(found: Dependencies, function: Callable[[Dependency], Any]) -> Any:
+    """Returns what a function makes of a dependency; of a tuple of them a tuple."""
+    return function(found) if isinstance(found, Dependency) else tuple(map(function, found))
+
+
+def _dependencies_in(value: Any) -> Iterator[Dependency]:
+    """Yields the dependencies in a field: itself, or those in its tuples and lists."""
+    if isinstance(value, Dependency):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _dependencies_in(part)
+
+
+def _hides_dependency(value: Any, is_inside: bool = False) -> bool:
+    """Whether a dependency stands where `Stage.dependencies` does not look."""
+    if isinstance(value, Dependency):
+        return is_inside
+    if isinstance(value, tuple | list):
+        return any(_hides_dependency(part, is_inside) for part in value)
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    parts = (*value, *value.values()) if isinstance(value, dict) else value
+    return isinstance(value, dict | set | frozenset) and any(
+        _hides_dependency(part, True) for part in parts
+    )
+
+
+def check_dependency(role: str, given: Any) -> None:
+    """Raises `ValueError` unless something is a `Dependency` of a name and a seed."""
     if not isinstance(given, Dependency):
         raise ValueError(f"Expected a Dependency. Received: {role}={shown(given)}")
     check_text(f"stage of {role}", given.stage)
@@ -232,7 +293,7 @@ def check_seeds(what: str, seeds: Any) -> None:
     if not isinstance(seeds, tuple | list):
         raise ValueError(f"Expected {what} as a tuple. Received: seeds={shown(seeds)}")
     for seed in seeds:
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        if not is_integer(seed, 0, 2**32 - 1):
             raise ValueError(
                 f"Expected {what} to be integers from 0 to 2**32 - 1. Received: "
                 f"seeds={shown(tuple(seeds))}"

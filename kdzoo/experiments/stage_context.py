@@ -55,6 +55,27 @@ class StageContext:
         """
         return [self.model(node, precision) for node in self.sources[role]]
 
+    def product(self, role: str, name: str) -> pathlib.Path:
+        """Returns the file of a named product of the stage that it depends on, unchanged.
+
+        Args:
+            role: As in `Stage.dependencies`.
+            name: Name of the product, as in `Outcome.products`.
+
+        Raises:
+            ValueError: If the stage has no such product, or its file is gone or damaged.
+        """
+        return self.all_products(role, name)[0]
+
+    def all_products(self, role: str, name: str) -> list[pathlib.Path]:
+        """Returns the files of a named product of all that the stage depends on in a role.
+
+        Args:
+            role: As in `Stage.dependencies`.
+            name: Name of the product.
+        """
+        return [self.runs.product(node, name) for node in self.sources[role]]
+
     def record_directory(self, role: str) -> pathlib.Path:
         """Returns where the outputs of the model of a role are recorded, with its own run.
 

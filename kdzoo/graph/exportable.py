@@ -48,6 +48,14 @@ class TrainsStudent:
 
     student: keras.Model
 
+    def prepare(self, data: Any, y: Any = None) -> None:
+        """Makes weights that only the data tell of, before a checkpoint is loaded; none here.
+
+        Args:
+            data: What `fit` takes as `x`.
+            y: What `fit` takes as `y`, if the data are arrays.
+        """
+
 
 _PLAIN = Exportable()
 

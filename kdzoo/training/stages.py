@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import keras
 
+from kdzoo.graph.exportable import TrainsStudent
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
 from kdzoo.utils import check_directory, check_integer, one_process, shown
 from kdzoo.utils.keras_errors import plain_errors
@@ -62,7 +63,7 @@ def train(
         )
     checkpoint = EpochCheckpoint(pathlib.Path(directory), settings)
     with one_process(directory):
-        if checkpoint.exists() and callable(data) and hasattr(model, "prepare"):
+        if checkpoint.exists() and callable(data) and isinstance(model, TrainsStudent):
             model.prepare(data(0))
         done = checkpoint.restore(model)
         if done < epochs:

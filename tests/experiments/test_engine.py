@@ -29,7 +29,8 @@ from kdzoo.experiments import (
 from kdzoo.experiments.clock import Clock
 from kdzoo.experiments.engine import load_data
 from kdzoo.experiments.results import summarize
-from kdzoo.experiments.run_directory import fingerprint
+from kdzoo.experiments.run_directory import Runs, fingerprint
+from kdzoo.experiments.stage import Node
 
 # Trainings of recipes run on TensorFlow only; what they consist of is tested on both backends.
 on_tensorflow = pytest.mark.tensorflow
@@ -162,6 +163,56 @@ def test_what_learns_from_a_changed_teacher_changes():
         after = dataclasses.replace(TINY, **other)
         assert after.identity("alone", 0) != TINY.identity("alone", 0)
     assert TINY.identity("alone", 1) != TINY.identity("alone", 0)
+
+
+def test_a_number_is_what_it_is_in_any_type():
+    """4 and 4.0, and those of NumPy, are one setting, and one default."""
+    plain = changed(TINY, "distilled", learning_rate=1.0, losses=soft_targets(3.0), weight_decay=0)
+    plain = dataclasses.replace(plain, enlarge=2)
+    same = dataclasses.replace(plain, enlarge=np.int64(2), seeds=(np.int64(0), np.uint32(1)))
+    same = changed(same, "teacher", seeds=(np.int32(0),), epochs=np.int64(1))
+    changes = {"learning_rate": 1, "losses": soft_targets(np.int64(3)), "weight_decay": 0.0}
+    same = changed(same, "distilled", **changes, batch_size=np.int64(128))
+    same = changed(same, "distilled", teacher=Dependency("teacher", np.int64(0)))
+    same.check()
+    for node, other in zip(plain.needed(), same.needed(), strict=True):
+        assert node == other
+        assert type(other.seed) is int
+        assert same.identity(*other[1:]) == plain.identity(*node[1:])
+    usual, halves = soft_targets(4), soft_targets(4.5)
+    assert "losses" not in changed(TINY, "distilled", losses=usual).settings("distilled", 0)
+    assert "losses" in changed(TINY, "distilled", losses=halves).settings("distilled", 0)
+    Compression(np.float32(0.5), np.int64(4), training=Training(np.int64(1))).check()
+    with pytest.raises(ValueError, match="cluster=True"):
+        Compression(cluster=True).check()
+
+
+@on_tensorflow
+def test_a_run_with_numbers_of_numpy_is_the_usual_one(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    same = dataclasses.replace(TINY, seeds=tuple(np.arange(2)))
+    assert same.run(tmp_path, verbose=0)["rows"] == json.loads(json.dumps(finished[1]["rows"]))
+
+
+@on_tensorflow
+def test_a_row_of_another_stage_or_seed_or_of_an_earlier_kdzoo_is_refused(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    result = tmp_path / "alone-0" / "result.json"
+    row = json.loads(result.read_text())
+    without = {key: value for key, value in row.items() if key != "identity"}
+    settings = row["settings"]
+    for content, complaint in (
+        (without, "Received: a run of an earlier kdzoo; choose another directory"),
+        (row | {"identity": "0" * 64}, "Received: a run with other settings; choose another"),
+        (
+            row | {"kind": "distilled", "settings": settings | {"kind": "distilled"}},
+            "alone-0 to hold 'alone' with seed 0. Received: 'distilled' with seed 0",
+        ),
+        (row | {"seed": 1, "settings": settings | {"seed": 1}}, "Received: 'alone' with seed 1"),
+    ):
+        result.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=complaint):
+            TINY.run(tmp_path, verbose=0)
 
 
 def test_defaults_are_what_they_were():
@@ -305,6 +356,61 @@ def test_an_experiment_is_checked_before_anything_is_trained(settings, complaint
     with pytest.raises(ValueError, match=complaint):
         dataclasses.replace(TINY, **settings).run(tmp_path, verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_name_of_a_base_is_not_given_twice(depth, tmp_path):
+    """Else the settings of one would be looked up for the directory of the other."""
+    base = dataclasses.replace(TINY, name="base")
+    if depth == 2:
+        base = dataclasses.replace(TINY, name="middle", stages=(Train("b", *STUDENT),), base=base)
+    own = Distill("own", *STUDENT)
+    with_base = dataclasses.replace(TINY, stages=(own,), base=base)
+    with_base.check()
+    for changes, complaint in (
+        ({"stages": (Train("alone", *STUDENT), own)}, "'base' does not have. Received: 'alone'"),
+        ({"name": "base"}, "Expected a name that no base has. Received: name='base'"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            dataclasses.replace(with_base, **changes).run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "is_its"),
+    [
+        ("recorded_teacher", True),
+        ("recorded_teacher-stage1-features", True),
+        ("recorded_teacher-seed-1", False),
+        ("recorded_teacher-seed-1-stage1", False),
+        ("recorded_teacher-b", False),
+        ("recorded_teacher-b-stage1", False),
+        ("recorded_teachers", False),
+    ],
+)
+def test_only_records_of_a_model_itself_keep_it_from_being_made(record, is_its, tmp_path):
+    (tmp_path / record).mkdir()
+    teachers = [
+        dataclasses.replace(TEACHER, name=name, seeds=None) for name in ("teacher", "teacher b")
+    ]
+    runs = Runs(dataclasses.replace(TINY, stages=tuple(teachers)), tmp_path)
+    node = Node("tiny", "teacher", 0)
+    if is_its:
+        with pytest.raises(ValueError, match=f"or delete {record}: "):
+            runs.check_new(node)
+    else:
+        runs.check_new(node)
+        others = (node._replace(seed=1), node._replace(stage="teacher b"))
+        refused = [other for other in others if _is_refused(runs, other)]
+        assert len(refused) == (record != "recorded_teachers")
+
+
+def _is_refused(runs, node):
+    try:
+        runs.check_new(node)
+    except ValueError:
+        return True
+    return False
 
 
 @on_tensorflow

@@ -21,6 +21,8 @@ ROW = {
     "teacher_weights": ["1" * 64, "2" * 64],
     "unique_weights": 40,
     "identity": "3" * 64,
+    "products": {"model.tflite": "4" * 64},
+    "history": {"loss": [1.5, 1], "hints": [None], "prune": {"loss": [0.5]}},
     "settings": {"kind": "alone", "seed": 0},
 }
 RESULTS = {"settings": {}, "versions": {}, "rows": [ROW]}
@@ -72,6 +74,13 @@ def test_what_was_committed_is_read(path):
         {"copied_weights": 5},
         {"identity": 5},
         {"unique_weights": "many"},
+        {"products": ["model.tflite"]},
+        {"products": {"model.tflite": 5}},
+        {"products": {"model.tflite": "1234"}},
+        {"history": [1.0]},
+        {"history": {"loss": 1.0}},
+        {"history": {"loss": ["low"]}},
+        {"history": {"prune": {"loss": {"loss": [1.0]}}}},
     ],
 )
 def test_a_row_with_a_damaged_field_is_refused(change, tmp_path):

@@ -45,6 +45,8 @@ def test_files_of_then_are_carried_over_once(name, tmp_path):
     for _ in range(2):
         main([path])
         assert json.loads(path.read_text()) == content
+    stale = [{**row, "identity": "0" * 64} for row in content["rows"]]
+    assert migrated(name, {**content, "rows": stale}) == content
     other = copy.deepcopy(BEFORE["settings"][name])
     other["seeds"] = [7]
     with pytest.raises(ValueError, match=f"Expected the settings of '{name}'"):

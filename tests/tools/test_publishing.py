@@ -26,6 +26,7 @@ from kdzoo.experiments import (
 )
 from kdzoo.experiments.run_directory import Runs, fingerprint
 from kdzoo.experiments.stage import Node
+from kdzoo.utils import one_process
 from kdzoo.zoo.manifest import read_manifest
 from tools import cards
 from tools import train_zoo as zoo
@@ -333,6 +334,13 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
         shipped = kdzoo.load(entry.name, directory=tmp_path)
         for ours, theirs in zip(restored.get_weights(), shipped.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+    source = Source(INT8, tmp_path / "again" / "compressed", tmp_path, None)
+    source.file().write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"model\.tflite as the training left it"):
+        source.shipped(source.model())
+    del source.shipped_row()["sparsity"]
+    with pytest.raises(ValueError, match=r"Expected 'sparsity' in .*result.json. Received: none"):
+        source.measured("sparsity")
     (tmp_path / read_manifest(tmp_path)[INT8.name].files["tflite"].file).unlink()
     shutil.rmtree(tmp_path / "again" / "compressed")
     left = Committed((INT8, SPARSE), *places).missing("compressed")
@@ -551,6 +559,22 @@ def test_only_what_is_as_the_recipe_wants_it_is_restored(runs, tmp_path, monkeyp
     assert missing(SMALL, "all") == set()
     with pytest.raises(ValueError, match="test split is another; choose another directory, or tr"):
         SMALL.run(tmp_path / "all" / "small", verbose=0)
+
+    # Which images come first, and nothing while another process works there.
+    def fail(*arguments):
+        raise KeyboardInterrupt
+
+    killed = Committed((TEACHER, STUDENT), tmp_path / "killed", zoo_directory, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(killed, "_copy", fail)
+        with pytest.raises(KeyboardInterrupt):
+            killed.restore("small")
+    assert [path.name for path in (tmp_path / "killed" / "small").glob("*.json")] == ["data.json"]
+    works = pytest.raises(ValueError, match="in which another process works")
+    with one_process(tmp_path / "killed" / "small"), works:
+        killed.restore("small")
+    assert killed.restore("small")
+    assert not killed.restore("small")
 
     # Not by figures that are others than the zoo's.
     results["rows"][0]["seconds"] += 1

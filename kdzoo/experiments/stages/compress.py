@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo.experiments import compress_and_retrain, recorded_teachers
 from kdzoo.experiments.compression_settings import Compression
-from kdzoo.experiments.stage import Built, Dependency, Outcome, Stage, register
+from kdzoo.experiments.outcome import Outcome
+from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.training_settings import PRECISIONS
 from kdzoo.utils import check_choice, check_positive_integer, shown
 
@@ -51,6 +52,9 @@ class Compress(Stage):
 
     def check(self) -> None:
         super().check()
+        check_dependency("start", self.start)
+        if self.teacher is not None:
+            check_dependency("teacher", self.teacher)
         if not isinstance(self.compression, Compression):
             raise ValueError(
                 f"Expected a Compression. Received: compression={shown(self.compression)}"
@@ -61,7 +65,7 @@ class Compress(Stage):
         check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
 
     def smoke(self) -> "Compress":
-        training = dataclasses.replace(self.compression.training, epochs=1)
+        training = self.compression.training.smoke()
         compression = dataclasses.replace(self.compression, training=training)
         return dataclasses.replace(self, compression=compression, views=self.views and 1)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdzoo import losses as loss_types
 from kdzoo.distillation import argument_checks, distiller
 from kdzoo.experiments import fitting, recorded_teachers
-from kdzoo.experiments.stage import Dependency, register
+from kdzoo.experiments.stage import Dependency, check_dependency, register
 from kdzoo.experiments.stages.train import Train
 from kdzoo.experiments.training_settings import PRECISIONS, check_dictionaries
 from kdzoo.training import callbacks
@@ -69,6 +69,7 @@ class Distill(Train):
 
     def check(self) -> None:
         super().check()
+        check_dependency("teacher", self.teacher)
         if not isinstance(self.losses, tuple | list):
             raise ValueError(f"Expected losses as a tuple. Received: losses={shown(self.losses)}")
         for loss in self.losses:

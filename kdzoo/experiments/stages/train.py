@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.experiments import fitting, results
-from kdzoo.experiments.stage import Built, Outcome, Stage, register
+from kdzoo.experiments.outcome import Outcome
+from kdzoo.experiments.stage import Built, Stage, register
 from kdzoo.experiments.training_settings import Training, check_dictionaries
 from kdzoo.graph import acceleration
 from kdzoo.utils import check_text, shown
