@@ -184,12 +184,12 @@ def test_separable_is_tiny_on_digits():
 def test_separable_norms_follow_a_convolution_and_precede_a_relu():
     """The order that lets converters fold them, and quantization-aware training take them."""
     layers = separable(0.25, input_shape=(64, 64, 3)).layers
-    kinds = [type(layer).__name__ for layer in layers]
-    norms = [index for index, kind in enumerate(kinds) if kind == "BatchNormalization"]
+    types = [type(layer).__name__ for layer in layers]
+    norms = [index for index, name in enumerate(types) if name == "BatchNormalization"]
     assert len(norms) == 1 + 2 * 7
     for index in norms:
-        assert kinds[index - 1] in ("Conv2D", "DepthwiseConv2D")
-        assert kinds[index + 1] == "ReLU"
+        assert types[index - 1] in ("Conv2D", "DepthwiseConv2D")
+        assert types[index + 1] == "ReLU"
         assert not layers[index - 1].use_bias
 
 

@@ -620,10 +620,10 @@ def _add_experiments():
     def check_alone(stage):
         dataclasses.replace(experiment, stages=(stage,)).check()
 
-    def check(kind, how):
-        @functools.wraps(kind)
+    def check(function, how):
+        @functools.wraps(function)
         def checked(**arguments):
-            how(kind(**arguments))
+            how(function(**arguments))
 
         return checked
 
@@ -638,9 +638,9 @@ def _add_experiments():
         (e.Compress("b", start, seeds=(0,)), made_with),
         (experiment, load_data),
     ):
-        kind = type(made)
-        CALLS[f"experiments.{kind.__name__}"] = Call(
-            lambda t, kind=kind, how=how: check(kind, how), lambda t, made=made: fields(made)
+        cls = type(made)
+        CALLS[f"experiments.{cls.__name__}"] = Call(
+            lambda t, cls=cls, how=how: check(cls, how), lambda t, made=made: fields(made)
         )
     _add(e, "register", lambda t: {"stage_type": e.Train})
     _add_method(

@@ -177,7 +177,7 @@ def test_a_record_that_was_broken_off_is_gone_on_with(split, net, tmp_path, monk
     ]
     for (_, one), (_, other) in zip(*taken, strict=True):
         np.testing.assert_allclose(one["teacher"], other["teacher"], rtol=2e-3)
-    # A shard that is lost later is asked for again.
+    # A shard that is lost later is predicted again.
     lost = next(part.glob("*.arrayrecord"))
     lost.unlink()
     record_teacher(teacher, split, part, **settings)
@@ -469,7 +469,7 @@ def test_damaged_files_are_refused(damage, split, net, tmp_path):
         path.write_bytes(content if damage == "altered" else content[:-1])
     with pytest.raises(ValueError, match="missing or altered"):
         with_recorded_teacher(split, tmp_path)
-    # What is no longer as it was is asked again.
+    # What is no longer as it was is predicted again.
     record_teacher(net(0), split, tmp_path)
     assert with_recorded_teacher(split, tmp_path).views == 1
 
