@@ -21,7 +21,6 @@ import kdzoo
 PACKAGE = f"{pathlib.Path(kdzoo.__file__).parent}{os.sep}"
 ROOMS = ("acceleration", "callbacks", "compression", "data", "evaluation")
 ROOMS += ("experiments", "export", "losses", "models", "recipes", "schemes", "zoo")
-KNOWN_GAPS = {"experiments.register": "what is no class at all is an AttributeError of Python"}
 OWN = (ValueError, TypeError, RuntimeError, OSError, ImportError)
 LONGEST = 500
 
@@ -148,8 +147,6 @@ def test_what_is_right_is_about_calls_of_the_table(things):
 def cases():
     for name, call in table.CALLS.items():
         marks = [pytest.mark.tensorflow] if call.tensorflow else []
-        if name in KNOWN_GAPS:
-            marks.append(pytest.mark.xfail(reason=KNOWN_GAPS[name], strict=True))
         yield pytest.param(name, call, id=name, marks=marks)
 
 

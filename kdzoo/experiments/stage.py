@@ -33,8 +33,12 @@ def register(stage_type: type["Stage"]) -> type["Stage"]:
         stage_type: A frozen dataclass that extends `Stage`.
 
     Raises:
-        ValueError: If another type has that name, or a field has one that identifies a stage.
+        ValueError: If it is no such class, another type has that name, or a field has one that
+            identifies a stage.
     """
+    is_type = isinstance(stage_type, type) and issubclass(stage_type, Stage)
+    if not is_type or not dataclasses.is_dataclass(stage_type):
+        raise ValueError(f"Expected a dataclass that extends Stage. Received: {shown(stage_type)}")
     name = stage_type.__name__
     for field in dataclasses.fields(stage_type):
         if field.name in _RESERVED:

@@ -146,9 +146,11 @@ class Plan:
         self.calls: list[PlannedCall] = []
         self._same: dict[int, keras.KerasTensor] = {}
         self._flattens, self._inner = flattens, inner
+        self._flattened: set[int] = set()
         self._add(graph_of(graph), path)
 
     def _add(self, graph, path):
+        own = {id(tensor) for tensor in graph.inputs}
         for node in nodes_of(graph):
             where = f"{path}{node.operation.name}"
             masks = _found_masks(node)
@@ -159,10 +161,20 @@ class Plan:
                 self.calls.append((call, node.args, kwargs))
                 continue
             inside = graph_of(node.operation)
-            if id(inside.inputs[0]) in self._same:
+            if id(inside) in self._flattened:
                 raise _called_again(where)
+            self._flattened.add(id(inside))
             given = keras.tree.flatten(node.args[0] if node.args else kwargs["inputs"])
-            self._same.update(zip(map(id, inside.inputs), given, strict=True))
+            for inner, outer in zip(inside.inputs, given, strict=True):
+                if inner is outer:  # A model that was built from the tensor it is called with.
+                    continue
+                if id(inner) in own:
+                    raise ValueError(
+                        "Expected a nested model with inputs of its own, or called with those that "
+                        f"it was built from. Received: {where!r}, built from {inner.name!r} of "
+                        "the model around it"
+                    )
+                self._same[id(inner)] = outer
             self._add(inside, f"{where}/")
             self._same.update(zip(map(id, node.outputs), inside.outputs, strict=True))
 

@@ -426,3 +426,17 @@ def test_a_graph_is_run_with_other_values():
     outputs = run_graph(model, {"image": "i", "table": "t"}, perform, "net/")
     assert outputs["class"] == "net/class()"
     assert seen[0].startswith("net/")
+
+
+def test_a_nested_model_that_was_built_from_the_outer_input_is_split():
+    """Its input is the outer model's own tensor; called with another one it is ambiguous."""
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(3, name="hidden")(inputs)
+    inner = keras.Model(inputs, layers.Dense(2)(hidden), name="inner")
+    model = keras.Model(inputs, layers.Dense(2)(inner(inputs)))
+    first, second = split(model, ["inner/hidden"])
+    x = np.random.default_rng(0).random((2, 4), "float32")
+    np.testing.assert_array_equal(second(first(x)), model(x))
+    other = keras.Model(inputs, inner(layers.Dense(4)(inputs)))
+    with pytest.raises(ValueError, match="'inner', built from"):
+        split(other, ["inner/hidden"])
