@@ -3,15 +3,17 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from kdzoo.experiments.run_files import RESERVED
-from kdzoo.graph.saving import save_model
-from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
+from kdzoo.graph import saving
+from kdzoo.teacher_cache import fingerprints
 from kdzoo.utils import atomic_path, digest_of_file, is_number, shown
+
+if TYPE_CHECKING:
+    import keras
 
 MODEL = "model"  # The product that other stages learn or start from.
 
@@ -48,7 +50,7 @@ class Outcome:
                 value = shown(getattr(self, field))
                 raise ValueError(f"Expected {field} as a dictionary. Received: {field}={value}")
         model = self.products.get(MODEL)
-        if not isinstance(model, keras.Model):
+        if not saving.is_model(model):
             raise ValueError(
                 f"Expected a keras.Model as the product {MODEL!r} of a stage. Received: "
                 f"{shown(model)} among {shown(sorted(map(str, self.products)))}"
@@ -74,8 +76,8 @@ class Outcome:
         hashes = {}
         for name, product in self.products.items():
             path = directory / _file(name, product)
-            if isinstance(product, keras.Model):
-                save_model(product, path)
+            if saving.is_model(product):
+                saving.save_model(product, path)
                 hashes[name] = fingerprint(product)
                 continue
             if isinstance(product, np.ndarray):
@@ -91,16 +93,16 @@ def product_path(directory: pathlib.Path, name: str) -> pathlib.Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def fingerprint(model: keras.Model) -> str:
+def fingerprint(model: "keras.Model") -> str:
     """Returns the SHA-256 of a model's weights in half precision.
 
     So a model that was published in float16 and restored is still the one that was trained.
     """
-    return fingerprint_of_model(model, "float16")
+    return fingerprints.fingerprint_of_model(model, "float16")
 
 
 def _file(name: str, product: Any) -> str:
-    if isinstance(product, keras.Model):
+    if saving.is_model(product):
         return f"{name}.keras"
     return f"{name}.npy" if isinstance(product, np.ndarray) else name
 
@@ -110,7 +112,7 @@ def _checked_file(name: Any, product: Any, directory: pathlib.Path) -> str:
     is_name = isinstance(name, str) and name == pathlib.PurePath(name).name and name[:1] != "."
     if not is_name or name in ("result.json", "seconds.json"):
         raise ValueError(f"Expected products by names that files may have. Received: {shown(name)}")
-    if isinstance(product, keras.Model):
+    if saving.is_model(product):
         return _file(name, product)
     if isinstance(product, np.ndarray):
         if product.dtype.hasobject:

@@ -1,6 +1,7 @@
 """`.keras` files, written whole or not at all."""
 
 import os
+from typing import Any
 
 import keras
 
@@ -22,3 +23,8 @@ def save_model(model: keras.Model, path: os.PathLike[str] | str) -> None:
         FullDiskError: If the disk is full or a limit is reached; the error names path and bytes.
     """
     write_bytes(path, keras_file(model))
+
+
+def is_model(value: Any) -> bool:
+    """Returns whether a value is a `keras.Model`."""
+    return isinstance(value, keras.Model)

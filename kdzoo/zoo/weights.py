@@ -4,7 +4,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from typing import Literal
 
 import keras
@@ -148,7 +148,7 @@ def _layer_names(left_out):
     names = [left_out] if isinstance(left_out, str) else left_out
     if names is None:
         return ()
-    is_collection = isinstance(names, Collection)
+    is_collection = isinstance(names, list | tuple | Set)
     if not is_collection or not all(isinstance(name, str) for name in names):
         raise ValueError(
             "Expected left_out to be a list, or another collection, of names of layers. Received: "
