@@ -8,6 +8,25 @@ import types
 from collections.abc import Sequence
 
 
+class _Waits(importlib.util.LazyLoader):
+    """Puts off running a module, also when it is imported a second time.
+
+    An import of a module that is there already looks at its `__spec__`, which would run it.
+    """
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        lazy = type(module)
+
+        class Waiting(lazy):  # type: ignore[misc, valid-type]
+            def __getattribute__(self, name):
+                if name == "__spec__":
+                    return object.__getattribute__(self, name)
+                return super().__getattribute__(name)
+
+        module.__class__ = Waiting
+
+
 class ImportsWhenUsed(importlib.abc.MetaPathFinder):
     """Puts off running the modules of kdzoo, and Keras, until something of them is used.
 
@@ -27,7 +46,7 @@ class ImportsWhenUsed(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
+            spec.loader = _Waits(spec.loader)
         return spec
 
 
