@@ -1,15 +1,46 @@
-"""What the outputs of a model mean: logits or probabilities, of several classes or of one."""
+"""What the outputs of a model mean: exclusive classes, yes or no, or plain numbers."""
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdzoo.graph.exportable import exportable
+from kdzoo.graph.exportable import exportable, shape_model
 from kdzoo.graph.keras_internals import functional_of, nodes_of
-from kdzoo.utils import check_numeric_array
+from kdzoo.utils import check_choice, check_numeric_array
 
+OutputType = Literal["classes", "binary", "numbers"]
+"""What an output means.
+
+* `"classes"`: exclusive classes, a softmax over the last axis.
+* `"binary"`: independent yes or no answers, a sigmoid each: one unit, several labels of a sample,
+  or a mask with a value for each pixel.
+* `"numbers"`: plain numbers, as of a regression: embeddings and images too.
+"""
+
+OUTPUT_TYPES: tuple[OutputType, ...] = ("classes", "binary", "numbers")
+
+# What the losses of Keras say of the outputs that they are on, by their names as functions.
+_TYPES_OF_LOSSES: dict[str, OutputType] = {
+    "sparse_categorical_crossentropy": "classes",
+    "categorical_crossentropy": "classes",
+    "categorical_focal_crossentropy": "classes",
+    "categorical_hinge": "classes",
+    "kl_divergence": "classes",
+    "binary_crossentropy": "binary",
+    "binary_focal_crossentropy": "binary",
+    "mean_squared_error": "numbers",
+    "mean_absolute_error": "numbers",
+    "mean_absolute_percentage_error": "numbers",
+    "mean_squared_logarithmic_error": "numbers",
+    "huber": "numbers",
+    "log_cosh": "numbers",
+    "poisson": "numbers",
+    "cosine_similarity": "numbers",
+}
+_TYPES_OF_ACTIVATIONS: dict[str, OutputType] = {"softmax": "classes", "sigmoid": "binary"}
 _ACTIVATIONS = ("softmax", "sigmoid")
 # Other names of the same functions.
 _ALIASES = {"softmax_v2": "softmax"}
@@ -17,6 +48,111 @@ _ALIASES = {"softmax_v2": "softmax"}
 _PASSING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
 # How far the sums of a softmax lie from 1, in half precision too.
 _SUM_TOLERANCE = 2e-3
+
+
+def output_types(
+    model: keras.Model, given: Any = None, loss: Any = None
+) -> list[OutputType | None]:
+    """Returns what each output of a model means.
+
+    The caller's word comes before the loss that the model was compiled with, and that before the
+    final activation. Otherwise several columns are exclusive classes, and of one column nothing is
+    known.
+
+    Args:
+        model: A `keras.Model`.
+        given: What the caller says: an `OutputType` for all outputs, a list with one for each, or a
+            dictionary by the outputs' names; None for what he does not say.
+        loss: The loss on the outputs, as `compile` takes it; None for that of `model`.
+
+    Returns:
+        A list with an `OutputType` for each output, in the order of `keras.tree.flatten`; None
+        where nothing tells.
+
+    Raises:
+        ValueError: If `given` holds something else.
+
+    Example:
+
+    >>> inputs = keras.Input((4,))
+    >>> output_types(keras.Model(inputs, keras.layers.Dense(3)(inputs)))
+    ['classes']
+    """
+    graph = shape_model(model)
+    shapes = [tensor.shape for tensor in graph.outputs] if graph is not None else [None]
+    names = _names_of_outputs(graph) if graph is not None else []
+    loss = getattr(model, "loss", None) if loss is None else loss
+    said = _for_each_output("output_type", given, names, len(shapes))
+    losses = _for_each_output("loss", loss, names, len(shapes))
+    activations = _activations(model, len(shapes))
+    return [
+        _check_output_type(word)
+        or type_of_loss(part)
+        or _TYPES_OF_ACTIVATIONS.get(activation or "")
+        or ("classes" if shape is not None and len(shape) > 1 and shape[-1] != 1 else None)
+        for word, part, activation, shape in zip(said, losses, activations, shapes, strict=True)
+    ]
+
+
+def type_of_loss(loss: Any) -> OutputType | None:
+    """Returns what an output means that a loss of Keras is on, or None for other losses.
+
+    Args:
+        loss: The name of a loss, a function, or a `keras.losses.Loss`.
+
+    Example:
+
+    >>> type_of_loss("mse"), type_of_loss(keras.losses.BinaryCrossentropy())
+    ('numbers', 'binary')
+    """
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:
+            return None
+    function = getattr(loss, "fn", loss)
+    return _TYPES_OF_LOSSES.get(getattr(function, "__name__", ""))
+
+
+def _names_of_outputs(graph):
+    """The names of a model's outputs: its keys where they are a dictionary."""
+    structure = functional_of(graph).output
+    if isinstance(structure, dict):
+        return sorted(structure)
+    return list(functional_of(graph).output_names)
+
+
+def _check_output_type(given):
+    """Returns an output type, or None, or raises."""
+    return None if given is None else check_choice("output_type", given, OUTPUT_TYPES)
+
+
+def _for_each_output(name, given, names, count):
+    """What is given for all outputs, or in a list or by their names, as one for each output."""
+    if isinstance(given, dict):
+        if name == "output_type" and not set(given) <= set(names):
+            raise ValueError(
+                f"Expected `{name}` by the names of the outputs, {names}. Received: {given}"
+            )
+        return [given.get(output) for output in names] or [None] * count
+    if isinstance(given, list | tuple):
+        if len(given) == count:
+            return list(given)
+        if name == "output_type":
+            raise ValueError(
+                f"Expected `{name}` to be one, or one for each of {count} outputs. "
+                f"Received: {given}"
+            )
+        return [None] * count
+    return [given] * count
+
+
+def _activations(model, count):
+    """The activation that each output of a model ends in, or None."""
+    graph = exportable(model).graph_model() or functional_of(model)
+    if graph is None:
+        return [final_activation(model)] * count
+    return [maker and _activation(maker) for maker in final_makers(graph)]
 
 
 def final_activation(model: keras.Model) -> str | None:
