@@ -8,7 +8,7 @@ from kdzoo import losses, schemes
 from kdzoo.distillation import distiller
 from kdzoo.experiments import fitting, optimizers
 from kdzoo.experiments.stage import register
-from kdzoo.experiments.stages.distill import Distill
+from kdzoo.experiments.stages.distill_stage import Distill
 from kdzoo.graph import taps
 from kdzoo.utils import check_positive_integer, shown
 

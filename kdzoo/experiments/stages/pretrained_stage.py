@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from kdzoo.experiments import fitting, results
 from kdzoo.experiments.outcome import Outcome
 from kdzoo.experiments.stage import Built, Stage, register
-from kdzoo.experiments.stages.train import Train
+from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import Training
 from kdzoo.utils import check_text
 from kdzoo.zoo import pretrained

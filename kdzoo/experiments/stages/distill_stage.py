@@ -8,7 +8,7 @@ from kdzoo import losses as loss_types
 from kdzoo.distillation import argument_checks, distiller
 from kdzoo.experiments import fitting, recorded_teachers
 from kdzoo.experiments.stage import Dependency, check_dependency, register
-from kdzoo.experiments.stages.train import Train
+from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import PRECISIONS, check_dictionaries
 from kdzoo.training import callbacks
 from kdzoo.utils import check_choice, check_positive_integer, first_line, shown
