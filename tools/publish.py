@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from kdzoo import evaluation
-from kdzoo.experiments.results import test_arrays
-from kdzoo.experiments.run_directory import what_data
+from kdzoo.experiments.measure_model import test_arrays
+from kdzoo.experiments.same_data_check import what_data
 from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.utils import hidden_directory, naming_full_disk
 from kdzoo.utils.hashed_json import digest

@@ -4,8 +4,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from kdzoo.experiments.run_directory import DATA, RESULT, Runs, keep_data
-from kdzoo.experiments.run_files import read_data, read_result, read_results, write_json
+from kdzoo.experiments.finished_stages import RESULT, Runs
+from kdzoo.experiments.run_json_files import read_data, read_result, read_results, write_json
+from kdzoo.experiments.same_data_check import DATA, keep_data
 from kdzoo.experiments.stage import Node
 from kdzoo.graph.saving import save_model
 from kdzoo.recipes import RECIPES

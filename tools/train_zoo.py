@@ -22,8 +22,8 @@ from typing import Any
 import keras
 
 from kdzoo.experiments import estimate as estimates
-from kdzoo.experiments.run_directory import RESULT, Runs
-from kdzoo.experiments.run_files import read_results, write_json
+from kdzoo.experiments.finished_stages import RESULT, Runs
+from kdzoo.experiments.run_json_files import read_results, write_json
 from kdzoo.experiments.stage import Node
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import unknown_name

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import keras
 
     from kdzoo.data import Dataset
-    from kdzoo.experiments.outcome import Outcome
     from kdzoo.experiments.stage_context import StageContext
+    from kdzoo.experiments.stage_outcome import Outcome
 
 Built = tuple[str, dict[str, Any]]
 """Name of an architecture, and arguments of its builder."""

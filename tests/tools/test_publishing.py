@@ -24,7 +24,7 @@ from kdzoo.experiments import (
     retraining,
     soft_targets,
 )
-from kdzoo.experiments.run_directory import Runs, fingerprint
+from kdzoo.experiments.finished_stages import Runs, fingerprint
 from kdzoo.experiments.stage import Node
 from kdzoo.utils import one_process
 from kdzoo.zoo.manifest import read_manifest

@@ -114,6 +114,7 @@ def predict(
         The logits, float32 (n, classes); if layers are wanted, a dictionary of them under
         `"logits"` and, by its path, each layer's output in float16, half the memory.
     """
+    # A `TeacherPredictor` compiles its step, which rounds otherwise on JAX: results would change.
     images, outputs = np.asarray(images), {}
     for at in range(0, len(images), batch_size):
         with taps.tapping(teacher, layers) as tapped:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdzoo.experiments.run_files import RESERVED
+from kdzoo.experiments.run_json_files import RESERVED
 from kdzoo.graph import saving
 from kdzoo.teacher_cache import fingerprints
 from kdzoo.utils import atomic_path, digest_of_file, is_number, shown
