@@ -1,4 +1,4 @@
-"""From the directory of a finished recipe into `zoo_weights`: files and manifest rows."""
+"""Publishes a model: from the finished run of its recipe into `zoo_weights`, files and row."""
 
 import pathlib
 import tempfile
@@ -16,7 +16,8 @@ from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo import create, load_weights, save_weights
 from kdzoo.zoo.manifest import File, Pretrained, write_manifest
-from tools.entries import Entry, Source, is_whole, rows_in
+from tools.finished_recipe_run import Source
+from tools.zoo_entries import Entry, is_whole, rows_in
 
 CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
 

@@ -1,4 +1,4 @@
-"""A recipe's run again from what was committed of it: the results, and the models that ship."""
+"""Run directories restored from committed results and the models that ship, without training."""
 
 import pathlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, one_process
 from kdzoo.zoo import load, tflite
 from kdzoo.zoo.manifest import Pretrained
-from tools.entries import Entry, is_whole, rows_in
+from tools.zoo_entries import Entry, is_whole, rows_in
 
 
 class Committed:
