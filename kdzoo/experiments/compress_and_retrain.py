@@ -18,7 +18,7 @@ from kdzoo.experiments.compression_settings import TWO_OF_FOUR, Compression
 from kdzoo.experiments.measure_model import test_arrays
 from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.recorded_teacher_outputs import predict
-from kdzoo.experiments.stage import settings_of
+from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert
 from kdzoo.graph.logits import final_activation
 from kdzoo.losses import SoftTargets

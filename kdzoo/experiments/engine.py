@@ -16,9 +16,10 @@ from kdzoo.experiments.finished_stages import RESULT, Runs, load_trained
 from kdzoo.experiments.results_file import write_results
 from kdzoo.experiments.run_json_files import check_row, write_json
 from kdzoo.experiments.same_data_check import check_same_data, what_data
-from kdzoo.experiments.stage import Node, as_json, for_each
+from kdzoo.experiments.stage import Node, for_each
 from kdzoo.experiments.stage_context import StageContext
 from kdzoo.experiments.stage_outcome import MODEL, Outcome, fingerprint
+from kdzoo.experiments.stage_settings import as_json
 from kdzoo.experiments.training_time import Clock
 from kdzoo.utils import (
     check_choice,
