@@ -157,10 +157,8 @@ class _Step:
         return pruned, tools.strip_pruning, [tools.UpdatePruningStep()]
 
     def _cluster(self, model: keras.Model) -> Wrapped:
-        number, keeps_zeros = (
-            cast(int, self.compression.cluster),
-            self.compression.prune is not None,
-        )
+        number = cast(int, self.compression.cluster)
+        keeps_zeros = self.compression.prune is not None
         clustered = tools.cluster_weights(model, number, preserve_sparsity=keeps_zeros)
         return clustered, tools.strip_clustering, []
 

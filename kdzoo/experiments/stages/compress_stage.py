@@ -101,10 +101,5 @@ class Compress(Stage):
             return None
         training = self.compression.training
         return recorded_teacher_outputs.recorded_split(
-            context.source("teacher", self.teacher_precision),
-            context.data.train,
-            context.record_directory("teacher"),
-            self.views,
-            training.augmentation_for(context.data.name),
-            epochs=training.epochs,
+            context, training, self.views, self.teacher_precision, epochs=training.epochs
         )

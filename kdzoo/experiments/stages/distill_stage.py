@@ -152,14 +152,8 @@ class Distill(Train):
         losses, _ = self.make_losses()
         layers = list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
         if self.views:
-            augmentation = self.training.augmentation_for(context.data.name)
             split = recorded_teacher_outputs.recorded_split(
-                context.source("teacher", self.teacher_precision),
-                context.data.train,
-                context.record_directory("teacher"),
-                self.views,
-                augmentation,
-                layers,
+                context, self.training, self.views, self.teacher_precision, layers
             )
             more |= {"shuffle": True, "seed": context.seed}
             size = self.training.batch_size
