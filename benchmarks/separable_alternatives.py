@@ -145,7 +145,7 @@ def train(name, data, epochs):
 
     import kdzoo
     from kdzoo import evaluation
-    from kdzoo.experiments import optimizers
+    from kdzoo.experiments import optimizer_and_schedule
     from kdzoo.recipes import RECIPES
 
     keras.utils.set_random_seed(0)
@@ -155,7 +155,9 @@ def train(name, data, epochs):
     kdzoo.accelerate(model)
     training = RECIPES["zoo_cifar10"].stage("separable_025, alone").training
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizers.optimizer(training, data, epochs), loss, metrics=["accuracy"])
+    model.compile(
+        optimizer_and_schedule.optimizer(training, data, epochs), loss, metrics=["accuracy"]
+    )
     batches = data.train.batches(128, True, training.augmentation_for(data.name))
     times = []
     clock = keras.callbacks.LambdaCallback(

@@ -43,7 +43,7 @@ TECHNIQUES = {
     "kdzoo.schemes": set(),
     "kdzoo.dynamic": set(),
     "kdzoo.compression": {"tfmot"},
-    "kdzoo.experiments.stages": {"train", "distill"},  # Others extend them.
+    "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
 }
 # And a package of techniques and much that they share: of this one the techniques are listed.
 FEW_TECHNIQUES = {"kdzoo.compression.tfmot": {"clustering", "pruning", "quantization"}}

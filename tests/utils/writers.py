@@ -75,7 +75,7 @@ def shared():
 
 
 def json_file():
-    from kdzoo.experiments.run_files import write_json
+    from kdzoo.experiments.run_json_files import write_json
 
     content = {"history": [0.25] * 999}
     return *of_one_file(lambda path: write_json(path, content), "results.json"), "results.json"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdzoo.experiments.run_files import RESERVED
+from kdzoo.experiments.run_json_files import RESERVED
 from kdzoo.graph import saving
 from kdzoo.teacher_cache import fingerprints
 from kdzoo.utils import atomic_path, digest_of_file, is_number, shown
@@ -112,22 +112,19 @@ def _checked_file(name: Any, product: Any, directory: pathlib.Path) -> str:
     is_name = isinstance(name, str) and name == pathlib.PurePath(name).name and name[:1] != "."
     if not is_name or name in ("result.json", "seconds.json"):
         raise ValueError(f"Expected products by names that files may have. Received: {shown(name)}")
-    if saving.is_model(product):
-        return _file(name, product)
+    path = directory / name
     if isinstance(product, np.ndarray):
         if product.dtype.hasobject:
             raise ValueError(
                 f"Expected arrays of numbers. Received: objects in the product {name!r}"
             )
-        return _file(name, product)
-    is_path = isinstance(product, str | pathlib.Path)
-    if not is_path or pathlib.Path(product).absolute() != (directory / name).absolute():
-        raise ValueError(
-            f"Expected a model, an array or the path of {directory / name} as the product {name!r}."
-            f" Received: {shown(product)}"
-        )
-    if not (directory / name).is_file():
-        raise ValueError(
-            f"Expected the stage to write {directory / name}. Received: no such file there"
-        )
+    elif not saving.is_model(product):
+        is_path = isinstance(product, str | pathlib.Path)
+        if not is_path or pathlib.Path(product).absolute() != path.absolute():
+            raise ValueError(
+                f"Expected a model, an array or the path of {path} as the product {name!r}. "
+                f"Received: {shown(product)}"
+            )
+        if not path.is_file():
+            raise ValueError(f"Expected the stage to write {path}. Received: no such file there")
     return _file(name, product)

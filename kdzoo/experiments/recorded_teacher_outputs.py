@@ -3,12 +3,12 @@
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from kdzoo.data import Augmentation, Split
+from kdzoo.experiments.training_settings import Training
 from kdzoo.graph import taps
 from kdzoo.teacher_cache.reading import RecordedSplit, with_recorded_teacher
 from kdzoo.teacher_cache.record_index import INDEX, read_index
@@ -16,6 +16,8 @@ from kdzoo.teacher_cache.recording import record_teacher
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from kdzoo.experiments.stage_context import StageContext
 
 
 def record_directory(run: pathlib.Path, stage: str, seed: int) -> pathlib.Path:
@@ -62,28 +64,28 @@ def _whose(record: str, names: Iterable[str]) -> tuple[str, int] | None:
 
 
 def recorded_split(
-    teacher: keras.Model,
-    split: Split,
-    directory: pathlib.Path,
+    context: "StageContext",
+    training: Training,
     views: int,
-    augmentation: Literal["default"] | Augmentation | None,
+    precision: str,
     layers: Sequence[str] = (),
     epochs: int | None = None,
 ) -> RecordedSplit:
     """Returns training images with the outputs that a teacher gave for augmented views of them.
 
     Args:
-        teacher: The teacher; it predicts what is not recorded yet.
-        split: The training images.
-        directory: Where the outputs are kept.
+        context: What a stage with a teacher works with.
+        training: How the stage is trained; it says how images are augmented.
         views: For how many views, where images are augmented.
-        augmentation: As in `Split.batches`.
+        precision: The dtype policy that the teacher predicts in, what is not recorded yet.
         layers: Paths of the teacher's layers whose outputs are wanted too.
         epochs: For how many epochs they are; of fewer than there are views, no more views are
             recorded than they see, one each. None for all views.
     """
     # A record of its own for each set of layers: a student of logits alone reads no more.
-    layers = list(layers)
+    layers, directory = list(layers), context.record_directory("teacher")
+    augmentation = training.augmentation_for(context.data.name)
+    teacher, split = context.source("teacher", precision), context.data.train
     name = "-".join((directory.name, *(layer.replace("/", "_") for layer in layers)))
     directory = directory.with_name(name)
     views = views if augmentation else 1
@@ -114,6 +116,7 @@ def predict(
         The logits, float32 (n, classes); if layers are wanted, a dictionary of them under
         `"logits"` and, by its path, each layer's output in float16, half the memory.
     """
+    # A `TeacherPredictor` compiles its step, which rounds otherwise on JAX: results would change.
     images, outputs = np.asarray(images), {}
     for at in range(0, len(images), batch_size):
         with taps.tapping(teacher, layers) as tapped:

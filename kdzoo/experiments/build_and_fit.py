@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.optimizers import optimizer
+from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.stage import Built
 from kdzoo.experiments.training_settings import Training
 from kdzoo.training.stages import train

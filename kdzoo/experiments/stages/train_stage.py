@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import fitting, results
-from kdzoo.experiments.outcome import Outcome
+from kdzoo.experiments import build_and_fit
+from kdzoo.experiments.measure_model import measure
 from kdzoo.experiments.stage import Built, Stage, register
+from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import Training, check_dictionaries
 from kdzoo.graph import acceleration
 from kdzoo.utils import check_text, shown
@@ -57,11 +58,11 @@ class Train(Stage):
         return dataclasses.replace(self, training=self.training.smoke())
 
     def run(self, context: "StageContext") -> Outcome:
-        model = fitting.create_seeded(context, self.training.precision)
+        model = build_and_fit.create_seeded(context, self.training.precision)
         history = self.fit(model, context)
         # Not compiled, and in float32: whoever loads it needs nothing but Keras.
-        model = fitting.copy_in("float32", model, context.built, context.data)
-        return Outcome({"model": model}, results.measure(model, context.data), history)
+        model = build_and_fit.copy_in("float32", model, context.built, context.data)
+        return Outcome({"model": model}, measure(model, context.data), history)
 
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         """Trains a fresh model in place and returns its history.
@@ -71,4 +72,6 @@ class Train(Stage):
             context: As in `run`.
         """
         acceleration.accelerate(model)
-        return fitting.fit(model, self.training, context, fitting.batches(self.training, context))
+        return build_and_fit.fit(
+            model, self.training, context, build_and_fit.batches(self.training, context)
+        )

@@ -6,16 +6,16 @@ from typing import Any
 
 import keras
 
-from kdzoo.experiments.results import versions
-from kdzoo.experiments.run_files import read_seconds, write_json
+from kdzoo.experiments.package_versions import versions
+from kdzoo.experiments.run_json_files import read_seconds, write_json
 
 
 class Clock(keras.callbacks.Callback):
     """Counts the seconds of a training and keeps them, and whose they were, after every epoch.
 
     Attributes:
-        versions: As of `results.versions`, when the training began; of a training that was gone on
-            with "commit" names those of all its processes, the first one first.
+        versions: What `package_versions.versions` returned when the training began; of a training
+            that was gone on with, "commit" names those of all its processes, the first one first.
     """
 
     def __init__(self, directory: pathlib.Path) -> None:

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from kdzoo.experiments.clock import Clock
-from kdzoo.experiments.run_files import read_data, read_result, read_results, read_seconds
+from kdzoo.experiments.run_json_files import read_data, read_result, read_results, read_seconds
+from kdzoo.experiments.training_time import Clock
 from tools.train_zoo import MEASURED
 
 ROW = {

@@ -1,18 +1,19 @@
-"""A recipe's run again from what was committed of it: the results, and the models that ship."""
+"""Run directories restored from committed results and the models that ship, without training."""
 
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from kdzoo.experiments.run_directory import DATA, RESULT, Runs, keep_data
-from kdzoo.experiments.run_files import read_data, read_result, read_results, write_json
+from kdzoo.experiments.finished_stages import RESULT, Runs
+from kdzoo.experiments.run_json_files import read_data, read_result, read_results, write_json
+from kdzoo.experiments.same_data_check import DATA, keep_data
 from kdzoo.experiments.stage import Node
 from kdzoo.graph.saving import save_model
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, one_process
 from kdzoo.zoo import load, tflite
 from kdzoo.zoo.manifest import Pretrained
-from tools.entries import Entry, is_whole, rows_in
+from tools.zoo_entries import Entry, is_whole, rows_in
 
 
 class Committed:

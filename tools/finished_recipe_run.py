@@ -1,6 +1,5 @@
-"""What is published of a finished recipe: a stage's models, and what the run says of them."""
+"""What a finished run of a recipe gives of one of its stages: the median model and figures."""
 
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,46 +10,17 @@ import numpy as np
 
 from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
-from kdzoo.experiments.results import summarize
-from kdzoo.experiments.run_directory import RESULT, Runs, check_product, load_trained
+from kdzoo.experiments.finished_stages import RESULT, Runs, check_product, load_trained
+from kdzoo.experiments.results_file import summarize
 from kdzoo.experiments.stage import Node, as_tuple
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo import load
-from kdzoo.zoo.checked_files import read_checked
-from kdzoo.zoo.manifest import Pretrained, read_manifest
+from tools.zoo_entries import Entry, rows_in
 
 TFLITE = "model.tflite"  # The product of a compressed model that ships.
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A model of the zoo, and the stage of a recipe that trains it.
-
-    Attributes:
-        name: `"architecture/data set"`, as `kdzoo.load` will know it, and `"/int8"` or the like
-            of a compressed one.
-        recipe: Name of the recipe.
-        stage: Name of the stage.
-        alone: The stage that is the same network on the same budget without a teacher, also of the
-            recipe that this one starts from; None for a teacher.
-        start: The stage whose file is that of the model before it was compressed; None for a model
-            that ships as its weights alone.
-    """
-
-    name: str
-    recipe: str
-    stage: str
-    alone: str | None = None
-    start: str | None = None
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages of its recipe that are to be made for it, besides what they depend on."""
-        wanted = (self.stage, self.alone, self.start)
-        return tuple(name for name in wanted if name in RECIPES[self.recipe].names)
 
 
 class Source:
@@ -253,21 +223,3 @@ def _are_rounded(trained: Sequence[np.ndarray], shipped: Sequence[np.ndarray]) -
         np.array_equal(ours, theirs) or np.array_equal(ours.astype("float16"), theirs)
         for ours, theirs in zip(trained, shipped, strict=True)
     )
-
-
-def rows_in(directory: pathlib.Path) -> dict[str, Pretrained]:
-    """Returns name -> row of a zoo's manifest; nothing where there is no manifest yet."""
-    try:
-        return dict(read_manifest(directory))
-    except FileNotFoundError:
-        return {}
-
-
-def is_whole(row: Pretrained, directory: pathlib.Path) -> bool:
-    """Whether the files that a row names are there and are what it says, byte for byte."""
-    try:
-        for file in row.files.values():
-            read_checked(directory / file.file, file.sha256, file.bytes)
-    except (FileNotFoundError, ValueError):
-        return False
-    return True

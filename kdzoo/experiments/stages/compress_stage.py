@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import compress_and_retrain, recorded_teachers
+from kdzoo.experiments import compress_and_retrain, recorded_teacher_outputs
 from kdzoo.experiments.compression_settings import Compression
-from kdzoo.experiments.outcome import Outcome
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
+from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import PRECISIONS
 from kdzoo.utils import check_choice, check_positive_integer, shown
 
@@ -100,11 +100,6 @@ class Compress(Stage):
         if not self.views:
             return None
         training = self.compression.training
-        return recorded_teachers.recorded_split(
-            context.source("teacher", self.teacher_precision),
-            context.data.train,
-            context.record_directory("teacher"),
-            self.views,
-            training.augmentation_for(context.data.name),
-            epochs=training.epochs,
+        return recorded_teacher_outputs.recorded_split(
+            context, training, self.views, self.teacher_precision, epochs=training.epochs
         )

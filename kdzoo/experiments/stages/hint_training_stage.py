@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo import losses, schemes
 from kdzoo.distillation import distiller
-from kdzoo.experiments import fitting, optimizers
+from kdzoo.experiments import build_and_fit, optimizer_and_schedule
 from kdzoo.experiments.stage import register
-from kdzoo.experiments.stages.distill import Distill
+from kdzoo.experiments.stages.distill_stage import Distill
 from kdzoo.graph import taps
 from kdzoo.utils import check_positive_integer, shown
 
@@ -69,17 +69,19 @@ class HintTraining(Distill):
             model,
             hint_layer,
             guided_layer,
-            fitting.batches(self.training, context),
+            build_and_fit.batches(self.training, context),
             context.directory,
             hint_epochs=hint_epochs,
             epochs=self.training.epochs,
-            loss=fitting.cross_entropy(),
+            loss=build_and_fit.cross_entropy(),
             soft_targets=self.make_losses()[0][0],
             student_loss_weight=self.student_loss_weight,
             teacher_weight=self.teacher_weight or (self.losses[0][2],) * 2,
-            hint_optimizer=optimizers.optimizer(self.training, context.data, hint_epochs),
-            optimizer=optimizers.optimizer(self.training, context.data),
+            hint_optimizer=optimizer_and_schedule.optimizer(
+                self.training, context.data, hint_epochs
+            ),
+            optimizer=optimizer_and_schedule.optimizer(self.training, context.data),
             metrics=["accuracy"],
-            **fitting.options(context),
+            **build_and_fit.options(context),
         )
         return history

@@ -1,16 +1,12 @@
-"""The directory of a run: which data it is of, and what its finished stages left in it."""
+"""What the finished stages of a run left in its directory: rows, products and models."""
 
-import os
 import pathlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.data import Dataset
-from kdzoo.experiments.outcome import MODEL, fingerprint, product_path
-from kdzoo.experiments.recorded_teachers import check_no_record
-from kdzoo.experiments.run_files import read_data, read_result, write_json
+from kdzoo.experiments.recorded_teacher_outputs import check_no_record
+from kdzoo.experiments.run_json_files import read_result
 from kdzoo.experiments.stage import Node, directory_name
-from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
+from kdzoo.experiments.stage_outcome import MODEL, fingerprint, product_path
 from kdzoo.utils import check_choice, digest_of_file, first_line
 from kdzoo.zoo.files import load_keras_file
 
@@ -19,7 +15,6 @@ if TYPE_CHECKING:
 
     from kdzoo.experiments.experiment import Experiment
 
-DATA = "data.json"  # Which images and labels a run is of.
 RESULT = "result.json"  # Of a stage that is finished.
 
 
@@ -162,37 +157,3 @@ def _not_as_left(path: pathlib.Path, reason: str) -> ValueError:
         f"Expected {path} as the training left it. Received: {reason}; put it back, or delete "
         f"{path.parent.name}, which is then trained again."
     )
-
-
-def what_data(data: Dataset) -> dict[str, Any]:
-    """Returns what results say of the data that they are of."""
-    splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
-    splits = {name: split for name, split in splits.items() if split is not None}
-    return {
-        "examples": {name: len(split) for name, split in splits.items()},
-        "data_version": data.version,
-        "data_sha256": {name: fingerprint_of_data(split) for name, split in splits.items()},
-    }
-
-
-def check_same_data(directory: pathlib.Path, name: str, now: Mapping[str, Any]) -> None:
-    """Raises `ValueError` if a run is of other images; of a new one it keeps what they are."""
-    path = directory / DATA
-    if not os.path.lexists(path):
-        keep_data(directory, name, now)
-        return
-    before = read_data(path)
-    differing = sorted(set(now["data_sha256"].items()) ^ set(before["sha256"].items()))
-    if differing:
-        raise ValueError(
-            f"Expected the images and labels that {directory} was begun with, {before['name']} in "
-            f"version {before.get('version')}. Received: {name} in version {now['data_version']}, "
-            f"whose {differing[0][0]} split is another; choose another directory, or train anew "
-            "what was restored."
-        )
-
-
-def keep_data(directory: pathlib.Path, name: str, results: Mapping[str, Any]) -> None:
-    """Writes which data a run is of."""
-    version, sha256 = results["data_version"], results["data_sha256"]
-    write_json(directory / DATA, {"name": name, "version": version, "sha256": sha256})

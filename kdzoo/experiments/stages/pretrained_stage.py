@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from kdzoo.experiments import fitting, results
-from kdzoo.experiments.outcome import Outcome
+from kdzoo.experiments import build_and_fit
+from kdzoo.experiments.measure_model import measure
 from kdzoo.experiments.stage import Built, Stage, register
-from kdzoo.experiments.stages.train import Train
+from kdzoo.experiments.stage_outcome import Outcome
+from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import Training
 from kdzoo.utils import check_text
 from kdzoo.zoo import pretrained
@@ -58,5 +59,7 @@ class Pretrained(Stage):
         return Train(self.name, name, Training(1), arguments, seeds=self.seeds)
 
     def run(self, context: "StageContext") -> Outcome:
-        model = fitting.copy_in("float32", pretrained.load(self.model), context.built, context.data)
-        return Outcome({"model": model}, results.measure(model, context.data), seconds=0.0)
+        model = build_and_fit.copy_in(
+            "float32", pretrained.load(self.model), context.built, context.data
+        )
+        return Outcome({"model": model}, measure(model, context.data), seconds=0.0)

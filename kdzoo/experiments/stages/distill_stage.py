@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo import losses as loss_types
 from kdzoo.distillation import argument_checks, distiller
-from kdzoo.experiments import fitting, recorded_teachers
+from kdzoo.experiments import build_and_fit, recorded_teacher_outputs
 from kdzoo.experiments.stage import Dependency, check_dependency, register
-from kdzoo.experiments.stages.train import Train
+from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import PRECISIONS, check_dictionaries
 from kdzoo.training import callbacks
 from kdzoo.utils import check_choice, check_positive_integer, first_line, shown
@@ -108,7 +108,7 @@ class Distill(Train):
             name = student.distillation_losses[0].name
             schedule = callbacks.linear(*self.teacher_weight, epochs=training.epochs)
             annealing = [callbacks.Anneal("distillation_loss_weight", schedule, name)]
-        return fitting.fit(student, training, context, self._batches(context), annealing)
+        return build_and_fit.fit(student, training, context, self._batches(context), annealing)
 
     @property
     def predicts_once(self) -> bool:
@@ -152,24 +152,18 @@ class Distill(Train):
         losses, _ = self.make_losses()
         layers = list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
         if self.views:
-            augmentation = self.training.augmentation_for(context.data.name)
-            split = recorded_teachers.recorded_split(
-                context.source("teacher", self.teacher_precision),
-                context.data.train,
-                context.record_directory("teacher"),
-                self.views,
-                augmentation,
-                layers,
+            split = recorded_teacher_outputs.recorded_split(
+                context, self.training, self.views, self.teacher_precision, layers
             )
             more |= {"shuffle": True, "seed": context.seed}
             size = self.training.batch_size
             return lambda epoch: split.batches(size, initial_epoch=epoch, **more)
         if self.predicts_once:
             images = context.data.train.arrays()[0]
-            more["teacher_outputs"] = recorded_teachers.predict(
+            more["teacher_outputs"] = recorded_teacher_outputs.predict(
                 context.source("teacher"), images, layers
             )
-        return fitting.batches(self.training, context, **more)
+        return build_and_fit.batches(self.training, context, **more)
 
     @property
     def _needs_indices(self) -> bool:
