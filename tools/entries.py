@@ -19,7 +19,7 @@ from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo import load
-from kdzoo.zoo.checked_files import read_checked
+from kdzoo.zoo.hashed_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, read_manifest
 
 TFLITE = "model.tflite"  # The product of a compressed model that ships.

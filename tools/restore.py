@@ -7,7 +7,7 @@ from typing import Any
 from kdzoo.experiments.run_directory import DATA, RESULT, Runs, keep_data
 from kdzoo.experiments.run_files import read_data, read_result, read_results, write_json
 from kdzoo.experiments.stage import Node
-from kdzoo.graph.saving import save_model
+from kdzoo.graph.model_saving import save_model
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, one_process
 from kdzoo.zoo import load, tflite
