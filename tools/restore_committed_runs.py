@@ -8,7 +8,7 @@ from kdzoo.experiments.finished_stages import RESULT, Runs
 from kdzoo.experiments.run_json_files import read_data, read_result, read_results, write_json
 from kdzoo.experiments.same_data_check import DATA, keep_data
 from kdzoo.experiments.stage import Node
-from kdzoo.graph.saving import save_model
+from kdzoo.graph.model_saving import save_model
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, one_process
 from kdzoo.zoo import load, tflite

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from kdzoo.recipes import RECIPES
-from kdzoo.zoo.checked_files import read_checked
+from kdzoo.zoo.hashed_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, read_manifest
 
 

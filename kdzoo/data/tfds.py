@@ -14,7 +14,7 @@ import numpy as np
 from kdzoo.data import dataset, image_checks, npy
 from kdzoo.data.catalog import DATASETS
 from kdzoo.data.split import Split
-from kdzoo.utils import libraries, unknown_name
+from kdzoo.utils import heavy_libraries, unknown_name
 from kdzoo.utils.types import PathLike
 
 
@@ -65,7 +65,7 @@ def load(
 def _import_tfds(name: str) -> ModuleType:
     """Returns the module `tensorflow_datasets`, for the data set of some name."""
     try:
-        tf = libraries.tensorflow()
+        tf = heavy_libraries.tensorflow()
         import tensorflow_datasets as tfds
         import tensorflow_datasets.core.download.downloader
     except ImportError as error:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import keras
 
 from kdzoo.distillation import argument_checks
-from kdzoo.distillation.batch import carried_teacher_outputs
+from kdzoo.distillation.batch_targets import carried_teacher_outputs
 from kdzoo.distillation.data_checks import check_arrays, check_data
 from kdzoo.distillation.reduction import make_trackers
 from kdzoo.distillation.settings import tapped_paths
@@ -15,8 +15,8 @@ from kdzoo.graph import taps
 from kdzoo.graph.keras_internals import CACHED_EVALUATION
 from kdzoo.training.callbacks import StopAtNonFiniteLoss
 from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
-from kdzoo.utils.adjustable import Adjustable
-from kdzoo.utils.fields import (
+from kdzoo.utils.adjustable_number import Adjustable
+from kdzoo.utils.field_checks import (
     check_fields,
     is_boolean,
     is_dictionary,

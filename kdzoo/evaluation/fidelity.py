@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.evaluation.batches import labelled_batches, predictor
+from kdzoo.evaluation.labelled_batches import labelled_batches, predictor
 from kdzoo.graph.outputs import log_probabilities, predicted_classes
 from kdzoo.utils import is_number, shown
 

@@ -23,7 +23,7 @@ from kdzoo.export import ExportReport, LiteRTModel, to_litert
 from kdzoo.graph.logits import final_activation
 from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
-from kdzoo.teacher_cache.reading import RecordedSplit
+from kdzoo.teacher_cache.recorded_split import RecordedSplit
 from kdzoo.training.stages import train
 from kdzoo.utils.types import PathLike
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from kdzoo.experiments.training_settings import Training
 from kdzoo.graph import taps
-from kdzoo.teacher_cache.reading import RecordedSplit, with_recorded_teacher
 from kdzoo.teacher_cache.record_index import INDEX, read_index
+from kdzoo.teacher_cache.recorded_split import RecordedSplit, with_recorded_teacher
 from kdzoo.teacher_cache.recording import record_teacher
 
 if TYPE_CHECKING:

@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdzoo.utils import is_number, read_object, shown, write_text
-from kdzoo.utils.fields import check_count, check_measure, check_sha256, check_type, check_types
+from kdzoo.utils.field_checks import (
+    check_count,
+    check_measure,
+    check_sha256,
+    check_type,
+    check_types,
+)
 
 _FRACTIONS = ("test_accuracy", "validation_accuracy", "keras_accuracy", "agreement", "sparsity")
 _COUNTS = ("test_errors", "parameters", "bytes", "gzipped_bytes", "unique_weights")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdzoo.experiments.run_json_files import RESERVED
-from kdzoo.graph import saving
+from kdzoo.graph import model_saving
 from kdzoo.teacher_cache import fingerprints
 from kdzoo.utils import atomic_path, digest_of_file, is_number, shown
 
@@ -50,7 +50,7 @@ class Outcome:
                 value = shown(getattr(self, field))
                 raise ValueError(f"Expected {field} as a dictionary. Received: {field}={value}")
         model = self.products.get(MODEL)
-        if not saving.is_model(model):
+        if not model_saving.is_model(model):
             raise ValueError(
                 f"Expected a keras.Model as the product {MODEL!r} of a stage. Received: "
                 f"{shown(model)} among {shown(sorted(map(str, self.products)))}"
@@ -76,8 +76,8 @@ class Outcome:
         hashes = {}
         for name, product in self.products.items():
             path = directory / _file(name, product)
-            if saving.is_model(product):
-                saving.save_model(product, path)
+            if model_saving.is_model(product):
+                model_saving.save_model(product, path)
                 hashes[name] = fingerprint(product)
                 continue
             if isinstance(product, np.ndarray):
@@ -102,7 +102,7 @@ def fingerprint(model: "keras.Model") -> str:
 
 
 def _file(name: str, product: Any) -> str:
-    if saving.is_model(product):
+    if model_saving.is_model(product):
         return f"{name}.keras"
     return f"{name}.npy" if isinstance(product, np.ndarray) else name
 
@@ -118,7 +118,7 @@ def _checked_file(name: Any, product: Any, directory: pathlib.Path) -> str:
             raise ValueError(
                 f"Expected arrays of numbers. Received: objects in the product {name!r}"
             )
-    elif not saving.is_model(product):
+    elif not model_saving.is_model(product):
         is_path = isinstance(product, str | pathlib.Path)
         if not is_path or pathlib.Path(product).absolute() != path.absolute():
             raise ValueError(

@@ -8,7 +8,7 @@ from keras import ops
 
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
 from kdzoo.utils import check_name, shown
-from kdzoo.utils.fields import check_fields, is_dictionary, is_name
+from kdzoo.utils.field_checks import check_fields, is_dictionary, is_name
 from kdzoo.utils.types import Tensor
 
 _EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")

@@ -9,7 +9,7 @@ from keras import ops
 from kdzoo.graph.exportable import Exportable, shape_model
 from kdzoo.graph.logits import final_activation
 from kdzoo.utils import check_choice, check_name, shown
-from kdzoo.utils.fields import check_fields, is_name
+from kdzoo.utils.field_checks import check_fields, is_name
 from kdzoo.utils.types import Tensor
 
 

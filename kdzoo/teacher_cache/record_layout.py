@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kdzoo.teacher_cache.predict import LOGITS
+from kdzoo.teacher_cache.teacher_predictor import LOGITS
 from kdzoo.teacher_cache.top_k_logits import LARGEST, PLACES, REST, largest_logits
 
 _SHARD_BYTES = 64 << 20

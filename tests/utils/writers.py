@@ -55,7 +55,7 @@ def checkpoint():
 
 
 def keras_file():
-    from kdzoo.graph.saving import save_model
+    from kdzoo.graph.model_saving import save_model
 
     return *of_one_file(lambda path: save_model(network(), path), "model.keras"), "model.keras"
 

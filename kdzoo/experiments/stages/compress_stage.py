@@ -13,7 +13,7 @@ from kdzoo.utils import check_choice, check_positive_integer, shown
 
 if TYPE_CHECKING:
     from kdzoo.experiments.stage_context import StageContext
-    from kdzoo.teacher_cache.reading import RecordedSplit
+    from kdzoo.teacher_cache.recorded_split import RecordedSplit
 
 
 _NONE = Compression()

@@ -1,4 +1,4 @@
-"""Whole files: written beside their place, then renamed; and a directory for one process."""
+"""Files written whole or not at all: beside their place first, then renamed."""
 
 import contextlib
 import os
@@ -6,9 +6,9 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
-from kdzoo.utils.arguments import check_directory, check_parents, check_path
-from kdzoo.utils.disks import naming_full_disk
-from kdzoo.utils.hidden_directories import hidden_directory, lock_directory, sweep
+from kdzoo.utils.arguments import check_parents, check_path
+from kdzoo.utils.full_disk_errors import naming_full_disk
+from kdzoo.utils.process_locks import hidden_directory
 from kdzoo.utils.types import PathLike
 
 
@@ -107,39 +107,6 @@ def remove_directory(path: pathlib.Path) -> None:
             os.replace(path, hidden / "old")
     except OSError:  # On a disk so full that there is no room for a directory.
         shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def one_process(directory: PathLike) -> Iterator[None]:
-    """Keeps a directory to this process while the block runs, where the system has such locks.
-
-    A process that is killed lets go of it; what it left of files it was writing
-    there, or in a directory within, is removed.
-
-    Args:
-        directory: The directory; made if missing.
-
-    Raises:
-        ValueError: If another process has it, or it is a file.
-    """
-    directory = check_directory(directory)
-    with naming_full_disk(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = lock_directory(directory)
-    except BlockingIOError as error:
-        raise ValueError(
-            f"Expected {directory} to be free. Received: one in which another process works; "
-            "wait for it, stop it, or choose another directory."
-        ) from error
-    try:
-        # The stages of a run have directories within its own.
-        for place in (directory, *(path for path in directory.iterdir() if path.is_dir())):
-            sweep(place)
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def _flush(path):

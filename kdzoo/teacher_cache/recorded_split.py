@@ -13,10 +13,15 @@ from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.split import Split
 from kdzoo.data.teacher_outputs import Outputs, Spec, TeacherOutputs
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model, is_alike
-from kdzoo.teacher_cache.predict import LOGITS, TeacherPredictor, check_paths, check_teacher
 from kdzoo.teacher_cache.record_index import INDEX, read_index
 from kdzoo.teacher_cache.record_layout import record_type
-from kdzoo.teacher_cache.shards import SMALL_RECORD, check_shard, read_shard
+from kdzoo.teacher_cache.record_shards import SMALL_RECORD, check_shard, read_shard
+from kdzoo.teacher_cache.teacher_predictor import (
+    LOGITS,
+    TeacherPredictor,
+    check_paths,
+    check_teacher,
+)
 from kdzoo.teacher_cache.top_k_logits import OF_TOP_K, PLACES, logits_of
 from kdzoo.utils import check_choice, check_path, check_regular
 from kdzoo.utils.types import PathLike

@@ -1,4 +1,4 @@
-"""The PyTorch contender of distiller_step.py: the same networks, losses and step, written plainly.
+"""The PyTorch contender of this benchmark: the same networks, losses and step, written plainly.
 
 Modules bear the names of kdzoo's layers, so that weights can be handed over by name. TensorFlow
 pads a strided 3x3 convolution at the end only, PyTorch at both sides; the step that is timed pads
@@ -7,7 +7,7 @@ as PyTorch does, the check of equality as TensorFlow does (`Conv.pads_like_tenso
 
 import contextlib
 
-import step_work as sw
+import shared_work as sw
 import torch
 from torch import nn
 from torch.nn import functional

@@ -12,8 +12,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from kdzoo.graph.adapted_layers import finalize_states
 from kdzoo.graph.keras_internals import current_scope, flatten_layers
-from kdzoo.graph.states import finalize_states
 from kdzoo.utils import (
     check_choice,
     check_path,

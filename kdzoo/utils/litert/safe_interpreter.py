@@ -8,13 +8,13 @@ import sys
 from typing import Any
 
 from kdzoo.utils.arguments import check_path
-from kdzoo.utils.chatter import without_chatter
 from kdzoo.utils.errors import first_line
 from kdzoo.utils.hashed_json import digest
-from kdzoo.utils.litert import trial
-from kdzoo.utils.litert.archive import read_associated
-from kdzoo.utils.reading import read_bytes
+from kdzoo.utils.litert import trial_process
+from kdzoo.utils.litert.label_archive import read_associated
+from kdzoo.utils.quiet_stderr import without_chatter
 from kdzoo.utils.types import PathLike
+from kdzoo.utils.untrusted_files import read_bytes
 
 CHATTER = re.compile(
     rb"[IW]\d{4} |INFO: |fully_quantize: |To enable the following instructions|"
@@ -68,7 +68,7 @@ def open_litert(
         _try(path, content, "any" if sha256 else "finite")
     try:
         with without_chatter(CHATTER):
-            interpreter = trial.litert()[0](model_content=content, num_threads=threads)
+            interpreter = trial_process.litert()[0](model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _refused(path, f"which the interpreter refused: {first_line(error)}") from error
@@ -91,7 +91,7 @@ def _try(path, content, weights):
         return
     allowed = max(_LEAST_MEMORY, _MEMORY * len(content))
     options = ["-P", "-W", "ignore"]
-    command = [sys.executable, *options, trial.__file__, str(allowed), weights]
+    command = [sys.executable, *options, trial_process.__file__, str(allowed), weights]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
@@ -108,12 +108,12 @@ def _try(path, content, weights):
     if done.returncode == 0:
         return
     said = done.stdout.decode("utf-8", "replace").strip().partition("\n")[0][:300]
-    if done.returncode == trial.MEMORY:
+    if done.returncode == trial_process.MEMORY:
         said = (
             f"{said.rstrip('.')}, perhaps since it needs more than {allowed >> 20:,} MB; if you "
             "trust it, open it with LiteRT's own Interpreter"
         )
-    elif done.returncode != trial.REFUSED:
+    elif done.returncode != trial_process.REFUSED:
         said = f"it ended the process that tried it ({_ending(done.returncode)})"
     raise _refused(path, f"which the interpreter refused: {said}")
 

@@ -1,8 +1,8 @@
 """Runs a LiteRT file from standard input once, in a process that may die of it.
 
 The interpreter trusts what it reads: of a thousand damaged files about ten end it by a signal or
-make it reserve gigabytes. `kdzoo.utils.litert.opening` runs this file as a script first; it
-imports nothing of kdzoo, so that it starts in 0.2 s.
+make it reserve gigabytes. `safe_interpreter.py` runs this file as a script first; it imports
+nothing of kdzoo, so that it starts in 0.2 s.
 """
 
 import os

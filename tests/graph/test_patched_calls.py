@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdzoo.graph.patching import calls_restored, reset_call, set_call, wrap_calls
+from kdzoo.graph.patched_calls import calls_restored, reset_call, set_call, wrap_calls
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What distiller_step.py makes of the seconds it measured: ratios, targets, tables."""
+"""The limits that kdzoo is held to, and the tables: what is made of the measured seconds."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ import statistics
 import sys
 
 import rich.table
-import step_work as sw
+import shared_work as sw
 
 STEP_LIMIT = 1.08
 EVALUATE_LIMIT = 1.05
@@ -42,7 +42,7 @@ def targets(row):
     """Holds a measured row against the targets.
 
     Args:
-        row: What `distiller_step.measure` returns.
+        row: What `measuring.measure` returns.
 
     Returns:
         A list of dictionaries: `target`, `measured`, `limit`, `at_most` and `met`.

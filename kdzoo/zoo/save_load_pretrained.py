@@ -19,10 +19,10 @@ from kdzoo.utils import (
     shown,
 )
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo import weights
+from kdzoo.zoo import safetensors_weights
+from kdzoo.zoo.allowed_layers import check_parts
 from kdzoo.zoo.building import build_with_weights
-from kdzoo.zoo.checked_files import read_checked
-from kdzoo.zoo.safety import check_parts
+from kdzoo.zoo.hashed_files import read_checked
 from kdzoo.zoo.shared_directory import CONFIG, check_config, read_config, write_directory
 
 
@@ -30,7 +30,7 @@ def save_pretrained(
     model: keras.Model,
     directory: PathLike,
     card: str = "",
-    dtype: weights.Dtype = "float32",
+    dtype: safetensors_weights.Dtype = "float32",
 ) -> None:
     """Saves a model as a directory that others can load without running any code of it.
 
@@ -78,7 +78,7 @@ def save_pretrained(
     config = _serialized(model)
     check_parts(config)
     _check_keeps_weights_only(model)
-    content = weights.to_bytes(model, dtype)
+    content = safetensors_weights.to_bytes(model, dtype)
     _check_loads(model, config, content)
     text = card or _default_card(model, len(content), dtype)
     write_directory(path, config, content, dtype, text, keep_edited_card=not card)
@@ -154,7 +154,7 @@ def _deserialized(config: dict[str, Any], path: pathlib.Path) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a model in {path}. Received: a {type(model).__name__}")
     try:
-        weights.named_weights(model)
+        safetensors_weights.named_weights(model)
     except ValueError as error:
         raise naming(path, error) from error
     return model
@@ -191,7 +191,10 @@ def _check_loads(model, config, content):
                 "cannot where an argument is a lambda or a layer makes weights only when it is "
                 f"called. Received: {model.name!r}: {_reason(error)}"
             ) from error
-        differing = weights.named_weights(model).keys() ^ weights.named_weights(rebuilt).keys()
+        differing = (
+            safetensors_weights.named_weights(model).keys()
+            ^ safetensors_weights.named_weights(rebuilt).keys()
+        )
         if differing:
             raise ValueError(
                 "Expected a model whose weights have the same names when it is built again; give "

@@ -1,8 +1,9 @@
-"""Hidden directories in which files are written before they take their place.
+"""Directories that one process at a time writes: run directories, and hidden ones for new files.
 
-A process that is killed leaves its hidden directory behind. Each is locked while the process that
-made it lives, so that a later process can tell which are left over, and removes those alone. Where
-the system or the file system has no locks, nothing is ever removed.
+Files are written in a hidden directory before they take their place. A process that is killed
+leaves it behind. Each is locked while the process that made it lives, so that a later process can
+tell which are left over, and removes those alone. Where the system or the file system has no locks,
+nothing is ever removed.
 """
 
 import contextlib
@@ -12,6 +13,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+
+from kdzoo.utils.arguments import check_directory
+from kdzoo.utils.full_disk_errors import naming_full_disk
+from kdzoo.utils.types import PathLike
 
 try:
     import fcntl
@@ -24,7 +29,40 @@ _TRIES = 100
 
 
 @contextlib.contextmanager
-def hidden_directory(directory: os.PathLike[str] | str, name: str) -> Iterator[pathlib.Path]:
+def one_process(directory: PathLike) -> Iterator[None]:
+    """Keeps a directory to this process while the block runs, where the system has such locks.
+
+    A process that is killed lets go of it; what it left of files it was writing
+    there, or in a directory within, is removed.
+
+    Args:
+        directory: The directory; made if missing.
+
+    Raises:
+        ValueError: If another process has it, or it is a file.
+    """
+    directory = check_directory(directory)
+    with naming_full_disk(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = lock_directory(directory)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"Expected {directory} to be free. Received: one in which another process works; "
+            "wait for it, stop it, or choose another directory."
+        ) from error
+    try:
+        # The stages of a run have directories within its own.
+        for place in (directory, *(path for path in directory.iterdir() if path.is_dir())):
+            sweep(place)
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def hidden_directory(directory: PathLike, name: str) -> Iterator[pathlib.Path]:
     """Makes a hidden directory for the time of a block, and removes what killed ones have left.
 
     Args:
@@ -44,7 +82,7 @@ def hidden_directory(directory: os.PathLike[str] | str, name: str) -> Iterator[p
             os.close(lock)
 
 
-def sweep(directory: os.PathLike[str] | str, name: str | None = None) -> None:
+def sweep(directory: PathLike, name: str | None = None) -> None:
     """Removes the hidden directories that `hidden_directory` made and no living process owns.
 
     Args:
@@ -63,7 +101,7 @@ def sweep(directory: os.PathLike[str] | str, name: str | None = None) -> None:
         _remove_if_left(pathlib.Path(directory, entry), may_be_empty=name is not None)
 
 
-def lock_directory(directory: os.PathLike[str] | str) -> int | None:
+def lock_directory(directory: PathLike) -> int | None:
     """Returns an open, locked descriptor of a directory, or None where there are no locks.
 
     Args:

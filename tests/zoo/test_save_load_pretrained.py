@@ -14,7 +14,7 @@ import pytest
 
 import kdzoo
 from kdzoo.utils import write_bytes
-from kdzoo.zoo.safety import check_parts
+from kdzoo.zoo.allowed_layers import check_parts
 
 # Deeper than Python follows, but not than its reader of JSON does.
 NESTED = functools.reduce(lambda inner, _: [inner], range(700), [])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.graph.input_shapes import check_input_shapes, is_array
+from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
 from kdzoo.graph.raw_pixels import looks_like_pixels, rescales_inputs
 from kdzoo.utils import check_flag, check_numeric_array, check_positive_integer, shown
 from kdzoo.utils.keras_errors import is_from_keras, plain_sentence

@@ -1,4 +1,4 @@
-"""The work that distiller_step.py gives every contender, and how a contender is run."""
+"""The work that every contender is given: pairs, losses, images; and how a contender is run."""
 
 import dataclasses
 import importlib
@@ -41,10 +41,10 @@ PAIRS = {
 
 # Name -> "module:class" of what runs it, imported in the contender's own process.
 CONTENDERS = {
-    "kdzoo": "step_keras:Kdzoo",
-    "keras.distillation": "step_keras:KerasDistillation",
-    "pytorch": "step_torch:PyTorch",
-    "floor": "step_keras:Floor",
+    "kdzoo": "keras_contenders:Kdzoo",
+    "keras.distillation": "keras_contenders:KerasDistillation",
+    "pytorch": "pytorch_contender:PyTorch",
+    "floor": "keras_contenders:Floor",
 }
 
 

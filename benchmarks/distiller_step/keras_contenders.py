@@ -1,4 +1,4 @@
-"""The contenders of distiller_step.py that run on Keras: kdzoo, keras.distillation, the floor.
+"""The contenders of this benchmark that run on Keras: kdzoo, keras.distillation, the floor.
 
 Each takes its steps with the compiled `train_function` that `fit` runs, fed by a `tf.data`
 iterator as in `fit`, without callbacks. XLA is left to Keras, which does without it on a CPU.
@@ -7,7 +7,7 @@ iterator as in `fit`, without callbacks. XLA is left to Keras, which does withou
 import time
 
 import keras
-import step_work as sw
+import shared_work as sw
 import tensorflow as tf
 from keras import ops
 

@@ -14,9 +14,9 @@ import kdzoo
 from kdzoo.utils import (
     atomic_path,
     copy_file,
-    hidden_directories,
     hidden_directory,
     one_process,
+    process_locks,
     remove_directory,
     sweep,
     write_bytes,
@@ -115,7 +115,7 @@ def test_what_a_living_process_writes_stays_until_it_is_killed(other, tmp_path):
 
 
 def test_where_there_are_no_locks_nothing_is_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(hidden_directories, "fcntl", None)
+    monkeypatch.setattr(process_locks, "fcntl", None)
     room = leftover(tmp_path)
     with one_process(tmp_path), hidden_directory(tmp_path, "model.keras"):
         assert room.exists()
@@ -124,7 +124,7 @@ def test_where_there_are_no_locks_nothing_is_swept(tmp_path, monkeypatch):
 
 
 def test_a_room_that_is_swept_while_it_is_made_is_made_again(tmp_path, monkeypatch):
-    lock, swept = hidden_directories.lock_directory, []
+    lock, swept = process_locks.lock_directory, []
 
     def sweep_first(room):
         if not swept:
@@ -132,14 +132,14 @@ def test_a_room_that_is_swept_while_it_is_made_is_made_again(tmp_path, monkeypat
             room.rmdir()
         return lock(room)
 
-    monkeypatch.setattr(hidden_directories, "lock_directory", sweep_first)
+    monkeypatch.setattr(process_locks, "lock_directory", sweep_first)
     with hidden_directory(tmp_path, "file") as room:
         assert room.exists()
         assert room not in swept
 
 
 def test_a_lock_whose_directory_is_gone_is_closed(tmp_path, monkeypatch):
-    lock, opened = hidden_directories.lock_directory, []
+    lock, opened = process_locks.lock_directory, []
 
     def remove_after(room):
         opened.append(lock(room))
@@ -147,7 +147,7 @@ def test_a_lock_whose_directory_is_gone_is_closed(tmp_path, monkeypatch):
             room.rmdir()
         return opened[-1]
 
-    monkeypatch.setattr(hidden_directories, "lock_directory", remove_after)
+    monkeypatch.setattr(process_locks, "lock_directory", remove_after)
     with hidden_directory(tmp_path, "file"):
         first, second = opened
         # The system gives the lowest number that is free.
@@ -206,7 +206,7 @@ def test_a_removed_directory_is_gone_at_once(tmp_path, monkeypatch):
     path = tmp_path / "epoch-0001"
     path.mkdir()
     monkeypatch.setattr(
-        hidden_directories.shutil, "rmtree", lambda *given, **options: None
+        process_locks.shutil, "rmtree", lambda *given, **options: None
     )  # Killed there.
     remove_directory(path)
     assert [name[:12] for name in names(tmp_path)] == [".epoch-0001."]

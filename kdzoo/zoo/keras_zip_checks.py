@@ -13,7 +13,7 @@ from typing import Any
 
 from kdzoo.utils import open_regular
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.keras_weights import check_weights
+from kdzoo.zoo.keras_hdf5_checks import check_weights
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ASSETS = "assets/"
