@@ -11,8 +11,8 @@ import numpy as np
 from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.experiments.finished_stages import RESULT, Runs, check_product, load_trained
-from kdzoo.experiments.results_file import summarize
 from kdzoo.experiments.stage import Node, as_tuple
+from kdzoo.experiments.summary_over_seeds import summarize
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice

@@ -6,7 +6,8 @@ import types
 import numpy as np
 
 from kdzoo.data import image_checks
-from kdzoo.data.dataset import Dataset, hold_out
+from kdzoo.data.dataset import Dataset
+from kdzoo.data.hold_out import hold_out
 from kdzoo.data.npy_file import REMEDY, damaged, read_array
 from kdzoo.data.split import Split
 from kdzoo.utils import atomic_path, check_parents, check_path, digest_of_file, read_object

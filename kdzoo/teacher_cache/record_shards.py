@@ -2,14 +2,16 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from kdzoo.teacher_cache.record_layout import Field, record_type
 from kdzoo.utils import atomic_path, check_regular, digest_of_file, open_regular
 
+_SHARD_BYTES = 64 << 20
 _BLOCK, _BLOCK_HEADER, _CHUNK_HEADER = 1 << 16, 24, 40  # Of Riegeli's format, in bytes.
 SMALL_RECORD = 1 << 10
 """Records of at most so many bytes share blocks in their files, and are read a view at a time."""
@@ -22,6 +24,15 @@ def array_record() -> ModuleType:
     from array_record.python import array_record_module
 
     return array_record_module
+
+
+def samples_a_shard(fields: Sequence[Field]) -> int:
+    """Returns how many samples go into a file of about 64 MB.
+
+    Args:
+        fields: What a record consists of.
+    """
+    return max(1, _SHARD_BYTES // record_type(fields).itemsize)
 
 
 def write_shard(path: pathlib.Path, records: np.ndarray) -> None:

@@ -25,9 +25,8 @@ from kdzoo.teacher_cache.record_layout import (
     fields_of,
     pack,
     record_type,
-    samples_a_shard,
 )
-from kdzoo.teacher_cache.record_shards import is_whole, write_shard
+from kdzoo.teacher_cache.record_shards import is_whole, samples_a_shard, write_shard
 from kdzoo.teacher_cache.recorded_split import WORDS, check_split
 from kdzoo.teacher_cache.teacher_predictor import (
     LOGITS,

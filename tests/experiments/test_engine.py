@@ -28,8 +28,8 @@ from kdzoo.experiments import (
 )
 from kdzoo.experiments.engine import load_data
 from kdzoo.experiments.finished_stages import Runs, fingerprint
-from kdzoo.experiments.results_file import summarize
 from kdzoo.experiments.stage import Node
+from kdzoo.experiments.summary_over_seeds import summarize
 from kdzoo.experiments.training_time import Clock
 
 # Trainings of recipes run on TensorFlow only; what they consist of is tested on both backends.
