@@ -8,9 +8,15 @@ import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.split import Split
-from kdzoo.graph.outputs import OutputType, are_probabilities, final_activation, output_types
+from kdzoo.graph.outputs import (
+    OUTPUT_TYPES,
+    OutputType,
+    are_probabilities,
+    final_activation,
+    output_types,
+)
 from kdzoo.graph.taps import tapping
-from kdzoo.utils import shown
+from kdzoo.utils import check_choice, shown
 
 LOGITS = "logits"
 _PROBES = 4  # Samples by whose logits a teacher is recognized.
@@ -149,6 +155,8 @@ def check_output_type(
             is not said to give numbers, or of other outputs than classes the largest are to be
             kept.
     """
+    if given is not None:
+        check_choice("output_type", given, OUTPUT_TYPES)
     found = output_types(teacher, given)[0]
     activation = final_activation(teacher)
     if activation is not None and given != "numbers":
