@@ -75,7 +75,10 @@ class Distiller(DistillationStep):
         student: The `keras.Model` to train, which gives logits. A subclassed model serves where no
             layer is tapped.
         distillation_losses: A loss of `kdzoo.losses` or of `keras.distillation`, or a list. For
-            models of several outputs a loss is summed over the pairs of outputs.
+            models of several outputs a loss is summed over the pairs of outputs, each read by what
+            it means: exclusive classes, yes or no answers, or numbers. The compiled loss of the
+            output tells, else the activation that `kdzoo.as_logits` took from student or teacher,
+            else several columns are classes. `SoftTargets(output_type=...)` says it.
         distillation_loss_weights: A weight for each loss, at least 0; `None` for 1 each.
         student_loss_weight: Between 0 (the teacher only) and 1 (labels only).
         name: Name of the distiller.
@@ -89,7 +92,8 @@ class Distiller(DistillationStep):
 
     Raises:
         ValueError: If a model ends in a softmax or sigmoid where logits are needed, class counts
-            or input shapes differ, a tapped layer does not exist, or a weight is out of range.
+            or input shapes differ, a tapped layer does not exist, or a weight is out of range; in
+            the first step, if nothing tells what one column of outputs is and a loss depends on it.
 
     Example:
 
