@@ -12,6 +12,7 @@ from kdzoo.losses.base import (
     LayerPaths,
     Softened,
     check_temperature,
+    is_symbolic,
     mean_over_positions,
 )
 from kdzoo.losses.divergence import kl_divergence, logits_pair
@@ -62,7 +63,7 @@ def _soft_targets(teacher_logits, student_logits, temperature):
     """The loss of `soft_targets` before the mean over positions, `(batch, ...)`."""
     temperature = check_temperature(temperature)
     teacher, student = logits_pair(teacher_logits, student_logits)
-    return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
+    return temperature**2 * kl_divergence(teacher, student, temperature)
 
 
 def logit_regression(
@@ -149,7 +150,7 @@ def logit_statistics(logits: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 def _statistics(mean, std):
     """Mean and standard deviation as float32, checked; within a step their values are unknown."""
-    if _is_symbolic(mean) or _is_symbolic(std):
+    if is_symbolic(mean) or is_symbolic(std):
         return ops.cast(mean, "float32"), ops.cast(std, "float32")
     mean, std = check_numeric_array("mean", mean), check_numeric_array("std", std)
     with np.errstate(over="ignore"):
@@ -170,17 +171,6 @@ def _statistics(mean, std):
             f"mean={shown(mean)}, std={shown(std)}"
         )
     return mean, std
-
-
-def _is_symbolic(values):
-    """Whether these are tensors of a step that is being traced, whose values are not known."""
-    if not (ops.is_tensor(values) or isinstance(values, keras.Variable)):
-        return False
-    try:
-        np.asarray(values)
-    except (TypeError, RuntimeError):
-        return True
-    return False
 
 
 def _check_classes(classes, mean, std):
