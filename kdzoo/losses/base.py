@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdzoo.utils import check_name, check_numeric_array, is_number, shown
+from kdzoo.graph.keras_internals import compiles_by_xla
+from kdzoo.utils import check_name, check_numeric_array, is_number, libraries, shown
 from kdzoo.utils.adjustable import Adjustable
 from kdzoo.utils.types import Shape, Tensor, TensorLike
 
@@ -232,30 +233,37 @@ def float32_pair(
     return teacher, of_same_samples(teacher, student, what)
 
 
-def of_same_samples(teacher: Tensor, student: Tensor, what: str = "features") -> Tensor:
-    """Returns the student's tensor, which cannot be made where the teacher's has other samples.
+def of_same_samples(
+    known: Tensor, tensor: Tensor, what: str, names: tuple[str, str] = ("teacher", "student")
+) -> Tensor:
+    """Returns a tensor, which cannot be made where it is of other samples than a known one.
 
     A batch of one would otherwise meet a larger batch in silence, and count for each of its
     samples. A step that does not know the sizes before it runs fails when it runs.
 
     Args:
-        teacher: Tensor `(batch, ...)` of the teacher.
-        student: Tensor `(batch, ...)` of the student.
+        known: Tensor `(batch, ...)`.
+        tensor: Tensor `(batch, ...)`.
         what: What they are, for the error.
+        names: What the two are called, for the error.
 
     Raises:
         ValueError: If the batches are known to differ.
     """
-    counts = teacher.shape[0], student.shape[0]
-    if None in counts:
-        sizes = ops.shape(teacher)[0], *ops.shape(student)[1:]
-        return student if isinstance(student, keras.KerasTensor) else ops.reshape(student, sizes)
-    if counts[0] != counts[1]:
-        raise ValueError(
-            f"Expected {what} of the same samples from teacher and student. Received: teacher "
-            f"{tuple(teacher.shape)}, student {tuple(student.shape)}"
-        )
-    return student
+    counts = known.shape[0], tensor.shape[0]
+    received = (
+        f"Expected {what} of the same samples from {names[0]} and {names[1]}. Received: "
+        f"{names[0]} {tuple(known.shape)}, {names[1]} {tuple(tensor.shape)}"
+    )
+    if None not in counts and counts[0] != counts[1]:
+        raise ValueError(received)
+    if None not in counts or keras.backend.backend() != "tensorflow":
+        return tensor
+    if compiles_by_xla():  # It leaves assertions out, and TensorFlow's optimizer such a reshape.
+        return ops.reshape(tensor, (ops.shape(known)[0], *ops.shape(tensor)[1:]))
+    sizes = ops.shape(known)[0], ops.shape(tensor)[0]
+    libraries.tensorflow().debugging.assert_equal(*sizes, message=received)
+    return tensor
 
 
 def is_symbolic(values: Any) -> bool:

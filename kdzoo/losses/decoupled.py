@@ -139,7 +139,7 @@ def _as_classes(labels, logits):
             "Expected logits (batch, classes) and labels (batch,), (batch, 1) or one-hot (batch, "
             f"classes). Received: logits {tuple(logits.shape)}, labels {sizes}"
         )
-    labels = of_same_samples(logits, labels, "labels")
+    labels = of_same_samples(logits, labels, "rows", ("logits", "labels"))
     if is_one_hot:
         is_class = ops.max(labels, axis=-1) > 0
         is_class = ops.logical_and(is_class, ops.all(ops.isfinite(labels), axis=-1))

@@ -187,13 +187,15 @@ def _has_float64():
 def _centred_products(features):
     """Inner products `(batch, batch)` of the features less their mean, in float64 if there is.
 
-    Distances and angles between samples do not change with the origin. A distance that is small
-    beside the norms is the difference of large products, of which float32 would keep few digits.
+    Relative distances and angles change neither with the origin nor with the unit, in which the
+    largest norm is 1 here. A distance that is small beside the norms is the difference of large
+    products, of which float32 would keep few digits.
     """
     rows = flat_rows(features)
     rows = ops.cast(rows, "float64") if _has_float64() else rows
     rows = rows - ops.stop_gradient(ops.mean(rows, axis=0, keepdims=True))
-    return ops.matmul(rows, ops.transpose(rows))
+    products = ops.matmul(rows, ops.transpose(rows))
+    return products / positive_or_one(ops.stop_gradient(ops.max(ops.diagonal(products))))
 
 
 def _squared_distances(products, of_anchors, anchor_norms):
