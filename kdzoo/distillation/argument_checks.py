@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kdzoo.graph.exportable import shape_model
+from kdzoo.graph.keras_internals import flatten_layers, functional_of, nodes_of
 from kdzoo.graph.outputs import final_activation, type_of_loss
 from kdzoo.graph.taps import find_layer, tapped_shapes
 from kdzoo.losses import DistillationLoss, KerasDistillation
@@ -148,8 +149,56 @@ def check_teacher(model: Any, student: keras.Model, transform: Callable[[Any], A
             f"Expected a trained teacher. Received: {model.name!r}, which has no weights yet; call "
             "it on a batch and load its weights first."
         )
+    check_nothing_shared(model, student)
     if transform is None:
         _check_same_inputs(model, student)
+
+
+def check_nothing_shared(teacher: keras.Model | None, student: keras.Model) -> None:
+    """Raises if training the student would change the teacher, unless one model gives both outputs.
+
+    Args:
+        teacher: The teacher, or None.
+        student: The student. It may hold layers of the teacher that are not trainable; or the
+            teacher's outputs may be tensors of its graph, and it trains itself.
+    """
+    if teacher is None:
+        return
+    shared = _trained_in_both(teacher, student)
+    if not shared or _is_part_of(teacher, student):
+        return
+    raise ValueError(
+        "Expected a student whose training leaves the teacher as it is. Received: layers of "
+        f"{teacher.name!r} that {student.name!r} would train, {', '.join(sorted(shared)[:3])}"
+        f"{' …' if len(shared) > 3 else ''}; copy them (`keras.models.clone_model` and "
+        "`set_weights`), set their `trainable` to False, or let the student be a model that gives "
+        "the teacher's outputs too."
+    )
+
+
+def _trained_in_both(teacher, student):
+    """The paths of the teacher's variables and normalizations that the student's training moves."""
+    layers = {id(layer) for layer in flatten_layers(teacher)}
+    variables = {id(variable) for variable in teacher.variables}
+    return {
+        *(v.path for v in student.trainable_variables if id(v) in variables),
+        *(
+            layer.path
+            for layer in flatten_layers(student)
+            if isinstance(layer, keras.layers.BatchNormalization)
+            and layer.trainable
+            and id(layer) in layers
+        ),
+    }
+
+
+def _is_part_of(teacher, student):
+    """Whether the teacher's outputs are tensors of the student's graph."""
+    graphs = functional_of(teacher), functional_of(student)
+    if None in graphs:
+        return False
+    made = {id(tensor) for node in nodes_of(graphs[1]) for tensor in node.outputs}
+    return all(id(tensor) in made for tensor in keras.tree.flatten(graphs[0].outputs))
 
 
 def _check_same_inputs(teacher, student):

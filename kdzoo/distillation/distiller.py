@@ -92,8 +92,10 @@ class Distiller(DistillationStep):
 
     Raises:
         ValueError: If a model ends in a softmax or sigmoid where logits are needed, class counts
-            or input shapes differ, a tapped layer does not exist, or a weight is out of range; in
-            the first step, if nothing tells what one column of outputs is and a loss depends on it.
+            or input shapes differ, a tapped layer does not exist, a weight is out of range, or the
+            student would train layers of the teacher; in the first step, if nothing tells what one
+            column of outputs is and a loss depends on it. A student whose graph holds the teacher's
+            outputs may train its layers: it is one model that learns from its own outputs.
 
     Example:
 
@@ -165,8 +167,8 @@ class Distiller(DistillationStep):
             **kwargs: Further arguments of `keras.Model.compile`: `loss_weights`, `jit_compile`, …
 
         Raises:
-            ValueError: If there is no loss and `student_loss_weight` is above 0, or Keras knows no
-                such optimizer or loss.
+            ValueError: If there is no loss and `student_loss_weight` is above 0, Keras knows no
+                such optimizer or loss, or the student would train layers of the teacher.
 
         Warns:
             UserWarning: If the loss expects probabilities and the student gives logits.
@@ -175,6 +177,7 @@ class Distiller(DistillationStep):
         argument_checks.check_student_loss(loss)
         argument_checks.check_loss_is_given(self.student_loss_weight, loss)
         argument_checks.warn_unless_on_logits(loss, self.student)
+        argument_checks.check_nothing_shared(self.teacher, self.student)
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def fit(
@@ -244,7 +247,7 @@ class Distiller(DistillationStep):
         if CACHED_EVALUATION not in kwargs:  # Keras's own, within `fit`.
             batch_size = _check_batch_size(batch_size)
             check_arrays(x, y, self.student)
-        with plain_errors(), self._put_back():
+        with plain_errors(), self._put_back(), self._in_validation():
             return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def _check_validation(self, data: Any) -> None:

@@ -10,7 +10,6 @@ from keras import ops
 from kdzoo.distillation.batch_targets import Targets
 from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
-from kdzoo.utils import heavy_libraries
 from kdzoo.utils.types import Tensor
 
 
@@ -129,13 +128,6 @@ def _one_weight(sample_weight):
     if len(given) < 2:
         return given[0] if given else None
     return sum(mean_over_positions(ops.cast(weight, "float32")) for weight in given) / len(given)
-
-
-def count_replicas() -> int:
-    """Returns the number of replicas among which Keras has divided the loss."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    return heavy_libraries.tensorflow().distribute.get_strategy().num_replicas_in_sync
 
 
 def tracker_names(losses: Sequence[DistillationLoss]) -> list[str]:

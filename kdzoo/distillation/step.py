@@ -1,17 +1,19 @@
 """One step of a `Distiller`: the passes of teacher and student, and the loss on their outputs."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from kdzoo.distillation.batch_targets import OUTPUT, Targets, select_outputs, split_targets
-from kdzoo.distillation.reduction import count_replicas, reduce_loss, tracker_names
+from kdzoo.distillation.reduction import reduce_loss, tracker_names
 from kdzoo.distillation.settings import DistillationSettings
 from kdzoo.distillation.told_types import told_types
 from kdzoo.graph import acceleration, taps
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
+from kdzoo.graph.replicas import count_replicas
 from kdzoo.utils.types import Tensor
 
 
@@ -54,11 +56,17 @@ class DistillationStep(DistillationSettings):
         return super().train_step(*state, (x, y, sample_weight))
 
     def test_step(self, *args: Any) -> Any:
-        self._validating = True
-        try:
+        with self._in_validation():
             return super().test_step(*args)
+
+    @contextlib.contextmanager
+    def _in_validation(self) -> Iterator[None]:
+        """Context in which the logs have no losses of the training."""
+        before, self._validating = self._validating, True
+        try:
+            yield
         finally:
-            self._validating = False
+            self._validating = before
 
     def compute_loss(
         self,
@@ -90,7 +98,12 @@ class DistillationStep(DistillationSettings):
     ) -> dict[str, Any]:
         targets = split_targets(y, sample_weight)
         outputs, _ = self._split_predictions(y_pred)
-        logs = super().compute_metrics(x, targets.label, outputs, targets.sample_weight)
+        return super().compute_metrics(x, targets.label, outputs, targets.sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        # Keras reads all replicas' samples where a step's logs have the names of what is returned
+        # here, and else averages over the replicas, of which one may have fewer samples.
+        logs = super().get_metrics_result()
         if self._validating:
             logs = {name: value for name, value in logs.items() if name not in self._loss_trackers}
         return logs

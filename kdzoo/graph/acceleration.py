@@ -16,7 +16,7 @@ from typing import Literal
 
 import keras
 
-from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.keras_internals import compiles_by_xla, flatten_layers
 from kdzoo.graph.patched_calls import calls_restored, reset_call, set_call
 from kdzoo.utils import heavy_libraries, shown
 from kdzoo.utils.types import Tensor
@@ -62,7 +62,8 @@ def fuse_batch_normalization(model: keras.layers.Layer) -> int:
 
     Fused, in training and inference, are the `BatchNormalization` layers that normalize the last
     axis of a rank-4 tensor, on the TensorFlow backend; other layers and other backends are left as
-    they are, and so is a call with a mask or in float64. `Distiller` does this for its own forward
+    they are, and so is a call with a mask or in float64. Where XLA compiles the step, which has no
+    such kernel, batch statistics are Keras's. `Distiller` does this for its own forward
     passes; call it yourself for a model that you train or run alone. Functions that Keras has
     already compiled for the model keep what they were traced with: call this before `fit`, or
     call `compile` after it.
@@ -171,11 +172,14 @@ def _is_fusible(layer):
 def _fused_call(layer, inputs, training=None, mask=None):
     """Stands in for `BatchNormalization.call`; same arguments, same results, one kernel."""
     dtype = keras.backend.standardize_dtype(inputs.dtype)
-    if mask is not None or len(inputs.shape) != 4 or dtype not in _FUSED_DTYPES:
+    batch_statistics = bool(training and layer.trainable)
+    # XLA has no such kernel. It computes the variance as E[x²] − E[x]², which cancels where the
+    # mean is large beside the deviation; Keras takes the mean away first.
+    is_expanded = batch_statistics and compiles_by_xla()
+    if is_expanded or mask is not None or len(inputs.shape) != 4 or dtype not in _FUSED_DTYPES:
         return type(layer).call(layer, inputs, training=training, mask=mask)
     tf = heavy_libraries.tensorflow()
 
-    batch_statistics = bool(training and layer.trainable)
     mean, variance = (
         tf.convert_to_tensor(layer.moving_mean),
         tf.convert_to_tensor(layer.moving_variance),

@@ -5,6 +5,7 @@ changes one fails there, by its name.
 """
 
 import io
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import saving_lib as _saving_lib
 from keras.src.saving.serialization_lib import SafeModeScope
+
+from kdzoo.utils import heavy_libraries
 
 
 class Store(_saving_lib.NpzIOStore):
@@ -206,6 +209,16 @@ class JaxStateHook:
 def set_value(variable: keras.Variable, array: Any) -> None:
     """Gives a variable an array of the backend as its value, not a copy of it."""
     variable._value = array
+
+
+def compiles_by_xla() -> bool:
+    """Whether TensorFlow hands the function that is being traced to XLA."""
+    tensorflow = heavy_libraries.tensorflow()
+    control_flow = sys.modules["tensorflow.python.ops.control_flow_util"]
+    graph = tensorflow.compat.v1.get_default_graph()
+    return bool(
+        control_flow.GraphOrParentsInXlaContext(graph) or tensorflow.config.optimizer.get_jit()
+    )
 
 
 # Variables that are being made.

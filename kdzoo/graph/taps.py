@@ -9,6 +9,7 @@ import keras
 
 from kdzoo.graph.calls import call_of, graph_of, output_of
 from kdzoo.graph.exportable import exportable
+from kdzoo.graph.keras_internals import functional_of
 from kdzoo.graph.patched_calls import calls_restored, wrap_calls
 from kdzoo.utils import shown, unknown_name
 
@@ -61,7 +62,8 @@ def tapped_shapes(
         return None
     paths: Any = path if isinstance(path, list | tuple) else [path]
     try:
-        outputs = [(model if p is None else find_layer(model, p)).output for p in paths]
+        graph = functional_of(model) or model  # A sequential model has no `output`.
+        outputs = [(graph if p is None else find_layer(model, p)).output for p in paths]
     except (AttributeError, ValueError):
         return None
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]

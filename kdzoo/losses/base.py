@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from kdzoo.utils import check_name, check_numeric_array, is_number, shown
+from kdzoo.graph.keras_internals import compiles_by_xla
+from kdzoo.utils import check_name, check_numeric_array, heavy_libraries, is_number, shown
 from kdzoo.utils.adjustable_number import Adjustable
 from kdzoo.utils.types import Shape, Tensor, TensorLike
 
@@ -228,13 +230,51 @@ def float32_pair(
     """
     teacher = as_float32(f"the teacher's {what}", teacher, least_rank)
     student = as_float32(f"the student's {what}", student, least_rank)
-    counts = teacher.shape[0], student.shape[0]
+    return teacher, of_same_samples(teacher, student, what)
+
+
+def of_same_samples(
+    known: Tensor, tensor: Tensor, what: str, names: tuple[str, str] = ("teacher", "student")
+) -> Tensor:
+    """Returns a tensor, which cannot be made where it is of other samples than a known one.
+
+    A batch of one would otherwise meet a larger batch in silence, and count for each of its
+    samples. A step that does not know the sizes before it runs fails when it runs.
+
+    Args:
+        known: Tensor `(batch, ...)`.
+        tensor: Tensor `(batch, ...)`.
+        what: What they are, for the error.
+        names: What the two are called, for the error.
+
+    Raises:
+        ValueError: If the batches are known to differ.
+    """
+    counts = known.shape[0], tensor.shape[0]
+    received = (
+        f"Expected {what} of the same samples from {names[0]} and {names[1]}. Received: "
+        f"{names[0]} {tuple(known.shape)}, {names[1]} {tuple(tensor.shape)}"
+    )
     if None not in counts and counts[0] != counts[1]:
-        raise ValueError(
-            f"Expected {what} of the same samples from teacher and student. Received: teacher "
-            f"{tuple(teacher.shape)}, student {tuple(student.shape)}"
-        )
-    return teacher, student
+        raise ValueError(received)
+    if None not in counts or keras.backend.backend() != "tensorflow":
+        return tensor
+    if compiles_by_xla():  # It leaves assertions out, and TensorFlow's optimizer such a reshape.
+        return ops.reshape(tensor, (ops.shape(known)[0], *ops.shape(tensor)[1:]))
+    sizes = ops.shape(known)[0], ops.shape(tensor)[0]
+    heavy_libraries.tensorflow().debugging.assert_equal(*sizes, message=received)
+    return tensor
+
+
+def is_symbolic(values: Any) -> bool:
+    """Whether these are tensors of a step that is being traced, whose values are not known."""
+    if not (ops.is_tensor(values) or isinstance(values, keras.Variable)):
+        return False
+    try:
+        np.asarray(values)
+    except (TypeError, RuntimeError):
+        return True
+    return False
 
 
 def flat_rows(features: Tensor) -> Tensor:
@@ -246,17 +286,20 @@ def flat_rows(features: Tensor) -> Tensor:
 
 
 def positive_or_one(values: Tensor) -> Tensor:
-    """Returns the values, with 1 for those not above 0, so that roots and quotients have slopes."""
-    return ops.where(values > 0, values, 1.0)
+    """Returns the values, with 1 for those up to 0, so that roots and quotients have slopes.
+
+    NaN stays: no comparison with it is true, so that it must not be what a comparison leaves out.
+    """
+    return ops.where(values <= 0, 1.0, values)
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Returns the rows of a matrix over their L2 norms; a row of zeros stays, with a slope of 0."""
+    """Returns a tensor over the L2 norms along its last axis; zeros stay, with a slope of 0."""
     # Brought to size 1 first: the slope of the root of a tiny square is out of float32's range.
     size = ops.stop_gradient(ops.max(ops.abs(rows), axis=-1, keepdims=True))
     rows = rows / positive_or_one(size)
     squares = ops.sum(ops.square(rows), axis=-1, keepdims=True)
-    return rows * ops.where(squares > 0, ops.rsqrt(positive_or_one(squares)), 0.0)
+    return rows * ops.where(squares <= 0, 0.0, ops.rsqrt(positive_or_one(squares)))
 
 
 def check_positive(name: str, value: Any) -> float:

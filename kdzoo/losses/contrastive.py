@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import ArrayLike
 
+from kdzoo.graph.replicas import gather_over_replicas
 from kdzoo.losses.base import (
     DistillationLoss,
     LayerPaths,
@@ -15,6 +16,7 @@ from kdzoo.losses.base import (
     check_positive,
     flat_rows,
     float32_pair,
+    of_same_samples,
     unit_rows,
 )
 from kdzoo.utils import check_integer, check_number, check_numeric_array, check_positive_integer
@@ -193,8 +195,9 @@ class ContrastiveRepresentation(DistillationLoss):
 
     def call(self, teacher: Any, student: Any, labels: Any = None, indices: Any = None) -> Tensor:
         indices = _positions(indices)
-        chosen = ops.concatenate([indices[:, None], self.draw_negatives(indices)], axis=1)
         teacher, student = float32_pair(teacher, student)
+        indices = of_same_samples(teacher, indices, "rows", ("teacher", "indices"))
+        chosen = ops.concatenate([indices[:, None], self.draw_negatives(indices)], axis=1)
         embeddings = {
             "teacher": self._project("teacher", teacher),
             "student": self._project("student", student),
@@ -233,8 +236,9 @@ class ContrastiveRepresentation(DistillationLoss):
 
     def _normalize(self, role, scores):
         """`log(exp(scores) / Z)`; Z is such that the mean over the first batch is 1 / examples."""
-        largest = ops.max(scores)
-        first = largest + ops.log(ops.mean(ops.exp(scores - largest)) * self.examples)
+        total = gather_over_replicas(ops.reshape(ops.logsumexp(scores), (1,)))
+        count = ops.sum(gather_over_replicas(ops.reshape(ops.size(scores), (1,))))
+        first = ops.logsumexp(total) + ops.log(self.examples / ops.cast(count, "float32"))
         kept = ops.convert_to_tensor(self.normalizers[role])
         normalizer = ops.stop_gradient(ops.where(ops.isfinite(kept), kept, first))
         self.normalizers[role].assign(normalizer)
@@ -243,8 +247,10 @@ class ContrastiveRepresentation(DistillationLoss):
     def _remember(self, role, indices, embedding):
         """Moves the bank's rows of the batch towards the new projections.
 
-        Of an example that comes twice in a batch, one of the projections counts.
+        Of an example that comes twice in a batch, one of the projections counts. Every replica
+        remembers the examples of all, so that all keep one bank.
         """
+        indices, embedding = gather_over_replicas(indices), gather_over_replicas(embedding)
         bank = ops.convert_to_tensor(self.banks[role])
         rows = self.momentum * ops.take(bank, indices, axis=0) + (1 - self.momentum) * embedding
         self.banks[role].assign(ops.scatter_update(bank, indices[:, None], unit_rows(rows)))

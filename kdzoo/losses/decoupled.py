@@ -1,18 +1,27 @@
 """Soft targets in two parts: the true class against the rest, and the rest among themselves."""
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kdzoo.graph.outputs import OutputType
-from kdzoo.losses.base import LayerPaths, Softened, as_float32, check_temperature, check_weight
+from kdzoo.losses.base import (
+    LayerPaths,
+    Softened,
+    as_float32,
+    check_temperature,
+    check_weight,
+    is_symbolic,
+    of_same_samples,
+)
 from kdzoo.losses.divergence import kl_divergence, logits_pair
 from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
+from kdzoo.utils import shown
 from kdzoo.utils.types import Tensor, TensorLike
 
-# Stands for minus infinity where an infinity would turn into NaN (inf - inf, 0 * inf).
-_EXCLUDED = -1e30
 _ACCEPTED: tuple[OutputType, ...] = ("classes",)
 
 
@@ -44,8 +53,9 @@ def decoupled_soft_targets(
         schedule and left to the caller.
 
     Raises:
-        ValueError: If there are no labels, the numbers of classes differ, there is but one, or
-            the temperature is not above 0.
+        ValueError: If there are no labels, the numbers of classes differ, there is but one, the
+            temperature is not above 0, or a label is no class. Within a compiled step, which does
+            not know the labels beforehand, the loss of a sample whose label is no class is NaN.
 
     Reference: Zhao et al., "Decoupled Knowledge Distillation", 2022, arXiv:2203.08679,
     equation 7.
@@ -60,14 +70,17 @@ def decoupled_soft_targets(
     non_target_weight = check_weight("non_target_weight", non_target_weight)
     teacher, student = logits_pair(teacher_logits, student_logits)
     type_of_logits("decoupled_soft_targets", teacher.shape, None, accepted=_ACCEPTED)
-    labels = _as_classes(labels, teacher)
-    teacher, student = teacher / temperature, student / temperature
+    labels, is_class = _as_classes(labels, teacher)
     is_label = ops.cast(ops.one_hot(labels, teacher.shape[-1]), "bool")
     target_part = kl_divergence(
-        _label_or_rest(teacher, is_label), _label_or_rest(student, is_label)
+        _label_or_rest(teacher, is_label, temperature),
+        _label_or_rest(student, is_label, temperature),
     )
-    other_part = kl_divergence(_without_label(teacher, is_label), _without_label(student, is_label))
-    return temperature**2 * (target_weight * target_part + non_target_weight * other_part)
+    other_part = kl_divergence(
+        _without_label(teacher, is_label), _without_label(student, is_label), temperature
+    )
+    loss = temperature**2 * (target_weight * target_part + non_target_weight * other_part)
+    return ops.where(is_class, loss, math.nan)
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -134,8 +147,8 @@ class DecoupledSoftTargets(Softened):
 
 
 def _as_classes(labels, logits):
-    """The labels of logits `(batch, classes)`, as integers or one-hot, as int32 `(batch,)`."""
-    labels = as_float32("labels", labels, least_rank=1)
+    """The labels of logits `(batch, classes)` as int32 `(batch,)`, and whether each is a class."""
+    given, labels = labels, as_float32("labels", labels, least_rank=1)
     classes = logits.shape[-1]
     is_one_hot = len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1
     sizes = tuple(labels.shape)
@@ -145,17 +158,33 @@ def _as_classes(labels, logits):
             "Expected logits (batch, classes) and labels (batch,), (batch, 1) or one-hot (batch, "
             f"classes). Received: logits {tuple(logits.shape)}, labels {sizes}"
         )
-    labels = ops.argmax(labels, axis=-1) if is_one_hot else ops.reshape(labels, (-1,))
-    return ops.cast(labels, "int32")
+    labels = of_same_samples(logits, labels, "rows", ("logits", "labels"))
+    if is_one_hot:
+        is_class = ops.max(labels, axis=-1) > 0
+        is_class = ops.logical_and(is_class, ops.all(ops.isfinite(labels), axis=-1))
+        labels = ops.argmax(labels, axis=-1)
+    else:
+        labels = ops.reshape(labels, (-1,))
+        is_class = ops.logical_and(labels >= 0, labels < classes)
+        is_class = ops.logical_and(is_class, ops.floor(labels) == labels)
+    if not is_symbolic(is_class) and not np.all(is_class):
+        raise ValueError(
+            f"Expected labels that are integers from 0 to {classes - 1}, or one-hot. Received: "
+            f"labels={shown(given)}, with others among them"
+        )
+    return ops.cast(labels, "int32"), is_class
 
 
 def _without_label(logits, is_label):
     """The logits with the label's class taken out of every softmax."""
-    return ops.where(is_label, _EXCLUDED, logits)
+    return ops.where(is_label, -math.inf, logits)
 
 
-def _label_or_rest(logits, is_label):
-    """Logits `(batch, 2)` of the two events: the label's class, and any other."""
-    label = ops.sum(ops.where(is_label, logits, 0.0), axis=-1)
-    rest = ops.logsumexp(_without_label(logits, is_label), axis=-1)
+def _label_or_rest(logits, is_label, temperature):
+    """Softened logits `(batch, 2)` of the two events: the label's class, and any other."""
+    rest = _without_label(logits, is_label)
+    # Not the largest of all: the label's may be so far above that the rest would lose its digits.
+    largest = ops.stop_gradient(ops.max(rest, axis=-1, keepdims=True))
+    label = ops.sum(ops.where(is_label, (logits - largest) / temperature, 0.0), axis=-1)
+    rest = ops.logsumexp((rest - largest) / temperature, axis=-1)
     return ops.stack([label, rest], axis=-1)

@@ -1,5 +1,7 @@
 """The divergence of two distributions, in a form that loses no digits in float32."""
 
+import math
+
 from keras import ops
 
 from kdzoo.losses.base import float32_pair
@@ -24,22 +26,41 @@ def logits_pair(
     return teacher_logits, student_logits
 
 
-def kl_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    """Returns KL(softmax(teacher) ‖ softmax(student)) in nats, over the last axis: `(batch, ...)`.
+def kl_divergence(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """Returns KL(softmax(teacher / T) ‖ softmax(student / T)) in nats, over the last axis.
 
     With u the difference student − teacher, less its mean under the teacher's p, the divergence is
     log E_p[exp(u)]. At high temperatures u is small, and the usual Σ p (log p − log q) loses
     digits to cancellation that this form keeps; far from there the usual form is used.
+
+    A class whose logit is −inf in the teacher has no part in the sum.
+
+    Args:
+        teacher_logits: Float32 tensor `(batch, ..., classes)`.
+        student_logits: Float32 tensor of the teacher's shape.
+        temperature: Divisor T of the logits.
+
+    Returns:
+        Float32 tensor `(batch, ...)`; infinite where the student excludes a class that the teacher
+        does not, NaN where all classes of one are excluded, or a logit is NaN or +inf.
     """
-    teacher_log_probs = ops.log_softmax(teacher_logits, axis=-1)
-    student_log_probs = ops.log_softmax(student_logits, axis=-1)
+    teacher, student = soften(teacher_logits, temperature), soften(student_logits, temperature)
+    is_excluded = teacher == -math.inf
+    teacher_log_probs = ops.log_softmax(teacher, axis=-1)
+    student_log_probs = ops.log_softmax(student, axis=-1)
     probs = ops.exp(teacher_log_probs)
-    usual = ops.sum(probs * (teacher_log_probs - student_log_probs), axis=-1)
-    excess = student_logits - teacher_logits
+    gap = ops.where(is_excluded, 0.0, teacher_log_probs - student_log_probs)
+    usual = ops.sum(probs * gap, axis=-1)
+    excess = ops.where(is_excluded, 0.0, student - teacher)
     excess = excess - ops.sum(probs * excess, axis=-1, keepdims=True)
-    is_near = ops.max(excess, axis=-1) < _NEAR
-    near = ops.log1p(ops.sum(probs * ops.expm1(ops.minimum(excess, _NEAR)), axis=-1))
-    return ops.where(is_near, near, usual)
+    # A class that the teacher alone excludes is lacking in E_p[exp(u)].
+    is_near = ops.where(is_excluded, student == -math.inf, excess < _NEAR)
+    is_near = ops.all(is_near, axis=-1, keepdims=True)
+    excess = ops.where(is_near, excess, 0.0)  # Else the slope of what is not chosen is NaN.
+    near = ops.log1p(ops.sum(probs * ops.expm1(excess), axis=-1))
+    return ops.where(ops.squeeze(is_near, -1), near, usual)
 
 
 def bernoulli_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
@@ -61,3 +82,17 @@ def bernoulli_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tens
     excess = ops.where(is_near, excess, 0.0)
     near = probs * ops.expm1(rest * excess) + rest * ops.expm1(-probs * excess)
     return ops.where(is_near, ops.log1p(near), usual)
+
+
+def soften(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """Returns logits over the temperature, such that the largest of a sample is 0.
+
+    What all logits of a sample have in common cancels in a softmax. It is taken away before the
+    division, whose rounding grows with the size of the logits.
+
+    Args:
+        logits: Float32 tensor `(batch, ..., classes)`.
+        temperature: Divisor of the logits.
+    """
+    largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    return (logits - largest) / temperature

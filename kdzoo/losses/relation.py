@@ -14,8 +14,11 @@ from kdzoo.losses.base import (
 )
 from kdzoo.utils.types import Tensor, TensorLike
 
-# Squared distances below this fraction of the two samples' squared norms are rounding errors.
-_NOISE = 1e-6
+# Squared distances below this fraction of the two samples' squared norms are rounding errors, in
+# float32 and in float64.
+_NOISE, _NOISE_64 = 1e-6, 1e-14
+# Numbers of the largest tensor that the angles of some samples take.
+_CHUNK = 1 << 22
 
 
 def relational_distance(teacher_features: TensorLike, student_features: TensorLike) -> Tensor:
@@ -55,16 +58,18 @@ def relational_angle(teacher_features: TensorLike, student_features: TensorLike)
         student_features: Float tensor `(batch, ...)`.
 
     Returns:
-        Float32 tensor `(batch,)`. Its mean is that of the authors' code over all triplets. Takes
-        memory of batch³ numbers. Its weight in RepDistiller is 50.
+        Float32 tensor `(batch,)`. Its mean is that of the authors' code over all triplets. Its
+        weight in RepDistiller is 50. Takes time for batch³ angles, and memory for some millions of
+        them at a time.
 
     Raises:
         ValueError: If they are no numbers, or of different numbers of samples.
 
     Reference: Park et al., 2019, arXiv:1904.05068, equations 9 and 10, and the authors' code.
     """
-    teacher, student = map(_cosines, _pair(teacher_features, student_features))
-    return ops.mean(_huber(student - teacher), axis=(1, 2))
+    prepare = _centred_products if _has_float64() else flat_rows
+    teacher, student = map(prepare, _pair(teacher_features, student_features))
+    return _in_chunks(_angle_losses, teacher, student)
 
 
 def similarity_preserving(teacher_features: TensorLike, student_features: TensorLike) -> Tensor:
@@ -174,46 +179,90 @@ def _pair(teacher, student):
     return float32_pair(teacher, student, least_rank=1)
 
 
-def _centred_products(features):
-    """Inner products `(batch, batch)` of the features less their mean, and the squared norms.
+def _has_float64():
+    """Whether a step can compute in float64; on JAX that is off unless the process turns it on."""
+    return keras.backend.backend() == "tensorflow"
 
-    Distances and angles between samples do not change with the origin; near it, float32 keeps
-    more of their digits. The norms are taken from the diagonal of the products: where a GPU
-    multiplies with fewer digits (TF32) both are rounded alike, and a sample is at distance 0 from
-    itself.
+
+def _centred_products(features):
+    """Inner products `(batch, batch)` of the features less their mean, in float64 if there is.
+
+    Relative distances and angles change neither with the origin nor with the unit, in which the
+    largest norm is 1 here. A distance that is small beside the norms is the difference of large
+    products, of which float32 would keep few digits.
     """
     rows = flat_rows(features)
+    rows = ops.cast(rows, "float64") if _has_float64() else rows
     rows = rows - ops.stop_gradient(ops.mean(rows, axis=0, keepdims=True))
     products = ops.matmul(rows, ops.transpose(rows))
-    return products, ops.diagonal(products)
+    return products / positive_or_one(ops.stop_gradient(ops.max(ops.diagonal(products))))
 
 
-def _squared_distances(products, norms):
-    """Squared distances `(batch, batch)`; samples closer than float32 can tell are at 0."""
-    scale = norms[:, None] + norms[None, :]
-    squares = scale - 2 * products
-    return ops.where(squares > _NOISE * scale, squares, 0.0)
+def _squared_distances(products, of_anchors, anchor_norms):
+    """Squared distances `(anchors, batch)`; those that are rounding errors are 0.
+
+    The norms are taken from the diagonal of the products: where a GPU multiplies with fewer digits
+    (TF32) both are rounded alike, and a sample is at distance 0 from itself.
+    """
+    noise = _NOISE_64 if _has_float64() else _NOISE
+    scale = anchor_norms[:, None] + ops.diagonal(products)[None, :]
+    squares = scale - 2 * of_anchors
+    return ops.where(squares <= noise * scale, 0.0, squares)
 
 
 def _relative_distances(features):
     """Distances over the mean of those between two samples, `(batch, batch)`."""
-    squares = _squared_distances(*_centred_products(features))
-    distances = ops.where(squares > 0, ops.sqrt(positive_or_one(squares)), 0.0)
+    products = _centred_products(features)
+    squares = _squared_distances(products, products, ops.diagonal(products))
+    distances = ops.where(squares <= 0, 0.0, ops.sqrt(positive_or_one(squares)))
     total = ops.sum(distances)
-    batch = ops.cast(ops.shape(distances)[0], "float32")
-    return ops.where(total > 0, distances * batch * (batch - 1) / positive_or_one(total), 0.0)
+    batch = ops.cast(ops.shape(distances)[0], distances.dtype)
+    relative = distances * batch * (batch - 1) / positive_or_one(total)
+    return ops.cast(ops.where(total <= 0, 0.0, relative), "float32")
 
 
-def _cosines(features):
-    """Cosines `(batch, batch, batch)` of the angle at i between the directions to j and to k.
+def _cosines(samples, anchors):
+    """Cosines `(anchors, batch, batch)` of the angle at an anchor between the directions to others.
 
-    ⟨j − i, k − i⟩ is computed from the inner products, so the cost does not grow with the features.
+    Args:
+        samples: The inner products in float64, from which ⟨j − i, k − i⟩ costs as much for any
+            number of features; or the features, where there is no float64.
+        anchors: Positions of samples, integers.
     """
-    products, norms = _centred_products(features)
-    squares = _squared_distances(products, norms)
-    inverse = ops.where(squares > 0, ops.rsqrt(positive_or_one(squares)), 0.0)
-    inner = products[None] - products[:, :, None] - products[:, None, :] + norms[:, None, None]
-    return inner * inverse[:, :, None] * inverse[:, None, :]
+    if not _has_float64():
+        directions = unit_rows(samples[None] - ops.take(samples, anchors, axis=0)[:, None])
+        return ops.matmul(directions, ops.transpose(directions, (0, 2, 1)))
+    of_anchors, norms = ops.take(samples, anchors, axis=0), ops.take(ops.diagonal(samples), anchors)
+    squares = _squared_distances(samples, of_anchors, norms)
+    inverse = ops.where(squares <= 0, 0.0, ops.rsqrt(positive_or_one(squares)))
+    inverse = ops.cast(inverse, "float32")
+    inner = samples[None] - of_anchors[:, :, None] + (norms[:, None] - of_anchors)[:, None, :]
+    return ops.cast(inner, "float32") * inverse[:, :, None] * inverse[:, None, :]
+
+
+def _angle_losses(anchors, teacher, student):
+    """The loss of each anchor."""
+    return ops.mean(_huber(_cosines(student, anchors) - _cosines(teacher, anchors)), axis=(1, 2))
+
+
+def _in_chunks(losses, teacher, student):
+    """The losses of all samples, computed for some of them at a time, forwards and backwards."""
+    batch, width = ops.shape(student)
+    sizes = (batch, width, ops.shape(teacher)[1])
+    if all(isinstance(size, int) for size in sizes):
+        chunk = max(1, min(batch, _CHUNK // (batch * max(sizes))))
+        if chunk == batch:
+            return losses(ops.arange(batch), teacher, student)
+    else:
+        largest = ops.maximum(ops.maximum(*sizes[:2]), sizes[2])
+        chunk = ops.maximum(1, ops.minimum(batch, _CHUNK // (batch * largest)))
+    chunks = (batch + chunk - 1) // chunk
+    anchors = ops.minimum(ops.arange(chunks * chunk), batch - 1)  # The last one, to fill up.
+    again = keras.remat(losses)  # Else all chunks are kept for the gradient.
+    values = ops.map(
+        lambda some: again(some, teacher, student), ops.reshape(anchors, (chunks, chunk))
+    )
+    return ops.reshape(values, (-1,))[:batch]
 
 
 def _similarities(features):

@@ -13,6 +13,7 @@ from kdzoo.losses.base import (
     LayerPaths,
     Softened,
     check_temperature,
+    is_symbolic,
     mean_over_positions,
 )
 from kdzoo.losses.divergence import bernoulli_divergence, kl_divergence, logits_pair
@@ -80,10 +81,11 @@ def _soft_targets(name, teacher_logits, student_logits, temperature, given, told
     """The loss of `soft_targets` before the mean over positions, `(batch, ...)`."""
     temperature = check_temperature(temperature)
     teacher, student = logits_pair(teacher_logits, student_logits, least_rank=1)
-    divergence = kl_divergence
     if type_of_logits(name, teacher.shape, given, told) == "binary":
-        divergence = _sum_of_answers
-    return temperature**2 * divergence(teacher / temperature, student / temperature)
+        divergence = _sum_of_answers(teacher / temperature, student / temperature)
+    else:
+        divergence = kl_divergence(teacher, student, temperature)
+    return temperature**2 * divergence
 
 
 def _sum_of_answers(teacher, student):
@@ -201,7 +203,7 @@ def logit_statistics(logits: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 def _statistics(mean, std):
     """Mean and standard deviation as float32, checked; within a step their values are unknown."""
-    if _is_symbolic(mean) or _is_symbolic(std):
+    if is_symbolic(mean) or is_symbolic(std):
         return ops.cast(mean, "float32"), ops.cast(std, "float32")
     mean, std = check_numeric_array("mean", mean), check_numeric_array("std", std)
     with np.errstate(over="ignore"):
@@ -222,17 +224,6 @@ def _statistics(mean, std):
             f"mean={shown(mean)}, std={shown(std)}"
         )
     return mean, std
-
-
-def _is_symbolic(values):
-    """Whether these are tensors of a step that is being traced, whose values are not known."""
-    if not (ops.is_tensor(values) or isinstance(values, keras.Variable)):
-        return False
-    try:
-        np.asarray(values)
-    except (TypeError, RuntimeError):
-        return True
-    return False
 
 
 def _check_classes(classes, mean, std):

@@ -80,6 +80,31 @@ def test_one_model_as_both(make_net):
         kdzoo.Distiller(net, net, SoftTargets(3.0))
 
 
+def test_a_student_that_would_train_the_teachers_layers(make_net):
+    teacher, loss = make_net(4), SoftTargets(3.0)
+    for name in ("stage1", "norm", "count"):
+        student = keras.Model(
+            teacher.inputs,
+            keras.layers.Dense(3)(keras.layers.Flatten()(teacher.get_layer(name).output)),
+        )
+        with pytest.raises(ValueError, match=r"leaves the teacher as it is.*(norm|stage1)/"):
+            kdzoo.Distiller(teacher, student, loss)
+    for layer in teacher.layers:
+        layer.trainable = False
+    distiller = kdzoo.Distiller(teacher, student, loss)
+    teacher.get_layer("norm").trainable = True
+    with pytest.raises(ValueError, match=r"leaves the teacher as it is.*norm"):
+        distiller.compile("sgd", "mse")
+
+
+def test_one_model_may_learn_from_its_own_outputs(make_net):
+    whole = make_net(4)
+    early = keras.layers.Dense(3)(keras.layers.Flatten()(whole.get_layer("stage1").output))
+    student = keras.Model(whole.inputs, [early, whole.output])
+    teacher = keras.Model(whole.inputs, [whole.output, whole.output])
+    kdzoo.Distiller(teacher, student, SoftTargets(3.0))
+
+
 def test_an_untrained_subclassed_teacher(make_net):
     class Unbuilt(keras.Model):
         def call(self, inputs):

@@ -122,6 +122,53 @@ def test_the_kernel_is_really_used():
 
 
 @needs_tensorflow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mean", [0.0, 100.0, 1e4])
+def test_xla_normalizes_as_well_as_keras_does(mean, dtype):
+    """Deviations of 1e-2, 1 and 0 a channel; expected are moments in NumPy, float64."""
+    import tensorflow as tf
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
+    rng = np.random.default_rng(0)
+    x = tf.cast(mean + rng.normal(size=(16, 5, 5, 3)) * [1e-2, 1.0, 0.0], dtype)
+    exact = tf.cast(x, "float64").numpy()
+    means, variances = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
+    expected = (exact - means) / np.sqrt(variances + 1e-3)
+    errors = []
+    for is_fused in (False, True):
+        layer = keras.layers.BatchNormalization()
+        layer.build(x.shape)
+        acceleration.fuse_batch_normalization(layer) if is_fused else None
+
+        @tf.function(jit_compile=True)
+        def slope(x, layer=layer):
+            with tf.GradientTape() as tape:
+                outputs = layer(x, training=True)
+                loss = tf.reduce_sum(tf.square(tf.cast(outputs, "float32")))
+            return outputs, tape.gradient(loss, layer.gamma.value)
+
+        outputs, gradient = slope(x)
+        of_outputs = np.abs(tf.cast(outputs, "float64") - expected).max((0, 1, 2))
+        of_gradient = np.abs(gradient - 2 * (expected**2).sum((0, 1, 2)))
+        of_variance = np.abs(layer.moving_variance - (0.99 + 0.01 * variances))
+        errors.append(np.array([of_outputs, of_gradient, of_variance]))
+    assert (errors[1] <= 2 * errors[0] + 1e-6).all()
+
+
+@needs_tensorflow
+def test_inference_stays_fused_under_xla():
+    import tensorflow as tf
+
+    _, fused = twins()
+    acceleration.fuse_batch_normalization(fused)
+    for training in (False, True):
+        compiled = tf.function(lambda x, t=training: fused(x, training=t), jit_compile=True)
+        graph = compiled.get_concrete_function(images()).graph
+        kinds = {operation.type for operation in graph.get_operations()}
+        assert ("FusedBatchNormV3" in kinds) is not training
+
+
+@needs_tensorflow
 @pytest.mark.parametrize("arguments", [{"axis": 1}, {"renorm": True}, {"epsilon": 1e-7}], ids=str)
 def test_what_the_kernel_cannot_do_is_left_alone(arguments):
     assert acceleration.fuse_batch_normalization(small_net(**arguments)) == 0

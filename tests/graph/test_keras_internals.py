@@ -350,3 +350,22 @@ def test_nobody_else_touches_a_private_part_of_keras():
         for line, name in touched(path.read_text(encoding="utf-8"), private)
     ]
     assert found == [], "put it into kdzoo/graph/keras_internals.py, with a test"
+
+
+@pytest.mark.tensorflow
+def test_a_function_knows_whether_it_is_traced_for_xla():
+    import tensorflow as tf
+
+    found = []
+
+    def inner():
+        @tf.function
+        def run():
+            found.append(keras_internals.compiles_by_xla())
+            return tf.constant(0)
+
+        return run()
+
+    tf.function(inner)()
+    tf.function(inner, jit_compile=True)()
+    assert found == [False, True]

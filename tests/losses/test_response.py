@@ -268,3 +268,131 @@ def test_statistics_may_be_made_within_a_compiled_step():
         compiled = tf.function(step)
     expected = losses.logit_regression(teacher, student, mean=teacher.mean(0), std=teacher.std(0))
     np.testing.assert_allclose(np.array(compiled(teacher, student)), np.array(expected), rtol=1e-5)
+
+
+def numpy_softened_kl(teacher, student, temperature):
+    """T² KL in float64, with 0 · log 0 = 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p, q = (np.exp(np.asarray(z, "float64") / temperature) for z in (teacher, student))
+        p, q = p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+        return temperature**2 * np.where(p > 0, p * np.log(p / q), 0).sum(-1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 50.0])
+@pytest.mark.parametrize(
+    "student", [[[1.0, 0.0, 2.0]], [[0.5, -np.inf, 2.5]], [[40.0, -np.inf, 0.0]]], ids=str
+)
+def test_classes_that_the_teacher_excludes_have_no_part(student, temperature, gradient_of):
+    teacher = np.array([[1.0, -np.inf, 2.0]])
+    expected = numpy_softened_kl(teacher, student, temperature)
+    np.testing.assert_allclose(
+        losses.soft_targets(teacher, student, temperature), expected, rtol=2e-5
+    )
+    gradient = gradient_of(lambda s: losses.soft_targets(teacher, s, temperature), student)
+    p, q = (np.exp(np.array(z) / temperature) for z in (teacher, student))
+    right = temperature * (q / q.sum() - p / p.sum())
+    np.testing.assert_allclose(gradient, right, rtol=1e-4, atol=1e-5)
+
+
+def test_the_excluded_class_of_the_paper_trail():
+    value = losses.soft_targets([[1, -np.inf, 2]], [[1, 0, 2]], 2.0)
+    np.testing.assert_allclose(value, [0.8248], atol=5e-5)
+
+
+@pytest.mark.parametrize("offset", [1e4, -1e4, 1e6])
+@pytest.mark.parametrize("name", ["soft_targets", "decoupled"])
+def test_what_all_logits_have_in_common_does_not_count(name, offset):
+    # Differences that float32 holds beside the offset.
+    teacher, student = np.array([[[1.0, 2.0, 5.0]], [[0.5, 2.5, 0.0]]])
+    function = {
+        "soft_targets": losses.soft_targets,
+        "decoupled": lambda t, s, T: losses.decoupled_soft_targets(t, s, [1], temperature=T),
+    }[name]
+    expected = function(teacher, student, 50.0)
+    np.testing.assert_allclose(function(teacher + offset, student, 50.0), expected, rtol=1e-5)
+    np.testing.assert_allclose(function(teacher, student + offset, 50.0), expected, rtol=1e-5)
+    if name == "soft_targets":
+        np.testing.assert_allclose(expected, numpy_softened_kl(teacher, student, 50.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[5, 0], [-1, 0], [np.nan, 0], [1.9, 0], [[0, 0, 0], [1, 0, 0]], [[np.nan, 0, 1], [1, 0, 0]]],
+    ids=str,
+)
+def test_labels_that_are_no_classes(labels):
+    logits = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    with pytest.raises(ValueError, match="integers from 0 to 2, or one-hot"):
+        losses.decoupled_soft_targets(logits, logits[::-1], np.array(labels))
+    value = compiled(losses.decoupled_soft_targets)(logits, logits[::-1], np.array(labels, "f"))
+    np.testing.assert_array_equal(np.isnan(value), [True, False])
+
+
+def compiled(function, **options):
+    """The function as a compiled step runs it, which knows no values and no batch beforehand."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    def run(*tensors):
+        specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in tensors]
+        step = tf.function(lambda *given: function(*given), input_signature=specs, **options)
+        return step(*tensors)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "soft_targets",
+        "logit_regression",
+        "decoupled_soft_targets",
+        "hint",
+        "attention_transfer",
+        "relational_distance",
+        "relational_angle",
+        "similarity_preserving",
+    ],
+)
+def test_a_batch_of_one_is_not_spread_over_another(name):
+    shape = (2, 2, 3) if name == "attention_transfer" else (3,)
+    teacher, student = np.ones((1, *shape), "float32"), np.ones((2, *shape), "float32")
+    labels = [np.zeros(2, "int32")] if name == "decoupled_soft_targets" else []
+    run = compiled(getattr(losses, name))
+    if keras.backend.backend() == "tensorflow":
+        with pytest.raises(Exception, match="reshape"):
+            compiled(getattr(losses, name), jit_compile=True)(teacher, student, *labels)
+    for pair in ((teacher, student), (student, teacher)):
+        with pytest.raises(Exception, match="of the same samples"):
+            run(*pair, *labels)
+    if labels:
+        with pytest.raises(Exception, match=r"of the same samples|Expected logits"):
+            run(student, student, labels[0][:1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", [0, 1], ids=["teacher", "student"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "soft_targets",
+        "logit_regression",
+        "decoupled_soft_targets",
+        "hint",
+        "attention_transfer",
+        "relational_distance",
+        "relational_angle",
+        "similarity_preserving",
+    ],
+)
+def test_what_is_not_finite_never_gives_a_finite_loss(name, side, value):
+    shape = (4, 2, 2, 3) if name == "attention_transfer" else (4, 3)
+    labels = [np.zeros(4, "int32")] if name == "decoupled_soft_targets" else []
+    for places in (np.s_[1], np.s_[:]):
+        pair = list(np.random.default_rng(0).normal(size=(2, *shape)))
+        pair[side][places] = value
+        found = ops.convert_to_numpy(getattr(losses, name)(*pair, *labels))
+        assert not np.isfinite(found[places]).any()
