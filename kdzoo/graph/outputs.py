@@ -47,7 +47,7 @@ _ALIASES = {"softmax_v2": "softmax"}
 # Layers that hand on what they are given, in another shape or type.
 _PASSING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
 # How far the sums of a softmax lie from 1, in half precision too.
-_SUM_TOLERANCE = 2e-3
+SUM_TOLERANCE = 2e-3
 
 
 def output_types(
@@ -245,7 +245,7 @@ def are_probabilities(outputs: np.ndarray) -> bool:
     """
     sums = outputs.sum(axis=-1)
     is_several = outputs.shape[-1] > 1 and (outputs >= 0).all()
-    return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())
+    return bool(is_several and (abs(sums - 1) < SUM_TOLERANCE).all())
 
 
 def predicted_classes(outputs: np.ndarray) -> np.ndarray:
