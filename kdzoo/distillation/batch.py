@@ -82,11 +82,11 @@ def names_of_labels(student: keras.Model, loss: Any = None) -> list[str]:
     graph = shape_model(student)
     if graph is None:
         return list(loss) if isinstance(loss, dict) and "class_name" not in loss else []
-    outputs = functional_of(graph).output
-    if not keras.tree.is_nested(outputs):
+    functional = functional_of(graph)
+    if functional is None or not keras.tree.is_nested(functional.output):
         return []
-    keys = list(outputs) if isinstance(outputs, dict) else []
-    return [*keys, *graph.output_names]
+    keys = list(functional.output) if isinstance(functional.output, dict) else []
+    return [*keys, *functional.output_names]
 
 
 def select_outputs(

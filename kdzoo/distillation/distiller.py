@@ -8,13 +8,12 @@ import keras
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.batch import carried_teacher_outputs, names_of_labels
 from kdzoo.distillation.data_checks import check_arrays, check_data
-from kdzoo.distillation.probabilities import RefuseProbabilities
+from kdzoo.distillation.probabilities import StopAtWrongOutputs
 from kdzoo.distillation.reduction import make_trackers
 from kdzoo.distillation.settings import tapped_paths
 from kdzoo.distillation.step import DistillationStep
 from kdzoo.graph import taps
 from kdzoo.graph.keras_internals import CACHED_EVALUATION
-from kdzoo.training.callbacks import StopAtNonFiniteLoss
 from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
 from kdzoo.utils.adjustable import Adjustable
 from kdzoo.utils.fields import (
@@ -220,15 +219,12 @@ class Distiller(DistillationStep):
         check_data(x, y, self)
         self._check_validation(kwargs.get("validation_data"))
         self.prepare(x, y)
-        own = [RefuseProbabilities(), StopAtNonFiniteLoss()]
+        stop = StopAtWrongOutputs()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*own[:1], *keras.tree.flatten(callbacks or []), *own[1:]]
-        else:
-            given = {type(callback) for callback in callbacks.callbacks}
-            for callback in own:
-                if type(callback) not in given:
-                    callbacks.callbacks.append(callback)
-                    callback.set_model(self)
+            callbacks = [*keras.tree.flatten(callbacks or []), stop]
+        elif not any(isinstance(inner, StopAtWrongOutputs) for inner in callbacks.callbacks):
+            callbacks.callbacks.append(stop)
+            stop.set_model(self)
         with plain_errors():
             history = super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
         if history.epoch and not history.history:

@@ -8,14 +8,16 @@ import keras
 from keras import ops
 
 from kdzoo.distillation.batch import Targets
-from kdzoo.graph.outputs import SUM_TOLERANCE
 from kdzoo.losses.base import DistillationLoss
+from kdzoo.training.callbacks import StopAtNonFiniteLoss
 from kdzoo.utils.types import Tensor
 
 # Where a step puts what it saw beside its logs; whoever calls the step takes it out again.
 _FLAGS = "outputs_are_probabilities"
 # Rows of outputs that are looked at: enough to tell, few enough to cost nothing.
 _LOOKED_AT = 256
+# How far the sums of a softmax may lie from 1: bfloat16 keeps three digits.
+_TOLERANCE = 1e-2
 
 
 class ProbabilitiesRefused(keras.Model):
@@ -27,6 +29,7 @@ class ProbabilitiesRefused(keras.Model):
     """
 
     distillation_losses: list[DistillationLoss]
+    train_function: Any
     check_values: bool  # Whether outputs are looked at.
     _flags: Any = None  # What the first step saw, a tensor; False where nothing is to be seen.
 
@@ -102,11 +105,12 @@ class ProbabilitiesRefused(keras.Model):
         return running
 
 
-class RefuseProbabilities(keras.callbacks.Callback):
-    """Ends the training of a `Distiller` after a first step that saw probabilities for logits."""
+class StopAtWrongOutputs(StopAtNonFiniteLoss):
+    """Ends a `Distiller`'s training with an error at probabilities for logits, and as its base."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.model.refuse_probabilities()
+        super().on_train_batch_end(batch, logs)
 
 
 def _are_probabilities(outputs: Any) -> Tensor:
@@ -120,6 +124,6 @@ def _are_rows_of_1(values):
         return ops.zeros(())
     rows = ops.reshape(values, (-1, values.shape[-1]))[:_LOOKED_AT]
     rows = ops.cast(rows, "float32")
-    sums_to_1 = ops.abs(ops.sum(rows, axis=-1) - 1) < SUM_TOLERANCE
+    sums_to_1 = ops.abs(ops.sum(rows, axis=-1) - 1) < _TOLERANCE
     is_right = ops.logical_and(sums_to_1, ops.min(rows, axis=-1) >= 0)
     return ops.cast(ops.all(is_right), "float32")

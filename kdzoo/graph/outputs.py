@@ -47,7 +47,7 @@ _ALIASES = {"softmax_v2": "softmax"}
 # Layers that hand on what they are given, in another shape or type.
 _PASSING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
 # How far the sums of a softmax lie from 1, in half precision too.
-SUM_TOLERANCE = 2e-3
+_SUM_TOLERANCE = 2e-3
 
 
 def output_types(
@@ -205,11 +205,11 @@ def final_makers(graph: keras.Model) -> list[keras.Operation | None]:
 
 
 def hands_on(operation: keras.Operation) -> bool:
-    """Whether an operation hands its input on: a reshape, or the identity."""
+    """Whether an operation hands its input on: a reshape, a cast, or the identity."""
     identity = isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
-    return identity or isinstance(operation, _PASSING)
+    return identity or isinstance(operation, _PASSING) or type(operation).__name__ == "Cast"
 
 
 def _maker(tensor, makers):
@@ -227,9 +227,20 @@ def _activation(operation):
     if isinstance(operation, keras.layers.Wrapper):
         return _activation(operation.layer)
     last = getattr(operation, "activation", None) or operation
+    if isinstance(last, keras.layers.Softmax):  # One that was derived from it, too.
+        return "softmax"
     name = getattr(last, "__name__", type(last).__name__.lower())
     name = _ALIASES.get(name, name)
     return name if name in _ACTIVATIONS else None
+
+
+def gives_probabilities(operation: keras.Operation) -> bool:
+    """Whether a layer or operation ends in a softmax or sigmoid.
+
+    Args:
+        operation: The `keras.Operation`.
+    """
+    return _activation(operation) is not None
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:
@@ -245,7 +256,7 @@ def are_probabilities(outputs: np.ndarray) -> bool:
     """
     sums = outputs.sum(axis=-1)
     is_several = outputs.shape[-1] > 1 and (outputs >= 0).all()
-    return bool(is_several and (abs(sums - 1) < SUM_TOLERANCE).all())
+    return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())
 
 
 def predicted_classes(outputs: np.ndarray) -> np.ndarray:
