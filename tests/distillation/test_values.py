@@ -107,6 +107,22 @@ def test_a_switch_takes_outputs_as_they_are():
     assert kdzoo.Distiller(ending, model(), loss, check_values=False).teacher is ending
 
 
+def test_a_sigmoid_that_cannot_be_seen_is_a_warning():
+    x = 3 * np.random.default_rng(1).normal(size=(32, 5)).astype("float32")
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    for activation, given in (("sigmoid", {}), ("sigmoid", {"check_values": False}), (None, {})):
+        teacher = Subclassed(activation)
+        teacher(x)
+        distiller = kdzoo.Distiller(teacher, model(), LogitRegression("logits"), **given)
+        distiller.compile("sgd", loss, run_eagerly=True)
+        if activation and not given:
+            with pytest.warns(UserWarning, match="without its sigmoid") as caught:
+                distiller.fit(x, np.zeros((32, 3)), epochs=2, verbose=0)
+            assert len(caught) == 1
+        else:
+            distiller.fit(x, np.zeros((32, 3)), verbose=0)
+
+
 def test_one_batch_by_itself_is_looked_at():
     distiller = kdzoo.Distiller(subclassed(), model(), SoftTargets(2.0), student_loss_weight=0.0)
     distiller.compile("sgd", run_eagerly=True)
