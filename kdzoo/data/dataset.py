@@ -93,7 +93,7 @@ def from_arrays(
 
     Args:
         x: Images to train on, (n, height, width, channels) or (n, height, width), uint8 or floating
-            point in [0, 1].
+            point; kdzoo's models take [0, 1], and other numbers are warned of.
         y: Their classes, integers (n,).
         classes: Number of classes. None: as many as there are `class_names`, or else the largest
             label plus one.
@@ -119,7 +119,7 @@ def from_arrays(
     (2, 18, 2)
     """
     name, scale = check_text("name", name), _check_scale(scale)
-    images = image_checks.check_images(x, "x")
+    images = image_checks.as_images(x, "x")
     labels = image_checks.check_labels(y, count=len(images), name="y")
     if classes is not None:
         classes = check_positive_integer("classes", classes, _MOST_CLASSES)

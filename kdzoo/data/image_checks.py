@@ -1,5 +1,6 @@
 """What images and labels must be before anything is trained on them."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,47 @@ def check_images(images: ArrayLike, name: str = "images") -> np.ndarray:
 
     Args:
         images: Array (n, height, width, channels), or (n, height, width) for grey images. Either
-            uint8 in [0, 255] or floating point in [0, 1].
+            uint8 in [0, 255] or floating point, for kdzoo's models in [0, 1].
         name: What the caller calls the array; it appears in the error.
 
     Returns:
         Array (n, height, width, channels), uint8 or float32.
 
     Raises:
-        ValueError: If there are no images, their rank, type or range is another, or one holds NaN.
+        ValueError: If there are no images, their rank or type is another, or one holds NaN or an
+            infinite value.
+
+    Warns:
+        UserWarning: If floating-point images are not in [0, 1].
 
     Example:
 
     >>> check_images(np.zeros((2, 8, 8), "uint8")).shape
     (2, 8, 8, 1)
+    """
+    images = as_images(images, name)
+    if images.dtype == np.uint8:
+        return images
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 1:
+        warnings.warn(
+            f"Images are in [{low:g}, {high:g}] in {name}, where kdzoo's models take [0, 1]. "
+            "Divide pixels in [0, 255] by 255 or pass them as uint8. If they are right as they "
+            "are, silence this: `warnings.filterwarnings('ignore', 'Images are in')`.",
+            stacklevel=3,
+        )
+    return images
+
+
+def as_images(images: ArrayLike, name: str) -> np.ndarray:
+    """Returns images as kdzoo keeps them, whatever their range is.
+
+    Args:
+        images: What `check_images` takes.
+        name: What the caller calls the array.
+
+    Raises:
+        ValueError: If there are no images, their rank or type is another, or one is not finite.
     """
     images = _as_array(images, name)
     if images.ndim == 3:
@@ -47,19 +76,15 @@ def check_images(images: ArrayLike, name: str = "images") -> np.ndarray:
             "Expected images of type uint8 or float32; convert them with "
             f"`images.astype('uint8')`. Received: {name} of type {images.dtype}."
         )
-    low, high = float(images.min()), float(images.max())
-    if np.isnan(low) or np.isnan(high):
-        count = int(np.isnan(images).any(axis=(1, 2, 3)).sum())
+    with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite.
+        images = images.astype(np.float32, copy=False)
+    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
+        count = int((~np.isfinite(images)).any(axis=(1, 2, 3)).sum())
         raise ValueError(
-            "Expected images of finite numbers; remove or repair those that hold NaN. Received: "
-            f"{name} with NaN in {count} of {len(images)} images."
+            "Expected images of finite numbers; remove or repair those that hold NaN or infinite "
+            f"values. Received: {name} with such values in {count} of {len(images)} images."
         )
-    if low < 0 or high > 1:
-        raise ValueError(
-            "Expected images in [0, 1]; divide pixels in [0, 255] by 255 or pass them as uint8. "
-            f"Received: {name} in [{low:g}, {high:g}]."
-        )
-    return images.astype(np.float32, copy=False)
+    return images
 
 
 def check_labels(

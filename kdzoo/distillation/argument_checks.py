@@ -18,6 +18,13 @@ _LARGEST_WEIGHT = 1e18  # Of a loss, well within float32.
 
 def check_model(role: str, model: Any) -> None:
     """Raises unless `model` is a `keras.Model`."""
+    if any(part.__module__.partition(".")[0] == "tf_keras" for part in type(model).__mro__):
+        raise ValueError(
+            f"Expected `{role}` to be a `keras.Model` of Keras 3. Received: {model.name!r} of "
+            "tf_keras, which is Keras 2; build it in Keras 3 and give it the weights "
+            "(`model.set_weights`), or let the data carry its outputs: `teacher=None`, "
+            '`(x, {"label": y, "teacher": model.predict(x)})`.'
+        )
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected `{role}` to be a `keras.Model`. Received: {role}={shown(model)} of type "
@@ -223,9 +230,19 @@ def _check_same_inputs(teacher, student):
 
 
 def check_outputs(
-    teacher: keras.Model | None, student: keras.Model, losses: Sequence[DistillationLoss]
+    teacher: keras.Model | None,
+    student: keras.Model,
+    losses: Sequence[DistillationLoss],
+    check_values: bool = True,
 ) -> None:
-    """Raises if a loss cannot be computed on the outputs of the models."""
+    """Raises if a loss cannot be computed on the outputs of the models.
+
+    Args:
+        teacher: The teacher, or None.
+        student: The student.
+        losses: The distillation losses.
+        check_values: Whether probabilities are refused where a loss reads logits.
+    """
     for loss in losses:
         for role, model, paths in (
             ("teacher", teacher, loss.teacher_layers),
@@ -235,7 +252,7 @@ def check_outputs(
                 continue
             for path in paths:
                 find_layer(model, path)
-            if not paths and loss.expects_logits:
+            if check_values and not paths and loss.expects_logits:
                 _check_ends_in_logits(role, model)
         if teacher is not None and loss.expects_logits:
             _check_same_classes(

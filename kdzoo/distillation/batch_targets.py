@@ -1,9 +1,12 @@
 """What a batch carries beside its inputs: labels, the teacher's outputs, indices, weights."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import keras
+
+from kdzoo.graph.exportable import shape_model
+from kdzoo.graph.keras_internals import functional_of
 
 # The key of a model's own outputs beside those of its tapped layers; no layer has this name.
 OUTPUT = ""
@@ -38,14 +41,16 @@ class Targets(NamedTuple):
         return y if self.indices is None else {**y, "index": self.indices}
 
 
-def split_targets(y: Any, sample_weight: Any) -> Targets:
+def split_targets(y: Any, sample_weight: Any, names: Collection[str] = ()) -> Targets:
     """Returns the `Targets` of a batch.
 
     Args:
         y: Labels, or `{"label": ..., "teacher": ..., "index": ...}`, each of them optional.
         sample_weight: What Keras gives beside `y`.
+        names: What `names_of_labels` returns: a dictionary of one label for each of some of these
+            names holds labels, also if an output is called `"label"`, `"teacher"` or `"index"`.
     """
-    if not (isinstance(y, dict) and y and set(y) <= _PARTS):
+    if not _is_parts(y, names):
         return Targets(y, sample_weight=sample_weight)
     if isinstance(sample_weight, dict) and set(sample_weight) == set(y):
         # Keras repeats the weights for every part of a structured `y`.
@@ -53,6 +58,35 @@ def split_targets(y: Any, sample_weight: Any) -> Targets:
         weights = sample_weight[part]
         sample_weight = weights if part == "label" else keras.tree.flatten(weights)[0]
     return Targets(y.get("label"), y.get("teacher"), y.get("index"), sample_weight)
+
+
+def _is_parts(y, names):
+    """Whether the `y` of a batch is a dictionary of its parts, and not labels."""
+    if not isinstance(y, dict) or not y or not set(y) <= _PARTS:
+        return False
+    # A label is one tensor; of a model of several outputs the parts are structures or missing.
+    are_labels = set(y) <= set(names) and not any(
+        part is None or keras.tree.is_nested(part) for part in y.values()
+    )
+    return not are_labels
+
+
+def names_of_labels(student: keras.Model, loss: Any = None) -> list[str]:
+    """Returns the names by which labels may be given for a student of several outputs.
+
+    Args:
+        student: The `keras.Model`. Of a subclassed one the outputs are not known.
+        loss: The loss that was compiled, which has the names of those outputs if it is a
+            dictionary.
+    """
+    graph = shape_model(student)
+    if graph is None:
+        return list(loss) if isinstance(loss, dict) and "class_name" not in loss else []
+    functional = functional_of(graph)
+    if functional is None or not keras.tree.is_nested(functional.output):
+        return []
+    keys = list(functional.output) if isinstance(functional.output, dict) else []
+    return [*keys, *functional.output_names]
 
 
 def select_outputs(
@@ -89,7 +123,31 @@ def select_outputs(
     )
 
 
-def carried_teacher_outputs(data: Any, y: Any = None) -> Any:
+def as_outputs_of_student(teacher: Any, student: Any, names: Sequence[str] | None = None) -> Any:
+    """Returns the teacher's outputs in the structure of the student's, which losses compare.
+
+    Args:
+        teacher: The teacher's outputs; of a SavedModel they are `{"output_0": ..., ...}`.
+        student: The student's outputs.
+        names: The names of the student's outputs, if it has several.
+
+    Returns:
+        The outputs in the structure of `student` if it is known which belong together, else
+        `teacher`.
+    """
+    teachers, students = keras.tree.flatten(teacher), keras.tree.flatten(student)
+    if len(teachers) == len(students) == 1:
+        return keras.tree.pack_sequence_as(student, teachers)
+    if not isinstance(teacher, dict) or not isinstance(student, list | tuple):
+        return teacher
+    numbered = [f"output_{number}" for number in range(len(students))]
+    for order in (numbered, list(names or ())):
+        if len(order) == len(students) and set(order) == set(teacher):
+            return [teacher[name] for name in order]
+    return teacher
+
+
+def carried_teacher_outputs(data: Any, y: Any = None, names: Collection[str] = ()) -> Any:
     """Returns the teacher's outputs in data that carry them: arrays, or tensor specifications.
 
     Args:
@@ -97,6 +155,7 @@ def carried_teacher_outputs(data: Any, y: Any = None) -> Any:
             specification alone is looked at; or a `keras.utils.PyDataset`, whose first batch is
             read.
         y: What `fit` takes as `y`.
+        names: What `names_of_labels` returns.
 
     Returns:
         What is under `"teacher"`, or None where there is nothing, or where nothing is known.
@@ -106,4 +165,4 @@ def carried_teacher_outputs(data: Any, y: Any = None) -> Any:
     else:
         batch = data[0] if isinstance(data, keras.utils.PyDataset) else (data, y)
     targets = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
-    return targets.get("teacher") if isinstance(targets, dict) else None
+    return split_targets(targets, None, names).teacher_outputs

@@ -1,15 +1,16 @@
 """Checks of the data that a Distiller is trained or evaluated on, where looking costs nothing."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from kdzoo.distillation.batch_targets import names_of_labels, split_targets
 from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
 from kdzoo.graph.outputs import are_probabilities
-from kdzoo.graph.raw_pixels import looks_like_pixels, rescales_inputs
+from kdzoo.graph.raw_pixels import warn_of_raw_pixels
 from kdzoo.graph.taps import tapped_shapes
+from kdzoo.losses import DecoupledSoftTargets
 from kdzoo.utils import check_numeric_array, shown
 
 # Examples that are looked at: enough to tell pixels and probabilities, few enough to cost nothing.
@@ -28,23 +29,27 @@ def check_data(x: Any, y: Any, distiller: Any) -> None:
         distiller: The `Distiller`.
 
     Raises:
-        ValueError: If data are empty, images are raw pixels, labels or indices are out of range, or
-            the teacher's outputs are probabilities where a loss takes logits.
+        ValueError: If data are empty, labels or indices are out of range, or the teacher's outputs
+            are probabilities where a loss takes logits.
+
+    Warns:
+        UserWarning: If images look like raw pixels.
     """
     check_arrays(x, y, distiller.student)
     if isinstance(x, keras.utils.PyDataset):
         batch = x[0]
         x, y = batch[0], batch[1] if len(batch) > 1 else None
-    for leaf in keras.tree.flatten(x):
-        _check_images(leaf, distiller.student)
-    carried = y if isinstance(y, dict) else {}
-    _check_labels(carried.get("label") if carried else y, distiller.student, distiller.loss)
+    if distiller.check_values:
+        for leaf in keras.tree.flatten(x):
+            _warn_of_pixels(leaf, distiller.student)
+    targets = split_targets(y, None, names_of_labels(distiller.student, distiller.loss))
     losses = distiller.distillation_losses
-    _check_indices(carried.get("index"), losses)
-    if any(loss.expects_logits and not loss.teacher_layers for loss in losses):
-        _check_teacher_outputs(
-            distiller.teacher, x, carried.get("teacher"), distiller.teacher_transform
-        )
+    _check_labels(targets.label, distiller.student, distiller.loss, losses)
+    _check_indices(targets.indices, losses)
+    if distiller.check_values and any(
+        loss.expects_logits and not loss.teacher_layers for loss in losses
+    ):
+        _check_teacher_outputs(targets.teacher_outputs)
 
 
 def check_arrays(x: Any, y: Any, model: keras.Model) -> None:
@@ -96,25 +101,22 @@ def _is_data(x):
     return is_array(x) or hasattr(x, "__iter__") or hasattr(x, "__getitem__")
 
 
-def _check_images(images, student):
-    """Raises if images are raw pixels and the student does nothing about it."""
-    if not isinstance(images, np.ndarray) or images.dtype.kind not in "fiu":
-        return
-    images = images[:_LOOKED_AT]
-    if looks_like_pixels(images) and not rescales_inputs(student):
-        raise ValueError(
-            f"Expected images in [0, 1]. Received: values up to {images.max():g}; divide the "
-            "images by 255, or begin the student with `keras.layers.Rescaling(1 / 255)`."
-        )
+def _warn_of_pixels(images, student):
+    """Warns if images look like raw pixels and the student does nothing about it."""
+    if isinstance(images, np.ndarray) and images.dtype.kind in "fiu":
+        silence = "Distiller(..., check_values=False)"
+        warn_of_raw_pixels(images[:_LOOKED_AT], student, silence, stacklevel=4)
 
 
-def _check_labels(labels, student, loss):
-    """Raises if a label is no class of the student."""
+def _check_labels(labels, student, loss, distillation_losses):
+    """Raises if a label is no class of the student, and a loss takes labels as classes."""
     shapes = tapped_shapes(student, None) or []
     is_integer = isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size
     is_sparse = is_integer and (labels.ndim == 1 or labels.shape[1:] == (1,))
     ignored = getattr(loss, "get_config", dict)().get("ignore_class")
     if len(shapes) != 1 or len(shapes[0]) != 2 or not is_sparse or ignored is not None:
+        return
+    if not (_counts_classes(loss) or any(map(_takes_classes, distillation_losses))):
         return
     classes = shapes[0][-1]
     if classes > 1 and (labels.min() < 0 or labels.max() >= classes):
@@ -123,6 +125,21 @@ def _check_labels(labels, student, loss):
             f"Received: labels from {labels.min()} to {labels.max()}; number the classes from 0, "
             "or build the student with more classes."
         )
+
+
+def _counts_classes(loss):
+    """Whether a loss of Keras takes integers as the classes of its outputs."""
+    parts = keras.tree.flatten(loss) if isinstance(loss, list | tuple | dict) else [loss]
+    try:
+        parts = [keras.losses.get(part) if isinstance(part, str) else part for part in parts]
+    except ValueError:
+        return False
+    functions = [getattr(part, "fn", part) for part in parts]
+    return keras.losses.sparse_categorical_crossentropy in functions
+
+
+def _takes_classes(loss):
+    return isinstance(loss, DecoupledSoftTargets)
 
 
 def _check_indices(indices, losses):
@@ -143,21 +160,16 @@ def _check_indices(indices, losses):
         )
 
 
-def _check_teacher_outputs(
-    teacher: keras.Model | None, x: Any, outputs: Any, transform: Callable[[Any], Any] | None
-) -> None:
-    """Raises if a teacher without a graph, or the data, give probabilities in place of logits."""
-    has_no_graph = teacher is not None and not getattr(teacher, "inputs", None)
-    if teacher is not None and has_no_graph and isinstance(x, np.ndarray):
-        some = x[:8] if transform is None else transform(x[:8])
-        outputs = teacher(some, training=False)
+def _check_teacher_outputs(outputs: Any) -> None:
+    """Raises if data carry probabilities in place of the teacher's logits."""
     if outputs is None or keras.tree.is_nested(outputs):
         return
     outputs = np.asarray(keras.ops.convert_to_numpy(outputs[:_LOOKED_AT]), "float32")
     if are_probabilities(outputs):
         raise ValueError(
             "Expected the teacher's logits. Received: probabilities, which sum to 1; take the "
-            "teacher without its softmax (`kdzoo.as_logits`), or the logarithm of its outputs."
+            "teacher without its softmax (`kdzoo.as_logits`), or the logarithm of its outputs. If "
+            "they are logits, pass `Distiller(..., check_values=False)`."
         )
 
 

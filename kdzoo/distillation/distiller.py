@@ -6,14 +6,14 @@ from typing import Any, Literal
 import keras
 
 from kdzoo.distillation import argument_checks
-from kdzoo.distillation.batch_targets import carried_teacher_outputs
+from kdzoo.distillation.batch_targets import carried_teacher_outputs, names_of_labels
 from kdzoo.distillation.data_checks import check_arrays, check_data
+from kdzoo.distillation.probabilities import StopAtWrongOutputs
 from kdzoo.distillation.reduction import make_trackers
 from kdzoo.distillation.settings import tapped_paths
 from kdzoo.distillation.step import DistillationStep
 from kdzoo.graph import taps
 from kdzoo.graph.keras_internals import CACHED_EVALUATION
-from kdzoo.training.callbacks import StopAtNonFiniteLoss
 from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
 from kdzoo.utils.adjustable_number import Adjustable
 from kdzoo.utils.field_checks import (
@@ -36,6 +36,7 @@ _FIELDS = {
     "student_loss_weight": is_finite_number,
     "fuse_batch_norm": is_boolean,
     "has_teacher_transform": is_boolean,
+    "check_values": is_boolean,
     "trainable": is_boolean,
     "dtype": lambda value: is_name(value) or is_dictionary(value),
 }
@@ -88,6 +89,9 @@ class Distiller(DistillationStep):
             normalization, which is equal to about 1e-5 and quicker
             (`kdzoo.fuse_batch_normalization`). The models themselves are left as they are. The
             other part of `kdzoo.accelerate` is always used.
+        check_values: Whether `fit` looks at values: it refuses outputs that are probabilities where
+            a loss reads logits, which it sees in its first step, and warns of images that look like
+            raw pixels.
         **kwargs: Arguments of `keras.Model`: `trainable`, `dtype`.
 
     Raises:
@@ -124,6 +128,7 @@ class Distiller(DistillationStep):
         *,
         teacher_transform: Callable[[Any], Any] | None = None,
         fuse_batch_norm: bool = True,
+        check_values: bool = True,
         **kwargs: Any,
     ):
         argument_checks.check_model("student", student)
@@ -140,6 +145,7 @@ class Distiller(DistillationStep):
         self._distillation_weights = tuple(Adjustable(weight) for weight in weights)
         self._mixes_both = self._had_transform = False
         self.fuse_batch_norm = check_flag("fuse_batch_norm", fuse_batch_norm)
+        self.check_values = check_flag("check_values", check_values)
         self.teacher_transform = argument_checks.check_teacher_transform(teacher_transform)
         self.teacher = teacher
         self._student_taps = tapped_paths(self.distillation_losses, "student")
@@ -208,17 +214,22 @@ class Distiller(DistillationStep):
             The `keras.callbacks.History`.
 
         Raises:
-            ValueError: If the data are empty; if arrays hold labels out of range, or images in
-                [0, 255] for a student that rescales nothing; if the loss becomes NaN or infinite.
+            ValueError: If the data are empty; if arrays hold labels that are no classes; if the
+                first step sees probabilities where a loss reads logits; if the loss becomes NaN or
+                infinite.
+
+        Warns:
+            UserWarning: If images look like pixels in [0, 255] and the student is not known to
+                rescale them.
         """
         epochs, batch_size = check_integer("epochs", epochs, least=0), _check_batch_size(batch_size)
         check_data(x, y, self)
         self._check_validation(kwargs.get("validation_data"))
         self.prepare(x, y)
-        stop = StopAtNonFiniteLoss()
+        stop = StopAtWrongOutputs()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*keras.tree.flatten(callbacks or []), stop]
-        elif not any(isinstance(inner, StopAtNonFiniteLoss) for inner in callbacks.callbacks):
+        elif not any(isinstance(inner, StopAtWrongOutputs) for inner in callbacks.callbacks):
             callbacks.callbacks.append(stop)
             stop.set_model(self)
         with plain_errors():
@@ -263,9 +274,8 @@ class Distiller(DistillationStep):
                 f"sample_weight). Received: {len(data)} parts"
             )
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if isinstance(y, dict):  # No distillation loss, and so no index, counts in validation.
-            y = {name: part for name, part in y.items() if name != "index"}
-        check_data(x, y, self)
+        # No distillation loss counts in validation: neither an index nor the teacher's outputs.
+        check_data(x, self._split_targets(y, None).label, self)
 
     def prepare(self, data: Any, y: Any = None) -> None:
         """Makes the weights of the losses, if they are missing, for data that carry the teacher's
@@ -276,7 +286,8 @@ class Distiller(DistillationStep):
             y: What `fit` takes as `y`, if the data are arrays.
         """
         if self.teacher is None:
-            carried = carried_teacher_outputs(data, y)
+            names = names_of_labels(self.student, getattr(self, "loss", None))
+            carried = carried_teacher_outputs(data, y, names)
             taps.build_losses(self.distillation_losses, None, self.student, carried)
 
     def get_config(self) -> dict[str, Any]:
@@ -290,6 +301,7 @@ class Distiller(DistillationStep):
             "student_loss_weight": self.student_loss_weight,
             "fuse_batch_norm": self.fuse_batch_norm,
             "has_teacher_transform": self._had_transform or self.teacher_transform is not None,
+            "check_values": self.check_values,
         }
 
     @classmethod

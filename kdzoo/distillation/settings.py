@@ -24,6 +24,7 @@ class DistillationSettings(TrainsStudent, TeacherKept):
     distillation_losses: list[DistillationLoss]
     teacher_transform: Callable[[Any], Any] | None  # From the student's inputs to the teacher's.
     fuse_batch_norm: bool
+    check_values: bool
     _had_transform: bool  # Whether there was a transform when the distiller was saved.
     _student_weight: Adjustable
     _distillation_weights: tuple[Adjustable, ...]
@@ -45,7 +46,9 @@ class DistillationSettings(TrainsStudent, TeacherKept):
                 "was saved. Received: none; set `distiller.teacher_transform` first."
             )
         argument_checks.check_teacher(teacher, self.student, self.teacher_transform)
-        argument_checks.check_outputs(teacher, self.student, self.distillation_losses)
+        argument_checks.check_outputs(
+            teacher, self.student, self.distillation_losses, self.check_values
+        )
         self._teacher_reference = _Untracked(teacher)
         self._teacher_taps = tapped_paths(self.distillation_losses, "teacher")
         taps.build_losses(self.distillation_losses, teacher, self.student)

@@ -7,17 +7,26 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation.batch_targets import OUTPUT, Targets, select_outputs, split_targets
+from kdzoo.distillation.batch_targets import (
+    OUTPUT,
+    Targets,
+    as_outputs_of_student,
+    names_of_labels,
+    select_outputs,
+    split_targets,
+)
+from kdzoo.distillation.probabilities import ProbabilitiesRefused
 from kdzoo.distillation.reduction import reduce_loss, tracker_names
 from kdzoo.distillation.settings import DistillationSettings
 from kdzoo.distillation.told_types import told_types
 from kdzoo.graph import acceleration, taps
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
 from kdzoo.graph.replicas import count_replicas
+from kdzoo.losses.base import DistillationLoss
 from kdzoo.utils.types import Tensor
 
 
-class DistillationStep(DistillationSettings):
+class DistillationStep(ProbabilitiesRefused, DistillationSettings):
     """A model that trains its `student` with its `teacher`, one forward pass of each in a step.
 
     `Distiller` is the class to use.
@@ -49,7 +58,7 @@ class DistillationStep(DistillationSettings):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         teacher = self.teacher
         if teacher is not None and self._uses_teacher:
-            targets = split_targets(y, sample_weight)
+            targets = self._split_targets(y, sample_weight)
             with self._state_scope(*state):
                 y = targets.with_teacher_outputs(self._run_teacher(teacher, x))
             sample_weight = targets.sample_weight
@@ -76,7 +85,7 @@ class DistillationStep(DistillationSettings):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        targets = split_targets(y, sample_weight)
+        targets = self._split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
         # Keras's sum, which counts them once over all replicas.
         regularizers = [additional_loss(self, ops.cast(loss, "float32")) for loss in self.losses]
@@ -96,16 +105,19 @@ class DistillationStep(DistillationSettings):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        targets = split_targets(y, sample_weight)
-        outputs, _ = self._split_predictions(y_pred)
-        return super().compute_metrics(x, targets.label, outputs, targets.sample_weight)
+        targets = self._split_targets(y, sample_weight)
+        outputs, tapped = self._split_predictions(y_pred)
+        logs = super().compute_metrics(x, targets.label, outputs, targets.sample_weight)
+        if self._validating:
+            return logs
+        return {**logs, **self._flags_of_probabilities(targets, outputs, tapped)}
 
     def get_metrics_result(self) -> dict[str, Any]:
         # Keras reads all replicas' samples where a step's logs have the names of what is returned
         # here, and else averages over the replicas, of which one may have fewer samples.
         logs = super().get_metrics_result()
         if self._validating:
-            logs = {name: value for name, value in logs.items() if name not in self._loss_trackers}
+            return {name: value for name, value in logs.items() if name not in self._loss_trackers}
         return logs
 
     def _accelerated(self, model: keras.Model) -> contextlib.AbstractContextManager[None]:
@@ -123,6 +135,10 @@ class DistillationStep(DistillationSettings):
         if self._teacher_taps:
             outputs = {**tapped, OUTPUT: outputs}
         return keras.tree.map_structure(ops.stop_gradient, outputs)
+
+    def _split_targets(self, y: Any, sample_weight: Any) -> Targets:
+        names = names_of_labels(self.student, getattr(self, "loss", None))
+        return split_targets(y, sample_weight, names)
 
     def _split_predictions(self, y_pred: Any) -> tuple[Any, dict[str, Any]]:
         """The student's outputs and its tapped layers', from what `call` returned."""
@@ -152,19 +168,29 @@ class DistillationStep(DistillationSettings):
                 "outputs; set `distiller.teacher` or pass `(x, {'label': y, 'teacher': logits})`."
             )
         total: Tensor = 0.0
-        losses, tapped = self.distillation_losses, {**tapped, OUTPUT: outputs}
-        names, paths = tracker_names(losses), list(tapped)
+        losses = self.distillation_losses
+        names = tracker_names(losses)
         models = self.teacher, self.student, getattr(self, "loss", None), outputs
         for loss, weight, name in zip(losses, self._distillation_weights, names, strict=True):
-            teacher = select_outputs(
-                targets.teacher_outputs, loss.teacher_layer, self._teacher_taps, outputs
-            )
-            student = select_outputs(tapped, loss.student_layer, paths)
+            teacher, student = self._inputs_of_loss(loss, targets, outputs, tapped)
             types = told_types(loss, *models)
             value = reduce_loss(loss, teacher, student, targets, self.output_names, types)
             self._track(name, value, outputs)
             total = total + weight.variable * value
         return total
+
+    def _inputs_of_loss(
+        self, loss: DistillationLoss, targets: Targets, outputs: Any, tapped: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """What a loss takes of the teacher's outputs and of the student's."""
+        teacher = select_outputs(
+            targets.teacher_outputs, loss.teacher_layer, self._teacher_taps, outputs
+        )
+        tapped = {**tapped, OUTPUT: outputs}
+        student = select_outputs(tapped, loss.student_layer, list(tapped))
+        if loss.teacher_layer is None and loss.student_layer is None:
+            teacher = as_outputs_of_student(teacher, student, self.output_names)
+        return teacher, student
 
     def _track(self, name: str, value: Tensor, outputs: Any) -> None:
         if name in self._loss_trackers:

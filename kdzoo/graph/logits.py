@@ -10,6 +10,7 @@ from kdzoo.graph.outputs import (
     final_activation,
     final_makers,
     final_operations,
+    gives_probabilities,
     hands_on,
     remember_types,
     types_by_activation,
@@ -18,6 +19,23 @@ from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import shown
 
 __all__ = ["as_logits", "final_activation"]
+
+_SOFTMAX = keras.layers.Softmax.call
+# Operations that leave probabilities what they are, or nearly, but not the logits: averages over
+# positions, and over several outputs.
+_AVERAGES = (
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
+    keras.layers.Average,
+    keras.layers.Add,
+    keras.layers.Multiply,
+    keras.layers.Rescaling,
+)
+_ARITHMETIC = ("Mean", "Add", "Multiply", "Divide", "TrueDivide", "Sum")
 
 
 def as_logits(model: keras.Model) -> keras.Model:
@@ -36,9 +54,9 @@ def as_logits(model: keras.Model) -> keras.Model:
         A new `keras.Model`, not compiled, or `model` itself if it ends in neither.
 
     Raises:
-        ValueError: If the model is subclassed, or ends in the function `keras.ops.softmax` or
-            `keras.ops.sigmoid`, or uses its last layer, or what that gives, in another place as
-            well.
+        ValueError: If the model is subclassed or not built, or ends in the function
+            `keras.ops.softmax` or `keras.ops.sigmoid`, or uses its last layer, or what that gives,
+            in another place as well, or averages or scales its probabilities.
 
     Example:
 
@@ -46,11 +64,14 @@ def as_logits(model: keras.Model) -> keras.Model:
     teacher = kdzoo.as_logits(keras.applications.MobileNetV2())
     ```
     """
+    if isinstance(model, keras.Sequential):
+        graph_of(model)  # It has one once it is built.
     if not getattr(model, "inputs", None):
         raise ValueError(
             "Expected a functional or Sequential model. Received: "
             f"{shown(model)} of type {type(model).__name__}; give its last layer `activation=None`."
         )
+    _check_not_mixed(model)
     if final_activation(model) is None:
         return model
     last = final_operations(model)
@@ -80,6 +101,39 @@ def as_logits(model: keras.Model) -> keras.Model:
     return logits
 
 
+def _check_not_mixed(model: keras.Model) -> None:
+    """Raises if a model averages or scales probabilities, so that there are no logits of them."""
+    graph = functional_of(model)
+    if graph is None:
+        return
+    nodes = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
+    makers = final_makers(graph)
+    for tensor, maker in zip(graph.outputs, makers, strict=True):
+        mixed = None if maker else _mixed_probabilities(tensor, nodes)
+        if mixed:
+            raise ValueError(
+                f"Expected the model to end in its softmax or sigmoid, or in logits. Received: "
+                f"{model.name!r}, whose outputs are averages or multiples of what {mixed!r} gives, "
+                "and have no logits; average before that activation: `keras.Model(model.inputs, "
+                "logits)`."
+            )
+
+
+def _mixed_probabilities(tensor, nodes):
+    """The name of a layer whose probabilities a tensor is made of, by averages alone; or None."""
+    node = nodes.get(id(tensor))
+    if node is None:
+        return None
+    operation = node.operation
+    if gives_probabilities(operation):
+        return operation.name
+    is_average = isinstance(operation, _AVERAGES) or type(operation).__name__ in _ARITHMETIC
+    if not (is_average or hands_on(operation)):
+        return None
+    found = [_mixed_probabilities(part, nodes) for part in node.inputs]
+    return found[0] if found and all(found) else None
+
+
 def _check_strippable(model: keras.Model, last: list[keras.Operation]) -> None:
     """Raises unless a model's last operations, of nested models too, are layers of one call."""
     calls = _called(model)
@@ -89,6 +143,13 @@ def _check_strippable(model: keras.Model, last: list[keras.Operation]) -> None:
             raise ValueError(
                 f"Expected the model to end in a layer. Received: the function `keras.ops.{name}`; "
                 "make the model without it: `keras.Model(model.inputs, logits)`."
+            )
+        inner = getattr(operation, "activation", None) or operation
+        if isinstance(inner, keras.layers.Softmax) and type(inner).call is not _SOFTMAX:
+            raise ValueError(
+                f"Expected the last layer, {operation.name!r}, to be a softmax and nothing else. "
+                f"Received: a {type(inner).__name__} with a `call` of its own; make the model "
+                "without it: `keras.Model(model.inputs, logits)`."
             )
         count = sum(operation is called for called in calls)
         if count > 1:

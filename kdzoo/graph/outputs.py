@@ -306,11 +306,11 @@ def _only_activates(operation):
 
 
 def hands_on(operation: keras.Operation) -> bool:
-    """Whether an operation hands its input on: a reshape, or the identity."""
+    """Whether an operation hands its input on: a reshape, a cast, or the identity."""
     identity = isinstance(operation, keras.layers.Activation) and (
         operation.activation is keras.activations.linear
     )
-    return identity or isinstance(operation, _PASSING)
+    return identity or isinstance(operation, _PASSING) or type(operation).__name__ == "Cast"
 
 
 def _maker(tensor, makers):
@@ -328,9 +328,20 @@ def _activation(operation):
     if isinstance(operation, keras.layers.Wrapper):
         return _activation(operation.layer)
     last = getattr(operation, "activation", None) or operation
+    if isinstance(last, keras.layers.Softmax):  # One that was derived from it, too.
+        return "softmax"
     name = getattr(last, "__name__", type(last).__name__.lower())
     name = _ALIASES.get(name, name)
     return name if name in _ACTIVATIONS else None
+
+
+def gives_probabilities(operation: keras.Operation) -> bool:
+    """Whether a layer or operation ends in a softmax or sigmoid.
+
+    Args:
+        operation: The `keras.Operation`.
+    """
+    return _activation(operation) is not None
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:

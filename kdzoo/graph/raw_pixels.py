@@ -1,10 +1,12 @@
 """Which images count as raw pixels, in [0, 255], and which models rescale them themselves."""
 
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
+from kdzoo.graph.exportable import shape_model
 from kdzoo.graph.keras_internals import flatten_layers
 
 # Layers, and arithmetic inside a graph, by which a model may rescale its inputs.
@@ -16,6 +18,13 @@ _RESCALING = (
     "Divide",
     "Multiply",
     "Subtract",
+)
+# Layers after which the range of a model's inputs no longer counts.
+_NORMALIZING = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.UnitNormalization,
 )
 
 
@@ -40,13 +49,45 @@ def rescales_inputs(model: Any) -> bool:
         model: A `keras.Model`; of something else nothing is known.
 
     Returns:
-        True if it has a layer that rescales or arithmetic that may, or begins with a batch
-        normalization.
+        True if it has a layer that rescales or arithmetic that may, begins with a normalization,
+        or computes in a way of its own: a subclassed model, or one with a layer that is not
+        Keras's.
     """
     layers = flatten_layers(model) if isinstance(model, keras.layers.Layer) else []
     layers = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
     steps = [step for layer in layers for step in getattr(layer, "operations", [layer])]
     first = next((layer for layer in layers if not hasattr(layer, "layers")), None)
-    return any(type(step).__name__ in _RESCALING for step in steps) or isinstance(
-        first, keras.layers.BatchNormalization
+    return (
+        any(type(step).__name__ in _RESCALING for step in steps)
+        or isinstance(first, _NORMALIZING)
+        or any(map(_computes_in_its_own_way, layers))
     )
+
+
+def _computes_in_its_own_way(layer):
+    """Whether a layer is neither Keras's nor a graph of layers."""
+    if isinstance(layer, keras.Model):
+        return shape_model(layer) is None
+    return type(layer).__module__.partition(".")[0] not in ("keras", "kdzoo")
+
+
+def warn_of_raw_pixels(images: np.ndarray, model: Any, silence: str, stacklevel: int = 2) -> None:
+    """Warns of images that look like raw pixels to a model that is not known to rescale them.
+
+    Args:
+        images: An array of inputs; of numbers that are no images nothing is said.
+        model: The `keras.Model` that takes them.
+        silence: What the caller passes so that nothing is said, such as `"check_images=False"`.
+        stacklevel: As of `warnings.warn`, counted from the caller of this function.
+
+    Warns:
+        UserWarning: If the images look like pixels and nothing in the model rescales them.
+    """
+    if looks_like_pixels(images) and not rescales_inputs(model):
+        warnings.warn(
+            f"Images up to {images.max():g} look like raw pixels, and nothing in "
+            f"{getattr(model, 'name', 'the model')!r} rescales them. If it expects [0, 1], divide "
+            "the images by 255 or begin the model with `keras.layers.Rescaling(1 / 255)`; if they "
+            f"are right as they are, pass `{silence}`.",
+            stacklevel=stacklevel + 1,
+        )

@@ -152,8 +152,14 @@ def _as_classes(labels, logits):
     classes = logits.shape[-1]
     is_one_hot = len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1
     sizes = tuple(labels.shape)
+    if len(logits.shape) != 2:
+        raise ValueError(
+            "Expected logits (batch, classes), as decoupled soft targets weight the one true class "
+            f"of a sample. Received: logits {tuple(logits.shape)} with a class for each position; "
+            "use `SoftTargets`, which takes them."
+        )
     is_batch = None in (sizes[0], logits.shape[0]) or sizes[0] == logits.shape[0]
-    if len(logits.shape) != 2 or not is_batch or not (is_one_hot or sizes[1:] in ((), (1,))):
+    if not is_batch or not (is_one_hot or sizes[1:] in ((), (1,))):
         raise ValueError(
             "Expected logits (batch, classes) and labels (batch,), (batch, 1) or one-hot (batch, "
             f"classes). Received: logits {tuple(logits.shape)}, labels {sizes}"

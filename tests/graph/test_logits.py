@@ -237,3 +237,61 @@ def test_boundaries_that_a_layer_has_adapted_to_stay():
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(again), keras.ops.convert_to_numpy(model(given)), atol=1e-6
     )
+
+
+def over_pixels(end, **head):
+    inputs = keras.Input((4, 4, 5))
+    return keras.Model(inputs, end(keras.layers.Conv2D(3, 1, name="head", **head)(inputs)))
+
+
+class Cooled(keras.layers.Softmax):
+    def call(self, inputs):
+        return super().call(inputs / 2)
+
+
+class Renamed(keras.layers.Softmax):
+    pass
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda probs: keras.layers.GlobalAveragePooling2D()(probs),
+        lambda probs: ops.mean(probs, axis=(1, 2)),
+        lambda probs: keras.layers.Flatten()(probs) * 1.0,
+        lambda probs: keras.layers.Average()([probs, keras.layers.Softmax()(probs)]),
+    ],
+    ids=["pooling", "mean", "multiple", "average"],
+)
+def test_averages_of_probabilities_have_no_logits(end):
+    with pytest.raises(ValueError, match="averages or multiples of what 'head' gives"):
+        as_logits(over_pixels(end, activation="softmax"))
+    model = over_pixels(end)
+    assert as_logits(model) is model
+
+
+def test_probabilities_that_weight_features_are_no_output():
+    inputs = keras.Input((5,))
+    weights = keras.layers.Dense(5, activation="softmax")(inputs)
+    model = keras.Model(inputs, keras.layers.Multiply()([weights, inputs]))
+    assert as_logits(model) is model
+
+
+@pytest.mark.parametrize(
+    "last", [lambda x: ops.cast(keras.layers.Softmax()(x), "float16"), Renamed()]
+)
+def test_a_cast_and_a_subclass_of_softmax_are_seen(last):
+    model = layer(last)
+    assert final_activation(model) == "softmax"
+    logits = ops.softmax(ops.cast(as_logits(model)(images()), "float32"))
+    np.testing.assert_allclose(logits, ops.cast(model(images()), "float32"), atol=2e-3)
+
+
+def test_a_softmax_with_a_call_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="a Cooled with a `call` of its own"):
+        as_logits(layer(Cooled()))
+
+
+def test_a_sequential_model_that_is_not_built_says_how_to_build_it():
+    with pytest.raises(ValueError, match=r"is built; give it a `keras.Input`"):
+        as_logits(keras.Sequential([keras.layers.Dense(3, activation="softmax")]))

@@ -529,6 +529,7 @@ def _add_training():
             "name": "distiller",
             "teacher_transform": lambda images: images,
             "fuse_batch_norm": True,
+            "check_values": True,
         },
     )
     _add_method(
