@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
 
-from kdzoo.graph.exportable import exportable, shape_model
+from kdzoo.graph.exportable import exportable, shape_model, student_of
 from kdzoo.graph.keras_internals import functional_of, nodes_of
-from kdzoo.utils import check_choice, check_numeric_array
+from kdzoo.utils import check_choice
 
 OutputType = Literal["classes", "binary", "numbers"]
 """What an output means.
@@ -42,6 +41,8 @@ _TYPES_OF_LOSSES: dict[str, OutputType] = {
 }
 _TYPES_OF_ACTIVATIONS: dict[str, OutputType] = {"softmax": "classes", "sigmoid": "binary"}
 _ACTIVATIONS = ("softmax", "sigmoid")
+# The attribute in which a model keeps what the activations said that it had.
+_LEFT_BY_AS_LOGITS = "_kdzoo_output_types"
 # Other names of the same functions.
 _ALIASES = {"softmax_v2": "softmax"}
 # Layers that hand on what they are given, in another shape or type.
@@ -51,19 +52,21 @@ _SUM_TOLERANCE = 2e-3
 
 
 def output_types(
-    model: keras.Model, given: Any = None, loss: Any = None
+    model: keras.Model, given: Any = None, loss: Any = None, outputs: Any = None
 ) -> list[OutputType | None]:
     """Returns what each output of a model means.
 
     The caller's word comes before the loss that the model was compiled with, and that before the
-    final activation. Otherwise several columns are exclusive classes, and of one column nothing is
-    known.
+    final activation, also one that `as_logits` took away. Otherwise several columns are exclusive
+    classes, and of one column nothing is known.
 
     Args:
         model: A `keras.Model`.
         given: What the caller says: an `OutputType` for all outputs, a list with one for each, or a
             dictionary by the outputs' names; None for what he does not say.
         loss: The loss on the outputs, as `compile` takes it; None for that of `model`.
+        outputs: What the model gave, in its structure, where it is no graph whose outputs are
+            known; only their shapes are looked at.
 
     Returns:
         A list with an `OutputType` for each output, in the order of `keras.tree.flatten`; None
@@ -78,20 +81,80 @@ def output_types(
     >>> output_types(keras.Model(inputs, keras.layers.Dense(3)(inputs)))
     ['classes']
     """
-    graph = shape_model(model)
-    shapes = [tensor.shape for tensor in graph.outputs] if graph is not None else [None]
-    names = _names_of_outputs(graph) if graph is not None else []
+    _, shapes = _names_and_shapes(model, outputs)
+    told = told_output_types(model, given, loss, outputs)
+    return [
+        known or (None if shape is None or is_one_column(shape) else "classes")
+        for known, shape in zip(told, shapes, strict=True)
+    ]
+
+
+def told_output_types(
+    model: keras.Model, given: Any = None, loss: Any = None, outputs: Any = None
+) -> list[OutputType | None]:
+    """Returns what the caller, a loss or a final activation says of each output of a model.
+
+    Args:
+        model: A `keras.Model`.
+        given: What the caller says, as `output_types` takes it.
+        loss: The loss on the outputs, as `compile` takes it; None for that of `model`.
+        outputs: What the model gave, in its structure, or None.
+
+    Returns:
+        A list with an `OutputType` for each output; None where at most the columns tell.
+
+    Raises:
+        ValueError: If `given` holds something else.
+    """
+    names, shapes = _names_and_shapes(model, outputs)
     loss = getattr(model, "loss", None) if loss is None else loss
     said = _for_each_output("output_type", given, names, len(shapes))
     losses = _for_each_output("loss", loss, names, len(shapes))
-    activations = _activations(model, len(shapes))
+    by_activation = types_by_activation(model)
+    by_activation = by_activation if len(by_activation) == len(shapes) else [None] * len(shapes)
     return [
-        _check_output_type(word)
-        or type_of_loss(part)
-        or _TYPES_OF_ACTIVATIONS.get(activation or "")
-        or ("classes" if shape is not None and len(shape) > 1 and shape[-1] != 1 else None)
-        for word, part, activation, shape in zip(said, losses, activations, shapes, strict=True)
+        _check_output_type(word) or type_of_loss(part) or by_end
+        for word, part, by_end in zip(said, losses, by_activation, strict=True)
     ]
+
+
+def types_by_activation(model: keras.Model) -> list[OutputType | None]:
+    """Returns what the final activation says of each output of a model, None where there is none.
+
+    Args:
+        model: A `keras.Model`; `as_logits` leaves in its copies what the activation said.
+    """
+    model = student_of(model) or model
+    graph = exportable(model).graph_model() or functional_of(model)
+    for part in (model, graph):
+        left = getattr(part, _LEFT_BY_AS_LOGITS, None)
+        if left is not None:
+            return list(left)
+    if graph is None:
+        return [_TYPES_OF_ACTIVATIONS.get(final_activation(model) or "")]
+    makers = final_makers(graph)
+    return [_TYPES_OF_ACTIVATIONS.get((maker and _activation(maker)) or "") for maker in makers]
+
+
+def remember_types(model: keras.Model, types: Sequence[OutputType | None]) -> None:
+    """Lets a model without a final activation say what one would say of each of its outputs.
+
+    It lasts as long as the object: a `.keras` file does not carry it.
+
+    Args:
+        model: The `keras.Model`.
+        types: An `OutputType`, or None, for each output.
+    """
+    setattr(model, _LEFT_BY_AS_LOGITS, tuple(types))
+
+
+def is_one_column(shape: Sequence[int | None]) -> bool:
+    """Whether outputs of this shape hold one value for each sample, or for each position.
+
+    Args:
+        shape: That of the outputs, the batch included: `(batch,)` or `(batch, ..., columns)`.
+    """
+    return len(shape) < 2 or shape[-1] == 1
 
 
 def type_of_loss(loss: Any) -> OutputType | None:
@@ -114,12 +177,22 @@ def type_of_loss(loss: Any) -> OutputType | None:
     return _TYPES_OF_LOSSES.get(getattr(function, "__name__", ""))
 
 
-def _names_of_outputs(graph):
-    """The names of a model's outputs: its keys where they are a dictionary."""
-    structure = functional_of(graph).output
-    if isinstance(structure, dict):
-        return sorted(structure)
-    return list(functional_of(graph).output_names)
+def _names_and_shapes(model, outputs):
+    """The names of a model's outputs, none where they have none, and their shapes.
+
+    Where the outputs are a dictionary, its keys are their names. A shape is None if it is unknown.
+    """
+    graph = shape_model(model)
+    if outputs is None and graph is None:
+        return [], [None]
+    graph = functional_of(graph) if graph is not None else None
+    outputs = graph.output if outputs is None else outputs
+    shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
+    if isinstance(outputs, dict):
+        names = sorted(outputs)
+    else:
+        names = list(graph.output_names) if graph is not None else []
+    return names if len(names) == len(shapes) else [], shapes
 
 
 def _check_output_type(given):
@@ -145,14 +218,6 @@ def _for_each_output(name, given, names, count):
             )
         return [None] * count
     return [given] * count
-
-
-def _activations(model, count):
-    """The activation that each output of a model ends in, or None."""
-    graph = exportable(model).graph_model() or functional_of(model)
-    if graph is None:
-        return [final_activation(model)] * count
-    return [maker and _activation(maker) for maker in final_makers(graph)]
 
 
 def final_activation(model: keras.Model) -> str | None:
@@ -204,6 +269,41 @@ def final_makers(graph: keras.Model) -> list[keras.Operation | None]:
     return [maker if maker and _activation(maker) else None for maker in makers]
 
 
+def operations_before_outputs(model: keras.Model) -> list[list[keras.Operation]]:
+    """Returns for each output of a model the operations that its values, or their logits, are of.
+
+    Args:
+        model: The `keras.Model`.
+
+    Returns:
+        Lists of operations, from the output inwards: those that reshape it, its final activation
+        where that is a layer of its own, and what made its logits. Empty where the model is no
+        graph.
+    """
+    graph = shape_model(model)
+    graph = None if graph is None else functional_of(graph)
+    if graph is None:
+        return []
+    makers = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
+    found: list[list[keras.Operation]] = []
+    for tensor in graph.outputs:
+        node, operations = makers.get(id(tensor)), []
+        while node is not None:
+            operations.append(node.operation)
+            goes_on = hands_on(node.operation) or _only_activates(node.operation)
+            node = makers.get(id(node.inputs[0])) if goes_on and node.inputs else None
+        found.append(operations)
+    return found
+
+
+def _only_activates(operation):
+    """Whether an operation is a softmax or sigmoid and nothing else."""
+    if isinstance(operation, keras.layers.Layer):
+        kinds = (keras.layers.Activation, keras.layers.Softmax)
+        return isinstance(operation, kinds) and _activation(operation) is not None
+    return _activation(operation) is not None
+
+
 def hands_on(operation: keras.Operation) -> bool:
     """Whether an operation hands its input on: a reshape, or the identity."""
     identity = isinstance(operation, keras.layers.Activation) and (
@@ -246,68 +346,3 @@ def are_probabilities(outputs: np.ndarray) -> bool:
     sums = outputs.sum(axis=-1)
     is_several = outputs.shape[-1] > 1 and (outputs >= 0).all()
     return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())
-
-
-def predicted_classes(outputs: np.ndarray) -> np.ndarray:
-    """Returns the class that each row of outputs `(..., classes)` predicts.
-
-    Args:
-        outputs: Logits or probabilities, or one logit `(..., 1)`, whose sign decides.
-
-    Returns:
-        Integer array `(...)`.
-    """
-    if outputs.shape[-1] == 1:
-        return (outputs[..., 0] > 0).astype("int64")
-    return np.argmax(outputs, axis=-1)
-
-
-def class_indices(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
-    """Returns labels as class indices `(samples,)`, checked against the outputs' shape.
-
-    Args:
-        labels: Integers `(samples,)` or `(samples, 1)`, or one-hot `(samples, classes)`.
-        shape: `(samples, classes)` of the outputs; one column has two classes.
-
-    Returns:
-        Integer array `(samples,)`.
-
-    Raises:
-        ValueError: If shapes do not fit, or a label is out of range.
-    """
-    labels = check_numeric_array("labels", labels)
-    samples, classes = shape[0], shape[-1]
-    if classes > 1 and labels.shape == (samples, classes):
-        return np.argmax(labels, axis=-1)
-    if labels.shape not in ((samples,), (samples, 1)) or len(shape) != 2:
-        raise ValueError(
-            f"Expected labels of shape ({samples},) or ({samples}, {classes}) for outputs of shape "
-            f"{tuple(shape)}. Received: shape={labels.shape}."
-        )
-    labels = labels.reshape(samples)
-    highest = max(classes, 2) - 1
-    fits = (labels >= 0) & (labels <= highest) & (labels == np.floor(labels))
-    if not np.all(fits):
-        raise ValueError(
-            f"Expected integer labels from 0 to {highest}, as the model has {classes} outputs. "
-            f"Received: label={labels[~fits][0]}: renumber the labels, or build the model with "
-            "more classes."
-        )
-    return labels.astype("int64")
-
-
-def log_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Returns log-softmax of logits / temperature in float64; one column becomes two classes.
-
-    Args:
-        logits: Array (samples, classes).
-        temperature: Above 0.
-
-    Returns:
-        Array (samples, classes), of at least two classes.
-    """
-    scaled = logits.astype("float64") / temperature
-    if scaled.shape[-1] == 1:
-        scaled = np.concatenate([np.zeros_like(scaled), scaled], axis=-1)
-    scaled -= scaled.max(axis=-1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))
