@@ -38,7 +38,7 @@ COMPOSERS = {"cli", "demo", "__main__"}
 
 # Packages of techniques, one a file, and the modules in them that techniques may share.
 TECHNIQUES = {
-    "kdzoo.losses": {"base", "divergence"},
+    "kdzoo.losses": {"base", "divergence", "output_types"},
     "kdzoo.models": {"blocks"},
     "kdzoo.schemes": set(),
     "kdzoo.dynamic": set(),

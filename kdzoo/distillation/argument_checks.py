@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from kdzoo.graph.exportable import shape_model
-from kdzoo.graph.logits import final_activation
+from kdzoo.graph.outputs import final_activation, type_of_loss
 from kdzoo.graph.taps import find_layer, tapped_shapes
 from kdzoo.losses import DistillationLoss, KerasDistillation
 from kdzoo.utils import is_number, shown
@@ -223,11 +223,12 @@ def warn_unless_on_logits(loss: Any, student: keras.Model) -> None:
         name = part if isinstance(part, str) else getattr(part, "name", "")
         expects_probabilities = isinstance(part, str) or not _from_logits(part)
         if "crossentropy" in str(name) and expects_probabilities:
+            is_binary = type_of_loss(part) == "binary"
+            example = "BinaryCrossentropy" if is_binary else "SparseCategoricalCrossentropy"
             warnings.warn(
                 f"The loss {name!r} expects probabilities, but {student.name!r} gives logits: the "
                 "value is not the cross-entropy. Pass the loss as an object with "
-                "`from_logits=True`, such as "
-                "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`.",
+                f"`from_logits=True`, such as `keras.losses.{example}(from_logits=True)`.",
                 stacklevel=3,
             )
             return

@@ -1,5 +1,6 @@
 """How the losses on a batch become one number, and the names under which logs show them."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 from keras import ops
 
 from kdzoo.distillation.batch import Targets
+from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
 from kdzoo.utils import libraries
 from kdzoo.utils.types import Tensor
@@ -28,6 +30,7 @@ def reduce_loss(
     student: Any,
     targets: Targets,
     names: Sequence[str] | None = None,
+    types: Sequence[OutputType | None] = (),
 ) -> Tensor:
     """Returns the mean of one distillation loss over the batch, summed over the outputs.
 
@@ -41,6 +44,7 @@ def reduce_loss(
             each position has a weight. Positions that the student's mask leaves out, such as
             padding, do not count.
         names: The names of the student's outputs, by which labels and weights may be given.
+        types: What each of the outputs is told to mean, or None; nothing where nothing is told.
 
     Returns:
         A float32 scalar.
@@ -50,18 +54,23 @@ def reduce_loss(
             each position and the loss has one value for each sample.
     """
     label, sample_weight = targets.label, targets.sample_weight
-    more = _indices(loss, targets) if loss.takes_indices else {}
+    more: dict[str, Any] = _indices(loss, targets) if loss.takes_indices else {}
     flatten = keras.tree.flatten
     if loss.takes_structures or not keras.tree.is_nested(student):
         rows = [(teacher, student, label, _one_weight(sample_weight))]
+        known: list[Any] = [list(types)] if loss.takes_structures else list(types)
     else:
         students = flatten(student)
         labels, weights = (flatten(_in_order(part, names)) for part in (label, sample_weight))
         labels = labels if len(labels) == len(students) else [None] * len(students)
         weights = weights if len(weights) == len(students) else weights[:1] * len(students)
         rows = list(zip(flatten(teacher), students, labels, weights, strict=True))
-    total = 0.0
-    for teacher_part, student_part, labels_part, weight in rows:
+        known = list(types)
+    total, known = 0.0, known if len(known) == len(rows) else [None] * len(rows)
+    asks_type = "output_type" in inspect.signature(loss.call).parameters
+    for row, output_type in zip(rows, known, strict=True):
+        teacher_part, student_part, labels_part, weight = row
+        more |= {"output_type": output_type} if asks_type else {}
         values = loss(teacher_part, student_part, labels=labels_part, **more)
         carries_mask = values
         if _has_one_for_each_position(values, student_part):

@@ -9,6 +9,7 @@ from keras import ops
 from kdzoo.distillation.batch import OUTPUT, Targets, select_outputs, split_targets
 from kdzoo.distillation.reduction import count_replicas, reduce_loss, tracker_names
 from kdzoo.distillation.settings import DistillationSettings
+from kdzoo.distillation.told_types import told_types
 from kdzoo.graph import acceleration, taps
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
 from kdzoo.utils.types import Tensor
@@ -140,12 +141,14 @@ class DistillationStep(DistillationSettings):
         total: Tensor = 0.0
         losses, tapped = self.distillation_losses, {**tapped, OUTPUT: outputs}
         names, paths = tracker_names(losses), list(tapped)
+        models = self.teacher, self.student, getattr(self, "loss", None), outputs
         for loss, weight, name in zip(losses, self._distillation_weights, names, strict=True):
             teacher = select_outputs(
                 targets.teacher_outputs, loss.teacher_layer, self._teacher_taps, outputs
             )
             student = select_outputs(tapped, loss.student_layer, paths)
-            value = reduce_loss(loss, teacher, student, targets, self.output_names)
+            types = told_types(loss, *models)
+            value = reduce_loss(loss, teacher, student, targets, self.output_names, types)
             self._track(name, value, outputs)
             total = total + weight.variable * value
         return total

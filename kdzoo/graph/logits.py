@@ -6,7 +6,14 @@ import keras
 
 from kdzoo.graph.calls import Call, graph_of
 from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
-from kdzoo.graph.outputs import final_activation, final_makers, final_operations, hands_on
+from kdzoo.graph.outputs import (
+    final_activation,
+    final_makers,
+    final_operations,
+    hands_on,
+    remember_types,
+    types_by_activation,
+)
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import shown
 
@@ -18,7 +25,9 @@ def as_logits(model: keras.Model) -> keras.Model:
 
     A softmax or sigmoid at the end becomes the identity, be it the activation of the last layer, a
     layer of its own or inside a nested model; everything else stays. The copy shares no weights
-    with the original, which is not changed.
+    with the original, which is not changed. Losses, ensembles and evaluation know of the copy
+    whether it gave a sigmoid's independent answers or a softmax's classes. A file of it does not:
+    of a multi-label model that is loaded again, say `output_type="binary"`.
 
     Args:
         model: A functional or Sequential `keras.Model`.
@@ -66,7 +75,9 @@ def as_logits(model: keras.Model) -> keras.Model:
             return layer(args[0] if args else kwargs["inputs"])  # The identity takes no mask.
         return layer(*args, **kwargs)
 
-    return rebuild(model, without_activation, without_mask)
+    logits = rebuild(model, without_activation, without_mask)
+    remember_types(logits, types_by_activation(model))
+    return logits
 
 
 def _check_strippable(model: keras.Model, last: list[keras.Operation]) -> None:

@@ -5,6 +5,7 @@ from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastiv
 from kdzoo.losses.decoupled import DecoupledSoftTargets, decoupled_soft_targets
 from kdzoo.losses.feature import AttentionTransfer, Hint, attention_transfer, hint
 from kdzoo.losses.keras_distillation import KerasDistillation
+from kdzoo.losses.regression import OutputRegression, output_regression
 from kdzoo.losses.relation import (
     RelationalAngle,
     RelationalDistance,
@@ -29,6 +30,7 @@ __all__ = [
     "Hint",
     "KerasDistillation",
     "LogitRegression",
+    "OutputRegression",
     "RelationalAngle",
     "RelationalDistance",
     "SimilarityPreserving",
@@ -39,6 +41,7 @@ __all__ = [
     "logit_regression",
     "logit_statistics",
     "noise_contrastive",
+    "output_regression",
     "relational_angle",
     "relational_distance",
     "similarity_preserving",

@@ -5,12 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import LayerPaths, Softened, as_float32, check_temperature, check_weight
 from kdzoo.losses.divergence import kl_divergence, logits_pair
+from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
 from kdzoo.utils.types import Tensor, TensorLike
 
 # Stands for minus infinity where an infinity would turn into NaN (inf - inf, 0 * inf).
 _EXCLUDED = -1e30
+_ACCEPTED: tuple[OutputType, ...] = ("classes",)
 
 
 def decoupled_soft_targets(
@@ -41,8 +44,8 @@ def decoupled_soft_targets(
         schedule and left to the caller.
 
     Raises:
-        ValueError: If there are no labels, the numbers of classes differ or the temperature is
-            not above 0.
+        ValueError: If there are no labels, the numbers of classes differ, there is but one, or
+            the temperature is not above 0.
 
     Reference: Zhao et al., "Decoupled Knowledge Distillation", 2022, arXiv:2203.08679,
     equation 7.
@@ -56,6 +59,7 @@ def decoupled_soft_targets(
     target_weight = check_weight("target_weight", target_weight)
     non_target_weight = check_weight("non_target_weight", non_target_weight)
     teacher, student = logits_pair(teacher_logits, student_logits)
+    type_of_logits("decoupled_soft_targets", teacher.shape, None, accepted=_ACCEPTED)
     labels = _as_classes(labels, teacher)
     teacher, student = teacher / temperature, student / temperature
     is_label = ops.cast(ops.one_hot(labels, teacher.shape[-1]), "bool")
@@ -82,9 +86,12 @@ class DecoupledSoftTargets(Softened):
         teacher_layer: Layer that gives the teacher's logits; `None` for its output.
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
+        output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
+            independent answers, and exclusive classes are meant; otherwise `None`.
 
     Raises:
-        ValueError: If the temperature is not above 0, or a weight is below 0.
+        ValueError: If the temperature is not above 0, or a weight is below 0; when it is called, if
+            the logits are independent yes or no answers.
 
     Reference: Zhao et al., "Decoupled Knowledge Distillation", 2022, arXiv:2203.08679.
     """
@@ -97,12 +104,23 @@ class DecoupledSoftTargets(Softened):
         teacher_layer: LayerPaths = None,
         student_layer: LayerPaths = None,
         name: str | None = None,
+        *,
+        output_type: OutputType | None = None,
     ):
         super().__init__(temperature, teacher_layer, student_layer, name)
+        self.output_type = check_output_type("DecoupledSoftTargets", output_type, _ACCEPTED)
         self.target_weight = check_weight("target_weight", target_weight)
         self.non_target_weight = check_weight("non_target_weight", non_target_weight)
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
+    def call(
+        self,
+        teacher: Any,
+        student: Any,
+        labels: Any = None,
+        output_type: OutputType | None = None,
+    ) -> Tensor:
+        types = self.output_type, output_type, _ACCEPTED
+        type_of_logits("DecoupledSoftTargets", teacher.shape, *types)
         weights = self.target_weight, self.non_target_weight
         temperature = self._temperature.variable
         return decoupled_soft_targets(teacher, student, labels, *weights, temperature)
@@ -112,7 +130,7 @@ class DecoupledSoftTargets(Softened):
             "target_weight": self.target_weight,
             "non_target_weight": self.non_target_weight,
         }
-        return {**super().get_config(), **config}
+        return {**super().get_config(), **config, **config_of_type(self.output_type)}
 
 
 def _as_classes(labels, logits):

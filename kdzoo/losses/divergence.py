@@ -9,9 +9,12 @@ from kdzoo.utils.types import Tensor, TensorLike
 _NEAR = 10.0
 
 
-def logits_pair(teacher_logits: TensorLike, student_logits: TensorLike) -> tuple[Tensor, Tensor]:
+def logits_pair(
+    teacher_logits: TensorLike, student_logits: TensorLike, least_rank: int = 2
+) -> tuple[Tensor, Tensor]:
     """Returns both as float32 tensors, or raises if samples or classes are not the same."""
-    teacher_logits, student_logits = float32_pair(teacher_logits, student_logits, "logits")
+    pair = float32_pair(teacher_logits, student_logits, "logits", least_rank)
+    teacher_logits, student_logits = pair
     if teacher_logits.shape[1:] != student_logits.shape[1:]:
         raise ValueError(
             "Expected logits of the same classes from teacher and student. Received: "
@@ -37,3 +40,24 @@ def kl_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     is_near = ops.max(excess, axis=-1) < _NEAR
     near = ops.log1p(ops.sum(probs * ops.expm1(ops.minimum(excess, _NEAR)), axis=-1))
     return ops.where(is_near, near, usual)
+
+
+def bernoulli_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    """Returns KL(sigmoid(teacher) ‖ sigmoid(student)) in nats of each logit, in their shape.
+
+    With z and g the two logits of the outcome that the teacher takes for the unlikelier one, and p
+    its probability, the divergence is softplus(g) − softplus(z) − p (g − z), which loses no digits
+    to large logits. Where the logits are near each other, so that its terms cancel, it is computed
+    as log E[exp(u)], as `kl_divergence` does. A teacher's logit may be infinite.
+    """
+    sign = ops.where(teacher_logits > 0, -1.0, 1.0)
+    teacher, student = sign * teacher_logits, sign * student_logits
+    probs, rest = ops.sigmoid(teacher), ops.sigmoid(-teacher)
+    excess = student - teacher
+    usual = ops.softplus(student) - ops.softplus(teacher)
+    usual = usual - ops.where(probs > 0, probs * excess, 0.0)
+    is_near = ops.abs(excess) < _NEAR
+    # Elsewhere a number whose slopes are finite, so that theirs do not count.
+    excess = ops.where(is_near, excess, 0.0)
+    near = probs * ops.expm1(rest * excess) + rest * ops.expm1(-probs * excess)
+    return ops.where(is_near, ops.log1p(near), usual)

@@ -1,17 +1,21 @@
 """The loss objects of `keras.distillation`, wrapped for kdzoo's Distiller."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
+from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
 from kdzoo.utils import check_name, shown
 from kdzoo.utils.fields import check_fields, is_dictionary, is_name
 from kdzoo.utils.types import Tensor
 
 _EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")
+_ACCEPTED: tuple[OutputType, ...] = ("classes",)
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -26,9 +30,12 @@ class KerasDistillation(DistillationLoss):
     Args:
         loss: A `keras.distillation.DistillationLoss`.
         name: Name of the loss. Defaults to that of the wrapped class in snake case.
+        output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
+            independent answers, and exclusive classes are meant; otherwise `None`.
 
     Raises:
-        ValueError: If `loss` is no `keras.distillation.DistillationLoss`.
+        ValueError: If `loss` is no `keras.distillation.DistillationLoss`; when it is called, if it
+            takes the softmax of independent yes or no answers.
 
     Warns:
         UserWarning: If `loss` applies a loss of probabilities to logits, as
@@ -37,7 +44,9 @@ class KerasDistillation(DistillationLoss):
 
     takes_structures = True
 
-    def __init__(self, loss: Any, name: str | None = None):
+    def __init__(
+        self, loss: Any, name: str | None = None, *, output_type: OutputType | None = None
+    ):
         if not isinstance(loss, keras.distillation.DistillationLoss):
             raise ValueError(
                 "Expected a loss of `kdzoo.losses` or of `keras.distillation`. "
@@ -48,14 +57,22 @@ class KerasDistillation(DistillationLoss):
         student_layer = None if teacher_layer is None else loss.student_layer_name
         super().__init__(teacher_layer, student_layer, check_name(name) or type(loss).__name__)
         self.loss = loss
+        self.output_type = check_output_type(type(loss).__name__, output_type, _ACCEPTED)
         _warn_if_not_on_probabilities(loss)
 
     @property
     def expects_logits(self) -> bool:  # type: ignore[override]
         return isinstance(self.loss, keras.distillation.LogitsDistillation)
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
+    def call(
+        self,
+        teacher: Any,
+        student: Any,
+        labels: Any = None,
+        output_type: Sequence[OutputType | None] | None = None,
+    ) -> Tensor:
         self.loss.validate_outputs(teacher, student)
+        self._check_classes(student, output_type)
         per_sample = _per_sample_values(self.loss, teacher, student)
         if per_sample is None:
             value = self.loss.compute_loss(teacher, student)
@@ -68,20 +85,33 @@ class KerasDistillation(DistillationLoss):
             per_sample = ops.broadcast_to(value, (batch,))
         return per_sample
 
+    def _check_classes(self, student, output_type):
+        """Raises if the softmax of an output is taken that is not of exclusive classes."""
+        leaves = keras.tree.flatten(student)
+        told = [None] * len(leaves) if output_type is None else output_type
+        parts = keras.tree.flatten(self.loss.loss) if self.expects_logits else []
+        for part, leaf, known in zip(parts, leaves, told, strict=False):
+            name = getattr(part, "name", None) or getattr(part, "__name__", "")
+            if isinstance(part, keras.losses.KLDivergence) or name in _EXPECT_PROBABILITIES:
+                types = self.output_type, known, _ACCEPTED
+                type_of_logits(type(self.loss).__name__, leaf.shape, *types)
+
     def compute_output_shape(
         self, teacher_shape: Any, student_shape: Any = None, labels_shape: Any = None
     ) -> tuple[int | None]:
         return (keras.tree.flatten(teacher_shape)[0],)
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "loss": keras.saving.serialize_keras_object(self.loss)}
+        loss = keras.saving.serialize_keras_object(self.loss)
+        return {"name": self.name, "loss": loss, **config_of_type(self.output_type)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "KerasDistillation":
-        checks = {"name": is_name, "loss": is_dictionary}
+        checks = {"name": is_name, "loss": is_dictionary, "output_type": is_name}
         given = {name: config[name] for name in checks if name in config}
-        check_fields("KerasDistillation", given, checks, optional=("name",))
-        return cls(keras.saving.deserialize_keras_object(config["loss"]), config.get("name"))
+        check_fields("KerasDistillation", given, checks, optional=("name", "output_type"))
+        given["loss"] = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**given)
 
 
 def _per_sample_values(loss, teacher, student):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from kdzoo.graph.outputs import OUTPUT_TYPES, OutputType
 from kdzoo.losses.base import (
     DistillationLoss,
     LayerPaths,
@@ -14,7 +15,8 @@ from kdzoo.losses.base import (
     check_temperature,
     mean_over_positions,
 )
-from kdzoo.losses.divergence import kl_divergence, logits_pair
+from kdzoo.losses.divergence import bernoulli_divergence, kl_divergence, logits_pair
+from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
 from kdzoo.utils import check_choice, check_numeric_array, shown
 from kdzoo.utils.types import Tensor, TensorLike
 
@@ -25,6 +27,8 @@ def soft_targets(
     teacher_logits: TensorLike,
     student_logits: TensorLike,
     temperature: float | keras.Variable = 1.0,
+    *,
+    output_type: OutputType | None = None,
 ) -> Tensor:
     """Cross-entropy of softened outputs, less the teacher's entropy: T² · KL(teacher ‖ student).
 
@@ -33,17 +37,25 @@ def soft_targets(
     cross-entropy; the teacher's entropy is constant in the student, so the gradients are equal,
     and the loss is 0 where the student agrees.
 
+    Of independent yes or no answers p and q are sigmoids, and the sum is over each answer's two
+    outcomes and all answers:
+    `T² Σᵢ (pᵢ log (pᵢ / qᵢ) + (1 − pᵢ) log ((1 − pᵢ) / (1 − qᵢ)))`.
+
     Args:
-        teacher_logits: Float tensor `(batch, ..., classes)`.
+        teacher_logits: Float tensor `(batch, ..., classes)`; of yes or no answers
+            `(batch, ..., answers)`, such as `(batch, height, width, 1)` for a mask, or `(batch,)`.
         student_logits: Float tensor of the teacher's shape.
         temperature: Divisor T of the logits, above 0.
+        output_type: `"classes"` if a softmax over the last axis belongs to the logits, `"binary"`
+            if each has a sigmoid of its own; `None` for classes, which must be several.
 
     Returns:
         Float32 tensor `(batch,)`: nats times T², averaged over the positions of a sample if it
         has several.
 
     Raises:
-        ValueError: If the numbers of classes differ or the temperature is not above 0.
+        ValueError: If the numbers of classes differ, the temperature is not above 0, or there is
+            one column and `output_type` does not say what it is.
 
     Example:
 
@@ -51,18 +63,33 @@ def soft_targets(
     >>> loss = soft_targets(np.array([[1.0, 2.0, 5.0]]), np.array([[0.5, 2.5, 0.0]]), 3.0)
     >>> round(float(loss[0]), 4)
     3.1942
+    >>> loss = soft_targets(np.array([[3.0]]), np.array([[-2.0]]), output_type="binary")
+    >>> round(float(loss[0]), 4)
+    1.8412
 
     Reference: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
     arXiv:1503.02531, section 2.
     """
-    return mean_over_positions(_soft_targets(teacher_logits, student_logits, temperature))
+    given = check_output_type("soft_targets", output_type, SoftTargets.OUTPUT_TYPES)
+    return mean_over_positions(
+        _soft_targets("soft_targets", teacher_logits, student_logits, temperature, given)
+    )
 
 
-def _soft_targets(teacher_logits, student_logits, temperature):
+def _soft_targets(name, teacher_logits, student_logits, temperature, given, told=None):
     """The loss of `soft_targets` before the mean over positions, `(batch, ...)`."""
     temperature = check_temperature(temperature)
-    teacher, student = logits_pair(teacher_logits, student_logits)
-    return temperature**2 * kl_divergence(teacher / temperature, student / temperature)
+    teacher, student = logits_pair(teacher_logits, student_logits, least_rank=1)
+    divergence = kl_divergence
+    if type_of_logits(name, teacher.shape, given, told) == "binary":
+        divergence = _sum_of_answers
+    return temperature**2 * divergence(teacher / temperature, student / temperature)
+
+
+def _sum_of_answers(teacher, student):
+    """The divergence of independent yes or no answers, summed over the last axis."""
+    values = bernoulli_divergence(teacher, student)
+    return ops.sum(values, axis=-1) if len(values.shape) > 1 else values
 
 
 def logit_regression(
@@ -71,6 +98,8 @@ def logit_regression(
     target: Target = "logits",
     mean: TensorLike = 0.0,
     std: TensorLike = 1.0,
+    *,
+    output_type: OutputType | None = None,
 ) -> Tensor:
     """Regression of the student on the teacher's outputs, in one of three forms of Ba & Caruana.
 
@@ -81,42 +110,65 @@ def logit_regression(
     * `"probabilities"`: `½ ‖softmax(z) − softmax(g)‖²`.
     * `"kl"`: `KL(softmax(z) ‖ softmax(g))`.
 
+    Of independent yes or no answers the probabilities are sigmoids, and the divergence is the sum
+    of the answers' own.
+
     Args:
-        teacher_logits: Float tensor `(batch, ..., classes)`.
+        teacher_logits: Float tensor `(batch, ..., classes)`, or `(batch,)` where one column would
+            do.
         student_logits: Float tensor of the teacher's shape.
         target: `"logits"`, `"probabilities"` or `"kl"`.
         mean: Number, `(classes,)` or `(1, classes)`: the mean of every logit over the training
             set.
         std: Number, `(classes,)` or `(1, classes)`, above 0: the standard deviation of every logit
             over the training set.
+        output_type: `"classes"` if a softmax over the last axis belongs to the logits, `"binary"`
+            if each has a sigmoid of its own, `"numbers"` for neither; `None` for classes where it
+            makes a difference, which must be several.
 
     Returns:
         Float32 tensor `(batch,)`: summed over the classes, averaged over the positions of a
         sample if it has several.
 
     Raises:
-        ValueError: If `target` is unknown, the numbers of classes differ, `std` is not above 0, or
-            a number is not finite.
+        ValueError: If `target` is unknown, the numbers of classes differ, `std` is not above 0, a
+            number is not finite, or the target takes probabilities of one column and
+            `output_type` does not say what it is.
 
     Reference: Ba & Caruana, "Do Deep Nets Really Need to be Deep?", 2014, arXiv:1312.6184,
     equation 1 and section 2.2.
     """
     mean, std = _statistics(mean, std)
-    return mean_over_positions(_logit_regression(teacher_logits, student_logits, target, mean, std))
+    given = _check_regression("logit_regression", target, output_type)
+    return mean_over_positions(
+        _logit_regression(
+            "logit_regression", teacher_logits, student_logits, target, mean, std, given
+        )
+    )
 
 
-def _logit_regression(teacher_logits, student_logits, target, mean, std):
+def _logit_regression(name, teacher_logits, student_logits, target, mean, std, given, told=None):
     """The loss of `logit_regression` before the mean over positions, `(batch, ...)`."""
-    check_choice("target", target, LogitRegression.TARGETS)
-    teacher, student = logits_pair(teacher_logits, student_logits)
-    if target == "kl":
-        return kl_divergence(teacher, student)
-    if target == "probabilities":
-        teacher, student = ops.softmax(teacher), ops.softmax(student)
-    else:
-        _check_classes(teacher.shape[-1], mean, std)
+    teacher, student = logits_pair(teacher_logits, student_logits, least_rank=1)
+    if target == "logits":
+        _check_classes(1 if len(teacher.shape) < 2 else teacher.shape[-1], mean, std)
         teacher, student = (teacher - mean) / std, (student - mean) / std
-    return 0.5 * ops.sum(ops.square(teacher - student), axis=-1)
+    else:
+        is_binary = type_of_logits(name, teacher.shape, given, told) == "binary"
+        if target == "kl":
+            divergence = _sum_of_answers if is_binary else kl_divergence
+            return divergence(teacher, student)
+        activation = ops.sigmoid if is_binary else ops.softmax
+        teacher, student = activation(teacher), activation(student)
+    values = 0.5 * ops.square(teacher - student)
+    return ops.sum(values, axis=-1) if len(values.shape) > 1 else values
+
+
+def _check_regression(name, target, output_type):
+    """Returns what a caller says of logits, or raises unless the target can be on them."""
+    check_choice("target", target, LogitRegression.TARGETS)
+    accepted = OUTPUT_TYPES if target == "logits" else SoftTargets.OUTPUT_TYPES
+    return check_output_type(name, output_type, accepted)
 
 
 def logit_statistics(logits: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -200,15 +252,23 @@ class SoftTargets(Softened):
     `T² Σᵢ pᵢ (log pᵢ − log qᵢ)` with `p = softmax(teacher / T)` and `q = softmax(student / T)`.
     The factor T² is included, so `student_loss_weight` keeps its meaning at every temperature.
 
+    Of independent yes or no answers, be it one, several labels or a mask with one for each pixel,
+    p and q are sigmoids, and the divergences of the answers are summed over the last axis. In a
+    `Distiller` the loss that is compiled for an output tells which of the two it is, or else the
+    activation that `as_logits` took from the student or the teacher. Otherwise several columns are
+    exclusive classes, and what one column is must be said.
+
     Args:
         temperature: Divisor T of the logits, above 0. The paper uses 1 to 20; 2 to 5 suits small
             students.
         teacher_layer: Layer that gives the teacher's logits; `None` for its output.
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
+        output_type: `"classes"` or `"binary"`: what the logits are. `None` to find out.
 
     Raises:
-        ValueError: If the temperature is not above 0.
+        ValueError: If the temperature is not above 0 or `output_type` is unknown; when it is
+            called, if the outputs are numbers, or one column of which nothing is known.
 
     Example:
 
@@ -219,17 +279,33 @@ class SoftTargets(Softened):
     Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.
     """
 
+    OUTPUT_TYPES: tuple[OutputType, ...] = ("classes", "binary")
+
     def __init__(
         self,
         temperature: float = 4.0,
         teacher_layer: LayerPaths = None,
         student_layer: LayerPaths = None,
         name: str | None = None,
+        *,
+        output_type: OutputType | None = None,
     ):
         super().__init__(temperature, teacher_layer, student_layer, name)
+        self.output_type = check_output_type("SoftTargets", output_type, self.OUTPUT_TYPES)
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
-        return _soft_targets(teacher, student, self._temperature.variable)
+    def call(
+        self,
+        teacher: Any,
+        student: Any,
+        labels: Any = None,
+        output_type: OutputType | None = None,
+    ) -> Tensor:
+        temperature = self._temperature.variable
+        types = self.output_type, output_type
+        return _soft_targets("SoftTargets", teacher, student, temperature, *types)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **config_of_type(self.output_type)}
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -249,9 +325,15 @@ class LogitRegression(DistillationLoss):
         teacher_layer: Layer that gives the teacher's logits; `None` for its output.
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
+        output_type: `"classes"` or `"binary"`: whether probabilities are softmaxes or sigmoids;
+            with the target `"logits"` also `"numbers"`, for models that end in any activation.
+            `None` to find out: from the loss that a `Distiller` compiles for the output, or the
+            activation that `as_logits` took away; otherwise several columns are classes.
 
     Raises:
-        ValueError: If `target` is unknown, `std` is not above 0, or a number is not finite.
+        ValueError: If `target` is unknown, `std` is not above 0, a number is not finite or
+            `output_type` does not fit the target; when it is called, if probabilities are taken of
+            one column of which nothing is known.
 
     Example:
 
@@ -264,7 +346,6 @@ class LogitRegression(DistillationLoss):
     """
 
     TARGETS: tuple[Target, ...] = ("logits", "probabilities", "kl")
-    expects_logits = True
 
     def __init__(
         self,
@@ -274,15 +355,28 @@ class LogitRegression(DistillationLoss):
         teacher_layer: LayerPaths = None,
         student_layer: LayerPaths = None,
         name: str | None = None,
+        *,
+        output_type: OutputType | None = None,
     ):
         super().__init__(teacher_layer, student_layer, name)
-        check_choice("target", target, self.TARGETS)
+        self.output_type = _check_regression("LogitRegression", target, output_type)
         self.target = target
         self.mean, self.std = _statistics(mean, std)
 
-    def call(self, teacher: Any, student: Any, labels: Any = None) -> Tensor:
-        return _logit_regression(teacher, student, self.target, self.mean, self.std)
+    @property
+    def expects_logits(self) -> bool:  # type: ignore[override]
+        return self.output_type != "numbers"
+
+    def call(
+        self,
+        teacher: Any,
+        student: Any,
+        labels: Any = None,
+        output_type: OutputType | None = None,
+    ) -> Tensor:
+        settings = self.target, self.mean, self.std, self.output_type, output_type
+        return _logit_regression("LogitRegression", teacher, student, *settings)
 
     def get_config(self) -> dict[str, Any]:
         config = {"target": self.target, "mean": self.mean.tolist(), "std": self.std.tolist()}
-        return {**super().get_config(), **config}
+        return {**super().get_config(), **config, **config_of_type(self.output_type)}

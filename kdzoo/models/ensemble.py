@@ -7,7 +7,14 @@ import keras
 from keras import ops
 
 from kdzoo.graph.exportable import Exportable, shape_model
-from kdzoo.graph.logits import final_activation
+from kdzoo.graph.outputs import (
+    OUTPUT_TYPES,
+    OutputType,
+    final_activation,
+    is_one_column,
+    remember_types,
+    told_output_types,
+)
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.fields import check_fields, is_name
 from kdzoo.utils.types import Tensor
@@ -15,21 +22,29 @@ from kdzoo.utils.types import Tensor
 
 @keras.saving.register_keras_serializable("kdzoo")
 class Ensemble(Exportable, keras.Model):
-    """The average of several classifiers, as a teacher or as a model of its own.
+    """The average of several models, as a teacher or as a model of its own.
 
     Args:
-        members: At least one built `keras.Model`, all giving logits of the same classes.
-        average: `"logits"` for the mean of the logits (the members' geometric mean, up to a
-            constant), or `"probabilities"` for the logarithm of the mean of the softmaxes (their
-            arithmetic mean), which is a valid set of logits.
+        members: At least one built `keras.Model`, all giving logits of the same classes, or numbers
+            of the same meaning.
+        average: `"logits"` for the mean of the outputs (of logits the members' geometric mean, up
+            to a constant), or `"probabilities"` for the logarithm of the mean of the softmaxes
+            (their arithmetic mean), which is a valid set of logits; of independent yes or no
+            answers the logarithm of the odds, at the mean of the sigmoids.
         name: Name of the model.
+        output_type: `"classes"`, `"binary"` for yes or no answers with a sigmoid each, or
+            `"numbers"`, whose members may end in any activation. `None` to find out: from the
+            loss that a member was compiled with, or the activation that `as_logits` took away;
+            otherwise several columns are classes.
 
     Returns:
-        When called on inputs `(batch, ...)`, logits `(batch, classes)` in float32.
+        When called on inputs `(batch, ...)`, the average `(batch, ...)` in float32: logits, or
+        numbers.
 
     Raises:
         ValueError: If there is no member, one is not a `keras.Model`, ends in a softmax or has
-            several outputs, the class counts differ, or `average` is unknown.
+            several outputs, the class counts differ, or `average` is unknown; if probabilities are
+            averaged of numbers, or of one column of which nothing is known.
 
     Example:
 
@@ -49,16 +64,20 @@ class Ensemble(Exportable, keras.Model):
         members: Sequence[keras.Model],
         average: Literal["logits", "probabilities"] = "logits",
         name: str | None = "ensemble",
+        *,
+        output_type: OutputType | None = None,
     ):
         super().__init__(name=check_name(name), autocast=False)
         check_choice("average", average, self.AVERAGES)
+        if output_type is not None:
+            check_choice("output_type", output_type, OUTPUT_TYPES)
         is_list = isinstance(members, list | tuple) and bool(members)
         if not is_list or not all(isinstance(member, keras.Model) for member in members):
             raise ValueError(
                 f"Expected a list of one or more `keras.Model`. Received: members={shown(members)}"
             )
         for member in members:
-            if activation := final_activation(member):
+            if output_type != "numbers" and (activation := final_activation(member)):
                 raise ValueError(
                     f"Expected members that give logits. Received: {member.name!r}, which ends in "
                     f"a {activation}; pass `kdzoo.as_logits(member)`."
@@ -78,14 +97,35 @@ class Ensemble(Exportable, keras.Model):
             )
         self.members = list(members)
         self.average = average
+        self.output_type = output_type or _told_type(members)
+        remember_types(self, [self.output_type])
+        if average == "probabilities":
+            for graph in filter(None, map(shape_model, members)):
+                self._check_has_probabilities(graph.outputs[0].shape)
         self.built = all(member.built for member in members)
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         logits = [ops.cast(m(inputs, training=training), "float32") for m in self.members]
         if self.average == "logits":
             return ops.mean(ops.stack(logits), axis=0)
+        self._check_has_probabilities(logits[0].shape)
+        if self.output_type == "binary":
+            stacked = ops.stack(logits)
+            yes, no = (ops.log_sigmoid(part) for part in (stacked, -stacked))
+            return ops.logsumexp(yes, axis=0) - ops.logsumexp(no, axis=0)
         log_probs = ops.stack([ops.log_softmax(part, axis=-1) for part in logits])
         return ops.logsumexp(log_probs, axis=0) - ops.log(float(len(logits)))
+
+    def _check_has_probabilities(self, shape):
+        """Raises if the members' outputs, of this shape, are none that have probabilities."""
+        is_one_class = is_one_column(shape) and self.output_type != "binary"
+        if self.output_type == "numbers" or is_one_class:
+            raise ValueError(
+                "Expected classes, or yes or no answers, whose probabilities can be averaged. "
+                f"Received: outputs of shape {tuple(shape)} with output_type={self.output_type!r}; "
+                'say `output_type="binary"` if each value is the logit of a yes or no, or take '
+                '`average="logits"`, the mean, for numbers.'
+            )
 
     @property
     def graph(self) -> keras.Model | None:
@@ -101,7 +141,9 @@ class Ensemble(Exportable, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         members = [keras.saving.serialize_keras_object(member) for member in self.members]
-        return {"name": self.name, "average": self.average, "members": members}
+        config = {"name": self.name, "average": self.average, "members": members}
+        known = {} if self.output_type is None else {"output_type": self.output_type}
+        return {**config, **known}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Ensemble":
@@ -115,5 +157,12 @@ _FIELDS = {
     "name": is_name,
     "average": is_name,
     "members": lambda value: isinstance(value, list),
+    "output_type": is_name,
 }
 """Name of a field of a configuration -> whether a value of a file fits it."""
+
+
+def _told_type(members):
+    """What the outputs of models are, by the first that tells, or None."""
+    told = [told_output_types(member) for member in members]
+    return next((types[0] for types in told if types[0] is not None), None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.split import Split
-from kdzoo.graph.outputs import are_probabilities
+from kdzoo.graph.outputs import OutputType, are_probabilities, final_activation, output_types
 from kdzoo.graph.taps import tapping
 from kdzoo.utils import shown
 
@@ -72,17 +72,18 @@ class TeacherPredictor:
             _check_count(f"an output in {name!r}", array, len(indices))
         return outputs
 
-    def probe(self, data: Split) -> list[list[float]]:
+    def probe(self, data: Split, output_type: OutputType | None = None) -> list[list[float]]:
         """Returns the logits of the first samples, as an index keeps them.
 
         Args:
             data: The `Split`.
+            output_type: What the outputs mean, where that is known.
 
         Raises:
-            ValueError: If they are probabilities.
+            ValueError: If they are probabilities, and not known to be plain numbers.
         """
         logits = self(data, np.arange(min(_PROBES, len(data))))[LOGITS]
-        if are_probabilities(logits):
+        if output_type != "numbers" and are_probabilities(logits):
             raise ValueError(
                 "Expected a teacher that gives logits. Received: probabilities, which sum to 1; "
                 "pass `kdzoo.as_logits(teacher)`."
@@ -131,6 +132,38 @@ def check_teacher(teacher: Any) -> None:
             "Expected a keras.Model that gives logits, e.g. what `kdzoo.load(name)` returns. "
             f"Received: teacher={shown(teacher)}"
         )
+
+
+def check_output_type(
+    teacher: keras.Model, given: OutputType | None, top_k: int | None
+) -> OutputType | None:
+    """Returns what the caller says that a teacher's outputs mean, or raises.
+
+    Args:
+        teacher: The teacher.
+        given: What the caller says; None for nothing.
+        top_k: The number of the largest logits that are to be kept; None for all.
+
+    Raises:
+        ValueError: If the caller says something else, the teacher ends in a softmax or sigmoid and
+            is not said to give numbers, or of other outputs than classes the largest are to be
+            kept.
+    """
+    found = output_types(teacher, given)[0]
+    activation = final_activation(teacher)
+    if activation is not None and given != "numbers":
+        raise ValueError(
+            "Expected a teacher that gives logits. Received: probabilities, as "
+            f"{teacher.name!r} ends in a {activation}; pass `kdzoo.as_logits(teacher)`, or say "
+            '`output_type="numbers"` if they are none.'
+        )
+    if top_k is not None and found in ("binary", "numbers"):
+        raise ValueError(
+            "Expected top_k=None, as the other outputs stand for classes that share a "
+            f"probability. Received: top_k={top_k} for outputs of the type {found!r}; keep all, or "
+            'say `output_type="classes"`.'
+        )
+    return given
 
 
 def check_paths(layers: Any) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.catalog import resolve_augmentation
 from kdzoo.data.split import Split
+from kdzoo.graph.outputs import OutputType
 from kdzoo.graph.taps import find_layer
 from kdzoo.teacher_cache.fingerprints import (
     fingerprint_of_data,
@@ -24,6 +25,7 @@ from kdzoo.teacher_cache.predict import (
     LOGITS,
     TeacherPredictor,
     check_image_shape,
+    check_output_type,
     check_paths,
     check_teacher,
 )
@@ -67,6 +69,8 @@ def record_teacher(
     dtype: Literal["float16", "float32"] = "float16",
     batch_size: int = 500,
     teacher_transform: Callable[[np.ndarray], Any] | None = None,
+    *,
+    output_type: OutputType | None = None,
 ) -> pathlib.Path:
     """Computes a teacher's outputs for every image, as often as there are views, and keeps them.
 
@@ -78,7 +82,8 @@ def record_teacher(
     2 % of the largest.
 
     Args:
-        teacher: A `keras.Model` that gives logits (batch, classes).
+        teacher: A `keras.Model` that gives logits (batch, classes), or (batch, answers) of
+            independent yes or no answers, or plain numbers (batch, numbers).
         data: A `kdzoo.data.Split`, usually `dataset.train`.
         directory: Where the record goes: an index and ArrayRecord files with checksums.
         views: How many times each image is seen, each time augmented anew, from 1 to 9999; 1
@@ -95,16 +100,19 @@ def record_teacher(
         batch_size: How many images go through the teacher at a time, at least 1.
         teacher_transform: Function from a batch of images, float32 (batch, height, width, channels)
             in [0, 1], to as many inputs of the teacher.
+        output_type: `"classes"`, `"binary"` for yes or no answers with a sigmoid each, or
+            `"numbers"`, for a teacher that may end in any activation; `None` to find out.
 
     Returns:
         The directory, a `pathlib.Path`.
 
     Raises:
         ValueError: If an argument is out of range, a layer is not there or bears one of the names
-            under which outputs are kept, such as "logits", the teacher gives probabilities or takes
-            images of another shape, an output is too large for its type, the directory is a file or
-            holds a record of another teacher, data set, augmentation or type or of more views, or
-            another process writes there.
+            under which outputs are kept, such as "logits", the teacher gives probabilities (unless
+            they are said to be numbers) or takes images of another shape, the largest of outputs
+            that are not classes are to be kept, an output is too large for its type, the directory
+            is a file or holds a record of another teacher, data set, augmentation or type or of
+            more views, or another process writes there.
 
     Example:
 
@@ -120,6 +128,7 @@ def record_teacher(
     batch_size = check_positive_integer("batch_size", batch_size)
     top_k = None if top_k is None else check_positive_integer("top_k", top_k)
     check_teacher(teacher)
+    output_type = check_output_type(teacher, output_type, top_k)
     if teacher_transform is None:
         check_image_shape(teacher, data)
     seed, paths = check_integer("seed", seed), _check_layers(teacher, layers)
@@ -141,7 +150,7 @@ def record_teacher(
         "classes": first[LOGITS].shape[-1],
         "fields": [[name, list(shape), of_field] for name, shape, of_field in fields],
         "examples_a_shard": samples_a_shard(fields),
-        "probe": predict.probe(data),
+        "probe": predict.probe(data, output_type),
     }
 
     def records(view, start, stop):

@@ -269,7 +269,8 @@ def test_student_losses_of_every_form(make_net, data, loss):
     x, y, _ = data
     y = np.eye(3, dtype="float32")[y] if loss == "mse" else y
     student = make_net(4, seed=2)
-    distiller = kdzoo.Distiller(make_net(8, seed=1), student, SoftTargets(3.0))
+    given = {"output_type": "classes"} if loss == "mse" else {}  # On one-hot labels.
+    distiller = kdzoo.Distiller(make_net(8, seed=1), student, SoftTargets(3.0, **given))
     distiller.compile("sgd", loss)
     distiller.fit(x, y, batch_size=24, verbose=0)
     student.compile(loss=loss)

@@ -1,0 +1,96 @@
+"""What a loss on logits takes them for: exclusive classes, or independent yes or no answers."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from kdzoo.graph.outputs import OUTPUT_TYPES, OutputType, is_one_column
+from kdzoo.utils import check_choice
+
+_REMEDY = "take `kdzoo.losses.OutputRegression()` for numbers"
+
+
+def check_output_type(loss: str, given: Any, accepted: Sequence[OutputType]) -> OutputType | None:
+    """Returns what a caller says that logits are, or raises unless the loss can be on them.
+
+    Args:
+        loss: The name of the loss, for the error.
+        given: What the caller said; None for nothing.
+        accepted: What the loss can be on.
+    """
+    if given is None:
+        return None
+    check_choice("output_type", given, OUTPUT_TYPES)
+    if given not in accepted:
+        remedy = _REMEDY if given == "numbers" else "take `kdzoo.losses.SoftTargets`"
+        raise ValueError(
+            f"Expected outputs that `{loss}` can be on: {' or '.join(map(repr, accepted))}. "
+            f"Received: output_type={given!r}; {remedy}."
+        )
+    return given
+
+
+def type_of_logits(
+    loss: str,
+    shape: Sequence[int | None],
+    given: OutputType | None,
+    told: OutputType | None = None,
+    accepted: Sequence[OutputType] = ("classes", "binary"),
+) -> OutputType:
+    """Returns what the logits that a loss is on are.
+
+    Several columns of which nothing is known are exclusive classes.
+
+    Args:
+        loss: The name of the loss, for errors.
+        shape: That of the logits, `(batch, ..., columns)`, or `(batch,)`.
+        given: What the caller of the loss says, one of `accepted`, or None.
+        told: What the models or the loss on the labels say, or None.
+        accepted: What the loss can be on.
+
+    Raises:
+        ValueError: If nothing tells what one column is, or the loss cannot be on such outputs.
+
+    Warns:
+        UserWarning: If several columns are taken for classes and `told` is "numbers".
+    """
+    is_one = is_one_column(shape)
+    output_type = given or told
+    received = f"Received: outputs of shape {tuple(shape)}"
+    if output_type == "binary" and "binary" not in accepted:
+        raise ValueError(
+            f"Expected exclusive classes for `{loss}`. {received} that are independent yes or no "
+            "answers, by the loss on the labels or the final activation; take "
+            '`kdzoo.losses.SoftTargets`, or say `output_type="classes"`.'
+        )
+    if output_type == "binary" or (output_type == "classes" and not is_one):
+        return output_type
+    if not is_one:
+        if output_type == "numbers":
+            warnings.warn(
+                f"`{loss}` takes {shape[-1]} columns for exclusive classes, though the loss that "
+                'they were compiled with is one on numbers. Say `output_type="classes"` if they '
+                f"are; {_REMEDY}.",
+                stacklevel=2,
+            )
+        return "classes"
+    if "binary" not in accepted:
+        raise ValueError(
+            f"Expected several exclusive classes for `{loss}`. {received}, one value each; take "
+            f'`kdzoo.losses.SoftTargets(output_type="binary")` for a yes or no, or {_REMEDY}.'
+        )
+    is_what = {None: "of unknown meaning", "classes": "of one class", "numbers": "plain numbers"}
+    raise ValueError(
+        f"Expected several classes, or yes or no answers, for `{loss}`. {received}, "
+        f'{is_what[output_type]}; say `output_type="binary"` if each value is the logit of a yes '
+        f"or no, or {_REMEDY}."
+    )
+
+
+def config_of_type(output_type: OutputType | None) -> dict[str, OutputType]:
+    """Returns what a configuration says of it: nothing where the caller said nothing.
+
+    Args:
+        output_type: What the caller said, or None.
+    """
+    return {} if output_type is None else {"output_type": output_type}
