@@ -216,7 +216,7 @@ def _check_differ(arrays, calibrates):
     warnings.warn(
         f"Expected samples that differ from one another. {received}, which verify little; pass "
         "real ones, or none for random samples.",
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

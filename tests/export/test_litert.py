@@ -146,6 +146,39 @@ def test_one_tensor_given_out_twice(quantize, images, tmp_path):
     np.testing.assert_array_equal(first, second)
 
 
+def test_outputs_in_a_dictionary_keep_their_keys(tmp_path):
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return {"twice": 2 * x, "parts": [x[:, :1], x[:, 1:]]}
+
+    inputs = keras.Input((4,))
+    heads = {
+        "logits": keras.layers.Dense(3)(inputs),
+        "class id/score": keras.layers.Dense(2)(inputs),
+    }
+    subclassed = Subclassed()
+    x = np.random.default_rng(0).random((20, 4), "float32")
+    subclassed(x)
+    for model, names in (
+        (keras.Model(inputs, heads), ["class id/score", "logits"]),
+        (subclassed, ["parts/0", "parts/1", "twice"]),
+    ):
+        report = to_litert(model, tmp_path / "two.tflite", None, x)
+        assert [info.name for info in report.outputs] == names
+        assert [output.name for output in report.outputs_verified] == names
+        found, expected = LiteRTModel(report.path).predict(x), keras.tree.flatten(model(x))
+        for name, array in zip(names, expected, strict=True):
+            np.testing.assert_allclose(found[name], array, atol=1e-5)
+
+
+def test_a_fixed_batch_of_the_model(tmp_path):
+    inputs = keras.Input((4,), batch_size=3)
+    rows = keras.ops.reshape(keras.layers.Dense(2)(inputs), (3, 2))
+    data = np.random.default_rng(0).random((20, 4), "float32")
+    report = to_litert(keras.Model(inputs, rows), tmp_path / "x.tflite", None, data, batch_size=3)
+    assert report.samples == 20
+
+
 def test_labels_belong_to_any_of_several_outputs(images, tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Flatten()(inputs)
