@@ -40,7 +40,7 @@ large: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large
 
 benchmark: $(INSTALLED)
-	@$(BIN)/python benchmarks/distiller_step.py
+	@$(BIN)/python benchmarks/distiller_step
 
 zoo: $(INSTALLED)
 	@$(BIN)/python -m tools.train_zoo --anew

@@ -9,18 +9,11 @@ stripped model over that of a plain one. A figure is the median of the ratios wi
 it on an idle machine.
 """
 
-import argparse
-import json
-import os
-import pathlib
 import statistics
-import sys
 import time
 import warnings
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 LIMIT = 1.05
 CLUSTERS = 16
@@ -109,12 +102,7 @@ def measure(made, rounds):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true", help="a tiny network, one round")
+    parser = command_line.parser(__doc__, "a tiny network, one round", rounds=20)
     options = parser.parse_args(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -126,8 +114,7 @@ def main(arguments=None):
         rows.append({"what": what, "seconds": statistics.median(seconds[ours]), "ratio": ratio})
         verdict = "met" if ratio <= LIMIT else "missed"
         print(f"{what:28} {1000 * rows[-1]['seconds']:8.1f} ms  x {ratio:.3f}  {verdict}")
-    if options.json:
-        options.json.write_text(json.dumps({"limit": LIMIT, "rows": rows}, indent=1) + "\n")
+    command_line.write(options.json, {"limit": LIMIT, "rows": rows})
 
 
 if __name__ == "__main__":

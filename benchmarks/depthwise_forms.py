@@ -8,16 +8,10 @@ nine shifted products summed up; op and products in float32 also compiled by XLA
 over all layers, the median of the rounds.
 """
 
-import argparse
-import json
-import os
-import pathlib
 import statistics
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 BATCH = 128
 
@@ -97,10 +91,7 @@ def main(arguments=None):
 
     from kdzoo.evaluation.latency import machine_name
 
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true", help="two images, one round")
+    parser = command_line.parser(__doc__, "two images, one round", rounds=7)
     given = parser.parse_args(arguments)
     batch, rounds = (2, 1) if given.smoke else (BATCH, given.rounds)
     milliseconds, expected = dict.fromkeys(FORMS, 0.0), {}
@@ -127,8 +118,7 @@ def main(arguments=None):
     for name, time_of_all in milliseconds.items():
         print(f"{name}: {time_of_all:.0f} ms")
     results = {"machine": machine_name(), "batch": batch, "milliseconds": milliseconds}
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1) + "\n")
+    command_line.write(given.json, results)
     return results
 
 

@@ -8,16 +8,10 @@ that drifts drifts for both. The figure is the median of the ratios within a rou
 idle machine.
 """
 
-import argparse
-import json
-import os
-import pathlib
 import statistics
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 BATCH, STEPS = 128, 10
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -76,19 +70,15 @@ def main(arguments=None):
     """Prints a line for each network, and writes all as JSON if asked to."""
     from kdzoo.evaluation.latency import machine_name
 
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line.parser(__doc__, "two images, one step", rounds=7)
     parser.add_argument("names", nargs="*", help="networks; all by default")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true", help="two images, one step")
     given = parser.parse_args(arguments)
     sizes = (1, 2, 1) if given.smoke else (given.rounds, BATCH, STEPS)
     results = {"machine": machine_name(), "batch": BATCH, "models": {}}
     for name in given.names or NETWORKS:
         results["models"][name] = measure(name, *sizes)
         print(f"{name}: bfloat16 / float32 {results['models'][name]['ratio']:.2f}", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1) + "\n")
+    command_line.write(given.json, results)
     return results
 
 

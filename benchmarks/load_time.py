@@ -8,16 +8,10 @@ round. Files
 are in the operating system's cache. Run it on an idle machine.
 """
 
-import argparse
-import json
-import os
-import pathlib
 import statistics
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 LIMIT = 1.2
 
@@ -57,20 +51,16 @@ def main(arguments=None):
     import kdzoo
     from kdzoo.evaluation.latency import machine_name
 
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line.parser(__doc__, "one model, one round", rounds=15)
     parser.add_argument("names", nargs="*", help="pretrained models; all by default")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true", help="one model, one round")
     given = parser.parse_args(arguments)
     names = given.names or kdzoo.list_pretrained()
     results = {}
     for name in names[:1] if given.smoke else names:
         results[name] = measure(name, 1 if given.smoke else given.rounds)
         print(f"{name}: load / create {results[name]['ratio']:.2f} (target {LIMIT})", flush=True)
-    if given.json:
-        content = {"limit": LIMIT, "machine": machine_name(), "models": results}
-        given.json.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"limit": LIMIT, "machine": machine_name(), "models": results}
+    command_line.write(given.json, content)
     return results
 
 

@@ -7,17 +7,10 @@ they take turns, one step at a time, round after round, so that a machine that d
 alike. A figure is the median of the ratios within a round. Run it on an idle machine.
 """
 
-import argparse
-import json
-import os
-import pathlib
 import statistics
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 LIMIT = 1.10
 EXAMPLES = 50_000
@@ -87,14 +80,8 @@ def measure(made, rounds):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=128)
+    parser = command_line.parser(__doc__, "tiny networks, one round", rounds=12, batch=128)
     parser.add_argument("--dtype", default="float32", choices=("float32", "mixed_bfloat16"))
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true", help="tiny networks, one round")
     options = parser.parse_args(arguments)
     seconds = measure(steps(options), 1 if options.smoke else options.rounds)
     base = seconds["soft targets"]
@@ -104,9 +91,8 @@ def main(arguments=None):
         rows.append({"loss": name, "seconds": statistics.median(mine), "ratio": ratio})
         verdict = "" if name == "soft targets" else ("met" if ratio <= LIMIT else "missed")
         print(f"{name:32} {1000 * rows[-1]['seconds']:8.1f} ms  x {ratio:.3f}  {verdict}")
-    if options.json:
-        content = {"dtype": options.dtype, "batch": options.batch, "limit": LIMIT, "rows": rows}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"dtype": options.dtype, "batch": options.batch, "limit": LIMIT, "rows": rows}
+    command_line.write(options.json, content)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,10 @@ on nine tenths of the training images, and judged by the rest. With `--json`, wh
 the same epochs and optimizers is not trained again.
 """
 
-import argparse
 import json
-import os
-import pathlib
-import sys
 import tempfile
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 WAYS = {
     "AdamW, weight decay 0.02": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.02},
@@ -67,11 +62,8 @@ def _rows_of_before(before, results):
 
 def main(arguments=None):
     """Prints a line for each network and optimizer, and writes all as JSON if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line.parser(__doc__, "one epoch of handwritten digits", epochs=10)
     parser.add_argument("networks", nargs="*", metavar="NETWORK/DATA", help="all by default")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true", help="one epoch of handwritten digits")
     given = parser.parse_args(arguments)
     results = {"epochs": 1 if given.smoke else given.epochs, "settings": WAYS, "rows": []}
     if given.json and given.json.exists():
@@ -89,8 +81,7 @@ def main(arguments=None):
             if None not in found:
                 said = "{:.2%} held out, {:.2%} train".format(*found)
             print(f"{network}, {way}: {said}", flush=True)
-            if given.json:
-                given.json.write_text(json.dumps(results, indent=1) + "\n")
+            command_line.write(given.json, results)
     return results
 
 

@@ -8,17 +8,11 @@ take turns, an epoch at a time, so that a machine that drifts drifts for both. T
 median of the ratios within a round, data pipeline included. Run it on an idle machine.
 """
 
-import argparse
-import json
-import os
-import pathlib
 import statistics
-import sys
 import tempfile
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 LIMIT = 1.05
 BATCH = 128
@@ -79,10 +73,7 @@ def main(arguments=None):
     """Prints the ratio, and writes it as JSON if asked to."""
     from kdzoo.evaluation.latency import machine_name
 
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true")
+    parser = command_line.parser(__doc__, "few images, one round", rounds=10)
     given = parser.parse_args(arguments)
     result = measure(1 if given.smoke else given.rounds, 2 * BATCH if given.smoke else 40 * BATCH)
     first, _, third = result["quartiles"]
@@ -90,9 +81,8 @@ def main(arguments=None):
         f"from a recorded teacher / alone: {result['ratio']:.3f} (target {LIMIT}), quartiles "
         f"{first:.3f} and {third:.3f}"
     )
-    if given.json:
-        content = {"machine": machine_name(), **result}
-        given.json.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"machine": machine_name(), **result}
+    command_line.write(given.json, content)
     return result
 
 

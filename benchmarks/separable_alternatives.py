@@ -9,17 +9,13 @@ with fresh weights: only they need an idle machine. With `--json`, what that fil
 machine is not measured again.
 """
 
-import argparse
 import json
 import math
-import os
 import pathlib
-import sys
 import tempfile
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # This checkout's kdzoo.
+import command_line
 
 LIMIT = 60_000
 
@@ -145,7 +141,7 @@ def train(name, data, epochs):
 
     import kdzoo
     from kdzoo import evaluation
-    from kdzoo.experiments import optimizers
+    from kdzoo.experiments import optimizer_and_schedule
     from kdzoo.recipes import RECIPES
 
     keras.utils.set_random_seed(0)
@@ -155,7 +151,9 @@ def train(name, data, epochs):
     kdzoo.accelerate(model)
     training = RECIPES["zoo_cifar10"].stage("separable_025, alone").training
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizers.optimizer(training, data, epochs), loss, metrics=["accuracy"])
+    model.compile(
+        optimizer_and_schedule.optimizer(training, data, epochs), loss, metrics=["accuracy"]
+    )
     batches = data.train.batches(128, True, training.augmentation_for(data.name))
     times = []
     clock = keras.callbacks.LambdaCallback(
@@ -176,11 +174,8 @@ def main(arguments=None):
     import kdzoo.data
     from kdzoo.evaluation.latency import machine_name
 
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line.parser(__doc__, "one epoch of handwritten digits", epochs=6)
     parser.add_argument("names", nargs="*", help="networks; all by default")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--smoke", action="store_true", help="one epoch of handwritten digits")
     given = parser.parse_args(arguments)
     epochs = 1 if given.smoke else given.epochs
     results = {"epochs": epochs, "machine": machine_name(), "rows": []}
@@ -191,7 +186,7 @@ def main(arguments=None):
     data = kdzoo.data.load("digits" if given.smoke else "cifar10")
     names, rows = given.names or list(networks()), results["rows"]
     rows += [size(name, data) for name in names if not any(row["network"] == name for row in rows)]
-    write(results, given.json)
+    command_line.write(given.json, results)
     print("Latencies are measured.", flush=True)
     for row in rows:
         if row["network"] not in names or "validation_accuracy" in row:
@@ -204,14 +199,8 @@ def main(arguments=None):
             f"{row['latency_ms']['int8']:.3f} ms in int8",
             flush=True,
         )
-        write(results, given.json)
+        command_line.write(given.json, results)
     return results
-
-
-def write(results, path):
-    """Writes the results as JSON, if there is a path to write them to."""
-    if path:
-        path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from kdzoo import evaluation
 from kdzoo.data import Dataset, load
 from kdzoo.evaluation import plots
 from kdzoo.experiments import Experiment
-from kdzoo.experiments.results import test_arrays
+from kdzoo.experiments.measure_model import test_arrays
 from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, write_text

@@ -1,21 +1,15 @@
 """Configurations of attackers for what kdzoo registers with Keras, TF-MOT's part left out."""
 
-import importlib.util
 import json
 import pathlib
 import random
 
+import hostile
 import keras
 import pytest
 from keras.src.saving import serialization_lib
 
 import kdzoo
-
-_spec = importlib.util.spec_from_file_location(
-    "hostile", pathlib.Path(__file__).with_name("hostile.py")
-)
-hostile = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hostile)
 
 FILES = pathlib.Path(__file__).parent / "compatibility" / "files"
 

@@ -43,14 +43,14 @@ TECHNIQUES = {
     "kdzoo.schemes": set(),
     "kdzoo.dynamic": set(),
     "kdzoo.compression": {"tfmot"},
-    "kdzoo.experiments.stages": {"train", "distill"},  # Others extend them.
+    "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
 }
 # And a package of techniques and much that they share: of this one the techniques are listed.
 FEW_TECHNIQUES = {"kdzoo.compression.tfmot": {"clustering", "pruning", "quantization"}}
 
 # What loads where it is first used, and never at a module's top; and the only places where it may:
 # in one function of kdzoo, its accessor.
-LIBRARIES = "kdzoo.utils.libraries"
+LIBRARIES = "kdzoo.utils.heavy_libraries"
 HEAVY = {
     "ai_edge_litert": ("kdzoo.utils",),
     "array_record": ("kdzoo.teacher_cache", LIBRARIES),
@@ -339,7 +339,7 @@ def test_only_the_listed_import_by_name():
         (
             "kdzoo.data.tfds",
             "def f():\n    import tensorflow",
-            "tensorflow, which only kdzoo.utils.libraries may",
+            "tensorflow, which only kdzoo.utils.heavy_libraries may",
         ),
         (
             "kdzoo.compression.tfmot.pruning",
@@ -371,7 +371,7 @@ def test_the_rules_catch_what_they_should(module, source, complaint):
         ("kdzoo.recipes.digits", "from kdzoo import export\nfrom kdzoo.schemes import train"),
         ("kdzoo.compression.tfmot.library", "def f():\n    import tf_keras"),
         ("kdzoo.compression.tfmot.pruning", "from kdzoo.compression.tfmot import library"),
-        ("kdzoo.utils.libraries", "def jax():\n    import jax\n    return jax"),
+        ("kdzoo.utils.heavy_libraries", "def jax():\n    import jax\n    return jax"),
         (
             "kdzoo.data",
             "import typing\nif typing.TYPE_CHECKING:\n    from kdzoo.zoo import load",

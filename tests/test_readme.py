@@ -61,7 +61,7 @@ FOLDERS = "kdzoo|tests|tools|results|benchmarks|examples|docs|zoo_weights"
 def test_files_that_a_page_names_are_there(page):
     text = page.read_text(encoding="utf-8")
     for path in re.findall(rf"`((?:{FOLDERS})/[\w./*-]+)`", text):
-        pattern = re.sub(r"\b(NAME|RECIPE)\b", "*", path)  # Which stand for any name.
+        pattern = re.sub(r"\b(NAME|RECIPE)(?=\b|_)", "*", path)  # Which stand for any name.
         assert list(ROOT.glob(pattern.rstrip("/"))), path
 
 

@@ -58,7 +58,7 @@ import kdzoo.data
 from kdzoo import recipes
 from kdzoo.experiments import Distill, Experiment, Train, Training
 from tools import train_zoo as zoo
-from tools.entries import Entry
+from tools.zoo_entries import Entry
 
 stages = (
     Train("teacher", "mlp_2x64", Training(1), seeds=(0,)),

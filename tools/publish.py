@@ -1,4 +1,4 @@
-"""From the directory of a finished recipe into `zoo_weights`: files and manifest rows."""
+"""Publishes a model: from the finished run of its recipe into `zoo_weights`, files and row."""
 
 import pathlib
 import tempfile
@@ -8,15 +8,16 @@ import keras
 import numpy as np
 
 from kdzoo import evaluation
-from kdzoo.experiments.results import test_arrays
-from kdzoo.experiments.run_directory import what_data
+from kdzoo.experiments.measure_model import test_arrays
+from kdzoo.experiments.same_data_check import what_data
 from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.utils import hidden_directory, naming_full_disk
 from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo import create, load_weights, save_weights
 from kdzoo.zoo.manifest import File, Pretrained, write_manifest
-from tools.entries import Entry, Source, is_whole, rows_in
+from tools.finished_recipe_run import Source
+from tools.zoo_entries import Entry, is_whole, rows_in
 
 CALIBRATION = 128  # Training images that calibrate and verify an int8 file.
 

@@ -22,52 +22,17 @@ from typing import Any
 import keras
 
 from kdzoo.experiments import estimate as estimates
-from kdzoo.experiments.run_directory import RESULT, Runs
-from kdzoo.experiments.run_files import read_results, write_json
+from kdzoo.experiments.finished_stages import RESULT, Runs
+from kdzoo.experiments.run_json_files import read_results, write_json
 from kdzoo.experiments.stage import Node
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import unknown_name
 from kdzoo.zoo.manifest import weights_directory
-from tools.entries import Entry
 from tools.publish import is_published, publish
-from tools.restore import Committed
+from tools.restore_committed_runs import Committed
+from tools.zoo_entries import ENTRIES, Entry
 
 MEASURED = pathlib.Path(__file__).parents[1] / "results"
-ENTRIES = (
-    Entry("mlp_2x1200/mnist", "hinton_mnist", "teacher"),
-    Entry("mlp_2x800/mnist", "hinton_mnist", "distilled", "alone"),
-    Entry("maxout_mnist/mnist", "fitnet_mnist", "teacher"),
-    Entry("fitnet_mnist/mnist", "fitnet_mnist", "hints", "alone, as long"),
-    Entry("wide_resnet_16_1/mnist", "zoo_mnist", "teacher"),
-    *(
-        Entry(f"{name}/mnist", "zoo_mnist", f"{name}, distilled", f"{name}, alone")
-        for name in ("lenet_300_100", "lenet_5", "separable_025")
-    ),
-    Entry("wide_resnet_16_2/fashion_mnist", "zoo_fashion_mnist", "teacher"),
-    *(
-        Entry(f"{name}/fashion_mnist", "zoo_fashion_mnist", f"{name}, distilled", f"{name}, alone")
-        for name in ("separable_025", "separable_050", "separable_100")
-    ),
-    Entry("wide_resnet_16_4/cifar10", "zoo_cifar10", "teacher"),
-    *(
-        Entry(f"{name}/cifar10", "zoo_cifar10", f"{name}, distilled", f"{name}, alone")
-        for name in ("fitnet_1", "separable_025", "separable_050", "separable_100")
-    ),
-    *(
-        Entry(
-            f"separable_{width}/cifar10/{form}",
-            f"zoo_cifar10_{width}_compressed",
-            stage,
-            f"separable_{width}, alone",
-            "float32",
-        )
-        for width in ("025", "050", "100")
-        for form, stage in (("int8", "int8"), ("sparse_80", "80 % zeros"))
-    ),
-    Entry("wide_resnet_16_2/cifar100", "zoo_cifar100", "teacher"),
-    Entry("resnet_20/cifar100", "zoo_cifar100", "resnet_20, distilled", "resnet_20, alone"),
-)
-
 
 Restored = Callable[[str], Container[Node]]
 

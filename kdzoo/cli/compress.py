@@ -108,7 +108,7 @@ def run(
         (measured before, measured after), see `compress_and_retrain.measure_file`.
     """
     from kdzoo.experiments import Compression, compress_and_retrain
-    from kdzoo.graph.saving import save_model
+    from kdzoo.graph.model_saving import save_model
 
     with warnings.catch_warnings(record=True) as said, TrainingProgress() as progress:
         warnings.simplefilter("always", UserWarning)

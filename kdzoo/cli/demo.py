@@ -10,7 +10,6 @@ import typer
 
 from kdzoo.cli import terminal
 from kdzoo.cli.progress import TrainingProgress
-from kdzoo.cli.train import verdict
 from kdzoo.utils import check_directory
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def demo(
     import keras
 
     from kdzoo import demo as steps
+    from kdzoo.experiments.distilled_vs_alone import verdict
 
     if keras.backend.backend() != "tensorflow":
         raise ValueError(

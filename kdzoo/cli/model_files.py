@@ -164,7 +164,7 @@ def check_new_output(output: pathlib.Path, expected: str) -> None:
 
 def save(model: "keras.Model", output: pathlib.Path) -> None:
     """Saves a model, and says what was written."""
-    from kdzoo.graph.saving import save_model
+    from kdzoo.graph.model_saving import save_model
 
     save_model(model, output)
     typer.echo(

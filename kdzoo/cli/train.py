@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +76,9 @@ def train(
     recipe = recipe.smoke() if smoke else recipe
     directory = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
     results = run(recipe, directory, data_dir)
+
+    from kdzoo.experiments.distilled_vs_alone import verdict
+
     compresses = "base" in results["settings"]
     terminal.show(compress.table_of_recipe(results) if compresses else _table(results))
     said = "" if compresses else verdict(results)
@@ -105,38 +107,6 @@ def _draw(results: dict[str, Any], path: pathlib.Path, name: str) -> None:
     with contextlib.suppress(ImportError):
         plots.errors_by_variant(results, path, name)
         typer.echo(f"Plot: {path}")
-
-
-def verdict(results: Mapping[str, Any]) -> str:
-    """Returns the sentence that says, from what was measured, whether distilling paid.
-
-    Compared with the student alone is the student distilled or, where several are taught, the best
-    of them, on the seeds that both have. Where no student is alone there is
-    nothing to say.
-    """
-    summary = results["summary"]
-    taught = [stage for stage in summary if stage not in ("teacher", "alone")]
-    if "alone" not in summary or not taught:
-        return ""
-    best = max(taught, key=lambda stage: summary[stage]["mean"])
-    ours, alone = (
-        {row["seed"]: row["test_accuracy"] for row in results["rows"] if row["kind"] == stage}
-        for stage in (best, "alone")
-    )
-    seeds = sorted(ours.keys() & alone.keys())
-    means = [statistics.fmean(accuracies[seed] for seed in seeds) for accuracies in (ours, alone)]
-    points = 100 * (means[0] - means[1])
-    wins = sum(ours[seed] > alone[seed] for seed in seeds)
-    if points:
-        outcome = f"{'won' if points > 0 else 'lost'} by {abs(points):.2f} points of accuracy"
-    else:
-        outcome = "made no difference to accuracy"
-    over = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
-    what = "Distilling" if len(taught) == 1 else f"The best, {best!r},"
-    return (
-        f"{what} {outcome} on {results['examples']['test']:,} test images: the mean over "
-        f"{over}, of which it won {wins}."
-    )
 
 
 def _as_seeds(text: str) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from kdzoo.compression.tfmot.compression_monitor import CompressionMonitor
 from kdzoo.compression.tfmot.library import load_tfmot
 from kdzoo.compression.tfmot.object_scopes import cluster_scope, prune_scope, quantize_scope
 from kdzoo.compression.tfmot.preserve_schemes import cluster_scheme
+from kdzoo.compression.tfmot.pruned_layer import PrunedLayer
 from kdzoo.compression.tfmot.pruning import (
-    PrunedLayer,
     PrunedModel,
     prune_low_magnitude,
     strip_pruning,

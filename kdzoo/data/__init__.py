@@ -10,13 +10,13 @@ from kdzoo.data.sources import export, load
 from kdzoo.data.split import Split
 
 if typing.TYPE_CHECKING:
-    from kdzoo.teacher_cache.reading import RecordedSplit, with_recorded_teacher
+    from kdzoo.teacher_cache.recorded_split import RecordedSplit, with_recorded_teacher
     from kdzoo.teacher_cache.recording import record_teacher
 
 _MOVED = {  # Name -> the module that has it now.
-    "RecordedSplit": "kdzoo.teacher_cache.reading",
+    "RecordedSplit": "kdzoo.teacher_cache.recorded_split",
     "record_teacher": "kdzoo.teacher_cache.recording",
-    "with_recorded_teacher": "kdzoo.teacher_cache.reading",
+    "with_recorded_teacher": "kdzoo.teacher_cache.recorded_split",
 }
 
 __all__ = [

@@ -19,7 +19,7 @@ import numpy as np
 from kdzoo.data import randomness
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.teacher_outputs import TeacherOutputs
-from kdzoo.utils import libraries
+from kdzoo.utils import heavy_libraries
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
@@ -125,7 +125,7 @@ def tf_dataset(maker: BatchMaker, initial_epoch: int = 0) -> "tf.data.Dataset":
     Returns:
         A `tf.data.Dataset` of (images, labels) that knows its length and prefetches two batches.
     """
-    tf = libraries.tensorflow()
+    tf = heavy_libraries.tensorflow()
     next_epoch = initial_epoch
 
     def one_pass():

@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdzoo.data import image_checks, randomness
+from kdzoo.data import image_checks
+from kdzoo.data.hold_out import hold_out
 from kdzoo.data.split import Split
 from kdzoo.utils import (
-    check_fraction,
     check_positive_integer,
     check_text,
     is_number,
     shown,
 )
 
-VALIDATION_FRACTION = 0.1
-_VALIDATION_SEED = 20150309
 _MOST_CLASSES = 1 << 24
 _LARGEST_FACTOR = 64
 _LARGEST_SCALE = 1 << 16
@@ -142,31 +140,6 @@ def from_arrays(
     else:
         train, held_out = hold_out(train, validation)
     return Dataset(name, names, train, held_out, tested)
-
-
-def hold_out(train: Split, fraction: float | None = None) -> tuple[Split, Split | None]:
-    """Splits off validation samples, each class in proportion, always the same ones.
-
-    Args:
-        train: A `Split`.
-        fraction: The fraction of the samples to hold out, from 0 to below 1. None: a tenth.
-
-    Returns:
-        What is left to train on and what was held out, two `Split`s on the same arrays; the second
-        is None when the fraction holds out nothing.
-
-    Raises:
-        ValueError: If the fraction is out of range.
-    """
-    fraction = VALIDATION_FRACTION if fraction is None else fraction
-    fraction = check_fraction("validation", fraction)
-    count = min(round(len(train) * fraction), len(train) - 1)
-    if not count:
-        return train, None
-    labels = train.labels if train.indices is None else train.labels[train.indices]
-    chosen = randomness.stratified_choice(labels, count, _VALIDATION_SEED)
-    rest = np.setdiff1d(np.arange(len(train)), chosen)
-    return train.subset(rest), train.subset(chosen)
 
 
 def _check_names(names: Any) -> None:

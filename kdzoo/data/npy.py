@@ -6,11 +6,12 @@ import types
 import numpy as np
 
 from kdzoo.data import image_checks
-from kdzoo.data.dataset import Dataset, hold_out
+from kdzoo.data.dataset import Dataset
+from kdzoo.data.hold_out import hold_out
 from kdzoo.data.npy_file import REMEDY, damaged, read_array
 from kdzoo.data.split import Split
 from kdzoo.utils import atomic_path, check_parents, check_path, digest_of_file, read_object
-from kdzoo.utils.fields import check_types, is_sha256
+from kdzoo.utils.field_checks import check_types, is_sha256
 from kdzoo.utils.hashed_json import check_hash, hashed_json
 from kdzoo.utils.types import PathLike
 

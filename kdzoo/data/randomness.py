@@ -63,28 +63,6 @@ def permutation(count: int, *keys: int) -> np.ndarray:
     return np.argsort(hash64(np.arange(count), *keys), kind="stable")
 
 
-def stratified_choice(labels: np.ndarray, count: int, *keys: int) -> np.ndarray:
-    """Chooses `count` samples at random, every class in proportion to its size.
-
-    Args:
-        labels: Integer classes, shape (n,).
-        count: How many samples to choose, from 0 to n.
-        *keys: Integers that select the stream.
-
-    Returns:
-        Sorted int64 indices, shape (count,). Where a class's part is no whole number, it
-        is rounded by largest remainder, so that no class is more than one sample away from it.
-    """
-    _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    exact = sizes * count / len(labels)
-    quotas = np.floor(exact).astype(np.int64)
-    most_short = np.argsort(quotas - exact, kind="stable")
-    quotas[most_short[: count - quotas.sum()]] += 1
-    order = permutation(len(labels), *keys)
-    chosen = [order[classes[order] == label][:quota] for label, quota in enumerate(quotas)]
-    return np.sort(np.concatenate(chosen))
-
-
 def _mix(values):
     values = values + _INCREMENT
     values = (values ^ (values >> np.uint64(30))) * _FIRST

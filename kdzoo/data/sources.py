@@ -7,8 +7,9 @@ from types import ModuleType
 
 import numpy as np
 
-from kdzoo.data import dataset, npy, randomness, tfds
+from kdzoo.data import npy, tfds
 from kdzoo.data.dataset import Dataset
+from kdzoo.data.hold_out import hold_out, stratified_choice
 from kdzoo.data.split import Split
 from kdzoo.utils import check_path, shown
 from kdzoo.utils.types import PathLike
@@ -125,11 +126,11 @@ def _digits(validation: float | None) -> Dataset:
     images, labels = _sklearn_datasets().load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
     labels = labels.astype(np.int32)
-    chosen = randomness.stratified_choice(labels, _DIGITS_TEST, _DIGITS_SEED)
+    chosen = stratified_choice(labels, _DIGITS_TEST, _DIGITS_SEED)
     rest = np.setdiff1d(np.arange(len(labels)), chosen)
     train, test = (
         Split(images[indices], labels[indices], 16, None, "digits") for indices in (rest, chosen)
     )
-    train, held_out = dataset.hold_out(train, validation)
+    train, held_out = hold_out(train, validation)
     version = f"scikit-learn {importlib.metadata.version('scikit-learn')}"
     return Dataset("digits", tuple("0123456789"), train, held_out, test, version)

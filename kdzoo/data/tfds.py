@@ -13,8 +13,9 @@ import numpy as np
 
 from kdzoo.data import dataset, image_checks, npy
 from kdzoo.data.catalog import DATASETS
+from kdzoo.data.hold_out import hold_out
 from kdzoo.data.split import Split
-from kdzoo.utils import libraries, unknown_name
+from kdzoo.utils import heavy_libraries, unknown_name
 from kdzoo.utils.types import PathLike
 
 
@@ -57,7 +58,7 @@ def load(
     if validation is None and tested == "test" and "validation" in available:
         held_out = _read(tfds, name, builder, "validation", len(class_names))
     else:
-        train, held_out = dataset.hold_out(train, validation)
+        train, held_out = hold_out(train, validation)
     test = _read(tfds, name, builder, tested, len(class_names))
     return dataset.Dataset(name, class_names, train, held_out, test, str(builder.version))
 
@@ -65,7 +66,7 @@ def load(
 def _import_tfds(name: str) -> ModuleType:
     """Returns the module `tensorflow_datasets`, for the data set of some name."""
     try:
-        tf = libraries.tensorflow()
+        tf = heavy_libraries.tensorflow()
         import tensorflow_datasets as tfds
         import tensorflow_datasets.core.download.downloader
     except ImportError as error:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.graph.input_shapes import check_input_shapes, is_array
+from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
 from kdzoo.graph.outputs import are_probabilities
 from kdzoo.graph.raw_pixels import looks_like_pixels, rescales_inputs
 from kdzoo.graph.taps import tapped_shapes

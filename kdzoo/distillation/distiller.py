@@ -6,7 +6,7 @@ from typing import Any, Literal
 import keras
 
 from kdzoo.distillation import argument_checks
-from kdzoo.distillation.batch import carried_teacher_outputs
+from kdzoo.distillation.batch_targets import carried_teacher_outputs
 from kdzoo.distillation.data_checks import check_arrays, check_data
 from kdzoo.distillation.reduction import make_trackers
 from kdzoo.distillation.settings import tapped_paths
@@ -15,8 +15,8 @@ from kdzoo.graph import taps
 from kdzoo.graph.keras_internals import CACHED_EVALUATION
 from kdzoo.training.callbacks import StopAtNonFiniteLoss
 from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
-from kdzoo.utils.adjustable import Adjustable
-from kdzoo.utils.fields import (
+from kdzoo.utils.adjustable_number import Adjustable
+from kdzoo.utils.field_checks import (
     check_fields,
     is_boolean,
     is_dictionary,
@@ -75,7 +75,10 @@ class Distiller(DistillationStep):
         student: The `keras.Model` to train, which gives logits. A subclassed model serves where no
             layer is tapped.
         distillation_losses: A loss of `kdzoo.losses` or of `keras.distillation`, or a list. For
-            models of several outputs a loss is summed over the pairs of outputs.
+            models of several outputs a loss is summed over the pairs of outputs, each read by what
+            it means: exclusive classes, yes or no answers, or numbers. The compiled loss of the
+            output tells, else the activation that `kdzoo.as_logits` took from student or teacher,
+            else several columns are classes. `SoftTargets(output_type=...)` says it.
         distillation_loss_weights: A weight for each loss, at least 0; `None` for 1 each.
         student_loss_weight: Between 0 (the teacher only) and 1 (labels only).
         name: Name of the distiller.
@@ -89,7 +92,8 @@ class Distiller(DistillationStep):
 
     Raises:
         ValueError: If a model ends in a softmax or sigmoid where logits are needed, class counts
-            or input shapes differ, a tapped layer does not exist, or a weight is out of range.
+            or input shapes differ, a tapped layer does not exist, or a weight is out of range; in
+            the first step, if nothing tells what one column of outputs is and a loss depends on it.
 
     Example:
 

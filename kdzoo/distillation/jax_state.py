@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from kdzoo.graph.keras_internals import JaxStateHook, set_value
-from kdzoo.utils import libraries
-from kdzoo.utils.adjustable import Adjustable
+from kdzoo.utils import heavy_libraries
+from kdzoo.utils.adjustable_number import Adjustable
 
 
 class TeacherKept(JaxStateHook, keras.Model):
@@ -83,4 +83,4 @@ class TeacherKept(JaxStateHook, keras.Model):
 
 
 def _copy(array):
-    return libraries.jax().numpy.copy(array)
+    return heavy_libraries.jax().numpy.copy(array)

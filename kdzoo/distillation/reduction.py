@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation.batch import Targets
+from kdzoo.distillation.batch_targets import Targets
 from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
-from kdzoo.utils import libraries
+from kdzoo.utils import heavy_libraries
 from kdzoo.utils.types import Tensor
 
 
@@ -135,7 +135,7 @@ def count_replicas() -> int:
     """Returns the number of replicas among which Keras has divided the loss."""
     if keras.backend.backend() != "tensorflow":
         return 1
-    return libraries.tensorflow().distribute.get_strategy().num_replicas_in_sync
+    return heavy_libraries.tensorflow().distribute.get_strategy().num_replicas_in_sync
 
 
 def tracker_names(losses: Sequence[DistillationLoss]) -> list[str]:

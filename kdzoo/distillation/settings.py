@@ -11,7 +11,7 @@ from kdzoo.graph import taps
 from kdzoo.graph.exportable import TrainsStudent
 from kdzoo.graph.keras_internals import compile_loss
 from kdzoo.losses.base import DistillationLoss
-from kdzoo.utils.adjustable import Adjustable
+from kdzoo.utils.adjustable_number import Adjustable
 
 
 class DistillationSettings(TrainsStudent, TeacherKept):

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation.batch import OUTPUT, Targets, select_outputs, split_targets
+from kdzoo.distillation.batch_targets import OUTPUT, Targets, select_outputs, split_targets
 from kdzoo.distillation.reduction import count_replicas, reduce_loss, tracker_names
 from kdzoo.distillation.settings import DistillationSettings
 from kdzoo.distillation.told_types import told_types

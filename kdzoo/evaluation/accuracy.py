@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdzoo.evaluation.batches import labelled_batches, predictor
+from kdzoo.evaluation.labelled_batches import labelled_batches, predictor
 from kdzoo.evaluation.meaning import (
     Scale,
     check_measurable,

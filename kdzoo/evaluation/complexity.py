@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kdzoo.graph.input_shapes import check_input_shapes
+from kdzoo.graph.input_shape_checks import check_input_shapes
 from kdzoo.graph.keras_internals import flatten_layers
-from kdzoo.graph.patching import calls_restored, wrap_calls
-from kdzoo.utils import check_path, libraries, open_regular, shown
+from kdzoo.graph.patched_calls import calls_restored, wrap_calls
+from kdzoo.utils import check_path, heavy_libraries, open_regular, shown
 from kdzoo.utils.types import PathLike
 
 _MOST = 1 << 31  # Numbers of an example whose pass is counted.
@@ -242,7 +242,7 @@ def _noting(layer, call, rule, calls, unknown):
 def _run(model, inputs):
     """Runs the model once; JAX, which would compile each operation, follows the shapes alone."""
     if keras.backend.backend() == "jax":
-        libraries.jax().eval_shape(functools.partial(model, training=False), inputs)
+        heavy_libraries.jax().eval_shape(functools.partial(model, training=False), inputs)
     else:
         model(inputs, training=False)
 

@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.evaluation.batches import labelled_batches, predictor
+from kdzoo.evaluation.labelled_batches import labelled_batches, predictor
 from kdzoo.evaluation.meaning import Scale, check_measurable, known_output_type
 from kdzoo.graph.outputs import OutputType, is_one_column
 from kdzoo.graph.predictions import log_probabilities, says_yes
 from kdzoo.utils import is_number, shown
 
-_REMEDY = (
-    "an error in units of the outputs, as `numpy.mean((t - s) ** 2)` or keras.metrics.R2Score of "
-    "both predictions"
-)
+_REMEDY = "`fidelity(...).relative_error`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +25,15 @@ class Fidelity:
         kl_divergence: Mean KL(teacher || student) of the softened outputs, in nats: a mean over
             samples and positions, the sum over the yes or no of several columns.
         samples: The number of samples.
+        relative_error: Of plain numbers, the root of Σ (student - teacher)² / Σ (teacher - its mean
+            over the samples)²: 0 for equal outputs, 1 for a student that gives the mean. Agreement
+            and divergence are NaN then, as they have no meaning. None for other outputs.
     """
 
     agreement: float
     kl_divergence: float
     samples: int
+    relative_error: float | None = None
 
 
 def fidelity(
@@ -51,7 +52,8 @@ def fidelity(
     agreement = mean of [argmax t = argmax s]; kl = mean of Σ_c p_c (log p_c - log q_c), where
     p = softmax(t / temperature) and q = softmax(s / temperature) are computed in float64 from
     logits t and s; of probabilities, the logarithms are logits. An output of yes or no is that of
-    two classes, with the logits 0 and t; several columns of them add up.
+    two classes, with the logits 0 and t; several columns of them add up. Of plain numbers the error
+    is given in relation to the spread of the teacher's.
 
     Args:
         teacher: A Keras model, or any object with `predict(x)`, that returns logits or
@@ -62,9 +64,9 @@ def fidelity(
         temperature: Positive number that softens both outputs for the divergence.
         batch_size: Samples in one step when `data` is an array.
         check_images: Whether images in [0, 255] are refused, unless both models rescale them.
-        output_type: `"classes"` or `"binary"`. None finds it out: from the losses that the models
-            were compiled with, from their final activations; otherwise several columns are
-            classes, and one column is a yes or no.
+        output_type: `"classes"`, `"binary"` or `"numbers"`. None finds it out: from the losses that
+            the models were compiled with, from their final activations; otherwise several columns
+            are classes, and one column is a yes or no.
         from_logits: Whether the outputs of both models are logits, not probabilities, or a pair
             for (teacher, student). None finds it out, from the final activations or from all of
             the values.
@@ -73,8 +75,8 @@ def fidelity(
         A `Fidelity`.
 
     Raises:
-        ValueError: If there is no sample, the shapes differ, the outputs are plain numbers, it is
-            in doubt whether they are logits, inputs or outputs are NaN, or images are in [0, 255].
+        ValueError: If there is no sample, the shapes differ, it is in doubt whether outputs are
+            logits, inputs or outputs are NaN, or images are in [0, 255].
 
     Example:
 
@@ -89,6 +91,9 @@ def fidelity(
         raise ValueError(f"Expected temperature > 0. Received: temperature={shown(temperature)}")
     comparison = _Comparison(teacher, student, output_type, from_logits, temperature)
     comparison.run(data, batch_size, check_images)
+    if comparison.output_type == "numbers":
+        nan = float("nan")
+        return Fidelity(nan, nan, comparison.samples, comparison.relative_error())
     same, divergence = comparison.decided()
     return Fidelity(
         agreement=same / comparison.answers,
@@ -159,6 +164,7 @@ class _Comparison:
         self.output_type = known[0] or known[1]
         self.sums = {}
         self.answers = self.positions = self.samples = 0
+        self.first = self.sum = self.squares = self.errors = 0.0
 
     def run(self, data, batch_size, check_images):
         """Looks at all data."""
@@ -174,6 +180,10 @@ class _Comparison:
             )
         by_columns = "binary" if is_one_column(teacher.shape) else "classes"
         self.output_type = self.output_type or by_columns
+        self.samples += len(teacher)
+        if self.output_type == "numbers" and self.temperature is not None:
+            self._add_numbers(teacher.astype("float64"), student.astype("float64"))
+            return
         check_measurable(self.output_type, teacher.shape, _REMEDY)
         for scale, outputs in zip(self.scales, (teacher, student), strict=True):
             scale.look(outputs, self.output_type)
@@ -184,7 +194,20 @@ class _Comparison:
         positions = teacher.shape[:-1] if teacher.ndim > 1 else teacher.shape
         self.answers += teacher.size if is_binary else int(np.prod(positions))
         self.positions += int(np.prod(positions))
-        self.samples += len(teacher)
+
+    def _add_numbers(self, teacher, student):
+        """Adds up errors, and what the spread of the teacher's numbers is computed from."""
+        if self.samples == len(teacher):
+            self.first = teacher[0]  # Near the mean, so that little cancels out.
+        self.errors += np.sum((student - teacher) ** 2)
+        self.sum = self.sum + (teacher - self.first).sum(axis=0)
+        self.squares += np.sum((teacher - self.first) ** 2)
+
+    def relative_error(self):
+        """Returns the error of numbers over the spread of the teacher's."""
+        spread = self.squares - np.sum(np.square(self.sum)) / self.samples
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.sqrt(self.errors / spread)) if self.errors else 0.0
 
     def _compare(self, teacher, student, teacher_from_logits, student_from_logits):
         """How many answers of a batch are the same, and the sum of the divergences."""

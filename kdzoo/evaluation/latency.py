@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from kdzoo.utils import check_integer, check_path
-from kdzoo.utils.litert.opening import open_litert
+from kdzoo.utils.litert.safe_interpreter import open_litert
 from kdzoo.utils.types import PathLike
 
 _MOST_THREADS, _MOST_RUNS = 1024, 10_000_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.utils import check_path, libraries, write_bytes
+from kdzoo.utils import check_path, heavy_libraries, write_bytes
 from kdzoo.utils.types import PathLike
 
 # Distinguishable in print and by colour-blind readers (Okabe & Ito).
@@ -114,7 +114,7 @@ def _save(figure, path):
 
 def _figure(width, height):
     """Returns an empty figure, in inches, or raises where matplotlib is not installed."""
-    return libraries.matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
+    return heavy_libraries.matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def _check(histories):

@@ -2,10 +2,10 @@
 
 from kdzoo.experiments.compression_settings import Compression, retraining
 from kdzoo.experiments.experiment import Experiment
-from kdzoo.experiments.outcome import Outcome
 from kdzoo.experiments.stage import Dependency, Stage, register
+from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages import Compress, Distill, HintTraining, Pretrained, Train
-from kdzoo.experiments.stages.distill import soft_targets
+from kdzoo.experiments.stages.distill_stage import soft_targets
 from kdzoo.experiments.training_settings import Training
 
 __all__ = [

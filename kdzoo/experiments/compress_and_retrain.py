@@ -15,15 +15,15 @@ from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.data import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.experiments.compression_settings import TWO_OF_FOUR, Compression
-from kdzoo.experiments.optimizers import optimizer
-from kdzoo.experiments.recorded_teachers import predict
-from kdzoo.experiments.results import test_arrays
-from kdzoo.experiments.stage import settings_of
+from kdzoo.experiments.measure_model import test_arrays
+from kdzoo.experiments.optimizer_and_schedule import optimizer
+from kdzoo.experiments.recorded_teacher_outputs import predict
+from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert
 from kdzoo.graph.logits import final_activation
 from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
-from kdzoo.teacher_cache.reading import RecordedSplit
+from kdzoo.teacher_cache.recorded_split import RecordedSplit
 from kdzoo.training.stages import train
 from kdzoo.utils.types import PathLike
 
@@ -157,10 +157,8 @@ class _Step:
         return pruned, tools.strip_pruning, [tools.UpdatePruningStep()]
 
     def _cluster(self, model: keras.Model) -> Wrapped:
-        number, keeps_zeros = (
-            cast(int, self.compression.cluster),
-            self.compression.prune is not None,
-        )
+        number = cast(int, self.compression.cluster)
+        keeps_zeros = self.compression.prune is not None
         clustered = tools.cluster_weights(model, number, preserve_sparsity=keeps_zeros)
         return clustered, tools.strip_clustering, []
 

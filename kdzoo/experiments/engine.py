@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kdzoo.data import Dataset, load
-from kdzoo.experiments import fitting
-from kdzoo.experiments.clock import Clock
-from kdzoo.experiments.outcome import MODEL, Outcome, fingerprint
-from kdzoo.experiments.results import write_results
-from kdzoo.experiments.run_directory import (
-    RESULT,
-    Runs,
-    check_same_data,
-    load_trained,
-    what_data,
-)
-from kdzoo.experiments.run_files import check_row, write_json
-from kdzoo.experiments.stage import Node, as_json, for_each
+from kdzoo.experiments import build_and_fit
+from kdzoo.experiments.finished_stages import RESULT, Runs, load_trained
+from kdzoo.experiments.results_file import write_results
+from kdzoo.experiments.run_json_files import check_row, write_json
+from kdzoo.experiments.same_data_check import check_same_data, what_data
+from kdzoo.experiments.stage import Node, for_each
 from kdzoo.experiments.stage_context import StageContext
+from kdzoo.experiments.stage_outcome import MODEL, Outcome, fingerprint
+from kdzoo.experiments.stage_settings import as_json
+from kdzoo.experiments.training_time import Clock
 from kdzoo.utils import (
     check_choice,
     check_directory,
@@ -53,7 +49,7 @@ class Engine:
         model, built = self._models[node], self.experiment.built_from(node.stage)
         if model.dtype_policy.name == precision:
             return model
-        return fitting.copy_in(precision, model, built, self.data)
+        return build_and_fit.copy_in(precision, model, built, self.data)
 
     def make(self, nodes: Sequence[Node], report: Callable[[str], Any]) -> None:
         """Makes what is missing."""
@@ -176,7 +172,7 @@ def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dat
 
     def fresh(name: str) -> keras.Model:
         if name not in models:
-            models[name] = fitting.create(experiment.built_from(name), data)
+            models[name] = build_and_fit.create(experiment.built_from(name), data)
         return models[name]
 
     for name in dict.fromkeys(node.stage for node in experiment.needed()):

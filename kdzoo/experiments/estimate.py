@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments.run_directory import RESULT, Runs
-from kdzoo.experiments.run_files import read_result
+from kdzoo.experiments.finished_stages import RESULT, Runs
+from kdzoo.experiments.run_json_files import read_result
 from kdzoo.experiments.stage import Node
 
 if TYPE_CHECKING:

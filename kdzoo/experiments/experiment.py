@@ -7,21 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.experiments import engine
-from kdzoo.experiments.stage import (
-    Built,
-    Dependency,
-    Node,
-    Stage,
-    as_json,
-    as_tuple,
-    canonical,
-    check_seeds,
-    check_stages,
-    for_each,
-    settings_of,
-)
-from kdzoo.experiments.training_settings import check_dictionaries
-from kdzoo.utils import check_choice, check_fraction, check_integer, check_text, shown
+from kdzoo.experiments.experiment_checks import check_base, check_fields
+from kdzoo.experiments.stage import Built, Dependency, Node, Stage, as_tuple, for_each
+from kdzoo.experiments.stage_settings import as_json, canonical, settings_of
+from kdzoo.utils import check_choice, shown
 from kdzoo.utils.types import PathLike
 
 if TYPE_CHECKING:
@@ -257,44 +246,12 @@ class Experiment:
 
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""
-        for field in ("name", "data"):
-            check_text(field, getattr(self, field))
-        check_stages(self.stages)
-        check_seeds("seeds", self.seeds)
-        check_dictionaries({"paper": self.paper, "smoke_settings": self.smoke_settings})
-        if self.validation is not None:
-            check_fraction("validation", self.validation)
-        check_integer("enlarge", self.enlarge, least=1)
-        for stage in self.stages:
-            if stage.seeds is not None:
-                check_seeds(f"seeds of {stage.name!r}", stage.seeds)
-            stage.check()
+        check_fields(self)
         if self.base is not None:
-            self._check_base(self.base)
+            if not isinstance(self.base, Experiment):
+                raise ValueError(f"Expected an Experiment. Received: base={shown(self.base)}")
+            check_base(self, self.base)
         self.needed()  # Names what a stage depends on and there is not.
-
-    def _check_base(self, base: Any) -> None:
-        if not isinstance(base, Experiment):
-            raise ValueError(f"Expected an Experiment. Received: base={shown(base)}")
-        base.check()
-        for field in ("data", "enlarge", "validation"):
-            if getattr(base, field) != getattr(self, field):
-                raise ValueError(
-                    f"Expected {field}={getattr(base, field)!r}, as the base has. "
-                    f"Received: {field}={getattr(self, field)!r}"
-                )
-        # Directories and stages are found by these names alone.
-        above: Experiment | None = base
-        while above is not None:
-            if above.name == self.name:
-                raise ValueError(f"Expected a name that no base has. Received: name={self.name!r}")
-            for name in self.names:
-                if name in above.names:
-                    raise ValueError(
-                        f"Expected names of stages that the base {above.name!r} does not have. "
-                        f"Received: {name!r}, which both have"
-                    )
-            above = above.base
 
     def run(
         self,

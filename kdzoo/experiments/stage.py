@@ -1,21 +1,18 @@
 """What a recipe is made of: a stage, what it learns or starts from, and what it yields."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
-
-from kdzoo.utils import check_integer, check_text, is_integer, is_number, shown
+from kdzoo.utils import check_integer, check_text, shown
 
 if TYPE_CHECKING:
     import keras
 
     from kdzoo.data import Dataset
-    from kdzoo.experiments.outcome import Outcome
     from kdzoo.experiments.stage_context import StageContext
+    from kdzoo.experiments.stage_outcome import Outcome
 
 Built = tuple[str, dict[str, Any]]
 """Name of an architecture, and arguments of its builder."""
@@ -177,51 +174,6 @@ class Stage:
         raise NotImplementedError
 
 
-def settings_of(part: Any) -> dict[str, Any]:
-    """Returns the fields of a dataclass as JSON gives them back, those at their default left out.
-
-    Args:
-        part: A stage, or a configuration within one. Of dataclasses within it the same is said.
-    """
-    said = {}
-    for field in dataclasses.fields(part):
-        value, default = getattr(part, field.name), field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        if default is dataclasses.MISSING or canonical(value) != canonical(default):
-            said[field.name] = json.loads(as_json(value))
-    return said
-
-
-def canonical(value: Any) -> str:
-    """Returns the JSON by which settings are compared: 4.0 is 4, and keys are in order."""
-    return json.dumps(_with_integers(json.loads(as_json(value))), sort_keys=True)
-
-
-def _with_integers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_integers(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_with_integers(part) for part in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def as_json(value: Any) -> str:
-    """Returns the JSON of a value; of a dataclass that of its settings, and of a stage its type."""
-    return json.dumps(value, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if is_number(value):  # Of NumPy.
-        return int(value) if is_integer(value) else float(value)
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if not dataclasses.is_dataclass(value):
-        raise ValueError(f"Expected settings that JSON can hold. Received: {shown(value)}")
-    name = {"type": type(value).__name__} if isinstance(value, Stage) else {}
-    return {**name, **settings_of(value)}
-
-
 def as_tuple(found: Dependencies) -> tuple[Dependency, ...]:
     """Returns what a stage depends on in one role as a tuple."""
     return (found,) if isinstance(found, Dependency) else found
@@ -267,42 +219,3 @@ def check_dependency(role: str, given: Any) -> None:
 def directory_name(name: str, seed: int) -> str:
     """Returns the name of a stage's directory: "300 units, T=2.5", 0 -> "300-units-T-2.5-0"."""
     return f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}-{seed}"
-
-
-def check_stages(stages: Any) -> None:
-    """Raises `ValueError` unless these are stages with names and directories of their own."""
-    are_stages = isinstance(stages, tuple | list) and all(
-        isinstance(stage, Stage) and STAGE_TYPES.get(type(stage).__name__) is type(stage)
-        for stage in stages
-    )
-    if not are_stages or not stages:
-        raise ValueError(
-            f"Expected stages as a tuple, of registered stage types. Received: "
-            f"stages={shown(stages)}"
-        )
-    by_directory: dict[str, list[str]] = {}
-    for stage in stages:
-        check_text("name", stage.name)
-        by_directory.setdefault(directory_name(stage.name, 0), []).append(stage.name)
-    for directory, names in by_directory.items():
-        if len(names) > 1:
-            raise ValueError(
-                "Expected names of stages whose directories differ from each other's. Received: "
-                f"{names[0]!r} and {names[1]!r}, both in {directory}"
-            )
-
-
-def check_seeds(what: str, seeds: Any) -> None:
-    """Raises `ValueError` unless there are seeds, none twice, that all generators take."""
-    if not isinstance(seeds, tuple | list):
-        raise ValueError(f"Expected {what} as a tuple. Received: seeds={shown(seeds)}")
-    for seed in seeds:
-        if not is_integer(seed, 0, 2**32 - 1):
-            raise ValueError(
-                f"Expected {what} to be integers from 0 to 2**32 - 1. Received: "
-                f"seeds={shown(tuple(seeds))}"
-            )
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(
-            f"Expected at least one seed, each once. Received: seeds={shown(tuple(seeds))}"
-        )

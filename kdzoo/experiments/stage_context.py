@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from kdzoo.data import Dataset
-from kdzoo.experiments.recorded_teachers import record_directory
-from kdzoo.experiments.run_directory import Runs
+from kdzoo.experiments.finished_stages import Runs
+from kdzoo.experiments.recorded_teacher_outputs import record_directory
 from kdzoo.experiments.stage import Built, Node
 
 

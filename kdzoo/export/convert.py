@@ -13,8 +13,8 @@ import numpy as np
 from kdzoo.export.signature import InputSpec, as_structure, named_outputs
 from kdzoo.graph.keras_internals import flatten_layers, plain_argmax
 from kdzoo.utils import check_choice, shown, without_chatter
-from kdzoo.utils.libraries import tensorflow
-from kdzoo.utils.litert.opening import CHATTER
+from kdzoo.utils.heavy_libraries import tensorflow
+from kdzoo.utils.litert.safe_interpreter import CHATTER
 
 Quantize = typing.Literal["float16", "dynamic", "int8"]
 QUANTIZE: tuple[Quantize, ...] = typing.get_args(Quantize)

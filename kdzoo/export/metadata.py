@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from kdzoo.utils import shown
-from kdzoo.utils.litert.archive import LABELS, METADATA
+from kdzoo.utils.litert.label_archive import LABELS, METADATA
 
 
 def check_labels(labels: Sequence[str] | None, classes: Collection[int]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
-from kdzoo.utils.litert.opening import open_litert
+from kdzoo.utils.litert.safe_interpreter import open_litert
 from kdzoo.utils.types import PathLike
 
 # By how many widths of its range values may lie outside of what an input can hold: they are cut.

@@ -17,8 +17,8 @@ from typing import Literal
 import keras
 
 from kdzoo.graph.keras_internals import flatten_layers
-from kdzoo.graph.patching import calls_restored, reset_call, set_call
-from kdzoo.utils import libraries, shown
+from kdzoo.graph.patched_calls import calls_restored, reset_call, set_call
+from kdzoo.utils import heavy_libraries, shown
 from kdzoo.utils.types import Tensor
 
 __all__ = ["accelerate", "fuse_batch_normalization", "unfuse_batch_normalization"]
@@ -154,7 +154,7 @@ def _is_slow(layer):
 
 
 def _has_gpu():
-    return bool(libraries.tensorflow().config.list_physical_devices("GPU"))
+    return bool(heavy_libraries.tensorflow().config.list_physical_devices("GPU"))
 
 
 def _is_fusible(layer):
@@ -173,7 +173,7 @@ def _fused_call(layer, inputs, training=None, mask=None):
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     if mask is not None or len(inputs.shape) != 4 or dtype not in _FUSED_DTYPES:
         return type(layer).call(layer, inputs, training=training, mask=mask)
-    tf = libraries.tensorflow()
+    tf = heavy_libraries.tensorflow()
 
     batch_statistics = bool(training and layer.trainable)
     mean, variance = (
@@ -201,7 +201,7 @@ def _fused_call(layer, inputs, training=None, mask=None):
 
 def _strided_call(layer, inputs):
     """Stands in for `DepthwiseConv2D.call`, with another kernel for a gradient."""
-    tf = libraries.tensorflow()
+    tf = heavy_libraries.tensorflow()
 
     kernel = tf.cast(tf.convert_to_tensor(layer.kernel), inputs.dtype)
     outputs = depthwise_conv(inputs, kernel, layer.strides, layer.padding)
@@ -224,7 +224,7 @@ def depthwise_conv(
     Returns:
         Tensor (batch, new height, new width, channels * multiplier) in bfloat16.
     """
-    tf = libraries.tensorflow()
+    tf = heavy_libraries.tensorflow()
 
     options = {"strides": (1, *strides, 1), "padding": padding.upper()}
 

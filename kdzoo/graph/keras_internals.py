@@ -17,7 +17,7 @@ from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import saving_lib as _saving_lib
 from keras.src.saving.serialization_lib import SafeModeScope
 
-from kdzoo.utils.libraries import tensorflow
+from kdzoo.utils.heavy_libraries import tensorflow
 
 
 class Store(_saving_lib.NpzIOStore):

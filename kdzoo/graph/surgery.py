@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdzoo.graph.adapted_layers import finalize_states
 from kdzoo.graph.calls import Plan, graph_of, is_symbol, output_of
 from kdzoo.graph.keras_internals import (
     copy_of_operation,
@@ -21,7 +22,6 @@ from kdzoo.graph.keras_internals import (
     nodes_of,
     set_input_shape_argument,
 )
-from kdzoo.graph.states import finalize_states
 
 Weights = Sequence[np.ndarray]
 Replace = Callable[

@@ -9,7 +9,7 @@ import keras
 
 from kdzoo.graph.calls import call_of, graph_of, output_of
 from kdzoo.graph.exportable import exportable
-from kdzoo.graph.patching import calls_restored, wrap_calls
+from kdzoo.graph.patched_calls import calls_restored, wrap_calls
 from kdzoo.utils import shown, unknown_name
 
 

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kdzoo.utils import check_name, check_numeric_array, is_number, shown
-from kdzoo.utils.adjustable import Adjustable
+from kdzoo.utils.adjustable_number import Adjustable
 from kdzoo.utils.types import Shape, Tensor, TensorLike
 
 # Numbers whose squares float32 can hold.

@@ -11,7 +11,7 @@ from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import DistillationLoss, mean_over_positions
 from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
 from kdzoo.utils import check_name, shown
-from kdzoo.utils.fields import check_fields, is_dictionary, is_name
+from kdzoo.utils.field_checks import check_fields, is_dictionary, is_name
 from kdzoo.utils.types import Tensor
 
 _EXPECT_PROBABILITIES = ("kl_divergence", "categorical_crossentropy")

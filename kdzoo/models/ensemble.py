@@ -16,7 +16,7 @@ from kdzoo.graph.outputs import (
     told_output_types,
 )
 from kdzoo.utils import check_choice, check_name, shown
-from kdzoo.utils.fields import check_fields, is_name
+from kdzoo.utils.field_checks import check_fields, is_name
 from kdzoo.utils.types import Tensor
 
 

@@ -14,7 +14,7 @@ similarity 77.0, relational 74.5. Each model took 10 to 20 minutes of one core.
 from typing import Any
 
 from kdzoo.experiments import Distill, Experiment, Train, Training, soft_targets
-from kdzoo.experiments.stages.distill import Losses
+from kdzoo.experiments.stages.distill_stage import Losses
 from kdzoo.recipes.separable_cifar10 import TEACHER
 
 _STAGES = ["stage1", "stage2", "stage3"]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
-from kdzoo.teacher_cache.predict import LOGITS
+from kdzoo.teacher_cache.teacher_predictor import LOGITS
 from kdzoo.teacher_cache.top_k_logits import LARGEST, OF_TOP_K, PLACES, REST
 from kdzoo.utils import is_integer, is_number, read_object, shown
-from kdzoo.utils.fields import check_count, check_sha256, check_type
+from kdzoo.utils.field_checks import check_count, check_sha256, check_type
 from kdzoo.utils.hashed_json import check_hash
 
 FORMAT = 2

@@ -5,10 +5,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kdzoo.teacher_cache.predict import LOGITS
+from kdzoo.teacher_cache.teacher_predictor import LOGITS
 from kdzoo.teacher_cache.top_k_logits import LARGEST, PLACES, REST, largest_logits
-
-_SHARD_BYTES = 64 << 20
 
 Field: TypeAlias = Sequence
 """(name, shape of one sample, type)."""
@@ -21,15 +19,6 @@ def record_type(fields: Sequence[Field]) -> np.dtype:
         fields: What a record consists of.
     """
     return np.dtype([(name, dtype, tuple(shape)) for name, shape, dtype in fields])
-
-
-def samples_a_shard(fields: Sequence[Field]) -> int:
-    """Returns how many samples go into a file of about 64 MB.
-
-    Args:
-        fields: What a record consists of.
-    """
-    return max(1, _SHARD_BYTES // record_type(fields).itemsize)
 
 
 def fields_of(outputs: Mapping[str, np.ndarray], top_k: int | None, dtype: str) -> list[Field]:

@@ -21,7 +21,15 @@ from kdzoo.teacher_cache.fingerprints import (
     is_alike,
     precision_of_model,
 )
-from kdzoo.teacher_cache.predict import (
+from kdzoo.teacher_cache.record_index import FORMAT, INDEX, MOST_BYTES, read_index, shard_name
+from kdzoo.teacher_cache.record_layout import (
+    fields_of,
+    pack,
+    record_type,
+)
+from kdzoo.teacher_cache.record_shards import is_whole, samples_a_shard, write_shard
+from kdzoo.teacher_cache.recorded_split import WORDS, check_split
+from kdzoo.teacher_cache.teacher_predictor import (
     LOGITS,
     TeacherPredictor,
     check_image_shape,
@@ -29,15 +37,6 @@ from kdzoo.teacher_cache.predict import (
     check_paths,
     check_teacher,
 )
-from kdzoo.teacher_cache.reading import WORDS, check_split
-from kdzoo.teacher_cache.record_index import FORMAT, INDEX, MOST_BYTES, read_index, shard_name
-from kdzoo.teacher_cache.record_layout import (
-    fields_of,
-    pack,
-    record_type,
-    samples_a_shard,
-)
-from kdzoo.teacher_cache.shards import is_whole, write_shard
 from kdzoo.teacher_cache.top_k_logits import OF_TOP_K
 from kdzoo.utils import (
     check_choice,

@@ -6,7 +6,7 @@ given one logit, such that all of them have the probability that they had togeth
 
 import numpy as np
 
-from kdzoo.teacher_cache.predict import LOGITS
+from kdzoo.teacher_cache.teacher_predictor import LOGITS
 
 LARGEST, PLACES, REST = OF_TOP_K = "largest_logits", "largest_classes", "rest"
 

@@ -16,24 +16,23 @@ from kdzoo.utils.arguments import (
     is_integer,
     is_number,
 )
-from kdzoo.utils.chatter import without_chatter
-from kdzoo.utils.disks import FullDiskError, naming_full_disk
+from kdzoo.utils.atomic_writing import (
+    atomic_path,
+    copy_file,
+    remove_directory,
+    write_bytes,
+    write_text,
+)
 from kdzoo.utils.errors import UnknownNameError, first_line, naming, shown, unknown_name
-from kdzoo.utils.hidden_directories import hidden_directory, sweep
-from kdzoo.utils.reading import (
+from kdzoo.utils.full_disk_errors import FullDiskError, naming_full_disk
+from kdzoo.utils.process_locks import hidden_directory, one_process, sweep
+from kdzoo.utils.quiet_stderr import without_chatter
+from kdzoo.utils.untrusted_files import (
     check_regular,
     digest_of_file,
     open_regular,
     read_bytes,
     read_object,
-)
-from kdzoo.utils.writing import (
-    atomic_path,
-    copy_file,
-    one_process,
-    remove_directory,
-    write_bytes,
-    write_text,
 )
 
 __all__ = [

@@ -17,18 +17,18 @@ if typing.TYPE_CHECKING:
     from kdzoo.zoo.building import create
     from kdzoo.zoo.pairs import Pair, pair
     from kdzoo.zoo.pretrained import load
-    from kdzoo.zoo.sharing import load_pretrained, save_pretrained
-    from kdzoo.zoo.weights import load_weights, save_weights
+    from kdzoo.zoo.safetensors_weights import load_weights, save_weights
+    from kdzoo.zoo.save_load_pretrained import load_pretrained, save_pretrained
 
 _NEED_KERAS = {
     "Pair": "pairs",
     "create": "building",
     "load": "pretrained",
-    "load_pretrained": "sharing",
-    "load_weights": "weights",
+    "load_pretrained": "save_load_pretrained",
+    "load_weights": "safetensors_weights",
     "pair": "pairs",
-    "save_pretrained": "sharing",
-    "save_weights": "weights",
+    "save_pretrained": "save_load_pretrained",
+    "save_weights": "safetensors_weights",
 }
 
 __all__ = [

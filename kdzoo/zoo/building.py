@@ -8,7 +8,7 @@ import keras
 
 from kdzoo.graph.keras_internals import begin_with, set_waiting_variables, waiting_variables
 from kdzoo.zoo.registry import architecture
-from kdzoo.zoo.weights import load_weights
+from kdzoo.zoo.safetensors_weights import load_weights
 
 
 def create(

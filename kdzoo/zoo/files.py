@@ -14,7 +14,7 @@ import numpy as np
 from kdzoo.graph.keras_internals import initialize_function, refusing_code, set_initialize_function
 from kdzoo.utils import check_path
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.keras_archive import check_archive
+from kdzoo.zoo.keras_zip_checks import check_archive
 
 # How many times the bytes of a file's weights its layers may take: Keras builds the layer of a
 # bidirectional one three times, and keeps two.

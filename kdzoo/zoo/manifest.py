@@ -20,7 +20,7 @@ from kdzoo.utils import (
 )
 from kdzoo.utils.hashed_json import check_hash, hashed_json
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.checked_files import check_within
+from kdzoo.zoo.hashed_files import check_within
 from kdzoo.zoo.manifest_row import check_row
 from kdzoo.zoo.registry import architecture
 

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from kdzoo.utils import shown
-from kdzoo.utils.fields import (
+from kdzoo.utils.field_checks import (
     check_count,
     check_measure,
     check_sha256,

@@ -4,7 +4,7 @@ import pathlib
 from typing import Literal
 
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.checked_files import read_checked
+from kdzoo.zoo.hashed_files import read_checked
 from kdzoo.zoo.manifest import Pretrained, directory_of, find
 
 

@@ -14,10 +14,10 @@ from kdzoo.utils import (
     shown,
     write_bytes,
 )
-from kdzoo.utils.fields import check_types
+from kdzoo.utils.field_checks import check_types
 from kdzoo.utils.hashed_json import check_hash, digest, hashed_json
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.checked_files import check_within
+from kdzoo.zoo.hashed_files import check_within
 from kdzoo.zoo.manifest import list_pretrained
 
 VERSION = 1  # The version of the directory's format.

@@ -18,8 +18,8 @@ if importlib.util.find_spec("torch"):
 
 @pytest.fixture
 def module(monkeypatch):
-    """Imports a module that lies beside the benchmark."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    """Imports a module of the benchmark."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "distiller_step"))
     return importlib.import_module
 
 
@@ -27,7 +27,7 @@ def module(monkeypatch):
 def smoke(tmp_path_factory):
     """What a smoke run prints, and its JSON."""
     path = tmp_path_factory.mktemp("step") / "figures.json"
-    command = [sys.executable, BENCHMARKS / "distiller_step.py", "--smoke", "--json", path]
+    command = [sys.executable, BENCHMARKS / "distiller_step", "--smoke", "--json", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout, json.loads(path.read_text())
@@ -79,7 +79,7 @@ def made_up_row(kdzoo, keras_time, torch_time, dtype="mixed_bfloat16", taps=True
 def test_targets_are_judged_by_what_was_measured(module):
     row = made_up_row(kdzoo=1.09, keras_time=3.3, torch_time=1.1)
     row["contenders"]["kdzoo"]["peak_memory_bytes"] = 1001
-    verdicts = {found["target"]: found["met"] for found in module("step_report").targets(row)}
+    verdicts = {found["target"]: found["met"] for found in module("limits_and_tables").targets(row)}
     assert verdicts == {
         "step / floor": False,
         "memory / keras.distillation": False,
@@ -92,13 +92,13 @@ def test_targets_are_judged_by_what_was_measured(module):
 def test_speedups_are_targets_in_bfloat16_with_taps_only(module):
     for dtype, taps in (("float32", True), ("mixed_bfloat16", False)):
         row = made_up_row(1.0, 2.0, 1.0, dtype, taps)
-        found = {target["target"] for target in module("step_report").targets(row)}
+        found = {target["target"] for target in module("limits_and_tables").targets(row)}
         assert not any(target.startswith("speed") for target in found)
 
 
 def test_ratios_are_taken_round_by_round(module):
     # The machine was ten times slower in the last two rounds, for both.
-    ratio = module("step_report").ratio([1.0, 1.1, 10.5], [1.0, 1.0, 10.0])
+    ratio = module("limits_and_tables").ratio([1.0, 1.1, 10.5], [1.0, 1.0, 10.0])
     assert ratio["median"] == pytest.approx(1.05)
 
 
@@ -106,15 +106,15 @@ def test_ratios_are_taken_round_by_round(module):
     ("parameters", "loss", "message"), [((1, 3), 2.0, "parameters"), ((1, 2), 2.01, "loss")]
 )
 def test_unequal_work_is_refused(module, parameters, loss, message):
-    work = module("step_work").Work("smoke", "float32", True)
+    work = module("shared_work").Work("smoke", "float32", True)
     facts = {"kdzoo": {"parameters": (1, 2)}, "pytorch": {"parameters": parameters}}
     losses = {"kdzoo": [2.0], "pytorch": [loss], "floor": [9.0]}
     with pytest.raises(RuntimeError, match=message):
-        module("distiller_step")._check_equal_work(work, facts, losses)
+        module("measuring")._check_equal_work(work, facts, losses)
 
 
 def test_a_contender_that_fails_says_why(module):
-    step, work = module("distiller_step"), module("step_work").Work("nowhere", "float32", True)
+    step, work = module("measuring"), module("shared_work").Work("nowhere", "float32", True)
     process = step.Process("pytorch" if "pytorch" in CONTENDERS else "kdzoo", work)
     try:
         with pytest.raises(RuntimeError, match="KeyError: 'nowhere'"):

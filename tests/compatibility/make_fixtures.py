@@ -79,6 +79,7 @@ def every_loss():
         "keras_features": theirs.FeatureDistillation(
             loss="mse", teacher_layer_name="stage1", student_layer_name="stage1"
         ),
+        "output_regression": losses.OutputRegression("huber", 0.5),  # Written later.
         "several": [losses.SoftTargets(2.0), losses.SimilarityPreserving(*features)],
     }
 

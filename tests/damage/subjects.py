@@ -278,18 +278,18 @@ def load_zoo(place):
 
 
 def load_trained(place):
-    from kdzoo.experiments import run_directory
+    from kdzoo.experiments import finished_stages
 
-    return weights_of(run_directory.load_trained(place / "run" / "teacher-0"))
+    return weights_of(finished_stages.load_trained(place / "run" / "teacher-0"))
 
 
 def read_run(place):
-    from kdzoo.experiments import run_directory, run_files
+    from kdzoo.experiments import run_json_files, same_data_check
 
     for path in sorted((place / "run").glob("*/result.json")):
-        run_files.read_result(path)
+        run_json_files.read_result(path)
     made = data()
-    run_directory.check_same_data(place / "run", made.name, run_directory.what_data(made))
+    same_data_check.check_same_data(place / "run", made.name, same_data_check.what_data(made))
     return {}
 
 

@@ -144,5 +144,21 @@ def test_what_is_in_doubt_or_has_no_meaning():
     assert agreement(unsure, Table([[0.0], [0.4]]), INDEX, from_logits=(False, True)) == 1.0
     numbers = head([[1.0]], None)
     numbers.compile(loss="mae")
-    with pytest.raises(ValueError, match=r"plain numbers: use an error.*R2Score"):
+    with pytest.raises(ValueError, match=r"plain numbers: use `fidelity\(...\).relative_error`"):
         agreement(numbers, numbers, X[:, :1])
+
+
+def test_numbers_have_an_error_over_their_spread():
+    t, s = 1000 + X, 1000 + X + 0.1 * X[::-1]
+    index = np.arange(len(X))[:, None]
+    expected = np.sqrt(np.sum((s - t) ** 2) / np.sum((t - t.mean(axis=0)) ** 2))
+    found = fidelity(Table(t), Table(s), index, output_type="numbers", batch_size=7)
+    assert found.relative_error == pytest.approx(expected, rel=1e-3)
+    assert np.isnan([found.agreement, found.kl_divergence]).all()
+    mean = Table(np.broadcast_to(t.mean(axis=0), t.shape))
+    found = fidelity(Table(t), mean, index, output_type="numbers")
+    assert found.relative_error == pytest.approx(1, rel=1e-4)
+    numbers = head([[1.0]], None)
+    numbers.compile(loss="mse")
+    assert fidelity(numbers, numbers, X[:, :1]).relative_error == 0
+    assert fidelity(Table(t), Table(t), index).relative_error is None

@@ -26,11 +26,11 @@ from kdzoo.experiments import (
     Training,
     soft_targets,
 )
-from kdzoo.experiments.clock import Clock
 from kdzoo.experiments.engine import load_data
-from kdzoo.experiments.results import summarize
-from kdzoo.experiments.run_directory import Runs, fingerprint
+from kdzoo.experiments.finished_stages import Runs, fingerprint
 from kdzoo.experiments.stage import Node
+from kdzoo.experiments.summary_over_seeds import summarize
+from kdzoo.experiments.training_time import Clock
 
 # Trainings of recipes run on TensorFlow only; what they consist of is tested on both backends.
 on_tensorflow = pytest.mark.tensorflow
@@ -455,7 +455,9 @@ def test_stages_have_directories_of_their_own(tmp_path):
 
 def test_a_training_that_is_gone_on_with_names_all_commits(tmp_path, monkeypatch):
     for commit in ("one", "two", "two"):
-        monkeypatch.setattr("kdzoo.experiments.clock.versions", lambda now=commit: {"commit": now})
+        monkeypatch.setattr(
+            "kdzoo.experiments.training_time.versions", lambda now=commit: {"commit": now}
+        )
         clock = Clock(tmp_path)
         clock.on_epoch_end(0)
     assert clock.versions == {"commit": "one, two"}

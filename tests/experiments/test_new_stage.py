@@ -16,12 +16,12 @@ from kdzoo.experiments import (
     Stage,
     Train,
     Training,
-    fitting,
+    build_and_fit,
     register,
 )
 from kdzoo.experiments import estimate as estimates
 from kdzoo.experiments.engine import load_data
-from kdzoo.experiments.results import measure
+from kdzoo.experiments.measure_model import measure
 
 OUTCOME = None  # What the stage `Ready` returns, which tests set.
 
@@ -196,7 +196,7 @@ class Ready(Stage):
 
     def run(self, context):
         """Returns the outcome that the test wants."""
-        model = fitting.create_seeded(context, "float32")
+        model = build_and_fit.create_seeded(context, "float32")
         return OUTCOME(model, context)
 
 

@@ -19,10 +19,10 @@ from kdzoo.experiments import (
     Experiment,
     Train,
     Training,
+    build_and_fit,
     compress_and_retrain,
-    fitting,
-    optimizers,
-    recorded_teachers,
+    optimizer_and_schedule,
+    recorded_teacher_outputs,
     retraining,
 )
 from kdzoo.experiments.stage import directory_name
@@ -63,7 +63,7 @@ def test_a_model_may_learn_by_momentum(name, other):
     recipe = changed(SMALL, name, **settings)
     training = recipe.stage(name).training
     steps = 10 * -(-len(data.train) // training.batch_size)
-    optimizer = optimizers.optimizer(training, data, 10)
+    optimizer = optimizer_and_schedule.optimizer(training, data, 10)
     config = optimizer.get_config()
     assert (config["momentum"], config["nesterov"], config["weight_decay"]) == (0.9, True, 0.005)
     rise = steps // 10
@@ -75,11 +75,11 @@ def test_a_model_may_learn_by_momentum(name, other):
         (steps, 0.0),
     ):
         assert float(optimizer._learning_rate(step)) == pytest.approx(expected, abs=1e-6)
-    rest = optimizers.optimizer(recipe.stage(other).training, data)
+    rest = optimizer_and_schedule.optimizer(recipe.stage(other).training, data)
     assert type(rest) is keras.optimizers.AdamW
     assert rest.weight_decay == 0.02
     without = dataclasses.replace(recipe.stage(other).training, weight_decay=0.0)
-    assert type(optimizers.optimizer(without, data)) is keras.optimizers.Adam
+    assert type(optimizer_and_schedule.optimizer(without, data)) is keras.optimizers.Adam
 
 
 HALF = Compression(prune=0.5, training=retraining(1, augmentation=None))
@@ -258,9 +258,9 @@ def test_a_teacher_predicts_once_per_view_for_all_students(tmp_path, monkeypatch
         Distill("two", *student, **teaching),
         Train("alone", *student),
     )
-    made, record = [], recorded_teachers.record_teacher
+    made, record = [], recorded_teacher_outputs.record_teacher
     monkeypatch.setattr(
-        recorded_teachers,
+        recorded_teacher_outputs,
         "record_teacher",
         lambda *args, **more: made.append(record(*args, **more)),
     )
@@ -287,7 +287,7 @@ def test_predicted_layers_are_the_teachers():
     images = kdzoo.data.load("digits").test.arrays()[0][:30]
     teacher = kdzoo.create("mlp_2x64", 10, images.shape[1:])
     hidden = teacher.layers[-2].name
-    outputs = recorded_teachers.predict(teacher, images, [hidden], batch_size=7)
+    outputs = recorded_teacher_outputs.predict(teacher, images, [hidden], batch_size=7)
     layer = keras.Model(teacher.input, teacher.get_layer(hidden).output)
     expected = keras.ops.convert_to_numpy(layer(images))
     assert outputs[hidden].dtype == "float16"
@@ -296,7 +296,7 @@ def test_predicted_layers_are_the_teachers():
     np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-5, atol=1e-6)
     teacher.set_weights([1e5 * weight for weight in teacher.get_weights()])
     with pytest.raises(ValueError, match=f"up to 65504. Received: .*{hidden}"):
-        recorded_teachers.predict(teacher, images, [hidden])
+        recorded_teacher_outputs.predict(teacher, images, [hidden])
 
 
 @pytest.mark.tensorflow
@@ -313,7 +313,7 @@ def test_how_a_student_is_taught_reaches_its_distiller(augmentation, tmp_path, m
         seen.append((model, callbacks))
         return {}
 
-    monkeypatch.setattr(fitting, "fit", note)
+    monkeypatch.setattr(build_and_fit, "fit", note)
     changed(small(stage), "teacher", precision=half).run(tmp_path, verbose=0)
     (teacher, _), (distiller, [anneal]) = seen
     assert teacher.dtype_policy.name == half
@@ -350,7 +350,7 @@ def test_the_teacher_may_see_augmented_images_of_its_own(tmp_path, monkeypatch):
         first.append(next(iter(batches(0)))[0])
         return {}
 
-    monkeypatch.setattr(fitting, "fit", note)
+    monkeypatch.setattr(build_and_fit, "fit", note)
     recipe.run(tmp_path, verbose=0, stages=["teacher", "alone"])
     data = kdzoo.data.load("digits")
     own = kdzoo.data.Augmentation(**given)

@@ -98,3 +98,46 @@ def test_shapes_are_those_of_a_graph_behind_a_model():
     assert shape_model(keras.Sequential([layers.Dense(2)])) is None
     assert shape_model("model") is None
     assert taps.find_layer(Own(), "last") is graph.get_layer("last")
+
+
+def test_what_outputs_mean_is_told_in_its_order():
+    inputs = keras.Input((4,))
+    model = keras.Model(
+        inputs,
+        {
+            "a": layers.Dense(3, "sigmoid")(inputs),
+            "b": layers.Dense(1)(inputs),
+            "c": layers.Dense(3)(inputs),
+        },
+    )
+    assert outputs.output_types(model) == ["binary", None, "classes"]
+    assert outputs.told_output_types(model) == ["binary", None, None]
+    assert outputs.told_output_types(kdzoo.as_logits(model)) == ["binary", None, None]
+    model.compile(loss={"a": "mse", "c": keras.losses.BinaryCrossentropy(from_logits=True)})
+    assert outputs.output_types(model) == ["numbers", None, "binary"]
+    assert outputs.output_types(model, {"b": "numbers", "c": "classes"}) == [
+        *("numbers", "numbers", "classes")
+    ]
+    with pytest.raises(ValueError, match=r"by the names of the outputs, \['a', 'b', 'c'\]"):
+        outputs.output_types(model, {"d": "numbers"})
+
+
+def test_what_a_model_without_a_graph_gave_tells_its_columns():
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    given = {"b": np.zeros((2, 3)), "a": np.zeros((2, 4, 1))}
+    assert outputs.output_types(Own()) == [None]
+    assert outputs.output_types(Own(), outputs=given) == [None, "classes"]
+    assert outputs.output_types(Own(), {"a": "binary"}, outputs=given) == ["binary", "classes"]
+    assert outputs.output_types(Own(), loss={"a": "mse"}, outputs=given) == ["numbers", "classes"]
+    assert outputs.output_types(Own(), outputs=np.zeros(2)) == [None]
+
+
+def test_the_outputs_of_a_distiller_are_its_students():
+    student = head("sigmoid", 1)
+    distiller = kdzoo.Distiller(head("sigmoid", 1), student, kdzoo.losses.OutputRegression())
+    assert outputs.output_types(distiller) == ["binary"]
+    distiller.compile("sgd", "mse")
+    assert outputs.output_types(distiller) == ["numbers"]

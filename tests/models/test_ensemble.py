@@ -57,3 +57,32 @@ def test_an_ensemble_saves_and_loads(x, tmp_path):
 def test_what_cannot_be_averaged(arguments, message):
     with pytest.raises(ValueError, match=message):
         kdzoo.Ensemble(*arguments)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_yes_and_no_answers_are_averaged_by_their_sigmoids(x, classes, tmp_path):
+    members = [net(seed, classes) for seed in range(3)]
+    logits = np.stack([np.asarray(member(x), "float64") for member in members])
+    mean = (1 / (1 + np.exp(-logits))).mean(0)
+    ensemble = kdzoo.Ensemble(members, "probabilities", output_type="binary")
+    np.testing.assert_allclose(np.asarray(ensemble(x)), np.log(mean / (1 - mean)), rtol=2e-4)
+    far = kdzoo.Ensemble(members, "probabilities", output_type="binary")(1e4 * x)
+    assert np.isfinite(np.asarray(far)).all()
+    # The activation that was taken away tells too, and is in the ensemble's file.
+    ended = [kdzoo.as_logits(net(seed, classes, "sigmoid")) for seed in range(3)]
+    found = kdzoo.Ensemble(ended, "probabilities")
+    found.save(tmp_path / "ensemble.keras")
+    for copy in (found, keras.saving.load_model(tmp_path / "ensemble.keras")):
+        assert copy.output_type == "binary"
+        np.testing.assert_allclose(np.asarray(copy(x)), np.asarray(ensemble(x)), rtol=1e-5)
+
+
+def test_numbers_have_a_mean_and_no_probabilities(x):
+    members = [net(seed, 1, "sigmoid") for seed in range(2)]
+    expected = np.mean([np.asarray(member(x)) for member in members], axis=0)
+    found = kdzoo.Ensemble(members, output_type="numbers")(x)
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-6)
+    for given in ("numbers", "classes", None):
+        with pytest.raises(ValueError, match=r'"binary".*`average="logits"`, the mean'):
+            kdzoo.Ensemble([net(0, 1)], "probabilities", output_type=given)
+    assert "output_type" not in kdzoo.Ensemble([net(0)]).get_config()

@@ -195,11 +195,22 @@ def _add_losses():
     def maps(t):
         return {"teacher_features": t.maps, "student_features": t.maps}
 
-    _add(losses, "soft_targets", lambda t: {**logits(t), "temperature": 2.0})
+    said = {"output_type": "classes"}
+    _add(losses, "soft_targets", lambda t: {**logits(t), "temperature": 2.0, **said})
     _add(
         losses,
         "logit_regression",
-        lambda t: {**logits(t), "target": "logits", "mean": 0.0, "std": 1.0},
+        lambda t: {**logits(t), "target": "logits", "mean": 0.0, "std": 1.0, **said},
+    )
+    _add(
+        losses,
+        "output_regression",
+        lambda t: {
+            "teacher_outputs": t.logits,
+            "student_outputs": t.logits,
+            "loss": "huber",
+            "delta": 1.0,
+        },
     )
     _add(
         losses,
@@ -228,16 +239,23 @@ def _add_losses():
         _add(losses, name, lambda t: taps)
     _add(losses, "AttentionTransfer", lambda t: {**taps, "power": 2.0})
     _add(losses, "Hint", lambda t: {**taps, "activation": "relu", "reduction": "sum"})
-    _add(losses, "SoftTargets", lambda t: {**taps, "temperature": 2.0})
+    _add(losses, "SoftTargets", lambda t: {**taps, "temperature": 2.0, **said})
+    _add(losses, "OutputRegression", lambda t: {**taps, "loss": "huber", "delta": 1.0})
     _add(
         losses,
         "LogitRegression",
-        lambda t: {**taps, "target": "logits", "mean": [0.0, 1.0], "std": [1.0, 1.0]},
+        lambda t: {**taps, "target": "logits", "mean": [0.0, 1.0], "std": [1.0, 1.0], **said},
     )
     _add(
         losses,
         "DecoupledSoftTargets",
-        lambda t: {**taps, "target_weight": 1.0, "non_target_weight": 8.0, "temperature": 4.0},
+        lambda t: {
+            **taps,
+            "target_weight": 1.0,
+            "non_target_weight": 8.0,
+            "temperature": 4.0,
+            **said,
+        },
     )
     _add(
         losses,
@@ -255,7 +273,7 @@ def _add_losses():
     _add(
         losses,
         "KerasDistillation",
-        lambda t: {"loss": keras.distillation.FeatureDistillation(), "name": "loss"},
+        lambda t: {"loss": keras.distillation.FeatureDistillation(), "name": "loss", **said},
     )
 
 
@@ -343,6 +361,7 @@ def _add_data():
             "dtype": "float32",
             "batch_size": 4,
             "teacher_transform": lambda images: images,
+            "output_type": "classes",
         },
     )
     _add(
@@ -435,7 +454,12 @@ def _add_models():
     _add(
         kdzoo,
         "Ensemble",
-        lambda t: {"members": [t.model, t.teacher], "average": "logits", "name": "ensemble"},
+        lambda t: {
+            "members": [t.model, t.teacher],
+            "average": "logits",
+            "name": "ensemble",
+            "output_type": "classes",
+        },
     )
 
 

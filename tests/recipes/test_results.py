@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from kdzoo.experiments.results import summarize
+from kdzoo.experiments.summary_over_seeds import summarize
 from kdzoo.recipes import RECIPES
 
 RESULTS = sorted((pathlib.Path(__file__).parents[2] / "results").glob("*.json"))

@@ -172,7 +172,7 @@ def put(directory, parts, group=1024):
 
 def outputs(split, directory, monkeypatch, small):
     """The outputs for all samples, read a view at a time or record by record."""
-    monkeypatch.setattr("kdzoo.teacher_cache.reading.SMALL_RECORD", 1 << 10 if small else 0)
+    monkeypatch.setattr("kdzoo.teacher_cache.recorded_split.SMALL_RECORD", 1 << 10 if small else 0)
     return with_recorded_teacher(split, directory)._record.at(np.arange(18), 0)
 
 
@@ -201,7 +201,7 @@ def test_other_records_than_the_index_says(parts, complaint, small, plain, split
 def test_the_bytes_of_a_file_are_counted_without_reading_them(group, size, tmp_path):
     from array_record.python import array_record_module
 
-    from kdzoo.teacher_cache import shards
+    from kdzoo.teacher_cache import record_shards
 
     path, random = tmp_path / "file", np.random.default_rng(0)
     writer = array_record_module.ArrayRecordWriter(str(path), f"group_size:{group}")
@@ -209,7 +209,7 @@ def test_the_bytes_of_a_file_are_counted_without_reading_them(group, size, tmp_p
         writer.write(random.bytes(size))
     writer.close()
     with open(path, "rb") as file:
-        assert 50 * size <= shards._decoded_bytes(file) <= 50 * (size + 64) + 1000
+        assert 50 * size <= record_shards._decoded_bytes(file) <= 50 * (size + 64) + 1000
 
 
 def test_classes_that_there_are_not(tmp_path, split):
@@ -226,7 +226,7 @@ def test_classes_that_there_are_not(tmp_path, split):
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("damage", ["removed", "cut", "altered", "pipe"])
 def test_a_file_that_changes_while_a_student_learns(damage, small, plain, split, monkeypatch):
-    monkeypatch.setattr("kdzoo.teacher_cache.reading.SMALL_RECORD", 1 << 10 if small else 0)
+    monkeypatch.setattr("kdzoo.teacher_cache.recorded_split.SMALL_RECORD", 1 << 10 if small else 0)
     record = with_recorded_teacher(split, plain)._record
     record.at(np.arange(18), 0)
     path = plain / "view-0001-from-00000000.arrayrecord"

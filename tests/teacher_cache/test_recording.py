@@ -10,7 +10,7 @@ import pytest
 import kdzoo
 import kdzoo.data
 from kdzoo.data import Augmentation, record_teacher, with_recorded_teacher
-from kdzoo.teacher_cache import reading, recording, shards
+from kdzoo.teacher_cache import record_shards, recorded_split, recording
 
 AUGMENTATION = Augmentation(shift=1, flip=True)
 
@@ -51,7 +51,7 @@ def test_outputs_are_those_of_the_images_they_come_with(
 ):
     """Read a view at a time or record by record, from several files."""
     monkeypatch.setattr(recording, "samples_a_shard", lambda fields: 32)
-    for module in (reading, shards):
+    for module in (recorded_split, record_shards):
         monkeypatch.setattr(module, "SMALL_RECORD", 0 if large else 1 << 20)
     teacher = net(0)
     record_teacher(
@@ -559,3 +559,22 @@ def test_outputs_too_large_for_half_precision_are_refused(split, net, tmp_path):
     with pytest.raises(ValueError, match=r"float16 can hold. Received: 1000.*record in float32"):
         record_teacher(teacher, split, tmp_path)
     record_teacher(teacher, split, tmp_path, dtype="float32")
+
+
+def test_what_outputs_mean_decides_what_is_recorded(split, tmp_path):
+    def ending(units, activation):
+        start = [keras.Input((6, 6, 2)), keras.layers.Flatten()]
+        return keras.Sequential([*start, keras.layers.Dense(units, activation)])
+
+    with pytest.raises(ValueError, match=r"ends in a sigmoid; pass `kdzoo.as_logits\(teacher\)`"):
+        record_teacher(ending(1, "sigmoid"), split, tmp_path / "new")
+    answers = kdzoo.as_logits(ending(3, "sigmoid"))
+    with pytest.raises(ValueError, match=r"Expected top_k=None.*of the type 'binary'"):
+        record_teacher(answers, split, tmp_path / "new", top_k=1)
+    assert not (tmp_path / "new").exists()
+    numbers = ending(1, "sigmoid")
+    record_teacher(numbers, split, tmp_path, dtype="float32", output_type="numbers")
+    batches = with_recorded_teacher(split, tmp_path).batches(100)
+    recorded = batches_of(batches)[0][1]["teacher"]
+    images = split.arrays()[0]
+    np.testing.assert_allclose(recorded, numbers.predict(images, verbose=0), rtol=1e-4)

@@ -24,15 +24,16 @@ from kdzoo.experiments import (
     retraining,
     soft_targets,
 )
-from kdzoo.experiments.run_directory import Runs, fingerprint
+from kdzoo.experiments.finished_stages import Runs, fingerprint
 from kdzoo.experiments.stage import Node
 from kdzoo.utils import one_process
 from kdzoo.zoo.manifest import read_manifest
 from tools import cards
 from tools import train_zoo as zoo
-from tools.entries import Entry, Source
+from tools.finished_recipe_run import Source
 from tools.publish import is_published, publish
-from tools.restore import Committed
+from tools.restore_committed_runs import Committed
+from tools.zoo_entries import Entry
 
 pytestmark = pytest.mark.tensorflow
 

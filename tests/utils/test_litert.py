@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from kdzoo.evaluation import latency
 from kdzoo.export import LiteRTModel
-from kdzoo.utils.litert import opening
+from kdzoo.utils.litert import safe_interpreter
 
 FILES = pathlib.Path(__file__).parents[1] / "compatibility" / "files"
 WHOLE = (FILES / "shared.tflite").read_bytes()
@@ -142,12 +142,12 @@ def test_a_labelless_file_of_today_says_so(path):
 )
 def test_a_file_that_would_end_the_process_is_refused(ending, complaint, path, monkeypatch):
     """What the interpreter may do to its process is done by a stand-in for it."""
-    script = path.parent / "trial.py"
-    trial = pathlib.Path(opening.trial.__file__).read_text()
+    script = path.parent / "trial_process.py"
+    trial = pathlib.Path(safe_interpreter.trial_process.__file__).read_text()
     script.write_text(re.sub(r"    _run\(content.*\n", f"    {ending}\n", trial))
-    monkeypatch.setattr(opening.trial, "__file__", str(script))
+    monkeypatch.setattr(safe_interpreter.trial_process, "__file__", str(script))
     path.write_bytes(WHOLE)
-    monkeypatch.setattr(opening, "_tried", set())
+    monkeypatch.setattr(safe_interpreter, "_tried", set())
     for use in (LiteRTModel, latency):
         with pytest.raises(ValueError, match=rf"model\.tflite.*{complaint}"):
             use(path)
@@ -213,9 +213,9 @@ def test_a_small_network_on_large_images_is_opened(path):
 
 def test_a_file_is_tried_once(path, monkeypatch):
     path.write_bytes(WHOLE)
-    monkeypatch.setattr(opening, "_tried", set())
-    tried, usual = [], opening._try
-    monkeypatch.setattr(opening, "_try", lambda *given: (tried.append(1), usual(*given)))
+    monkeypatch.setattr(safe_interpreter, "_tried", set())
+    tried, usual = [], safe_interpreter._try
+    monkeypatch.setattr(safe_interpreter, "_try", lambda *given: (tried.append(1), usual(*given)))
     for _ in range(2):
         LiteRTModel(path)
         latency(path, runs=1, warmup=0)

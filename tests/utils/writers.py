@@ -55,7 +55,7 @@ def checkpoint():
 
 
 def keras_file():
-    from kdzoo.graph.saving import save_model
+    from kdzoo.graph.model_saving import save_model
 
     return *of_one_file(lambda path: save_model(network(), path), "model.keras"), "model.keras"
 
@@ -75,7 +75,7 @@ def shared():
 
 
 def json_file():
-    from kdzoo.experiments.run_files import write_json
+    from kdzoo.experiments.run_json_files import write_json
 
     content = {"history": [0.25] * 999}
     return *of_one_file(lambda path: write_json(path, content), "results.json"), "results.json"

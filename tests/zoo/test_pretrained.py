@@ -26,7 +26,7 @@ from kdzoo.zoo.manifest import (
     weights_directory,
     write_manifest,
 )
-from kdzoo.zoo.weights import named_weights
+from kdzoo.zoo.safetensors_weights import named_weights
 from tools.publish import logits_of_ramp
 
 # Deeper than Python follows, but not than its reader of JSON does.

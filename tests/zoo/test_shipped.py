@@ -11,11 +11,11 @@ import kdzoo
 from kdzoo.experiments import HintTraining
 from kdzoo.recipes import RECIPES
 from kdzoo.zoo import manifest
-from tools import train_zoo as zoo
-from tools.entries import Entry
+from tools import zoo_entries
+from tools.zoo_entries import Entry
 
 MEASURED = pathlib.Path(__file__).parents[2] / "results"
-ENTRIES = {entry.name: entry for entry in zoo.ENTRIES}
+ENTRIES = {entry.name: entry for entry in zoo_entries.ENTRIES}
 ROWS = manifest.read_manifest()
 # Shipped students that learned otherwise than their pair teaches, which is in one stage.
 IN_STAGES = {"fitnet_mnist/mnist"}

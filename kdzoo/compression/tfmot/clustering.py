@@ -6,8 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdzoo.compression.tfmot.clustering_settings import CHECKS, clustering_settings, for_tfmot
 from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
-from kdzoo.compression.tfmot.library import check_made_by, check_no_distiller, cluster, load_tfmot
+from kdzoo.compression.tfmot.library import check_made_by, check_no_distiller, cluster
 from kdzoo.compression.tfmot.tf_keras_weights import plain_weights
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
@@ -17,18 +18,7 @@ from kdzoo.compression.tfmot.unwrapping import (
 )
 from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer, wrapper_name
 from kdzoo.compression.tfmot.wrapped_model import WrappedModel
-from kdzoo.utils import check_choice, check_flag, check_positive_integer, libraries
-from kdzoo.utils.fields import is_boolean, is_count, is_name
-
-_CHECKS: Checks = {
-    "number_of_clusters": is_count,
-    "cluster_centroids_init": is_name,
-    "preserve_sparsity": is_boolean,
-    "cluster_per_channel": is_boolean,
-}
-"""Name of a setting -> whether a value of a file fits it, before it is checked as any other."""
-
-_MOST_CLUSTERS = 1 << 24
+from kdzoo.utils import heavy_libraries
 
 
 def cluster_weights(
@@ -138,14 +128,14 @@ class ClusteredModel(WrappedModel):
         cluster_per_channel: bool = False,
         name: str | None = None,
     ):
-        self._settings = _settings(
+        self._settings = clustering_settings(
             number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
         )
         super().__init__(model, name)
 
     def _wrap(self, clone):
         with nothing_runs():
-            return cluster(clone.model, _for_tfmot(self._settings))
+            return cluster(clone.model, for_tfmot(self._settings))
 
     def _further_variables(self, wrapped):
         return [variable for layer in wrapped.layers for variable in _own_masks(layer)]
@@ -183,7 +173,7 @@ class ClusteredModel(WrappedModel):
 
     @classmethod
     def checks_of_fields(cls) -> Checks:
-        return {**super().checks_of_fields(), **_CHECKS}
+        return {**super().checks_of_fields(), **CHECKS}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._settings}
@@ -214,14 +204,14 @@ class ClusteredLayer(WrappedLayer):
         name: str | None = None,
         **kwargs: Any,
     ):
-        self._settings = _settings(
+        self._settings = clustering_settings(
             number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel
         )
         super().__init__(layer, wrapper_name(layer, name, "cluster"), **kwargs)
 
     def _wrap(self, clone):
         with nothing_runs():
-            wrapped = cluster(clone, _for_tfmot(self._settings))
+            wrapped = cluster(clone, for_tfmot(self._settings))
         if not getattr(wrapped, "cluster_centroids", None) and not _will_cluster(wrapped):
             raise ValueError(
                 "Expected a layer that TF-MOT clusters, dense, convolutional but not depthwise, "
@@ -238,27 +228,10 @@ class ClusteredLayer(WrappedLayer):
 
     @classmethod
     def checks_of_fields(cls) -> Checks:
-        return {**super().checks_of_fields(), **_CHECKS}
+        return {**super().checks_of_fields(), **CHECKS}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._settings}
-
-
-def _settings(number_of_clusters, cluster_centroids_init, preserve_sparsity, cluster_per_channel):
-    """The arguments of `cluster_weights`, checked, as a configuration holds them."""
-    number = check_positive_integer("number_of_clusters", number_of_clusters, _MOST_CLUSTERS)
-    preserve_sparsity = check_flag("preserve_sparsity", preserve_sparsity)
-    if number < 2 + preserve_sparsity:
-        raise ValueError(
-            f"Expected number_of_clusters to be at least {2 + preserve_sparsity}. "
-            f"Received: number_of_clusters={number}"
-        )
-    return {
-        "number_of_clusters": number,
-        "cluster_centroids_init": _initialization(cluster_centroids_init).name,
-        "preserve_sparsity": preserve_sparsity,
-        "cluster_per_channel": check_flag("cluster_per_channel", cluster_per_channel),
-    }
 
 
 def _will_cluster(wrapped):
@@ -267,17 +240,12 @@ def _will_cluster(wrapped):
     return inner is not None and bool(inner.get_clusterable_weights())
 
 
-def _for_tfmot(settings):
-    initialization = _initialization(settings["cluster_centroids_init"])
-    return {**settings, "cluster_centroids_init": initialization}
-
-
 def _own_masks(layer):
     """Makes variables of what a clustered layer remembers of zeros, constants in TF-MOT.
 
     A model that is loaded is wrapped with other weights than those that it is to go on with.
     """
-    tf = libraries.tensorflow()
+    tf = heavy_libraries.tensorflow()
 
     made = []
     for field in ("sparsity_masks", "zero_idx"):
@@ -299,15 +267,3 @@ def _clustered_weights(layer, order):
         for name, original in layer.original_clusterable_weights.items()
     }
     return [clustered.get(name, weight) for name, weight in zip(order, weights, strict=True)]
-
-
-def _initialization(given):
-    """A value of TF-MOT's `CentroidInitialization` from one, from its name, or from None."""
-    choices = load_tfmot().clustering.keras.CentroidInitialization
-    if given is None:
-        return choices.KMEANS_PLUS_PLUS
-    if isinstance(given, choices):
-        return given
-    names = [choice.name for choice in choices]
-    check_choice("centroid initialization", given, names)
-    return choices[given]

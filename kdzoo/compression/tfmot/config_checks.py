@@ -12,7 +12,7 @@ from typing import Any
 
 from kdzoo.compression.tfmot.library import load_tf_keras, refusing_code
 from kdzoo.utils.arguments import is_integer
-from kdzoo.utils.fields import is_finite_number, is_name
+from kdzoo.utils.field_checks import is_finite_number, is_name
 
 Checks = dict[str, Callable[[Any], Any]]
 """Name of a field of a configuration -> whether a value of a file fits it."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from kdzoo.graph.exportable import exportable, student_of
 from kdzoo.graph.keras_internals import flatten_layers
-from kdzoo.utils import libraries, shown
+from kdzoo.utils import heavy_libraries, shown
 
 _LARGEST = 1e15  # Of a kernel's numbers that are clustered.
 
@@ -32,7 +32,7 @@ def load_tfmot() -> ModuleType:
             "models and weights cross over as `.keras` files."
         )
     # Resolved now: TF-MOT sets a switch by which the first use of it would bring tf_keras instead.
-    libraries.tensorflow().keras.Model  # noqa: B018
+    heavy_libraries.tensorflow().keras.Model  # noqa: B018
     switch = "TF_USE_LEGACY_KERAS"
     before = os.environ.get(switch)
     try:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from kdzoo.compression.tfmot.library import cluster_preserving
-from kdzoo.utils import libraries
-from kdzoo.utils.fields import is_boolean, is_count, is_name
+from kdzoo.utils import heavy_libraries
+from kdzoo.utils.field_checks import is_boolean, is_count, is_name
 
 _SPARSITY, _CENTROIDS = "sparsity_mask", "centroids_mask"
 
@@ -143,7 +143,7 @@ def has_clusters(variables: dict[str, Any]) -> bool:
 
 def own_masks(wrapped: Any) -> list[Any]:
     """Makes variables of the masks, which are constants in TF-MOT, and returns them."""
-    tf = libraries.tensorflow()
+    tf = heavy_libraries.tensorflow()
 
     made = []
     for layer, _, variables in preserving_layers(wrapped):

@@ -18,8 +18,8 @@ from kdzoo.compression.tfmot.library import (
     load_tfmot,
     pruning_registry,
 )
+from kdzoo.compression.tfmot.pruned_layer import PREFIX, PrunedLayer
 from kdzoo.compression.tfmot.pruning_settings import CHECKS, as_config, fits, pruning_settings
-from kdzoo.compression.tfmot.tf_keras_layers import clone_of_layer
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
     check_not_compressed,
@@ -27,12 +27,9 @@ from kdzoo.compression.tfmot.unwrapping import (
     without_wrappers,
     wrapped_parts,
 )
-from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer, wrapper_name
 from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.utils import shown
-from kdzoo.utils.fields import is_list_of_names
-
-_PREFIX = "prune_low_magnitude"
+from kdzoo.utils.field_checks import is_list_of_names
 
 
 def prune_low_magnitude(
@@ -203,7 +200,7 @@ class PrunedModel(WrappedModel):
             with nothing_runs():
                 model = tf_keras.models.clone_model(clone.model, clone_function=wrapped)
         except TypeError as error:
-            found = re.search(rf'layer "{_PREFIX}_(\S+)"', str(error))
+            found = re.search(rf'layer "{PREFIX}_(\S+)"', str(error))
             if not found or "float16" not in str(error):
                 raise
             raise ValueError(
@@ -268,59 +265,6 @@ class PrunedModel(WrappedModel):
             **as_config(self._settings),
             "layers_to_prune": list(self._chosen),
         }
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class PrunedLayer(WrappedLayer):
-    """A layer that is pruned while its model is trained; `prune_low_magnitude` makes it.
-
-    Its name is the layer's after "prune_low_magnitude_", as in TF-MOT.
-
-    Args:
-        layer: The `keras.layers.Layer`.
-        pruning_schedule: A schedule of TF-MOT, or its configuration; half of the weights when None.
-        block_size: (height, width) of blocks that are pruned together.
-        block_pooling_type: `"AVG"` or `"MAX"`: what of a block is compared.
-        sparsity_m_by_n: (2, 4) for two zeros in every four weights, or None.
-        name: Name of this layer.
-    """
-
-    def __init__(
-        self,
-        layer: keras.layers.Layer,
-        pruning_schedule: Any = None,
-        block_size: tuple[int, int] = (1, 1),
-        block_pooling_type: Literal["AVG", "MAX"] = "AVG",
-        sparsity_m_by_n: tuple[int, int] | None = None,
-        name: str | None = None,
-        **kwargs: Any,
-    ):
-        self._settings = pruning_settings(
-            pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
-        )
-        super().__init__(layer, wrapper_name(layer, name, _PREFIX), **kwargs)
-        if not pruning_registry()(clone_of_layer(layer)):
-            raise ValueError(
-                "Expected a layer that TF-MOT prunes: dense, convolutional but not depthwise, "
-                f"recurrent, an embedding. Received: {layer.name!r}, a {type(layer).__name__}"
-            )
-
-    def _wrap(self, clone):
-        if not fits(self._settings, clone):
-            raise ValueError(
-                "Expected a kernel that suits the pattern: blocks are for matrices, 2:4 needs "
-                f"several input channels. Received: layer {clone.name!r}"
-            )
-        prune = load_tfmot().sparsity.keras.prune_low_magnitude
-        with nothing_runs():
-            return carrying_masks(prune(clone, **self._settings))
-
-    @classmethod
-    def checks_of_fields(cls) -> Checks:
-        return {**super().checks_of_fields(), **CHECKS}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **as_config(self._settings)}
 
 
 def _passes(layer):

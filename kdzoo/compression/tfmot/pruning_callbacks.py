@@ -1,11 +1,11 @@
 """Callbacks for the training of pruned models: TF-MOT's, for Keras 3."""
 
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot.pruning_schedules import warn_of_the_schedule
 from kdzoo.compression.tfmot.unwrapping import mask_weights, tf_keras_layers_of
 from kdzoo.graph.keras_internals import train_writer
 from kdzoo.utils import check_path, check_positive_integer, naming_full_disk
@@ -42,7 +42,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
             for layer in schedules.values():
                 first = int(layer.pruning_step.numpy()) + 1
                 last = first - 1 + steps * (self.params["epochs"] - epoch)
-                warn_of_the_schedule(layer.pruning_schedule, first, last)
+                _warn_of_the_schedule(layer.pruning_schedule, first, last)
         self._looked = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -125,3 +125,46 @@ def find_pruned(model: keras.Model) -> list[Any]:
             f"{type(model).__name__}"
         )
     return found
+
+
+def _warn_of_the_schedule(schedule, first, last):
+    """Warns if a training never prunes, or does not reach the final sparsity.
+
+    Args:
+        schedule: The schedule.
+        first: The first training step, counted as the schedule counts them.
+        last: The last one.
+    """
+    try:
+        begin, end, frequency = schedule.begin_step, schedule.end_step, schedule.frequency
+    except AttributeError:
+        return  # A schedule of the user's own.
+    end = last if end < 0 else min(end, last)
+    start = max(1, begin)  # It may have fired before, in a training that this one continues.
+    earliest = begin + -(-(start - begin) // frequency) * frequency
+    if earliest > end:
+        warnings.warn(
+            f"The pruning schedule fires in no step of this training, {first} to {last}: it begins "
+            f"at step {begin} and fires every {frequency} steps; lower `frequency` or `begin_step` "
+            "or train longer.",
+            stacklevel=3,
+        )
+        return
+    final = getattr(schedule, "final_sparsity", None)
+    if final is None:
+        return
+    latest = begin + (end - begin) // frequency * frequency
+    reached = float(schedule(latest)[1])
+    if reached < final - 5e-3:
+        remedy = (
+            f"it ends at step {schedule.end_step}, this training at step {last}; lower `end_step` "
+            "or train longer"
+            if schedule.end_step > last
+            else f"it fires every {frequency} steps, last at step {latest}, and ends at step "
+            f"{schedule.end_step}; make `end_step - begin_step` a multiple of `frequency`"
+        )
+        warnings.warn(
+            f"The pruning schedule reaches a sparsity of {reached:.2f} instead of {final}: "
+            f"{remedy}.",
+            stacklevel=3,
+        )

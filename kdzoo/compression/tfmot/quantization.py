@@ -17,12 +17,12 @@ from kdzoo.compression.tfmot.library import (
 )
 from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
 from kdzoo.compression.tfmot.quantize_configs import check_attributes
+from kdzoo.compression.tfmot.quantize_schemes import as_scheme, scheme_as_fields
 from kdzoo.compression.tfmot.tf_keras_weights import unwrapped
 from kdzoo.compression.tfmot.unsupported_layers import cannot_quantize, find_refused_layer
 from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.graph.keras_internals import flatten_layers
-from kdzoo.utils import shown
-from kdzoo.utils.fields import check_fields, is_boolean
+from kdzoo.utils.field_checks import is_boolean
 
 _RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
 
@@ -170,7 +170,7 @@ class QuantizedModel(WrappedModel):
                 f"Received: {prefix!r}"
             )
         self._prefix, self._annotated_only = prefix, annotated_only
-        self._scheme, self._kernels = _scheme(scheme), kernels
+        self._scheme, self._kernels = as_scheme(scheme), kernels
         super().__init__(model, name)
 
     _splits_separable = True
@@ -272,15 +272,10 @@ class QuantizedModel(WrappedModel):
         }
 
     def get_config(self) -> dict[str, Any]:
-        arguments = {
-            name.lstrip("_"): value
-            for name, value in vars(self._scheme).items()
-            if isinstance(value, bool | int | float | str)
-        }
         return {
             **super().get_config(),
             "prefix": self._prefix,
-            "scheme": {"class_name": type(self._scheme).__name__, "config": arguments},
+            "scheme": scheme_as_fields(self._scheme),
             "annotated_only": self._annotated_only,
             "kernels": copy.deepcopy(self._kernels),
         }
@@ -294,47 +289,3 @@ def _custom(annotations):
     """The user's own configurations by name, for the scope in which TF-MOT copies layers."""
     configs = [config for config in annotations.values() if config is not None]
     return [{type(config).__name__: type(config) for config in configs}]
-
-
-def _scheme(given):
-    """A scheme of TF-MOT from one, from its serialized form, or None."""
-    tfmot = load_tfmot()
-    schemes = {
-        scheme.__name__: scheme
-        for scheme in (
-            tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme,
-            tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme,
-            preserve_schemes.cluster_scheme(),
-        )
-    }
-    if given is None:
-        given = {"class_name": "Default8BitQuantizeScheme", "config": {}}
-    if isinstance(given, dict):
-        return _scheme_of_fields(given, schemes)
-    name = type(given).__name__
-    if name not in schemes:
-        raise ValueError(
-            f"Expected one of the schemes {', '.join(schemes)}. Received: scheme={shown(given)}"
-        )
-    if preserve_schemes.keeps_clusters(given):  # TF-MOT's own too.
-        return schemes[name](given.preserve_sparsity)
-    return given
-
-
-_SCHEME_FIELDS = {
-    "Default8BitQuantizeScheme": "disable_per_axis",
-    "Default8BitPrunePreserveQuantizeScheme": "disable_per_axis",
-    "Default8BitClusterPreserveQuantizeScheme": "preserve_sparsity",
-}
-
-
-def _scheme_of_fields(given, schemes):
-    """A scheme of TF-MOT from its form in a file."""
-    name = given.get("class_name")
-    if not isinstance(name, str) or name not in schemes:
-        raise ValueError(
-            f"Expected one of the schemes {', '.join(schemes)}. Received: class_name={name!r}"
-        )
-    fields, known = given.get("config"), _SCHEME_FIELDS[name]
-    check_fields(name, fields, {known: is_boolean}, optional=(known,))
-    return schemes[name](**fields)

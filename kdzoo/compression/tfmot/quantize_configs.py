@@ -9,7 +9,13 @@ import keras
 from kdzoo.compression.tfmot.config_checks import is_bits, is_lists_of_names, is_names
 from kdzoo.compression.tfmot.library import load_tf_keras, load_tfmot, quantize_config_classes
 from kdzoo.utils import first_line, shown
-from kdzoo.utils.fields import DEEPEST, check_fields, is_boolean, is_finite_number, is_plain_tree
+from kdzoo.utils.field_checks import (
+    DEEPEST,
+    check_fields,
+    is_boolean,
+    is_finite_number,
+    is_plain_tree,
+)
 
 _NESTED = {"OutputOnlyConfig": "quantize_config", "FixedQuantizeConfig": "config"}
 """Classes that hold another configuration, and the name of the field that it stands in."""

@@ -10,7 +10,7 @@ from kdzoo.compression.tfmot.library import load_tf_keras
 from kdzoo.compression.tfmot.tf_keras_activations import described, take_composed_activation
 from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
 from kdzoo.utils import shown
-from kdzoo.utils.fields import is_plain
+from kdzoo.utils.field_checks import is_plain
 
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 _NOT_ARGUMENTS = ("name", "dtype", "trainable", "layer", "backward_layer", "build_config")

@@ -15,7 +15,7 @@ from kdzoo.graph.exportable import Exportable
 from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
 from kdzoo.graph.surgery import copy_of
 from kdzoo.utils import check_name, shown
-from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
+from kdzoo.utils.field_checks import check_fields, is_boolean, is_dictionary, is_name
 
 
 def wrapper_name(layer: Any, name: str | None, prefix: str) -> str:

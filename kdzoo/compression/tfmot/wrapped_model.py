@@ -22,7 +22,7 @@ from kdzoo.graph.exportable import Exportable
 from kdzoo.graph.keras_internals import standardized_inputs
 from kdzoo.graph.taps import find_layer
 from kdzoo.utils import unknown_name
-from kdzoo.utils.fields import check_fields, is_boolean, is_dictionary, is_name
+from kdzoo.utils.field_checks import check_fields, is_boolean, is_dictionary, is_name
 
 
 class WrappedModel(Exportable, keras.Model):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from compression_helpers import compiled, cross_entropy
 
 import kdzoo
 from kdzoo import compression
@@ -16,15 +17,6 @@ pytestmark = [
 ]
 
 BATCH = 16
-
-
-def cross_entropy():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def compiled(model, learning_rate=0.02):
-    model.compile(keras.optimizers.SGD(learning_rate, momentum=0.9), cross_entropy())
-    return model
 
 
 # For 200 steps at a smaller rate: at 0.02, a ReLU whose input is 0 +- 4e-8 decides at step 126

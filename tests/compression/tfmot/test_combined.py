@@ -5,11 +5,11 @@ import re
 import keras
 import numpy as np
 import pytest
+from compression_helpers import FIT, compiled, half
 
 import kdzoo
 from kdzoo import compression
 from kdzoo.compression import (
-    ConstantSparsity,
     UpdatePruningStep,
     cluster_weights,
     prune_low_magnitude,
@@ -26,20 +26,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning"),
 ]
 
-FIT = {"batch_size": 16, "shuffle": False, "verbose": 0}
 KERNELS = ("conv", "stage2", "logits")
-
-
-def compiled(model, learning_rate=0.02):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(learning_rate, momentum=0.9), loss)
-    return model
 
 
 @pytest.fixture
 def pruned(net, data):
     """The network with half of its weights at zero."""
-    model = compiled(prune_low_magnitude(net(), ConstantSparsity(0.5, 0, frequency=1)))
+    model = compiled(prune_low_magnitude(net(), half()))
     model.fit(*data, epochs=1, callbacks=[UpdatePruningStep()], **FIT)
     return strip_pruning(model)
 

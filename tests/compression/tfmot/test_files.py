@@ -6,11 +6,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+from compression_helpers import half
 
 import kdzoo
 from kdzoo import compression
 from kdzoo.compression import (
-    ConstantSparsity,
     UpdatePruningStep,
     cluster_weights,
     prune_low_magnitude,
@@ -47,10 +47,6 @@ def on_dense(verb):
         return verb(layer) if isinstance(layer, keras.layers.Dense) else layer
 
     return lambda model: keras.models.clone_model(model, clone_function=change)
-
-
-def half():
-    return ConstantSparsity(0.5, 0, frequency=1)
 
 
 def clusters_kept(model, zeros):

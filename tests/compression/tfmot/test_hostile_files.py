@@ -1,14 +1,14 @@
 """Files of attackers: nothing of them runs, and they are refused in a sentence."""
 
-import importlib.util
 import json
-import pathlib
 import random
 import zipfile
 
+import hostile
 import keras
 import numpy as np
 import pytest
+from compression_helpers import NothingQuantized
 
 from kdzoo import compression
 from kdzoo.cli import main
@@ -17,34 +17,13 @@ pytestmark = pytest.mark.tensorflow
 
 MARKED = "QuantizeAnnotate"
 
-_spec = importlib.util.spec_from_file_location(
-    "hostile", pathlib.Path(__file__).parents[2] / "hostile.py"
-)
-hostile = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hostile)
-
 
 @keras.saving.register_keras_serializable("tests")
-class OfTheUser(compression.QuantizeConfig):
+class OfTheUser(NothingQuantized):
     """As users write them: what it is given is kept, and handed on by `get_config`."""
 
     def __init__(self, bits=8):
         self.bits = bits
-
-    def get_weights_and_quantizers(self, layer):
-        return []
-
-    def get_activations_and_quantizers(self, layer):
-        return []
-
-    def set_quantize_weights(self, layer, quantize_weights):
-        pass
-
-    def set_quantize_activations(self, layer, quantize_activations):
-        pass
-
-    def get_output_quantizers(self, layer):
-        return []
 
     def get_config(self):
         return {"bits": self.bits}

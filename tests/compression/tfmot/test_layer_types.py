@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from compression_helpers import FIT, NothingQuantized, half
 
 from kdzoo.compression import (
     CompressionMonitor,
@@ -12,7 +13,6 @@ from kdzoo.compression import (
     PolynomialDecay,
     PruneForLatencyOnXNNPack,
     PruningSchedule,
-    QuantizeConfig,
     UpdatePruningStep,
     cluster_weights,
     fold_batch_normalization,
@@ -32,11 +32,6 @@ pytestmark = [
 ]
 
 layers = keras.layers
-FIT = {"batch_size": 16, "shuffle": False, "verbose": 0}
-
-
-def half():
-    return ConstantSparsity(0.5, 0, frequency=1)
 
 
 def pruned(model):
@@ -328,25 +323,7 @@ def test_registered_schedules_load(tmp_path):
     assert again.sparsity() == {"dense": 0.25}
 
 
-@keras.saving.register_keras_serializable("kdzoo_tests")
-class NothingQuantized(QuantizeConfig):
-    def get_weights_and_quantizers(self, layer):
-        return []
-
-    def get_activations_and_quantizers(self, layer):
-        return []
-
-    def set_quantize_weights(self, layer, quantize_weights):
-        pass
-
-    def set_quantize_activations(self, layer, quantize_activations):
-        pass
-
-    def get_output_quantizers(self, layer):
-        return []
-
-    def get_config(self):
-        return {}
+keras.saving.register_keras_serializable("kdzoo_tests")(NothingQuantized)
 
 
 def test_registered_configurations_load(tmp_path):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from compression_helpers import FIT, compiled
 
 import kdzoo
 from kdzoo.compression import (
@@ -21,14 +22,7 @@ from kdzoo.compression import (
 
 pytestmark = pytest.mark.tensorflow
 
-FIT = {"batch_size": 16, "shuffle": False, "verbose": 0}
 HALF = {"begin_step": 0, "frequency": 1}
-
-
-def compiled(model):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss)
-    return model
 
 
 def clone(model, change, *names):

@@ -2,9 +2,9 @@
 
 import gzip
 
-import keras
 import numpy as np
 import pytest
+from compression_helpers import cross_entropy
 
 import kdzoo
 from kdzoo import compression
@@ -21,10 +21,6 @@ pytestmark = [
     pytest.mark.tensorflow,
     pytest.mark.filterwarnings("ignore:Not (pruned|clustered) in:UserWarning"),
 ]
-
-
-def cross_entropy():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def test_a_pruned_student_shows_what_it_would_come_to(net, data):

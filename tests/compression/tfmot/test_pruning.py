@@ -7,6 +7,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from compression_helpers import cross_entropy, half
 
 import kdzoo
 from kdzoo import compression
@@ -19,10 +20,6 @@ pytestmark = [
 ]
 
 STEPS, BATCH = 40, 16
-
-
-def cross_entropy():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def every_step(final=0.75, steps=STEPS):
@@ -115,9 +112,7 @@ def test_sparsity_is_the_target_and_survives(net, data, tmp_path):
 
 def test_two_of_four(net, data):
     with pytest.warns(UserWarning, match="Not pruned in 'net': depthwise"):
-        pruned = prune_low_magnitude(
-            net(), compression.ConstantSparsity(0.5, 0, frequency=1), sparsity_m_by_n=(2, 4)
-        )
+        pruned = prune_low_magnitude(net(), half(), sparsity_m_by_n=(2, 4))
     compiled(pruned).fit(*data, BATCH, epochs=1, verbose=0, callbacks=[UpdatePruningStep()])
     kernel = strip_pruning(pruned).get_layer("stage2").get_weights()[0]  # (1, 1, 8, 12)
     groups = kernel.reshape(2, 4, 12)
@@ -129,7 +124,7 @@ def test_blocks(data):
     dense = keras.Sequential(
         [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)]
     )
-    schedule = compression.ConstantSparsity(0.5, 0, frequency=1)
+    schedule = half()
     pruned = compiled(prune_low_magnitude(dense, schedule, block_size=(4, 2)))
     pruned.fit(*data, BATCH, epochs=1, verbose=0, callbacks=[UpdatePruningStep()])
     kernel = strip_pruning(pruned).layers[-1].get_weights()[0]

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from compression_helpers import NothingQuantized, compiled, cross_entropy
 
 import kdzoo
 from kdzoo import compression
@@ -23,15 +24,6 @@ pytestmark = [
 ]
 
 BATCH = 16
-
-
-def cross_entropy():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def compiled(model):
-    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), cross_entropy())
-    return model
 
 
 @pytest.mark.parametrize("epochs", [10, pytest.param(50, marks=pytest.mark.large)])
@@ -233,7 +225,7 @@ def test_a_configuration_of_ones_own(net, data, tmp_path):
 
     quantizers = load_tfmot().quantization.keras.quantizers
 
-    class FourBitKernels(compression.QuantizeConfig):
+    class FourBitKernels(NothingQuantized):
         quantizer = quantizers.LastValueQuantizer(
             num_bits=4, per_axis=False, symmetric=True, narrow_range=False
         )
@@ -241,20 +233,8 @@ def test_a_configuration_of_ones_own(net, data, tmp_path):
         def get_weights_and_quantizers(self, layer):
             return [(layer.kernel, self.quantizer)]
 
-        def get_activations_and_quantizers(self, layer):
-            return []
-
         def set_quantize_weights(self, layer, quantize_weights):
             layer.kernel = quantize_weights[0]
-
-        def set_quantize_activations(self, layer, quantize_activations):
-            pass
-
-        def get_output_quantizers(self, layer):
-            return []
-
-        def get_config(self):
-            return {}
 
     with keras.saving.custom_object_scope({"FourBitKernels": FourBitKernels}):
         quantized = compiled(quantize_apply(annotated(net(), keras.layers.Dense, FourBitKernels())))

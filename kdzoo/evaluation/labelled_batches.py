@@ -1,0 +1,169 @@
+"""Data in batches and models as functions, checked, for every measure that looks at predictions."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
+from kdzoo.graph.raw_pixels import looks_like_pixels, rescales_inputs
+from kdzoo.utils import check_flag, check_numeric_array, check_positive_integer, shown
+from kdzoo.utils.keras_errors import is_from_keras, plain_sentence
+
+
+def labelled_batches(x: Any, y: Any = None, batch_size: int = 128) -> Iterator[tuple[Any, Any]]:
+    """Yields `(x, y)` batches of arrays or of a dataset.
+
+    Args:
+        x: Array `(samples, ...)`, a list or dict of such arrays, or, when `y` is None, an iterable
+            of batches `(x, y, ...)`: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator,
+            or one tuple `(x, y)` of arrays.
+        y: Array of labels, or None.
+        batch_size: Samples in a batch of arrays; a dataset keeps its own.
+
+    Yields:
+        Tuples `(x, y)`; `y` is None where an element has no labels.
+
+    Raises:
+        ValueError: If `x` and `y` differ in length, or there is no sample.
+    """
+    batch_size = check_positive_integer("batch_size", batch_size)
+    if y is None and isinstance(x, tuple) and len(x) > 1:
+        x, y = x[0], x[1]
+    y = None if y is None else check_numeric_array("y", y)
+    if y is not None and not y.ndim:
+        raise ValueError(f"Expected a label for each sample. Received: y={y}")
+    count = 0
+    elements = _slices(x, y, batch_size) if _is_arrays(x) else _elements(x)
+    for part, labels in elements:
+        count += _length(part)
+        yield part, labels
+    if not count:
+        raise ValueError("Expected at least one sample. Received: empty data.")
+
+
+def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarray]:
+    """Returns a function from a batch to a float array of outputs `(samples, ...)`.
+
+    Args:
+        model: A Keras model on any backend, or any object with `predict(x)`.
+        check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
+            `Normalization` layer.
+
+    Returns:
+        A function `x -> array`, which raises `ValueError` if inputs or outputs are NaN or infinite,
+        or inputs look like raw pixels.
+
+    Raises:
+        ValueError: If `model` is neither a Keras model nor has `predict`.
+    """
+    check_images = check_flag("check_images", check_images)
+    predict = getattr(model, "predict_on_batch", None) or getattr(model, "predict", None)
+    if predict is None:
+        raise ValueError(
+            "Expected a Keras model or an object with predict(x), such as "
+            f"kdzoo.export.LiteRTModel(path). Received: {type(model).__name__}."
+        )
+    refuse_pixels = check_images and not rescales_inputs(model)
+
+    def outputs_of(x):
+        check_input_shapes(x, model, "samples")
+        for array in _leaves(x):
+            _check_inputs(np.asarray(array), refuse_pixels)
+        try:
+            outputs = predict(x)
+        except ValueError as error:
+            if not is_from_keras(error):
+                raise
+            raise ValueError(plain_sentence(error)) from error
+        if isinstance(outputs, (dict, list, tuple)) and len(outputs) == 1:
+            (outputs,) = outputs.values() if isinstance(outputs, dict) else outputs
+        if isinstance(outputs, (dict, list, tuple)):
+            raise ValueError(
+                "Expected a model with one output. "
+                f"Received: {len(outputs)} outputs: make a model of the one to be measured."
+            )
+        outputs = check_numeric_array("the model's outputs", outputs).astype("float32")
+        if not np.all(np.isfinite(outputs)):
+            raise ValueError(
+                "Expected finite outputs. Received: NaN or infinite values from "
+                f"{type(model).__name__}: look for NaN in its weights."
+            )
+        return outputs
+
+    return outputs_of
+
+
+def _check_inputs(array, refuse_pixels):
+    """Raises if a batch has values that are not finite, or looks like images in [0, 255]."""
+    if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+        raise ValueError(
+            "Expected finite inputs. Received: a batch with NaN or infinite values: remove or "
+            "repair those samples."
+        )
+    if refuse_pixels and looks_like_pixels(array):
+        raise ValueError(
+            f"Expected images in [0, 1]. Received: values up to {array.max():g}: divide the images "
+            "by 255, or pass check_images=False if the model takes raw pixels."
+        )
+
+
+def _is_arrays(x):
+    """Whether `x` is an array, or a list or dict of arrays, rather than a dataset."""
+    if isinstance(x, (list, dict)):
+        leaves = list(_leaves(x))
+        return bool(leaves) and all(hasattr(leaf, "__array__") for leaf in leaves)
+    return hasattr(x, "__array__") and hasattr(x, "shape")
+
+
+def _leaves(x):
+    """Yields the arrays of a batch."""
+    if isinstance(x, dict):
+        yield from x.values()
+    elif isinstance(x, (list, tuple)):
+        yield from x
+    else:
+        yield x
+
+
+def _length(x):
+    return len(next(iter(_leaves(x))))
+
+
+def _slices(x, y, batch_size):
+    """Yields the arrays `batch_size` samples at a time."""
+    count = _length(x)
+    lengths = [len(leaf) for leaf in _leaves(x)] + ([] if y is None else [len(y)])
+    if set(lengths) != {count}:
+        raise ValueError(f"Expected as many labels as samples. Received: lengths={lengths}.")
+    for start in range(0, count, batch_size):
+        rows = slice(start, start + batch_size)
+        if isinstance(x, dict):
+            part = {name: array[rows] for name, array in x.items()}
+        else:
+            part = [array[rows] for array in x] if isinstance(x, list) else x[rows]
+        yield part, None if y is None else y[rows]
+
+
+def _elements(data):
+    """Yields `(x, y)` for each element of a dataset, as NumPy where it holds tensors."""
+    if isinstance(data, str | bytes):
+        elements = None
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, dict):
+        elements = (data[index] for index in range(len(data)))
+    elif hasattr(data, "__iter__"):
+        elements = data
+    else:
+        elements = None
+    if elements is None:
+        raise ValueError(
+            f"Expected arrays or a dataset of (x, y). Received: data of type {type(data).__name__}."
+        )
+    for element in elements:
+        part, *others = element if isinstance(element, tuple) and element else (element,)
+        if not all(is_array(leaf) and leaf.shape for leaf in _leaves(part)):
+            raise ValueError(
+                "Expected arrays or a dataset of batches (x, y). Received: a batch of "
+                f"{shown(part)}; `numpy.asarray` makes an array of numbers in lists."
+            )
+        yield part, others[0] if others else None

@@ -1,0 +1,84 @@
+"""What the stage types share that train a network."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kdzoo.data import Dataset
+from kdzoo.experiments.optimizer_and_schedule import optimizer
+from kdzoo.experiments.stage import Built
+from kdzoo.experiments.training_settings import Training
+from kdzoo.training.stages import train
+from kdzoo.utils import first_line
+from kdzoo.zoo import create as create_by_name
+
+if TYPE_CHECKING:
+    from kdzoo.experiments.stage_context import StageContext
+
+
+def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Model:
+    """Returns a fresh model for the images and classes of a data set.
+
+    Raises:
+        ValueError: If the builder takes no such argument.
+    """
+    name, arguments = built
+    height, width, channels = data.input_shape
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return create_by_name(name, data.classes, (height, width, channels), **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected arguments that {name!r} takes. Received: {arguments!r}: {first_line(error)}"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(usual)
+
+
+def create_seeded(context: "StageContext", precision: str) -> keras.Model:
+    """Returns the fresh model of a stage, whose weights follow from its seed."""
+    keras.utils.set_random_seed(context.seed)
+    return create(context.built, context.data, precision)
+
+
+def copy_in(precision: str, model: keras.Model, built: Built, data: Dataset) -> keras.Model:
+    """Returns a copy of a model that computes in a precision."""
+    copy = create(built, data, precision)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def fit(
+    model: keras.Model,
+    training: Training,
+    context: "StageContext",
+    batches_from: Callable[[int], Any],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, Any]:
+    """Fits a model, going on where a killed process stopped; returns its history."""
+    model.compile(optimizer(training, context.data), cross_entropy(), metrics=["accuracy"])
+    given = options(context)
+    given["callbacks"] = [*callbacks, *given["callbacks"]]
+    return train(model, batches_from, training.epochs, context.directory, **given)
+
+
+def options(context: "StageContext") -> dict[str, Any]:
+    """Returns further arguments of `kdzoo.schemes.train` for what a stage works with."""
+    validation = context.data.validation and context.data.validation.batches(500)
+    return {**context.options, "validation_data": validation}
+
+
+def batches(training: Training, context: "StageContext", **more: Any) -> Callable[[int], Any]:
+    """Returns a function from the first epoch to the batches from there on."""
+    augmentation = training.augmentation_for(context.data.name)
+    options = {"seed": context.seed, "augmentation": augmentation, **more}
+    return lambda epoch: context.data.train.batches(
+        training.batch_size, shuffle=True, initial_epoch=epoch, **options
+    )
+
+
+def cross_entropy() -> keras.losses.Loss:
+    """Returns the loss on labels."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

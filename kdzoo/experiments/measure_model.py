@@ -1,0 +1,34 @@
+"""The parameters of a model, and its accuracy on the test images and on those held out."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kdzoo.data import Dataset
+from kdzoo.evaluation import accuracy
+
+
+def measure(model: keras.Model, data: Dataset) -> dict[str, Any]:
+    """Returns the parameters, and the accuracy on the test images and, if any, on held-out ones."""
+    x, y = test_arrays(data)
+    fraction = accuracy(model, x, y)
+    measured = {
+        "parameters": model.count_params(),
+        "test_accuracy": fraction,
+        "test_errors": round((1 - fraction) * len(y)),
+    }
+    if data.validation is not None:
+        measured["validation_accuracy"] = accuracy(model, *data.validation.arrays())
+    return measured
+
+
+def test_arrays(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the test images and their labels.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if data.test is None:
+        raise ValueError(f"Expected data with a test split. Received: data={data!r} without one.")
+    return data.test.arrays()

@@ -1,0 +1,178 @@
+"""A student that learns from labels and a teacher at once."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kdzoo import losses as loss_types
+from kdzoo.distillation import argument_checks, distiller
+from kdzoo.experiments import build_and_fit, recorded_teacher_outputs
+from kdzoo.experiments.stage import Dependency, check_dependency, register
+from kdzoo.experiments.stages.train_stage import Train
+from kdzoo.experiments.training_settings import PRECISIONS, check_dictionaries
+from kdzoo.training import callbacks
+from kdzoo.utils import check_choice, check_positive_integer, first_line, shown
+
+if TYPE_CHECKING:
+    import keras
+
+    from kdzoo.data import Dataset
+    from kdzoo.distillation.distiller import Distiller
+    from kdzoo.experiments.stage_context import StageContext
+
+_BY_EXAMPLE = "ContrastiveRepresentation"  # The loss that keeps something for each example.
+
+Losses = tuple[tuple[str, dict[str, Any], float], ...]
+
+
+def soft_targets(temperature: float = 4.0) -> Losses:
+    """Returns the losses of Hinton et al. 2015, as `Distill` takes them.
+
+    Args:
+        temperature: Above 0.
+    """
+    return (("SoftTargets", {"temperature": temperature}, 1.0),)
+
+
+_LOSSES, _TEACHER = soft_targets(), Dependency("teacher", 0)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Distill(Train):
+    """Trains a student in a `Distiller`.
+
+    Where the images stay as they are, the teacher predicts once, before the training, and its
+    outputs are kept in memory; with `views` they are recorded with the run and shared by all
+    students of that teacher; else it predicts at every step.
+
+    Attributes:
+        losses: The distillation losses, each as (name of a class in `kdzoo.losses`, its arguments,
+            its weight). `ContrastiveRepresentation` is given the labels of the training images.
+        student_loss_weight: Weight of the loss on labels, between 0 and 1; the distillation losses
+            have the rest.
+        teacher: The stage that teaches.
+        teacher_weight: (first, last) weight of the first loss, which changes evenly over the
+            epochs; None for the weight in `losses`.
+        views: For how many augmented views of each image the teacher's outputs are recorded, which
+            the student sees in turn; None for a teacher that predicts at every step.
+        teacher_precision: The dtype policy that the teacher predicts in, at every step or when its
+            outputs are recorded.
+    """
+
+    losses: Losses = _LOSSES
+    student_loss_weight: float = 0.1
+    teacher: Dependency = _TEACHER
+    teacher_weight: tuple[float, float] | None = None
+    views: int | None = None
+    teacher_precision: str = "float32"
+
+    def check(self) -> None:
+        super().check()
+        check_dependency("teacher", self.teacher)
+        if not isinstance(self.losses, tuple | list):
+            raise ValueError(f"Expected losses as a tuple. Received: losses={shown(self.losses)}")
+        for loss in self.losses:
+            if not isinstance(loss, tuple | list) or len(loss) != 3:
+                raise ValueError(
+                    "Expected losses as (name, arguments, weight). Received: "
+                    f"{shown(loss)} among losses={shown(self.losses)}"
+                )
+        check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
+        if self.views is not None:
+            check_positive_integer("views", self.views)
+            if self.training.augmentation is None:
+                raise ValueError(
+                    "Expected views only where the students see augmented images. Received: "
+                    f"views={self.views}, augmentation=None"
+                )
+        self.make_losses()
+        argument_checks.check_student_loss_weight(self.student_loss_weight)
+        if self.teacher_weight is not None:
+            argument_checks.check_teacher_weight(self.teacher_weight)
+
+    def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
+        self.distiller(sources["teacher"], model)
+
+    def smoke(self) -> "Distill":
+        views = self.views and 1
+        return dataclasses.replace(self, training=self.training.smoke(), views=views)
+
+    def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
+        training, teacher = self.training, None
+        if not (self.predicts_once or self.views):
+            teacher = context.source("teacher", self.teacher_precision)
+        student = self.distiller(teacher, model, self._labels(context.data))
+        annealing = []
+        if self.teacher_weight is not None:
+            name = student.distillation_losses[0].name
+            schedule = callbacks.linear(*self.teacher_weight, epochs=training.epochs)
+            annealing = [callbacks.Anneal("distillation_loss_weight", schedule, name)]
+        return build_and_fit.fit(student, training, context, self._batches(context), annealing)
+
+    @property
+    def predicts_once(self) -> bool:
+        """Whether the teacher predicts once for all epochs: where the images stay as they are."""
+        return self.training.augmentation is None
+
+    def distiller(
+        self, teacher: "keras.Model | None", student: "keras.Model", labels: Any = None
+    ) -> "Distiller":
+        """Returns the `Distiller`, not compiled; with no teacher its outputs come with the data."""
+        losses, weights = self.make_losses(labels)
+        return distiller.Distiller(teacher, student, losses, weights, self.student_loss_weight)
+
+    def make_losses(self, labels: Any = None) -> tuple[list[Any], list[float]]:
+        """Returns the loss objects and their weights.
+
+        Args:
+            labels: Those of the training images, for the loss that wants them.
+
+        Raises:
+            ValueError: If a name is unknown or an argument is out of range.
+        """
+        made = []
+        for name, arguments, _ in self.losses:
+            check_choice("loss", name, loss_types.__all__)
+            check_dictionaries({f"arguments of {name}": arguments})
+            if name == _BY_EXAMPLE:
+                arguments = {"examples": 2 if labels is None else labels, **arguments}
+            try:
+                made.append(getattr(loss_types, name)(**arguments))
+            except TypeError as error:
+                raise ValueError(
+                    f"Expected arguments that {name} takes. Received: {arguments!r}: "
+                    f"{first_line(error)}"
+                ) from error
+        return made, [weight for _, _, weight in self.losses]
+
+    def _batches(self, context: "StageContext") -> Callable[[int], Any]:
+        """The batches, with the teacher's outputs where it does not predict at every step."""
+        more: dict[str, Any] = {"indices": True} if self._needs_indices else {}
+        losses, _ = self.make_losses()
+        layers = list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
+        if self.views:
+            split = recorded_teacher_outputs.recorded_split(
+                context, self.training, self.views, self.teacher_precision, layers
+            )
+            more |= {"shuffle": True, "seed": context.seed}
+            size = self.training.batch_size
+            return lambda epoch: split.batches(size, initial_epoch=epoch, **more)
+        if self.predicts_once:
+            images = context.data.train.arrays()[0]
+            more["teacher_outputs"] = recorded_teacher_outputs.predict(
+                context.source("teacher"), images, layers
+            )
+        return build_and_fit.batches(self.training, context, **more)
+
+    @property
+    def _needs_indices(self) -> bool:
+        """Whether a loss keeps something for each example."""
+        return any(name == _BY_EXAMPLE for name, _, _ in self.losses)
+
+    def _labels(self, data: "Dataset") -> Any:
+        """The labels of the training images, if a loss wants them."""
+        if not self._needs_indices:
+            return None
+        labels, indices = data.train.labels, data.train.indices
+        return labels if indices is None else labels[indices]

@@ -1,0 +1,132 @@
+"""LiteRT files, opened in one way by all rooms: whole, known to run, and with labels that fit."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from kdzoo.utils.arguments import check_path
+from kdzoo.utils.errors import first_line
+from kdzoo.utils.hashed_json import digest
+from kdzoo.utils.litert import trial_process
+from kdzoo.utils.litert.label_archive import read_associated
+from kdzoo.utils.quiet_stderr import without_chatter
+from kdzoo.utils.types import PathLike
+from kdzoo.utils.untrusted_files import read_bytes
+
+CHATTER = re.compile(
+    rb"[IW]\d{4} |INFO: |fully_quantize: |To enable the following instructions|"
+    rb"WARNING: All log messages before absl"
+)
+"""What the converter and the interpreter say in passing, of standard error."""
+
+_MOST = 1 << 31  # Bytes: what a flatbuffer can have.
+_LEAST_MEMORY = 1 << 30  # For a network of few weights on large images.
+_MEMORY = 64  # Times the bytes of the file.
+_tried: set[str] = set()  # Hashes of files that are known to run.
+
+
+def open_litert(
+    path: PathLike, threads: int | None = None, is_trusted: bool = False
+) -> tuple[Any, list[str] | None, bool]:
+    """Returns an interpreter of a LiteRT file with its tensors allocated, and the file's labels.
+
+    What this process has not opened yet runs once in a process of its own first, because a damaged
+    file may end the one that runs it. There it may take 1 GB, or 64 times its size; one that you
+    trust and that needs more opens with LiteRT's own `Interpreter`.
+
+    Args:
+        path: The file.
+        threads: Threads of the interpreter; None leaves the choice to LiteRT.
+        is_trusted: Whether this process has just made the file, so that it need not be tried.
+
+    Returns:
+        (interpreter, list of class names or None, whether kdzoo wrote the file with its hash).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no regular file, damaged, or does not run.
+    """
+    path = check_path("path", path)
+    try:
+        content = read_bytes(path, min(_MOST, os.path.getsize(path)))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
+        ) from None
+    end, labels, sha256 = read_associated(path, content)
+    content = content[:end]
+    found = digest(content)
+    if sha256 not in (None, found):  # Files of earlier versions, and of others, have none.
+        raise ValueError(
+            f"Expected {path} as it was written. Received: one whose network was altered, by its "
+            "own SHA-256; export it or fetch it again."
+        )
+    if not is_trusted and found not in _tried:
+        _try(path, content, "any" if sha256 else "finite")
+    try:
+        with without_chatter(CHATTER):
+            interpreter = trial_process.litert()[0](model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise _refused(path, f"which the interpreter refused: {first_line(error)}") from error
+    _tried.add(found)
+    return interpreter, labels, sha256 is not None
+
+
+def _try(path, content, weights):
+    """Raises `ValueError` unless a file runs in a process of its own.
+
+    Args:
+        path: The file's path, for errors.
+        content: The bytes of its network.
+        weights: "finite" if NaN and infinity among them count as damage, as in files without a
+            hash; else "any".
+    """
+    if content[4:8] != b"TFL3":
+        raise _refused(path, "which the interpreter refused: it is no flatbuffer of LiteRT")
+    if getattr(sys, "frozen", False) or not sys.executable:  # There is no Python to run it in.
+        return
+    allowed = max(_LEAST_MEMORY, _MEMORY * len(content))
+    options = ["-P", "-W", "ignore"]
+    command = [sys.executable, *options, trial_process.__file__, str(allowed), weights]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(
+            command,
+            input=content,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            timeout=600,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _refused(path, "which does not come to an end") from error
+    if done.returncode == 0:
+        return
+    said = done.stdout.decode("utf-8", "replace").strip().partition("\n")[0][:300]
+    if done.returncode == trial_process.MEMORY:
+        said = (
+            f"{said.rstrip('.')}, perhaps since it needs more than {allowed >> 20:,} MB; if you "
+            "trust it, open it with LiteRT's own Interpreter"
+        )
+    elif done.returncode != trial_process.REFUSED:
+        said = f"it ended the process that tried it ({_ending(done.returncode)})"
+    raise _refused(path, f"which the interpreter refused: {said}")
+
+
+def _ending(status):
+    """The name of the signal that ended a process, or its exit status in words."""
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"exit status {status}"
+
+
+def _refused(path, reason):
+    return ValueError(
+        f"Expected a LiteRT file of built-in operators. Received: path={str(path)!r}, {reason}"
+    )

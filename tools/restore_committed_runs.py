@@ -1,0 +1,165 @@
+"""Run directories restored from committed results and the models that ship, without training."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from kdzoo.experiments.finished_stages import RESULT, Runs
+from kdzoo.experiments.run_json_files import read_data, read_result, read_results, write_json
+from kdzoo.experiments.same_data_check import DATA, keep_data
+from kdzoo.experiments.stage import Node
+from kdzoo.graph.model_saving import save_model
+from kdzoo.recipes import RECIPES
+from kdzoo.utils import copy_file, one_process
+from kdzoo.zoo import load, tflite
+from kdzoo.zoo.manifest import Pretrained
+from tools.zoo_entries import Entry, is_whole, rows_in
+
+
+class Committed:
+    """What a zoo and its committed results know of the runs that made them.
+
+    Args:
+        entries: All models of the zoo.
+        runs: Directory with a directory of each recipe's run.
+        directory: The zoo's.
+        measured: Directory with the committed results, `RECIPE.json`.
+
+    Attributes:
+        broken: Names of the models that the manifest lists and whose files are not as it says,
+            which are not restored.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        runs: pathlib.Path,
+        directory: pathlib.Path,
+        measured: pathlib.Path,
+    ) -> None:
+        self._entries, self._runs = entries, runs
+        self._directory, self._measured = directory, measured
+        rows = rows_in(directory)
+        self.broken = sorted(name for name, row in rows.items() if not is_whole(row, directory))
+        self._shipped = {name: row for name, row in rows.items() if name not in self.broken}
+
+    def missing(self, name: str) -> dict[Node, dict[str, Any]]:
+        """Returns what a run lacks and can have without training, node -> row.
+
+        A stage is left out if it had other settings than the recipe gives it now or other seeds, if
+        it is to ship and does not, and if it was made from another model than the run has. All
+        are if the run is of other images.
+        """
+        if not self._is_of_the_same_data(name):
+            return {}
+        return {
+            node: row
+            for node, row in self._rows(name).items()
+            if self._is_as_the_recipe_wants(node, row)
+            and self._ships_or_need_not(node)
+            and all(self._has(name, source) for source in RECIPES[name].sources_of(node))
+            and not self._path(node).exists()
+        }
+
+    def restore(self, name: str) -> list[Node]:
+        """Puts what a run lacks into its directory, so that it is not trained again.
+
+        Returns:
+            What was restored.
+        """
+        if not self.missing(name):
+            return []
+        recipe, run, committed = RECIPES[name], self._runs / name, self._results(name)
+        with one_process(run):
+            missing = self.missing(name)  # Another process may have made some of it meanwhile.
+            # First, as a run that was killed here has to say of which images it is.
+            is_known = {"data_sha256", "data_version"} <= committed.keys()
+            if missing and is_known and not (run / DATA).exists():
+                keep_data(run, recipe.data, committed)
+            for node, row in missing.items():
+                self._restore(node, row)
+        return list(missing)
+
+    def _restore(self, node: Node, row: dict[str, Any]) -> None:
+        """Puts the model that ships, if it is that of the node, and the row into a directory."""
+        path = self._path(node)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shipped = self._shipped_of(node)
+        if shipped is not None and _is_shipped(shipped, node):
+            self._copy(shipped, path.parent)
+            if "tflite" in shipped.files:  # Its weights ship in a plain model, without masks.
+                row = {key: value for key, value in row.items() if key != "weights"}
+        settings = RECIPES[node.run].settings(node.stage, node.seed)
+        write_json(path, {**row, "settings": settings})
+
+    def _copy(self, shipped: Pretrained, directory: pathlib.Path) -> None:
+        save_model(load(shipped.name, directory=self._directory), directory / "model.keras")
+        if "tflite" in shipped.files:
+            copy_file(tflite(shipped.name, self._directory), directory / "model.tflite")
+
+    def _is_of_the_same_data(self, name: str) -> bool:
+        known = self._results(name).get("data_sha256")
+        runs = dict.fromkeys((name, *(node.run for node in RECIPES[name].needed())))
+        paths = [self._runs / run / DATA for run in runs]
+        # Results of before data sets had hashes do not say.
+        return known is None or all(
+            read_data(path)["sha256"] == known for path in paths if path.exists()
+        )
+
+    def _path(self, node: Node) -> pathlib.Path:
+        return Runs(RECIPES[node.run], self._runs / node.run).of_node(node) / RESULT
+
+    def _results(self, name: str) -> dict[str, Any]:
+        path = self._measured / f"{name}.json"
+        return read_results(path) if path.exists() else {"rows": []}
+
+    def _rows(self, name: str) -> dict[Node, dict[str, Any]]:
+        """The committed rows; older ones share the versions of all."""
+        results = self._results(name)
+        return {
+            Node(name, row["kind"], row["seed"]): {"versions": results["versions"], **row}
+            for row in results["rows"]
+        }
+
+    def _is_as_the_recipe_wants(self, node: Node, row: dict[str, Any]) -> bool:
+        """Whether a stage has the settings and the seeds that it had then."""
+        recipe = RECIPES[node.run]
+        seeds = [other.seed for other in self._rows(node.run) if other.stage == node.stage]
+        return (
+            node.stage in recipe.names
+            and seeds == list(recipe.seeds_of(node.stage))
+            and row.get("identity") == recipe.identity(node.stage, node.seed)
+        )
+
+    def _has(self, name: str, node: Node) -> bool:
+        """Whether a committed model, and all it was made from, is what a run has or could have."""
+        row, path = self._rows(node.run).get(node), self._path(node)
+        if row is None or not all(self._has(name, it) for it in RECIPES[name].sources_of(node)):
+            return False
+        if path.exists():
+            there = read_result(path)
+            return {key: there.get(key) for key in row} == row
+        shipped = self._shipped_of(node)
+        return shipped is not None and _is_shipped(shipped, node)
+
+    def _ships_or_need_not(self, node: Node) -> bool:
+        wanted = any((entry.recipe, entry.stage) == node[:2] for entry in self._entries)
+        return not wanted or self._shipped_of(node) is not None
+
+    def _shipped_of(self, node: Node) -> Pretrained | None:
+        """The model of a stage whose files are whole and whose figures are the committed."""
+        for entry in self._entries:
+            shipped = self._shipped.get(entry.name)
+            if (entry.recipe, entry.stage) != node[:2] or shipped is None:
+                continue
+            rows = [row for other, row in self._rows(node.run).items() if other[:2] == node[:2]]
+            seconds = [row.get("seconds") for row in rows]
+            accuracies = {str(row["seed"]): row["test_accuracy"] for row in rows}
+            measured = shipped.measured["accuracy"]["by_seed"]
+            if (shipped.training.get("seconds"), measured) == (seconds, accuracies):
+                return shipped
+        return None
+
+
+def _is_shipped(shipped: Pretrained, node: Node) -> bool:
+    return shipped.measured["accuracy"].get("shipped_seed") == node.seed
