@@ -43,7 +43,7 @@ def labelled_batches(x: Any, y: Any = None, batch_size: int = 128) -> Iterator[t
 
 
 def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarray]:
-    """Returns a function from a batch to a float array of outputs `(samples, classes)`.
+    """Returns a function from a batch to a float array of outputs `(samples, ...)`.
 
     Args:
         model: A Keras model on any backend, or any object with `predict(x)`.
@@ -76,6 +76,8 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
             if not is_from_keras(error):
                 raise
             raise ValueError(plain_sentence(error)) from error
+        if isinstance(outputs, (dict, list, tuple)) and len(outputs) == 1:
+            (outputs,) = outputs.values() if isinstance(outputs, dict) else outputs
         if isinstance(outputs, (dict, list, tuple)):
             raise ValueError(
                 "Expected a model with one output. "

@@ -4,9 +4,10 @@
 changes one fails there, by its name.
 """
 
+import contextlib
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -252,6 +253,43 @@ def set_waiting_variables(variables: Sequence[keras.Variable]) -> None:
 def current_scope() -> keras.StatelessScope | None:
     """Returns the innermost `keras.StatelessScope`, or None outside of all."""
     return get_stateless_scope()
+
+
+# Operations.
+
+
+@contextlib.contextmanager
+def plain_argmax() -> Iterator[None]:
+    """Lets `keras.ops.argmax` and `argmin` be TensorFlow's own inside the block.
+
+    Keras's tell -0.0 from 0.0 by operations on bits, which converters do not know.
+    """
+    numpy_of_backend = _backend.numpy
+    kept = {name: getattr(numpy_of_backend, name) for name in ("argmax", "argmin")}
+
+    def plain(function):
+        def index(x, axis=None, keepdims=False):
+            x = keras.ops.convert_to_tensor(x)
+            flat = keras.ops.reshape(x, (-1,)) if axis is None else x
+            found = function(flat, axis=0 if axis is None else axis, output_type="int32")
+            if not keepdims:
+                return found
+            shape = (1,) * len(x.shape)
+            return (
+                keras.ops.reshape(found, shape)
+                if axis is None
+                else keras.ops.expand_dims(found, axis)
+            )
+
+        return index
+
+    try:
+        for name in kept:
+            setattr(numpy_of_backend, name, plain(getattr(heavy_libraries.tensorflow().math, name)))
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(numpy_of_backend, name, function)
 
 
 # Files.

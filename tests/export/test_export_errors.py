@@ -71,6 +71,27 @@ class TestOnTensorFlow:
         ):
             with pytest.raises(ValueError, match=message):
                 export(labels=labels)
+        unit = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+        with pytest.raises(
+            ValueError, match=r"one unit, which answers yes or no.*labels=\['dog'\]"
+        ):
+            export(unit, labels=["cat", "dog"])
+
+    def test_a_state_that_lasts(self, export):
+        inputs = keras.Input((5, 3), batch_size=1)
+        layer = keras.layers.Bidirectional(keras.layers.LSTM(4, stateful=True, name="kept"))
+        for model in (
+            keras.Model(inputs, keras.layers.LSTM(4, stateful=True, name="kept")(inputs)),
+            keras.Model(inputs, layer(inputs)),
+        ):
+            with pytest.raises(ValueError, match=r"kept' with stateful=True.*stateful=False"):
+                export(model)
+
+    def test_a_model_that_keras_quantized(self, export):
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        model.layers[-1].quantize("int8")
+        with pytest.raises(ValueError, match=r"a model of floats.*export the model as it was"):
+            export(model)
 
     def test_counts(self, export):
         with pytest.raises(ValueError, match="batch_size to be a positive integer"):

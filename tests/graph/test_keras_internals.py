@@ -27,6 +27,20 @@ def model():
     return keras.Model(inputs, inner(shared(shared(inputs)) + 1.0), name="net")
 
 
+@pytest.mark.tensorflow
+def test_argmax_is_that_of_tensorflow_within_the_block():
+    x = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+    x[0, 0, 0] = -0.0
+    before = keras.ops.argmax, keras_internals._backend.numpy.argmax
+    for name in ("argmax", "argmin"):
+        for arguments in ({}, {"axis": 1}, {"axis": -1, "keepdims": True}, {"keepdims": True}):
+            expected = getattr(np, name)(x, **arguments)
+            with keras_internals.plain_argmax():
+                found = getattr(keras.ops, name)(x, **arguments)
+            np.testing.assert_array_equal(found, expected)
+    assert before == (keras.ops.argmax, keras_internals._backend.numpy.argmax)
+
+
 # Graphs.
 
 
