@@ -162,7 +162,9 @@ def check_nothing_shared(teacher: keras.Model | None, student: keras.Model) -> N
         student: The student. It may hold layers of the teacher that are not trainable; or the
             teacher's outputs may be tensors of its graph, and it trains itself.
     """
-    shared = [] if teacher is None else _trained_in_both(teacher, student)
+    if teacher is None:
+        return
+    shared = _trained_in_both(teacher, student)
     if not shared or _is_part_of(teacher, student):
         return
     raise ValueError(
