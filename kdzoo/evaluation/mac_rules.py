@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 Sizes = tuple[int, ...]
 
 
@@ -71,29 +73,29 @@ def additive_scores(layer: Any, inputs: Sequence[Any]) -> int:
 
 
 def _matmul(result, x1, x2):
-    return math.prod(result) * x1.shape[-1]
+    return math.prod(result) * np.shape(x1)[-1]
 
 
 def _dot(result, x1, x2):
-    is_product = len(x1.shape) and len(x2.shape)
-    return math.prod(result) * x1.shape[-1] if is_product else 0
+    is_product = len(np.shape(x1)) and len(np.shape(x2))
+    return math.prod(result) * np.shape(x1)[-1] if is_product else 0
 
 
 def _vdot(result, x1, x2):
-    return math.prod(x1.shape)
+    return math.prod(np.shape(x1))
 
 
 def _tensordot(result, x1, x2, axes=2):
     if isinstance(axes, int):
-        axes = tuple(range(len(x1.shape) - axes, len(x1.shape)))
+        axes = tuple(range(len(np.shape(x1)) - axes, len(np.shape(x1))))
     else:
         axes = axes[0] if isinstance(axes[0], list | tuple) else axes[:1]
-    return math.prod(result) * math.prod(x1.shape[axis] for axis in axes) if axes else 0
+    return math.prod(result) * math.prod(np.shape(x1)[axis] for axis in axes) if axes else 0
 
 
 def _einsum(result, subscripts, *operands, **options):
     """Operands meet one after another; labels that nothing needs any more are summed over."""
-    taken, output, sizes = _labels(subscripts, [tuple(operand.shape) for operand in operands])
+    taken, output, sizes = _labels(subscripts, [tuple(np.shape(operand)) for operand in operands])
     total, current = 0, set(taken[0])
     for place, labels in enumerate(taken[1:], 1):
         met = current | set(labels)
@@ -131,25 +133,25 @@ def _spelled(term, hidden):
 
 def _attention(result, query, key, value, *args, **options):
     """The scores, and the sum of the values, at each position of the query and each head."""
-    _, positions, heads, width = query.shape
-    return query.shape[0] * positions * heads * key.shape[1] * (width + value.shape[-1])
+    _, positions, heads, width = np.shape(query)
+    return np.shape(query)[0] * positions * heads * np.shape(key)[1] * (width + np.shape(value)[-1])
 
 
 def _convolution(result, inputs, kernel, *args, **options):
-    return math.prod(result) // kernel.shape[-1] * math.prod(kernel.shape)
+    return math.prod(result) // np.shape(kernel)[-1] * math.prod(np.shape(kernel))
 
 
 def _depthwise_convolution(result, inputs, kernel, *args, **options):
-    return math.prod(result) * math.prod(kernel.shape[:-2])
+    return math.prod(result) * math.prod(np.shape(kernel)[:-2])
 
 
 def _separable_convolution(result, inputs, depthwise, pointwise, *args, **options):
-    products = math.prod(depthwise.shape) + math.prod(pointwise.shape)
-    return math.prod(result) // pointwise.shape[-1] * products
+    products = math.prod(np.shape(depthwise)) + math.prod(np.shape(pointwise))
+    return math.prod(result) // np.shape(pointwise)[-1] * products
 
 
 def _transposed_convolution(result, inputs, kernel, *args, **options):
-    return math.prod(inputs.shape) // kernel.shape[-1] * math.prod(kernel.shape)
+    return math.prod(np.shape(inputs)) // np.shape(kernel)[-1] * math.prod(np.shape(kernel))
 
 
 OPERATIONS: dict[str, Callable[..., int]] = {

@@ -59,7 +59,9 @@ class Tally:
         def noted(*args, **kwargs):
             with self.quiet() as counts:
                 result = function(*args, **kwargs)
-            macs = OPERATIONS[name](tuple(result.shape), *args, **kwargs) if counts else 0
+            sizes = tuple(result.shape)
+            is_known = counts and None not in sizes
+            macs = OPERATIONS[name](sizes, *args, **kwargs) if is_known else 0
             self.frames[-1][0] += macs
             self.frames[-1][1] += bool(macs)
             return result

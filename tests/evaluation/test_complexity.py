@@ -176,6 +176,7 @@ T, D, U = 6, 4, 3  # Time steps, features, units.
         (lambda: lambda x: keras.ops.einsum("...td,...td->...td", x, x), 0),
         (lambda: lambda x: keras.ops.einsum("bij,bkj", x, x), T * T * D),
         (lambda: lambda x: keras.ops.dot(x, np.ones((D, U), "float32")), T * D * U),
+        (lambda: layers.Lambda(lambda x: keras.ops.dot(x, [[1.0] * U] * D)), T * D * U),
         (lambda: lambda x: keras.ops.tensordot(x, np.ones((T, D, U), "float32"), 2), T * D * U),
         (lambda: lambda x: keras.ops.conv(x, np.ones((3, D, U), "float32")), (T - 2) * 3 * D * U),
     ],
