@@ -7,7 +7,7 @@ changes one fails there, by its name.
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -135,6 +135,29 @@ def flatten_layers(
         recursive: Whether the layers within its layers are.
     """
     return list(layer._flatten_layers(recursive=recursive, include_self=include_self))
+
+
+@contextlib.contextmanager
+def operations_wrapped(names: Iterable[str], wrap: Callable[[str, Callable], Callable]) -> Iterator:
+    """Context in which functions of `keras.ops`, called by whatever, compute by others.
+
+    Args:
+        names: Names of functions of `keras.ops`.
+        wrap: Function from a name and the backend's function to the one in its place.
+    """
+    found = [
+        (module, name, getattr(module, name))
+        for module in (_backend.numpy, _backend.nn)
+        for name in names
+        if hasattr(module, name)
+    ]
+    try:
+        for module, name, function in found:
+            setattr(module, name, wrap(name, function))
+        yield
+    finally:
+        for module, name, function in found:
+            setattr(module, name, function)
 
 
 def mask_of(tensor: Any) -> Any | None:

@@ -383,3 +383,23 @@ def test_a_function_knows_whether_it_is_traced_for_xla():
     tf.function(inner)()
     tf.function(inner, jit_compile=True)()
     assert found == [False, True]
+
+
+def test_operations_are_seen_whoever_calls_them():
+    seen = []
+
+    def wrap(name, function):
+        def noted(*args, **kwargs):
+            seen.append(name)
+            return function(*args, **kwargs)
+
+        return noted
+
+    dense = keras.layers.Dense(2)
+    dense.build((1, 3))
+    x, kernel = np.ones((1, 3), "float32"), np.ones((1, 3, 2), "float32")
+    with keras_internals.operations_wrapped(("matmul", "conv"), wrap):
+        dense(x)
+        keras.ops.conv(x[None], kernel)
+    dense(x)
+    assert seen == ["matmul", "conv"]
