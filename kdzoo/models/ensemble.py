@@ -6,7 +6,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from kdzoo.graph.exportable import Exportable, shape_model
+from kdzoo.graph.exportable import Exportable, ExportsByGraph, shape_model
 from kdzoo.graph.logits import final_activation
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.fields import check_fields, is_name
@@ -14,7 +14,7 @@ from kdzoo.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class Ensemble(Exportable, keras.Model):
+class Ensemble(ExportsByGraph, Exportable, keras.Model):
     """The average of several classifiers, as a teacher or as a model of its own.
 
     Args:

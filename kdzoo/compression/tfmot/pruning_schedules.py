@@ -1,13 +1,15 @@
 """When weights are pruned: TF-MOT's schedules, and what is wrong with some."""
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 
 from kdzoo.compression.tfmot.config_checks import is_step
 from kdzoo.compression.tfmot.library import load_tfmot
-from kdzoo.utils import first_line, shown
+from kdzoo.graph.keras_internals import raised_as_it_is
+from kdzoo.utils import first_line, libraries, shown
 from kdzoo.utils.fields import check_fields, is_count, is_finite_number, is_plain_tree
 
 
@@ -117,6 +119,27 @@ def warn_of_the_schedule(schedule: Any, first: int, last: int) -> None:
             f"The pruning schedule reaches a sparsity of {reached:.2f} instead of {final}: "
             f"{remedy}.",
             stacklevel=3,
+        )
+
+
+def start_schedules(layers: Iterable[Any]) -> None:
+    """Lets the schedules of TF-MOT's wrappers begin, but for those that have begun."""
+    for layer in layers:
+        if int(layer.pruning_step.numpy()) == -1:
+            layer.pruning_step.assign(0)
+
+
+def check_started(layers: Iterable[Any]) -> None:
+    """Raises if a schedule of TF-MOT's wrappers has not begun, and a step is about to be traced."""
+    with libraries.tensorflow().init_scope():
+        waits = any(int(layer.pruning_step.numpy()) == -1 for layer in layers)
+    if waits:
+        raise raised_as_it_is(
+            ValueError(
+                "Expected `UpdatePruningStep()` among the callbacks of `fit`, or its "
+                "`on_train_begin()` called before a training loop of your own: it starts the "
+                "pruning. Received: a training step before that."
+            )
         )
 
 
