@@ -181,6 +181,17 @@ def track_variable(owner: keras.layers.Layer, variable: keras.Variable) -> None:
     owner._track_variable(variable)
 
 
+def raised_as_it_is(error: Exception) -> Exception:
+    """Returns an error that Keras hands on from within a layer without a word of its own."""
+    error._keras_call_info_injected = True  # type: ignore[attr-defined]
+    return error
+
+
+def output_shape_of_lambda(layer: keras.layers.Lambda) -> Any:
+    """Returns the `output_shape` that a `Lambda` was made with."""
+    return layer._output_shape
+
+
 # Training.
 
 
@@ -271,6 +282,21 @@ def waiting_variables() -> list[keras.Variable]:
 def set_waiting_variables(variables: Sequence[keras.Variable]) -> None:
     """Sets the variables that get values when the outermost `keras.StatelessScope` ends."""
     _global_state.set_global_attribute("uninitialized_variables", list(variables))
+
+
+@contextlib.contextmanager
+def outside_of_traces() -> Iterator[None]:
+    """Context in which variables are made and read as they are, though a layer is being traced."""
+    attributes = ("stateless_scope", "symbolic_scope")
+    before = {name: _global_state.get_global_attribute(name) for name in attributes}
+    try:
+        for name in attributes:
+            _global_state.set_global_attribute(name, None)
+        with _backend.AutocastScope(None):
+            yield
+    finally:
+        for name, scope in before.items():
+            _global_state.set_global_attribute(name, scope)
 
 
 def current_scope() -> keras.StatelessScope | None:
