@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from kdzoo.demo import Row
 
 _ROLES = """\
-Both students are the same small network, with the same images and as many steps. Alone, it learns
-from the labels; distilled, mostly from what the teacher, a larger network, says of each image.\
+Both students are the same small network and saw the same images equally often. Alone, it learned
+from the labels; distilled, mostly from how likely the teacher, a larger network, takes each digit
+to be.\
 """
 
 
@@ -79,7 +80,8 @@ def _table(rows: "Sequence[Row]", results: Mapping[str, Any]) -> "Table":
 
 def _accounts(directory: pathlib.Path, results: Mapping[str, Any], steps: ModuleType) -> str:
     """Says where the files are, and draws the curves if matplotlib is there to do it."""
-    line = f"Wrote to {directory}/: .keras and .tflite files, results.json"
+    files = f".keras and .tflite files of split {steps.shown_split(results)}, results.json"
+    line = f"Wrote to {directory}/: {files}"
     try:
         return f"{line}, {steps.plot(directory, results).name}"
     except ImportError as error:

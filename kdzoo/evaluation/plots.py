@@ -99,8 +99,11 @@ def distilled_and_alone(
         )
     figure = _figure(10, 4.2)
     epoch_axes, test_axes = figure.subplots(1, 2)
+    unit = "split" if results["settings"].get("split_by_seed") else "seed"
     _draw_epochs(epoch_axes, rows)
-    _draw_tests(test_axes, rows, "split" if results["settings"].get("split_by_seed") else "seed")
+    epoch_axes.set_title(f"as they learn: mean ± standard deviation over {unit}s", size="medium")
+    _draw_tests(test_axes, rows, unit)
+    test_axes.set_title(f"in the end, {unit} by {unit}", size="medium")
     if title:
         figure.suptitle(title)
     _save(figure, path)
