@@ -406,6 +406,7 @@ def _add_data():
         lambda t: {"indices": np.arange(3)},
     )
     _add_method("data.Dataset.enlarged", lambda t: t.dataset.enlarged, lambda t: {"factor": 2})
+    _add_method("data.Dataset.resplit", lambda t: t.dataset.resplit, lambda t: {"seed": 1})
 
 
 def _add_models():
