@@ -49,7 +49,7 @@ def accuracy(
             one-hot `(samples, ..., classes)`. Of yes or no: zeros and ones in the shape of the
             outputs, whose last axis of 1 may be missing. None when `x` is a dataset.
         batch_size: Samples in one step when `x` is an array.
-        check_images: Whether images in [0, 255] are refused, unless the model rescales them.
+        check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
         output_type: `"classes"` or `"binary"`. None finds it out: from the loss that the model was
             compiled with, from its final activation, from labels that only classes can have;
             otherwise several columns are classes, and one column is a yes or no.
@@ -61,8 +61,8 @@ def accuracy(
 
     Raises:
         ValueError: If there is no sample or label, a label is out of range or a row of labels not
-            one-hot, the outputs are plain numbers, it is in doubt whether they are logits, inputs
-            or outputs are NaN, or images are in [0, 255].
+            one-hot, the outputs are plain numbers, it is in doubt whether they are logits, or
+            inputs or outputs are NaN.
 
     Example:
 

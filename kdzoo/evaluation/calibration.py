@@ -52,7 +52,7 @@ def calibration_error(
             outputs. None when `x` is a dataset.
         bins: Number of bins.
         batch_size: Samples in one step when `x` is an array.
-        check_images: Whether images in [0, 255] are refused, unless the model rescales them.
+        check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
         output_type: `"classes"` or `"binary"`. None finds it out: from the loss that the model was
             compiled with or its final activation; otherwise several columns are classes, and one
             column must be said.
@@ -64,8 +64,8 @@ def calibration_error(
 
     Raises:
         ValueError: If there is no sample, labels are missing or of other classes, the outputs are
-            plain numbers or one column of which nothing is known, it is in doubt whether they are
-            logits, or images are in [0, 255].
+            plain numbers or one column of which nothing is known, or it is in doubt whether they
+            are logits.
 
     Reference: Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks",
     arXiv:1706.04599, equation 3.

@@ -63,7 +63,7 @@ def fidelity(
         data: Array `(samples, ...)`, or a dataset of batches `x` or `(x, y)`; labels are not used.
         temperature: Positive number that softens both outputs for the divergence.
         batch_size: Samples in one step when `data` is an array.
-        check_images: Whether images in [0, 255] are refused, unless both models rescale them.
+        check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
         output_type: `"classes"`, `"binary"` or `"numbers"`. None finds it out: from the losses that
             the models were compiled with, from their final activations; otherwise several columns
             are classes, and one column is a yes or no.
@@ -76,7 +76,7 @@ def fidelity(
 
     Raises:
         ValueError: If there is no sample, the shapes differ, it is in doubt whether outputs are
-            logits, inputs or outputs are NaN, or images are in [0, 255].
+            logits, or inputs or outputs are NaN.
 
     Example:
 
@@ -123,7 +123,7 @@ def agreement(
             shape and meaning, logits or probabilities.
         data: Array `(samples, ...)`, or a dataset of batches `x` or `(x, y)`; labels are not used.
         batch_size: Samples in one step when `data` is an array.
-        check_images: Whether images in [0, 255] are refused, unless both models rescale them.
+        check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
         output_type: `"classes"` or `"binary"`. None finds it out: from the losses that the models
             were compiled with, from their final activations; otherwise several columns are
             classes, and one column is a yes or no.
@@ -136,7 +136,7 @@ def agreement(
 
     Raises:
         ValueError: If there is no sample, the shapes differ, the outputs are plain numbers, it is
-            in doubt whether they are logits, inputs or outputs are NaN, or images are in [0, 255].
+            in doubt whether they are logits, or inputs or outputs are NaN.
     """
     comparison = _Comparison(teacher, student, output_type, from_logits)
     comparison.run(data, batch_size, check_images)

@@ -126,8 +126,7 @@ def to_litert(
             that errors leave (`OutputAgreement`). The default refuses broken files and accepts
             the loss of a point or two that int8 costs; the report has what was measured. A file
             that gives a constant where Keras's output varies is refused, unless this is 0.
-        check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
-            `Normalization` layer.
+        check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
         sparse: Whether kernels that are mostly zeros, such as those that
             `kdzoo.compression.strip_pruning` leaves, are stored without the zeros; for float32 and
             float16. The file is smaller (about a third at 80 % zeros) but not always faster: where

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.export.signature import InputSpec
-from kdzoo.graph.raw_pixels import looks_like_pixels, rescales_inputs
+from kdzoo.graph.raw_pixels import warn_of_raw_pixels
 from kdzoo.utils import check_numeric_array
 
 # Signatures quote it, so that `help` shows the name instead of a page of types.
@@ -59,8 +59,7 @@ def draw_samples(
         model: The Keras model that takes the samples.
         specs: The `InputSpec` of each input.
         limit: At most this many samples verify, and as many calibrate.
-        check_images: Whether images in [0, 255] are refused if the model has no layer that
-            rescales them.
+        check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
         calibrates: Whether samples calibrate: as many others as verify, on halves where there are
             fewer than twice `limit`, but at least those of a batch.
 
@@ -69,8 +68,8 @@ def draw_samples(
         fixed seed over a whole array or list, and over the first of a stream, 16 times as many.
 
     Raises:
-        ValueError: If there is no sample, a shape does not fit, a value is NaN or infinite, images
-            look like raw pixels, or samples that calibrate are all alike.
+        ValueError: If there is no sample, a shape does not fit, a value is NaN or infinite, or
+            samples that calibrate are all alike.
 
     Warns:
         UserWarning: If samples that verify, or those of an input that calibrate, are all alike.
@@ -187,19 +186,15 @@ def _chosen(data, model, specs, wanted):
 
 
 def _check_values(arrays, model, specs, check_images):
-    """Raises if samples are not finite, or look like raw pixels to a model that takes others."""
+    """Raises if samples are not finite, warns if they look like raw pixels to another model."""
     for spec, array in zip(specs, arrays, strict=True):
         if not np.all(np.isfinite(array)):
             raise ValueError(
                 "Expected finite samples. Received: representative_data with NaN or infinite "
                 f"values for input {spec.name!r}: remove or repair those samples."
             )
-        if check_images and looks_like_pixels(array) and not rescales_inputs(model):
-            raise ValueError(
-                "Expected images in [0, 1]. Received: representative_data with values up to "
-                f"{array.max():g}: divide the images by 255, or pass check_images=False if the "
-                "model takes raw pixels."
-            )
+        if check_images:
+            warn_of_raw_pixels(array, model, "check_images=False", 5)
 
 
 def _check_differ(arrays, calibrates):

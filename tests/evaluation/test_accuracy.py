@@ -199,15 +199,16 @@ def test_bad_models():
         accuracy(Broken(), LOGITS, LABELS)
 
 
-def test_raw_pixels_are_refused_unless_the_model_rescales():
+def test_raw_pixels_are_one_warning_unless_the_model_rescales():
     pixels = np.random.default_rng(0).integers(256, size=(4, 2, 2, 3)).astype("float32")
     inputs = keras.Input((2, 2, 3))
     plain = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
     rescaling = keras.Model(inputs, keras.layers.Dense(3)(x))
     for images in (pixels, pixels.astype("uint8")):
-        with pytest.raises(ValueError, match=r"images in \[0, 1\].*by 255"):
-            accuracy(plain, images, LABELS)
+        with pytest.warns(UserWarning, match=r"raw pixels.*check_images=False") as caught:
+            accuracy(plain, images, LABELS, batch_size=1)
+        assert len(caught) == 1
     accuracy(plain, pixels / 255, LABELS)
     accuracy(plain, pixels, LABELS, check_images=False)
     accuracy(rescaling, pixels, LABELS)

@@ -48,11 +48,6 @@ class TestOnTensorFlow:
         with pytest.raises(ValueError, match="finite samples"):
             export(representative_data=images)
 
-    def test_raw_pixels(self, export, images):
-        for pixels in (images * 255, (images * 255).astype("uint8")):
-            with pytest.raises(ValueError, match=r"images in \[0, 1\].*divide the images by 255"):
-                export(quantize="int8", representative_data=pixels)
-
     def test_wrong_shape(self, export, images):
         with pytest.raises(ValueError, match=r"shape \(samples, 8, 8, 3\).*shape=\(120, 8, 8, 1\)"):
             export(representative_data=images[..., :1])

@@ -69,6 +69,11 @@ def test_int8_is_integer_throughout_and_takes_pixel_bytes(student, images, tmp_p
     assert types <= {schema.TensorType.INT8, schema.TensorType.INT32}
 
 
+def test_raw_pixels_are_a_warning(student, images, tmp_path):
+    with pytest.warns(UserWarning, match=r"raw pixels.*by 255.*check_images=False"):
+        to_litert(student, tmp_path / "student.tflite", "int8", images * 255)
+
+
 def test_quantized_files_of_a_larger_net_are_smaller(tmp_path):
     inputs = keras.Input((64,))
     x = keras.layers.Dense(256, activation="relu")(inputs)
