@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from kdzoo import evaluation
 from kdzoo.data import Dataset, load
@@ -106,19 +107,22 @@ def measure(
         size = model.count_params(), report.bytes
         label = name.replace("_", " ")
         rows.append(Row(label, summary["mean"], summary["std"], *size, _milliseconds(path)))
-    path = directory / "student_int8.tflite"
-    accuracies = []
-    for seed in sorted(splits, key=lambda seed: seed == shown):  # The last one stays.
-        model = load_keras_file(_trained(directory, "distilled", seed))
-        size = model.count_params(), _export(model, path, splits[seed], "int8").bytes
-        accuracies.append(evaluation.accuracy(LiteRTModel(path), *test_arrays(splits[seed])))
-    std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-    mean = statistics.fmean(accuracies)
-    rows.append(Row("int8 file of it", mean, std, *size, _milliseconds(path)))
+    rows.append(_int8_row(directory, splits, shown))
     table = [dataclasses.asdict(row) for row in rows]
     content = json.dumps({"table": table, **results}, indent=1) + "\n"
     write_text(directory / "results.json", content)
     return rows
+
+
+def _int8_row(directory: pathlib.Path, splits: Mapping[int, Dataset], shown: int) -> Row:
+    """Converts every split's distilled student; the file of the split that is shown stays."""
+    path, accuracies = directory / "student_int8.tflite", []
+    for seed in sorted(splits, key=lambda seed: seed == shown):
+        model = load_keras_file(_trained(directory, "distilled", seed))
+        size = model.count_params(), _export(model, path, splits[seed], "int8").bytes
+        accuracies.append(evaluation.accuracy(LiteRTModel(path), *test_arrays(splits[seed])))
+    mean, std = statistics.fmean(accuracies), np.std(accuracies, ddof=min(1, len(accuracies) - 1))
+    return Row("int8 file of it", mean, float(std), *size, _milliseconds(path))
 
 
 def shown_split(results: Mapping[str, Any]) -> int:

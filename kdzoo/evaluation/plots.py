@@ -211,7 +211,9 @@ def _draw_tests(axes, rows, unit):
         places = [
             (errors[name][seed], place) for place, seed in enumerate(seeds) if seed in errors[name]
         ]
-        axes.plot(*zip(*places, strict=True), marker, color=colour, markersize=9, label=label)
+        axes.plot(
+            *zip(*places, strict=True), marker, color=colour, markersize=9, mew=2, label=label
+        )
     axes.set_yticks(range(len(seeds)), [f"{unit} {seed}" for seed in seeds])
     axes.invert_yaxis()
     axes.set_xlim(left=0)

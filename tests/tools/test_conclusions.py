@@ -17,6 +17,14 @@ def means(recipe):
     return {name: statistics.fmean(found) for name, found in accuracies(recipe).items()}
 
 
+def test_distilling_wins_on_every_split_of_the_digits():
+    found, images = accuracies("digits"), results("digits")["examples"]["test"]
+    pairs = zip(found["alone"], found["distilled"], strict=True)
+    gains = [round(images * (distilled - alone)) for alone, distilled in pairs]
+    assert sorted(gains)[0] == 1
+    assert sum(gain == 1 for gain in gains) == 1
+
+
 def test_distilling_wins_on_every_seed_of_fashion_mnist():
     found = accuracies("fashion_mnist")
     for alone, distilled in zip(found["alone"], found["distilled"], strict=True):
