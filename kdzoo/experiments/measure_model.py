@@ -5,25 +5,25 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdzoo import evaluation
 from kdzoo.data import Dataset
-from kdzoo.evaluation import accuracy
 
 
-def measure(model: keras.Model, data: Dataset) -> dict[str, Any]:
+def measure(model: "keras.Model", data: "Dataset") -> dict[str, Any]:
     """Returns the parameters, and the accuracy on the test images and, if any, on held-out ones."""
     x, y = test_arrays(data)
-    fraction = accuracy(model, x, y)
+    fraction = evaluation.accuracy(model, x, y)
     measured = {
         "parameters": model.count_params(),
         "test_accuracy": fraction,
         "test_errors": round((1 - fraction) * len(y)),
     }
     if data.validation is not None:
-        measured["validation_accuracy"] = accuracy(model, *data.validation.arrays())
+        measured["validation_accuracy"] = evaluation.accuracy(model, *data.validation.arrays())
     return measured
 
 
-def test_arrays(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def test_arrays(data: "Dataset") -> tuple[np.ndarray, np.ndarray]:
     """Returns the test images and their labels.
 
     Raises:
