@@ -45,7 +45,16 @@ class UpdatePruningStep(keras.callbacks.Callback):
                 _warn_of_the_schedule(layer.pruning_schedule, first, last)
         self._looked = True
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(
+        self, epoch: int | None = None, logs: dict[str, Any] | None = None, *, batch: Any = None
+    ) -> None:
+        """Masks the weights.
+
+        Args:
+            epoch: The epoch that ends; not used.
+            logs: Its figures; not used.
+            batch: TF-MOT's name of the first argument, as training loops written for it call this.
+        """
         mask_weights(self.model)
 
 
