@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -30,8 +31,8 @@ class Row:
 
     Attributes:
         name: What was measured.
-        accuracy: Mean over the seeds, in [0, 1], on the test images.
-        std: Sample standard deviation over the seeds; None where there is one model.
+        accuracy: Mean over the splits, in [0, 1], on the test images of each.
+        std: Sample standard deviation over the splits; 0 where there is one.
         parameters: Number of weights.
         bytes: Size of the `.tflite` file on disk.
         latency_ms: Median time of one image in the LiteRT interpreter, in milliseconds, 1 thread.
@@ -39,7 +40,7 @@ class Row:
 
     name: str
     accuracy: float
-    std: float | None
+    std: float
     parameters: int
     bytes: int
     latency_ms: float
@@ -73,75 +74,103 @@ def train(
     return recipe.run(run, verbose=0, report=report, callbacks=callbacks)
 
 
-def measure(directory: PathLike, results: Mapping[str, Any]) -> list[Row]:
-    """Exports the median model of each stage, times the files, and writes `results.json`.
+def measure(
+    directory: PathLike, results: Mapping[str, Any], recipe: Experiment | None = None
+) -> list[Row]:
+    """Exports and times the models of one split, and writes `results.json`.
+
+    It is the split whose distilled student is the median of all. The int8 file alone is made of
+    every split's distilled student, as its accuracy has to be measured.
 
     Args:
         directory: The one that `train` was given; gets `teacher.keras`, `student_alone.keras`,
             `student_distilled.keras`, the `.tflite` file of each, and `student_int8.tflite`.
         results: What `train` returned.
+        recipe: The experiment that it ran; `RECIPES["digits"]` when None.
 
     Returns:
         A list of `Row`: teacher, student alone, student distilled, its int8 file.
     """
-    directory = pathlib.Path(directory)
-    data = load("digits")
+    directory, recipe = pathlib.Path(directory), recipe or RECIPES["digits"]
+    whole = load("digits", validation=recipe.validation)
+    splits = {seed: whole.resplit(seed) for seed in results["settings"]["seeds"]}
+    shown = shown_split(results)
     rows = []
     for stage in STAGES:
         summary = results["summary"][stage]
-        seeds = sum(row["kind"] == stage for row in results["rows"])
         name = stage if stage == "teacher" else f"student_{stage}"
-        trained = directory / "training" / f"{stage}-{summary['median_seed']}" / "model.keras"
+        trained = _trained(directory, stage, shown)
         copy_file(trained, directory / f"{name}.keras")
-        model = load_keras_file(trained)
-        size, latency = _export(model, directory / f"{name}.tflite", data)
-        std = summary["std"] if seeds > 1 else None
+        model, path = load_keras_file(trained), directory / f"{name}.tflite"
+        report = _export(model, path, splits[shown])
+        size = model.count_params(), report.bytes
         label = name.replace("_", " ")
-        rows.append(Row(label, summary["mean"], std, model.count_params(), size, latency))
+        rows.append(Row(label, summary["mean"], summary["std"], *size, _milliseconds(path)))
     path = directory / "student_int8.tflite"
-    size, latency = _export(model, path, data, "int8")
-    accuracy = evaluation.accuracy(LiteRTModel(path), *test_arrays(data))
-    rows.append(Row("int8 file of it", accuracy, None, model.count_params(), size, latency))
+    accuracies = []
+    for seed in sorted(splits, key=lambda seed: seed == shown):  # The last one stays.
+        model = load_keras_file(_trained(directory, "distilled", seed))
+        size = model.count_params(), _export(model, path, splits[seed], "int8").bytes
+        accuracies.append(evaluation.accuracy(LiteRTModel(path), *test_arrays(splits[seed])))
+    std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    mean = statistics.fmean(accuracies)
+    rows.append(Row("int8 file of it", mean, std, *size, _milliseconds(path)))
     table = [dataclasses.asdict(row) for row in rows]
     content = json.dumps({"table": table, **results}, indent=1) + "\n"
     write_text(directory / "results.json", content)
     return rows
 
 
+def shown_split(results: Mapping[str, Any]) -> int:
+    """Returns the seed of the split whose models are exported: the distilled student's median."""
+    return results["summary"]["distilled"]["median_seed"]
+
+
+def _trained(directory: pathlib.Path, stage: str, seed: int) -> pathlib.Path:
+    """Returns the file of a model that was trained."""
+    return directory / "training" / f"{stage}-{seed}" / "model.keras"
+
+
 def _export(
     model: keras.Model, path: pathlib.Path, data: Dataset, quantize: Literal["int8"] | None = None
-) -> tuple[int, float]:
-    """Writes the LiteRT file of a model; returns its bytes and the median milliseconds of a run."""
-    report = to_litert(
+) -> Any:
+    """Writes the LiteRT file of a model; returns the report."""
+    return to_litert(
         model,
         path,
         quantize=quantize,
         representative_data=data.train.arrays()[0],
         labels=list(data.class_names),
     )
-    return report.bytes, evaluation.latency(path, runs=_LATENCY_RUNS, warmup=100).median_ms
+
+
+def _milliseconds(path: pathlib.Path) -> float:
+    """Returns the median time of a run."""
+    return evaluation.latency(path, runs=_LATENCY_RUNS, warmup=100).median_ms
 
 
 def plot(directory: PathLike, results: Mapping[str, Any]) -> pathlib.Path:
-    """Draws the students' training curves into `directory/curves.png`; returns its path.
+    """Draws how the students learned, and the errors split by split, into `directory/curves.png`.
+
+    Returns:
+        Its path.
 
     Raises:
         ImportError: If matplotlib is not installed.
     """
     path = pathlib.Path(directory) / "curves.png"
-    histories = {
-        f"student {stage}": [row["history"] for row in results["rows"] if row["kind"] == stage]
-        for stage in STAGES[1:]
-    }
-    plots.training_curves(histories, path, "The same student, alone and distilled")
+    plots.distilled_and_alone(results, path, "The same student, alone and distilled")
     return path
 
 
-def recipe_in_python(directory: PathLike, recipe: Experiment | None = None) -> str:
+def recipe_in_python(
+    directory: PathLike, results: Mapping[str, Any], recipe: Experiment | None = None
+) -> str:
     """Returns the lines of Python that distil and export a model as the demo does.
 
     Args:
         directory: Where the demo wrote its teacher.
+        results: What `train` returned.
         recipe: The experiment that it ran; `RECIPES["digits"]` when None.
 
     Returns:
@@ -152,11 +181,13 @@ def recipe_in_python(directory: PathLike, recipe: Experiment | None = None) -> s
     stage: Any = recipe.stage("distilled")
     training, [(_, soft_targets, _)] = stage.training, stage.losses
     augmentation = ', augmentation="default"' if training.augmentation else ""
+    validation = f", validation={recipe.validation}" if recipe.validation else ""
+    data = f'kdzoo.data.load("digits"{validation}).resplit({shown_split(results)})'
     return f"""\
 import keras, kdzoo
 
 teacher = keras.saving.load_model({teacher!r})  # yours; kdzoo.as_logits(teacher) strips a softmax
-data = kdzoo.data.load("digits")  # yours: kdzoo.data.from_arrays(images, labels)
+data = {data}  # yours: kdzoo.data.from_arrays(images, labels)
 student = kdzoo.create({stage.architecture!r}, data.classes, data.input_shape)
 
 distiller = kdzoo.Distiller(

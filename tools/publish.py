@@ -179,7 +179,8 @@ def _measure_as_files(model: keras.Model, source: Source, path: pathlib.Path) ->
     sizes, times = {"weights": evaluation.file_bytes(path)}, {}
     forms: dict[str, Literal["int8"] | None] = {"float32": None, "int8": "int8"}
     train = source.data.train
-    samples = train.to_float(train.examples(np.arange(min(CALIBRATION, len(train))))[0])
+    # As many calibrate as are compared.
+    samples = train.to_float(train.examples(np.arange(min(2 * CALIBRATION, len(train))))[0])
     with tempfile.TemporaryDirectory() as room:
         for form, quantize in forms.items():
             file = pathlib.Path(room) / f"{form}.tflite"

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from kdzoo.demo import Row
 
+_ROLES = """\
+Both students are the same small network and saw the same images equally often. Alone, it learned
+from the labels; distilled, mostly from how likely the teacher, a larger network, takes each digit
+to be.\
+"""
+
 
 def demo(
     directory: Annotated[pathlib.Path, typer.Option(help="Where everything goes.")] = pathlib.Path(
@@ -25,8 +31,8 @@ def demo(
 ) -> None:
     """Show in a minute or two what distilling is worth.
 
-    Trains a teacher and small students on handwritten digits, alone and distilled, converts them
-    for a phone, and prints what was measured.
+    Trains a teacher and small students on handwritten digits, alone and distilled, over several
+    splits of the images; converts them for a phone, and prints what was measured.
     """
     start = time.perf_counter()
     check_directory(directory)  # Said before Keras starts.
@@ -46,10 +52,11 @@ def demo(
     with terminal.working("Converting and timing"):
         rows = steps.measure(directory, results)
     terminal.show(_table(rows, results))
+    typer.echo(_ROLES)
     typer.echo(verdict(results))
     typer.echo(_accounts(directory, results, steps))
     typer.echo(f"Took {time.perf_counter() - start:.0f} seconds. To do the same to your model:\n")
-    typer.echo(steps.recipe_in_python(directory))
+    typer.echo(steps.recipe_in_python(directory, results))
 
 
 def _table(rows: "Sequence[Row]", results: Mapping[str, Any]) -> "Table":
@@ -58,21 +65,23 @@ def _table(rows: "Sequence[Row]", results: Mapping[str, Any]) -> "Table":
         "model", ">test accuracy", ">parameters", ">.tflite bytes", ">ms per image"
     )
     for row in rows:
-        measured = {"mean": row.accuracy, "std": row.std or 0.0}
         table.add_row(
             row.name,
-            terminal.percent(row.accuracy) if row.std is None else terminal.mean_and_std(measured),
+            terminal.mean_and_std({"mean": row.accuracy, "std": row.std}),
             f"{row.parameters:,}",
             f"{row.bytes:,}",
             f"{row.latency_ms:.4f}",
         )
-    table.caption = f"± over {seeds} seeds; files: the median seed's; time: median on 1 thread here"
+    table.caption = (
+        f"accuracy: mean ± standard deviation over {seeds} splits; time: median on 1 thread here"
+    )
     return table
 
 
 def _accounts(directory: pathlib.Path, results: Mapping[str, Any], steps: ModuleType) -> str:
     """Says where the files are, and draws the curves if matplotlib is there to do it."""
-    line = f"Wrote to {directory}/: .keras and .tflite files, results.json"
+    files = f".keras and .tflite files of split {steps.shown_split(results)}, results.json"
+    line = f"Wrote to {directory}/: {files}"
     try:
         return f"{line}, {steps.plot(directory, results).name}"
     except ImportError as error:

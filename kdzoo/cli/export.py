@@ -51,7 +51,7 @@ def export(
         )
     typer.echo(
         f"Wrote {output}: {report.quantize or 'float32'}, {report.bytes:,} bytes; on "
-        f"{report.samples} samples ({report.verified_on.replace('_', ' ')}) it has Keras's argmax "
+        f"{report.samples} samples ({report.verified_on.replace('_', ' ')}) it agrees with Keras "
         f"on {terminal.percent(report.argmax_agreement)} and differs by at most "
         f"{report.max_abs_difference:.2g}."
     )

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.data import image_checks
-from kdzoo.data.hold_out import hold_out
+from kdzoo.data.hold_out import hold_out, stratified_choice
 from kdzoo.data.split import Split
 from kdzoo.utils import (
+    check_integer,
     check_positive_integer,
     check_text,
     is_number,
@@ -77,6 +78,42 @@ class Dataset:
                 split = Split(images, labels, split.scale, None, split.name)
             splits[part] = split
         return Dataset(self.name, self.class_names, **splits, version=self.version)
+
+    def resplit(self, seed: int) -> "Dataset":
+        """Returns the same samples, drawn anew into splits of the same sizes.
+
+        What is measured on one split of a small data set depends on the luck of its draw: the mean
+        over several of them does so less. A model that was trained on one split has seen test
+        images of the others.
+
+        Args:
+            seed: Integer of at least 0 that decides the draw, which has every class in proportion.
+
+        Raises:
+            ValueError: If the seed is no such integer.
+
+        Example:
+
+        >>> data = from_arrays(np.zeros((20, 8, 8, 1), "uint8"), np.arange(20) % 2).resplit(seed=1)
+        >>> len(data.train), len(data.validation)
+        (18, 2)
+        """
+        seed, parts = check_integer("seed", seed, 0), ("test", "validation", "train")
+        old = {part: getattr(self, part) for part in parts if getattr(self, part) is not None}
+        is_alike = len({(split.images.dtype, split.scale) for split in old.values()}) == 1
+        stored = [
+            split.examples(np.arange(len(split))) if is_alike else split.arrays()
+            for split in old.values()
+        ]
+        images, labels = (np.concatenate(arrays) for arrays in zip(*stored, strict=True))
+        left = np.arange(len(labels))
+        new: dict[str, Any] = {}
+        for number, (part, split) in enumerate(old.items()):
+            chosen = left[stratified_choice(labels[left], len(split), seed, number)]
+            scale = split.scale if is_alike else 1
+            new[part] = Split(images, labels, scale, chosen, split.name)
+            left = np.setdiff1d(left, chosen)
+        return dataclasses.replace(self, **new)
 
 
 def from_arrays(

@@ -1,11 +1,10 @@
 """What a model costs: parameters, multiply-accumulates, bytes on disk.
 
-MACs are counted while one example of zeros runs through the model, in the `call` of every layer
-that multiplies. So a shared layer counts as often as it runs, nested and subclassed models are
-counted, and nothing depends on how the graph was built.
+MACs are counted while one example of zeros runs through the model, in the `call` of layers that
+multiply and in the operations of `keras.ops` that others call. So a shared layer counts as often as
+it runs, nested and subclassed models are counted, and nothing depends on how the graph was built.
 """
 
-import contextlib
 import functools
 import gzip
 import math
@@ -15,9 +14,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from kdzoo.evaluation.mac_tally import recording
 from kdzoo.graph.input_shape_checks import check_input_shapes
-from kdzoo.graph.keras_internals import flatten_layers
-from kdzoo.graph.patched_calls import calls_restored, wrap_calls
 from kdzoo.utils import check_path, heavy_libraries, open_regular, shown
 from kdzoo.utils.types import PathLike
 
@@ -43,10 +41,18 @@ def count_parameters(model: keras.Model) -> int:
 def count_macs(model: keras.Model, input_shape: Sequence[int] | None = None) -> int:
     """Returns the multiply-accumulates of one forward pass of one example.
 
-    One MAC is one multiplication with its addition; papers call it a "mult-add". Convolutions and
-    dense layers count, as in those papers; biases, normalization, activations, pooling and
-    embeddings do not. A transposed convolution counts the products it makes, those later cropped
-    included.
+    One MAC is one multiplication with its addition; papers call it a "mult-add". Convolutions,
+    dense and recurrent layers, attention and, whoever calls them, the products of `keras.ops`
+    (`matmul`, `dot`, `inner`, `vdot`, `tensordot`, `einsum`, `dot_product_attention`, convolutions)
+    count; biases, normalization, activations, products of single elements (such as those of a
+    recurrent layer's gates, and what masks cost), pooling and embeddings do not. A recurrent layer
+    and `TimeDistributed` count every time step of their inputs. A transposed convolution counts the
+    products it makes, those later cropped included; an `einsum` of several operands takes them one
+    after another.
+
+    Not seen are products that a layer or a `Lambda` of one's own makes beside `keras.ops`, such as
+    by `tf.matmul`, and all turns but those that are traced of a loop of `keras.ops`, such as
+    `scan`.
 
     Args:
         model: A built Keras model on any backend.
@@ -73,14 +79,14 @@ def count_macs(model: keras.Model, input_shape: Sequence[int] | None = None) -> 
     """
     _check_built(model)
     input_shape = None if input_shape is None else _sizes(input_shape)
-    calls: list[int] = []
-    unknown: list[keras.layers.Layer] = []
-    with _recording(model, calls, unknown):
+    with recording(model) as tally:
         _run(model, _zeros(model, input_shape))
-    if unknown:
-        names = ", ".join(sorted({f"{layer.name} ({type(layer).__name__})" for layer in unknown}))
-        warnings.warn(f"count_macs counts these layers as 0 MACs: {names}.", stacklevel=2)
-    return sum(calls)
+    if tally.unknown:
+        names = sorted({f"{layer.name} ({type(layer).__name__})" for layer in tally.unknown})
+        warnings.warn(
+            f"count_macs counts these layers as 0 MACs: {', '.join(names)}.", stacklevel=2
+        )
+    return tally.frames[0][0]
 
 
 def file_bytes(path: PathLike) -> int:
@@ -138,105 +144,6 @@ def _sizes(input_shape):
             f"input_shape={shown(input_shape)}"
         )
     return tuple(input_shape)
-
-
-def _positions(tensor_shape, channels):
-    """Returns the number of places at which a layer is applied, for either data format."""
-    return math.prod(tensor_shape[1:]) // channels
-
-
-def _conv(layer, inputs, outputs):
-    """Every output position takes each of the kernel's products; a group sees its own channels."""
-    return _positions(outputs, layer.filters) * math.prod(layer.kernel.shape)
-
-
-def _depthwise(layer, inputs, outputs):
-    """Every output value takes one product for each place of the window."""
-    return math.prod(outputs[1:]) * math.prod(layer.kernel_size)
-
-
-def _separable(layer, inputs, outputs):
-    """A depthwise and a pointwise convolution at the same output positions."""
-    products = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
-    return _positions(outputs, layer.filters) * products
-
-
-def _transposed(layer, inputs, outputs):
-    """Every input position spreads through each of the kernel's products."""
-    return _positions(inputs, layer.kernel.shape[-1]) * math.prod(layer.kernel.shape)
-
-
-def _dense(layer, inputs, outputs):
-    """Every vector along the last axis meets the whole matrix."""
-    return _positions(outputs, layer.units) * math.prod(layer.kernel.shape)
-
-
-_RULES = {
-    "BaseConv": _conv,
-    "BaseDepthwiseConv": _depthwise,
-    "BaseSeparableConv": _separable,
-    "BaseConvTranspose": _transposed,
-    "Dense": _dense,
-}
-
-# Layers whose weights scale, shift or are looked up: no MACs by convention.
-_FREE = {
-    "BatchNormalization",
-    "Embedding",
-    "GroupNormalization",
-    "LayerNormalization",
-    "Normalization",
-    "PReLU",
-    "RMSNormalization",
-    "SpectralNormalization",
-    "UnitNormalization",
-}
-
-
-def _class_in(names, layer):
-    """Returns the first class name of `layer`, its own or inherited, that is in `names`."""
-    return next((base.__name__ for base in type(layer).__mro__ if base.__name__ in names), None)
-
-
-@contextlib.contextmanager
-def _recording(model, calls, unknown):
-    """Lets every layer that multiplies append its MACs to `calls`, or itself to `unknown`."""
-    layers = {id(leaf): leaf for leaf in _leaves(model)}.values()
-    with calls_restored(layers):
-        for layer in layers:
-            rule = _RULES.get(_class_in(_RULES, layer))
-            noting = functools.partial(_noting, layer, rule=rule, calls=calls, unknown=unknown)
-            wrap_calls(layer, noting)
-        yield
-
-
-def _leaves(layer):
-    """Yields the layers to watch: those with a rule, and those with weights but without one."""
-    if _class_in(_RULES, layer):
-        yield layer
-        return
-    parts = flatten_layers(layer, include_self=False, recursive=False)
-    own = {id(weight) for weight in layer.weights} - {id(w) for part in parts for w in part.weights}
-    opaque = hasattr(layer, "cell") or type(layer).__name__ in ("TimeDistributed", "Bidirectional")
-    if (own or (opaque and layer.weights)) and not _class_in(_FREE, layer):
-        yield layer
-    for part in () if opaque else parts:
-        yield from _leaves(part)
-
-
-def _noting(layer, call, rule, calls, unknown):
-    """Returns `call`, noting what it costs."""
-
-    @functools.wraps(call)
-    def noted(*args, **kwargs):
-        outputs = call(*args, **kwargs)
-        if rule is None:
-            unknown.append(layer)
-        else:
-            calls.append(int(rule(layer, tuple(args[0].shape), tuple(outputs.shape))))
-        return outputs
-
-    return noted
 
 
 def _run(model, inputs):

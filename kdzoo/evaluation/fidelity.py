@@ -1,13 +1,18 @@
 """How closely the outputs of a student follow those of its teacher, right or wrong."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
 
 from kdzoo.evaluation.labelled_batches import labelled_batches, predictor
-from kdzoo.graph.outputs import log_probabilities, predicted_classes
+from kdzoo.evaluation.meaning import Scale, check_measurable, known_output_type
+from kdzoo.graph.outputs import OutputType, is_one_column
+from kdzoo.graph.predictions import log_probabilities, says_yes
 from kdzoo.utils import is_number, shown
+
+_REMEDY = "`fidelity(...).relative_error`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,14 +20,20 @@ class Fidelity:
     """How two models agree on the same samples.
 
     Attributes:
-        agreement: Fraction of samples, in [0, 1], with the same largest output.
-        kl_divergence: Mean KL(teacher || student) of the softened outputs, in nats.
+        agreement: Fraction, in [0, 1], of samples with the same largest output, or of answers of
+            yes or no that are the same; at each position of outputs that have several.
+        kl_divergence: Mean KL(teacher || student) of the softened outputs, in nats: a mean over
+            samples and positions, the sum over the yes or no of several columns.
         samples: The number of samples.
+        relative_error: Of plain numbers, the root of Σ (student - teacher)² / Σ (teacher - its mean
+            over the samples)²: 0 for equal outputs, 1 for a student that gives the mean. Agreement
+            and divergence are NaN then, as they have no meaning. None for other outputs.
     """
 
     agreement: float
     kl_divergence: float
     samples: int
+    relative_error: float | None = None
 
 
 def fidelity(
@@ -33,28 +44,39 @@ def fidelity(
     temperature: float = 1.0,
     batch_size: int = 128,
     check_images: bool = True,
+    output_type: OutputType | None = None,
+    from_logits: bool | tuple[bool | None, bool | None] | None = None,
 ) -> Fidelity:
     """Compares the outputs of a student with those of its teacher.
 
     agreement = mean of [argmax t = argmax s]; kl = mean of Σ_c p_c (log p_c - log q_c), where
-    p = softmax(t / temperature) and q = softmax(s / temperature) are computed in float64.
+    p = softmax(t / temperature) and q = softmax(s / temperature) are computed in float64 from
+    logits t and s; of probabilities, the logarithms are logits. An output of yes or no is that of
+    two classes, with the logits 0 and t; several columns of them add up. Of plain numbers the error
+    is given in relation to the spread of the teacher's.
 
     Args:
-        teacher: A Keras model, or any object with `predict(x)`, that returns logits
-            `(samples, classes)`.
-        student: A Keras model, or any object with `predict(x)`, that returns logits of the same
-            classes.
+        teacher: A Keras model, or any object with `predict(x)`, that returns logits or
+            probabilities `(samples, ..., columns)`.
+        student: A Keras model, or any object with `predict(x)`, that returns outputs of the same
+            shape and meaning, logits or probabilities.
         data: Array `(samples, ...)`, or a dataset of batches `x` or `(x, y)`; labels are not used.
         temperature: Positive number that softens both outputs for the divergence.
         batch_size: Samples in one step when `data` is an array.
-        check_images: Whether images in [0, 255] are refused, unless both models rescale them.
+        check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
+        output_type: `"classes"`, `"binary"` or `"numbers"`. None finds it out: from the losses that
+            the models were compiled with, from their final activations; otherwise several columns
+            are classes, and one column is a yes or no.
+        from_logits: Whether the outputs of both models are logits, not probabilities, or a pair
+            for (teacher, student). None finds it out, from the final activations or from all of
+            the values.
 
     Returns:
         A `Fidelity`.
 
     Raises:
-        ValueError: If there is no sample, the classes differ, outputs have further axes, inputs or
-            outputs are NaN, or images are in [0, 255].
+        ValueError: If there is no sample, the shapes differ, it is in doubt whether outputs are
+            logits, or inputs or outputs are NaN.
 
     Example:
 
@@ -63,55 +85,157 @@ def fidelity(
     ```
 
     Reference: Stanton et al., "Does Knowledge Distillation Really Work?", 2021, arXiv:2106.05945,
-    equations 3 and 4. With one output, agreement is that of the logits' signs and the divergence is
-    between two Bernoulli distributions.
+    equations 3 and 4.
     """
     if not is_number(temperature) or not 0 < temperature < float("inf"):
         raise ValueError(f"Expected temperature > 0. Received: temperature={shown(temperature)}")
-    teacher_outputs_of = predictor(teacher, check_images)
-    student_outputs_of = predictor(student, check_images)
-    divergence = 0.0
-    same = total = 0
-    for inputs, _ in labelled_batches(data, batch_size=batch_size):
-        teacher_logits, student_logits = teacher_outputs_of(inputs), student_outputs_of(inputs)
-        if teacher_logits.shape != student_logits.shape:
-            raise ValueError(
-                "Expected teacher and student with the same classes. Received: outputs of shape "
-                f"{teacher_logits.shape} and {student_logits.shape}."
-            )
-        if teacher_logits.ndim != 2:
-            raise ValueError(
-                "Expected one row of logits for each sample, (samples, classes). Received: outputs "
-                f"of shape {teacher_logits.shape}; fold other axes into the samples."
-            )
-        same += int(np.sum(predicted_classes(teacher_logits) == predicted_classes(student_logits)))
-        log_p = log_probabilities(teacher_logits, temperature)
-        log_q = log_probabilities(student_logits, temperature)
-        divergence += float(np.sum(np.exp(log_p) * (log_p - log_q)))
-        total += len(teacher_logits)
-    return Fidelity(agreement=same / total, kl_divergence=divergence / total, samples=total)
+    comparison = _Comparison(teacher, student, output_type, from_logits, temperature)
+    comparison.run(data, batch_size, check_images)
+    if comparison.output_type == "numbers":
+        nan = float("nan")
+        return Fidelity(nan, nan, comparison.samples, comparison.relative_error())
+    same, divergence = comparison.decided()
+    return Fidelity(
+        agreement=same / comparison.answers,
+        kl_divergence=divergence / comparison.positions,
+        samples=comparison.samples,
+    )
 
 
 def agreement(
-    teacher: Any, student: Any, data: Any, *, batch_size: int = 128, check_images: bool = True
+    teacher: Any,
+    student: Any,
+    data: Any,
+    *,
+    batch_size: int = 128,
+    check_images: bool = True,
+    output_type: OutputType | None = None,
+    from_logits: bool | tuple[bool | None, bool | None] | None = None,
 ) -> float:
     """Returns the fraction of samples on which two models have the same largest output.
 
+    Of answers of yes or no, it is the fraction of answers that are the same.
+
     Args:
-        teacher: A Keras model, or any object with `predict(x)`, that returns logits
-            `(samples, classes)`.
-        student: A Keras model, or any object with `predict(x)`, that returns logits of the same
-            classes.
+        teacher: A Keras model, or any object with `predict(x)`, that returns logits or
+            probabilities `(samples, ..., columns)`.
+        student: A Keras model, or any object with `predict(x)`, that returns outputs of the same
+            shape and meaning, logits or probabilities.
         data: Array `(samples, ...)`, or a dataset of batches `x` or `(x, y)`; labels are not used.
         batch_size: Samples in one step when `data` is an array.
-        check_images: Whether images in [0, 255] are refused, unless both models rescale them.
+        check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
+        output_type: `"classes"` or `"binary"`. None finds it out: from the losses that the models
+            were compiled with, from their final activations; otherwise several columns are
+            classes, and one column is a yes or no.
+        from_logits: For yes or no, whether the outputs of both models are logits, not
+            probabilities, or a pair for (teacher, student). None finds it out, from the final
+            activations or from all of the values.
 
     Returns:
         A float in [0, 1].
 
     Raises:
-        ValueError: If there is no sample, the classes differ, outputs have further axes, inputs or
-            outputs are NaN, or images are in [0, 255].
+        ValueError: If there is no sample, the shapes differ, the outputs are plain numbers, it is
+            in doubt whether they are logits, or inputs or outputs are NaN.
     """
-    found = fidelity(teacher, student, data, batch_size=batch_size, check_images=check_images)
-    return found.agreement
+    comparison = _Comparison(teacher, student, output_type, from_logits)
+    comparison.run(data, batch_size, check_images)
+    found = {same for same, _ in comparison.open_sums()}
+    same = found.pop() if len(found) == 1 else comparison.decided()[0]
+    return same / comparison.answers
+
+
+class _Comparison:
+    """Sums over the batches of two models' outputs, for each scale that they may be on.
+
+    Whether outputs are logits or probabilities may be known only once all were seen.
+    """
+
+    def __init__(self, teacher, student, output_type, from_logits, temperature=None):
+        pair = from_logits if isinstance(from_logits, tuple) else (from_logits, from_logits)
+        if len(pair) != 2:
+            raise ValueError(
+                "Expected from_logits to be one, or a pair for (teacher, student). Received: "
+                f"from_logits={shown(from_logits)}"
+            )
+        self.models, self.temperature = (teacher, student), temperature
+        self.scales = [Scale(model, told) for model, told in zip(self.models, pair, strict=True)]
+        known = [known_output_type(model, output_type) for model in self.models]
+        self.output_type = known[0] or known[1]
+        self.sums = {}
+        self.answers = self.positions = self.samples = 0
+        self.first = self.sum = self.squares = self.errors = 0.0
+
+    def run(self, data, batch_size, check_images):
+        """Looks at all data."""
+        outputs_of = [predictor(model, check_images) for model in self.models]
+        for inputs, _ in labelled_batches(data, batch_size=batch_size):
+            self._add(*(predict(inputs) for predict in outputs_of))
+
+    def _add(self, teacher, student):
+        if teacher.shape != student.shape:
+            raise ValueError(
+                "Expected teacher and student with the same classes. Received: outputs of shape "
+                f"{teacher.shape} and {student.shape}."
+            )
+        by_columns = "binary" if is_one_column(teacher.shape) else "classes"
+        self.output_type = self.output_type or by_columns
+        self.samples += len(teacher)
+        if self.output_type == "numbers" and self.temperature is not None:
+            self._add_numbers(teacher.astype("float64"), student.astype("float64"))
+            return
+        check_measurable(self.output_type, teacher.shape, _REMEDY)
+        for scale, outputs in zip(self.scales, (teacher, student), strict=True):
+            scale.look(outputs, self.output_type)
+        for choice in itertools.product(*(scale.choices for scale in self.scales)):
+            found = self._compare(teacher, student, *choice)
+            self.sums[choice] = self.sums.get(choice, 0.0) + np.array(found)
+        is_binary = self.output_type == "binary"
+        positions = teacher.shape[:-1] if teacher.ndim > 1 else teacher.shape
+        self.answers += teacher.size if is_binary else int(np.prod(positions))
+        self.positions += int(np.prod(positions))
+
+    def _add_numbers(self, teacher, student):
+        """Adds up errors, and what the spread of the teacher's numbers is computed from."""
+        if self.samples == len(teacher):
+            self.first = teacher[0]  # Near the mean, so that little cancels out.
+        self.errors += np.sum((student - teacher) ** 2)
+        self.sum = self.sum + (teacher - self.first).sum(axis=0)
+        self.squares += np.sum((teacher - self.first) ** 2)
+
+    def relative_error(self):
+        """Returns the error of numbers over the spread of the teacher's."""
+        spread = self.squares - np.sum(np.square(self.sum)) / self.samples
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.sqrt(self.errors / spread)) if self.errors else 0.0
+
+    def _compare(self, teacher, student, teacher_from_logits, student_from_logits):
+        """How many answers of a batch are the same, and the sum of the divergences."""
+        is_binary = self.output_type == "binary"
+        if is_binary:
+            yes = says_yes(teacher, teacher_from_logits), says_yes(student, student_from_logits)
+            same = np.sum(yes[0] == yes[1])
+        else:
+            same = np.sum(teacher.argmax(axis=-1) == student.argmax(axis=-1))
+        if self.temperature is None:
+            return same, 0.0
+        log_p, log_q = (
+            log_probabilities(
+                outputs, self.temperature, from_logits=from_logits, is_binary=is_binary
+            )
+            for outputs, from_logits in (
+                (teacher, teacher_from_logits),
+                (student, student_from_logits),
+            )
+        )
+        return same, np.sum(np.exp(log_p) * (log_p - log_q))
+
+    def open_sums(self):
+        """Returns the sums for every scale that is not ruled out."""
+        choices = itertools.product(*(scale.choices for scale in self.scales))
+        return [tuple(map(float, self.sums[choice])) for choice in choices]
+
+    def decided(self):
+        """Returns the sums for the scales that the outputs are on, or raises if in doubt."""
+        choice = tuple(scale.decide(self.output_type) for scale in self.scales)
+        return tuple(map(float, self.sums[choice]))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
-from kdzoo.graph.raw_pixels import looks_like_pixels, rescales_inputs
+from kdzoo.graph.raw_pixels import warn_of_raw_pixels
 from kdzoo.utils import check_flag, check_numeric_array, check_positive_integer, shown
 from kdzoo.utils.keras_errors import is_from_keras, plain_sentence
 
@@ -43,16 +43,14 @@ def labelled_batches(x: Any, y: Any = None, batch_size: int = 128) -> Iterator[t
 
 
 def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarray]:
-    """Returns a function from a batch to a float array of outputs `(samples, classes)`.
+    """Returns a function from a batch to a float array of outputs `(samples, ...)`.
 
     Args:
         model: A Keras model on any backend, or any object with `predict(x)`.
-        check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
-            `Normalization` layer.
+        check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
 
     Returns:
-        A function `x -> array`, which raises `ValueError` if inputs or outputs are NaN or infinite,
-        or inputs look like raw pixels.
+        A function `x -> array`, which raises `ValueError` if inputs or outputs are NaN or infinite.
 
     Raises:
         ValueError: If `model` is neither a Keras model nor has `predict`.
@@ -64,18 +62,22 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
             "Expected a Keras model or an object with predict(x), such as "
             f"kdzoo.export.LiteRTModel(path). Received: {type(model).__name__}."
         )
-    refuse_pixels = check_images and not rescales_inputs(model)
+    unwarned = [check_images]
 
     def outputs_of(x):
         check_input_shapes(x, model, "samples")
-        for array in _leaves(x):
-            _check_inputs(np.asarray(array), refuse_pixels)
+        for array in map(np.asarray, _leaves(x)):
+            _check_finite(array)
+            if unwarned[0]:
+                unwarned[0] = not warn_of_raw_pixels(array, model, "check_images=False", 4)
         try:
             outputs = predict(x)
         except ValueError as error:
             if not is_from_keras(error):
                 raise
             raise ValueError(plain_sentence(error)) from error
+        if isinstance(outputs, (dict, list, tuple)) and len(outputs) == 1:
+            (outputs,) = outputs.values() if isinstance(outputs, dict) else outputs
         if isinstance(outputs, (dict, list, tuple)):
             raise ValueError(
                 "Expected a model with one output. "
@@ -92,17 +94,12 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
     return outputs_of
 
 
-def _check_inputs(array, refuse_pixels):
-    """Raises if a batch has values that are not finite, or looks like images in [0, 255]."""
+def _check_finite(array):
+    """Raises if a batch has values that are not finite."""
     if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
         raise ValueError(
             "Expected finite inputs. Received: a batch with NaN or infinite values: remove or "
             "repair those samples."
-        )
-    if refuse_pixels and looks_like_pixels(array):
-        raise ValueError(
-            f"Expected images in [0, 1]. Received: values up to {array.max():g}: divide the images "
-            "by 255, or pass check_images=False if the model takes raw pixels."
         )
 
 

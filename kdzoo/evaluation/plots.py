@@ -11,6 +11,12 @@ from kdzoo.utils.types import PathLike
 
 # Distinguishable in print and by colour-blind readers (Okabe & Ito).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+# Variant -> what a legend calls it, its colour and its marker.
+_ROLES = {
+    "alone": ("student alone", _COLOURS[1], "o"),
+    "distilled": ("student distilled", _COLOURS[0], "o"),
+    "teacher": ("teacher", _COLOURS[2], "|"),
+}
 
 
 def training_curves(
@@ -51,7 +57,53 @@ def training_curves(
     loss_axes.yaxis.set_major_formatter("{x:.2g}")  # Not as powers of ten.
     loss_axes.yaxis.set_minor_formatter("{x:.2g}")
     _label(error_axes, "error on validation images (%)")
-    _label(loss_axes, "loss on validation images (nats)")
+    _label(loss_axes, "cross-entropy on validation images")
+    if title:
+        figure.suptitle(title)
+    _save(figure, path)
+
+
+def distilled_and_alone(
+    results: Mapping[str, Any], path: PathLike, title: str | None = None
+) -> None:
+    """Draws a teacher and its student, distilled and alone: error by epoch, and test error by run.
+
+    On the left is the error on the validation images, the mean over the seeds, with a band of one
+    standard deviation to each side; of the teacher the last epoch alone. On the right is the error
+    on the test images, a line for each seed.
+
+    Args:
+        results: The content of a recipe's `results.json`, with the variants `"teacher"`, `"alone"`
+            and `"distilled"`.
+        path: The file to write, replaced in one step; the suffix decides on the format (`.png`…).
+        title: The title of the plot.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If a variant is missing, or a history lacks `val_accuracy`.
+
+    Example:
+
+    ```python
+    results = kdzoo.recipes.RECIPES["digits"].run("runs/digits")
+    distilled_and_alone(results, "curves.png")
+    ```
+    """
+    rows = {name: [row for row in results["rows"] if row["kind"] == name] for name in _ROLES}
+    if not all(
+        found and all("val_accuracy" in row["history"] for row in found) for found in rows.values()
+    ):
+        raise ValueError(
+            f"Expected rows of {', '.join(_ROLES)} with 'val_accuracy' in their history. Received: "
+            f"rows of {sorted({row['kind'] for row in results['rows']})}"
+        )
+    figure = _figure(10, 4.2)
+    epoch_axes, test_axes = figure.subplots(1, 2)
+    unit = "split" if results["settings"].get("split_by_seed") else "seed"
+    _draw_epochs(epoch_axes, rows)
+    epoch_axes.set_title(f"as they learn: mean ± standard deviation over {unit}s", size="medium")
+    _draw_tests(test_axes, rows, unit)
+    test_axes.set_title(f"in the end, {unit} by {unit}", size="medium")
     if title:
         figure.suptitle(title)
     _save(figure, path)
@@ -125,6 +177,47 @@ def _check(histories):
             f"{[sorted(run) for run in runs]}; compile with metrics=['accuracy'] and pass "
             "validation_data to `fit`."
         )
+
+
+def _draw_epochs(axes, rows):
+    """Draws the validation error of the students by epoch, and where the teachers ended."""
+    for name, (label, colour, _) in _ROLES.items():
+        errors = 100 * (1 - np.stack([row["history"]["val_accuracy"] for row in rows[name]]))
+        mean, std = errors.mean(axis=0), errors.std(axis=0)
+        if name == "teacher":
+            axes.axhline(mean[-1], color=colour, linestyle="--", label=f"{label}, fully trained")
+            continue
+        epochs = np.arange(1, len(mean) + 1)
+        axes.plot(epochs, mean, color=colour, label=label)
+        axes.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")  # Not as powers of ten.
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.legend(frameon=False)
+    _label(axes, "wrong answers on validation images (%)")
+
+
+def _draw_tests(axes, rows, unit):
+    """Draws the test errors of a seed on a line of its own."""
+    seeds = [row["seed"] for row in rows["alone"]]
+    errors = {
+        name: {row["seed"]: 100 * (1 - row["test_accuracy"]) for row in rows[name]}
+        for name in _ROLES
+    }
+    for place, seed in enumerate(seeds):
+        pair = [errors[name][seed] for name in ("alone", "distilled") if seed in errors[name]]
+        axes.plot(pair, [place] * len(pair), color="0.8", linewidth=3, zorder=0)
+    for name, (label, colour, marker) in _ROLES.items():
+        places = [
+            (errors[name][seed], place) for place, seed in enumerate(seeds) if seed in errors[name]
+        ]
+        axes.plot(*zip(*places, strict=True), marker, color=colour, markersize=9, label=label)
+    axes.set_yticks(range(len(seeds)), [f"{unit} {seed}" for seed in seeds])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("wrong answers on test images (%)")
+    axes.grid(alpha=0.3, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw(axes, runs, name, colour):

@@ -21,17 +21,31 @@ def verdict(results: Mapping[str, Any]) -> str:
         {row["seed"]: row["test_accuracy"] for row in results["rows"] if row["kind"] == stage}
         for stage in (best, "alone")
     )
-    seeds = sorted(ours.keys() & alone.keys())
-    means = [statistics.fmean(accuracies[seed] for seed in seeds) for accuracies in (ours, alone)]
-    points = 100 * (means[0] - means[1])
-    wins = sum(ours[seed] > alone[seed] for seed in seeds)
-    if points:
-        outcome = f"{'won' if points > 0 else 'lost'} by {abs(points):.2f} points of accuracy"
-    else:
-        outcome = "made no difference to accuracy"
-    over = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
-    what = "Distilling" if len(taught) == 1 else f"The best, {best!r},"
+    gains = [100 * (ours[seed] - alone[seed]) for seed in sorted(ours.keys() & alone.keys())]
+    who = "The distilled student" if len(taught) == 1 else f"The best student, {best!r},"
     return (
-        f"{what} {outcome} on {results['examples']['test']:,} test images: the mean over "
-        f"{over}, of which it won {wins}."
+        f"{who} had a higher test accuracy than the student alone in "
+        f"{sum(gain > 0 for gain in gains)} of {_trainings(results, len(gains))}: "
+        f"{_difference(gains, results['examples']['test'])}."
+    )
+
+
+def _trainings(results: Mapping[str, Any], count: int) -> str:
+    """Says over what the mean goes."""
+    if results["settings"].get("split_by_seed"):
+        what = "split" if count == 1 else "splits"
+        return f"{count} {what} of the data, each with its own training and test images"
+    return "1 training" if count == 1 else f"{count} trainings, which differ in their seed"
+
+
+def _difference(gains: list[float], images: int) -> str:
+    """Says the mean of the gains, in points of accuracy and in images."""
+    mean = statistics.fmean(gains)
+    if not mean:
+        return f"on average as many of {images:,} test images were right"
+    spread = f" (± {statistics.stdev(gains):.2f})" if len(gains) > 1 else ""
+    more = "more" if mean > 0 else "fewer"
+    return (
+        f"on average {abs(mean):.2f} points{spread} {more}, which is "
+        f"{abs(mean) * images / 100:.1f} of {images:,} test images"
     )

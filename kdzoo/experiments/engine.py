@@ -73,9 +73,10 @@ class Engine:
         sources = self.experiment.sources(node.stage, node.seed)
         settings = self.experiment.settings(node.stage, node.seed)
         made_from = {f"{role}_weights": self._hashes(nodes) for role, nodes in sources.items()}
+        data = self.data.resplit(node.seed) if self.experiment.split_by_seed else self.data
         clock = Clock(directory)
         context = StageContext(
-            data=self.data,
+            data=data,
             seed=node.seed,
             directory=directory,
             built=self.experiment.built_from(node.stage),
@@ -178,6 +179,11 @@ def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dat
     for name in dict.fromkeys(node.stage for node in experiment.needed()):
         stage = experiment.stage(name)
         stage.check_data(data)
+        if experiment.split_by_seed and not stage.trains:
+            raise ValueError(
+                "Expected stages that are trained, as split_by_seed gives every seed its own test "
+                f"images. Received: {name!r}, which may have seen them"
+            )
         sources = stage.dependencies().items()
         stage.check_models(
             fresh(name),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.experiments import engine
-from kdzoo.experiments.experiment_checks import check_base, check_fields
+from kdzoo.experiments.experiment_checks import check_base, check_fields, check_seeds_of_sources
 from kdzoo.experiments.stage import Built, Dependency, Node, Stage, as_tuple, for_each
 from kdzoo.experiments.stage_settings import as_json, canonical, settings_of
 from kdzoo.utils import check_choice, shown
@@ -40,6 +40,8 @@ class Experiment:
         paper: Name of a stage -> test errors that a paper reports.
         smoke_settings: What the smoke mode changes besides: `"stages"`, the names of those it is
             left with, `"enlarge"`, and by its name the fields of a stage.
+        split_by_seed: Whether every seed draws its own training, validation and test images, as
+            `kdzoo.data.Dataset.resplit` does, so that the mean over the seeds is one over splits.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Experiment:
     enlarge: int = 1
     paper: dict[str, int] = dataclasses.field(default_factory=dict)
     smoke_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    split_by_seed: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,6 +173,8 @@ class Experiment:
             del data["enlarge"]
         if data["validation"] is None:
             del data["validation"]
+        if owner.split_by_seed:
+            data["split_by_seed"] = True
         settings = {"kind": name, "seed": seed, "type": type(stage).__name__, **data, **own}
         return json.loads(canonical(settings))
 
@@ -251,7 +256,9 @@ class Experiment:
             if not isinstance(self.base, Experiment):
                 raise ValueError(f"Expected an Experiment. Received: base={shown(self.base)}")
             check_base(self, self.base)
-        self.needed()  # Names what a stage depends on and there is not.
+        nodes = self.needed()  # Names what a stage depends on and there is not.
+        if self.split_by_seed:
+            check_seeds_of_sources({node: tuple(self.sources_of(node)) for node in nodes})
 
     def run(
         self,

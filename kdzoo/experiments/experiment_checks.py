@@ -1,10 +1,11 @@
 """The checks of an experiment before it runs: its fields, its stages and seeds, its base."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments.stage import STAGE_TYPES, Stage, directory_name
+from kdzoo.experiments.stage import STAGE_TYPES, Node, Stage, directory_name
 from kdzoo.experiments.training_settings import check_dictionaries
-from kdzoo.utils import check_fraction, check_integer, check_text, is_integer, shown
+from kdzoo.utils import check_flag, check_fraction, check_integer, check_text, is_integer, shown
 
 if TYPE_CHECKING:
     from kdzoo.experiments.experiment import Experiment
@@ -20,6 +21,7 @@ def check_fields(experiment: "Experiment") -> None:
     if experiment.validation is not None:
         check_fraction("validation", experiment.validation)
     check_integer("enlarge", experiment.enlarge, least=1)
+    check_flag("split_by_seed", experiment.split_by_seed)
     for stage in experiment.stages:
         if stage.seeds is not None:
             _check_seeds(f"seeds of {stage.name!r}", stage.seeds)
@@ -29,7 +31,7 @@ def check_fields(experiment: "Experiment") -> None:
 def check_base(experiment: "Experiment", base: "Experiment") -> None:
     """Raises `ValueError` unless an experiment can start from stages of another one."""
     base.check()
-    for field in ("data", "enlarge", "validation"):
+    for field in ("data", "enlarge", "validation", "split_by_seed"):
         if getattr(base, field) != getattr(experiment, field):
             raise ValueError(
                 f"Expected {field}={getattr(base, field)!r}, as the base has. "
@@ -49,6 +51,23 @@ def check_base(experiment: "Experiment", base: "Experiment") -> None:
                     f"Received: {name!r}, which both have"
                 )
         above = above.base
+
+
+def check_seeds_of_sources(sources: Mapping[Node, Sequence[Node]]) -> None:
+    """Raises `ValueError` if a stage depends on one that has seen images it is tested on.
+
+    Args:
+        sources: Each stage with a seed -> those it depends on, where every seed has its own split.
+    """
+    for node, found in sources.items():
+        for source in found:
+            if source.seed != node.seed:
+                raise ValueError(
+                    "Expected stages that depend on those of the same seed, Dependency("
+                    f"{source.stage!r}), as split_by_seed gives every seed its own test images. "
+                    f"Received: {node.stage!r} of seed {node.seed}, which depends on seed "
+                    f"{source.seed}"
+                )
 
 
 def _check_stages(stages: Any) -> None:

@@ -20,7 +20,7 @@ Built = tuple[str, dict[str, Any]]
 STAGE_TYPES: dict[str, type["Stage"]] = {}
 """Name of a class -> the stage type, of all that are registered."""
 
-_RESERVED = ("kind", "seed", "type", "data", "enlarge", "validation")
+_RESERVED = ("kind", "seed", "type", "data", "enlarge", "validation", "split_by_seed")
 
 
 def register(stage_type: type["Stage"]) -> type["Stage"]:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kdzoo.export.signature import InputSpec, as_structure, named_outputs
-from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.keras_internals import flatten_layers, plain_argmax
 from kdzoo.utils import check_choice, shown, without_chatter
 from kdzoo.utils.heavy_libraries import tensorflow
 from kdzoo.utils.litert.safe_interpreter import CHATTER
@@ -80,13 +80,19 @@ def convert(
     Raises:
         ValueError: If the converter refuses the model.
     """
-    with tempfile.TemporaryDirectory() as saved, quiet():
+    with tempfile.TemporaryDirectory() as saved, quiet(), plain_argmax():
         try:
             _save(model, specs, saved)
             converter = tensorflow().lite.TFLiteConverter.from_saved_model(saved)
             _configure(converter, specs, quantize, calibration, sparse)
             return converter.convert()
         except Exception as error:
+            if any(layer.dtype_policy.quantization_mode for layer in flatten_layers(model)):
+                raise ValueError(
+                    f"Expected a model of floats. Received: model={model.name!r}, which Keras's "
+                    "`quantize` made integers of, in operations that LiteRT does not have: export "
+                    "the model as it was before, with quantize='int8'."
+                ) from error
             raise ValueError(
                 "Expected a model that LiteRT's built-in operators can express. "
                 f"Received: model={model.name!r}, which the converter refused: {_reason(error)} "

@@ -3,17 +3,24 @@
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
-from kdzoo.export.agreement import check_agreement, compare, keras_outputs
+from kdzoo.export.agreement import OutputAgreement, check_agreement, compare, judge
 from kdzoo.export.convert import Quantize, check_loops, check_quantize, check_sparse, convert
+from kdzoo.export.keras_outputs import keras_outputs
 from kdzoo.export.metadata import append_metadata, check_labels
 from kdzoo.export.runner import LiteRTModel, TensorInfo
-from kdzoo.export.samples import Samples, collect_samples, random_samples
-from kdzoo.export.signature import check_exportable, computing_in_float32, input_specs
+from kdzoo.export.samples import Drawn, Samples, draw_samples, random_samples, with_sizes_of
+from kdzoo.export.signature import (
+    check_exportable,
+    check_sizes,
+    computing_in_float32,
+    input_specs,
+)
 from kdzoo.graph.exportable import exportable
+from kdzoo.graph.outputs import OutputType
 from kdzoo.utils import (
     atomic_path,
     check_flag,
@@ -39,12 +46,17 @@ class ExportReport:
         samples: The number of samples on which Keras and the file were compared.
         verified_on: `"representative_data"`, or `"random samples"` uniform in [0, 1).
         max_abs_difference: Largest absolute difference of any output from Keras, over all samples.
-        argmax_agreement: Fraction of samples, in [0, 1], with the same largest output as Keras;
-            for a single output, with the same sign.
+        argmax_agreement: The smallest `agreement` of the outputs of classes and of yes or no in
+            `outputs_verified`, or of all where there is no such output: of classes the fraction of
+            samples, in [0, 1], with the same largest output as Keras.
         inputs: The file's inputs, a tuple of `TensorInfo`; for int8 with scale and zero point.
         outputs: The file's outputs, a tuple of `TensorInfo`, sorted by name.
         layers_in_float: Names of the layers whose kernels stay in float32 because a
             quantization-aware model was annotated in part only; empty for all other models.
+        outputs_verified: An `OutputAgreement` for each output: what it was taken for, and how
+            closely the file agrees.
+        calibration_samples: The number of samples that calibrated int8, 0 without calibration.
+            They are others than those that verified, unless there were too few for two parts.
     """
 
     path: pathlib.Path
@@ -57,6 +69,8 @@ class ExportReport:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     layers_in_float: tuple[str, ...] = ()
+    outputs_verified: tuple[OutputAgreement, ...] = ()
+    calibration_samples: int = 0
 
 
 def to_litert(
@@ -72,6 +86,7 @@ def to_litert(
     min_agreement: float = 0.9,
     check_images: bool = True,
     sparse: bool = False,
+    output_type: OutputType | Sequence[OutputType | None] | Mapping[str, OutputType] | None = None,
 ) -> ExportReport:
     """Writes a Keras model as a LiteRT file (`.tflite`), after comparing the file with Keras.
 
@@ -91,25 +106,37 @@ def to_litert(
             float32, and its inputs and outputs with them.
         representative_data: Real samples, to calibrate int8 and to verify the file: an array
             `(samples, ...)`, for several inputs a list or dict of arrays, or a dataset of `x` or
-            `(x, y)`. Required for int8, unless the model was trained aware of its quantization
-            (`kdzoo.compression.quantize_model`). Without it, the file is verified on random
-            samples in [0, 1) from a fixed seed, and the report says so.
+            `(x, y)`, or a function that returns one. Required for int8, unless the model was
+            trained aware of its quantization (`kdzoo.compression.quantize_model`). Without it, the
+            file is verified on random samples in [0, 1) from a fixed seed, and the report says so.
+            Sizes that are open in the model, as of images, are those of the first sample.
         labels: List of class names, which go into the file as `labels.txt` and `metadata.json`,
             where Android and other readers look for them. There must be as many as one of the
             outputs has classes.
         batch_size: Samples in one run of the file.
-        samples: How many samples of `representative_data` calibrate and verify.
-        tolerance: Largest absolute difference from Keras that a float32 file may have, 0 or more.
-        min_agreement: Smallest fraction of samples, in [0, 1], on which a float16, dynamic or int8
-            file must have the same argmax as Keras. The default refuses broken files and accepts
-            the loss of a point or two that int8 costs; the report has the measured fraction.
-        check_images: Whether images in [0, 255] are refused, unless the model has a `Rescaling` or
-            `Normalization` layer.
+        samples: How many samples of `representative_data` verify, and how many others calibrate:
+            chosen, from a fixed seed, all over arrays and lists, and among the first of a stream,
+            16 times as many. Where there are too few, half of them do each; the report says how
+            many.
+        tolerance: Largest difference from Keras that a float32 file may have, 0 or more: absolute,
+            and of outputs above 1 as a fraction of them.
+        min_agreement: Smallest agreement, in [0, 1], that each output of a float16, dynamic or int8
+            file must have with Keras: of classes the fraction of samples with the same argmax, of
+            yes or no the fraction of the same answers, of numbers the fraction of their variance
+            that errors leave (`OutputAgreement`). The default refuses broken files and accepts
+            the loss of a point or two that int8 costs; the report has what was measured. A file
+            that gives a constant where Keras's output varies is refused, unless this is 0.
+        check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
         sparse: Whether kernels that are mostly zeros, such as those that
             `kdzoo.compression.strip_pruning` leaves, are stored without the zeros; for float32 and
             float16. The file is smaller (about a third at 80 % zeros) but not always faster: where
             XNNPACK has no sparse kernel for a layer, the interpreter restores the zeros when it
             starts.
+        output_type: What the outputs mean: `"classes"`, `"binary"` or `"numbers"` for all of them,
+            a list with one for each, or a dict by their names. None finds it out: from the loss
+            that the model was compiled with, from its final activations; outputs that further
+            layers use are numbers. Otherwise several columns are taken for classes, or for numbers
+            if the file gives them as such, and one column for numbers.
 
     Returns:
         An `ExportReport`.
@@ -138,41 +165,73 @@ def to_litert(
     batch_size = check_positive_integer("batch_size", batch_size)
     samples = check_positive_integer("samples", samples, _MOST_SAMPLES)
     _check_limits(tolerance, min_agreement, destination)
-    specs = input_specs(model, batch_size)
-    if representative_data is None:
-        data = random_samples(specs, samples)
-    else:
-        data = collect_samples(representative_data, model, specs, samples, check_images)
     knows_its_ranges = exportable(model).is_quantization_aware
     if knows_its_ranges:
         _check_quantization_aware(model, quantize)
-    elif quantize == "int8":
-        _check_calibration(representative_data, len(data[0]), batch_size)
+    calibrates = quantize == "int8" and not knows_its_ranges
+    specs, drawn = _draw(model, batch_size, representative_data, samples, check_images, calibrates)
     with computing_in_float32(model):
-        expected = keras_outputs(model, data)
-        check_labels(labels, [(1, *array.shape[1:])[-1] for array in expected.values()])
+        expected = keras_outputs(model, drawn.verification, output_type)
+        check_labels(labels, [(1, *found.values.shape[1:])[-1] for found in expected.values()])
         # The converter writes and reads temporary files of its own.
         with naming_full_disk(f"{tempfile.gettempdir()}, where the model is converted"):
-            content = convert(model, specs, quantize, None if knows_its_ranges else data, sparse)
+            content = convert(model, specs, quantize, drawn.calibration, sparse)
     with atomic_path(destination, len(content)) as temporary:
         temporary.write_bytes(content)
         append_metadata(temporary, labels, quantize=quantize or "float32")
         file = LiteRTModel.of_own_file(temporary)
-        difference, agreement = compare(file, data, specs, expected)
-        check_agreement(quantize, difference, agreement, tolerance, min_agreement)
+        received = compare(file, drawn.verification, specs, expected)
+        steps = {info.name: info.scale for info in file.outputs}
+        found = tuple(
+            judge(name, expected[name], values, steps[name], min_agreement)
+            for name, values in sorted(received.items())
+        )
+        for output in found:
+            values = received[output.name]
+            wanted = expected[output.name]
+            check_agreement(quantize, output, wanted, values, tolerance, min_agreement)
         size = temporary.stat().st_size
     return ExportReport(
         path=destination,
         bytes=size,
         quantize=quantize,
-        samples=len(data[0]),
+        samples=len(drawn.verification[0]),
         verified_on="random samples" if representative_data is None else "representative_data",
-        max_abs_difference=difference,
-        argmax_agreement=agreement,
+        max_abs_difference=max(output.max_abs_difference for output in found),
+        argmax_agreement=_argmax_agreement(found),
         inputs=file.inputs,
         outputs=file.outputs,
         layers_in_float=tuple(exportable(model).layers_in_float),
+        outputs_verified=found,
+        calibration_samples=0 if drawn.calibration is None else len(drawn.calibration[0]),
     )
+
+
+def _draw(model, batch_size, data, samples, check_images, calibrates):
+    """Returns the `InputSpec` of each input and the samples that verify and calibrate."""
+    data, specs = with_sizes_of(data, model, input_specs(model, batch_size))
+    check_sizes(specs)
+    if data is None:
+        if calibrates:
+            raise ValueError(
+                "Expected representative_data for quantize='int8', which calibrates the ranges of "
+                "the activations. Received: representative_data=None. Pass about a hundred "
+                "training images."
+            )
+        return specs, Drawn(random_samples(specs, samples))
+    drawn = draw_samples(data, model, specs, samples, check_images, calibrates)
+    if drawn.calibration is not None and len(drawn.calibration[0]) < batch_size:
+        raise ValueError(
+            f"Expected at least batch_size={batch_size} samples to calibrate int8. "
+            f"Received: {len(drawn.calibration[0])} samples."
+        )
+    return specs, drawn
+
+
+def _argmax_agreement(found):
+    """The smallest agreement of classes and of yes or no, or of all outputs without such."""
+    answers = [output.agreement for output in found if output.output_type != "numbers"]
+    return min(answers or [output.agreement for output in found])
 
 
 def _check_limits(tolerance, min_agreement, path):
@@ -189,20 +248,6 @@ def _check_limits(tolerance, min_agreement, path):
         )
     if path.is_dir():
         raise ValueError(f"Expected the path of a file. Received: path={str(path)!r}, a directory.")
-
-
-def _check_calibration(representative_data, count, batch_size):
-    """Raises unless int8 has data to calibrate with."""
-    if representative_data is None:
-        raise ValueError(
-            "Expected representative_data for quantize='int8', which calibrates the ranges of the "
-            "activations. Received: representative_data=None. Pass about a hundred training images."
-        )
-    if count < batch_size:
-        raise ValueError(
-            f"Expected at least batch_size={batch_size} samples to calibrate int8. "
-            f"Received: {count} samples."
-        )
 
 
 def _check_quantization_aware(model, quantize):

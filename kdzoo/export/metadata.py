@@ -40,6 +40,12 @@ def check_labels(labels: Sequence[str] | None, classes: Collection[int]) -> None
             "Expected each label to be one line of text that is not empty. "
             f"Received: labels={labels}"
         )
+    if len(labels) == 2 and set(classes) == {1}:
+        raise ValueError(
+            "Expected one label for one unit, which answers yes or no. Received: "
+            f"labels={list(labels)}: pass labels=[{labels[1]!r}], what a yes means, or end the "
+            "model in two units and a softmax."
+        )
     if len(labels) not in classes:
         raise ValueError(
             f"Expected one label for each of the model's {' or '.join(map(str, classes))} outputs. "

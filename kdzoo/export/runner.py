@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from numpy.typing import ArrayLike
 from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
 from kdzoo.utils.litert.safe_interpreter import open_litert
 from kdzoo.utils.types import PathLike
+
+# By how many widths of its range values may lie outside of what an input can hold: they are cut.
+_WIDE, _TOO_WIDE = 1, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +163,12 @@ class LiteRTModel:
             is quantized; a dict of arrays by name if the file has several outputs.
 
         Raises:
-            ValueError: If shapes do not fit, there is no sample, or values lie far outside what a
-                quantized input can hold (raw pixels for a file that takes [0, 1]).
+            ValueError: If shapes do not fit, there is no sample, or values are NaN or lie far
+                outside what a quantized input can hold (raw pixels for a file that takes [0, 1]).
+
+        Warns:
+            UserWarning: If values lie so far outside of that, by its whole width, that what is cut
+                off changes the results.
         """
         arrays = self._by_input(x)
         count = arrays[0].shape[0] if arrays[0].ndim else 0
@@ -233,9 +241,29 @@ def _check(info, array, count):
     if not count:
         raise ValueError(f"Expected at least one sample. Received: shape={array.shape}.")
     if info.scale is not None:
-        highest = info.scale * (np.iinfo(info.dtype).max - info.zero_point)
-        if array.max() > 32 * highest:
-            raise ValueError(
-                f"Expected values up to about {highest:.3g} for input {info.name!r}. "
-                f"Received: values up to {array.max():g}: divide images in [0, 255] by 255."
-            )
+        _check_range(info, array)
+
+
+def _check_range(info, array):
+    """Raises or warns if values lie far outside of those that a quantized input can hold."""
+    low, high = info.dequantize(np.array([np.iinfo(info.dtype).min, np.iinfo(info.dtype).max]))
+    if not np.all(np.isfinite(array)):
+        raise ValueError(
+            f"Expected finite values for input {info.name!r}, which integers stand for. Received: "
+            "NaN or infinite values: remove or repair those samples."
+        )
+    beyond = max(float(low) - array.min(), array.max() - float(high)) / float(high - low)
+    if beyond <= _WIDE:
+        return
+    received = f"Received: values from {array.min():g} to {array.max():g}"
+    expected = f"Expected values from about {low:.3g} to {high:.3g} for input {info.name!r}."
+    if beyond > _TOO_WIDE:
+        raise ValueError(
+            f"{expected} {received}: divide images in [0, 255] by 255, or export the file with "
+            "representative_data like these."
+        )
+    warnings.warn(
+        f"{expected} {received}, which are cut off there: export the file with "
+        "representative_data like these, or clip them with numpy.clip.",
+        stacklevel=4,
+    )

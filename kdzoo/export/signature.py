@@ -19,7 +19,7 @@ class InputSpec:
     Attributes:
         name: Its name in the file.
         key: Its name in the Keras model.
-        shape: Its shape, batch included.
+        shape: Its shape, batch included; None for a size that is open until samples fix it.
         dtype: NumPy name of its type, e.g. `"float32"`.
     """
 
@@ -68,6 +68,14 @@ def check_exportable(model: Any) -> None:
             f"model={model.name!r}, which is still being compressed: pass "
             "`strip_pruning(model)` or `strip_clustering(model)` of `kdzoo.compression`."
         )
+    stateful = [layer for layer in parts if isinstance(layer, keras.layers.RNN) and layer.stateful]
+    if stateful:
+        raise ValueError(
+            "Expected layers that begin anew with each sample, as a LiteRT file does. Received: "
+            f"layer {stateful[0].name!r} with stateful=True: build it with stateful=False and copy "
+            "the weights. To carry a state on, make it an input and an output of the model "
+            "(`initial_state=` and `return_state=True`)."
+        )
     if not model.built:
         raise ValueError(
             "Expected a built model. "
@@ -89,10 +97,11 @@ def input_specs(model: keras.Model, batch_size: int) -> list[InputSpec]:
         batch_size: Samples in one run of the file.
 
     Returns:
-        A list of `InputSpec`, in the order in which Keras flattens the inputs.
+        A list of `InputSpec`, in the order in which Keras flattens the inputs; sizes that are open
+        in the model are None.
 
     Raises:
-        ValueError: If a dimension other than the batch is open, or the shapes are not known.
+        ValueError: If the shapes are not known.
     """
     tensors = getattr(model, "inputs", None)
     if tensors:
@@ -101,17 +110,23 @@ def input_specs(model: keras.Model, batch_size: int) -> list[InputSpec]:
         known = [("input", _built_shape(model), "float32")]
     specs = []
     for index, (key, shape, dtype) in enumerate(known):
-        if any(size is None for size in shape[1:]):
-            raise ValueError(
-                "Expected a model whose input shape is open in the batch alone. "
-                f"Received: input {key!r} of shape {tuple(shape)}. Build the model for one size, "
-                "e.g. with keras.Input((32, 32, 3))."
-            )
         name = _name(key, index, len(known))
         specs.append(
             InputSpec(name, key, (batch_size, *shape[1:]), keras.backend.standardize_dtype(dtype))
         )
     return specs
+
+
+def check_sizes(specs: list[InputSpec]) -> None:
+    """Raises `ValueError` if a size of an input is still open."""
+    for spec in specs:
+        if None in spec.shape:
+            raise ValueError(
+                "Expected a model whose input shape is open in the batch alone. "
+                f"Received: input {spec.key!r} of shape {(None, *spec.shape[1:])}. Pass "
+                "representative_data, whose sizes the file then takes, or build the model for one "
+                "size, e.g. with keras.Input((32, 32, 3))."
+            )
 
 
 def _built_shape(model):
@@ -149,7 +164,7 @@ def _is_functional(model):
 
 
 def named_outputs(model: keras.Model, outputs: Any) -> dict[str, Any]:
-    """Returns the flat outputs of `model` as a dict by name: the names of the output layers.
+    """Returns the flat outputs of `model` as a dict by name: their keys, or their layers' names.
 
     Args:
         model: The model that computed the outputs.
@@ -159,6 +174,9 @@ def named_outputs(model: keras.Model, outputs: Any) -> dict[str, Any]:
         A dict from name to tensor, with one name for each tensor.
     """
     flat = keras.tree.flatten(outputs)
+    if isinstance(outputs, dict):
+        paths = [path for path, _ in keras.tree.flatten_with_path(outputs)]
+        return dict(zip(("/".join(map(str, path)) for path in paths), flat, strict=True))
     names = [re.sub(r"\W", "_", name) for name in getattr(model, "output_names", [])]
     if len(set(names)) != len(flat):
         names = ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))]

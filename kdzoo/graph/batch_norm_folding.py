@@ -1,5 +1,7 @@
 """Batch normalization as part of convolutions, for networks that TF-MOT would not quantize."""
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -43,7 +45,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     quantized = quantize_model(fold_batch_normalization(wide_resnet))
     ```
     """
-    lone = _lone_norms(model)
+    lone = _lone_norms(model, Counter(node.operation for node in _calls(model)))
 
     def replace(layer: keras.Operation, path: str) -> tuple[keras.layers.Layer, list] | None:
         return (_convolution(layer), _folded_weights(layer)) if layer in lone else None
@@ -55,25 +57,39 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     return compile_like(rebuild(model, replace, perform), model)
 
 
-def _lone_norms(model: keras.Model) -> set[keras.layers.Layer]:
-    """The batch normalizations of a model, and its nested ones, with nothing to be folded into."""
+def _calls(model: keras.Model) -> Iterator[Node]:
+    """Yields the calls of a graph, and those within nested models as often as these are called."""
+    for node in nodes_of(graph_of(model)):
+        yield node
+        if functional_of(node.operation) is not None:
+            yield from _calls(node.operation)
+
+
+def _lone_norms(
+    model: keras.Model, calls: Counter[keras.Operation]
+) -> set[keras.layers.BatchNormalization]:
+    """The batch normalizations of a model, and its nested ones, with nothing to be folded into.
+
+    Args:
+        model: The model.
+        calls: How often each operation is called, nested models counted through.
+    """
     graph = graph_of(model)
     nodes = nodes_of(graph)
     uses = [id(tensor) for node in nodes for tensor in node.inputs]
     uses += [id(tensor) for tensor in graph.outputs]
     makers = {id(tensor): node.operation for node in nodes for tensor in node.outputs}
-    calls = [node.operation for node in nodes]
 
     def is_lone(node: Node) -> bool:
         (tensor,) = node.inputs
         maker = makers.get(id(tensor))
-        is_shared = uses.count(id(tensor)) > 1 or calls.count(maker) > 1
+        is_shared = uses.count(id(tensor)) > 1 or calls[maker] > 1
         return is_shared or not _takes_a_norm(maker)
 
     norms = [n for n in nodes if isinstance(n.operation, keras.layers.BatchNormalization)]
     found = {node.operation for node in norms if is_lone(node)}
-    nested = [operation for operation in calls if functional_of(operation) is not None]
-    return found.union(*map(_lone_norms, nested))
+    nested = [n.operation for n in nodes if functional_of(n.operation) is not None]
+    return found.union(*(_lone_norms(inner, calls) for inner in nested))
 
 
 def _takes_a_norm(layer: keras.Operation | None) -> bool:

@@ -1,10 +1,12 @@
 """What taps, export and the zoo need to know of models that compute in a way of their own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from kdzoo.graph.keras_internals import functional_of
+from kdzoo.utils.types import PathLike
 
 
 class Exportable:
@@ -43,7 +45,86 @@ class Exportable:
         return None
 
 
-class TrainsStudent:
+class ExportsByGraph:
+    """Beside `keras.Model`: one whose `export` finds the inputs in the graph, called or not."""
+
+    def export(
+        self,
+        filepath: PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Writes an artifact for inference, as `keras.Model.export` does.
+
+        Args:
+            filepath: Where it is written.
+            format: Such as `"tf_saved_model"`.
+            verbose: Whether a message is printed.
+            input_signature: Shapes and dtypes of the inputs; the model's own when None.
+            **kwargs: Further arguments of `keras.Model.export`.
+        """
+        graph = shape_model(self)
+        if input_signature is None and graph is not None:
+            input_signature = [keras.tree.map_structure(_any_batch, graph.input)]
+        super().export(  # type: ignore[misc]
+            filepath, format, verbose, input_signature, **kwargs
+        )
+
+
+def _any_batch(tensor: keras.KerasTensor) -> keras.InputSpec:
+    return keras.InputSpec(dtype=tensor.dtype, shape=(None, *tensor.shape[1:]))
+
+
+class HasGraph(ExportsByGraph, Exportable):
+    """Beside `keras.Model`: one that takes and gives what its `graph_model()` takes and gives."""
+
+    graph_model: Callable[[], Any]
+
+    @property
+    def input(self) -> Any:
+        """The symbolic inputs, in their structure."""
+        return self.graph_model().input
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs, in their structure."""
+        return self.graph_model().output
+
+    @property
+    def inputs(self) -> list[keras.KerasTensor]:
+        """The symbolic inputs, a list."""
+        return keras.tree.flatten(self.input)
+
+    @property
+    def outputs(self) -> list[keras.KerasTensor]:
+        """The symbolic outputs, a list."""
+        return keras.tree.flatten(self.output)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, for `compile(loss={...})`."""
+        return self.graph_model().output_names
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input, with None for unknown sizes; a list for several inputs."""
+        return self.graph_model().input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the output, with None for unknown sizes; a list for several outputs."""
+        return self.graph_model().output_shape
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return self.graph_model().compute_output_shape(input_shape)
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.graph_model().compute_output_spec(inputs)
+
+
+class TrainsStudent(ExportsByGraph):
     """Beside `keras.Model`: one that trains another, its `student`."""
 
     student: keras.Model

@@ -4,9 +4,10 @@
 changes one fails there, by its name.
 """
 
+import contextlib
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -136,6 +137,29 @@ def flatten_layers(
     return list(layer._flatten_layers(recursive=recursive, include_self=include_self))
 
 
+@contextlib.contextmanager
+def operations_wrapped(names: Iterable[str], wrap: Callable[[str, Callable], Callable]) -> Iterator:
+    """Context in which functions of `keras.ops`, called by whatever, compute by others.
+
+    Args:
+        names: Names of functions of `keras.ops`.
+        wrap: Function from a name and the backend's function to the one in its place.
+    """
+    found = [
+        (module, name, getattr(module, name))
+        for module in (_backend.numpy, _backend.nn)
+        for name in names
+        if hasattr(module, name)
+    ]
+    try:
+        for module, name, function in found:
+            setattr(module, name, wrap(name, function))
+        yield
+    finally:
+        for module, name, function in found:
+            setattr(module, name, function)
+
+
 def mask_of(tensor: Any) -> Any | None:
     """Returns the mask that Keras keeps with a tensor, or None."""
     return _backend.get_keras_mask(tensor)
@@ -155,6 +179,17 @@ def set_input_shape_argument(layer: keras.layers.Layer, shape: tuple | None) -> 
 def track_variable(owner: keras.layers.Layer, variable: keras.Variable) -> None:
     """Makes a variable one of a layer's or model's own."""
     owner._track_variable(variable)
+
+
+def raised_as_it_is(error: Exception) -> Exception:
+    """Returns an error that Keras hands on from within a layer without a word of its own."""
+    error._keras_call_info_injected = True  # type: ignore[attr-defined]
+    return error
+
+
+def output_shape_of_lambda(layer: keras.layers.Lambda) -> Any:
+    """Returns the `output_shape` that a `Lambda` was made with."""
+    return layer._output_shape
 
 
 # Training.
@@ -249,9 +284,61 @@ def set_waiting_variables(variables: Sequence[keras.Variable]) -> None:
     _global_state.set_global_attribute("uninitialized_variables", list(variables))
 
 
+@contextlib.contextmanager
+def outside_of_traces() -> Iterator[None]:
+    """Context in which variables are made and read as they are, though a layer is being traced."""
+    attributes = ("stateless_scope", "symbolic_scope")
+    before = {name: _global_state.get_global_attribute(name) for name in attributes}
+    try:
+        for name in attributes:
+            _global_state.set_global_attribute(name, None)
+        with _backend.AutocastScope(None):
+            yield
+    finally:
+        for name, scope in before.items():
+            _global_state.set_global_attribute(name, scope)
+
+
 def current_scope() -> keras.StatelessScope | None:
     """Returns the innermost `keras.StatelessScope`, or None outside of all."""
     return get_stateless_scope()
+
+
+# Operations.
+
+
+@contextlib.contextmanager
+def plain_argmax() -> Iterator[None]:
+    """Lets `keras.ops.argmax` and `argmin` be TensorFlow's own inside the block.
+
+    Keras's tell -0.0 from 0.0 by operations on bits, which converters do not know.
+    """
+    numpy_of_backend = _backend.numpy
+    kept = {name: getattr(numpy_of_backend, name) for name in ("argmax", "argmin")}
+
+    def plain(function):
+        def index(x, axis=None, keepdims=False):
+            x = keras.ops.convert_to_tensor(x)
+            flat = keras.ops.reshape(x, (-1,)) if axis is None else x
+            found = function(flat, axis=0 if axis is None else axis, output_type="int32")
+            if not keepdims:
+                return found
+            shape = (1,) * len(x.shape)
+            return (
+                keras.ops.reshape(found, shape)
+                if axis is None
+                else keras.ops.expand_dims(found, axis)
+            )
+
+        return index
+
+    try:
+        for name in kept:
+            setattr(numpy_of_backend, name, plain(getattr(heavy_libraries.tensorflow().math, name)))
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(numpy_of_backend, name, function)
 
 
 # Files.

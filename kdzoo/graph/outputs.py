@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
 
 from kdzoo.graph.exportable import exportable, shape_model, student_of
 from kdzoo.graph.keras_internals import functional_of, nodes_of
-from kdzoo.utils import check_choice, check_numeric_array
+from kdzoo.utils import check_choice
 
 OutputType = Literal["classes", "binary", "numbers"]
 """What an output means.
@@ -358,68 +357,3 @@ def are_probabilities(outputs: np.ndarray) -> bool:
     sums = outputs.sum(axis=-1)
     is_several = outputs.shape[-1] > 1 and (outputs >= 0).all()
     return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())
-
-
-def predicted_classes(outputs: np.ndarray) -> np.ndarray:
-    """Returns the class that each row of outputs `(..., classes)` predicts.
-
-    Args:
-        outputs: Logits or probabilities, or one logit `(..., 1)`, whose sign decides.
-
-    Returns:
-        Integer array `(...)`.
-    """
-    if outputs.shape[-1] == 1:
-        return (outputs[..., 0] > 0).astype("int64")
-    return np.argmax(outputs, axis=-1)
-
-
-def class_indices(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
-    """Returns labels as class indices `(samples,)`, checked against the outputs' shape.
-
-    Args:
-        labels: Integers `(samples,)` or `(samples, 1)`, or one-hot `(samples, classes)`.
-        shape: `(samples, classes)` of the outputs; one column has two classes.
-
-    Returns:
-        Integer array `(samples,)`.
-
-    Raises:
-        ValueError: If shapes do not fit, or a label is out of range.
-    """
-    labels = check_numeric_array("labels", labels)
-    samples, classes = shape[0], shape[-1]
-    if classes > 1 and labels.shape == (samples, classes):
-        return np.argmax(labels, axis=-1)
-    if labels.shape not in ((samples,), (samples, 1)) or len(shape) != 2:
-        raise ValueError(
-            f"Expected labels of shape ({samples},) or ({samples}, {classes}) for outputs of shape "
-            f"{tuple(shape)}. Received: shape={labels.shape}."
-        )
-    labels = labels.reshape(samples)
-    highest = max(classes, 2) - 1
-    fits = (labels >= 0) & (labels <= highest) & (labels == np.floor(labels))
-    if not np.all(fits):
-        raise ValueError(
-            f"Expected integer labels from 0 to {highest}, as the model has {classes} outputs. "
-            f"Received: label={labels[~fits][0]}: renumber the labels, or build the model with "
-            "more classes."
-        )
-    return labels.astype("int64")
-
-
-def log_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Returns log-softmax of logits / temperature in float64; one column becomes two classes.
-
-    Args:
-        logits: Array (samples, classes).
-        temperature: Above 0.
-
-    Returns:
-        Array (samples, classes), of at least two classes.
-    """
-    scaled = logits.astype("float64") / temperature
-    if scaled.shape[-1] == 1:
-        scaled = np.concatenate([np.zeros_like(scaled), scaled], axis=-1)
-    scaled -= scaled.max(axis=-1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))

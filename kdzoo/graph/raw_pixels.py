@@ -71,7 +71,7 @@ def _computes_in_its_own_way(layer):
     return type(layer).__module__.partition(".")[0] not in ("keras", "kdzoo")
 
 
-def warn_of_raw_pixels(images: np.ndarray, model: Any, silence: str, stacklevel: int = 2) -> None:
+def warn_of_raw_pixels(images: np.ndarray, model: Any, silence: str, stacklevel: int = 2) -> bool:
     """Warns of images that look like raw pixels to a model that is not known to rescale them.
 
     Args:
@@ -80,10 +80,14 @@ def warn_of_raw_pixels(images: np.ndarray, model: Any, silence: str, stacklevel:
         silence: What the caller passes so that nothing is said, such as `"check_images=False"`.
         stacklevel: As of `warnings.warn`, counted from the caller of this function.
 
+    Returns:
+        Whether it warned.
+
     Warns:
         UserWarning: If the images look like pixels and nothing in the model rescales them.
     """
-    if looks_like_pixels(images) and not rescales_inputs(model):
+    is_odd = looks_like_pixels(images) and not rescales_inputs(model)
+    if is_odd:
         warnings.warn(
             f"Images up to {images.max():g} look like raw pixels, and nothing in "
             f"{getattr(model, 'name', 'the model')!r} rescales them. If it expects [0, 1], divide "
@@ -91,3 +95,4 @@ def warn_of_raw_pixels(images: np.ndarray, model: Any, silence: str, stacklevel:
             f"are right as they are, pass `{silence}`.",
             stacklevel=stacklevel + 1,
         )
+    return is_odd

@@ -20,6 +20,7 @@ from kdzoo.graph.keras_internals import (
     keeps_its_class,
     maker_of,
     nodes_of,
+    output_shape_of_lambda,
     set_input_shape_argument,
 )
 
@@ -35,20 +36,19 @@ def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     Args:
         layer: The layer.
         **changes: Fields of the configuration that get other values, such as `units=10`.
-
-    Raises:
-        ValueError: If it is a `Lambda` of a Python lambda, and Keras is not told to load such code.
     """
-    try:
+    if type(layer) is keras.layers.Lambda:  # Its configuration may hold code, which is not loaded.
+        settings = {
+            "output_shape": output_shape_of_lambda(layer),
+            "mask": layer.mask,
+            "arguments": layer.arguments,
+            "name": layer.name,
+            "trainable": layer.trainable,
+            "dtype": layer.dtype_policy,
+        }
+        copy = keras.layers.Lambda(layer.function, **{**settings, **changes})
+    else:
         copy = type(layer).from_config({**layer.get_config(), **changes})
-    except ValueError:
-        function = layer.function if isinstance(layer, keras.layers.Lambda) else None
-        if getattr(function, "__name__", None) != "<lambda>":
-            raise
-        raise ValueError(
-            f"Expected layers that can be copied. Received: {layer.name!r}, a Lambda of a Python "
-            "lambda; give it a registered function that has a name, or write a layer."
-        ) from None
     set_input_shape_argument(copy, input_shape_argument(layer))
     return copy
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from kdzoo.graph.exportable import Exportable, shape_model
+from kdzoo.graph.exportable import Exportable, ExportsByGraph, shape_model
 from kdzoo.graph.outputs import (
     OUTPUT_TYPES,
     OutputType,
@@ -21,7 +21,7 @@ from kdzoo.utils.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class Ensemble(Exportable, keras.Model):
+class Ensemble(ExportsByGraph, Exportable, keras.Model):
     """The average of several models, as a teacher or as a model of its own.
 
     Args:

@@ -1,13 +1,14 @@
-"""The demo: an MLP of 26k parameters learns scikit-learn's digits from a wide residual network.
+"""The demo: a student of one hidden layer learns scikit-learn's digits from a residual network.
 
     kdzoo demo
 
-A minute or two on two cores, see the README. Chosen on the validation images.
+A minute or so on two cores, see the README. Every seed draws its own 500 training, 500 validation
+and 797 test images. The settings were chosen on the splits of the seeds 100 to 105.
 """
 
-from kdzoo.experiments import Distill, Experiment, Train, Training, soft_targets
+from kdzoo.experiments import Dependency, Distill, Experiment, Train, Training, soft_targets
 
-_STUDENT = Training(epochs=40, learning_rate=5e-3, batch_size=64, augmentation=None)
+_STUDENT = Training(epochs=30, learning_rate=1e-2, batch_size=50, augmentation=None)
 
 RECIPE = Experiment(
     name="digits",
@@ -18,9 +19,17 @@ RECIPE = Experiment(
             "wide_resnet_16_1",
             Training(epochs=30, learning_rate=4e-3, batch_size=64),
             {"depth": 10},
-            seeds=(0,),
         ),
-        Train("alone", "mlp_2x128", _STUDENT),
-        Distill("distilled", "mlp_2x128", _STUDENT, losses=soft_targets(2.0)),
+        Train("alone", "mlp_1x512", _STUDENT),
+        Distill(
+            "distilled",
+            "mlp_1x512",
+            _STUDENT,
+            losses=soft_targets(4.0),
+            teacher=Dependency("teacher"),
+        ),
     ),
+    seeds=(0, 1, 2, 3, 4),
+    validation=0.5,
+    split_by_seed=True,
 )

@@ -153,6 +153,13 @@ ARCHITECTURES = (
         dense_units=500,
         input_shape=(32, 32, 3),
     ),
+    _row(
+        "mlp_1x512",
+        "mlp",
+        "Fully connected, 1 hidden layer of 512 units, a student for 8x8 digits.",
+        DISTILLATION,
+        hidden=(512,),
+    ),
     *(
         _row(
             f"mlp_2x{units}",

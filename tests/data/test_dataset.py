@@ -164,3 +164,32 @@ def test_images_in_another_range_are_one_warning(number):
         data = kdzoo.data.from_arrays(GOOD + number, [0, 1, 0, 1], validation=0)
     assert len(caught) == 1
     np.testing.assert_array_equal(data.train.arrays()[0], GOOD + number)
+
+
+def test_resplit_draws_every_sample_once_and_every_class_in_proportion():
+    data = kdzoo.data.load("digits", validation=0.5)
+    drawn = [data.resplit(seed) for seed in (0, 1, 1)]
+    everything, images_of = None, {}
+    for number, whole in enumerate((data, *drawn)):
+        splits = [whole.train, whole.validation, whole.test]
+        assert [len(split) for split in splits] == [500, 500, 797]
+        images, labels = zip(*(split.arrays() for split in splits), strict=True)
+        counts = np.stack([np.bincount(part, minlength=10) / len(part) for part in labels])
+        assert np.ptp(counts, axis=0).max() < 0.01
+        every = sorted(
+            (*image.ravel(), label)
+            for image, label in zip(np.concatenate(images), np.concatenate(labels), strict=True)
+        )
+        assert everything in (None, every)
+        everything, images_of[number] = every, images[2]
+    assert np.array_equal(images_of[2], images_of[3])
+    assert not np.array_equal(images_of[1], images_of[2])
+
+
+def test_resplit_of_images_that_are_stored_differently():
+    images = np.full((4, 2, 2, 1), 255, "uint8")
+    tested = (np.full((2, 2, 2, 1), 0.5, "float32"), [0, 1])
+    data = kdzoo.data.from_arrays(images, [0, 1, 0, 1], validation=0, test=tested).resplit(0)
+    assert data.validation is None
+    pixels = np.concatenate([data.train.arrays()[0], data.test.arrays()[0]])[:, 0, 0, 0]
+    np.testing.assert_array_equal(np.sort(pixels), [0.5, 0.5, 1, 1, 1, 1])

@@ -1,5 +1,6 @@
 """Expected calibration error, against the definition in NumPy and cases done by hand."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -48,6 +49,38 @@ def test_by_hand():
     # Even odds, right half of the time: calibrated.
     even = np.zeros((4, 2), "float32")
     assert calibration_error(Table(), even, np.array([0, 0, 1, 1])) == pytest.approx(0)
+
+
+def test_softmax_outputs_give_the_numbers_of_their_logits():
+    rng = np.random.default_rng(0)
+    logits, labels = 3 * rng.normal(size=(300, 4)).astype("float32"), rng.integers(0, 4, 300)
+    labels = np.where(rng.random(300) < 0.6, logits.argmax(1), labels)
+    likely = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype("float32")
+    expected = reference(logits.astype("float64"), labels, 15)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Softmax()(inputs))
+    for found in (
+        calibration_error(Table(), likely, labels, batch_size=7),
+        calibration_error(model, logits, labels),
+        calibration_error(Table(), likely, labels, from_logits=False),
+    ):
+        assert found == pytest.approx(expected, abs=1e-5)
+    # Positions are samples.
+    found = calibration_error(Table(), likely.reshape(30, 10, 4), labels.reshape(30, 10))
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_answers_of_yes_and_no_are_two_classes():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (200, 1)).astype("float32")
+    labels = rng.integers(0, 2, 200)
+    two = np.concatenate([np.zeros_like(logits), logits], axis=1).astype("float64")
+    expected = reference(two, labels, 15)
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Activation("sigmoid")(inputs))
+    assert calibration_error(model, logits, labels) == pytest.approx(expected, abs=1e-6)
+    found = calibration_error(Table(), logits, labels, output_type="binary")
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_errors():

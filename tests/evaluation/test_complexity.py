@@ -111,9 +111,96 @@ def test_unknown_layers_with_weights_are_named():
         assert count_macs(model) == 8
 
 
-def test_recurrent_layers_are_named():
-    with pytest.warns(UserWarning, match=r"\(GRU\)"):
-        count_macs(model_of(layers.GRU(3), 5, 4))
+def self_attention(layer):
+    return lambda x: layer(x, x)
+
+
+class Cell(layers.Layer):
+    """A cell of one's own: the state is what a matrix makes of state and input."""
+
+    state_size = 3
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1] + 3, 3))
+
+    def call(self, x, states):
+        state = keras.ops.matmul(keras.ops.concatenate([x, states[0]], -1), self.kernel)
+        return state, [state]
+
+
+T, D, U = 6, 4, 3  # Time steps, features, units.
+
+
+@pytest.mark.parametrize(
+    ("make", "macs"),
+    [
+        (lambda: layers.LSTM(U), T * 4 * U * (D + U)),
+        (lambda: layers.GRU(U, return_sequences=True), T * 3 * U * (D + U)),
+        (lambda: layers.SimpleRNN(U), T * U * (D + U)),
+        (lambda: layers.Bidirectional(layers.LSTM(U)), 2 * T * 4 * U * (D + U)),
+        (
+            lambda: layers.RNN([layers.LSTMCell(U), layers.GRUCell(2)]),
+            T * (4 * U * (D + U) + 3 * 2 * (U + 2)),
+        ),
+        (lambda: layers.RNN(Cell()), T * (D + 3) * 3),
+        (lambda: layers.TimeDistributed(layers.Dense(U)), T * D * U),
+        (
+            lambda: layers.TimeDistributed(
+                keras.Sequential([layers.Reshape((2, 2, 1)), layers.Conv2D(5, 2)])
+            ),
+            T * 4 * 5,
+        ),
+        # Four projections, scores and sums over 2 heads of width 3.
+        (
+            lambda: self_attention(layers.MultiHeadAttention(2, 3)),
+            4 * T * D * 6 + 2 * T * T * 6,
+        ),
+        (
+            lambda: self_attention(layers.MultiHeadAttention(2, 3, value_dim=5, dropout=0.1)),
+            T * D * 2 * (3 + 3 + 5 + 5) + 2 * T * T * (3 + 5),
+        ),
+        # Queries and the output of 4 heads of width 3, keys and values of 2.
+        (
+            lambda: self_attention(layers.GroupQueryAttention(3, 4, 2)),
+            2 * T * D * (12 + 6) + 2 * T * T * 12,
+        ),
+        (lambda: lambda x: layers.Attention(use_scale=True)([x, x]), 2 * T * T * D),
+        (lambda: lambda x: layers.AdditiveAttention()([x, x]), 2 * T * T * D),
+        (lambda: lambda x: layers.AdditiveAttention(use_scale=False)([x, x]), T * T * D),
+        (lambda: layers.EinsumDense("abc,cd->abd", output_shape=(None, U)), T * D * U),
+        (lambda: layers.EinsumDense("...c,cde->...de", output_shape=(U, 2)), T * D * U * 2),
+        (lambda: lambda x: layers.Dot(2)([x, x]), T * T * D),
+        (lambda: lambda x: keras.ops.matmul(x, keras.ops.transpose(x, (0, 2, 1))), T * T * D),
+        (lambda: lambda x: keras.ops.einsum("btd,bsd->bts", x, x), T * T * D),
+        (lambda: lambda x: keras.ops.einsum("btd,bsd,bse->bte", x, x, x), 2 * T * T * D),
+        (lambda: lambda x: keras.ops.einsum("...td,...td->...td", x, x), 0),
+        (lambda: lambda x: keras.ops.einsum("bij,bkj", x, x), T * T * D),
+        (lambda: lambda x: keras.ops.dot(x, np.ones((D, U), "float32")), T * D * U),
+        (lambda: layers.Lambda(lambda x: keras.ops.dot(x, [[1.0] * U] * D)), T * D * U),
+        (lambda: lambda x: keras.ops.tensordot(x, np.ones((T, D, U), "float32"), 2), T * D * U),
+        (lambda: lambda x: keras.ops.conv(x, np.ones((3, D, U), "float32")), (T - 2) * 3 * D * U),
+    ],
+)
+def test_recurrence_attention_and_operations_by_hand(make, macs):
+    assert count_macs(model_of(make(), T, D)) == macs
+
+
+def test_convolutional_recurrence_by_hand():
+    layer = layers.ConvLSTM1D(U, 3, padding="same")
+    assert count_macs(model_of(layer, T, 5, D)) == T * 5 * 3 * 4 * U * (D + U)
+
+
+def test_a_layer_is_repeated_only_where_it_is():
+    dense = layers.Dense(D)
+    inputs = keras.Input((T, D))
+    model = keras.Model(inputs, dense(layers.TimeDistributed(dense)(dense(inputs))))
+    assert count_macs(model) == 3 * T * D * D
+
+
+def test_operations_compute_as_before_afterwards():
+    before = keras.src.backend.numpy.matmul
+    count_macs(model_of(layers.Dense(2), 3))
+    assert keras.src.backend.numpy.matmul is before
 
 
 def test_counting_changes_nothing():

@@ -1,5 +1,6 @@
 """Agreement and divergence by hand."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -50,9 +51,8 @@ def test_errors():
     two, three = Table([[0, 1], [1, 0]]), Table([[0, 1, 2], [1, 0, 3]])
     with pytest.raises(ValueError, match=r"same classes.*\(2, 2\) and \(2, 3\)"):
         fidelity(two, three, INDEX)
-    steps = Table(np.zeros((2, 10, 3)))
-    with pytest.raises(ValueError, match=r"one row of logits for each sample.*shape \(2, 10, 3\)"):
-        agreement(steps, steps, INDEX)
+    with pytest.raises(ValueError, match=r"a pair for \(teacher, student\)"):
+        agreement(two, two, INDEX, from_logits=(True, True, False))
     with pytest.raises(ValueError, match="temperature > 0"):
         fidelity(two, two, INDEX, temperature=0)
     with pytest.raises(ValueError, match="at least one sample"):
@@ -62,3 +62,103 @@ def test_errors():
 def test_a_temperature_may_be_an_array_without_axes():
     model = Table([[1, 2, 5], [7, 0, 1]])
     assert fidelity(model, model, INDEX, temperature=np.array(2.0)).agreement == 1
+
+
+def head(kernel, activation):
+    inputs = keras.Input((len(kernel),))
+    outputs = keras.layers.Dense(len(kernel[0]), activation, use_bias=False)(inputs)
+    model = keras.Model(inputs, outputs)
+    model.set_weights([np.array(kernel, "float32")])
+    return model
+
+
+X = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
+KERNELS = np.random.default_rng(1).normal(0, 2, (2, 3, 3))
+
+
+def test_softmax_outputs_give_the_numbers_of_their_logits():
+    logits = [head(kernel, None) for kernel in KERNELS]
+    likely = [head(kernel, "softmax") for kernel in KERNELS]
+    for temperature in (1.0, 4.0):
+        expected = fidelity(*logits, X, temperature=temperature)
+        for teacher in (logits[0], likely[0], Predicts(likely[0])):
+            found = fidelity(teacher, likely[1], X, temperature=temperature, batch_size=7)
+            assert found.agreement == expected.agreement
+            assert found.kl_divergence == pytest.approx(expected.kl_divergence, rel=1e-4)
+
+
+class Predicts:
+    """A model of which only `predict` can be seen."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def predict(self, x):
+        return self.model.predict(x, verbose=0)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_a_yes_or_no_and_its_opposite(activation):
+    model, opposite = head([[1.0]], activation), head([[-1.0]], activation)
+    x = np.linspace(-4, 4, 64, dtype="float32")[:, None]  # No zero among them.
+    for teacher in (model, Predicts(model)):
+        assert agreement(teacher, opposite, x) == 0.0
+        assert agreement(teacher, model, x) == 1.0
+    p = 1 / (1 + np.exp(-x.astype("float64")))
+    expected = np.mean(p * np.log(p / (1 - p)) + (1 - p) * np.log((1 - p) / p))
+    assert fidelity(model, opposite, x).kl_divergence == pytest.approx(expected, rel=1e-4)
+
+
+def test_several_answers_add_up():
+    teacher, student = (head(kernel, "sigmoid") for kernel in KERNELS)
+    t, s = (X.astype("float64") @ kernel for kernel in KERNELS)
+    p, q = 1 / (1 + np.exp(-t)), 1 / (1 + np.exp(-s))
+    expected = np.mean((p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum(axis=-1))
+    found = fidelity(teacher, student, X)
+    assert found.kl_divergence == pytest.approx(expected, rel=1e-4)
+    assert found.agreement == pytest.approx(np.mean((t > 0) == (s > 0)))
+    as_logits = head(KERNELS[1], None)
+    assert fidelity(teacher, as_logits, X).agreement == found.agreement
+
+
+def test_positions_are_samples():
+    rng = np.random.default_rng(0)
+    t, s = rng.normal(size=(2, 2, 10, 3))
+    found, flat = (
+        fidelity(Table(a), Table(b), np.arange(len(a))[:, None])
+        for a, b in ((t, s), (t.reshape(20, 3), s.reshape(20, 3)))
+    )
+    assert found.agreement == flat.agreement
+    assert found.kl_divergence == pytest.approx(flat.kl_divergence)
+    assert (found.samples, flat.samples) == (2, 20)
+    masks = fidelity(Table(t[..., :1]), Table(s[..., :1]), INDEX)
+    assert masks.agreement == np.mean((t[..., :1] > 0) == (s[..., :1] > 0))
+
+
+def test_what_is_in_doubt_or_has_no_meaning():
+    unsure = Table(np.linspace(0.3, 0.7, 2)[:, None])
+    with pytest.raises(ValueError, match="Expected from_logits"):
+        fidelity(unsure, unsure, INDEX)
+    sure = Table([[0.7], [0.9]])
+    assert agreement(sure, sure, INDEX) == 1.0  # Either way.
+    assert agreement(unsure, Table([[0.0], [0.4]]), INDEX, from_logits=(False, True)) == 1.0
+    numbers = head([[1.0]], None)
+    numbers.compile(loss="mae")
+    with pytest.raises(ValueError, match=r"plain numbers: use `fidelity\(...\).relative_error`"):
+        agreement(numbers, numbers, X[:, :1])
+
+
+def test_numbers_have_an_error_over_their_spread():
+    t, s = 1000 + X, 1000 + X + 0.1 * X[::-1]
+    index = np.arange(len(X))[:, None]
+    expected = np.sqrt(np.sum((s - t) ** 2) / np.sum((t - t.mean(axis=0)) ** 2))
+    found = fidelity(Table(t), Table(s), index, output_type="numbers", batch_size=7)
+    assert found.relative_error == pytest.approx(expected, rel=1e-3)
+    assert np.isnan([found.agreement, found.kl_divergence]).all()
+    mean = Table(np.broadcast_to(t.mean(axis=0), t.shape))
+    found = fidelity(Table(t), mean, index, output_type="numbers")
+    assert found.relative_error == pytest.approx(1, rel=1e-4)
+    numbers = head([[1.0]], None)
+    numbers.compile(loss="mse")
+    assert fidelity(numbers, numbers, X[:, :1]).relative_error == 0
+    assert fidelity(Table(t), Table(t), index).relative_error is None

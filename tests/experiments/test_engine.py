@@ -159,7 +159,12 @@ def test_what_learns_from_a_changed_teacher_changes():
     after = changed(TINY, "teacher", learning_rate=0.5)
     for name, stays in (("teacher", False), ("alone", True), ("distilled", False)):
         assert (after.identity(name, 0) == TINY.identity(name, 0)) is stays
-    for other in ({"data": "mnist"}, {"validation": 0.5}, {"enlarge": 2}):
+    for other in (
+        {"data": "mnist"},
+        {"validation": 0.5},
+        {"enlarge": 2},
+        {"split_by_seed": True},
+    ):
         after = dataclasses.replace(TINY, **other)
         assert after.identity("alone", 0) != TINY.identity("alone", 0)
     assert TINY.identity("alone", 1) != TINY.identity("alone", 0)
@@ -250,7 +255,7 @@ def test_defaults_are_what_they_were():
             "teacher_precision": "float32",
         },
         Dependency: {"seed": "same"},
-        Experiment: {"enlarge": 1, "validation": None},
+        Experiment: {"enlarge": 1, "validation": None, "split_by_seed": False},
     }
     for kind, values in expected.items():
         found = {field.name: field.default for field in dataclasses.fields(kind)}
@@ -348,6 +353,8 @@ def test_hints_are_checked_before_anything_is_trained(settings, complaint, tmp_p
         ({"validation": 1}, "validation=1"),
         ({"paper": 5}, "Expected paper as a dictionary"),
         ({"base": 5}, "Expected an Experiment. Received: base=5"),
+        ({"split_by_seed": 5}, "split_by_seed"),
+        ({"split_by_seed": True}, "depend on those of the same seed, Dependency\\('teacher'\\)"),
         ({"base": dataclasses.replace(TINY, data="mnist")}, "Expected data='mnist', as the base"),
         ({"data": 5}, "data"),
     ],
@@ -356,6 +363,39 @@ def test_an_experiment_is_checked_before_anything_is_trained(settings, complaint
     with pytest.raises(ValueError, match=complaint):
         dataclasses.replace(TINY, **settings).run(tmp_path, verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_seed_has_a_split_of_its_own_where_the_experiment_says_so(tmp_path):
+    experiment = Experiment(
+        "tiny", "digits", (Train("alone", *STUDENT),), (0, 1), validation=0.5, split_by_seed=True
+    )
+    results = experiment.run(tmp_path, verbose=0)
+    whole = kdzoo.data.load("digits", validation=0.5)
+    for row in results["rows"]:
+        seed = row["seed"]
+        model = keras.saving.load_model(tmp_path / f"alone-{seed}" / "model.keras")
+        data = whole.resplit(seed)
+        measured = kdzoo.evaluation.accuracy(model, *data.test.arrays())
+        other = kdzoo.evaluation.accuracy(model, *whole.resplit(1 - seed).test.arrays())
+        assert row["test_accuracy"] == measured != other
+        on_validation = kdzoo.evaluation.accuracy(model, *data.validation.arrays())
+        assert row["validation_accuracy"] == on_validation
+    assert experiment.run(tmp_path, verbose=0)["rows"] == results["rows"]
+
+
+def test_a_pretrained_model_is_refused_where_every_seed_has_a_split_of_its_own(tmp_path):
+    """It may have seen the test images."""
+    images, labels = np.zeros((40, 28, 28, 1), "uint8"), np.arange(40) % 10
+    data = kdzoo.data.from_arrays(images, labels, test=(images, labels), name="mnist")
+    kdzoo.data.export(data, tmp_path / "mnist")
+    experiment = Experiment(
+        "tiny",
+        str(tmp_path / "mnist"),
+        (Pretrained("teacher", "mlp_2x800/mnist"),),
+        split_by_seed=True,
+    )
+    with pytest.raises(ValueError, match="Expected stages that are trained"):
+        experiment.run(tmp_path / "run", verbose=0)
 
 
 @pytest.mark.parametrize("depth", [1, 2])

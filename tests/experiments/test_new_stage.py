@@ -270,7 +270,9 @@ def test_what_stands_in_tuples_is_checked():
         mixed(Dependency("a", -1)).check()
 
 
-@pytest.mark.parametrize("name", ["kind", "seed", "type", "data", "enlarge", "validation"])
+@pytest.mark.parametrize(
+    "name", ["kind", "seed", "type", "data", "enlarge", "validation", "split_by_seed"]
+)
 def test_a_setting_does_not_overwrite_what_identifies_a_stage(name):
     made = dataclasses.make_dataclass("Own", [(name, int, 0)], bases=(Stage,), frozen=True)
     with pytest.raises(ValueError, match=f"which identify a stage. Received: '{name}' of Own"):

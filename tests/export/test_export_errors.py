@@ -48,11 +48,6 @@ class TestOnTensorFlow:
         with pytest.raises(ValueError, match="finite samples"):
             export(representative_data=images)
 
-    def test_raw_pixels(self, export, images):
-        for pixels in (images * 255, (images * 255).astype("uint8")):
-            with pytest.raises(ValueError, match=r"images in \[0, 1\].*divide the images by 255"):
-                export(quantize="int8", representative_data=pixels)
-
     def test_wrong_shape(self, export, images):
         with pytest.raises(ValueError, match=r"shape \(samples, 8, 8, 3\).*shape=\(120, 8, 8, 1\)"):
             export(representative_data=images[..., :1])
@@ -71,6 +66,27 @@ class TestOnTensorFlow:
         ):
             with pytest.raises(ValueError, match=message):
                 export(labels=labels)
+        unit = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+        with pytest.raises(
+            ValueError, match=r"one unit, which answers yes or no.*labels=\['dog'\]"
+        ):
+            export(unit, labels=["cat", "dog"])
+
+    def test_a_state_that_lasts(self, export):
+        inputs = keras.Input((5, 3), batch_size=1)
+        layer = keras.layers.Bidirectional(keras.layers.LSTM(4, stateful=True, name="kept"))
+        for model in (
+            keras.Model(inputs, keras.layers.LSTM(4, stateful=True, name="kept")(inputs)),
+            keras.Model(inputs, layer(inputs)),
+        ):
+            with pytest.raises(ValueError, match=r"kept' with stateful=True.*stateful=False"):
+                export(model)
+
+    def test_a_model_that_keras_quantized(self, export):
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        model.layers[-1].quantize("int8")
+        with pytest.raises(ValueError, match=r"a model of floats.*export the model as it was"):
+            export(model)
 
     def test_counts(self, export):
         with pytest.raises(ValueError, match="batch_size to be a positive integer"):

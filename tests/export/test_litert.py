@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from kdzoo.export import LiteRTModel, litert, to_litert
-from kdzoo.export.samples import collect_samples
+from kdzoo.export.samples import draw_samples
 from kdzoo.export.signature import input_specs
 
 pytestmark = pytest.mark.tensorflow
@@ -30,14 +30,21 @@ def test_file_agrees_with_keras_on_builtin_operators(quantize, student, images, 
     assert report.path == path
     assert report.bytes == path.stat().st_size
     assert report.quantize == quantize
-    assert report.samples == 120
+    halves = (60, 60) if quantize == "int8" else (120, 0)
+    assert (report.samples, report.calibration_samples) == halves
     assert report.verified_on == "representative_data"
     expected = student.predict(images, verbose=0)
     received = LiteRTModel(path).predict(images)
     assert received.dtype == np.float32
-    assert report.max_abs_difference == pytest.approx(np.abs(received - expected).max(), abs=1e-5)
-    agreement = np.mean(received.argmax(-1) == expected.argmax(-1))
+    others = slice(1, None, 2) if quantize == "int8" else slice(None)
+    differences = np.abs(received - expected)[others]
+    assert report.max_abs_difference == pytest.approx(differences.max(), abs=1e-5)
+    agreement = np.mean((received.argmax(-1) == expected.argmax(-1))[others])
     assert report.argmax_agreement == pytest.approx(agreement, abs=0.02)
+    (output,) = report.outputs_verified
+    assert (output.name, output.output_type) == ("logits", "classes")
+    assert output.agreement == report.argmax_agreement
+    assert output.step == report.outputs[0].scale
     if quantize is None:
         np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4)
 
@@ -60,6 +67,11 @@ def test_int8_is_integer_throughout_and_takes_pixel_bytes(student, images, tmp_p
     model = schema.ModelT.InitFromPackedBuf(report.path.read_bytes(), 0)
     types = {tensor.type for tensor in model.subgraphs[0].tensors}
     assert types <= {schema.TensorType.INT8, schema.TensorType.INT32}
+
+
+def test_raw_pixels_are_a_warning(student, images, tmp_path):
+    with pytest.warns(UserWarning, match=r"raw pixels.*by 255.*check_images=False"):
+        to_litert(student, tmp_path / "student.tflite", "int8", images * 255)
 
 
 def test_quantized_files_of_a_larger_net_are_smaller(tmp_path):
@@ -137,6 +149,39 @@ def test_one_tensor_given_out_twice(quantize, images, tmp_path):
     assert [info.name for info in report.outputs] == ["output_0", "output_1"]
     first, second = LiteRTModel(report.path).predict(images).values()
     np.testing.assert_array_equal(first, second)
+
+
+def test_outputs_in_a_dictionary_keep_their_keys(tmp_path):
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return {"twice": 2 * x, "parts": [x[:, :1], x[:, 1:]]}
+
+    inputs = keras.Input((4,))
+    heads = {
+        "logits": keras.layers.Dense(3)(inputs),
+        "class id/score": keras.layers.Dense(2)(inputs),
+    }
+    subclassed = Subclassed()
+    x = np.random.default_rng(0).random((20, 4), "float32")
+    subclassed(x)
+    for model, names in (
+        (keras.Model(inputs, heads), ["class id/score", "logits"]),
+        (subclassed, ["parts/0", "parts/1", "twice"]),
+    ):
+        report = to_litert(model, tmp_path / "two.tflite", None, x)
+        assert [info.name for info in report.outputs] == names
+        assert [output.name for output in report.outputs_verified] == names
+        found, expected = LiteRTModel(report.path).predict(x), keras.tree.flatten(model(x))
+        for name, array in zip(names, expected, strict=True):
+            np.testing.assert_allclose(found[name], array, atol=1e-5)
+
+
+def test_a_fixed_batch_of_the_model(tmp_path):
+    inputs = keras.Input((4,), batch_size=3)
+    rows = keras.ops.reshape(keras.layers.Dense(2)(inputs), (3, 2))
+    data = np.random.default_rng(0).random((20, 4), "float32")
+    report = to_litert(keras.Model(inputs, rows), tmp_path / "x.tflite", None, data, batch_size=3)
+    assert report.samples == 20
 
 
 def test_labels_belong_to_any_of_several_outputs(images, tmp_path):
@@ -237,10 +282,13 @@ def test_every_type_of_dataset_gives_the_same_samples(student, images):
         (image for image in images),
         list(images),
     ]
+    datasets.append(lambda: ([image[None]] for image in images))
     specs = input_specs(student, batch_size=1)
+    (expected,) = draw_samples(images, student, specs, limit=100).verification
+    assert len(np.unique(expected, axis=0)) == 100
     for data in datasets:
-        (found,) = collect_samples(data, student, specs, limit=100)
-        np.testing.assert_array_equal(found, images[:100])
+        (found,) = draw_samples(data, student, specs, limit=100).verification
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("quantize", QUANTIZE)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -77,6 +78,26 @@ class TestOnFiles:
         np.testing.assert_allclose(model.predict(pixels / 255), expected, rtol=1e-6)
         assert image.dtype == "int8"
         assert model.threads == 2
+
+    def test_values_outside_of_what_integers_hold(self, tmp_path):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+        decibels = -80 + 80.1 * np.random.default_rng(0).random((200, 2)).astype("float32")
+        file = LiteRTModel(to_litert(model, tmp_path / "d.tflite", "int8", decibels).path)
+        near = file.predict(np.full((1, 2), 0.01, "float32"))
+        np.testing.assert_array_equal(near, file.predict(np.full((1, 2), 0.4, "float32")))  # Cut.
+        for wrong in (3000.0, -3000.0):
+            with pytest.raises(ValueError, match=r"from about -80.* to 0.*representative_data"):
+                file.predict(np.full((1, 2), wrong, "float32"))
+        for odd in (100.0, -200.0):
+            with pytest.warns(UserWarning, match=r"which are cut off.*numpy\.clip") as caught:
+                file.predict(np.full((1, 2), odd, "float32"))
+            assert caught[0].filename == __file__
+        for wrong in (np.nan, np.inf):
+            with pytest.raises(ValueError, match="finite values for input 'input'"):
+                file.predict(np.array([[0.0, wrong]], "float32"))
+        floats = LiteRTModel(to_litert(model, tmp_path / "f.tflite", None, decibels).path)
+        assert np.isnan(floats.predict(np.full((1, 2), np.nan, "float32"))).all()
 
     def test_wrong_arrays(self, student, images, tmp_path):
         model = LiteRTModel(to_litert(student, tmp_path / "s.tflite", "int8", images).path)

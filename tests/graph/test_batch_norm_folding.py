@@ -38,6 +38,14 @@ def sequential():
     )
 
 
+def siamese():
+    """A convolution and its norm that are called twice, as the model in which they are is."""
+    x = layers.Conv2D(4, 3, name="conv")(inner := keras.Input((6, 6, 3)))
+    encoder = keras.Model(inner, norm("shared")(x), name="encoder")
+    inputs = keras.Input((6, 6, 3))
+    return keras.Model(inputs, layers.Add()([encoder(inputs), encoder(inputs * 2)]))
+
+
 def names_of(model, layer_class):
     return {layer.name for layer in model._flatten_layers() if isinstance(layer, layer_class)}
 
@@ -48,6 +56,7 @@ def names_of(model, layer_class):
         (functional, {"lone", "after_relu", "of_a_branch"}, {"after_conv"}),
         (nested, {"lone", "after_relu", "of_a_branch"}, {"after_conv"}),
         (sequential, {"lone"}, {"after_conv"}),
+        (siamese, {"shared"}, set()),
     ],
 )
 def test_outputs_stay_and_lone_norms_go(make, lone, kept):

@@ -27,6 +27,20 @@ def model():
     return keras.Model(inputs, inner(shared(shared(inputs)) + 1.0), name="net")
 
 
+@pytest.mark.tensorflow
+def test_argmax_is_that_of_tensorflow_within_the_block():
+    x = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+    x[0, 0, 0] = -0.0
+    before = keras.ops.argmax, keras_internals._backend.numpy.argmax
+    for name in ("argmax", "argmin"):
+        for arguments in ({}, {"axis": 1}, {"axis": -1, "keepdims": True}, {"keepdims": True}):
+            expected = getattr(np, name)(x, **arguments)
+            with keras_internals.plain_argmax():
+                found = getattr(keras.ops, name)(x, **arguments)
+            np.testing.assert_array_equal(found, expected)
+    assert before == (keras.ops.argmax, keras_internals._backend.numpy.argmax)
+
+
 # Graphs.
 
 
@@ -369,3 +383,23 @@ def test_a_function_knows_whether_it_is_traced_for_xla():
     tf.function(inner)()
     tf.function(inner, jit_compile=True)()
     assert found == [False, True]
+
+
+def test_operations_are_seen_whoever_calls_them():
+    seen = []
+
+    def wrap(name, function):
+        def noted(*args, **kwargs):
+            seen.append(name)
+            return function(*args, **kwargs)
+
+        return noted
+
+    dense = keras.layers.Dense(2)
+    dense.build((1, 3))
+    x, kernel = np.ones((1, 3), "float32"), np.ones((1, 3, 2), "float32")
+    with keras_internals.operations_wrapped(("matmul", "conv"), wrap):
+        dense(x)
+        keras.ops.conv(x[None], kernel)
+    dense(x)
+    assert seen == ["matmul", "conv"]

@@ -47,22 +47,6 @@ def test_probabilities_of_several_classes_are_told(given, expected):
     assert outputs.are_probabilities(np.array(given)) is expected
 
 
-def test_columns_are_classes_and_one_column_is_two():
-    logits = np.array([[2.0, -1.0], [0.0, 1.0]])
-    assert outputs.predicted_classes(logits).tolist() == [0, 1]
-    assert outputs.predicted_classes(logits[:, 1:]).tolist() == [0, 1]
-    assert outputs.class_indices([[0, 1], [1, 0]], (2, 2)).tolist() == [1, 0]
-    assert outputs.class_indices([[1], [0]], (2, 1)).tolist() == [1, 0]
-    with pytest.raises(ValueError, match=r"from 0 to 1, as the model has 1 outputs.*label=2"):
-        outputs.class_indices([2, 0], (2, 1))
-    one, two = np.array([[0.5]]), np.array([[0.0, 0.5]])
-    np.testing.assert_allclose(
-        outputs.log_probabilities(one, 2.0), outputs.log_probabilities(two, 2.0)
-    )
-    expected = np.log([1 / (1 + np.exp(0.25)), 1 / (1 + np.exp(-0.25))])
-    np.testing.assert_allclose(outputs.log_probabilities(one, 2.0)[0], expected)
-
-
 def test_a_plain_model_says_the_usual_of_itself():
     model = exportable(head(None))
     assert not model.is_being_compressed

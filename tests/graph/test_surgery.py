@@ -401,11 +401,14 @@ def test_a_nested_model_that_is_called_by_keyword_is_split():
     check_equal(second(first(x)), model(x))
 
 
-def test_a_python_lambda_is_refused_by_its_layers_name():
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, layers.Lambda(lambda x: x * 2, name="twice")(inputs))
-    with pytest.raises(ValueError, match=r"Received: 'twice', a Lambda of a Python lambda; give"):
-        rebuild(model)
+def test_a_lambda_is_copied_with_its_function():
+    inputs, factor = keras.Input((4,)), 2
+    twice = layers.Lambda(
+        lambda x, plus: x * factor + plus, (4,), arguments={"plus": 1}, name="twice"
+    )
+    copy = rebuild(keras.Model(inputs, twice(inputs)))
+    assert copy.get_layer("twice") is not twice
+    np.testing.assert_array_equal(copy(np.ones((1, 4))), np.full((1, 4), 3.0))
 
 
 def test_a_subclass_of_sequential_becomes_a_plain_one():

@@ -19,6 +19,7 @@ MADE_BY_KDZOO = {
     "Architecture": "`zoo.register` makes it",
     "Dataset": "`from_arrays` and `load` make it",
     "ExportReport": "`to_litert` returns it",
+    "OutputAgreement": "`to_litert` returns it",
     "Fidelity": "`fidelity` returns it",
     "Latency": "`latency` returns it",
     "Outcome": "the `run` of a stage returns it",
@@ -278,13 +279,22 @@ def _add_losses():
 
 def _add_evaluation():
     def measured(t):
-        return {"x": t.images, "y": t.labels, "batch_size": 4, "check_images": True}
+        return {
+            "x": t.images,
+            "y": t.labels,
+            "batch_size": 4,
+            "check_images": True,
+            "output_type": "classes",
+            "from_logits": True,
+        }
 
     def compared(t):
         return {
             "data": t.images,
             "batch_size": 4,
             "check_images": True,
+            "output_type": "classes",
+            "from_logits": True,
             "teacher": t.teacher,
             "student": t.model,
         }
@@ -396,6 +406,7 @@ def _add_data():
         lambda t: {"indices": np.arange(3)},
     )
     _add_method("data.Dataset.enlarged", lambda t: t.dataset.enlarged, lambda t: {"factor": 2})
+    _add_method("data.Dataset.resplit", lambda t: t.dataset.resplit, lambda t: {"seed": 1})
 
 
 def _add_models():
@@ -792,6 +803,7 @@ def _add_compression():
             "min_agreement": 0.5,
             "check_images": True,
             "sparse": False,
+            "output_type": "classes",
         },
         **usual,
     )

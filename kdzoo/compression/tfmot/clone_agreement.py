@@ -63,25 +63,44 @@ def _nudged(array, up):
     return (array * (1 + (1 if up else -1) * 2 * np.finfo(array.dtype).eps)).astype(array.dtype)
 
 
+def build_alone(clone: Any, shapes: list[tuple[int | None, ...]]) -> None:
+    """Builds a tf_keras layer that is in no model.
+
+    Args:
+        clone: The layer.
+        shapes: Shapes of its inputs, one for each that it is called with.
+    """
+    if len(shapes) == 1:
+        clone.build(shapes[0])
+    else:  # Attention, which tf_keras builds in its first call.
+        clone(*_layer_inputs(clone, shapes))
+
+
 def check_layers_agree(
-    layer: keras.layers.Layer, clone: Any, input_shape: tuple[int | None, ...], seed: int = 0
+    layer: keras.layers.Layer, clone: Any, shapes: list[tuple[int | None, ...]]
 ) -> None:
-    """Raises unless a built layer of one input and its clone give the same outputs.
+    """Raises unless a built layer and its clone give the same outputs.
 
     Args:
         layer: The Keras 3 layer.
         clone: The tf_keras layer.
-        input_shape: Shape of the input, with None for unknown sizes.
-        seed: Of the inputs, uniform in [0, 1], or 0 and 1 for an `Embedding`.
+        shapes: Shapes of the inputs, one for each that they are called with, with None for unknown
+            sizes. The inputs are uniform in [0, 1], or 0 and 1 for an `Embedding`.
 
     Raises:
         RuntimeError: If the outputs differ by more than 1e-5 (in half precision 2e-2), or than 1e-5
             of their largest value where that is above 1, or than 1e-3 of it where that is small.
     """
-    dtype = "int32" if isinstance(layer, keras.layers.Embedding) else layer.compute_dtype
-    inputs = _random_input(np.random.default_rng(seed), input_shape, "float32")
-    inputs = keras.ops.cast(inputs, dtype)
-    _check_equal(layer, layer(inputs, training=False), clone(inputs, training=False))
+    inputs = _layer_inputs(layer, shapes)
+    _check_equal(layer, layer(*inputs, training=False), clone(*inputs, training=False))
+
+
+def _layer_inputs(layer, shapes):
+    """Random inputs of a layer, the same for the same shapes."""
+    random = np.random.default_rng(0)
+    dtype = "int32" if type(layer).__name__ == "Embedding" else layer.compute_dtype
+    arrays = [_random_input(random, shape, "float32") for shape in shapes]
+    return [keras.ops.cast(array, dtype) for array in arrays]
 
 
 def _check_equal(model, ours, theirs, nudged=list):

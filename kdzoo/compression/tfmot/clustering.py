@@ -8,11 +8,18 @@ import numpy as np
 
 from kdzoo.compression.tfmot.clustering_settings import CHECKS, clustering_settings, for_tfmot
 from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
-from kdzoo.compression.tfmot.library import check_made_by, check_no_distiller, cluster
+from kdzoo.compression.tfmot.library import (
+    check_made_by,
+    check_no_distiller,
+    cluster,
+    why_not_clustered,
+)
 from kdzoo.compression.tfmot.tf_keras_weights import plain_weights
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
     check_not_compressed,
+    passes,
+    with_reasons,
     without_wrappers,
     wrapped_parts,
 )
@@ -42,11 +49,12 @@ def cluster_weights(
         cluster_centroids_init: A value of `CentroidInitialization`: where the values start;
             `KMEANS_PLUS_PLUS` when None.
         preserve_sparsity: Whether weights that are zero stay zero.
-        cluster_per_channel: Whether each channel of a convolution has values of its own.
+        cluster_per_channel: Whether each channel of a `Conv2D` has values of its own, as many as
+            `number_of_clusters`.
 
     Returns:
         A `ClusteredModel`, not compiled; for a layer a `ClusteredLayer`, for a list a list. What is
-        clustered already, as it is.
+        clustered already, activations and normalizations, as they are.
 
     Raises:
         ValueError: If tf_keras lacks a layer, or TF-MOT cannot cluster it, or an argument
@@ -82,7 +90,7 @@ def cluster_weights(
     check_layer_or_model("to_cluster", to_cluster)
     check_not_compressed(to_cluster)
     if not isinstance(to_cluster, keras.Model):
-        return ClusteredLayer(to_cluster, *settings)
+        return to_cluster if passes(to_cluster) else ClusteredLayer(to_cluster, *settings)
     model = ClusteredModel(to_cluster, *settings)
     model.warn_of_what_is_left()
     return model
@@ -147,14 +155,16 @@ class ClusteredModel(WrappedModel):
         return [layer for layer in layers if getattr(layer, "cluster_centroids", None)]
 
     def warn_of_what_is_left(self) -> None:
-        """Warns, by name, of layers that have a kernel and will not be clustered."""
+        """Warns, by name, of layers that have a kernel and will not be clustered, and says why."""
         left = self.left_out({layer.layer.name for layer in self.clustered_layers})
         if left:
-            warnings.warn(
-                f"Not clustered in {self.name!r}: {', '.join(left)}. TF-MOT clusters no depthwise "
-                "kernels, no frozen layers, and none with hardly more weights than clusters.",
-                stacklevel=3,
-            )
+            whys = {
+                path: why_not_clustered(layer, self._settings)
+                or "TF-MOT clusters no depthwise kernels"
+                for path, layer in left.items()
+            }
+            message = f"Not clustered in {self.name!r}: {with_reasons(whys)}."
+            warnings.warn(message, stacklevel=3)
 
     def unique_weights(self) -> dict[str, int]:
         """Returns path of a clustered layer -> largest number of values in a clustered kernel."""

@@ -107,10 +107,10 @@ def check_made_by(function: str, model_class: type, model: Any) -> None:
         )
 
 
-def pruning_registry() -> Callable[[Any], list[str]]:
+def pruning_registry() -> Callable[[Any], list[str] | None]:
     """Returns a function: tf_keras layer -> names of the weights that TF-MOT prunes in it.
 
-    The names are empty for a layer that is left dense, and for one that TF-MOT does not know.
+    The names are empty for a layer that is left dense, and None for one that TF-MOT does not know.
     """
     load_tfmot()
     from tensorflow_model_optimization.python.core.sparsity.keras import prune_registry
@@ -119,7 +119,7 @@ def pruning_registry() -> Callable[[Any], list[str]]:
 
     def names(layer):
         if not registry.supports(layer):
-            return []
+            return None
         is_recurrent = registry._is_rnn_layer(layer)
         return ["kernel"] if is_recurrent else registry._weight_names(layer)
 
@@ -202,27 +202,96 @@ def cluster(clone: Any, settings: dict[str, Any]) -> Any:
     """
     tf_keras = load_tf_keras()
     from tensorflow_model_optimization.python.core.clustering.keras import cluster as tools
-    from tensorflow_model_optimization.python.core.clustering.keras import clustering_registry
-
-    registry = clustering_registry.ClusteringRegistry
 
     def wrapped(layer):
-        # What has nothing to cluster need not be wrapped, and TF-MOT may not know it.
-        if not layer.trainable_weights or not registry.supports(layer):
+        if why_not_clustered(layer, settings) is not None:
             return layer
-        kernels = [weight for weight in layer.weights if len(weight.shape) > 1]
-        sizes = [weight.shape.num_elements() for weight in kernels]
-        if sizes and min(sizes) <= settings["number_of_clusters"]:
-            return layer
-        for kernel in kernels:
+        for kernel in _kernels(layer):
             # Of NaN, or where squares overflow, TensorFlow's k-means++ never comes to an end.
             if not np.abs(kernel.numpy()).max(initial=0) < _LARGEST:
                 raise ValueError(
                     f"Expected kernels of numbers below {_LARGEST:.0e}, to cluster. Received: "
                     f"others in {layer.name!r}"
                 )
-        return carrying_masks(tools._cluster_weights(layer, **settings))
+        # TF-MOT counts the channels of a convolution by its bias, which not all have.
+        by_channel = _by_channel(layer, settings)
+        make = tools.cluster_wrapper.ClusterWeights if by_channel else tools._cluster_weights
+        made = make(layer, **settings)
+        made.data_format = "channels_last"  # Of the kernel, whatever that of the images.
+        return carrying_masks(_in_own_precision(made))
 
     if not isinstance(clone, tf_keras.Model):
         return wrapped(clone)
     return tf_keras.models.clone_model(clone, clone_function=wrapped)
+
+
+def why_not_clustered(layer: Any, settings: dict[str, Any]) -> str | None:
+    """Returns why a tf_keras layer is not given to TF-MOT to cluster, or None if it is.
+
+    What is given need not have something to cluster: normalizations and depthwise convolutions.
+
+    Args:
+        layer: The layer.
+        settings: Arguments of TF-MOT's `cluster_weights`.
+    """
+    load_tfmot()
+    from tensorflow_model_optimization.python.core.clustering.keras import clustering_registry
+
+    registry = clustering_registry.ClusteringRegistry
+    if not layer.trainable_weights:
+        return "frozen"
+    if not registry.supports(layer):
+        return unknown_to_tfmot(layer)
+    channels = [
+        kernel.shape[-1] if _by_channel(layer, settings) else 1 for kernel in _kernels(layer)
+    ]
+    sizes = [k.shape.num_elements() // n for k, n in zip(_kernels(layer), channels, strict=True)]
+    if sizes and min(sizes) <= settings["number_of_clusters"]:
+        return "hardly more weights than clusters"
+    return None
+
+
+def unknown_to_tfmot(layer: Any) -> str:
+    """Returns, for a warning, what a tf_keras layer is that TF-MOT knows no weights of."""
+    inner = getattr(layer, "layer", None)
+    if inner is None:
+        return f"TF-MOT knows no weights of a {type(layer).__name__}"
+    reason = f"TF-MOT does not look into a {type(layer).__name__}"
+    if type(layer).__name__ == "TimeDistributed" and type(inner).__name__ == "Dense":
+        reason += "; a Dense takes sequences without it"
+    return reason
+
+
+def _kernels(layer):
+    return [weight for weight in layer.weights if len(weight.shape) > 1]
+
+
+def _by_channel(layer, settings):
+    """Whether each channel of a layer gets clusters of its own."""
+    return settings["cluster_per_channel"] and isinstance(layer, load_tf_keras().layers.Conv2D)
+
+
+def _in_own_precision(wrapper):
+    """TF-MOT's clustering wrapper, whose layer computes in half precision where it does so alone.
+
+    What is clustered stays in float32.
+    """
+    from tf_keras.src.mixed_precision import autocast_variable
+
+    tf, layer = heavy_libraries.tensorflow(), wrapper.layer
+    dtype = layer.compute_dtype
+    if "16" not in dtype:
+        return wrapper
+
+    def cast(tensor):
+        return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+
+    def call(inputs, training=None, **kwargs):
+        wrapper.update_clustered_weights_associations()
+        for name in wrapper.original_clusterable_weights:
+            wrapper.set_weight_to_layer(name, cast(wrapper.get_weight_from_layer(name)))
+        with autocast_variable.enable_auto_cast_variables(tf.as_dtype(dtype)):
+            return layer.call(tf.nest.map_structure(cast, inputs), **kwargs)
+
+    wrapper.call = call
+    return wrapper

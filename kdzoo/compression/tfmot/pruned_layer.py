@@ -7,6 +7,7 @@ import keras
 from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
 from kdzoo.compression.tfmot.library import carrying_masks, load_tfmot, pruning_registry
 from kdzoo.compression.tfmot.pruning_settings import CHECKS, as_config, fits, pruning_settings
+from kdzoo.compression.tfmot.pruning_start import check_started, start_schedules
 from kdzoo.compression.tfmot.tf_keras_layers import clone_of_layer
 from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer, wrapper_name
 
@@ -29,6 +30,8 @@ class PrunedLayer(WrappedLayer):
         name: Name of this layer.
     """
 
+    prunes = True
+
     def __init__(
         self,
         layer: keras.layers.Layer,
@@ -43,6 +46,7 @@ class PrunedLayer(WrappedLayer):
             pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
         )
         super().__init__(layer, wrapper_name(layer, name, PREFIX), **kwargs)
+        self._starts = False
         if not pruning_registry()(clone_of_layer(layer)):
             raise ValueError(
                 "Expected a layer that TF-MOT prunes: dense, convolutional but not depthwise, "
@@ -58,6 +62,20 @@ class PrunedLayer(WrappedLayer):
         prune = load_tfmot().sparsity.keras.prune_low_magnitude
         with nothing_runs():
             return carrying_masks(prune(clone, **self._settings))
+
+    def start_pruning(self) -> None:
+        """Lets the schedule begin, now or when the layer is built, if it has not yet."""
+        self._starts = True
+        if self.wrapped is not None:
+            start_schedules([self.wrapped])
+
+    def _build(self, shapes):
+        super()._build(shapes)
+        if self._starts:
+            start_schedules([self.wrapped])
+
+    def _before_training(self):
+        check_started([self.wrapped])
 
     @classmethod
     def checks_of_fields(cls) -> Checks:

@@ -13,17 +13,20 @@ from kdzoo.compression.tfmot.library import (
     carrying_masks,
     check_made_by,
     check_no_distiller,
-    knows_no_weights,
     load_tf_keras,
     load_tfmot,
     pruning_registry,
+    unknown_to_tfmot,
 )
 from kdzoo.compression.tfmot.pruned_layer import PREFIX, PrunedLayer
 from kdzoo.compression.tfmot.pruning_settings import CHECKS, as_config, fits, pruning_settings
+from kdzoo.compression.tfmot.pruning_start import check_started
 from kdzoo.compression.tfmot.unwrapping import (
     check_layer_or_model,
     check_not_compressed,
     mask_weights,
+    passes,
+    with_reasons,
     without_wrappers,
     wrapped_parts,
 )
@@ -60,12 +63,12 @@ def prune_low_magnitude(
         pruning_policy: An object whose `allow_pruning(layer)` says whether a layer, of tf_keras,
             is pruned, such as TF-MOT's `PruneForLatencyOnXNNPack()`. It is not saved: a loaded
             model prunes the layers that it pruned.
-        sparsity_m_by_n: (2, 4) for two zeros in every four weights along the input channels,
-            whatever the schedule's sparsity.
+        sparsity_m_by_n: (2, 4) for two zeros in every four weights along the input channels, from
+            the first step on, whatever the schedule says.
 
     Returns:
         A `PrunedModel`, not compiled; for a layer a `PrunedLayer`, for a list a list. What is
-        pruned already, and layers that never have weights, such as activations, as they are.
+        pruned already, activations and normalizations, as they are.
 
     Raises:
         ValueError: If tf_keras lacks a layer (see `kdzoo.compression`), nothing in the
@@ -119,7 +122,7 @@ def prune_low_magnitude(
         return to_prune
     check_not_compressed(to_prune)
     if not isinstance(to_prune, keras.Model):
-        if not to_prune.weights and _passes(to_prune):
+        if passes(to_prune):
             return to_prune
         if pruning_policy is not None:
             raise ValueError(
@@ -223,6 +226,11 @@ class PrunedModel(WrappedModel):
             return False
         return bool(registry(layer)) and fits(self._settings, layer)
 
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if training and self.trainable:
+            check_started(self.pruned_layers)
+        return super().call(inputs, training)
+
     @property
     def pruned_layers(self) -> list[Any]:
         """The wrapped layers that are pruned: TF-MOT's `PruneLowMagnitude`, a list."""
@@ -234,17 +242,23 @@ class PrunedModel(WrappedModel):
         return self._settings["pruning_schedule"]
 
     def warn_of_what_stays_dense(self) -> None:
-        """Warns, by name, of layers that have a kernel and will not be pruned."""
-        dense = self.left_out(self._chosen)
+        """Warns, by name, of layers that have a kernel and will not be pruned, and says why."""
+        dense = {
+            path: self._why_dense(layer) for path, layer in self.left_out(self._chosen).items()
+        }
         if dense:
-            why = (
-                "The pruning policy does not allow it."
-                if self._policy is not None
-                else "TF-MOT prunes no depthwise kernels, blocks suit matrices only, and 2:4 needs "
-                "several input channels."
-            )
-            message = f"Not pruned in {self.name!r}: {', '.join(dense)}. {why}"
+            message = f"Not pruned in {self.name!r}: {with_reasons(dense)}."
             warnings.warn(message, stacklevel=3)
+
+    def _why_dense(self, layer):
+        names = pruning_registry()(layer)
+        if names is None:
+            return unknown_to_tfmot(layer)
+        if not names:
+            return "TF-MOT prunes no depthwise kernels"
+        if not fits(self._settings, layer):
+            return "blocks suit matrices only, and 2:4 needs several input channels"
+        return "the pruning policy does not allow it"
 
     def sparsity(self) -> dict[str, float]:
         """Returns path of a pruned layer -> fraction of its prunable weights that are zero."""
@@ -265,17 +279,6 @@ class PrunedModel(WrappedModel):
             **as_config(self._settings),
             "layers_to_prune": list(self._chosen),
         }
-
-
-def _passes(layer):
-    """Whether TF-MOT knows that a layer never has a weight, such as an activation, and passes it.
-
-    Of those with weights that are never pruned it is told instead.
-    """
-    never = keras.layers.BatchNormalization | keras.layers.LayerNormalization
-    if isinstance(layer, never | keras.layers.DepthwiseConv2D):
-        return False
-    return knows_no_weights(layer)
 
 
 def _pruned_layers(wrapped):

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot.unwrapping import mask_weights, tf_keras_layers_of
+from kdzoo.compression.tfmot.pruning_start import start_schedules, warn_of_the_schedule
+from kdzoo.compression.tfmot.unwrapping import mask_weights, tf_keras_layers_of, wrapped_parts
+from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer
 from kdzoo.graph.keras_internals import train_writer
 from kdzoo.utils import check_path, check_positive_integer, naming_full_disk
 from kdzoo.utils.types import PathLike
@@ -29,21 +31,20 @@ class UpdatePruningStep(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._pruned = find_pruned(self.model)
-        for layer in self._pruned:
-            if int(layer.pruning_step.numpy()) == -1:
-                layer.pruning_step.assign(0)
-        self._looked = False
+        for layer in wrapped_parts(self.model, (WrappedLayer,)):
+            layer.start_pruning()  # Those that the first step will build, too.
+        pruned = find_pruned(self.model, built=False)
+        start_schedules(pruned)
+        self._begun = {id(layer): int(layer.pruning_step.numpy()) for layer in pruned}
+        self._epochs: int | None = None
+        self._moved = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        steps = self.params.get("steps")
-        if not self._looked and steps:
-            schedules = {id(layer.pruning_schedule): layer for layer in self._pruned}
-            for layer in schedules.values():
-                first = int(layer.pruning_step.numpy()) + 1
-                last = first - 1 + steps * (self.params["epochs"] - epoch)
-                _warn_of_the_schedule(layer.pruning_schedule, first, last)
-        self._looked = True
+        if self._epochs is None:
+            self._epochs = self.params["epochs"] - epoch
+            self._looked = bool(self.params.get("steps"))
+            if self._looked:
+                self._look(lambda step: self.params["steps"])
 
     def on_epoch_end(
         self, epoch: int | None = None, logs: dict[str, Any] | None = None, *, batch: Any = None
@@ -56,6 +57,36 @@ class UpdatePruningStep(keras.callbacks.Callback):
             batch: TF-MOT's name of the first argument, as training loops written for it call this.
         """
         mask_weights(self.model)
+        if self._epochs is not None and not self._moved:
+            self._moved = True
+            self._warn_if_none_moved()
+        if self._epochs is not None and not self._looked:
+            # Of data of unknown length the first epoch tells.
+            self._looked = True
+            self._look(lambda step: step)
+
+    def _warn_if_none_moved(self):
+        steps = {id(layer): int(layer.pruning_step.numpy()) for layer in find_pruned(self.model)}
+        if all(step == self._begun.get(number, 0) for number, step in steps.items()):
+            warnings.warn(
+                "No step of the first epoch was one of training for the pruned layers, so nothing "
+                "is pruned: they are frozen, or the `call` of the subclassed model around them "
+                "takes no argument `training`, by which Keras tells them.",
+                stacklevel=3,
+            )
+
+    def _look(self, steps_of_epoch):
+        """Warns of the schedules, whose steps in this training until now give those of an epoch."""
+        pruned = find_pruned(self.model, built=False)
+        # Whatever they say, 2:4 masks are set in the first step.
+        schedules = {
+            id(layer.pruning_schedule): layer for layer in pruned if not layer.sparsity_m_by_n
+        }
+        for layer in schedules.values():
+            begun = self._begun.get(id(layer), 0)
+            steps = steps_of_epoch(int(layer.pruning_step.numpy()) - begun)
+            last = begun + steps * self._epochs
+            warn_of_the_schedule(layer.pruning_schedule, begun + 1, last)
 
 
 class PruningSummaries(keras.callbacks.TensorBoard):
@@ -120,60 +151,23 @@ class PruningSummaries(keras.callbacks.TensorBoard):
         return naming_full_disk(self.log_dir)
 
 
-def find_pruned(model: keras.Model) -> list[Any]:
+def find_pruned(model: keras.Model, built: bool = True) -> list[Any]:
     """Returns TF-MOT's wrappers around the pruned layers of a model, or of a Distiller's student.
 
+    Args:
+        model: The model.
+        built: Whether all of them must be built; else those that are not are left out.
+
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or one that must be built is not.
     """
-    found = [layer for layer in tf_keras_layers_of(model) if getattr(layer, "pruning_vars", None)]
-    if not found:
+    layers = tf_keras_layers_of(model, built)
+    found = [layer for layer in layers if getattr(layer, "pruning_vars", None)]
+    parts = wrapped_parts(model, (WrappedLayer,))
+    if not found and (built or not any(layer.prunes for layer in parts)):
         raise ValueError(
             "Expected a model that `prune_low_magnitude` returned, or with layers from it, or a "
             f"Distiller with such a student. Received: {model.name!r} of type "
             f"{type(model).__name__}"
         )
     return found
-
-
-def _warn_of_the_schedule(schedule, first, last):
-    """Warns if a training never prunes, or does not reach the final sparsity.
-
-    Args:
-        schedule: The schedule.
-        first: The first training step, counted as the schedule counts them.
-        last: The last one.
-    """
-    try:
-        begin, end, frequency = schedule.begin_step, schedule.end_step, schedule.frequency
-    except AttributeError:
-        return  # A schedule of the user's own.
-    end = last if end < 0 else min(end, last)
-    start = max(1, begin)  # It may have fired before, in a training that this one continues.
-    earliest = begin + -(-(start - begin) // frequency) * frequency
-    if earliest > end:
-        warnings.warn(
-            f"The pruning schedule fires in no step of this training, {first} to {last}: it begins "
-            f"at step {begin} and fires every {frequency} steps; lower `frequency` or `begin_step` "
-            "or train longer.",
-            stacklevel=3,
-        )
-        return
-    final = getattr(schedule, "final_sparsity", None)
-    if final is None:
-        return
-    latest = begin + (end - begin) // frequency * frequency
-    reached = float(schedule(latest)[1])
-    if reached < final - 5e-3:
-        remedy = (
-            f"it ends at step {schedule.end_step}, this training at step {last}; lower `end_step` "
-            "or train longer"
-            if schedule.end_step > last
-            else f"it fires every {frequency} steps, last at step {latest}, and ends at step "
-            f"{schedule.end_step}; make `end_step - begin_step` a multiple of `frequency`"
-        )
-        warnings.warn(
-            f"The pruning schedule reaches a sparsity of {reached:.2f} instead of {final}: "
-            f"{remedy}.",
-            stacklevel=3,
-        )

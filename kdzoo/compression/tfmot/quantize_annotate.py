@@ -1,5 +1,6 @@
 """Marks on layers that are to be quantized, as TF-MOT's `quantize_annotate_layer` sets them."""
 
+import warnings
 from typing import Any
 
 import keras
@@ -8,7 +9,8 @@ from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.quantize_configs import as_quantize_config, quantize_config_as_fields
 from kdzoo.compression.tfmot.wrapped_layer import wrapper_name
 from kdzoo.graph.calls import graph_of
-from kdzoo.graph.surgery import rebuild
+from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
+from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import shown
 
 
@@ -57,6 +59,9 @@ def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
     Raises:
         ValueError: If the model has no graph.
 
+    Warns:
+        UserWarning: Names `Lambda` layers, which are left out.
+
     Example:
 
     ```python
@@ -65,7 +70,29 @@ def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
     ```
     """
     check_model("to_annotate", to_annotate)
-    graph = graph_of(rebuild(to_annotate))
+    functions = []
+
+    def replace(layer: keras.Operation, path: str) -> keras.layers.Layer | None:
+        if isinstance(layer, keras.layers.Lambda):
+            functions.append(path)
+        if not isinstance(layer, QuantizeAnnotate):
+            return None
+        # The class of its configuration may be known to its maker alone.
+        return QuantizeAnnotate(
+            copy_of(layer.layer),
+            layer.quantize_config,
+            layer.name,
+            trainable=layer.trainable,
+            dtype=layer.dtype_policy,
+        )
+
+    graph = graph_of(rebuild(to_annotate, replace))
+    if functions:
+        warnings.warn(
+            f"Not marked in {to_annotate.name!r}: {', '.join(functions)} (a Lambda, whose function "
+            "`quantize_apply` cannot carry over; put a layer in its place before that).",
+            stacklevel=2,
+        )
     return AnnotatedModel(graph.input, graph.output, name=to_annotate.name)
 
 
@@ -92,6 +119,7 @@ class QuantizeAnnotate(keras.layers.Wrapper):
         **kwargs: Any,
     ):
         super().__init__(layer, name=wrapper_name(layer, name, "quantize_annotate"), **kwargs)
+        set_input_shape_argument(self, input_shape_argument(layer))
         self.quantize_config = as_quantize_config(quantize_config)
 
     @property

@@ -13,7 +13,7 @@ from kdzoo.utils import shown
 from kdzoo.utils.field_checks import is_plain
 
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
-_NOT_ARGUMENTS = ("name", "dtype", "trainable", "layer", "backward_layer", "build_config")
+_NOT_ARGUMENTS = ("name", "dtype", "trainable", "layer", "backward_layer", "build_config", "cell")
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
 # What layers of tf_keras may be told in words.
 _WORDS = frozenset(
@@ -39,7 +39,9 @@ def make(layer_class: type, *args: Any, **kwargs: Any) -> Any:
         ValueError: If an argument is something else.
     """
     for value in (*args, *kwargs.values()):
-        is_made = hasattr(value, "count_params")  # A layer of tf_keras, in a wrapper.
+        # Layers of tf_keras, in a wrapper, or the cells of a recurrent one.
+        parts = value if isinstance(value, list) and value else [value]
+        is_made = all(hasattr(part, "count_params") for part in parts)
         is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
         if not (is_made or is_array or is_plain(value)):
             raise ValueError(
@@ -76,9 +78,6 @@ def split_layer(layer: keras.layers.Layer, path: str, name: str) -> tuple[Any, s
     theirs = getattr(load_tf_keras().layers, class_name, None)
     if theirs is None or type(layer) is not getattr(keras.layers, class_name, None):
         raise cannot_clone(path, class_name, "tf_keras has no such layer")
-    if class_name == "RNN":
-        reason = "its cell cannot be carried over; there are LSTM and GRU"
-        raise cannot_clone(path, class_name, reason)
     if class_name == "Lambda":
         raise cannot_clone(path, class_name, "its function cannot be carried over")
     if isinstance(layer, keras.layers.Normalization):
@@ -93,6 +92,10 @@ def split_layer(layer: keras.layers.Layer, path: str, name: str) -> tuple[Any, s
     elif isinstance(layer, keras.layers.Wrapper):
         where = f"{path}/{layer.layer.name}"
         arguments["layer"] = _whole(layer.layer, where, "inner", " in a wrapper")
+    elif class_name == "RNN":
+        cells = getattr(layer.cell, "cells", [layer.cell])
+        cells = [_whole(cell, f"{path}/{cell.name}", cell.name, " in a cell") for cell in cells]
+        arguments["cell"] = cells if len(cells) > 1 else cells[0]
     arguments.update(name=name, dtype=layer.dtype_policy.name)
     try:
         return make(theirs, **arguments), composed

@@ -1,5 +1,6 @@
 """The variables of tf_keras layers, as Keras 3 has them, and without TF-MOT's wrappers."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -31,17 +32,18 @@ def adopt(
         originals: Name of a variable -> the Keras 3 variable whose regularizer and constraint it
             gets.
     """
-    seen = set()
-    for variable in variables:
-        if id(variable) in seen:
-            continue
-        seen.add(id(variable))
+    unique = {id(variable): variable for variable in variables}
+    names: Counter[str] = Counter()
+    for variable in unique.values():
+        name = variable.name.removesuffix(":0").replace("/", "_")
+        names[name] += 1
         plain = plain_variable(variable)
         ours = keras.Variable(
             plain,
             trainable=id(variable) in trainable,
             dtype=plain.dtype.name,
-            name=variable.name.removesuffix(":0").replace("/", "_"),
+            # `.h5` files hold one of a name.
+            name=name if names[name] == 1 else f"{name}_{names[name] - 1}",
         )
         original = originals.get(variable.name)
         if original is not None:

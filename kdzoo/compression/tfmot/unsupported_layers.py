@@ -68,14 +68,17 @@ def cannot_quantize(clone: "TfKerasClone", layer: Any) -> ValueError:
         clone: The clone that it is of.
         layer: The layer.
     """
+    class_name = type(layer).__name__
+    # LiteRT calibrates no loop.
+    is_loop = class_name in ("RNN", "LSTM", "GRU", "SimpleRNN", "Bidirectional")
+    mode = "'dynamic'" if is_loop else "'int8', representative_data"
     remedy = (
         "leave it in float32 by `quantize_annotate_layer` on the others and "
         "`quantize_apply`, or quantize after training, with "
-        "`kdzoo.export.to_litert(model, path, 'int8', representative_data)`"
+        f"`kdzoo.export.to_litert(model, path, {mode})`"
     )
-    class_name = type(layer).__name__
     if class_name == "BatchNormalization":
-        remedy = "pass `fold_batch_normalization(model)`, as it follows no convolution"
+        remedy = "pass `fold_batch_normalization(model)`, as it follows no convolution of its own"
     path = clone.path_of(layer.name)
     if path != layer.name and layer.name not in {*clone.names.values(), *clone.sources}:
         class_name += " that its activation consists of"

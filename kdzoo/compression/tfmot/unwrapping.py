@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.compression.tfmot.library import check_no_distiller
+from kdzoo.compression.tfmot.library import check_no_distiller, knows_no_weights
 from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer
 from kdzoo.compression.tfmot.wrapped_model import WrappedModel
 from kdzoo.graph.exportable import student_of
@@ -34,20 +34,39 @@ def check_not_compressed(given: keras.layers.Layer) -> None:
         )
 
 
-def tf_keras_layers_of(model: keras.Model) -> list[Any]:
+def passes(layer: keras.layers.Layer) -> bool:
+    """Whether TF-MOT hands a layer through: it has no kernel, as activations and normalizations.
+
+    Of a depthwise convolution, which has one and keeps all of it, it is told instead.
+    """
+    return knows_no_weights(layer) and not isinstance(layer, keras.layers.DepthwiseConv2D)
+
+
+def with_reasons(reasons: dict[str, str]) -> str:
+    """Returns "a, b (why); c (why)" of path -> why."""
+    paths: dict[str, list[str]] = {}
+    for path, reason in reasons.items():
+        paths.setdefault(reason, []).append(path)
+    return "; ".join(f"{', '.join(of_one)} ({reason})" for reason, of_one in paths.items())
+
+
+def tf_keras_layers_of(model: keras.Model, built: bool = True) -> list[Any]:
     """Returns the tf_keras layers, TF-MOT's wrappers among them, that a model computes with.
 
     Args:
         model: A wrapped model, one with wrapped parts, or a Distiller with such a student.
+        built: Whether all of them must be built; else those that are not are left out.
 
     Raises:
-        ValueError: If a wrapped layer is not built.
+        ValueError: If a wrapped layer is not built that must be.
     """
     found = []
     for layer in flatten_layers(model):
         if isinstance(layer, WrappedModel):
             found += layer.wrapped.layers
         elif isinstance(layer, WrappedLayer):
+            if layer.wrapped is None and not built:
+                continue
             if layer.wrapped is None:
                 raise ValueError(
                     "Expected a built model: give it a `keras.Input` as its first layer, or call "

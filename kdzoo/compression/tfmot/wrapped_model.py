@@ -18,14 +18,14 @@ from kdzoo.compression.tfmot.library import load_tfmot
 from kdzoo.compression.tfmot.tf_keras_clone import TfKerasClone, build_clone
 from kdzoo.compression.tfmot.tf_keras_weights import adopt, plain_weights, unwrapped
 from kdzoo.graph.calls import graph_of
-from kdzoo.graph.exportable import Exportable
+from kdzoo.graph.exportable import HasGraph
 from kdzoo.graph.keras_internals import standardized_inputs
 from kdzoo.graph.taps import find_layer
-from kdzoo.utils import unknown_name
+from kdzoo.utils import heavy_libraries, unknown_name
 from kdzoo.utils.field_checks import check_fields, is_boolean, is_dictionary, is_name
 
 
-class WrappedModel(Exportable, keras.Model):
+class WrappedModel(HasGraph, keras.Model):
     """A Keras 3 model whose forward pass is that of a model that TF-MOT wrapped.
 
     It trains with Keras's `fit`, optimizers and callbacks, alone or as the student of a
@@ -98,29 +98,9 @@ class WrappedModel(Exportable, keras.Model):
         return self._inside.model
 
     @property
-    def input(self) -> Any:
-        """The original model's symbolic inputs, in its structure."""
-        return self._inside.graph.input
-
-    @property
-    def output(self) -> Any:
-        """The original model's symbolic outputs, in its structure."""
-        return self._inside.graph.output
-
-    @property
-    def inputs(self) -> list[keras.KerasTensor]:
-        """The symbolic inputs, a list."""
-        return keras.tree.flatten(self.input)
-
-    @property
-    def outputs(self) -> list[keras.KerasTensor]:
-        """The symbolic outputs, a list."""
-        return keras.tree.flatten(self.output)
-
-    @property
-    def output_names(self) -> list[str]:
-        """The original model's output names, for `compile(loss={...})`."""
-        return self._inside.graph.output_names
+    def weights(self) -> list[keras.Variable]:
+        """The variables, a list."""
+        return _Variables(super().weights)
 
     @property
     def paths(self) -> dict[str, str]:
@@ -131,18 +111,22 @@ class WrappedModel(Exportable, keras.Model):
         """The wrapped layer that stands for a layer of the clone, by the clone's name."""
         return self._inside.by_name[name]
 
-    def left_out(self, names: Collection[str]) -> list[str]:
-        """Returns the paths of layers with a kernel that are not among some of the clone's.
+    def left_out(self, names: Collection[str]) -> dict[str, Any]:
+        """Returns path -> wrapped layer of those with a kernel that are not among some.
 
         Args:
             names: Names of the clone's layers that TF-MOT works on.
         """
-        return [
-            path
-            for name, path in self.paths.items()
-            if name not in names
-            and any(len(weight.shape) > 1 for weight in unwrapped(self.wrapped_layer(name)).weights)
-        ]
+        others = {
+            path: unwrapped(self.wrapped_layer(n))
+            for n, path in self.paths.items()
+            if n not in names
+        }
+        return {
+            path: layer
+            for path, layer in others.items()
+            if any(len(weight.shape) > 1 for weight in layer.weights)
+        }
 
     def graph_model(self) -> keras.Model:
         return self._inside.graph
@@ -157,9 +141,14 @@ class WrappedModel(Exportable, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         inputs = standardized_inputs(self._inside.graph, inputs)
-        # Frozen, it leaves its masks, ranges and statistics as they are.
-        outputs = self.wrapped(inputs, training=bool(training and self.trainable))
-        return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
+        # Where data of unknown length end, a step begins without any: it must not count as one.
+        with heavy_libraries.tensorflow().control_dependencies(keras.tree.flatten(inputs)):
+            # Frozen, it leaves its masks, ranges and statistics as they are.
+            outputs = self.wrapped(inputs, training=bool(training and self.trainable))
+        outputs = keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
+        # As a functional model does, which was made with a list of one output.
+        is_only = isinstance(outputs, list | tuple) and len(outputs) == 1
+        return outputs[0] if is_only else outputs
 
     def plain_model(self) -> keras.Model:
         """Returns the original model, a new one, with this model's present weights.
@@ -220,6 +209,13 @@ class WrappedModel(Exportable, keras.Model):
         if not trainable:  # True would free what is frozen within.
             made.trainable = False
         return made
+
+
+class _Variables(list):
+    """Variables, found as objects: in `.h5` files Keras looks for each by comparing values."""
+
+    def __contains__(self, variable: Any) -> bool:
+        return any(variable is own for own in self)
 
 
 class _WrappedParts:

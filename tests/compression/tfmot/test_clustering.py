@@ -7,7 +7,7 @@ from compression_helpers import compiled, cross_entropy
 
 import kdzoo
 from kdzoo import compression
-from kdzoo.compression import cluster_weights, strip_clustering
+from kdzoo.compression import cluster_weights, prune_low_magnitude, strip_clustering
 from kdzoo.compression.tfmot.clone_agreement import unchecked
 
 pytestmark = [
@@ -153,6 +153,70 @@ def test_it_learns_from_a_teacher_with_taps(net, data):
     history = distiller.fit(*data, BATCH, epochs=4, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     assert distiller.student.unique_weights()["stage2"] == 4
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_channels_are_clustered_without_a_bias_as_with_one(data_format):
+    import tf_keras
+
+    from kdzoo.compression.tfmot.library import load_tfmot
+
+    tools = load_tfmot().clustering.keras
+    from tensorflow_model_optimization.python.core.clustering.keras import cluster
+
+    start = "DENSITY_BASED"  # Without chance.
+    shape = (8, 8, 3) if data_format == "channels_last" else (3, 8, 8)
+    layers = keras.layers
+    conv = layers.Conv2D(5, 3, use_bias=False, name="conv", data_format=data_format)
+    model = keras.Sequential([keras.Input(shape), conv])
+    ours = cluster_weights(model, 4, start, cluster_per_channel=True)
+    assert ours.unique_weights() == {"conv": 20}
+    # TF-MOT counts channels by the bias; its kernels are laid out alike for both formats.
+    theirs = tf_keras.Sequential([tf_keras.layers.Conv2D(5, 3, input_shape=(8, 8, 3))])
+    theirs.set_weights([conv.get_weights()[0], np.zeros(5)])
+    made = cluster._cluster_weights(  # Of no public module.
+        theirs, 4, tools.CentroidInitialization[start], cluster_per_channel=True
+    )
+    kernel = tools.strip_clustering(made).get_weights()[0]
+    np.testing.assert_allclose(strip_clustering(ours).get_weights()[0], kernel, atol=1e-6)
+
+
+def test_what_is_clustered_stays_in_float32_where_layers_compute_in_half():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.Reshape((16, 4)),
+            keras.layers.LSTM(3),
+            keras.layers.Dense(2),
+        ]
+    )
+    keras.config.set_dtype_policy("float32")
+    clustered = compiled(cluster_weights(model, 3))
+    random = np.random.default_rng(0)
+    x, y = random.random((8, 6, 6, 3), "float32"), random.integers(0, 2, 8)
+    assert clustered(x).dtype == model(x).dtype == "float16"
+    clustered.fit(x, y, verbose=0)
+    stripped = strip_clustering(clustered)
+    assert {weight.dtype for weight in stripped.weights} == {"float32"}
+    assert set(clustered.unique_weights().values()) == {3}
+    np.testing.assert_allclose(stripped(x), clustered(x), atol=2e-3)
+
+
+def test_what_is_left_is_named_with_the_reason():
+    layers = keras.layers
+    inputs = keras.Input((4, 6))
+    x = layers.TimeDistributed(layers.Dense(5), name="steps")(inputs)
+    x = layers.Dense(5, trainable=False, name="frozen")(x)
+    x = layers.Conv1D(2, 3, name="small")(layers.Dense(1, name="conv")(x))
+    model = keras.Model(inputs, layers.Dense(9, name="logits")(x))
+    reason = r"steps \(TF-MOT does not look into a TimeDistributed; a Dense .*frozen \(frozen\); "
+    with pytest.warns(UserWarning, match=reason + r".*small .*hardly more weights than clusters"):
+        cluster_weights(model, 8)
+    reason = r"steps \(TF-MOT does not look into a TimeDistributed; a Dense takes sequences witho"
+    with pytest.warns(UserWarning, match=reason):
+        prune_low_magnitude(model)
 
 
 def test_what_is_left_is_named(net):

@@ -134,3 +134,92 @@ def test_the_weights_that_a_model_is_built_with_are_not_compared(net, tmp_path, 
     keras.saving.load_model(tmp_path / "quantized.keras")
     with pytest.raises(AssertionError, match="before the weights"):
         quantize_model(net())
+
+
+def small():
+    inputs = keras.Input((6, 4), name="series")
+    x = keras.layers.LSTM(3)(keras.layers.Dense(5, activation="relu")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2, name="logits")(x))
+
+
+def without_loop():
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(5, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(2, name="logits")(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "scope"),
+    [
+        (lambda: prune_low_magnitude(small(), half()), compression.prune_scope),
+        (lambda: cluster_weights(small(), 3), compression.cluster_scope),
+        (lambda: quantize_model(without_loop()), compression.quantize_scope),
+    ],
+)
+def test_h5_files_and_checkpoints_of_them(make, scope, tmp_path):
+    model = make()
+    x = np.random.default_rng(0).random((8, *model.input_shape[1:]), "float32")
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "model.h5")
+    callbacks = [UpdatePruningStep()] if scope is compression.prune_scope else []
+    model.fit(x, np.arange(8) % 2, verbose=0, callbacks=[*callbacks, checkpoint])
+    model.save(tmp_path / "model.h5")
+    with scope():
+        loaded = keras.saving.load_model(tmp_path / "model.h5")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    for ours, theirs in zip(loaded.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert int(loaded.optimizer.iterations) == int(model.optimizer.iterations) == 1
+
+
+def distilled():
+    return kdzoo.Distiller(without_loop(), without_loop(), kdzoo.losses.SoftTargets(2.0))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: prune_low_magnitude(small()),
+        lambda: cluster_weights(small(), 3),
+        lambda: quantize_model(without_loop()),
+        lambda: kdzoo.Ensemble([without_loop(), without_loop()]),
+        distilled,
+    ],
+)
+def test_exported_without_having_been_called(make, tmp_path):
+    import tensorflow as tf
+
+    model = make()
+    model.export(tmp_path, verbose=False)
+    shape = getattr(model, "input_shape", (None, 6))
+    x = np.random.default_rng(0).random((8, *shape[1:]), "float32")
+    loaded = tf.saved_model.load(tmp_path)
+    np.testing.assert_allclose(loaded.serve(x), model(x), atol=1e-6)
+
+
+def test_shapes_are_those_of_the_plain_model():
+    inputs = {name: keras.Input((size,), name=name) for name in ("a", "b") for size in (4,)}
+    both = keras.layers.Concatenate()(list(inputs.values()))
+    outputs = {"x": keras.layers.Dense(3)(both), "y": keras.layers.Dense(2)(both)}
+    only = keras.Input((4,))
+    dense = keras.layers.Dense(3)(only)
+    for plain in (
+        keras.Model(inputs, outputs),
+        keras.Model(only, dense),
+        keras.Model([only], [dense]),
+    ):
+        model = prune_low_magnitude(plain)
+        for name in ("input_shape", "output_shape", "output_names"):
+            assert getattr(model, name) == getattr(plain, name)
+        shape = keras.tree.map_structure(lambda tensor: tensor.shape, plain.input)
+        assert model.compute_output_shape(shape) == plain.compute_output_shape(shape)
+        x = keras.tree.map_structure(lambda tensor: np.ones((2, *tensor.shape[1:])), plain.input)
+        one, two = model.predict(x, verbose=0), plain.predict(x, verbose=0)
+        keras.tree.assert_same_structure(one, two)
+        keras.tree.map_structure(np.testing.assert_array_equal, one, two)
+
+
+def test_an_ensemble_of_what_is_pruned_and_what_is_not():
+    ensemble = kdzoo.Ensemble([prune_low_magnitude(without_loop()), without_loop()])
+    assert ensemble.compute_output_shape((None, 6)) == (None, 2)
+    assert ensemble(keras.Input((6,))).shape == (None, 2)

@@ -119,8 +119,9 @@ def test_layers_of_a_new_model(built, data):
     before = [layer.get_weights() for layer in inner]
     pruned = prune_low_magnitude(inner, ConstantSparsity(0.5, **HALF))
     layers = [keras.layers.Flatten(), *pruned]
+    unbuilt = compiled(keras.Sequential(layers))
     with pytest.raises(ValueError, match="Expected a built model: give it a `keras"):
-        compiled(keras.Sequential(layers)).fit(*data, callbacks=[UpdatePruningStep()], **FIT)
+        unbuilt.fit(*data, callbacks=[CompressionMonitor()], **FIT)
     model = compiled(keras.Sequential([keras.Input((8, 8, 3)), *layers]))
     history = model.fit(*data, epochs=4, callbacks=[UpdatePruningStep()], **FIT).history
     assert history["loss"][-1] < history["loss"][0]
@@ -209,8 +210,8 @@ def test_nested_models_are_stripped_too(data):
         (lambda: cluster_weights(None, 4), "`keras.layers.Layer`, or a list"),
         (lambda: cluster_weights(keras.layers.Dense(2), 1), "at least 2"),
         (
-            lambda: cluster(keras.layers.ReLU(name="relu")).build((None, 4)),
-            "layer that TF-MOT clusters.*'relu'",
+            lambda: cluster(keras.layers.DepthwiseConv2D(3, name="deep")).build((None, 8, 8, 4)),
+            "layer that TF-MOT clusters.*'deep'",
         ),
         (
             lambda: prune_low_magnitude(
@@ -232,8 +233,12 @@ def test_bad_layers_are_refused(change, complaint):
 
 
 def test_what_has_nothing_to_prune_or_is_pruned_passes(net):
-    relu, dense = keras.layers.ReLU(), prune(keras.layers.Dense(2))
-    assert prune_low_magnitude([relu, dense]) == [relu, dense]
+    norm, relu = keras.layers.BatchNormalization(), keras.layers.ReLU()
+    for verb in (prune, cluster):
+        dense = verb(keras.layers.Dense(8))
+        made = [verb(layer) for layer in (norm, relu, dense)]
+        assert made == [norm, relu, dense]
+        assert keras.Sequential([keras.Input((4,)), *made]).output_shape == (None, 8)
     with (
         pytest.warns(UserWarning, match="Not pruned"),
         pytest.raises(ValueError, match="being pruned, clustered or quantized already"),
@@ -310,3 +315,108 @@ def test_a_class_that_could_not_be_loaded_is_refused_at_once():
     dense = keras.layers.Dense(4, kernel_regularizer=Mine())
     with pytest.raises(ValueError, match=r"'Mine': put `@keras\.saving\.register_keras_seria"):
         prune_low_magnitude(keras.Sequential([keras.Input((8,)), dense]))
+
+
+class OfTwo(keras.layers.Layer):
+    """A composite layer, or the body of a subclassed model, that is built when it is called."""
+
+    def __init__(self, first, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = first, keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+class Subclassed(keras.Model):
+    def __init__(self, first, **kwargs):
+        super().__init__(**kwargs)
+        self.body = OfTwo(first)
+
+    def call(self, x, training=None):
+        return self.body(x)
+
+
+@pytest.mark.parametrize("verb", [prune, lambda layer: cluster_weights(layer, 3)])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_in_subclassed_models_and_composite_layers(verb, policy):
+    keras.config.set_dtype_policy(policy)
+    wrapped = [verb(keras.layers.Dense(6, dtype="float32")) for _ in range(2)]
+    models = [Subclassed(wrapped[0]), keras.Sequential([keras.Input((8,)), OfTwo(wrapped[1])])]
+    keras.config.set_dtype_policy("float32")
+    random = np.random.default_rng(0)
+    x, y = random.random((16, 8), "float32"), random.integers(0, 3, 16)
+    for model, layer in zip(models, wrapped, strict=True):
+        callbacks = [UpdatePruningStep()] if verb is prune else []
+        compiled(model).fit(x, y, callbacks=callbacks, **FIT)
+        kernel = layer.plain_weights()[0]
+        if verb is prune:
+            assert np.mean(kernel == 0) == 0.5
+        else:
+            assert len(np.unique(kernel)) == 3
+        np.testing.assert_array_equal(model.get_weights()[0].dtype, "float32")
+
+
+def test_a_model_that_does_not_tell_its_layers_of_training_is_told_of():
+    class Silent(Subclassed):
+        def call(self, x):
+            return self.body(x)
+
+    model = compiled(Silent(prune(keras.layers.Dense(6))))
+    with pytest.warns(UserWarning, match="No step of the first epoch was one of training for"):
+        model.fit(np.ones((4, 8)), np.zeros(4), callbacks=[UpdatePruningStep()], **FIT)
+
+
+def test_a_subclassed_model_is_trained_as_if_it_had_been_built(data):
+    random = np.random.default_rng(0)
+    x, y = random.random((16, 8), "float32"), random.integers(0, 3, 16)
+    ends = []
+    for builds in (False, True):
+        keras.utils.set_random_seed(0)
+        model = Subclassed(prune(keras.layers.Dense(6)))
+        if builds:
+            model(x)
+        compiled(model).fit(x, y, epochs=2, callbacks=[UpdatePruningStep()], **FIT)
+        ends.append(model.get_weights())
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("verb", [prune, lambda layer: cluster_weights(layer, 3)])
+def test_layers_that_take_several_tensors(verb, tmp_path):
+    random = np.random.default_rng(0)
+    query, value = keras.Input((5, 8)), keras.Input((4, 8))
+    mask, states = keras.Input((5, 4), dtype="bool"), [keras.Input((3,)), keras.Input((3,))]
+    attention = verb(keras.layers.MultiHeadAttention(2, 4, name="attention"))
+    attended = attention(query, value, attention_mask=mask)
+    lstm = verb(keras.layers.LSTM(3, return_state=True, name="lstm"))
+    outputs = lstm(attended, initial_state=states)
+    model = keras.Model([query, value, mask, *states], outputs)
+    assert [tuple(output.shape) for output in model.outputs] == [(None, 3)] * 3
+    seen = random.random((2, 5, 4)) > 0.5
+    seen[..., 0] = True
+    x = [random.random((2, *tensor.shape[1:]), "float32") for tensor in model.inputs]
+    x[2] = seen
+    model.save(tmp_path / "model.keras")
+    strip = strip_pruning if verb is prune else strip_clustering
+    for other in (strip(model), keras.saving.load_model(tmp_path / "model.keras")):
+        for one, two in zip(model(x), other(x), strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_operations_beside_wrapped_layers_are_copied_too():
+    inputs = keras.Input((6,))
+    for verb, strip in ((prune, strip_pruning), (cluster, strip_clustering)):
+        x = verb(keras.layers.Dense(6))(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2)(x + inputs))
+        x = np.random.default_rng(0).random((4, 6), "float32")
+        np.testing.assert_allclose(strip(model)(x), model(x), atol=1e-6)
+
+
+def test_a_training_without_the_callback_is_one_sentence():
+    x, y = np.ones((4, 8), "float32"), np.zeros(4)
+    model = keras.Sequential([keras.Input((8,)), prune(keras.layers.Dense(6))])
+    for pruned in (model, prune_low_magnitude(strip_pruning(model))):
+        with pytest.raises(ValueError, match=r"^Expected `UpdatePruningStep\(\)` among") as caught:
+            compiled(pruned).fit(x, y, **FIT)
+        assert "\n" not in str(caught.value)

@@ -234,6 +234,25 @@ def test_a_schedule_that_does_not_do_its_work_is_told(net, data, arguments, mess
         pruned.fit(*data, BATCH, epochs=2, verbose=0, callbacks=[UpdatePruningStep()])
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras's own.
+def test_data_of_unknown_length_are_told_of_after_an_epoch(net, data):
+    import tensorflow as tf
+
+    batches = tf.data.Dataset.from_tensor_slices(data).filter(lambda *_: True).batch(BATCH)
+    pruned = compiled(prune_low_magnitude(net(), compression.PolynomialDecay(0.0, 0.5, 0, 100)))
+    with pytest.warns(UserWarning, match=r"fires in no step of this training, 1 to 12: "):
+        pruned.fit(batches, epochs=3, verbose=0, shuffle=False, callbacks=[UpdatePruningStep()])
+    # A step that begins where the data have ended is none.
+    assert {int(layer.pruning_step) for layer in pruned.pruned_layers} == {12}
+
+
+def test_two_of_four_are_masked_whatever_the_schedule_says(net, data):
+    late = compression.ConstantSparsity(0.9, 100)
+    pruned = compiled(prune_low_magnitude(net(), late, sparsity_m_by_n=(2, 4)))
+    pruned.fit(*data, BATCH, verbose=0, callbacks=[UpdatePruningStep()])
+    assert pruned.sparsity()["stage2"] == 0.5
+
+
 def test_a_training_that_goes_on_after_the_schedule_is_told_nothing(net, data):
     pruned = compiled(prune_low_magnitude(net(), compression.PolynomialDecay(0.0, 0.5, 0, 8, 3, 1)))
     pruned.fit(*data, BATCH, epochs=2, verbose=0, callbacks=[UpdatePruningStep()])

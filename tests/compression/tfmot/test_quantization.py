@@ -14,6 +14,7 @@ from kdzoo.compression import (
     fold_batch_normalization,
     prune_low_magnitude,
     quantize_annotate_layer,
+    quantize_annotate_model,
     quantize_apply,
     quantize_model,
 )
@@ -353,3 +354,71 @@ def test_a_frozen_model_comes_back_frozen(net, tmp_path):
     quantized.trainable = False
     quantized.save(tmp_path / "frozen.keras")
     assert not keras.saving.load_model(tmp_path / "frozen.keras").trainable
+
+
+def test_a_sequential_model_is_annotated_and_brings_its_input_shape():
+    layers = keras.layers
+    x = np.random.default_rng(0).random((4, 6), "float32")
+    plain = keras.Sequential([keras.Input((6,)), layers.Dense(5, "relu"), layers.Dense(3)])
+    for scheme in (
+        None,
+        kdzoo.compression.Default8BitPrunePreserveQuantizeScheme(),
+        kdzoo.compression.Default8BitClusterPreserveQuantizeScheme(False),
+    ):
+        marked = quantize_annotate_model(keras.models.clone_model(plain))
+        assert quantize_apply(marked, scheme).output_shape == (None, 3)
+    with pytest.warns(UserWarning, match="Do not pass an `input_shape`"):  # Keras's own.
+        first = quantize_annotate_layer(layers.Dense(5, input_shape=(6,)))
+    model = keras.Sequential([first, layers.Dense(3)])
+    assert model.built
+    assert quantize_apply(model)(x).shape == (4, 3)
+
+
+class KnownHere(kdzoo.compression.QuantizeConfig):
+    """Registered nowhere."""
+
+    def get_weights_and_quantizers(self, layer):
+        return []
+
+    def get_activations_and_quantizers(self, layer):
+        return []
+
+    def set_quantize_weights(self, layer, weights):
+        pass
+
+    def set_quantize_activations(self, layer, activations):
+        pass
+
+    def get_output_quantizers(self, layer):
+        return []
+
+    def get_config(self):
+        return {}
+
+
+def test_a_configuration_that_is_not_registered_is_kept_by_the_annotation_of_a_model():
+    dense = quantize_annotate_layer(keras.layers.Dense(3, name="d"), KnownHere())
+    marked = quantize_annotate_model(keras.Sequential([keras.Input((6,)), dense]))
+    assert isinstance(marked.get_layer(dense.name).quantize_config, KnownHere)
+    assert quantize_apply(marked).layers_in_float == ["quantize_annotate_d"]
+
+
+def test_a_lambda_is_left_out_of_the_annotation_with_a_word():
+    twice = keras.layers.Lambda(lambda x: 2 * x, name="twice")
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3), twice])
+    with pytest.warns(UserWarning, match=r"Not marked in .*: twice \(a Lambda"):
+        marked = quantize_annotate_model(model)
+    x = np.ones((2, 6))
+    np.testing.assert_array_equal(marked(x), model(x))
+    with pytest.raises(ValueError, match="'twice', a Lambda: its function cannot be carried over"):
+        quantize_apply(marked)
+
+
+def test_the_remedy_for_a_recurrent_layer_works(tmp_path):
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.LSTM(3)(inputs)))
+    with pytest.raises(
+        ValueError, match=r"a LSTM .* `kdzoo.export.to_litert\(model, path, 'dynamic'"
+    ):
+        quantize_model(model)
+    kdzoo.export.to_litert(model, tmp_path / "model.tflite", "dynamic")

@@ -1,0 +1,175 @@
+"""What arrays of outputs and labels say: classes, answers of yes or no, probabilities of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kdzoo.graph.exportable import shape_model, student_of
+from kdzoo.graph.keras_internals import functional_of
+from kdzoo.graph.outputs import final_activation, final_makers
+from kdzoo.utils import check_numeric_array
+
+# How far probabilities, rounded to few bits, lie beyond [0, 1].
+_ROUNDING = 1e-3
+# The nearest to 0 and to 1 that a probability is taken to be: what float32 tells from them.
+_SMALLEST, _LARGEST = 1.2e-38, 1 - 6e-8
+
+
+def ends_in_probabilities(model: Any) -> list[bool]:
+    """Returns for each output of a model whether a final softmax or sigmoid can be seen.
+
+    Args:
+        model: A `keras.Model`; of something else, and of what is no graph, little is known.
+
+    Returns:
+        A list of booleans in the order of `keras.tree.flatten`, or one boolean in a list.
+    """
+    if not isinstance(model, keras.Model):
+        return [False]
+    graph = shape_model(model)
+    graph = None if graph is None else functional_of(graph)
+    if graph is None:
+        return [final_activation(student_of(model) or model) is not None]
+    return [maker is not None for maker in final_makers(graph)]
+
+
+def may_be_probabilities(outputs: np.ndarray) -> bool:
+    """Whether all values lie in [0, 1].
+
+    Args:
+        outputs: Array of any shape.
+    """
+    return bool((outputs >= -_ROUNDING).all() and (outputs <= 1 + _ROUNDING).all())
+
+
+def says_yes(outputs: np.ndarray, from_logits: bool) -> np.ndarray:
+    """Returns where outputs of yes or no say yes: above 0 of logits, above 0.5 of probabilities.
+
+    Args:
+        outputs: Array of any shape.
+        from_logits: Whether they are logits.
+
+    Returns:
+        Boolean array of the same shape.
+    """
+    return outputs > (0.0 if from_logits else 0.5)
+
+
+def class_indices(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
+    """Returns labels of exclusive classes as class indices, checked against the outputs' shape.
+
+    Args:
+        labels: Integers `(samples, ...)` or `(samples, ..., 1)`, or one-hot
+            `(samples, ..., classes)`.
+        shape: `(samples, ..., classes)` of the outputs, of two classes or more.
+
+    Returns:
+        Integer array `(samples, ...)`.
+
+    Raises:
+        ValueError: If shapes do not fit, a label is out of range, or a row is not one-hot.
+    """
+    labels = check_numeric_array("labels", labels)
+    shape, positions, classes = tuple(shape), tuple(shape[:-1]), shape[-1]
+    if labels.shape == shape:
+        return _of_one_hot(labels)
+    if labels.shape not in (positions, (*positions, 1)):
+        raise ValueError(
+            f"Expected labels of shape {positions} or {shape} for outputs of shape {shape}. "
+            f"Received: shape={labels.shape}."
+        )
+    labels = labels.reshape(positions)
+    fits = (labels >= 0) & (labels < classes) & (labels == np.floor(labels))
+    if not np.all(fits):
+        raise ValueError(
+            f"Expected integer labels from 0 to {classes - 1}, as the model has {classes} outputs. "
+            f"Received: label={labels[~fits][0]}: renumber the labels, or build the model with "
+            "more classes."
+        )
+    return labels.astype("int64")
+
+
+def is_one_hot(labels: np.ndarray) -> bool:
+    """Whether each row of labels `(..., classes)` has a single 1 and else zeros."""
+    return bool(np.all((labels == 0) | (labels == 1)) and np.all(labels.sum(axis=-1) == 1))
+
+
+def _of_one_hot(labels):
+    if not is_one_hot(labels):
+        rows = labels.reshape(-1, labels.shape[-1])
+        wrong = next(row for row in rows if not is_one_hot(row))
+        raise ValueError(
+            "Expected rows of labels with a single 1, for exclusive classes. Received: "
+            f"{np.array2string(wrong, threshold=8, precision=3)}: pass output_type='binary' if "
+            "each column is a yes or no of its own, and labels.argmax(axis=-1) for soft labels."
+        )
+    return np.argmax(labels, axis=-1)
+
+
+def binary_answers(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
+    """Returns labels of yes or no as booleans in the shape of the outputs.
+
+    Args:
+        labels: Zeros and ones in the shape of the outputs; a last axis of 1 may be missing on
+            either side.
+        shape: `(samples,)` or `(samples, ..., columns)` of the outputs.
+
+    Returns:
+        Boolean array.
+
+    Raises:
+        ValueError: If shapes do not fit, or a label is neither 0 nor 1.
+    """
+    labels, shape = check_numeric_array("labels", labels), tuple(shape)
+    if _without_last_axis(labels.shape) != _without_last_axis(shape):
+        raise ValueError(
+            f"Expected labels of shape {shape}, a yes or no for each output. "
+            f"Received: shape={labels.shape}."
+        )
+    fits = (labels == 0) | (labels == 1)
+    if not np.all(fits):
+        raise ValueError(
+            "Expected labels from 0 to 1, integers, for outputs of yes or no. "
+            f"Received: label={labels[~fits][0]}: round soft labels, build the model with more "
+            "classes, or use `model.evaluate` with keras.metrics.MeanAbsoluteError for numbers."
+        )
+    return (labels == 1).reshape(shape)
+
+
+def _without_last_axis(shape):
+    """A shape without its last axis of 1."""
+    return tuple(shape[:-1]) if len(shape) > 1 and shape[-1] == 1 else tuple(shape)
+
+
+def log_probabilities(
+    outputs: np.ndarray,
+    temperature: float = 1.0,
+    *,
+    from_logits: bool = True,
+    is_binary: bool | None = None,
+) -> np.ndarray:
+    """Returns log-softmax of logits / temperature in float64; a yes or no becomes two classes.
+
+    Args:
+        outputs: Array `(..., classes)` of logits or probabilities; with `is_binary`, of any shape.
+        temperature: Above 0.
+        from_logits: Whether they are logits; the logarithms of probabilities are logits too.
+        is_binary: Whether each value is a yes or no; None where that is what one column says.
+
+    Returns:
+        Array `(..., classes)`, of at least two classes; with `is_binary` `(..., columns, 2)`.
+    """
+    logits = outputs.astype("float64")
+    if is_binary is None and logits.shape[-1] == 1:
+        logits, is_binary = logits[..., 0], True
+    if not from_logits:
+        likely = np.clip(logits, _SMALLEST, _LARGEST if is_binary else 1.0)
+        logits = np.log(likely) - (np.log1p(-likely) if is_binary else 0.0)
+    if is_binary:
+        logits = np.stack([np.zeros_like(logits), logits], axis=-1)
+    scaled = logits / temperature
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    return scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))
