@@ -1,5 +1,6 @@
 """Wrapped parts of a model: found, masked, and replaced by the plain layers they stand for."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -8,8 +9,8 @@ import numpy as np
 from kdzoo.compression.tfmot.library import check_no_distiller, knows_no_weights
 from kdzoo.compression.tfmot.wrapped_layer import WrappedLayer
 from kdzoo.compression.tfmot.wrapped_model import WrappedModel
-from kdzoo.graph.exportable import student_of
-from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.exportable import shape_model, student_of
+from kdzoo.graph.keras_internals import flatten_layers, functional_of
 from kdzoo.graph.surgery import compile_like, rebuild
 from kdzoo.utils import shown
 
@@ -77,7 +78,7 @@ def tf_keras_layers_of(model: keras.Model, built: bool = True) -> list[Any]:
 
 
 def wrapped_parts(
-    model: keras.Model, classes: tuple[type, ...] = (WrappedLayer, WrappedModel)
+    model: keras.layers.Layer, classes: tuple[type, ...] = (WrappedLayer, WrappedModel)
 ) -> list[keras.layers.Layer]:
     """Returns the wrapped layers and models within a model, its nested models and its student.
 
@@ -94,6 +95,9 @@ def without_wrappers(model: keras.Model) -> keras.Model:
 
     Args:
         model: A functional or sequential `keras.Model`.
+
+    Raises:
+        ValueError: If the model is subclassed, or a wrapped layer is within a composite layer.
     """
 
     def replace(
@@ -102,9 +106,28 @@ def without_wrappers(model: keras.Model) -> keras.Model:
         if isinstance(layer, WrappedModel):
             return layer.plain_model()
         is_wrapped = isinstance(layer, WrappedLayer)
+        if (
+            not is_wrapped
+            and isinstance(layer, keras.layers.Layer)
+            and functional_of(layer) is None
+        ):
+            check_nothing_inside(layer)
         return (layer.plain_layer(), layer.plain_weights()) if is_wrapped else None
 
+    if shape_model(model) is None:
+        check_nothing_inside(model)
     return compile_like(rebuild(model, replace), model)
+
+
+def check_nothing_inside(layer: keras.layers.Layer) -> None:
+    """Raises if there are wrapped layers within a composite layer, or a subclassed model."""
+    inside = wrapped_parts(layer)
+    if inside:
+        raise ValueError(
+            "Expected wrapped layers in the graph of a functional or sequential model. Received: "
+            f"{inside[0].name!r} within {layer.name!r}, a {type(layer).__name__}: make that anew "
+            "with plain layers, and set their weights to the `plain_weights()` of the wrapped ones."
+        )
 
 
 def plain_copy(model: keras.Model) -> keras.Model | None:
@@ -127,4 +150,6 @@ def mask_weights(model: keras.Model) -> None:
     """Sets the masked weights of all pruned layers in a model to zero."""
     for layer in tf_keras_layers_of(model):
         if getattr(layer, "pruning_vars", None):
-            layer.pruning_obj.weight_mask_op()
+            strategy = getattr(layer.pruning_step, "distribute_strategy", None)
+            with contextlib.nullcontext() if strategy is None else strategy.scope():
+                layer.pruning_obj.weight_mask_op()

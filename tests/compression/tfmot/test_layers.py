@@ -367,6 +367,20 @@ def test_a_model_that_does_not_tell_its_layers_of_training_is_told_of():
         model.fit(np.ones((4, 8)), np.zeros(4), callbacks=[UpdatePruningStep()], **FIT)
 
 
+def test_what_is_wrapped_within_another_layer_is_not_left_behind_silently():
+    x, body = np.ones((2, 8), "float32"), OfTwo(prune(keras.layers.Dense(6, name="inside")))
+    subclassed = Subclassed(prune(keras.layers.Dense(6, name="inside")))
+    subclassed(x)
+    for model in (keras.Sequential([keras.Input((8,)), body]), subclassed):
+        with pytest.raises(ValueError, match=r"_inside' within .* the `plain_weights\(\)` of the"):
+            strip_pruning(model)
+    plain = OfTwo(keras.layers.Dense(6))
+    plain(x)
+    plain.first.set_weights(body.first.plain_weights())
+    plain.second.set_weights(body.second.get_weights())
+    np.testing.assert_allclose(plain(x), body(x), atol=1e-6)
+
+
 def test_a_subclassed_model_is_trained_as_if_it_had_been_built(data):
     random = np.random.default_rng(0)
     x, y = random.random((16, 8), "float32"), random.integers(0, 3, 16)

@@ -291,3 +291,14 @@ def test_summaries_for_tensorboard(net, data, tmp_path):
     events.Reload()
     tags = events.Tags()["tensors"]
     assert {"conv/kernel/sparsity", "conv/kernel/threshold"} <= set(tags)
+
+
+def test_weights_are_masked_under_a_strategy(net, data):
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        pruned = compiled(
+            prune_low_magnitude(net(), compression.ConstantSparsity(0.5, 0, frequency=1))
+        )
+    pruned.fit(*data, BATCH, verbose=0, callbacks=[UpdatePruningStep()])
+    assert pruned.sparsity()["stage2"] == pytest.approx(0.5, abs=0.01)
