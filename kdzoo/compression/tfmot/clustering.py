@@ -1,5 +1,6 @@
 """Weight clustering: TF-MOT's `cluster_weights` for Keras 3 models."""
 
+import math
 import warnings
 from typing import Any
 
@@ -61,7 +62,8 @@ def cluster_weights(
             is out of range.
 
     Warns:
-        UserWarning: Names the layers that have kernels and will not be clustered.
+        UserWarning: Names the layers that have kernels and will not be clustered; a single layer
+            that is built and has hardly more weights than clusters comes back as it is.
 
     Example:
 
@@ -90,10 +92,29 @@ def cluster_weights(
     check_layer_or_model("to_cluster", to_cluster)
     check_not_compressed(to_cluster)
     if not isinstance(to_cluster, keras.Model):
-        return to_cluster if passes(to_cluster) else ClusteredLayer(to_cluster, *settings)
+        if passes(to_cluster):
+            return to_cluster
+        clustered = ClusteredLayer(to_cluster, *settings)
+        if _has_too_few_weights(to_cluster, number_of_clusters, cluster_per_channel):
+            warnings.warn(
+                f"Not clustered: {to_cluster.name} (hardly more weights than clusters).",
+                stacklevel=2,
+            )
+            return to_cluster
+        return clustered
     model = ClusteredModel(to_cluster, *settings)
     model.warn_of_what_is_left()
     return model
+
+
+def _has_too_few_weights(layer, number_of_clusters, per_channel):
+    """Whether a built layer has a kernel, or a channel of it, that is as small as its clusters."""
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return False  # It is never clustered, of which it is told.
+    by_channel = per_channel and isinstance(layer, keras.layers.Conv2D)
+    kernels = [weight for weight in layer.weights if len(weight.shape) > 1]
+    sizes = [math.prod(k.shape) // (k.shape[-1] if by_channel else 1) for k in kernels]
+    return bool(sizes) and min(sizes) <= number_of_clusters
 
 
 def strip_clustering(model: keras.Model) -> keras.Model:

@@ -46,7 +46,16 @@ class UpdatePruningStep(keras.callbacks.Callback):
             if self._looked:
                 self._look(lambda step: self.params["steps"])
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(
+        self, epoch: int | None = None, logs: dict[str, Any] | None = None, *, batch: Any = None
+    ) -> None:
+        """Masks the weights.
+
+        Args:
+            epoch: The epoch that ends; not used.
+            logs: Its figures; not used.
+            batch: TF-MOT's name of the first argument, as training loops written for it call this.
+        """
         mask_weights(self.model)
         if self._epochs is not None and not self._moved:
             self._moved = True

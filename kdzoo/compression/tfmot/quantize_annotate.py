@@ -38,13 +38,17 @@ def quantize_annotate_layer(
     quantized = quantize_apply(model)
     ```
     """
+    _check_layer(to_annotate)
+    return QuantizeAnnotate(to_annotate, quantize_config)
+
+
+def _check_layer(to_annotate):
     is_layer = isinstance(to_annotate, keras.layers.Layer)
     if not is_layer or isinstance(to_annotate, keras.Model):
         raise ValueError(
             "Expected a `keras.layers.Layer`; for models there is `quantize_model`. Received: "
             f"to_annotate={shown(to_annotate)} of type {type(to_annotate).__name__}"
         )
-    return QuantizeAnnotate(to_annotate, quantize_config)
 
 
 def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
@@ -118,7 +122,9 @@ class QuantizeAnnotate(keras.layers.Wrapper):
         name: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(layer, name=wrapper_name(layer, name, "quantize_annotate"), **kwargs)
+        name = wrapper_name(layer, name, "quantize_annotate")
+        _check_layer(layer)
+        super().__init__(layer, name=name, **kwargs)
         set_input_shape_argument(self, input_shape_argument(layer))
         self.quantize_config = as_quantize_config(quantize_config)
 

@@ -219,6 +219,22 @@ def test_what_is_left_is_named_with_the_reason():
         prune_low_magnitude(model)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "per_channel"),
+    [
+        (keras.layers.Conv2D(12, 1, name="small"), (None, 4, 4, 1), False),
+        (keras.layers.Conv2D(2, 4, name="small"), (None, 4, 4, 1), True),
+    ],
+)
+def test_a_layer_with_too_few_weights_comes_back_as_it_is(layer, shape, per_channel):
+    """By itself too, as a `clone_function` gives it: TF-MOT warns of it and goes on."""
+    layer.build(shape)
+    with pytest.warns(UserWarning, match=r"Not clustered: small \(hardly more weights"):
+        assert cluster_weights(layer, 16, cluster_per_channel=per_channel) is layer
+    clustered = cluster_weights(layer, 11, cluster_per_channel=per_channel)
+    assert isinstance(clustered, compression.ClusteredLayer)
+
+
 def test_what_is_left_is_named(net):
     with pytest.warns(UserWarning, match="Not clustered in 'net': depthwise"):
         cluster_weights(net(), 4)

@@ -77,6 +77,23 @@ def test_masks_and_weights_are_those_of_tfmot(net, legacy_net, data, steps):
         np.testing.assert_allclose(our, their, atol=1e-4)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"batch": -1}, {"epoch": 0}])
+def test_an_epoch_ends_in_training_loops_written_for_tfmot(net, arguments):
+    """TF-MOT's argument is called `batch`, Keras's `epoch`."""
+    pruned = prune_low_magnitude(net(), half())
+    pruned.optimizer = keras.optimizers.SGD(0.1)
+    callback = UpdatePruningStep()
+    callback.set_model(pruned)
+    callback.on_train_begin()
+    callback.on_train_batch_begin(batch=-1)
+    pruned(np.zeros((1, 8, 8, 3), "float32"), training=True)
+    (weight, mask, _), *_ = pruned.pruned_layers[0].pruning_vars
+    weight.assign(np.ones(weight.shape))  # As an optimizer may, after the step.
+    callback.on_epoch_end(**arguments)
+    np.testing.assert_array_equal(weight.numpy(), mask.numpy())
+    assert np.mean(weight.numpy()) == 0.5
+
+
 def test_the_model_itself_is_left_alone(net, data):
     plain = net()
     before, config = plain.get_weights(), plain.get_config()

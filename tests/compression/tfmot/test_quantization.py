@@ -214,6 +214,8 @@ def test_annotations_are_checked(net):
         quantize_apply(net())
     with pytest.raises(ValueError, match="for models there is `quantize_model`"):
         quantize_annotate_layer(net())
+    with pytest.raises(ValueError, match="for models there is `quantize_model`"):
+        compression.QuantizeAnnotate(net())
     with pytest.raises(ValueError, match="quantize_config=8"):
         quantize_annotate_layer(keras.layers.Dense(2), 8)
     with pytest.raises(ValueError, match="one of the schemes Default8BitQuantizeScheme"):
