@@ -258,10 +258,12 @@ def _in_chunks(losses, teacher, student):
         chunk = ops.maximum(1, ops.minimum(batch, _CHUNK // (batch * largest)))
     chunks = (batch + chunk - 1) // chunk
     anchors = ops.minimum(ops.arange(chunks * chunk), batch - 1)  # The last one, to fill up.
-    again = keras.remat(losses)  # Else all chunks are kept for the gradient.
-    values = ops.map(
-        lambda some: again(some, teacher, student), ops.reshape(anchors, (chunks, chunk))
-    )
+
+    def of_chunk(anchors):
+        # Computed again for the gradient, for which all chunks would be kept otherwise.
+        return keras.remat(lambda *pair: losses(anchors, *pair))(teacher, student)
+
+    values = ops.map(of_chunk, ops.reshape(anchors, (chunks, chunk)))
     return ops.reshape(values, (-1,))[:batch]
 
 

@@ -162,7 +162,7 @@ def test_angles_between_samples_that_nearly_coincide(spread, check_gradient):
 
 
 @pytest.mark.parametrize("is_compiled", [False, True])
-def test_angles_in_chunks_equal_those_at_once(is_compiled, monkeypatch, gradient_of):
+def test_angles_in_chunks_equal_those_at_once(is_compiled, monkeypatch, gradient_of, caplog):
     teacher, student = random_pair([(7, 5), (7, 9)])
     expected = numpy_angle(teacher, student)
     slope = gradient_of(lambda s: losses.relational_angle(teacher, s), student)
@@ -177,6 +177,7 @@ def test_angles_in_chunks_equal_those_at_once(is_compiled, monkeypatch, gradient
         angle = tf.function(angle, input_signature=[tf.TensorSpec((None, None))])
     np.testing.assert_allclose(angle(student.astype("float32")), expected, rtol=1e-5)
     np.testing.assert_allclose(gradient_of(angle, student), slope, rtol=1e-4, atol=1e-8)
+    assert "watched tensor" not in caplog.text  # Of positions there is no gradient.
 
 
 def test_features_whose_squares_overflow_give_the_right_value_or_nan():

@@ -286,7 +286,7 @@ def test_classes_that_the_teacher_excludes_have_no_part(student, temperature, gr
     teacher = np.array([[1.0, -np.inf, 2.0]])
     expected = numpy_softened_kl(teacher, student, temperature)
     np.testing.assert_allclose(
-        losses.soft_targets(teacher, student, temperature), expected, rtol=2e-5
+        losses.soft_targets(teacher, student, temperature), expected, rtol=1e-4
     )
     gradient = gradient_of(lambda s: losses.soft_targets(teacher, s, temperature), student)
     p, q = (np.exp(np.array(z) / temperature) for z in (teacher, student))
