@@ -57,6 +57,9 @@ def main() -> int:
         The exit status: 0, 1 for what went wrong, 2 for a wrong command, 130 for Ctrl-C.
     """
     sys.meta_path.insert(0, ImportsWhenUsed())
-    from kdzoo.cli import main as run
+    try:
+        from kdzoo.cli import main as run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:  # Before anything was begun.
+        return 130

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -517,6 +518,20 @@ class TestErrors:
         assert main(["list"]) == 130
         assert capsys.readouterr().err.startswith("kdzoo: Interrupted")
 
+    def test_interrupted_where_python_drops_it(self, monkeypatch, capsys):
+        class Collected:
+            def __del__(self):
+                raise KeyboardInterrupt
+
+        def collect():
+            Collected()
+            time.sleep(5)  # Ends at the interrupt.
+            raise AssertionError("The interrupt was lost")
+
+        monkeypatch.setitem(list_names._TABLES, "models", (collect, set()))
+        assert main(["list"]) == 130
+        assert capsys.readouterr().err.startswith("kdzoo: Interrupted")
+
 
 class TestFiles:
     def test_evaluate(self, student, tmp_path, capsys):
@@ -692,7 +707,7 @@ class TestTrain:
     def test_refuses_the_directory_of_another_run(self, undisturbed, capsys):
         again = ["train", "digits", *SMALL, "--directory", str(undisturbed)]
         assert main([*again, "--temperature", "9"]) == 1
-        assert "another directory or delete it" in capsys.readouterr().err
+        assert "delete that folder" in capsys.readouterr().err
 
     def test_finished_runs_are_not_trained_again(self, undisturbed, capsys):
         assert main(["train", "digits", *SMALL, "--directory", str(undisturbed)]) == 0

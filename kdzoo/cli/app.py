@@ -1,8 +1,12 @@
 """The `kdzoo` command: its subcommands, and errors as one sentence instead of a traceback."""
 
+import _thread
+import contextlib
 import os
 import sys
-from typing import Annotated
+import threading
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -80,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
         environment, and for any other error, the traceback is shown.
     """
     try:
-        status = app(args=arguments, prog_name="kdzoo", standalone_mode=False)
+        with _interrupts_raised_again():
+            status = app(args=arguments, prog_name="kdzoo", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
     except Exception as error:
@@ -90,8 +95,30 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _fail(str(error) or type(error).__name__, 1)
     if status == _INTERRUPTED:
-        return _fail("Interrupted; the same command goes on from what is finished.", status)
+        return _fail("Interrupted; trainings and recordings go on where they were.", status)
     return status if isinstance(status, int) else 0
+
+
+@contextlib.contextmanager
+def _interrupts_raised_again() -> Iterator[None]:
+    """Context in which Ctrl-C counts also where Python drops what it raises.
+
+    So it is within a callback of the garbage collector, such as JAX's.
+    """
+    usual = sys.unraisablehook
+
+    def raise_again(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # Soon, as what is raised in here is dropped, too.
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            usual(unraisable)
+
+    sys.unraisablehook = raise_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
 
 
 def _help_of(error: Exception) -> str:

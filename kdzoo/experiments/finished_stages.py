@@ -55,8 +55,8 @@ class Runs:
         if identity != self.experiment.identity(node.stage, node.seed):
             what = "a run with other settings" if identity else "a run of an earlier kdzoo"
             raise ValueError(
-                f"Expected {directory} to hold a run of this recipe. Received: {what}; choose "
-                "another directory or delete it."
+                f"Expected {directory} to hold a run of this recipe. Received: {what}; delete that "
+                "folder, which is then trained again, or choose another directory for the run."
             )
         for role, sources in self.experiment.sources(node.stage, node.seed).items():
             self._check_made_from(row.get(f"{role}_weights"), directory, sources)

@@ -220,3 +220,11 @@ def test_a_file_is_tried_once(path, monkeypatch):
         LiteRTModel(path)
         latency(path, runs=1, warmup=0)
     assert len(tried) == 1
+
+
+def test_without_litert_the_file_is_not_to_blame(path, monkeypatch):
+    path.write_bytes(WHOLE)
+    monkeypatch.setattr(safe_interpreter, "_tried", set())
+    monkeypatch.setattr(safe_interpreter.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install ai-edge-litert"):
+        LiteRTModel(path)

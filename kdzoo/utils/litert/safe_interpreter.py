@@ -1,5 +1,6 @@
 """LiteRT files, opened in one way by all rooms: whole, known to run, and with labels that fit."""
 
+import importlib.util
 import os
 import re
 import signal
@@ -87,6 +88,11 @@ def _try(path, content, weights):
     """
     if content[4:8] != b"TFL3":
         raise _refused(path, "which the interpreter refused: it is no flatbuffer of LiteRT")
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise ImportError(
+            f"Expected LiteRT, which runs {str(path)!r}; install it with `pip install "
+            "ai-edge-litert`."
+        )
     if getattr(sys, "frozen", False) or not sys.executable:  # There is no Python to run it in.
         return
     allowed = max(_LEAST_MEMORY, _MEMORY * len(content))
