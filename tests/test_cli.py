@@ -446,6 +446,7 @@ ERRORS = [
     (["export", "{student}", "out.onnx"], 1, "Expected a .tflite file"),
     (["export", "{student}", "out.tflite", "--quantize", "int9"], 1, "Did you mean 'int8'?"),
     (["export", "{student}", "out.tflite", "--quantize", "int8"], 1, "Expected --data NAME"),
+    (["export", "{student}", "out.tflite", "--output-type", "class"], 1, "mean 'classes'?"),
     (["compress", "{student}", "out.tflite", "digits"], 1, "at least one of --prune"),
     (["compress", "{student}", "out.tf", "digits", "--prune", "0.5"], 1, "a .tflite file"),
     (["compress", "nowhere.keras", "o.tflite", "digits", "--cluster", "4"], 1, "nowhere.keras"),
@@ -559,7 +560,8 @@ class TestFiles:
         out = capsys.readouterr().out
         assert re.search(r"agreement with the teacher +100.00 %", out)
         assert re.search(r"parameters +8,970", out)
-        assert main(["export", path, output, "--data", "digits"]) == 0
+        assert main(["export", path, output, "--data", "digits", "--output-type", "numbers"]) == 0
+        assert "gives 100.0 % of the variance of Keras's numbers, and" in capsys.readouterr().out
         assert kdzoo.export.LiteRTModel(output).inputs[0].shape == (1, 8, 8, 1)
 
     @pytest.mark.tensorflow
@@ -577,7 +579,7 @@ class TestFiles:
         assert main(["export", str(student), str(output), *options]) == 0
         size = f"{output.stat().st_size:,} bytes"
         out = capsys.readouterr().out
-        assert f"int8, {size}; on 128 samples (representative data)" in out
+        assert f"int8, {size}; on 128 samples (representative data) it gives Keras's class" in out
         assert kdzoo.export.LiteRTModel(output).labels == list("0123456789")
         assert main(["evaluate", str(output), "digits", "--teacher", str(student)]) == 0
         assert "agreement with the teacher" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """`kdzoo export`: a Keras model as a verified `.tflite` file."""
 
 import pathlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -9,11 +9,21 @@ from kdzoo.cli import data as data_command
 from kdzoo.cli import model_files, terminal
 from kdzoo.utils import unknown_name
 
+if TYPE_CHECKING:
+    from kdzoo.export import OutputAgreement
+    from kdzoo.graph.outputs import OutputType
+
 _QUANTIZE: dict[str, Literal["float16", "dynamic", "int8"] | None] = {
     "none": None,
     "float16": "float16",
     "dynamic": "dynamic",
     "int8": "int8",
+}
+# What is measured of an output, by what it means.
+_MEASURED = {
+    "classes": "Keras's class on {}",
+    "binary": "Keras's yes or no for {} of the answers",
+    "numbers": "{} of the variance of Keras's numbers",
 }
 
 
@@ -26,12 +36,19 @@ def export(
         typer.Option(help="Data set to verify with; int8 is calibrated from its training images."),
     ] = None,
     data_dir: data_command.DataDir = None,
+    output_type: Annotated[
+        str | None,
+        typer.Option(
+            help="What the outputs mean: classes, binary (yes or no) or numbers; found out if not "
+            "given."
+        ),
+    ] = None,
 ) -> None:
     """Convert a Keras model to a verified .tflite file.
 
     The file runs against Keras before it appears; one that disagrees is not written.
     """
-    _check_export(output, quantize, data)
+    _check_export(output, quantize, data, output_type)
     _check_ships_no_file(model, output)
     converted = model_files.load_model(model, (".keras",))
     images = labels = None
@@ -48,12 +65,22 @@ def export(
             quantize=_QUANTIZE[quantize],
             representative_data=images,
             labels=labels,
+            output_type=cast("OutputType | None", output_type),
         )
     typer.echo(
         f"Wrote {output}: {report.quantize or 'float32'}, {report.bytes:,} bytes; on "
-        f"{report.samples} samples ({report.verified_on.replace('_', ' ')}) it agrees with Keras "
-        f"on {terminal.percent(report.argmax_agreement)} and differs by at most "
+        f"{report.samples} samples ({report.verified_on.replace('_', ' ')}) it gives "
+        f"{_measured(report.outputs_verified)}, and differs by at most "
         f"{report.max_abs_difference:.2g}."
+    )
+
+
+def _measured(outputs: "tuple[OutputAgreement, ...]") -> str:
+    """Returns what was measured of each output."""
+    return ", ".join(
+        _MEASURED[output.output_type].format(terminal.percent(output.agreement))
+        + (f" in {output.name!r}" if len(outputs) > 1 else "")
+        for output in outputs
     )
 
 
@@ -69,10 +96,14 @@ def _check_ships_no_file(model: pathlib.Path, output: pathlib.Path) -> None:
             )
 
 
-def _check_export(output: pathlib.Path, quantize: str, data: str | None) -> None:
+def _check_export(
+    output: pathlib.Path, quantize: str, data: str | None, output_type: str | None
+) -> None:
     """Raises unless the options of an export agree; called before Keras starts."""
     if quantize not in _QUANTIZE:
         raise unknown_name("quantization", quantize, _QUANTIZE)
+    if output_type is not None and output_type not in _MEASURED:
+        raise unknown_name("output type", output_type, _MEASURED)
     if quantize == "int8" and data is None:
         raise ValueError(
             "Expected --data NAME with --quantize int8, which is calibrated from real images. "

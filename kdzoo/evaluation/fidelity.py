@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.evaluation.labelled_batches import labelled_batches, predictor
+from kdzoo.evaluation.labelled_batches import (
+    check_finite_outputs,
+    labelled_batches,
+    predictor,
+)
 from kdzoo.evaluation.meaning import Scale, check_measurable, known_output_type
 from kdzoo.graph.outputs import OutputType, is_one_column
 from kdzoo.graph.predictions import log_probabilities, says_yes
@@ -182,6 +186,8 @@ class _Comparison:
         self.output_type = self.output_type or by_columns
         self.samples += len(teacher)
         if self.output_type == "numbers" and self.temperature is not None:
+            for model, outputs in zip(self.models, (teacher, student), strict=True):
+                check_finite_outputs(outputs, model, masks_classes=False)
             self._add_numbers(teacher.astype("float64"), student.astype("float64"))
             return
         check_measurable(self.output_type, teacher.shape, _REMEDY)
@@ -228,7 +234,9 @@ class _Comparison:
                 (student, student_from_logits),
             )
         )
-        return same, np.sum(np.exp(log_p) * (log_p - log_q))
+        p = np.exp(log_p)
+        log_ratio = np.subtract(log_p, log_q, out=np.zeros_like(p), where=p > 0)  # Not -inf - -inf.
+        return same, np.sum(p * log_ratio)
 
     def open_sums(self):
         """Returns the sums for every scale that is not ruled out."""

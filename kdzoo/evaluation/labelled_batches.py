@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
+from kdzoo.graph.predictions import what_is_not_finite
 from kdzoo.graph.raw_pixels import warn_of_raw_pixels
 from kdzoo.utils import check_flag, check_numeric_array, check_positive_integer, shown
 from kdzoo.utils.keras_errors import is_from_keras, plain_sentence
@@ -50,7 +51,8 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
         check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
 
     Returns:
-        A function `x -> array`, which raises `ValueError` if inputs or outputs are NaN or infinite.
+        A function `x -> array`, which raises `ValueError` if inputs or outputs are NaN or infinite;
+        logits of -inf, as of masked classes, may stand beside finite ones.
 
     Raises:
         ValueError: If `model` is neither a Keras model nor has `predict`.
@@ -84,14 +86,27 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
                 f"Received: {len(outputs)} outputs: make a model of the one to be measured."
             )
         outputs = check_numeric_array("the model's outputs", outputs).astype("float32")
-        if not np.all(np.isfinite(outputs)):
-            raise ValueError(
-                "Expected finite outputs. Received: NaN or infinite values from "
-                f"{type(model).__name__}: look for NaN in its weights."
-            )
+        check_finite_outputs(outputs, model)
         return outputs
 
     return outputs_of
+
+
+def check_finite_outputs(outputs: np.ndarray, model: Any, masks_classes: bool = True) -> None:
+    """Raises `ValueError` if outputs are NaN or infinite.
+
+    Args:
+        outputs: Array `(samples, ...)`.
+        model: The model that gave them.
+        masks_classes: Whether a logit may be -inf, as of a masked class, beside a finite one.
+    """
+    wrong = what_is_not_finite(outputs, masks_classes)
+    if wrong is not None:
+        raise ValueError(
+            f"Expected finite outputs. Received: {wrong} values from {type(model).__name__}: look "
+            f"for {wrong} values in its weights, or for inputs on which its outputs are not "
+            "defined."
+        )
 
 
 def _check_finite(array):

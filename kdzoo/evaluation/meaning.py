@@ -16,9 +16,9 @@ from kdzoo.graph.outputs import (
     type_of_loss,
 )
 from kdzoo.graph.predictions import (
-    ends_in_probabilities,
     is_one_hot,
     may_be_probabilities,
+    told_from_logits,
 )
 from kdzoo.utils import check_choice, check_flag, check_numeric_array
 
@@ -95,17 +95,14 @@ class Scale:
     """
 
     def __init__(self, model: Any, from_logits: bool | None = None) -> None:
-        loss = getattr(model, "loss", None)
-        loss_takes_logits = getattr(loss, "from_logits", False) is True
+        told = told_from_logits(model)[0]
         self.choices: tuple[bool, ...] = (True, False)
         # Keras's losses of yes or no take probabilities, unless told otherwise.
-        self._is_likely = type_of_loss(loss) == "binary"
+        self._is_likely = type_of_loss(getattr(model, "loss", None)) == "binary"
         if from_logits is not None:
             self.choices = (check_flag("from_logits", from_logits),)
-        elif ends_in_probabilities(model)[0]:
-            self.choices = (False,)
-        elif loss_takes_logits:
-            self.choices = (True,)
+        elif told is not None:
+            self.choices = (told,)
         self._count, self._least, self._most = 0, np.inf, -np.inf
 
     def look(self, outputs: np.ndarray, output_type: OutputType) -> None:

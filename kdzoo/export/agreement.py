@@ -8,18 +8,15 @@ import numpy as np
 
 from kdzoo.export.convert import Quantize
 from kdzoo.export.keras_outputs import KerasOutput
-from kdzoo.export.runner import LiteRTModel
+from kdzoo.export.runner import LiteRTModel, predict_unchecked
 from kdzoo.export.signature import InputSpec
+from kdzoo.graph.number_agreement import CLOSE, NOISE, explained_fraction
 from kdzoo.graph.outputs import OutputType, is_one_column
 from kdzoo.graph.predictions import says_yes
 from kdzoo.utils import shown
 
-# Up to how many columns of numbers each is judged by itself: they may be of different units.
-_FEW_COLUMNS = 16
-# Columns that nothing is said of are taken for numbers where a file gives them this closely.
-_CLOSE = 0.99
-# What varies by less, as a fraction of the largest value, is the noise of float32.
-_NOISE = 1e-5
+# What a file of float16 gives for -inf is the lowest number of float16, -65504, and a little more.
+_MASKED = -6e4
 # From how many answers of a side on a file must give some of them.
 _SEVERAL = 10
 
@@ -32,14 +29,17 @@ class OutputAgreement:
         name: Its name in the file.
         output_type: What it was taken for: `"classes"`, `"binary"` or `"numbers"`.
         agreement: In [0, 1]. Of classes, the fraction of samples, and of positions where an output
-            has several, with the largest output of Keras; of integers, such as those of an argmax,
-            the fraction that is the same. Of answers of yes or no, the fraction that is the same.
-            Of numbers, 1 - Σ error² / Σ (output - its mean over the samples)², or 0 if that is
-            less: of the worst column where there are up to 16, else of all of them together. Where
-            Keras's numbers do not vary, 1 if the error is at most a quantization step, else
-            1 - Σ error² / Σ output².
+            has several, whose largest output is a largest one of Keras; of integers, such as those
+            of an argmax, the fraction that is the same. Of answers of yes or no, the fraction that
+            is the same. Of numbers, 1 - Σ error² / Σ (output - its mean over the samples)², or 0 if
+            that is less: of the worst column where there are up to 16, else of all of them
+            together. It is 1 where the error is at most a quantization step and Keras's numbers
+            vary by two steps at most, beside which they are large; and 1 - Σ error² / Σ output²
+            where they do not vary at all.
         max_abs_difference: Largest absolute difference from Keras.
         step: What one step of the integers of a quantized output is worth; None for floats.
+        argmax_agreement: The fraction of positions with Keras's argmax, of an output of rank 3 or
+            more that nothing is known of and that was taken for numbers; else None.
     """
 
     name: str
@@ -47,6 +47,7 @@ class OutputAgreement:
     agreement: float
     max_abs_difference: float
     step: float | None = None
+    argmax_agreement: float | None = None
 
 
 def compare(
@@ -64,20 +65,25 @@ def compare(
         expected: The outputs of Keras.
 
     Returns:
-        Name of an output -> array of the shape of Keras's, NaN where it has another.
+        Name of an output -> array of the shape of Keras's, NaN where it has another; -inf where
+        Keras gives that and the file the lowest number that it can.
     """
     by_name = {spec.name: array for spec, array in zip(specs, samples, strict=True)}
-    with warnings.catch_warnings():  # What is cut off shows in the outputs.
-        warnings.simplefilter("ignore", UserWarning)
-        received = file.predict(by_name)
+    received = predict_unchecked(file, by_name)  # What is cut off shows in the outputs.
     if not isinstance(received, dict):
         received = {next(iter(expected)): received}
     return {
-        name: received[name]
+        name: _with_masks(received[name], output.values)
         if received[name].shape == output.values.shape
         else np.full(output.values.shape, np.nan, "float32")
         for name, output in expected.items()
     }
+
+
+def _with_masks(file, wanted):
+    """What a file gives, -inf where it masks a class that Keras masks."""
+    is_masked = np.isneginf(wanted) & (file <= _MASKED)
+    return np.where(is_masked, -np.inf, file).astype(file.dtype) if is_masked.any() else file
 
 
 def judge(
@@ -93,7 +99,7 @@ def judge(
         min_agreement: The smallest agreement that is close enough.
     """
     values, meaning = wanted.values, wanted.output_type
-    difference = float(np.max(np.abs(file.astype("float64") - values)))
+    difference = float(_differences(file, values).max())
     if not np.isfinite(difference):
         return OutputAgreement(name, meaning or "numbers", 0.0, float("nan"), step)
     if values.dtype.kind in "iub":
@@ -102,34 +108,28 @@ def judge(
         yes = [says_yes(array, not wanted.are_probabilities) for array in (file, values)]
         found = float(np.mean(yes[0] == yes[1]))
     elif meaning == "numbers" or is_one_column(values.shape):
-        found, meaning = _of_numbers(values, file, step), "numbers"
+        found, meaning = explained_fraction(values, file, step or 0), "numbers"
     else:
-        found = float(np.mean(file.argmax(axis=-1) == values.argmax(axis=-1)))
-        if meaning is None and found < min_agreement:
-            as_numbers = _of_numbers(values, file, step)
-            if as_numbers >= max(_CLOSE, min_agreement):
-                found, meaning = as_numbers, "numbers"
+        found = _same_largest(values, file)
+        may_be_image = meaning is None and values.ndim > 2 and np.all(np.isfinite(values))
+        if may_be_image and found < min_agreement:
+            as_numbers = explained_fraction(values, file, step or 0)
+            if as_numbers >= max(CLOSE, min_agreement):
+                return OutputAgreement(name, "numbers", as_numbers, difference, step, found)
     return OutputAgreement(name, meaning or "classes", found, difference, step)
 
 
-def _of_numbers(wanted, file, step):
-    """The fraction of the variance of Keras's outputs over the samples that a file gives."""
-    count = len(wanted)
-    columns = wanted.shape[-1] if wanted.ndim > 1 else 1
-    wanted, file = (a.astype("float64").reshape(count, -1, columns) for a in (wanted, file))
-    errors = ((file - wanted) ** 2).sum(axis=(0, 1))
-    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=(0, 1))
-    squares = (wanted**2).sum(axis=(0, 1))
-    if columns > _FEW_COLUMNS:
-        errors, spread, squares = (np.sum(a, keepdims=True) for a in (errors, spread, squares))
-        is_within = np.array([np.abs(file - wanted).max() <= (step or 0)])
-    else:
-        is_within = np.abs(file - wanted).max(axis=(0, 1)) <= (step or 0)
-    varies = spread > _NOISE**2 * squares
-    scale = np.where(varies, spread, squares)
-    lost = np.divide(errors, scale, out=np.where(errors > 0, 1.0, 0.0), where=scale > 0)
-    found = np.where(~varies & is_within, 1.0, 1 - lost)
-    return float(max(found.min(), 0.0))
+def _differences(file, wanted):
+    """Absolute differences in float64; of classes that both mask with -inf they are 0."""
+    file, wanted = file.astype("float64"), wanted.astype("float64")
+    with np.errstate(invalid="ignore"):
+        return np.where(file == wanted, 0.0, np.abs(file - wanted))
+
+
+def _same_largest(wanted, file):
+    """The fraction of rows in which the largest output of a file is a largest one of Keras."""
+    chosen = np.take_along_axis(wanted, file.argmax(axis=-1)[..., None], axis=-1)
+    return float(np.mean(chosen == wanted.max(axis=-1, keepdims=True)))
 
 
 def check_agreement(
@@ -156,8 +156,8 @@ def check_agreement(
             f"outputs with quantize={quantize!r}: look for values that overflow float16 or int8, "
             "or export with quantize=None."
         )
-    allowed = tolerance * np.maximum(1.0, np.abs(wanted.values.astype("float64")))
-    if quantize is None and np.any(np.abs(file.astype("float64") - wanted.values) > allowed):
+    allowed = tolerance * np.maximum(1.0, np.abs(_with_zeros(wanted.values).astype("float64")))
+    if quantize is None and np.any(_differences(file, wanted.values) > allowed):
         raise RuntimeError(
             f"Expected outputs within tolerance={tolerance:g} of Keras. Received: a largest "
             f"difference of {found.max_abs_difference:.3g} in {found.name!r}: look for an "
@@ -168,33 +168,65 @@ def check_agreement(
         _check_varies(quantize, found, wanted, file)
     if quantize is not None and found.agreement < min_agreement:
         raise RuntimeError(_disagreement(quantize, found, wanted, min_agreement))
+    if found.argmax_agreement is not None:
+        warnings.warn(
+            f"Output {found.name!r} of the file has the largest value where Keras's has it at only "
+            f"{found.argmax_agreement:.3g} of the positions, and its values agree "
+            f"({found.agreement:.3g} of their variance): it was taken for numbers, such as an "
+            "image. Pass output_type='numbers', or 'classes' if they are classes.",
+            stacklevel=3,
+        )
 
 
 def _check_varies(quantize, found, wanted, file):
-    """Raises if the file gives a constant, or one answer, where Keras's output varies."""
-    values = wanted.values
-    if len(values) < 2 or values.dtype.kind in "iub":
+    """Raises if the file gives a constant, or one answer, where Keras's output varies.
+
+    Each column of answers of yes or no is looked at by itself, other outputs as a whole.
+    """
+    if len(file) < 2 or wanted.values.dtype.kind in "iub":
         return
-    largest, low, high = np.abs(values).max(), values.min(axis=0), values.max(axis=0)
-    step = max(2 * (found.step or 0), _NOISE * largest)
-    if (high - low).max() > step and np.all(file == file[0]):
-        place = np.unravel_index(np.argmax(high - low), low.shape)
+    is_binary = found.output_type == "binary"
+    columns = file.shape[-1] if is_binary and file.ndim > 1 else 1
+    values, file = (
+        array.reshape(len(array), -1, columns) for array in (_with_zeros(wanted.values), file)
+    )
+    step = max(2 * (found.step or 0), NOISE * np.abs(values).max())
+    ranges = np.ptp(values, axis=0)
+    is_constant = np.all(file == file[0], axis=(0, 1))
+    position, column = np.unravel_index(np.argmax(ranges * is_constant), ranges.shape)
+    if is_constant[column] and ranges[position, column] > step:
+        low, high = (function(values[:, position, column]) for function in (np.min, np.max))
         raise RuntimeError(
-            f"Expected outputs that vary as Keras's. Received: a constant in {found.name!r} with "
-            f"quantize={shown(quantize)}, where Keras gives values from {low[place]:.3g} to "
-            f"{high[place]:.3g}: {_ADVICE}, or pass min_agreement=0."
+            f"Expected outputs that vary as Keras's. Received: a constant in "
+            f"{_column(found.name, column, columns)} with quantize={shown(quantize)}, where Keras "
+            f"gives values from {low:.3g} to {high:.3g}: {_ADVICE}, or pass min_agreement=0."
         )
-    if found.output_type != "binary":
-        return
-    yes, no = (says_yes(array, not wanted.are_probabilities) for array in (values, file))
-    for answer, name in ((yes, "yes"), (~yes, "no")):
-        given = no if name == "yes" else ~no
-        if answer.sum() >= _SEVERAL and not given.any():
-            raise RuntimeError(
-                f"Expected answers of {name} in {found.name!r}, as Keras gives {answer.sum()} of "
-                f"{answer.size}. Received: none with quantize={shown(quantize)}: {_ADVICE}, or "
-                "pass min_agreement=0."
-            )
+    if is_binary:
+        in_keras, in_file = (says_yes(a, not wanted.are_probabilities) for a in (values, file))
+        _check_both_answers(quantize, found.name, "yes", in_keras, in_file)
+        _check_both_answers(quantize, found.name, "no", ~in_keras, ~in_file)
+
+
+def _check_both_answers(quantize, name, answer, in_keras, in_file):
+    """Raises if a column of a file never gives an answer that Keras gives several times."""
+    counts = in_keras.sum(axis=(0, 1)) * ~in_file.any(axis=(0, 1))
+    column, columns = int(np.argmax(counts)), len(counts)
+    if counts[column] >= _SEVERAL:
+        raise RuntimeError(
+            f"Expected answers of {answer} in {_column(name, column, columns)}, as Keras gives "
+            f"{counts[column]} of {in_keras[..., column].size}. Received: none with "
+            f"quantize={shown(quantize)}: {_ADVICE}, or pass min_agreement=0."
+        )
+
+
+def _column(name, column, columns):
+    """How a column of an output is called."""
+    return repr(name) if columns == 1 else f"column {column} of {name!r}"
+
+
+def _with_zeros(values):
+    """Keras's values with zeros for those of masked classes, -inf."""
+    return np.where(np.isneginf(values), 0, values) if values.dtype.kind == "f" else values
 
 
 _ADVICE = (

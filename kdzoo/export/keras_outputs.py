@@ -10,7 +10,11 @@ from kdzoo.export.signature import as_structure, named_outputs
 from kdzoo.graph.exportable import shape_model
 from kdzoo.graph.keras_internals import functional_of, nodes_of
 from kdzoo.graph.outputs import OutputType, told_output_types
-from kdzoo.graph.predictions import ends_in_probabilities, may_be_probabilities
+from kdzoo.graph.predictions import (
+    may_be_probabilities,
+    told_from_logits,
+    what_is_not_finite,
+)
 
 _BATCH = 32
 
@@ -20,9 +24,10 @@ class KerasOutput:
     """One output of a Keras model for all samples.
 
     Attributes:
-        values: Array `(samples, ...)`, float32 or of integers.
+        values: Array `(samples, ...)`, float32 or of integers; -inf where a class is masked.
         output_type: What it means; None where at most the number of its columns tells.
-        are_probabilities: Whether a sigmoid or softmax made the values, or may have.
+        are_probabilities: Whether a sigmoid or softmax made the values, or may have: not where the
+            model was compiled with a loss on logits.
     """
 
     values: np.ndarray
@@ -44,7 +49,8 @@ def keras_outputs(
         Name of an output -> `KerasOutput`.
 
     Raises:
-        ValueError: If an output is NaN or infinite, or `output_type` does not fit.
+        ValueError: If an output is NaN or infinite, apart from classes that are masked with -inf,
+            or `output_type` does not fit.
     """
     count, batches, outputs = len(samples[0]), [], None
     size = _batch_size(model, count)
@@ -58,22 +64,24 @@ def keras_outputs(
     joined = {
         name: np.concatenate([batch[name] for batch in batches])[:count] for name in batches[0]
     }
-    for name, array in joined.items():
-        if not np.all(np.isfinite(array)):
-            raise ValueError(
-                f"Expected a model with finite outputs. Received: model={model.name!r}, whose "
-                f"output {name!r} is NaN or infinite on the samples: {_remedy(model)}."
-            )
     types = told_output_types(model, output_type, outputs=outputs)
     types = [
         known or ("numbers" if is_used else None)
         for known, is_used in zip(types, _used_within(model, len(types)), strict=True)
     ]
-    ends = ends_in_probabilities(model)
-    ends = ends if len(ends) == len(types) else [False] * len(types)
+    for (name, array), known in zip(joined.items(), types, strict=True):
+        wrong = what_is_not_finite(array, masks_classes=known != "numbers")
+        if wrong is not None:
+            raise ValueError(
+                f"Expected a model with finite outputs. Received: model={model.name!r}, whose "
+                f"output {name!r} is {wrong} on the samples: {_remedy(model)}."
+            )
+    are_logits = told_from_logits(model, outputs)
     return {
-        name: KerasOutput(array, known, is_end or may_be_probabilities(array))
-        for (name, array), known, is_end in zip(joined.items(), types, ends, strict=True)
+        name: KerasOutput(
+            array, known, may_be_probabilities(array) if is_logit is None else not is_logit
+        )
+        for (name, array), known, is_logit in zip(joined.items(), types, are_logits, strict=True)
     }
 
 
@@ -113,4 +121,4 @@ def _remedy(model):
             "its weights are finite, so pass representative_data on which its outputs are defined "
             "(they may not be on a sample that is masked throughout)"
         )
-    return "look for NaN in its weights"
+    return "look for NaN or infinite values in its weights"

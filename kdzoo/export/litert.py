@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 from kdzoo.export.agreement import OutputAgreement, check_agreement, compare, judge
 from kdzoo.export.convert import Quantize, check_loops, check_quantize, check_sparse, convert
@@ -47,8 +48,9 @@ class ExportReport:
         verified_on: `"representative_data"`, or `"random samples"` uniform in [0, 1).
         max_abs_difference: Largest absolute difference of any output from Keras, over all samples.
         argmax_agreement: The smallest `agreement` of the outputs of classes and of yes or no in
-            `outputs_verified`, or of all where there is no such output: of classes the fraction of
-            samples, in [0, 1], with the same largest output as Keras.
+            `outputs_verified`, and the `argmax_agreement` of those that nothing is known of; or of
+            all where there is no such output. Of classes it is the fraction of samples, in [0, 1],
+            with the same largest output as Keras.
         inputs: The file's inputs, a tuple of `TensorInfo`; for int8 with scale and zero point.
         outputs: The file's outputs, a tuple of `TensorInfo`, sorted by name.
         layers_in_float: Names of the layers whose kernels stay in float32 because a
@@ -116,7 +118,7 @@ def to_litert(
         batch_size: Samples in one run of the file.
         samples: How many samples of `representative_data` verify, and how many others calibrate:
             chosen, from a fixed seed, all over arrays and lists, and among the first of a stream,
-            16 times as many. Where there are too few, half of them do each; the report says how
+            4 times as many. Where there are too few, half of them do each; the report says how
             many.
         tolerance: Largest difference from Keras that a float32 file may have, 0 or more: absolute,
             and of outputs above 1 as a fraction of them.
@@ -135,8 +137,9 @@ def to_litert(
         output_type: What the outputs mean: `"classes"`, `"binary"` or `"numbers"` for all of them,
             a list with one for each, or a dict by their names. None finds it out: from the loss
             that the model was compiled with, from its final activations; outputs that further
-            layers use are numbers. Otherwise several columns are taken for classes, or for numbers
-            if the file gives them as such, and one column for numbers.
+            layers use are numbers. Otherwise one column is taken for numbers, and several for
+            classes; those of rank 3 or more for numbers, with a warning, if the file gives them as
+            such and the argmax of too few.
 
     Returns:
         An `ExportReport`.
@@ -172,6 +175,7 @@ def to_litert(
     specs, drawn = _draw(model, batch_size, representative_data, samples, check_images, calibrates)
     with computing_in_float32(model):
         expected = keras_outputs(model, drawn.verification, output_type)
+        _check_masks(quantize, expected)
         check_labels(labels, [(1, *found.values.shape[1:])[-1] for found in expected.values()])
         # The converter writes and reads temporary files of its own.
         with naming_full_disk(f"{tempfile.gettempdir()}, where the model is converted"):
@@ -228,9 +232,24 @@ def _draw(model, batch_size, data, samples, check_images, calibrates):
     return specs, drawn
 
 
+def _check_masks(quantize, expected):
+    """Raises if integers were to stand for the -inf of masked classes."""
+    masked = [name for name, output in expected.items() if np.isneginf(output.values).any()]
+    if masked and quantize == "int8":
+        raise ValueError(
+            "Expected finite outputs for quantize='int8', as integers stand for no -inf. Received: "
+            f"-inf in {masked[0]!r}: mask classes with a number a little below the others, or "
+            "quantize less."
+        )
+
+
 def _argmax_agreement(found):
     """The smallest agreement of classes and of yes or no, or of all outputs without such."""
-    answers = [output.agreement for output in found if output.output_type != "numbers"]
+    answers = [
+        output.agreement if output.argmax_agreement is None else output.argmax_agreement
+        for output in found
+        if output.output_type != "numbers" or output.argmax_agreement is not None
+    ]
     return min(answers or [output.agreement for output in found])
 
 

@@ -174,6 +174,11 @@ class LiteRTModel:
         count = arrays[0].shape[0] if arrays[0].ndim else 0
         for info, array in zip(self.inputs, arrays, strict=True):
             _check(info, array, count)
+        return self._predict(arrays)
+
+    def _predict(self, arrays):
+        """Returns the outputs for arrays in the order of `inputs`, which are cut off unseen."""
+        count = len(arrays[0])
         results = [self._run(arrays, start) for start in range(0, count, self.batch_size)]
         joined = [np.concatenate(batches)[:count] for batches in zip(*results, strict=True)]
         if len(joined) == 1:
@@ -206,6 +211,16 @@ class LiteRTModel:
             info.dequantize(self._interpreter.get_tensor(index))
             for info, index in zip(self.outputs, self._output_indices, strict=True)
         ]
+
+
+def predict_unchecked(file: LiteRTModel, x: Mapping[str, np.ndarray]) -> Any:
+    """Returns what `LiteRTModel.predict` does, without a look at the range of the values.
+
+    Args:
+        file: The file.
+        x: Arrays `(samples, ...)` by the names of the inputs.
+    """
+    return file._predict(file._by_input(x))
 
 
 def _info(detail, name):

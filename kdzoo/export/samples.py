@@ -24,7 +24,7 @@ Samples: TypeAlias = (
 )
 
 # Of a stream, so many times the samples that are wanted are read, to choose from.
-_LOOK_AHEAD = 16
+_LOOK_AHEAD = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +65,20 @@ def draw_samples(
 
     Returns:
         The `Drawn` samples, in the inputs' dtypes and in the order of the data: a choice from a
-        fixed seed over a whole array or list, and over the first of a stream, 16 times as many.
+        fixed seed over a whole array or list, and over the first of a stream, 4 times as many.
 
     Raises:
         ValueError: If there is no sample, a shape does not fit, a value is NaN or infinite, or
             samples that calibrate are all alike.
 
     Warns:
-        UserWarning: If samples that verify, or those of an input that calibrate, are all alike.
+        UserWarning: If samples that verify are all alike, or those of an input of floats are while
+            those of others differ.
     """
     wanted = 2 * limit if calibrates else limit
     arrays = _chosen(data, model, specs, wanted)
     _check_values(arrays, model, specs, check_images)
-    _check_differ(arrays, calibrates)
+    _check_differ(arrays, specs, calibrates)
     count = len(arrays[0])
     if not calibrates:
         return Drawn(arrays)
@@ -197,20 +198,31 @@ def _check_values(arrays, model, specs, check_images):
             warn_of_raw_pixels(array, model, "check_images=False", 5)
 
 
-def _check_differ(arrays, calibrates):
-    """Raises if all samples that calibrate are one, warns if all that verify are."""
+def _check_differ(arrays, specs, calibrates):
+    """Raises if all samples that calibrate are one, warns if all that verify, or of an input, are.
+
+    Inputs of integers, such as masks of ones, have no range to calibrate.
+    """
     count = len(arrays[0])
-    if count < 2 or any(np.any(array != array[0]) for array in arrays):
+    alike = [not np.any(array != array[0]) for array in arrays]
+    names = [
+        spec.name
+        for spec, array, is_alike in zip(specs, arrays, alike, strict=True)
+        if is_alike and (array.dtype.kind == "f" or all(alike))
+    ]
+    if count < 2 or not names:
         return
     received = f"Received: representative_data of {count} samples that are all alike"
-    if calibrates:
+    if not all(alike):
+        received += f" in {', '.join(map(repr, names))}"
+    elif calibrates:
         raise ValueError(
             "Expected samples that differ from one another, as they calibrate the ranges of the "
             f"activations. {received}; pass real ones."
         )
     warnings.warn(
-        f"Expected samples that differ from one another. {received}, which verify little; pass "
-        "real ones, or none for random samples.",
+        f"Expected samples that differ from one another. {received}, which verify little and "
+        "calibrate no range; pass real ones, or None where nothing is calibrated.",
         stacklevel=5,
     )
 

@@ -107,15 +107,27 @@ def told_output_types(
         ValueError: If `given` holds something else.
     """
     names, shapes = _names_and_shapes(model, outputs)
-    loss = getattr(model, "loss", None) if loss is None else loss
     said = _for_each_output("output_type", given, names, len(shapes))
-    losses = _for_each_output("loss", loss, names, len(shapes))
+    losses = losses_by_output(model, loss, outputs)
     by_activation = types_by_activation(model)
     by_activation = by_activation if len(by_activation) == len(shapes) else [None] * len(shapes)
     return [
         _check_output_type(word) or type_of_loss(part) or by_end
         for word, part, by_end in zip(said, losses, by_activation, strict=True)
     ]
+
+
+def losses_by_output(model: keras.Model, loss: Any = None, outputs: Any = None) -> list[Any]:
+    """Returns the loss on each output of a model, None where there is none or it is unknown.
+
+    Args:
+        model: A `keras.Model`.
+        loss: The loss on the outputs, as `compile` takes it; None for that of `model`.
+        outputs: What the model gave, in its structure, or None.
+    """
+    names, shapes = _names_and_shapes(model, outputs)
+    loss = getattr(model, "loss", None) if loss is None else loss
+    return _for_each_output("loss", loss, names, len(shapes))
 
 
 def types_by_activation(model: keras.Model) -> list[OutputType | None]:

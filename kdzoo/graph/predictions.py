@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from kdzoo.graph.exportable import shape_model, student_of
 from kdzoo.graph.keras_internals import functional_of
-from kdzoo.graph.outputs import final_activation, final_makers
+from kdzoo.graph.outputs import final_activation, final_makers, is_one_column, losses_by_output
 from kdzoo.utils import check_numeric_array
 
 # How far probabilities, rounded to few bits, lie beyond [0, 1].
@@ -34,6 +34,46 @@ def ends_in_probabilities(model: Any) -> list[bool]:
     if graph is None:
         return [final_activation(student_of(model) or model) is not None]
     return [maker is not None for maker in final_makers(graph)]
+
+
+def told_from_logits(model: Any, outputs: Any = None) -> list[bool | None]:
+    """Returns for each output what a model says of its scale: whether it gives logits.
+
+    Args:
+        model: A `keras.Model`; of something else at most its loss is known.
+        outputs: What the model gave, in its structure, or None.
+
+    Returns:
+        A list with False for the probabilities of a final activation, True where the loss that the
+        model was compiled with takes logits, else None.
+    """
+    ends = ends_in_probabilities(model)
+    losses = [getattr(model, "loss", None)]
+    if isinstance(model, keras.Model):
+        losses = losses_by_output(student_of(model) or model, losses[0], outputs)
+    ends = ends if len(ends) == len(losses) else [False] * len(losses)
+    return [
+        False if is_end else getattr(loss, "from_logits", False) is True or None
+        for is_end, loss in zip(ends, losses, strict=True)
+    ]
+
+
+def what_is_not_finite(outputs: np.ndarray, masks_classes: bool = True) -> str | None:
+    """Returns what keeps outputs from being measured: `"NaN"`, `"infinite"`, or None.
+
+    Args:
+        outputs: Array of any shape.
+        masks_classes: Whether a logit may be -inf, as of a class that is masked, beside a finite
+            one in its row.
+    """
+    if np.all(np.isfinite(outputs)):
+        return None
+    if np.any(np.isnan(outputs)):
+        return "NaN"
+    is_masked = (
+        masks_classes and not is_one_column(outputs.shape) and not np.isposinf(outputs).any()
+    )
+    return None if is_masked and np.isfinite(outputs).any(axis=-1).all() else "infinite"
 
 
 def may_be_probabilities(outputs: np.ndarray) -> bool:

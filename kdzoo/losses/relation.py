@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kdzoo.graph.keras_internals import compiles_by_xla
 from kdzoo.losses.base import (
     DistillationLoss,
     flat_rows,
@@ -214,11 +215,12 @@ def _relative_distances(features):
     """Distances over the mean of those between two samples, `(batch, batch)`."""
     products = _centred_products(features)
     squares = _squared_distances(products, products, ops.diagonal(products))
+    squares = ops.cast(squares, "float32")  # What cancels out has done so.
     distances = ops.where(squares <= 0, 0.0, ops.sqrt(positive_or_one(squares)))
     total = ops.sum(distances)
     batch = ops.cast(ops.shape(distances)[0], distances.dtype)
-    relative = distances * batch * (batch - 1) / positive_or_one(total)
-    return ops.cast(ops.where(total <= 0, 0.0, relative), "float32")
+    relative = distances * (batch * (batch - 1) / positive_or_one(total))
+    return ops.where(total <= 0, 0.0, relative)
 
 
 def _cosines(samples, anchors):
@@ -227,12 +229,14 @@ def _cosines(samples, anchors):
     Args:
         samples: The inner products in float64, from which ⟨j − i, k − i⟩ costs as much for any
             number of features; or the features, where there is no float64.
-        anchors: Positions of samples, integers.
+        anchors: Positions of samples, integers; None for all of them.
     """
+    of_anchors = samples if anchors is None else ops.take(samples, anchors, axis=0)
     if not _has_float64():
-        directions = unit_rows(samples[None] - ops.take(samples, anchors, axis=0)[:, None])
+        directions = unit_rows(samples[None] - of_anchors[:, None])
         return ops.matmul(directions, ops.transpose(directions, (0, 2, 1)))
-    of_anchors, norms = ops.take(samples, anchors, axis=0), ops.take(ops.diagonal(samples), anchors)
+    norms = ops.diagonal(samples)
+    norms = norms if anchors is None else ops.take(norms, anchors)
     squares = _squared_distances(samples, of_anchors, norms)
     inverse = ops.where(squares <= 0, 0.0, ops.rsqrt(positive_or_one(squares)))
     inverse = ops.cast(inverse, "float32")
@@ -249,13 +253,26 @@ def _in_chunks(losses, teacher, student):
     """The losses of all samples, computed for some of them at a time, forwards and backwards."""
     batch, width = ops.shape(student)
     sizes = (batch, width, ops.shape(teacher)[1])
+
+    def at_once():
+        return losses(None, teacher, student)
+
     if all(isinstance(size, int) for size in sizes):
         chunk = max(1, min(batch, _CHUNK // (batch * max(sizes))))
-        if chunk == batch:
-            return losses(ops.arange(batch), teacher, student)
-    else:
-        largest = ops.maximum(ops.maximum(*sizes[:2]), sizes[2])
-        chunk = ops.maximum(1, ops.minimum(batch, _CHUNK // (batch * largest)))
+        return at_once() if chunk == batch else _mapped(losses, teacher, student, batch, chunk)
+    largest = ops.maximum(ops.maximum(*sizes[:2]), sizes[2])
+    chunk = ops.maximum(1, ops.minimum(batch, _CHUNK // (batch * largest)))
+
+    def in_parts():
+        # TensorFlow finds what remat keeps within a condition by the tensors that were made there.
+        return _mapped(losses, teacher * 1, student * 1, batch, chunk)
+
+    # XLA cannot compile a condition whose sides hold tensors of open sizes for the gradient.
+    return in_parts() if compiles_by_xla() else ops.cond(chunk >= batch, at_once, in_parts)
+
+
+def _mapped(losses, teacher, student, batch, chunk):
+    """The losses of all samples, computed for `chunk` of them at a time."""
     chunks = (batch + chunk - 1) // chunk
     anchors = ops.minimum(ops.arange(chunks * chunk), batch - 1)  # The last one, to fill up.
 

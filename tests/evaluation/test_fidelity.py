@@ -162,3 +162,23 @@ def test_numbers_have_an_error_over_their_spread():
     numbers.compile(loss="mse")
     assert fidelity(numbers, numbers, X[:, :1]).relative_error == 0
     assert fidelity(Table(t), Table(t), index).relative_error is None
+
+
+def test_masked_classes():
+    masked, open_ = Table([[1, 2, -np.inf], [2, -np.inf, 0]]), Table([[1, 2, 0.5], [2, 1, 0]])
+    found = fidelity(masked, masked, INDEX)
+    assert (found.agreement, found.kl_divergence) == (1.0, 0.0)
+    p = [np.exp([1, 2]) / np.exp([1, 2]).sum(), np.exp([2, 0]) / np.exp([2, 0]).sum()]
+    q = [np.exp([1, 2]) / np.exp([1, 2, 0.5]).sum(), np.exp([2, 0]) / np.exp([2, 1, 0]).sum()]
+    expected = np.mean([np.sum(a * np.log(a / b)) for a, b in zip(p, q, strict=True)])
+    assert fidelity(masked, open_, INDEX).kl_divergence == pytest.approx(expected, rel=1e-6)
+    assert fidelity(open_, masked, INDEX).kl_divergence == np.inf
+    for wrong, word in (
+        (Table([[-np.inf] * 2, [0.0, 1.0]]), "infinite"),
+        (Table([[np.inf, 0.0]] * 2), "infinite"),
+        (Table([[np.nan, 0.0]] * 2), "NaN"),
+    ):
+        with pytest.raises(ValueError, match=f"{word} values from Table"):
+            agreement(wrong, wrong, INDEX)
+    with pytest.raises(ValueError, match="infinite values"):
+        fidelity(masked, masked, INDEX, output_type="numbers")

@@ -1,11 +1,14 @@
 """A file is verified by what each output means: classes, yes or no, numbers."""
 
+import linecache
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from kdzoo.export import LiteRTModel, OutputAgreement, to_litert
+from kdzoo.export import OutputAgreement, agreement, to_litert
+from kdzoo.export.keras_outputs import KerasOutput, keras_outputs
 
 pytestmark = pytest.mark.tensorflow
 RNG = np.random.default_rng(0)
@@ -36,7 +39,8 @@ def export(tmp_path):
         ]
         found = report.outputs_verified
         if len(found) == 1:
-            assert found[0].agreement == report.argmax_agreement
+            argmax = found[0].argmax_agreement
+            assert report.argmax_agreement == (found[0].agreement if argmax is None else argmax)
         return found[0] if len(found) == 1 else {output.name: output for output in found}
 
     return run
@@ -94,10 +98,96 @@ def test_images_agree_by_their_values(activation, export):
     model = keras.Model(inputs, layers.Conv2D(3, 1, activation=activation)(inputs))
     model.set_weights([np.eye(3)[None, None] + 0.1, np.array([0.0, 0.001, 0.0])])
     grey = np.repeat(IMAGES[..., :1], 3, axis=-1)  # Channels alike: their order means nothing.
-    found = export(model, grey)
+    if activation == "sigmoid":
+        found = export(model, grey)
+    else:
+        with pytest.warns(UserWarning, match="taken for numbers, such as an image") as caught:
+            found = export(model, grey)
+        assert "to_litert" in linecache.getline(caught[0].filename, caught[0].lineno)
+        assert found.argmax_agreement < 0.9
     assert found.output_type == ("binary" if activation == "sigmoid" else "numbers")
     assert found.agreement > 0.98
     assert export(model, grey, output_type="numbers").agreement > 0.98
+
+
+def test_classes_that_a_file_mixes_up_are_no_numbers(export):
+    # All outputs rise and fall together, by a hundred times what tells the classes apart.
+    kernel = 3 + 0.03 * np.random.default_rng(0).normal(size=(4, 20))
+    with pytest.raises(RuntimeError, match=r"Keras's argmax.*output_type='numbers'"):
+        export(dense(kernel), TABLE)
+    assert export(dense(kernel), TABLE, output_type="numbers").agreement > 0.98
+
+
+def test_any_of_the_largest_classes_agrees(export):
+    # Both are zero for half of the samples, where neither is Keras's argmax.
+    model = dense(np.array([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), "relu")
+    model.layers[-1].bias.assign([0.0, 0.001])
+    assert export(model, TABLE, "dynamic", output_type="classes").agreement == 1.0
+    found = agreement.judge(
+        "last",
+        KerasOutput(np.array([[0.0, 0.0, -1.0]] * 3, "float32"), "classes", False),
+        np.array([[0.0, 0.1, -1.0], [0.1, 0.0, -1.0], [0.0, 0.0, 0.1]], "float32"),
+        None,
+        0.9,
+    )
+    assert found.agreement == pytest.approx(2 / 3)
+
+
+def test_a_constant_column_of_several_answers_is_refused(export):
+    model = dense([[20.0, 0, 0, 0], [0, 0.01, 0.01, 0.01]], "sigmoid")
+    model.layers[-1].bias.assign([-18.0, -25.0, -10.0, -40.0])
+    with pytest.raises(RuntimeError, match="a constant in column 0 of 'last'"):
+        export(model, WIDE)
+
+
+def test_numbers_that_vary_by_less_than_a_step(export):
+    data = RNG.random((300, 2)).astype("float32")
+    found = export(dense([[0.01], [0.0]], bias=5.0), data)
+    assert (found.output_type, found.agreement) == ("numbers", 1.0)
+    assert 0.005 < found.max_abs_difference < found.step
+
+
+def test_values_far_outside_of_those_that_calibrate(export):
+    data = RNG.random((256, 4)).astype("float32")
+    data[101, 0] = 60.0  # Every second sample verifies.
+    model = dense(np.eye(4, 3))
+    assert export(model, data).agreement > 0.9
+    with pytest.raises(RuntimeError, match="variance of Keras's numbers"):
+        export(model, data, output_type="numbers")
+
+
+@pytest.mark.parametrize("quantize", [None, "float16", "int8"])
+def test_masked_classes(quantize, export):
+    model = dense(np.eye(4))
+    model.layers[-1].bias.assign([0.0, 0.0, 0.0, -np.inf])
+    if quantize == "int8":
+        with pytest.raises(ValueError, match=r"integers stand for no -inf.*'last'"):
+            export(model, TABLE, quantize)
+        return
+    found = export(model, TABLE, quantize)
+    assert found.agreement > 0.99
+    assert found.max_abs_difference < 0.01
+    with pytest.raises(ValueError, match="'last' is infinite"):
+        export(model, TABLE, quantize, output_type="numbers")
+    model.layers[-1].bias.assign([-np.inf] * 4)
+    with pytest.raises(ValueError, match=r"'last' is infinite.*infinite values in its weights"):
+        export(model, TABLE, quantize)
+
+
+def test_a_compiled_loss_on_logits_says_where_yes_begins(export):
+    model = dense([[0.8], [0.0]], bias=0.1)  # Logits from 0.1 to 0.9: all of them say yes.
+    model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    (output,) = keras_outputs(model, [np.array([[0.0, 0.0], [1.0, 0.0]], "float32")]).values()
+    assert (output.output_type, output.are_probabilities) == ("binary", False)
+    model.compile(loss="binary_crossentropy")
+    (output,) = keras_outputs(model, [np.array([[0.0, 0.0], [1.0, 0.0]], "float32")]).values()
+    assert (output.output_type, output.are_probabilities) == ("binary", True)
+    inputs = keras.Input((2,))
+    heads = [keras.layers.Dense(1, name=name)(inputs) for name in "ab"]
+    both = keras.Model(inputs, heads)
+    both.compile(loss={"b": keras.losses.BinaryCrossentropy(from_logits=True), "a": "mse"})
+    found = keras_outputs(both, [np.zeros((2, 2), "float32")])
+    assert [found[name].are_probabilities for name in "ab"] == [True, False]
 
 
 def test_one_value_for_each_sample(export):
@@ -152,10 +242,12 @@ class TestOfAFileThatGivesOtherOutputs:
 
     @pytest.fixture
     def changed(self, monkeypatch, export):
-        predict = LiteRTModel.predict
+        predict = agreement.predict_unchecked
 
         def run(change, model, data=TABLE, **arguments):
-            monkeypatch.setattr(LiteRTModel, "predict", lambda *args: change(predict(*args)))
+            monkeypatch.setattr(
+                agreement, "predict_unchecked", lambda *args: change(predict(*args))
+            )
             return export(model, data, **arguments)
 
         return run
@@ -164,6 +256,14 @@ class TestOfAFileThatGivesOtherOutputs:
         model = dense([[4.0], [0.0], [0.0], [0.0]], "sigmoid", bias=-6.0)  # A twentieth says yes.
         with pytest.raises(RuntimeError, match="Expected answers of yes in 'last'"):
             changed(lambda outputs: np.minimum(outputs, 0.4), model, TABLE, samples=300)
+
+    def test_no_yes_in_one_of_several_columns(self, changed):
+        def spoil(outputs):
+            return np.minimum(outputs, [1.0, 0.4, 1.0])
+
+        model = dense(4 * np.eye(4, 3), "sigmoid", bias=-6.0)
+        with pytest.raises(RuntimeError, match="Expected answers of yes in column 1 of 'last'"):
+            changed(spoil, model, TABLE, samples=300)
 
     def test_answers_on_the_other_side(self, changed):
         with pytest.raises(
