@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdzoo.compression.tfmot.centroid_gradients import sum_gradients_of
 from kdzoo.graph.exportable import exportable, student_of
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.utils import heavy_libraries, shown
@@ -218,7 +219,7 @@ def cluster(clone: Any, settings: dict[str, Any]) -> Any:
         make = tools.cluster_wrapper.ClusterWeights if by_channel else tools._cluster_weights
         made = make(layer, **settings)
         made.data_format = "channels_last"  # Of the kernel, whatever that of the images.
-        return carrying_masks(_in_own_precision(made))
+        return carrying_masks(_in_own_precision(_summing_gradients(made)))
 
     if not isinstance(clone, tf_keras.Model):
         return wrapped(clone)
@@ -269,6 +270,19 @@ def _kernels(layer):
 def _by_channel(layer, settings):
     """Whether each channel of a layer gets clusters of its own."""
     return settings["cluster_per_channel"] and isinstance(layer, load_tf_keras().layers.Conv2D)
+
+
+def _summing_gradients(wrapper):
+    """TF-MOT's clustering wrapper, the gradients of whose centroids are sums."""
+    build = wrapper.build
+
+    def build_and_sum(input_shape):
+        build(input_shape)
+        for algorithm in wrapper.clustering_algorithms.values():
+            sum_gradients_of(algorithm)
+
+    wrapper.build = build_and_sum
+    return wrapper
 
 
 def _in_own_precision(wrapper):

@@ -204,6 +204,24 @@ def test_what_is_clustered_stays_in_float32_where_layers_compute_in_half():
     np.testing.assert_allclose(stripped(x), clustered(x), atol=2e-3)
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_centroid_of_many_weights_takes_one_step_of_adam(per_channel, quantized):
+    """Adam's first step is as long as its learning rate, however many weights share a value."""
+    keras.utils.set_random_seed(0)
+    plain = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+    model = cluster_weights(plain, 5, cluster_per_channel=per_channel)
+    if quantized:
+        annotated = compression.quantize_annotate_model(strip_clustering(model))
+        scheme = compression.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=False)
+        model = compression.quantize_apply(annotated, scheme)
+    model.compile(keras.optimizers.Adam(0.001), "mse")
+    (centroids,) = [w for w in model.trainable_variables if "cluster_centroids" in w.path]
+    before = np.array(centroids)
+    model.train_on_batch(np.ones((2, 8, 8, 3), "float32"), np.ones((2, 6, 6, 4), "float32"))
+    np.testing.assert_allclose(np.abs(np.array(centroids) - before), 0.001, rtol=0.01)
+
+
 def test_what_is_left_is_named_with_the_reason():
     layers = keras.layers
     inputs = keras.Input((4, 6))

@@ -131,6 +131,13 @@ DIFFERENCES = {
         "QuantizeIntegrationTest.testSerialization_SavedModel_test_mode_eager": FILES,
     },
     "quantization/keras/quantize_functional_test.py": {},
+    "sparsity/keras/prune_distributed_test.py": {},
+    "clustering/keras/cluster_distributed_test.py": {
+        "ClusterDistributedTest.testAssociationValuesPerReplica0": INTERNALS,
+    },
+    "clustering/keras/mnist_clustering_test.py": {},
+    "clustering/keras/mnist_clusterable_layer_test.py": {"FunctionalTest.testMnist*": OWN_LAYERS},
+    f"{COLLABORATIVE}/mnist_prune_cluster_preserve_qat_test.py": {},
     f"{COLLABORATIVE}/cluster_preserve_integration_test.py": {
         "ClusterPreserveIntegrationTest.testEndToEndPCQATClusteredPerChannelConv2d1x1": MESSAGES,
     },

@@ -148,10 +148,10 @@ def digits():
 
     def made(number):
         labels = rng.integers(0, 10, number).astype("uint8")
-        images = rng.integers(0, 64, (number, 28, 28)).astype("uint8")
+        images = rng.integers(0, 16, (number, 28, 28)).astype("uint8")
         for image, label in zip(images, labels, strict=True):
             row, column = divmod(int(label), 4)
-            image[8 * row + 2 : 8 * row + 8, 7 * column : 7 * column + 6] += 180
+            image[8 * row + 2 : 8 * row + 8, 7 * column : 7 * column + 6] += 230
         return images, labels
 
     return made(2000), made(500)
