@@ -180,6 +180,44 @@ def test_angles_in_chunks_equal_those_at_once(is_compiled, monkeypatch, gradient
     assert "watched tensor" not in caplog.text  # Of positions there is no gradient.
 
 
+@pytest.mark.tensorflow
+def test_an_open_batch_of_one_chunk_is_computed_at_once(monkeypatch):
+    import tensorflow as tf
+
+    def is_chunked(anchors, teacher, student):
+        return (
+            tf.zeros_like(student[:, 0], "float32")
+            if anchors is None
+            else tf.ones_like(anchors, "float32")
+        )
+
+    monkeypatch.setattr("kdzoo.losses.relation._angle_losses", is_chunked)
+    teacher, student = (part.astype("float32") for part in random_pair([(7, 5), (7, 9)]))
+    for size, expected in ((1 << 22, 0.0), (2 * 7 * 9, 1.0)):
+        monkeypatch.setattr("kdzoo.losses.relation._CHUNK", size)
+        signature = [tf.TensorSpec((None, None))] * 2
+        found = tf.function(losses.relational_angle, input_signature=signature)(teacher, student)
+        np.testing.assert_array_equal(found, np.full(7, expected))
+
+
+@pytest.mark.tensorflow
+def test_angles_of_an_open_batch_are_compiled_by_xla():
+    import tensorflow as tf
+
+    teacher, student = (part.astype("float32") for part in random_pair([(7, 5), (7, 9)]))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 9))], jit_compile=True)
+    def value_and_slope(student):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            value = losses.relational_angle(teacher, student)
+        return value, tape.gradient(value, student)
+
+    value, slope = value_and_slope(student)
+    np.testing.assert_allclose(value, numpy_angle(teacher, student), rtol=1e-5)
+    assert np.isfinite(slope).all()
+
+
 def test_features_whose_squares_overflow_give_the_right_value_or_nan():
     teacher, student = random_pair([(6, 5), (6, 5)])
     for function, formula in ((losses.relational_distance, numpy_distance), CASES["angle"]):
