@@ -72,7 +72,7 @@ def keras_outputs(
     ends = ends_in_probabilities(model)
     ends = ends if len(ends) == len(types) else [False] * len(types)
     return {
-        name: KerasOutput(array, known, is_end or may_be_probabilities(array))
+        name: KerasOutput(array, known, is_end or bool(may_be_probabilities(array, "binary")))
         for (name, array), known, is_end in zip(joined.items(), types, ends, strict=True)
     }
 
