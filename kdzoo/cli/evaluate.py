@@ -34,6 +34,8 @@ def evaluate(
     loaded_teacher = model_files.load_model(teacher) if teacher else None
     from kdzoo import evaluation
     from kdzoo.compression.tfmot.unwrapping import plain_copy
+    from kdzoo.evaluation.labelled_batches import predictor
+    from kdzoo.graph.outputs import is_one_column
 
     loaded = data_command.load(data, data_dir)
     part = getattr(loaded, split)
@@ -47,7 +49,11 @@ def evaluate(
         accuracy = evaluation.accuracy(measured, images, labels)
         table.add_row("accuracy", terminal.percent(accuracy, 2))
         if loaded_teacher is not None:
-            agreement = evaluation.agreement(loaded_teacher, measured, images)
+            # One column whose accuracy could be measured is a yes or no.
+            is_one = is_one_column(predictor(measured)(images[:1]).shape)
+            agreement = evaluation.agreement(
+                loaded_teacher, measured, images, output_type="binary" if is_one else None
+            )
             table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
         table.add_row("images", f"{len(part):,}")
         if hasattr(measured, "count_params"):

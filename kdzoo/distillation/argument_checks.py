@@ -6,9 +6,13 @@ from typing import Any
 
 import keras
 
+from kdzoo.distillation.batch_targets import order_of_student
+from kdzoo.distillation.told_types import type_read
 from kdzoo.graph.exportable import shape_model
+from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.keras_internals import flatten_layers, functional_of, nodes_of
-from kdzoo.graph.outputs import final_activation, type_of_loss
+from kdzoo.graph.outputs import told_output_types, type_of_loss
+from kdzoo.graph.predictions import ends_in_probabilities
 from kdzoo.graph.taps import find_layer, tapped_shapes
 from kdzoo.losses import DistillationLoss, KerasDistillation
 from kdzoo.utils import is_number, shown
@@ -252,22 +256,41 @@ def check_outputs(
                 continue
             for path in paths:
                 find_layer(model, path)
-            if check_values and not paths and loss.expects_logits:
-                _check_ends_in_logits(role, model)
+            if check_values and not paths:
+                _check_ends_in_logits(role, model, loss, (teacher, student))
         if teacher is not None and loss.expects_logits:
-            _check_same_classes(
-                tapped_shapes(shape_model(teacher), loss.teacher_layer),
-                tapped_shapes(student, loss.student_layer),
-            )
+            shapes = tapped_shapes(shape_model(teacher), loss.teacher_layer)
+            if shapes is not None and not loss.teacher_layers + loss.student_layers:
+                shapes = _in_order_of_student(shapes, teacher, student)
+            _check_same_classes(shapes, tapped_shapes(student, loss.student_layer))
 
 
-def _check_ends_in_logits(role, model):
-    activation = final_activation(model)
-    if activation:
+def _check_ends_in_logits(role, model, loss, models):
+    """Raises if outputs of a model that a loss reads as logits are seen to be probabilities."""
+    ends = ends_in_probabilities(model)
+    told = [told_output_types(other) for other in models if other is not None]
+    numbers = [
+        any(len(types) == len(ends) and types[index] == "numbers" for types in told)
+        for index in range(len(ends))
+    ]
+    if any(
+        is_end and type_read(loss, "numbers" if is_number else None)
+        for is_end, is_number in zip(ends, numbers, strict=True)
+    ):
         raise ValueError(
             f"Expected the {role} to give logits. Received: {model.name!r}, which ends in a "
-            f"{activation}; pass `kdzoo.as_logits({role})`, which strips it."
+            f"{final_activation(model)}; pass `kdzoo.as_logits({role})`, which strips it."
         )
+
+
+def _in_order_of_student(shapes, teacher, student):
+    """The shapes of the teacher's outputs in the order of the student's."""
+    graphs = shape_model(teacher), shape_model(student)
+    if None in graphs:
+        return shapes
+    theirs, ours = (functional_of(graph) for graph in graphs)
+    order = order_of_student(theirs.output, ours.output, ours.output_names)
+    return [shapes[index] for index in order]
 
 
 def _check_same_classes(of_teacher, of_student):

@@ -147,6 +147,19 @@ def as_outputs_of_student(teacher: Any, student: Any, names: Sequence[str] | Non
     return teacher
 
 
+def order_of_student(teacher: Any, student: Any, names: Sequence[str] | None = None) -> list[int]:
+    """Returns the positions of the teacher's outputs in the order of the student's.
+
+    Args:
+        teacher: The teacher's outputs, in their structure.
+        student: The student's outputs, in theirs.
+        names: The names of the student's outputs, if it has several.
+    """
+    count = len(keras.tree.flatten(teacher))
+    positions = keras.tree.pack_sequence_as(teacher, list(range(count)))
+    return keras.tree.flatten(as_outputs_of_student(positions, student, names))
+
+
 def carried_teacher_outputs(data: Any, y: Any = None, names: Collection[str] = ()) -> Any:
     """Returns the teacher's outputs in data that carry them: arrays, or tensor specifications.
 

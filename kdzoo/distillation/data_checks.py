@@ -7,7 +7,7 @@ import numpy as np
 
 from kdzoo.distillation.batch_targets import names_of_labels, split_targets
 from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
-from kdzoo.graph.outputs import are_probabilities
+from kdzoo.graph.predictions import look_like_probabilities
 from kdzoo.graph.raw_pixels import warn_of_raw_pixels
 from kdzoo.graph.taps import tapped_shapes
 from kdzoo.losses import DecoupledSoftTargets
@@ -165,7 +165,7 @@ def _check_teacher_outputs(outputs: Any) -> None:
     if outputs is None or keras.tree.is_nested(outputs):
         return
     outputs = np.asarray(keras.ops.convert_to_numpy(outputs[:_LOOKED_AT]), "float32")
-    if are_probabilities(outputs):
+    if look_like_probabilities(outputs, "classes"):
         raise ValueError(
             "Expected the teacher's logits. Received: probabilities, which sum to 1; take the "
             "teacher without its softmax (`kdzoo.as_logits`), or the logarithm of its outputs. If "

@@ -2,14 +2,16 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
 from kdzoo.distillation.batch_targets import Targets
-from kdzoo.graph.outputs import type_of_loss
+from kdzoo.distillation.told_types import type_read
+from kdzoo.graph.outputs import OutputType
+from kdzoo.graph.predictions import look_like_probabilities
 from kdzoo.losses.base import DistillationLoss
 from kdzoo.training.callbacks import StopAtNonFiniteLoss
 from kdzoo.utils.types import Tensor
@@ -18,10 +20,6 @@ from kdzoo.utils.types import Tensor
 _FLAGS = "outputs_are_probabilities"
 # Rows of outputs that are looked at: enough to tell, few enough to cost nothing.
 _LOOKED_AT = 256
-# How far the sums of a softmax may lie from 1: bfloat16 keeps three digits.
-_TOLERANCE = 1e-2
-# Values of yes or no answers that are enough to tell their probabilities from their logits.
-_FEWEST = 32
 _SWITCH = "pass `Distiller(..., check_values=False)`"
 
 
@@ -36,7 +34,9 @@ class ProbabilitiesRefused(keras.Model):
     distillation_losses: list[DistillationLoss]
     train_function: Any
     check_values: bool  # Whether outputs are looked at.
+    _types: tuple[tuple[OutputType | None, ...], ...] = ()  # What each loss's outputs mean.
     _flags: Any = None  # What the first step saw, a tensor; False where nothing is to be seen.
+    _flagged: tuple[tuple[str, str, bool], ...] = ()  # Loss, side and whether binary, of each flag.
 
     def make_train_function(self, force: bool = False) -> Any:
         before = self.train_function
@@ -68,46 +68,42 @@ class ProbabilitiesRefused(keras.Model):
         if self._flags is None or self._flags is False:
             return
         flags, self._flags = ops.convert_to_numpy(self._flags), False
-        for loss, pair in zip(self._on_logits(), flags.reshape(-1, 2), strict=True):
-            for side, is_seen in zip(("teacher", "student"), pair, strict=True):
-                if is_seen and self._is_binary(loss):
-                    warnings.warn(
-                        f"The {side}'s outputs, which {loss.name!r} reads as logits, all lie in "
-                        f"[0, 1]. If they are probabilities, take the {side} without its sigmoid "
-                        f"(`kdzoo.as_logits`). If they are logits, {_SWITCH}.",
-                        stacklevel=3,
-                    )
-                elif is_seen:
-                    raise ValueError(
-                        f"Expected the {side}'s logits, which {loss.name!r} reads. Received: "
-                        f"probabilities, which sum to 1; take the {side} without its softmax "
-                        "(`kdzoo.as_logits`), or the logarithm of its outputs. If they are "
-                        f"logits, {_SWITCH}."
-                    )
-
-    def _is_binary(self, loss: DistillationLoss) -> bool:
-        """Whether a loss is said to read yes or no answers, a sigmoid each."""
-        said = getattr(loss, "output_type", None) or type_of_loss(getattr(self, "loss", None))
-        return said == "binary"
-
-    def _on_logits(self) -> Sequence[DistillationLoss]:
-        """The losses that read logits."""
-        return [loss for loss in self.distillation_losses if loss.expects_logits]
+        for (name, side, is_binary), is_seen in zip(self._flagged, flags, strict=True):
+            if is_seen and is_binary:
+                warnings.warn(
+                    f"The {side}'s outputs, which {name!r} reads as logits, all lie in [0, 1]. If "
+                    f"they are probabilities, take the {side} without its sigmoid "
+                    f"(`kdzoo.as_logits`). If they are logits, {_SWITCH}.",
+                    stacklevel=3,
+                )
+            elif is_seen:
+                raise ValueError(
+                    f"Expected the {side}'s logits, which {name!r} reads. Received: "
+                    f"probabilities, which sum to 1; take the {side} without its softmax "
+                    "(`kdzoo.as_logits`), or the logarithm of its outputs. If they are "
+                    f"logits, {_SWITCH}."
+                )
 
     def _flags_of_probabilities(
         self, targets: Targets, outputs: Any, tapped: dict[str, Any]
     ) -> dict[str, Tensor]:
-        """What a step adds to its logs: a flag for teacher and student of each loss on logits."""
-        losses = self._on_logits()
-        if not losses or not self.check_values or targets.teacher_outputs is None:
+        """What a step adds to its logs: flags of the outputs that losses read as logits."""
+        if not self.check_values or targets.teacher_outputs is None:
             return {}
-        pairs = [self._inputs_of_loss(loss, targets, outputs, tapped) for loss in losses]
-        flags = [
-            _are_probabilities(part, self._is_binary(loss))
-            for loss, pair in zip(losses, pairs, strict=True)
-            for part in pair
-        ]
-        return {_FLAGS: ops.stack(flags)}
+        flags: dict[tuple[str, str, bool], list[Tensor]] = {}
+        for loss, types in zip(self.distillation_losses, self._types, strict=True):
+            pair = self._inputs_of_loss(loss, targets, outputs, tapped)
+            for side, part in zip(("teacher", "student"), pair, strict=True):
+                leaves = keras.tree.flatten(part)
+                told = types if len(types) == len(leaves) else [None] * len(leaves)
+                for leaf, known in zip(leaves, told, strict=True):
+                    read = type_read(loss, known)
+                    if read is not None:
+                        key = (loss.name, side, read == "binary")
+                        flags.setdefault(key, []).append(_are_probabilities(leaf, read))
+        self._flagged = tuple(flags)
+        seen = [functools.reduce(ops.maximum, parts) for parts in flags.values()]
+        return {_FLAGS: ops.stack(seen)} if seen else {}
 
     def _inputs_of_loss(
         self, loss: DistillationLoss, targets: Targets, outputs: Any, tapped: dict[str, Any]
@@ -131,35 +127,19 @@ class ProbabilitiesRefused(keras.Model):
 
 
 class StopAtWrongOutputs(StopAtNonFiniteLoss):
-    """Ends a `Distiller`'s training with an error at probabilities for logits, and as its base."""
+    """Ends a `Distiller`'s training at probabilities for logits, or a loss that is not finite."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.model.refuse_probabilities()
         super().on_train_batch_end(batch, logs)
 
 
-def _are_probabilities(outputs: Any, is_binary: bool) -> Tensor:
-    """1.0 if one of some outputs is probabilities, of classes or of yes and no, else 0.0."""
-    look = _are_in_0_to_1 if is_binary else _are_rows_of_1
-    return functools.reduce(ops.maximum, map(look, keras.tree.flatten(outputs)))
-
-
-def _are_rows_of_1(values):
-    """1.0 if no value is negative and all rows sum to 1, else 0.0."""
-    if len(values.shape) < 2 or values.shape[-1] in (None, 1):
+def _are_probabilities(outputs: Any, output_type: OutputType) -> Tensor:
+    """1.0 if the first of some outputs are probabilities, else 0.0."""
+    is_row = output_type == "classes" and len(outputs.shape) > 1
+    if is_row and outputs.shape[-1] is None:
         return ops.zeros(())
-    rows = ops.reshape(values, (-1, values.shape[-1]))[:_LOOKED_AT]
-    rows = ops.cast(rows, "float32")
-    sums_to_1 = ops.abs(ops.sum(rows, axis=-1) - 1) < _TOLERANCE
-    is_right = ops.logical_and(sums_to_1, ops.min(rows, axis=-1) >= 0)
-    return ops.cast(ops.all(is_right), "float32")
-
-
-def _are_in_0_to_1(values):
-    """1.0 if many values lie in [0, 1] and none outside, on both sides of the half, else 0.0."""
-    values = ops.cast(ops.reshape(values, (-1,))[:_LOOKED_AT], "float32")
-    low, high = ops.min(values), ops.max(values)
-    is_within = ops.logical_and(low >= 0, high <= 1)
-    has_both = ops.logical_and(low < 0.5, high > 0.5)
-    is_many = ops.shape(values)[0] >= _FEWEST
-    return ops.cast(ops.logical_and(is_many, ops.logical_and(is_within, has_both)), "float32")
+    rows = ops.reshape(outputs, (-1, outputs.shape[-1]) if is_row else (-1,))
+    rows = ops.cast(rows[:_LOOKED_AT], "float32")
+    are = look_like_probabilities(rows, output_type, ops)
+    return ops.cast(ops.convert_to_tensor(are), "float32")

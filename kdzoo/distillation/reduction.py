@@ -40,8 +40,8 @@ def reduce_loss(
         student: The outputs of the student that the loss takes, in the same structure.
         targets: The `Targets` of the batch. Weights, for each output or for all, count as in
             Keras: the loss is the weighted sum over the number of samples, or of positions where
-            each position has a weight. Positions that the student's mask leaves out, such as
-            padding, do not count.
+            each position has a weight. What has the weight 0 costs nothing, even if its value is
+            NaN. Positions that the student's mask leaves out, such as padding, do not count.
         names: The names of the student's outputs, by which labels and weights may be given.
         types: What each of the outputs is told to mean, or None; nothing where nothing is told.
 
@@ -70,14 +70,37 @@ def reduce_loss(
     for row, output_type in zip(rows, known, strict=True):
         teacher_part, student_part, labels_part, weight = row
         more |= {"output_type": output_type} if asks_type else {}
-        values = loss(teacher_part, student_part, labels=labels_part, **more)
+        weighted = _without_slope_at_0(student_part, weight)
+        values = loss(teacher_part, weighted, labels=labels_part, **more)
         carries_mask = values
         if _has_one_for_each_position(values, student_part):
             carries_mask = student_part
         elif weight is None or len(weight.shape) < len(values.shape):
             values = carries_mask = mean_over_positions(values)
-        total = total + _mean_of_samples(values, carries_mask, _fitting(weight, values, loss))
+        weight = _fitting(weight, values, loss)
+        # A sample without a weight costs nothing, be its value NaN for want of a label.
+        counted = values if weight is None else ops.where(weight == 0, 0.0, values)
+        total = total + _mean_of_samples(counted, carries_mask, weight)
     return total
+
+
+def _without_slope_at_0(student, weight):
+    """Outputs of the student, of which those with the weight 0 get no gradient, not even NaN."""
+    if weight is None:
+        return student
+
+    def selected(tensor):
+        sizes = zip(weight.shape, tensor.shape, strict=False)
+        fits = len(weight.shape) <= len(tensor.shape) and all(
+            size in (1, None) or size == other for size, other in sizes
+        )
+        if not fits:
+            return tensor
+        more = len(tensor.shape) - len(weight.shape)
+        weights = ops.reshape(weight, (*ops.shape(weight), *(1,) * more))
+        return ops.where(weights == 0, ops.stop_gradient(tensor), tensor)
+
+    return keras.tree.map_structure(selected, student)
 
 
 def _has_one_for_each_position(values, student):

@@ -108,7 +108,7 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
         targets = self._split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
         logs = super().compute_metrics(x, targets.label, outputs, targets.sample_weight)
-        if self._validating:
+        if self._validating or not self._uses_teacher:
             return logs
         return {**logs, **self._flags_of_probabilities(targets, outputs, tapped)}
 
@@ -170,14 +170,22 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
         total: Tensor = 0.0
         losses = self.distillation_losses
         names = tracker_names(losses)
-        models = self.teacher, self.student, getattr(self, "loss", None), outputs
-        for loss, weight, name in zip(losses, self._distillation_weights, names, strict=True):
+        self._types = tuple(self._told_types(loss, targets, outputs) for loss in losses)
+        parts = zip(losses, self._distillation_weights, names, self._types, strict=True)
+        for loss, weight, name, types in parts:
             teacher, student = self._inputs_of_loss(loss, targets, outputs, tapped)
-            types = told_types(loss, *models)
             value = reduce_loss(loss, teacher, student, targets, self.output_names, types)
             self._track(name, value, outputs)
             total = total + weight.variable * value
         return total
+
+    def _told_types(self, loss, targets, outputs):
+        """What each output that a loss takes is told to mean, a tuple."""
+        models = self.teacher, self.student, getattr(self, "loss", None)
+        theirs = None
+        if self.teacher is not None:
+            theirs = select_outputs(targets.teacher_outputs, None, self._teacher_taps, outputs)
+        return tuple(told_types(loss, *models, outputs, theirs, self.output_names))
 
     def _inputs_of_loss(
         self, loss: DistillationLoss, targets: Targets, outputs: Any, tapped: dict[str, Any]

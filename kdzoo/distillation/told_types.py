@@ -1,12 +1,16 @@
 """What the outputs and layers that a distillation loss takes are told to mean."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from kdzoo.graph.outputs import OutputType, operations_before_outputs, told_output_types
+from kdzoo.distillation.batch_targets import order_of_student
+from kdzoo.graph.final_activation import operations_before_outputs
+from kdzoo.graph.outputs import OutputType, told_output_types
 from kdzoo.graph.taps import find_layer
 from kdzoo.losses.base import DistillationLoss
+from kdzoo.losses.logit_regression import LogitRegression
 
 
 def told_types(
@@ -15,6 +19,8 @@ def told_types(
     student: keras.Model,
     compiled_loss: Any,
     outputs: Any,
+    teacher_outputs: Any = None,
+    names: Sequence[str] | None = None,
 ) -> list[OutputType | None]:
     """Returns what each output, or tapped layer, that a loss takes is told to mean.
 
@@ -28,12 +34,14 @@ def told_types(
         student: The student.
         compiled_loss: The loss on the labels, as `compile` takes it, or None.
         outputs: The student's outputs, in their structure.
+        teacher_outputs: The teacher's outputs, in their structure; None if they are not known.
+        names: The names of the student's outputs, if it has several.
 
     Returns:
         A list with an `OutputType`, or None, for each.
     """
     ours = told_output_types(student, loss=compiled_loss, outputs=outputs)
-    theirs = [] if teacher is None else told_output_types(teacher)
+    theirs = [] if teacher is None else told_output_types(teacher, outputs=teacher_outputs)
     if loss.student_layer is not None:
         ours = [_type_of_layer(student, path, ours) for path in loss.student_layers]
     if loss.teacher_layer is not None:
@@ -41,8 +49,25 @@ def told_types(
             None if teacher is None else _type_of_layer(teacher, path, theirs)
             for path in loss.teacher_layers
         ]
+    elif teacher_outputs is not None and len(theirs) == len(keras.tree.flatten(teacher_outputs)):
+        order = order_of_student(teacher_outputs, outputs, names)
+        theirs = [theirs[index] for index in order]
     theirs = theirs if len(theirs) == len(ours) else [None] * len(ours)
     return [our or their for our, their in zip(ours, theirs, strict=True)]
+
+
+def type_read(loss: DistillationLoss, told: OutputType | None) -> OutputType | None:
+    """Returns what a loss takes an output for of which it reads logits; None if it reads none.
+
+    Args:
+        loss: The `DistillationLoss`.
+        told: What the output is told to mean, or None.
+    """
+    said = getattr(loss, "output_type", None) or told
+    takes_numbers = isinstance(loss, LogitRegression) and loss.target == "logits"
+    if not loss.expects_logits or (takes_numbers and said == "numbers"):
+        return None
+    return "binary" if said == "binary" else "classes"
 
 
 def _type_of_layer(model, path, types):

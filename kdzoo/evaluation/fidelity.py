@@ -70,7 +70,7 @@ def fidelity(
         check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
         output_type: `"classes"`, `"binary"` or `"numbers"`. None finds it out: from the losses that
             the models were compiled with, from their final activations; otherwise several columns
-            are classes, and one column is a yes or no.
+            are classes, and one column is a yes or no if `from_logits` is given, else an error.
         from_logits: Whether the outputs of both models are logits, not probabilities, or a pair
             for (teacher, student). None finds it out, from the final activations or from all of
             the values.
@@ -79,8 +79,8 @@ def fidelity(
         A `Fidelity`.
 
     Raises:
-        ValueError: If there is no sample, the shapes differ, it is in doubt whether outputs are
-            logits, or inputs or outputs are NaN.
+        ValueError: If there is no sample, the shapes differ, nothing tells what one column means,
+            it is in doubt whether outputs are logits, or inputs or outputs are NaN.
 
     Example:
 
@@ -130,7 +130,7 @@ def agreement(
         check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
         output_type: `"classes"` or `"binary"`. None finds it out: from the losses that the models
             were compiled with, from their final activations; otherwise several columns are
-            classes, and one column is a yes or no.
+            classes, and one column is a yes or no if `from_logits` is given, else an error.
         from_logits: For yes or no, whether the outputs of both models are logits, not
             probabilities, or a pair for (teacher, student). None finds it out, from the final
             activations or from all of the values.
@@ -139,8 +139,9 @@ def agreement(
         A float in [0, 1].
 
     Raises:
-        ValueError: If there is no sample, the shapes differ, the outputs are plain numbers, it is
-            in doubt whether they are logits, or inputs or outputs are NaN.
+        ValueError: If there is no sample, the shapes differ, the outputs are plain numbers or one
+            column of unknown meaning, it is in doubt whether they are logits, or inputs or outputs
+            are NaN.
     """
     comparison = _Comparison(teacher, student, output_type, from_logits)
     comparison.run(data, batch_size, check_images)
@@ -162,7 +163,7 @@ class _Comparison:
                 "Expected from_logits to be one, or a pair for (teacher, student). Received: "
                 f"from_logits={shown(from_logits)}"
             )
-        self.models, self.temperature = (teacher, student), temperature
+        self.models, self.temperature, self.told = (teacher, student), temperature, pair
         self.scales = [Scale(model, told) for model, told in zip(self.models, pair, strict=True)]
         known = [known_output_type(model, output_type) for model in self.models]
         self.output_type = known[0] or known[1]
@@ -182,8 +183,7 @@ class _Comparison:
                 "Expected teacher and student with the same classes. Received: outputs of shape "
                 f"{teacher.shape} and {student.shape}."
             )
-        by_columns = "binary" if is_one_column(teacher.shape) else "classes"
-        self.output_type = self.output_type or by_columns
+        self.output_type = self.output_type or self._type_by_columns(teacher.shape)
         self.samples += len(teacher)
         if self.output_type == "numbers" and self.temperature is not None:
             for model, outputs in zip(self.models, (teacher, student), strict=True):
@@ -200,6 +200,18 @@ class _Comparison:
         positions = teacher.shape[:-1] if teacher.ndim > 1 else teacher.shape
         self.answers += teacher.size if is_binary else int(np.prod(positions))
         self.positions += int(np.prod(positions))
+
+    def _type_by_columns(self, shape):
+        """What outputs of unknown meaning are: classes; one column on a known scale yes or no."""
+        if not is_one_column(shape):
+            return "classes"
+        if any(told is not None for told in self.told):
+            return "binary"
+        raise ValueError(
+            "Expected output_type for one column of unknown meaning. Received: outputs of shape "
+            f"{shape}: pass output_type='binary' if each value is a yes or no, or "
+            "output_type='numbers' to `fidelity` for plain numbers."
+        )
 
     def _add_numbers(self, teacher, student):
         """Adds up errors, and what the spread of the teacher's numbers is computed from."""

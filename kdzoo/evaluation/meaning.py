@@ -10,21 +10,21 @@ from kdzoo.graph.exportable import student_of
 from kdzoo.graph.outputs import (
     OUTPUT_TYPES,
     OutputType,
-    are_probabilities,
     is_one_column,
     told_output_types,
     type_of_loss,
 )
 from kdzoo.graph.predictions import (
+    ENOUGH_VALUES,
     is_one_hot,
     may_be_probabilities,
     told_from_logits,
 )
 from kdzoo.utils import check_choice, check_flag, check_numeric_array
 
-# From how many values on, and how near to 0 and to 1 some of them must lie, one column of them is
-# beyond doubt one of probabilities.
-_ENOUGH, _LOW, _HIGH = 32, 0.25, 0.75
+# How near to 0 and to 1 some of many values must lie, so that one column of them is surely one of
+# probabilities.
+_LOW, _HIGH = 0.25, 0.75
 
 
 def known_output_type(model: Any, given: OutputType | None = None) -> OutputType | None:
@@ -111,14 +111,12 @@ class Scale:
         Raises:
             ValueError: If probabilities were expected and these are none.
         """
-        is_row = output_type == "classes"
-        may_be = are_probabilities(outputs) if is_row else may_be_probabilities(outputs)
-        if self.choices == (False,) and not may_be_probabilities(outputs):
+        if self.choices == (False,) and not may_be_probabilities(outputs, "binary"):
             raise ValueError(
                 "Expected probabilities, in [0, 1]. Received: outputs from "
                 f"{outputs.min():g} to {outputs.max():g}: pass from_logits=True."
             )
-        if len(self.choices) > 1 and not may_be:
+        if len(self.choices) > 1 and not may_be_probabilities(outputs, output_type):
             self.choices = (True,)
         self._count += outputs.size
         self._least = min(self._least, outputs.min())
@@ -130,7 +128,7 @@ class Scale:
         Raises:
             ValueError: If that is in doubt.
         """
-        is_spread = self._least < _LOW and self._most > _HIGH and self._count >= _ENOUGH
+        is_spread = self._least < _LOW and self._most > _HIGH and self._count >= ENOUGH_VALUES
         if len(self.choices) == 1:
             return self.choices[0]
         if output_type == "classes" or is_spread or self._is_likely:

@@ -20,7 +20,8 @@ from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.recorded_teacher_outputs import predict
 from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert
-from kdzoo.graph.logits import final_activation
+from kdzoo.graph.final_activation import final_activation
+from kdzoo.graph.outputs import OutputType, is_one_column
 from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.teacher_cache.recorded_split import RecordedSplit
@@ -233,10 +234,12 @@ def measure_file(path: PathLike, model: keras.Model, data: Dataset) -> dict[str,
     """
     images, labels = test_arrays(data)
     file = LiteRTModel(path)
+    # One column whose accuracy can be measured is a yes or no.
+    known: OutputType | None = "binary" if is_one_column(model.output_shape) else None
     return {
         "test_accuracy": evaluation.accuracy(file, images, labels),
         "keras_accuracy": evaluation.accuracy(model, images, labels),
-        "agreement": evaluation.agreement(model, file, images),
+        "agreement": evaluation.agreement(model, file, images, output_type=known),
         "bytes": evaluation.file_bytes(path),
         "gzipped_bytes": evaluation.gzipped_bytes(path),
     }

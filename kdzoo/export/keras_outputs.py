@@ -79,7 +79,9 @@ def keras_outputs(
     are_logits = told_from_logits(model, outputs)
     return {
         name: KerasOutput(
-            array, known, may_be_probabilities(array) if is_logit is None else not is_logit
+            array,
+            known,
+            bool(may_be_probabilities(array, "binary")) if is_logit is None else not is_logit,
         )
         for (name, array), known, is_logit in zip(joined.items(), types, are_logits, strict=True)
     }

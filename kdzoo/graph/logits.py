@@ -5,37 +5,23 @@ from typing import Any
 import keras
 
 from kdzoo.graph.calls import Call, graph_of
-from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
-from kdzoo.graph.outputs import (
+from kdzoo.graph.final_activation import (
+    activation_of,
+    computes_no_logarithm,
+    ends_of_outputs,
     final_activation,
     final_makers,
     final_operations,
-    gives_probabilities,
     hands_on,
-    remember_types,
-    types_by_activation,
 )
+from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
+from kdzoo.graph.outputs import remember_types, types_by_activation
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import shown
 
 __all__ = ["as_logits", "final_activation"]
 
 _SOFTMAX = keras.layers.Softmax.call
-# Operations that leave probabilities what they are, or nearly, but not the logits: averages over
-# positions, and over several outputs.
-_AVERAGES = (
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-    keras.layers.AveragePooling1D,
-    keras.layers.AveragePooling2D,
-    keras.layers.AveragePooling3D,
-    keras.layers.Average,
-    keras.layers.Add,
-    keras.layers.Multiply,
-    keras.layers.Rescaling,
-)
-_ARITHMETIC = ("Mean", "Add", "Multiply", "Divide", "TrueDivide", "Sum")
 
 
 def as_logits(model: keras.Model) -> keras.Model:
@@ -56,7 +42,8 @@ def as_logits(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: If the model is subclassed or not built, or ends in the function
             `keras.ops.softmax` or `keras.ops.sigmoid`, or uses its last layer, or what that gives,
-            in another place as well, or averages or scales its probabilities.
+            in another place as well, or goes on from its probabilities without weights and without
+            a logarithm, as by averages, resizing or 1 - p.
 
     Example:
 
@@ -101,37 +88,34 @@ def as_logits(model: keras.Model) -> keras.Model:
     return logits
 
 
-def _check_not_mixed(model: keras.Model) -> None:
-    """Raises if a model averages or scales probabilities, so that there are no logits of them."""
+def _check_not_mixed(model: keras.Model, outputs: set[int] | None = None) -> None:
+    """Raises if a model goes on from its probabilities, so that there are no logits of them.
+
+    Args:
+        model: The model.
+        outputs: The positions of the outputs that are looked at; None for all.
+    """
     graph = functional_of(model)
     if graph is None:
         return
-    nodes = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
-    makers = final_makers(graph)
-    for tensor, maker in zip(graph.outputs, makers, strict=True):
-        mixed = None if maker else _mixed_probabilities(tensor, nodes)
-        if mixed:
+    handed = ends_of_outputs(graph, hands_on)
+    made = ends_of_outputs(
+        graph, lambda operation: hands_on(operation) or computes_no_logarithm(operation)
+    )
+    for index, ((last, *_), ends) in enumerate(zip(handed, made, strict=True)):
+        if last is None or (outputs is not None and index not in outputs):
+            continue
+        if isinstance(last.operation, keras.Model):
+            _check_not_mixed(last.operation, {last.position})
+            continue
+        sources = [end for end in ends if end is not None and activation_of(end)]
+        if last not in ends and len(sources) == len(ends):
             raise ValueError(
                 f"Expected the model to end in its softmax or sigmoid, or in logits. Received: "
-                f"{model.name!r}, whose outputs are averages or multiples of what {mixed!r} gives, "
-                "and have no logits; average before that activation: `keras.Model(model.inputs, "
-                "logits)`."
+                f"{model.name!r}, whose outputs {last.operation.name!r} computes from the "
+                f"probabilities that {sources[0].operation.name!r} gives, so that they have no "
+                "logits; do that before the activation: `keras.Model(model.inputs, logits)`."
             )
-
-
-def _mixed_probabilities(tensor, nodes):
-    """The name of a layer whose probabilities a tensor is made of, by averages alone; or None."""
-    node = nodes.get(id(tensor))
-    if node is None:
-        return None
-    operation = node.operation
-    if gives_probabilities(operation):
-        return operation.name
-    is_average = isinstance(operation, _AVERAGES) or type(operation).__name__ in _ARITHMETIC
-    if not (is_average or hands_on(operation)):
-        return None
-    found = [_mixed_probabilities(part, nodes) for part in node.inputs]
-    return found[0] if found and all(found) else None
 
 
 def _check_strippable(model: keras.Model, last: list[keras.Operation]) -> None:

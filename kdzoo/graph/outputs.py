@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
-import numpy as np
 
 from kdzoo.graph.exportable import exportable, shape_model, student_of
-from kdzoo.graph.keras_internals import functional_of, nodes_of
+from kdzoo.graph.final_activation import activation_of, ends_of_outputs, final_activation
+from kdzoo.graph.keras_internals import functional_of
 from kdzoo.utils import check_choice
 
 OutputType = Literal["classes", "binary", "numbers"]
@@ -30,6 +30,8 @@ _TYPES_OF_LOSSES: dict[str, OutputType] = {
     "kl_divergence": "classes",
     "binary_crossentropy": "binary",
     "binary_focal_crossentropy": "binary",
+    "hinge": "binary",
+    "squared_hinge": "binary",
     "mean_squared_error": "numbers",
     "mean_absolute_error": "numbers",
     "mean_absolute_percentage_error": "numbers",
@@ -40,15 +42,8 @@ _TYPES_OF_LOSSES: dict[str, OutputType] = {
     "cosine_similarity": "numbers",
 }
 _TYPES_OF_ACTIVATIONS: dict[str, OutputType] = {"softmax": "classes", "sigmoid": "binary"}
-_ACTIVATIONS = ("softmax", "sigmoid")
 # The attribute in which a model keeps what the activations said that it had.
 _LEFT_BY_AS_LOGITS = "_kdzoo_output_types"
-# Other names of the same functions.
-_ALIASES = {"softmax_v2": "softmax"}
-# Layers that hand on what they are given, in another shape or type.
-_PASSING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
-# How far the sums of a softmax lie from 1, in half precision too.
-_SUM_TOLERANCE = 2e-3
 
 
 def output_types(
@@ -63,7 +58,7 @@ def output_types(
     Args:
         model: A `keras.Model`.
         given: What the caller says: an `OutputType` for all outputs, a list with one for each, or a
-            dictionary by the outputs' names; None for what he does not say.
+            dictionary by the outputs' names; None for what they do not say.
         loss: The loss on the outputs, as `compile` takes it; None for that of `model`.
         outputs: What the model gave, in its structure, where it is no graph whose outputs are
             known; only their shapes are looked at.
@@ -144,8 +139,20 @@ def types_by_activation(model: keras.Model) -> list[OutputType | None]:
             return list(left)
     if graph is None:
         return [_TYPES_OF_ACTIVATIONS.get(final_activation(model) or "")]
-    makers = final_makers(graph)
-    return [_TYPES_OF_ACTIVATIONS.get((maker and _activation(maker)) or "") for maker in makers]
+    types: list[OutputType | None] = []
+    for output, ends in zip(graph.outputs, ends_of_outputs(graph), strict=True):
+        found = {None if end is None else _type_of_end(end) for end in ends}
+        known = found.pop() if len(found) == 1 else None
+        types.append(None if known == "classes" and is_one_column(output.shape) else known)
+    return types
+
+
+def _type_of_end(end):
+    """What a final activation says, or said, of a tensor of a graph, or None."""
+    if isinstance(end.operation, keras.Model):
+        types = types_by_activation(end.operation)
+        return types[end.position] if end.position < len(types) else None
+    return _TYPES_OF_ACTIVATIONS.get(activation_of(end) or "")
 
 
 def remember_types(model: keras.Model, types: Sequence[OutputType | None]) -> None:
@@ -158,6 +165,18 @@ def remember_types(model: keras.Model, types: Sequence[OutputType | None]) -> No
         types: An `OutputType`, or None, for each output.
     """
     setattr(model, _LEFT_BY_AS_LOGITS, tuple(types))
+
+
+def remember_types_of(model: keras.Model, original: keras.Model) -> None:
+    """Lets a model remember what another one does, if that remembers something.
+
+    Args:
+        model: The `keras.Model`.
+        original: The model that it has the outputs of.
+    """
+    left = getattr(original, _LEFT_BY_AS_LOGITS, None)
+    if left is not None:
+        remember_types(model, left)
 
 
 def is_one_column(shape: Sequence[int | None]) -> bool:
@@ -230,142 +249,3 @@ def _for_each_output(name, given, names, count):
             )
         return [None] * count
     return [given] * count
-
-
-def final_activation(model: keras.Model) -> str | None:
-    """Names the activation that turns a model's logits into probabilities.
-
-    Args:
-        model: A `keras.Model`.
-
-    Returns:
-        `"softmax"` or `"sigmoid"` if an output of the model is one, that of the first such output;
-        `None` if no output is, or the model is subclassed and cannot be looked into.
-    """
-    last = final_operations(model)
-    return _activation(last[0]) if last else None
-
-
-def final_operations(model: keras.Model) -> list[keras.Operation]:
-    """Returns the layers and operations that give a model's probabilities.
-
-    Args:
-        model: A `keras.Model`.
-
-    Returns:
-        Those whose activation is a softmax or sigmoid and whose outputs are the model's, reshaped
-        perhaps. After a nested model come those within it. Empty if the model gives no
-        probabilities, or cannot be looked into.
-    """
-    graph = exportable(model).graph_model() or functional_of(model)
-    if graph is not None:
-        found = final_makers(graph)
-    elif isinstance(model, keras.Sequential):  # Not built yet.
-        found = [layer for layer in model.layers if not hands_on(layer)][-1:]
-        found = [layer for layer in found if _activation(layer)]
-    else:
-        return []
-    last = list({id(operation): operation for operation in found if operation}.values())
-    inner = [operation for operation in last if isinstance(operation, keras.Model)]
-    return last + [operation for part in inner for operation in final_operations(part)]
-
-
-def final_makers(graph: keras.Model) -> list[keras.Operation | None]:
-    """Returns for each output of a functional model what gives its probabilities, None for others.
-
-    Args:
-        graph: The functional `keras.Model`.
-    """
-    nodes = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
-    makers = [_maker(tensor, nodes) for tensor in graph.outputs]
-    return [maker if maker and _activation(maker) else None for maker in makers]
-
-
-def operations_before_outputs(model: keras.Model) -> list[list[keras.Operation]]:
-    """Returns for each output of a model the operations that its values, or their logits, are of.
-
-    Args:
-        model: The `keras.Model`.
-
-    Returns:
-        Lists of operations, from the output inwards: those that reshape it, its final activation
-        where that is a layer of its own, and what made its logits. Empty where the model is no
-        graph.
-    """
-    graph = shape_model(model)
-    graph = None if graph is None else functional_of(graph)
-    if graph is None:
-        return []
-    makers = {id(tensor): node for node in nodes_of(graph) for tensor in node.outputs}
-    found: list[list[keras.Operation]] = []
-    for tensor in graph.outputs:
-        node, operations = makers.get(id(tensor)), []
-        while node is not None:
-            operations.append(node.operation)
-            goes_on = hands_on(node.operation) or _only_activates(node.operation)
-            node = makers.get(id(node.inputs[0])) if goes_on and node.inputs else None
-        found.append(operations)
-    return found
-
-
-def _only_activates(operation):
-    """Whether an operation is a softmax or sigmoid and nothing else."""
-    if isinstance(operation, keras.layers.Layer):
-        kinds = (keras.layers.Activation, keras.layers.Softmax)
-        return isinstance(operation, kinds) and _activation(operation) is not None
-    return _activation(operation) is not None
-
-
-def hands_on(operation: keras.Operation) -> bool:
-    """Whether an operation hands its input on: a reshape, a cast, or the identity."""
-    identity = isinstance(operation, keras.layers.Activation) and (
-        operation.activation is keras.activations.linear
-    )
-    return identity or isinstance(operation, _PASSING) or type(operation).__name__ == "Cast"
-
-
-def _maker(tensor, makers):
-    """The operation that made the values of a tensor, whatever reshaped them since, or None."""
-    node = makers.get(id(tensor))
-    while node is not None and hands_on(node.operation):
-        node = makers.get(id(node.inputs[0]))
-    return node and node.operation
-
-
-def _activation(operation):
-    """The name of the probability-giving activation that an operation ends in, or `None`."""
-    if isinstance(operation, keras.Model):
-        return final_activation(operation)
-    if isinstance(operation, keras.layers.Wrapper):
-        return _activation(operation.layer)
-    last = getattr(operation, "activation", None) or operation
-    if isinstance(last, keras.layers.Softmax):  # One that was derived from it, too.
-        return "softmax"
-    name = getattr(last, "__name__", type(last).__name__.lower())
-    name = _ALIASES.get(name, name)
-    return name if name in _ACTIVATIONS else None
-
-
-def gives_probabilities(operation: keras.Operation) -> bool:
-    """Whether a layer or operation ends in a softmax or sigmoid.
-
-    Args:
-        operation: The `keras.Operation`.
-    """
-    return _activation(operation) is not None
-
-
-def are_probabilities(outputs: np.ndarray) -> bool:
-    """Whether what a model gave for some samples are probabilities of several classes.
-
-    Args:
-        outputs: Array (samples, ..., classes).
-
-    Example:
-
-    >>> are_probabilities(np.array([[0.25, 0.75]])), are_probabilities(np.array([[0.5, 2.0]]))
-    (True, False)
-    """
-    sums = outputs.sum(axis=-1)
-    is_several = outputs.shape[-1] > 1 and (outputs >= 0).all()
-    return bool(is_several and (abs(sums - 1) < _SUM_TOLERANCE).all())

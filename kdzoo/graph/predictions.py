@@ -8,12 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.graph.exportable import shape_model, student_of
+from kdzoo.graph.final_activation import final_activation, final_makers
 from kdzoo.graph.keras_internals import functional_of
-from kdzoo.graph.outputs import final_activation, final_makers, is_one_column, losses_by_output
+from kdzoo.graph.outputs import OutputType, is_one_column, losses_by_output
 from kdzoo.utils import check_numeric_array
 
 # How far probabilities, rounded to few bits, lie beyond [0, 1].
 _ROUNDING = 1e-3
+# How far the sums of a softmax lie from 1: in half precision, and for each column of an int8 file,
+# whose values are multiples of 1/256.
+_OFF_IN_HALF, _OFF_BY_COLUMN = 2e-3, 1 / 512
+# Rows of classes, or values, that are enough to tell probabilities from logits.
+_ENOUGH_ROWS, ENOUGH_VALUES = 4, 32
 # The nearest to 0 and to 1 that a probability is taken to be: what float32 tells from them.
 _SMALLEST, _LARGEST = 1.2e-38, 1 - 6e-8
 
@@ -76,13 +82,59 @@ def what_is_not_finite(outputs: np.ndarray, masks_classes: bool = True) -> str |
     return None if is_masked and np.isfinite(outputs).any(axis=-1).all() else "infinite"
 
 
-def may_be_probabilities(outputs: np.ndarray) -> bool:
-    """Whether all values lie in [0, 1].
+def may_be_probabilities(outputs: Any, output_type: OutputType, xp: Any = np) -> Any:
+    """Whether outputs can be probabilities: all in [0, 1], and of classes with a sum of 1.
 
     Args:
-        outputs: Array of any shape.
+        outputs: Array or tensor of floats, `(..., classes)` of classes, else of any shape.
+        output_type: What they mean; several columns that are not `"classes"` have no sum.
+        xp: The module that computes it: NumPy, or `keras.ops` for tensors of a traced step.
+
+    Returns:
+        A boolean, a scalar of `xp`.
+
+    Example:
+
+    >>> outputs = np.array([[0.25, 0.75]])
+    >>> bool(may_be_probabilities(outputs, "classes"))
+    True
+    >>> bool(may_be_probabilities(2 * outputs, "binary"))
+    False
     """
-    return bool((outputs >= -_ROUNDING).all() and (outputs <= 1 + _ROUNDING).all())
+    is_within = xp.logical_and(outputs >= -_ROUNDING, outputs <= 1 + _ROUNDING)
+    is_within = xp.all(is_within)
+    if output_type != "classes":
+        return is_within
+    off = _OFF_IN_HALF + outputs.shape[-1] * _OFF_BY_COLUMN
+    sums_to_1 = xp.all(xp.abs(xp.sum(outputs, axis=-1) - 1) < off)
+    return xp.logical_and(is_within, sums_to_1)
+
+
+def look_like_probabilities(outputs: Any, output_type: OutputType, xp: Any = np) -> Any:
+    """Whether outputs are so many that can be probabilities that logits would hardly be so.
+
+    Args:
+        outputs: Array or tensor of floats, `(..., classes)` of classes, else of any shape.
+        output_type: What they mean. Answers of yes or no must lie on both sides of a half; one
+            column of classes is never found to be probabilities, and neither are numbers.
+        xp: The module that computes it: NumPy, or `keras.ops` for tensors of a traced step.
+
+    Returns:
+        A boolean, a scalar of `xp`.
+    """
+    shape = xp.shape(outputs)
+    is_row = output_type == "classes" and len(shape) > 1 and outputs.shape[-1] not in (None, 1)
+    if output_type != "binary" and not is_row:
+        return False
+    values = xp.reshape(outputs, (-1,))
+    count = xp.shape(values)[0]
+    is_enough = count >= ENOUGH_VALUES
+    if is_row:
+        is_enough = xp.logical_or(is_enough, count >= _ENOUGH_ROWS * outputs.shape[-1])
+    else:
+        is_spread = xp.logical_and(xp.any(values < 0.5), xp.any(values > 0.5))
+        is_enough = xp.logical_and(is_enough, is_spread)
+    return xp.logical_and(is_enough, may_be_probabilities(outputs, output_type, xp))
 
 
 def says_yes(outputs: np.ndarray, from_logits: bool) -> np.ndarray:

@@ -23,6 +23,7 @@ from kdzoo.graph.keras_internals import (
     output_shape_of_lambda,
     set_input_shape_argument,
 )
+from kdzoo.graph.outputs import remember_types_of
 
 Weights = Sequence[np.ndarray]
 Replace = Callable[
@@ -290,6 +291,8 @@ def _made(model, inputs, outputs, name, is_whole, copies):
     layers = _chain(made) if is_whole and isinstance(model, keras.Sequential) else None
     if layers:
         made = keras.Sequential([maker_of(made.inputs[0]), *layers], **options)
+    if is_whole:
+        remember_types_of(made, model)
     if made.dtype_policy != model.dtype_policy:
         made.dtype_policy = model.dtype_policy
     return made

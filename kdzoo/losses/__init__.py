@@ -5,6 +5,7 @@ from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastiv
 from kdzoo.losses.decoupled import DecoupledSoftTargets, decoupled_soft_targets
 from kdzoo.losses.feature import AttentionTransfer, Hint, attention_transfer, hint
 from kdzoo.losses.keras_distillation import KerasDistillation
+from kdzoo.losses.logit_regression import LogitRegression, logit_regression, logit_statistics
 from kdzoo.losses.regression import OutputRegression, output_regression
 from kdzoo.losses.relation import (
     RelationalAngle,
@@ -14,13 +15,7 @@ from kdzoo.losses.relation import (
     relational_distance,
     similarity_preserving,
 )
-from kdzoo.losses.response import (
-    LogitRegression,
-    SoftTargets,
-    logit_regression,
-    logit_statistics,
-    soft_targets,
-)
+from kdzoo.losses.response import SoftTargets, soft_targets
 
 __all__ = [
     "AttentionTransfer",

@@ -43,18 +43,22 @@ def kl_divergence(
         temperature: Divisor T of the logits.
 
     Returns:
-        Float32 tensor `(batch, ...)`; infinite where the student excludes a class that the teacher
-        does not, NaN where all classes of one are excluded, or a logit is NaN or +inf.
+        Float32 tensor `(batch, ...)`; infinite where the student excludes a class to which the
+        teacher gives a probability above 0 in float32; NaN where all classes of one are excluded,
+        or a logit is NaN or +inf.
     """
     teacher, student = soften(teacher_logits, temperature), soften(student_logits, temperature)
     is_excluded = teacher == -math.inf
     teacher_log_probs = ops.log_softmax(teacher, axis=-1)
     student_log_probs = ops.log_softmax(student, axis=-1)
     probs = ops.exp(teacher_log_probs)
-    gap = ops.where(is_excluded, 0.0, teacher_log_probs - student_log_probs)
+    # One comparison that is false of NaN, which must stay.
+    is_absent = ops.logical_or(is_excluded, probs <= 0)
+    gap = ops.where(is_absent, 0.0, teacher_log_probs - student_log_probs)
     usual = ops.sum(probs * gap, axis=-1)
     excess = ops.where(is_excluded, 0.0, student - teacher)
-    excess = excess - ops.sum(probs * excess, axis=-1, keepdims=True)
+    mean = ops.sum(probs * ops.where(is_absent, 0.0, excess), axis=-1, keepdims=True)
+    excess = excess - mean
     # A class that the teacher alone excludes is lacking in E_p[exp(u)].
     is_near = ops.where(is_excluded, student == -math.inf, excess < _NEAR)
     is_near = ops.all(is_near, axis=-1, keepdims=True)
@@ -68,20 +72,35 @@ def bernoulli_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tens
 
     With z and g the two logits of the outcome that the teacher takes for the unlikelier one, and p
     its probability, the divergence is softplus(g) − softplus(z) − p (g − z), which loses no digits
-    to large logits. Where the logits are near each other, so that its terms cancel, it is computed
-    as log E[exp(u)], as `kl_divergence` does. A teacher's logit may be infinite.
+    to large logits if softplus(g) − p g is taken as softplus(−|g|) + (1 − p) max(g, 0) +
+    p max(−g, 0). Where the logits are near each other, so that its terms cancel, it is computed as
+    log E[exp(u)], as `kl_divergence` does. Logits may be infinite, and so may the divergence be.
     """
     sign = ops.where(teacher_logits > 0, -1.0, 1.0)
     teacher, student = sign * teacher_logits, sign * student_logits
     probs, rest = ops.sigmoid(teacher), ops.sigmoid(-teacher)
     excess = student - teacher
-    usual = ops.softplus(student) - ops.softplus(teacher)
-    usual = usual - ops.where(probs > 0, probs * excess, 0.0)
+    # A probability of 0 is one of an infinite logit, or as good as that.
+    likely, unlikely = ops.maximum(student, 0.0), ops.maximum(-student, 0.0)
+    entropy = ops.softplus(teacher) - probs * ops.where(probs > 0, teacher, 0.0)
+    usual = ops.softplus(-ops.abs(student)) + rest * likely - entropy
+    usual = usual + probs * ops.where(probs > 0, unlikely, 0.0)
     is_near = ops.abs(excess) < _NEAR
     # Elsewhere a number whose slopes are finite, so that theirs do not count.
     excess = ops.where(is_near, excess, 0.0)
     near = probs * ops.expm1(rest * excess) + rest * ops.expm1(-probs * excess)
     return ops.where(is_near, ops.log1p(near), usual)
+
+
+def sum_of_answers(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    """Returns the divergence of independent yes or no answers, summed over the last axis.
+
+    Args:
+        teacher_logits: Float32 tensor `(batch, ..., answers)`, or `(batch,)`.
+        student_logits: Float32 tensor of the teacher's shape.
+    """
+    values = bernoulli_divergence(teacher_logits, student_logits)
+    return ops.sum(values, axis=-1) if len(values.shape) > 1 else values
 
 
 def soften(logits: Tensor, temperature: float | Tensor) -> Tensor:

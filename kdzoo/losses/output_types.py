@@ -1,5 +1,6 @@
 """What a loss on logits takes them for: exclusive classes, or independent yes or no answers."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from kdzoo.graph.outputs import OUTPUT_TYPES, OutputType, is_one_column
 from kdzoo.utils import check_choice
 
+# Packages between a loss and the code of the user that trains with it.
+_BETWEEN = ("kdzoo", "keras", "tensorflow", "jax", "contextlib", "functools", "threading")
 _REMEDY = "take `kdzoo.losses.OutputRegression()` for numbers"
 
 
@@ -71,7 +74,7 @@ def type_of_logits(
                 f"`{loss}` takes {shape[-1]} columns for exclusive classes, though the loss that "
                 'they were compiled with is one on numbers. Say `output_type="classes"` if they '
                 f"are; {_REMEDY}.",
-                stacklevel=2,
+                stacklevel=_levels_to_user(),
             )
         return "classes"
     if "binary" not in accepted:
@@ -85,6 +88,17 @@ def type_of_logits(
         f'{is_what[output_type]}; say `output_type="binary"` if each value is the logit of a yes '
         f"or no, or {_REMEDY}."
     )
+
+
+def _levels_to_user():
+    """The `stacklevel` of a warning of the function that calls this, at the user's own code."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in _BETWEEN and "__autograph_generated" not in frame.f_code.co_filename:
+            break
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def config_of_type(output_type: OutputType | None) -> dict[str, OutputType]:

@@ -7,10 +7,10 @@ import keras
 from keras import ops
 
 from kdzoo.graph.exportable import Exportable, ExportsByGraph, shape_model
+from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.outputs import (
     OUTPUT_TYPES,
     OutputType,
-    final_activation,
     is_one_column,
     remember_types,
     told_output_types,
@@ -76,6 +76,7 @@ class Ensemble(ExportsByGraph, Exportable, keras.Model):
             raise ValueError(
                 f"Expected a list of one or more `keras.Model`. Received: members={shown(members)}"
             )
+        output_type = output_type or _told_type(members)
         for member in members:
             if output_type != "numbers" and (activation := final_activation(member)):
                 raise ValueError(
@@ -89,7 +90,7 @@ class Ensemble(ExportsByGraph, Exportable, keras.Model):
                     f"{len(graph.outputs)}; make a model of the output to be averaged."
                 )
         classes = {
-            graph.output_shape[-1] for graph in map(shape_model, members) if graph is not None
+            graph.outputs[0].shape[-1] for graph in map(shape_model, members) if graph is not None
         }
         if len(classes) > 1:
             raise ValueError(
@@ -97,7 +98,7 @@ class Ensemble(ExportsByGraph, Exportable, keras.Model):
             )
         self.members = list(members)
         self.average = average
-        self.output_type = output_type or _told_type(members)
+        self.output_type = output_type
         remember_types(self, [self.output_type])
         if average == "probabilities":
             for graph in filter(None, map(shape_model, members)):
@@ -105,7 +106,8 @@ class Ensemble(ExportsByGraph, Exportable, keras.Model):
         self.built = all(member.built for member in members)
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        logits = [ops.cast(m(inputs, training=training), "float32") for m in self.members]
+        given = [member(inputs, training=training) for member in self.members]
+        logits = [ops.cast(_one_output(outputs), "float32") for outputs in given]
         if self.average == "logits":
             return ops.mean(ops.stack(logits), axis=0)
         self._check_has_probabilities(logits[0].shape)
@@ -137,7 +139,8 @@ class Ensemble(ExportsByGraph, Exportable, keras.Model):
         return shape_model(self.graph)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        return self.members[0].compute_output_shape(input_shape)
+        shape = self.members[0].compute_output_shape(input_shape)
+        return next(iter(shape.values())) if isinstance(shape, dict) else shape
 
     def get_config(self) -> dict[str, Any]:
         members = [keras.saving.serialize_keras_object(member) for member in self.members]
@@ -160,6 +163,17 @@ _FIELDS = {
     "output_type": is_name,
 }
 """Name of a field of a configuration -> whether a value of a file fits it."""
+
+
+def _one_output(outputs):
+    """The output of a member, which may have a name; or raises if there are several."""
+    leaves = keras.tree.flatten(outputs)
+    if len(leaves) != 1:
+        raise ValueError(
+            f"Expected members of one output. Received: {len(leaves)}; make a model of the output "
+            "to be averaged."
+        )
+    return leaves[0]
 
 
 def _told_type(members):

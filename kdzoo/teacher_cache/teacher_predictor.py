@@ -8,13 +8,9 @@ import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.split import Split
-from kdzoo.graph.outputs import (
-    OUTPUT_TYPES,
-    OutputType,
-    are_probabilities,
-    final_activation,
-    output_types,
-)
+from kdzoo.graph.final_activation import final_activation
+from kdzoo.graph.outputs import OUTPUT_TYPES, OutputType, output_types
+from kdzoo.graph.predictions import look_like_probabilities
 from kdzoo.graph.taps import tapping
 from kdzoo.utils import check_choice, shown
 
@@ -89,7 +85,7 @@ class TeacherPredictor:
             ValueError: If they are probabilities, and not known to be plain numbers.
         """
         logits = self(data, np.arange(min(_PROBES, len(data))))[LOGITS]
-        if output_type != "numbers" and are_probabilities(logits):
+        if output_type != "numbers" and look_like_probabilities(logits, "classes"):
             raise ValueError(
                 "Expected a teacher that gives logits. Received: probabilities, which sum to 1; "
                 "pass `kdzoo.as_logits(teacher)`."
@@ -112,6 +108,8 @@ def _tapped(teacher: keras.Model, layers: Sequence[str]) -> keras.Model:
         def call(self, images):
             with tapping(teacher, layers) as tapped:
                 logits = teacher(images, training=False)
+            leaves = keras.tree.flatten(logits)
+            logits = leaves[0] if len(leaves) == 1 else logits  # One output may have a name.
             if not hasattr(logits, "shape"):
                 raise ValueError(
                     "Expected a teacher with one output, its logits. Received: "
@@ -159,7 +157,7 @@ def check_output_type(
         check_choice("output_type", given, OUTPUT_TYPES)
     found = output_types(teacher, given)[0]
     activation = final_activation(teacher)
-    if activation is not None and given != "numbers":
+    if activation is not None and found != "numbers":
         raise ValueError(
             "Expected a teacher that gives logits. Received: probabilities, as "
             f"{teacher.name!r} ends in a {activation}; pass `kdzoo.as_logits(teacher)`, or say "
@@ -171,7 +169,7 @@ def check_output_type(
             f"probability. Received: top_k={top_k} for outputs of the type {found!r}; keep all, or "
             'say `output_type="classes"`.'
         )
-    return given
+    return found if given is None and found == "numbers" else given
 
 
 def check_paths(layers: Any) -> list[str]:

@@ -110,6 +110,16 @@ def test_every_head_of_several_tasks_is_taught_by_its_meaning(x):
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_what_a_teacher_with_names_means_goes_with_its_outputs(x):
+    names = "species", "ill"  # In another order than by the alphabet.
+    teacher, student = (net(seed, 3, 2, names=names) for seed in (1, 2))
+    teachers, students = teacher(x), student(x)
+    expected = softmax_divergence(teachers[0], students[0]) + bernoulli(teachers[1], students[1])
+    named = keras.Model(teacher.input, dict(zip(names, teacher.output, strict=True)))
+    named.compile(loss={"species": CLASSES, "ill": BINARY})
+    assert step(named, student, SoftTargets(2.0), None, x) == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_tapped_head_means_what_its_output_does(x):
     teacher, student = net(1, 3, 1), net(2, 3, 1)
     tap = SoftTargets(2.0, teacher_layer="second", student_layer="second")
@@ -182,6 +192,26 @@ def test_numbers_are_learnt_without_labels_classes_or_images(x, shape):
     columns = 1 if shape == () else student.output.shape[-1]
     found = step(teacher, student, numbers, None, x)
     assert found == pytest.approx(0.5 * columns * expected, rel=1e-5)
+
+
+def test_a_loss_on_numbers_lets_them_end_in_any_activation(x):
+    teacher, student = (net(seed, 3, activation="sigmoid") for seed in (1, 2))
+    with pytest.raises(ValueError, match="ends in a sigmoid"):
+        kdzoo.Distiller(teacher, student, LogitRegression())
+    teacher.compile(loss="mse")
+    expected = 1.5 * np.square(np.asarray(teacher(x)) - np.asarray(student(x))).mean()
+    found = step(teacher, student, LogitRegression(), "mse", x, np.zeros((8, 3)))
+    assert found == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ValueError, match="ends in a sigmoid"):
+        kdzoo.Distiller(teacher, student, SoftTargets(2.0))
+    with pytest.raises(ValueError, match="ends in a sigmoid"):
+        kdzoo.Distiller(teacher, student, LogitRegression(output_type="classes"))
+
+
+def test_a_warning_of_numbers_is_at_the_users_line(x):
+    with pytest.warns(UserWarning, match="takes 3 columns for exclusive classes") as caught:
+        step(net(1, 3), net(2, 3), SoftTargets(2.0), "mse", x, np.zeros((8, 3)))
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_a_loss_on_probabilities_is_pointed_out_by_its_own_name():

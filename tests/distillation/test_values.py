@@ -64,8 +64,52 @@ def fitted(teacher, student, loss=None, run_eagerly=True, **kwargs):
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_softmax_that_cannot_be_seen_is_refused(end):
-    with pytest.raises(ValueError, match=r"teacher's logits, which 'soft_targets' reads"):
+    is_seen = end == "average"
+    said = "ends in a softmax" if is_seen else r"teacher's logits, which 'soft_targets' reads"
+    with pytest.raises(ValueError, match=said):
         fitted(ENDS[end](), model(), run_eagerly=end != "lambda")
+
+
+def test_a_batch_of_one_does_not_tell_probabilities_from_logits():
+    inputs = keras.Input((5,))
+    teacher, student = (keras.Model(inputs, layers.Dense(2)(inputs)) for _ in range(2))
+    teacher.set_weights([np.zeros((5, 2)), np.array([0.3, 0.705])])
+    distiller = kdzoo.Distiller(teacher, student, SoftTargets(2.0), student_loss_weight=0.0)
+    distiller.compile("sgd", run_eagerly=True)
+    assert np.isfinite(distiller.train_on_batch(X[:1], return_dict=True)["loss"])
+
+
+class Heads(keras.Model):
+    """Answers of yes or no, behind a sigmoid that cannot be seen, and logits of classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = layers.Dense(5), layers.Dense(3)
+
+    def call(self, inputs):
+        return [ops.sigmoid(3 * self.a(inputs)), self.b(inputs)]
+
+
+def test_a_sigmoid_is_looked_for_by_what_each_output_means():
+    x = np.random.default_rng(1).normal(size=(32, 5)).astype("float32")
+    teacher = Heads()
+    teacher(x)
+    inputs = keras.Input((5,))
+    student = keras.Model(inputs, [layers.Dense(5)(inputs), layers.Dense(3)(inputs)])
+    distiller = kdzoo.Distiller(teacher, student, SoftTargets(2.0))
+    losses = keras.losses.BinaryCrossentropy, keras.losses.SparseCategoricalCrossentropy
+    distiller.compile("sgd", [loss(from_logits=True) for loss in losses], run_eagerly=True)
+    with pytest.warns(UserWarning, match="teacher's outputs, which 'soft_targets' reads") as caught:
+        distiller.train_on_batch(x, [np.zeros((32, 5)), np.zeros(32, "int32")])
+    assert len(caught) == 1
+    # By the activation that the student had.
+    teacher = Subclassed("sigmoid")
+    teacher(x)
+    student = kdzoo.as_logits(keras.Model(inputs, layers.Dense(3, "sigmoid")(inputs)))
+    distiller = kdzoo.Distiller(teacher, student, SoftTargets(2.0), student_loss_weight=0.0)
+    distiller.compile("sgd", run_eagerly=True)
+    with pytest.warns(UserWarning, match="without its sigmoid"):
+        distiller.train_on_batch(3 * x)
 
 
 def test_the_students_softmax_is_refused_too():
@@ -313,3 +357,32 @@ def test_decoupled_soft_targets_say_what_serves_positions():
     logits = np.zeros((2, 4, 4, 3), "float32")
     with pytest.raises(ValueError, match="class for each position; use `SoftTargets`"):
         DecoupledSoftTargets()(logits, logits, labels=np.zeros((2, 4, 4), "int32"))
+
+
+def test_a_sample_of_weight_0_needs_no_label():
+    inputs = keras.Input((5,))
+    teacher, student = (keras.Model(inputs, layers.Dense(3)(inputs)) for _ in range(2))
+    distiller = kdzoo.Distiller(teacher, student, DecoupledSoftTargets(), student_loss_weight=0.0)
+    distiller.compile(keras.optimizers.SGD(0.1))
+    labels, weights = np.arange(8) % 3, np.ones(8, "float32")
+    labels[:2], weights[:2] = -1, 0
+    before = student.get_weights()
+    found = distiller.train_on_batch(X, labels, weights, return_dict=True)["distillation_loss"]
+    after = student.get_weights()
+    student.set_weights(before)
+    distiller.reset_metrics()
+    expected = distiller.train_on_batch(X[2:], labels[2:], return_dict=True)["distillation_loss"]
+    np.testing.assert_allclose(found, expected * 6 / 8, rtol=1e-5)
+    for start, one, other in zip(before, after, student.get_weights(), strict=True):
+        np.testing.assert_allclose(one - start, (other - start) * 6 / 8, rtol=1e-3, atol=1e-6)
+
+
+def test_a_teachers_logits_that_are_nan_cost_nothing_at_weight_0():
+    student = model()
+    distiller = kdzoo.Distiller(None, student, SoftTargets(2.0), student_loss_weight=0.0)
+    distiller.compile("sgd", run_eagerly=True)
+    logits, weights = 2 * X[:, :3], np.ones(8, "float32")
+    logits[3], weights[3] = np.nan, 0
+    logs = distiller.train_on_batch(X, {"teacher": logits}, weights, return_dict=True)
+    assert np.isfinite(logs["loss"])
+    assert all(np.isfinite(weight).all() for weight in student.get_weights())

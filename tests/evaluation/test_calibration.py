@@ -96,3 +96,12 @@ def test_errors():
         calibration_error(Table(), logits, np.zeros(4), bins=0)
     with pytest.raises(ValueError, match="at least one sample"):
         calibration_error(Table(), logits[:0], np.zeros(0))
+
+
+def test_a_softmax_in_steps_of_an_int8_file_is_no_logits():
+    rng = np.random.default_rng(0)
+    logits, labels = 2 * rng.normal(size=(400, 10)), rng.integers(0, 10, 400)
+    likely = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    stepped = (np.minimum(np.round(likely * 256), 255) / 256).astype("float32")
+    found = calibration_error(Table(), stepped, labels)
+    assert found == pytest.approx(reference(logits, labels, 15), abs=0.02)

@@ -35,7 +35,7 @@ def test_by_hand():
 
 
 def test_one_logit():
-    found = fidelity(Table([[0.0], [2.0]]), Table([[0.0], [-2.0]]), INDEX)
+    found = fidelity(Table([[0.0], [2.0]]), Table([[0.0], [-2.0]]), INDEX, output_type="binary")
     p = 1 / (1 + np.exp(-2))
     assert found.agreement == 0.5
     expected = (p * np.log(p / (1 - p)) + (1 - p) * np.log((1 - p) / p)) / 2
@@ -102,11 +102,12 @@ def test_a_yes_or_no_and_its_opposite(activation):
     model, opposite = head([[1.0]], activation), head([[-1.0]], activation)
     x = np.linspace(-4, 4, 64, dtype="float32")[:, None]  # No zero among them.
     for teacher in (model, Predicts(model)):
-        assert agreement(teacher, opposite, x) == 0.0
-        assert agreement(teacher, model, x) == 1.0
+        assert agreement(teacher, opposite, x, output_type="binary") == 0.0
+        assert agreement(teacher, model, x, output_type="binary") == 1.0
     p = 1 / (1 + np.exp(-x.astype("float64")))
     expected = np.mean(p * np.log(p / (1 - p)) + (1 - p) * np.log((1 - p) / p))
-    assert fidelity(model, opposite, x).kl_divergence == pytest.approx(expected, rel=1e-4)
+    found = fidelity(model, opposite, x, output_type="binary")
+    assert found.kl_divergence == pytest.approx(expected, rel=1e-4)
 
 
 def test_several_answers_add_up():
@@ -131,21 +132,28 @@ def test_positions_are_samples():
     assert found.agreement == flat.agreement
     assert found.kl_divergence == pytest.approx(flat.kl_divergence)
     assert (found.samples, flat.samples) == (2, 20)
-    masks = fidelity(Table(t[..., :1]), Table(s[..., :1]), INDEX)
+    masks = fidelity(Table(t[..., :1]), Table(s[..., :1]), INDEX, output_type="binary")
     assert masks.agreement == np.mean((t[..., :1] > 0) == (s[..., :1] > 0))
 
 
 def test_what_is_in_doubt_or_has_no_meaning():
     unsure = Table(np.linspace(0.3, 0.7, 2)[:, None])
     with pytest.raises(ValueError, match="Expected from_logits"):
-        fidelity(unsure, unsure, INDEX)
+        fidelity(unsure, unsure, INDEX, output_type="binary")
     sure = Table([[0.7], [0.9]])
-    assert agreement(sure, sure, INDEX) == 1.0  # Either way.
+    assert agreement(sure, sure, INDEX, output_type="binary") == 1.0  # Either way.
     assert agreement(unsure, Table([[0.0], [0.4]]), INDEX, from_logits=(False, True)) == 1.0
     numbers = head([[1.0]], None)
     numbers.compile(loss="mae")
     with pytest.raises(ValueError, match=r"plain numbers: use `fidelity\(...\).relative_error`"):
         agreement(numbers, numbers, X[:, :1])
+
+
+@pytest.mark.parametrize("measure", [fidelity, agreement])
+def test_one_column_of_unknown_meaning_must_be_said(measure):
+    numbers, others = Table([[99.0], [101.0]]), Table([[101.0], [99.0]])
+    with pytest.raises(ValueError, match=r"Expected output_type.*pass output_type='binary' if"):
+        measure(numbers, others, INDEX)
 
 
 def test_numbers_have_an_error_over_their_spread():

@@ -260,13 +260,52 @@ class Renamed(keras.layers.Softmax):
         lambda probs: ops.mean(probs, axis=(1, 2)),
         lambda probs: keras.layers.Flatten()(probs) * 1.0,
         lambda probs: keras.layers.Average()([probs, keras.layers.Softmax()(probs)]),
+        keras.layers.UpSampling2D(),
+        keras.layers.Resizing(8, 8),
+        keras.layers.GlobalMaxPooling2D(),
+        lambda probs: keras.layers.Concatenate(1)([probs, keras.layers.Permute((2, 1, 3))(probs)]),
+        lambda probs: ops.clip(probs, 1e-7, 1 - 1e-7),
+        lambda probs: 1 - probs,
     ],
-    ids=["pooling", "mean", "multiple", "average"],
 )
 def test_averages_of_probabilities_have_no_logits(end):
-    with pytest.raises(ValueError, match="averages or multiples of what 'head' gives"):
+    with pytest.raises(
+        ValueError, match="the probabilities that 'head' gives, so that they have no logits"
+    ):
         as_logits(over_pixels(end, activation="softmax"))
     model = over_pixels(end)
+    assert as_logits(model) is model
+
+
+def test_averages_within_a_nested_model_have_no_logits():
+    inner = over_pixels(keras.layers.GlobalAveragePooling2D(), activation="softmax")
+    inputs = keras.Input((4, 4, 5))
+    with pytest.raises(ValueError, match="the probabilities that 'head' gives"):
+        as_logits(keras.Model(inputs, inner(inputs)))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        keras.layers.Permute((2, 1, 3)),
+        keras.layers.Cropping2D(1),
+        lambda probs: ops.reshape(probs, (-1, 16, 3)),
+        lambda probs: ops.squeeze(ops.expand_dims(probs, 1), 1),
+    ],
+)
+def test_reshapes_and_crops_stay_after_the_logits(end):
+    model = over_pixels(end, activation="softmax")
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 5)).astype("float32")
+    logits = as_logits(model)(x)
+    np.testing.assert_allclose(ops.softmax(logits), model(x), rtol=1e-5)
+    assert final_activation(as_logits(model)) is None
+
+
+@pytest.mark.parametrize(
+    "end", [ops.log, keras.layers.Activation(ops.log), lambda p: ops.log(p) - ops.log(1 - p)]
+)
+def test_logarithms_of_probabilities_are_logits(end):
+    model = over_pixels(end, activation="softmax")
     assert as_logits(model) is model
 
 

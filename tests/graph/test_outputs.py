@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import kdzoo
-from kdzoo.graph import outputs, taps
+from kdzoo.graph import final_activation, outputs, taps
+from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 from kdzoo.graph.exportable import Exportable, exportable, shape_model, student_of
 
 
@@ -21,8 +22,8 @@ def test_the_operations_that_give_probabilities_are_found():
     model = keras.Model(
         inputs, [inner(inputs), layers.Dense(2)(inputs), layers.Reshape((3, 1))(inner(inputs))]
     )
-    assert outputs.final_operations(model) == [inner, inner.get_layer("last")]
-    assert outputs.final_operations(head(None)) == []
+    assert final_activation.final_operations(model) == [inner, inner.get_layer("last")]
+    assert final_activation.final_operations(head(None)) == []
 
 
 def test_a_layer_of_another_model_does_not_hide_the_last_one():
@@ -31,20 +32,7 @@ def test_a_layer_of_another_model_does_not_hide_the_last_one():
     inputs = keras.Input((4,))
     last = keras.Model(inputs, passing(model(inputs)))
     passing(keras.Input((1, 1)))  # Called again, in no model of ours.
-    assert outputs.final_activation(last) == "sigmoid"
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([[0.25, 0.75], [1.0, 0.0]], True),
-        ([[0.25, 0.5]], False),
-        ([[1.5, -0.5]], False),
-        ([[1.0]], False),  # One column may be anything.
-    ],
-)
-def test_probabilities_of_several_classes_are_told(given, expected):
-    assert outputs.are_probabilities(np.array(given)) is expected
+    assert final_activation.final_activation(last) == "sigmoid"
 
 
 def test_a_plain_model_says_the_usual_of_itself():
@@ -120,6 +108,63 @@ def test_what_outputs_mean_is_told_in_its_order():
     ]
     with pytest.raises(ValueError, match=r"by the names of the outputs, \['a', 'b', 'c'\]"):
         outputs.output_types(model, {"d": "numbers"})
+
+
+def sigmoids(end, units=1, activation="sigmoid"):
+    inputs = keras.Input((4, 4, 2))
+    return keras.Model(inputs, end(layers.Conv2D(units, 1, activation=activation)(inputs)))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda p: ops.squeeze(p, -1),
+        lambda p: ops.reshape(p, (-1, 16)),
+        lambda p: ops.transpose(p, (0, 2, 1, 3)),
+        layers.Permute((2, 1, 3)),
+        layers.Cropping2D(1),
+        layers.UpSampling2D(interpolation="bilinear"),
+        layers.Resizing(8, 8),
+        layers.GlobalMaxPooling2D(),
+        lambda p: layers.Concatenate()([p, layers.Activation("linear")(p)]),
+        lambda p: ops.clip(p, 1e-6, 1 - 1e-6),
+    ],
+)
+def test_a_sigmoid_is_seen_through_what_leaves_answers(end):
+    model = sigmoids(end)
+    assert outputs.output_types(model) == ["binary"]
+    assert final_activation.final_activation(model) == "sigmoid"
+
+
+def test_other_things_made_of_probabilities_mean_something_else():
+    mixed = sigmoids(lambda p: layers.Concatenate()([p, layers.Conv2D(1, 1)(p)]))
+    assert outputs.told_output_types(mixed) == [None]
+    confidence = sigmoids(lambda p: ops.max(p, axis=-1, keepdims=True), 3, "softmax")
+    assert outputs.told_output_types(confidence) == [None]
+
+
+def test_what_as_logits_took_away_outlasts_a_copy_and_other_layers():
+    inputs = keras.Input((4,))
+    heads = [layers.Dense(3, "sigmoid")(inputs), layers.Dense(2)(inputs)]
+    two = kdzoo.as_logits(keras.Model(inputs, heads))
+    stripped = kdzoo.as_logits(head("sigmoid"))
+    folded = fold_batch_normalization(stripped)
+    assert outputs.told_output_types(folded) == ["binary"]
+    for around in (
+        keras.Sequential([inputs, layers.Rescaling(2.0), stripped]),
+        keras.Model(inputs, stripped(inputs)),
+        keras.Model(
+            inputs, layers.Average()([stripped(inputs), layers.Reshape((3,))(stripped(inputs))])
+        ),
+    ):
+        assert outputs.told_output_types(around) == ["binary"]
+    first, second = two(inputs)
+    assert outputs.told_output_types(keras.Model(inputs, [second, first])) == [None, "binary"]
+
+
+def test_what_a_hinge_is_on():
+    assert [outputs.type_of_loss(name) for name in ("hinge", "squared_hinge")] == ["binary"] * 2
+    assert outputs.type_of_loss(keras.losses.Dice()) is None
 
 
 def test_what_a_model_without_a_graph_gave_tells_its_columns():

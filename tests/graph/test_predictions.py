@@ -80,3 +80,39 @@ def test_probabilities_and_one_logit_have_the_logarithms_of_their_logits():
     )
     certain = predictions.log_probabilities(np.array([[0.0, 1.0]]), from_logits=False)
     assert np.all(np.isfinite(certain))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([[0.25, 0.75], [1.0, 0.0]], True),
+        ([[0.25, 0.5]], False),
+        ([[1.5, -0.5]], False),
+    ],
+)
+def test_probabilities_of_several_classes_are_told(given, expected):
+    assert predictions.may_be_probabilities(np.array(given), "classes") == expected
+
+
+@pytest.mark.parametrize("xp", [np, keras.ops])
+def test_probabilities_on_the_grid_of_an_int8_file_are_told(xp):
+    logits = 2 * np.random.default_rng(0).normal(size=(500, 10)).astype("float32")
+    given = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    given = np.minimum(np.round(given * 256), 255) / 256
+    assert abs(given.sum(-1) - 1).max() > 5e-3
+    assert bool(predictions.may_be_probabilities(given, "classes", xp))
+    assert bool(predictions.look_like_probabilities(given, "classes", xp))
+    assert not bool(predictions.look_like_probabilities(logits, "classes", xp))
+
+
+@pytest.mark.parametrize("xp", [np, keras.ops])
+def test_a_few_values_do_not_look_like_probabilities(xp):
+    look = predictions.look_like_probabilities
+    few = np.array([[0.3, 0.7]], "float32")
+    assert not bool(look(few, "classes", xp))
+    assert bool(look(few.repeat(4, 0), "classes", xp))
+    assert not bool(look(few[0], "binary", xp))
+    assert bool(look(few.repeat(16, 0), "binary", xp))
+    assert not bool(look(few[:, :1].repeat(32, 0), "binary", xp))  # On one side of the half.
+    assert not bool(look(np.ones((32, 1), "float32"), "classes", xp))  # One column may be anything.
+    assert not bool(look(few.repeat(16, 0), "numbers", xp))

@@ -396,3 +396,19 @@ def test_what_is_not_finite_never_gives_a_finite_loss(name, side, value):
         pair[side][places] = value
         found = ops.convert_to_numpy(getattr(losses, name)(*pair, *labels))
         assert not np.isfinite(found[places]).any()
+
+
+def test_excluded_classes_that_the_teacher_hardly_or_surely_takes():
+    # A probability of exp(-200) is 0 in float32, so that the class has no part.
+    teacher, student = [[0.0, 1.0, -200.0]], [[1.0, 0.0, -np.inf]]
+    expected = losses.soft_targets([[0.0, 1.0]], [[1.0, 0.0]])
+    np.testing.assert_allclose(losses.soft_targets(teacher, student), expected, rtol=1e-6)
+    # What the student gives to that class counts, as the others have less.
+    found = losses.soft_targets([[0.0, 1.0, -200.0]], [[1.0, 0.0, 3.0]])
+    p = 1 / (1 + np.exp([1.0, -1.0]))
+    log_q = np.array([1.0, 0.0]) - np.log(np.exp(1) + 1 + np.exp(3))
+    np.testing.assert_allclose(found, [(p * (np.log(p) - log_q)).sum()], rtol=1e-5)
+    teacher = [[0.0], [-3.0], [3.0], [np.inf], [-np.inf], [np.inf]]
+    student = [[np.inf], [np.inf], [-np.inf], [np.inf], [-np.inf], [-np.inf]]
+    found = losses.soft_targets(teacher, student, output_type="binary")
+    np.testing.assert_array_equal(found, [np.inf, np.inf, np.inf, 0, 0, np.inf])

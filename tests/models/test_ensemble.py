@@ -86,3 +86,20 @@ def test_numbers_have_a_mean_and_no_probabilities(x):
         with pytest.raises(ValueError, match=r'"binary".*`average="logits"`, the mean'):
             kdzoo.Ensemble([net(0, 1)], "probabilities", output_type=given)
     assert "output_type" not in kdzoo.Ensemble([net(0)]).get_config()
+
+
+def test_members_on_numbers_may_end_in_any_activation(x):
+    members = [net(seed, 2, "sigmoid") for seed in range(2)]
+    for member in members:
+        member.compile(loss="mse")
+    expected = np.mean([np.asarray(member(x)) for member in members], axis=0)
+    np.testing.assert_allclose(np.asarray(kdzoo.Ensemble(members)(x)), expected, rtol=1e-6)
+
+
+def test_the_one_output_of_a_member_may_have_a_name(x):
+    members = [net(0), net(1)]
+    expected = np.asarray(kdzoo.Ensemble(members)(x))
+    named = [keras.Model(member.input, {"output_0": member.output}) for member in members]
+    ensemble = kdzoo.Ensemble(named)
+    np.testing.assert_array_equal(np.asarray(ensemble(x)), expected)
+    assert ensemble.compute_output_shape(x.shape) == expected.shape

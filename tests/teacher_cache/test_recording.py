@@ -578,3 +578,11 @@ def test_what_outputs_mean_decides_what_is_recorded(split, tmp_path):
     recorded = batches_of(batches)[0][1]["teacher"]
     images = split.arrays()[0]
     np.testing.assert_allclose(recorded, numbers.predict(images, verbose=0), rtol=1e-4)
+    # The loss that the teacher was compiled with tells too, and its one output may have a name.
+    numbers.compile(loss="mse")
+    record_teacher(numbers, split, tmp_path / "told", dtype="float32")
+    named = keras.Model(numbers.inputs, {"output_0": numbers.outputs[0]})
+    record_teacher(named, split, tmp_path / "named", dtype="float32", output_type="numbers")
+    for name in ("told", "named"):
+        found = with_recorded_teacher(split, tmp_path / name).batches(100)
+        np.testing.assert_array_equal(batches_of(found)[0][1]["teacher"], recorded)
