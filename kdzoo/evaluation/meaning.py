@@ -83,6 +83,12 @@ def check_measurable(output_type: OutputType, shape: tuple[int, ...], remedy: st
         )
 
 
+def _is_hinge(loss):
+    """Whether a loss of Keras is a hinge, which takes scores with the threshold 0."""
+    name = loss if isinstance(loss, str) else getattr(getattr(loss, "fn", loss), "__name__", "")
+    return name.lower().endswith("hinge")
+
+
 class Scale:
     """Whether outputs are logits or probabilities: told, or found out from all of their values.
 
@@ -96,7 +102,7 @@ class Scale:
 
     def __init__(self, model: Any, from_logits: bool | None = None) -> None:
         loss = getattr(model, "loss", None)
-        loss_takes_logits = getattr(loss, "from_logits", False) is True
+        loss_takes_logits = getattr(loss, "from_logits", False) is True or _is_hinge(loss)
         self.choices: tuple[bool, ...] = (True, False)
         # Keras's losses of yes or no take probabilities, unless told otherwise.
         self._is_likely = type_of_loss(loss) == "binary"
