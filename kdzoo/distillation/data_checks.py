@@ -6,7 +6,9 @@ import keras
 import numpy as np
 
 from kdzoo.distillation.batch_targets import names_of_labels, split_targets
+from kdzoo.distillation.told_types import type_read
 from kdzoo.graph.input_shape_checks import check_input_shapes, is_array
+from kdzoo.graph.outputs import told_output_types
 from kdzoo.graph.predictions import look_like_probabilities
 from kdzoo.graph.raw_pixels import warn_of_raw_pixels
 from kdzoo.graph.taps import tapped_shapes
@@ -46,8 +48,9 @@ def check_data(x: Any, y: Any, distiller: Any) -> None:
     losses = distiller.distillation_losses
     _check_labels(targets.label, distiller.student, distiller.loss, losses)
     _check_indices(targets.indices, losses)
+    told = told_output_types(distiller.student, loss=distiller.loss)
     if distiller.check_values and any(
-        loss.expects_logits and not loss.teacher_layers for loss in losses
+        type_read(loss, told[0]) == "classes" and not loss.teacher_layers for loss in losses
     ):
         _check_teacher_outputs(targets.teacher_outputs)
 

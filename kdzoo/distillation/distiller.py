@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import keras
 
-from kdzoo.distillation import argument_checks
+from kdzoo.distillation import argument_checks, output_checks
 from kdzoo.distillation.batch_targets import carried_teacher_outputs, names_of_labels
 from kdzoo.distillation.data_checks import check_arrays, check_data
 from kdzoo.distillation.probabilities import StopAtWrongOutputs
@@ -182,7 +182,7 @@ class Distiller(DistillationStep):
         argument_checks.check_optimizer(optimizer)
         argument_checks.check_student_loss(loss)
         argument_checks.check_loss_is_given(self.student_loss_weight, loss)
-        argument_checks.warn_unless_on_logits(loss, self.student)
+        output_checks.warn_unless_on_logits(loss, self.student)
         argument_checks.check_nothing_shared(self.teacher, self.student)
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 

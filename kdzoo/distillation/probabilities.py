@@ -91,7 +91,8 @@ class ProbabilitiesRefused(keras.Model):
         if not self.check_values or targets.teacher_outputs is None:
             return {}
         flags: dict[tuple[str, str, bool], list[Tensor]] = {}
-        for loss, types in zip(self.distillation_losses, self._types, strict=True):
+        losses = self.distillation_losses
+        for loss, types in zip(losses, self._types or ((),) * len(losses), strict=True):
             pair = self._inputs_of_loss(loss, targets, outputs, tapped)
             for side, part in zip(("teacher", "student"), pair, strict=True):
                 leaves = keras.tree.flatten(part)

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kdzoo.distillation import argument_checks
+from kdzoo.distillation import argument_checks, output_checks
 from kdzoo.distillation.jax_state import TeacherKept
 from kdzoo.graph import taps
 from kdzoo.graph.exportable import TrainsStudent
@@ -46,7 +46,7 @@ class DistillationSettings(TrainsStudent, TeacherKept):
                 "was saved. Received: none; set `distiller.teacher_transform` first."
             )
         argument_checks.check_teacher(teacher, self.student, self.teacher_transform)
-        argument_checks.check_outputs(
+        output_checks.check_outputs(
             teacher, self.student, self.distillation_losses, self.check_values
         )
         self._teacher_reference = _Untracked(teacher)

@@ -59,9 +59,15 @@ def told_from_logits(model: Any, outputs: Any = None) -> list[bool | None]:
         losses = losses_by_output(student_of(model) or model, losses[0], outputs)
     ends = ends if len(ends) == len(losses) else [False] * len(losses)
     return [
-        False if is_end else getattr(loss, "from_logits", False) is True or None
+        False if is_end else getattr(loss, "from_logits", False) is True or _is_hinge(loss) or None
         for is_end, loss in zip(ends, losses, strict=True)
     ]
+
+
+def _is_hinge(loss):
+    """Whether a loss of Keras is a hinge, which takes scores with the threshold 0."""
+    name = loss if isinstance(loss, str) else getattr(getattr(loss, "fn", loss), "__name__", "")
+    return name.lower().endswith("hinge")
 
 
 def what_is_not_finite(outputs: np.ndarray, masks_classes: bool = True) -> str | None:

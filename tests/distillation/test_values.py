@@ -193,6 +193,9 @@ def test_recorded_outputs_are_looked_at_without_drawing_a_batch(cross_entropy):
     assert drawn in ([0], [0, 4])  # Keras reads ahead of the step.
     with pytest.raises(ValueError, match=r"teacher's logits. Received: probabilities"):
         distiller.fit(X, {"label": Y, "teacher": PROBS}, verbose=0)
+    numbers = kdzoo.Distiller(None, model(), LogitRegression())
+    numbers.compile("sgd", "mse", run_eagerly=True)
+    numbers.fit(X, {"label": PROBS, "teacher": PROBS}, verbose=0)
 
 
 @pytest.mark.tensorflow

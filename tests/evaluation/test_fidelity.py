@@ -149,6 +149,15 @@ def test_what_is_in_doubt_or_has_no_meaning():
         agreement(numbers, numbers, X[:, :1])
 
 
+@pytest.mark.parametrize("loss", ["hinge", keras.losses.SquaredHinge()])
+def test_scores_of_a_hinge_say_yes_above_0(loss):
+    model, opposite = head([[1.0]], None), head([[-1.0]], None)
+    for one in (model, opposite):
+        one.compile(loss=loss)
+    x = np.linspace(0.1, 0.9, 64, dtype="float32")[:, None]
+    assert agreement(model, opposite, x) == 0.0
+
+
 @pytest.mark.parametrize("measure", [fidelity, agreement])
 def test_one_column_of_unknown_meaning_must_be_said(measure):
     numbers, others = Table([[99.0], [101.0]]), Table([[101.0], [99.0]])
