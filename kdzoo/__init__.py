@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors and type check
         fuse_batch_normalization,
         unfuse_batch_normalization,
     )
-    from kdzoo.graph.logits import as_logits
+    from kdzoo.graph.as_logits import as_logits
     from kdzoo.models.ensemble import Ensemble
     from kdzoo.zoo import (
         card,
@@ -77,7 +77,7 @@ _DEFINED_IN = {
     "Distiller": "kdzoo.distillation.distiller",
     "Ensemble": "kdzoo.models.ensemble",
     "accelerate": "kdzoo.graph.acceleration",
-    "as_logits": "kdzoo.graph.logits",
+    "as_logits": "kdzoo.graph.as_logits",
     "card": "kdzoo.zoo",
     "create": "kdzoo.zoo",
     "fuse_batch_normalization": "kdzoo.graph.acceleration",

@@ -8,8 +8,8 @@ import keras
 from kdzoo.distillation import argument_checks, output_checks
 from kdzoo.distillation.batch_targets import carried_teacher_outputs, names_of_labels
 from kdzoo.distillation.data_checks import check_arrays, check_data
+from kdzoo.distillation.loss_names import make_trackers
 from kdzoo.distillation.probabilities import StopAtWrongOutputs
-from kdzoo.distillation.reduction import make_trackers
 from kdzoo.distillation.settings import tapped_paths
 from kdzoo.distillation.step import DistillationStep
 from kdzoo.graph import taps

@@ -15,8 +15,9 @@ from kdzoo.distillation.batch_targets import (
     select_outputs,
     split_targets,
 )
+from kdzoo.distillation.loss_names import tracker_names
 from kdzoo.distillation.probabilities import ProbabilitiesRefused
-from kdzoo.distillation.reduction import reduce_loss, tracker_names
+from kdzoo.distillation.reduction import reduce_loss
 from kdzoo.distillation.settings import DistillationSettings
 from kdzoo.distillation.told_types import told_types
 from kdzoo.graph import acceleration, taps

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kdzoo.graph.logits import as_logits, final_activation
+from kdzoo.graph.as_logits import as_logits, final_activation
 
 
 def images(batch=4):
