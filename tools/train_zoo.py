@@ -28,7 +28,7 @@ from kdzoo.experiments.stage import Node
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import unknown_name
 from kdzoo.zoo.manifest import weights_directory
-from tools.publish import is_published, publish
+from tools.publish_into_zoo_weights import is_published, publish
 from tools.restore_committed_runs import Committed
 from tools.zoo_entries import ENTRIES, Entry
 

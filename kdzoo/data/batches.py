@@ -18,7 +18,7 @@ import numpy as np
 
 from kdzoo.data import randomness
 from kdzoo.data.augmentation import Augmentation
-from kdzoo.data.teacher_outputs import TeacherOutputs
+from kdzoo.data.teacher_outputs_base import TeacherOutputs
 from kdzoo.utils import heavy_libraries
 
 if typing.TYPE_CHECKING:

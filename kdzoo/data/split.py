@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from kdzoo.data import batches, image_checks
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.catalog import resolve_augmentation
-from kdzoo.data.teacher_outputs import TeacherOutputs, as_teacher_outputs
+from kdzoo.data.teacher_outputs_base import TeacherOutputs, as_teacher_outputs
 from kdzoo.utils import check_flag, check_integer, check_positive_integer
 
 if typing.TYPE_CHECKING:

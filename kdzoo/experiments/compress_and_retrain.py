@@ -15,9 +15,9 @@ from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.data import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.experiments.compression_settings import TWO_OF_FOUR, Compression
+from kdzoo.experiments.keep_teacher_outputs import predict
 from kdzoo.experiments.measure_model import test_arrays
 from kdzoo.experiments.optimizer_and_schedule import optimizer
-from kdzoo.experiments.recorded_teacher_outputs import predict
 from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert
 from kdzoo.graph.final_activation import final_activation

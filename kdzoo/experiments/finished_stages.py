@@ -3,7 +3,7 @@
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments.recorded_teacher_outputs import check_no_record
+from kdzoo.experiments.keep_teacher_outputs import check_no_record
 from kdzoo.experiments.run_json_files import read_result
 from kdzoo.experiments.stage import Node, directory_name
 from kdzoo.experiments.stage_outcome import MODEL, fingerprint, product_path

@@ -9,7 +9,7 @@ import keras
 
 from kdzoo.data import Dataset
 from kdzoo.experiments.finished_stages import Runs
-from kdzoo.experiments.recorded_teacher_outputs import record_directory
+from kdzoo.experiments.keep_teacher_outputs import record_directory
 from kdzoo.experiments.stage import Built, Node
 
 

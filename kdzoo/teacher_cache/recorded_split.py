@@ -11,7 +11,7 @@ import numpy as np
 
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.split import Split
-from kdzoo.data.teacher_outputs import Outputs, Spec, TeacherOutputs
+from kdzoo.data.teacher_outputs_base import Outputs, Spec, TeacherOutputs
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model, is_alike
 from kdzoo.teacher_cache.record_index import INDEX, read_index
 from kdzoo.teacher_cache.record_layout import record_type

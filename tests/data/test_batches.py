@@ -9,7 +9,7 @@ import pytest
 import kdzoo.data
 from kdzoo.data import Augmentation, randomness
 from kdzoo.data.batches import Batches, BatchMaker, make, tf_dataset
-from kdzoo.data.teacher_outputs import TeacherOutputs
+from kdzoo.data.teacher_outputs_base import TeacherOutputs
 
 AUGMENTATION = Augmentation(shift=1, flip=True)
 

@@ -21,8 +21,8 @@ from kdzoo.experiments import (
     Training,
     build_and_fit,
     compress_and_retrain,
+    keep_teacher_outputs,
     optimizer_and_schedule,
-    recorded_teacher_outputs,
     retraining,
 )
 from kdzoo.experiments.stage import directory_name
@@ -258,9 +258,9 @@ def test_a_teacher_predicts_once_per_view_for_all_students(tmp_path, monkeypatch
         Distill("two", *student, **teaching),
         Train("alone", *student),
     )
-    made, record = [], recorded_teacher_outputs.record_teacher
+    made, record = [], keep_teacher_outputs.record_teacher
     monkeypatch.setattr(
-        recorded_teacher_outputs,
+        keep_teacher_outputs,
         "record_teacher",
         lambda *args, **more: made.append(record(*args, **more)),
     )
@@ -287,7 +287,7 @@ def test_predicted_layers_are_the_teachers():
     images = kdzoo.data.load("digits").test.arrays()[0][:30]
     teacher = kdzoo.create("mlp_2x64", 10, images.shape[1:])
     hidden = teacher.layers[-2].name
-    outputs = recorded_teacher_outputs.predict(teacher, images, [hidden], batch_size=7)
+    outputs = keep_teacher_outputs.predict(teacher, images, [hidden], batch_size=7)
     layer = keras.Model(teacher.input, teacher.get_layer(hidden).output)
     expected = keras.ops.convert_to_numpy(layer(images))
     assert outputs[hidden].dtype == "float16"
@@ -296,7 +296,7 @@ def test_predicted_layers_are_the_teachers():
     np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-5, atol=1e-6)
     teacher.set_weights([1e5 * weight for weight in teacher.get_weights()])
     with pytest.raises(ValueError, match=f"up to 65504. Received: .*{hidden}"):
-        recorded_teacher_outputs.predict(teacher, images, [hidden])
+        keep_teacher_outputs.predict(teacher, images, [hidden])
 
 
 @pytest.mark.tensorflow

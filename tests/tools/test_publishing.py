@@ -31,7 +31,7 @@ from kdzoo.zoo.manifest import read_manifest
 from tools import cards
 from tools import train_zoo as zoo
 from tools.finished_recipe_run import Source
-from tools.publish import is_published, publish
+from tools.publish_into_zoo_weights import is_published, publish
 from tools.restore_committed_runs import Committed
 from tools.zoo_entries import Entry
 
@@ -183,7 +183,7 @@ def test_nothing_stays_of_what_fails(runs, tmp_path, monkeypatch):
     def fail(*arguments, **keywords):
         raise RuntimeError("no file")
 
-    monkeypatch.setattr("tools.publish.to_litert", fail)
+    monkeypatch.setattr("tools.publish_into_zoo_weights.to_litert", fail)
     with pytest.raises(RuntimeError, match="no file"):
         publish(TEACHER, runs / "small", tmp_path)
     assert not list(tmp_path.iterdir())

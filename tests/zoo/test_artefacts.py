@@ -11,7 +11,7 @@ from kdzoo import evaluation, export
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
 from kdzoo.zoo import cards, manifest
-from tools.publish import CALIBRATION, logits_of_ramp, signature_of
+from tools.publish_into_zoo_weights import CALIBRATION, logits_of_ramp, signature_of
 
 pytestmark = [pytest.mark.large, pytest.mark.tensorflow]
 ROWS = manifest.read_manifest()

@@ -27,7 +27,7 @@ from kdzoo.zoo.manifest import (
     write_manifest,
 )
 from kdzoo.zoo.safetensors_weights import named_weights
-from tools.publish import logits_of_ramp
+from tools.publish_into_zoo_weights import logits_of_ramp
 
 # Deeper than Python follows, but not than its reader of JSON does.
 NESTED = functools.reduce(lambda inner, _: [inner], range(700), [])

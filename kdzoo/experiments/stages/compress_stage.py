@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import compress_and_retrain, recorded_teacher_outputs
+from kdzoo.experiments import compress_and_retrain, keep_teacher_outputs
 from kdzoo.experiments.compression_settings import Compression
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
@@ -100,6 +100,6 @@ class Compress(Stage):
         if not self.views:
             return None
         training = self.compression.training
-        return recorded_teacher_outputs.recorded_split(
+        return keep_teacher_outputs.recorded_split(
             context, training, self.views, self.teacher_precision, epochs=training.epochs
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo import losses as loss_types
 from kdzoo.distillation import argument_checks, distiller
-from kdzoo.experiments import build_and_fit, recorded_teacher_outputs
+from kdzoo.experiments import build_and_fit, keep_teacher_outputs
 from kdzoo.experiments.stage import Dependency, check_dependency, register
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import PRECISIONS, check_dictionaries
@@ -152,7 +152,7 @@ class Distill(Train):
         losses, _ = self.make_losses()
         layers = list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
         if self.views:
-            split = recorded_teacher_outputs.recorded_split(
+            split = keep_teacher_outputs.recorded_split(
                 context, self.training, self.views, self.teacher_precision, layers
             )
             more |= {"shuffle": True, "seed": context.seed}
@@ -160,7 +160,7 @@ class Distill(Train):
             return lambda epoch: split.batches(size, initial_epoch=epoch, **more)
         if self.predicts_once:
             images = context.data.train.arrays()[0]
-            more["teacher_outputs"] = recorded_teacher_outputs.predict(
+            more["teacher_outputs"] = keep_teacher_outputs.predict(
                 context.source("teacher"), images, layers
             )
         return build_and_fit.batches(self.training, context, **more)
