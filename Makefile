@@ -6,8 +6,9 @@ INSTALLED := .venv/.kdzoo-installed
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
 # TensorFlow keeps some MB of every model that was trained for as long as a process lives, so these
 # tests, which train most of them, have processes of their own.
-TRAINING_TESTS := tests/compression tests/distillation tests/experiments tests/tools
-OTHER_TESTS := tests $(TRAINING_TESTS:%=--ignore=%)
+MODEL_TESTS := tests/compression tests/distillation
+RECIPE_TESTS := tests/experiments tests/tools
+OTHER_TESTS := tests $(patsubst %,--ignore=%,$(MODEL_TESTS) $(RECIPE_TESTS))
 
 .PHONY: help demo test large benchmark zoo zoo-estimate cards docs-tables clean
 
@@ -30,8 +31,9 @@ test: $(INSTALLED)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/python -m mypy
-	@echo "Backend: TensorFlow, in two parts"
-	@KERAS_BACKEND=tensorflow $(PYTEST) $(TRAINING_TESTS)
+	@echo "Backend: TensorFlow, in three parts"
+	@KERAS_BACKEND=tensorflow $(PYTEST) $(MODEL_TESTS)
+	@KERAS_BACKEND=tensorflow $(PYTEST) $(RECIPE_TESTS)
 	@KERAS_BACKEND=tensorflow $(PYTEST) $(OTHER_TESTS)
 	@echo "Backend: JAX"
 	@KERAS_BACKEND=jax $(PYTEST)

@@ -207,8 +207,8 @@ def test_a_row_of_another_stage_or_seed_or_of_an_earlier_kdzoo_is_refused(finish
     without = {key: value for key, value in row.items() if key != "identity"}
     settings = row["settings"]
     for content, complaint in (
-        (without, "Received: a run of an earlier kdzoo; choose another directory"),
-        (row | {"identity": "0" * 64}, "Received: a run with other settings; choose another"),
+        (without, "Received: a run of an earlier kdzoo; delete that folder"),
+        (row | {"identity": "0" * 64}, "Received: a run with other settings; delete that"),
         (
             row | {"kind": "distilled", "settings": settings | {"kind": "distilled"}},
             "alone-0 to hold 'alone' with seed 0. Received: 'distilled' with seed 0",
@@ -550,7 +550,7 @@ def test_the_time_before_a_kill_counts(tmp_path):
 @on_tensorflow
 def test_a_directory_of_another_run_is_refused(finished):
     tmp_path, _ = finished
-    with pytest.raises(ValueError, match="run with other settings; choose another directory"):
+    with pytest.raises(ValueError, match="run with other settings; delete that folder"):
         changed(TINY, epochs=2).run(tmp_path, verbose=0)
 
 
