@@ -66,13 +66,13 @@ def test_graph_and_taps(name):
     taps = [layer.name for layer in model.layers if layer.name.startswith("stage")]
     stages = [tap for tap in taps if tap.removeprefix("stage").isdigit()]
     assert stages == [f"stage{number}" for number in range(1, len(stages) + 1)]
-    assert len(stages) >= 2
+    assert len(stages) >= (1 if name == "mlp_1x512" else 2)
     features = model.get_layer("features").output
     assert len(features.shape) == 2
     last = model.get_layer(stages[-1]).output.shape[1:]
     assert features.shape[-1] in (last[-1], math.prod(last))
     taps = keras.Model(model.input, [model.get_layer(tap).output for tap in stages])
-    for tap in taps(model_images(model)):
+    for tap in keras.tree.flatten(taps(model_images(model))):
         assert tap.shape[0] == 4
         assert np.isfinite(numpy(tap)).all()
 
