@@ -8,6 +8,8 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal
 # tests, which train most of them, have processes of their own.
 MODEL_TESTS := tests/compression tests/distillation
 RECIPE_TESTS := tests/experiments tests/tools
+# JAX keeps what it has compiled.
+JAX_MODEL_TESTS := tests/distillation tests/experiments tests/graph tests/losses
 OTHER_TESTS := tests $(patsubst %,--ignore=%,$(MODEL_TESTS) $(RECIPE_TESTS))
 
 .PHONY: help demo test large benchmark zoo zoo-estimate cards docs-tables clean
@@ -35,8 +37,9 @@ test: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(PYTEST) $(MODEL_TESTS)
 	@KERAS_BACKEND=tensorflow $(PYTEST) $(RECIPE_TESTS)
 	@KERAS_BACKEND=tensorflow $(PYTEST) $(OTHER_TESTS)
-	@echo "Backend: JAX"
-	@KERAS_BACKEND=jax $(PYTEST)
+	@echo "Backend: JAX, in two parts"
+	@KERAS_BACKEND=jax $(PYTEST) $(JAX_MODEL_TESTS)
+	@KERAS_BACKEND=jax $(PYTEST) tests $(JAX_MODEL_TESTS:%=--ignore=%)
 
 large: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large

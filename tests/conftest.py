@@ -23,6 +23,11 @@ os.environ.setdefault(
 
 _EMPTY = tempfile.TemporaryDirectory(prefix="kdzoo-tests-")
 _STATM = pathlib.Path("/proc/self/statm")  # Linux.
+_TESTS = pathlib.Path(__file__).parent
+_ON_NO_BACKEND = (
+    *("benchmarks/", "data/", "tools/", "utils/", "test_imports.py", "test_packaging.py"),
+    *("test_public_surface.py", "test_readme.py"),
+)
 _OF_THE_USER = {name: os.environ.get(name) for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME")}
 # Before anything is imported that looks there, and for all processes that tests start.
 os.environ["HOME"] = _EMPTY.name
@@ -38,13 +43,19 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out the tests that need TensorFlow where another backend runs."""
+    """Leaves out, on another backend than TensorFlow, what needs it or computes on none."""
     if keras.backend.backend() == "tensorflow":
         return
-    left_out = [item for item in items if item.get_closest_marker("tensorflow")]
+    left_out = [item for item in items if _is_for_tensorflow(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
+        items[:] = [item for item in items if not _is_for_tensorflow(item)]
+
+
+def _is_for_tensorflow(item):
+    """Whether a test needs TensorFlow, or is of files and pages, which no backend computes."""
+    path = item.path.relative_to(_TESTS).as_posix()
+    return bool(item.get_closest_marker("tensorflow")) or path.startswith(_ON_NO_BACKEND)
 
 
 @pytest.fixture(autouse=True)

@@ -226,7 +226,7 @@ class Distiller(DistillationStep):
         check_data(x, y, self)
         self._check_validation(kwargs.get("validation_data"))
         self.prepare(x, y)
-        stop = StopAtWrongOutputs()
+        stop = StopAtWrongOutputs(self)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*keras.tree.flatten(callbacks or []), stop]
         elif not any(isinstance(inner, StopAtWrongOutputs) for inner in callbacks.callbacks):

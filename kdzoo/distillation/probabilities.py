@@ -130,8 +130,13 @@ class ProbabilitiesRefused(keras.Model):
 class StopAtWrongOutputs(StopAtNonFiniteLoss):
     """Ends a `Distiller`'s training at probabilities for logits, or a loss that is not finite."""
 
+    def __init__(self, distiller: ProbabilitiesRefused):
+        super().__init__()
+        # Not `self.model`: on JAX, Keras puts all values back into the variables for who asks it.
+        self._distiller = distiller
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.model.refuse_probabilities()
+        self._distiller.refuse_probabilities()
         super().on_train_batch_end(batch, logs)
 
 

@@ -109,7 +109,9 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
         targets = self._split_targets(y, sample_weight)
         outputs, tapped = self._split_predictions(y_pred)
         logs = super().compute_metrics(x, targets.label, outputs, targets.sample_weight)
-        if self._validating or not self._uses_teacher:
+        # Keras on JAX also calls this to build weights, on outputs without those of tapped layers.
+        is_step = not self._validating and (tapped or not self._student_taps)
+        if not (is_step and self._uses_teacher):
             return logs
         return {**logs, **self._flags_of_probabilities(targets, outputs, tapped)}
 
