@@ -27,6 +27,8 @@ _TESTS = pathlib.Path(__file__).parent
 _ON_NO_BACKEND = (
     *("benchmarks/", "data/", "tools/", "utils/", "test_imports.py", "test_packaging.py"),
     *("test_public_surface.py", "test_readme.py"),
+    # Files and arguments are refused before a backend sees them.
+    *("damage/", "test_odd_arguments.py", "test_hostile_configurations.py"),
 )
 _OF_THE_USER = {name: os.environ.get(name) for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME")}
 # Before anything is imported that looks there, and for all processes that tests start.
