@@ -102,7 +102,7 @@ def test_one_model_may_learn_from_its_own_outputs(make_net):
     early = keras.layers.Dense(3)(keras.layers.Flatten()(whole.get_layer("stage1").output))
     student = keras.Model(whole.inputs, [early, whole.output])
     teacher = keras.Model(whole.inputs, [whole.output, whole.output])
-    kdzoo.Distiller(teacher, student, SoftTargets(3.0))
+    assert kdzoo.Distiller(teacher, student, SoftTargets(3.0)).student is student
 
 
 def test_an_untrained_subclassed_teacher(make_net):
