@@ -155,7 +155,6 @@ def outcomes(file):
 
 
 @pytest.mark.large
-@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not CHECKOUT, reason="KDZOO_TFMOT_TESTS names no checkout of TF-MOT.")
 @pytest.mark.parametrize("file", DIFFERENCES)
 def test_what_fails_is_different_on_purpose(file):
