@@ -12,6 +12,7 @@ from kdzoo.evaluation.labelled_batches import (
     predictor,
 )
 from kdzoo.evaluation.meaning import Scale, check_measurable, known_output_type
+from kdzoo.graph.number_agreement import NOISE, by_column
 from kdzoo.graph.outputs import OutputType, is_one_column
 from kdzoo.graph.predictions import log_probabilities, says_yes
 from kdzoo.utils import is_number, shown
@@ -30,8 +31,10 @@ class Fidelity:
             samples and positions, the sum over the yes or no of several columns.
         samples: The number of samples.
         relative_error: Of plain numbers, the root of Σ (student - teacher)² / Σ (teacher - its mean
-            over the samples)²: 0 for equal outputs, 1 for a student that gives the mean. Agreement
-            and divergence are NaN then, as they have no meaning. None for other outputs.
+            over the samples)²: 0 for equal outputs, 1 for a student that gives the mean. Of up to
+            16 columns, which may be of different units, it is that of the worst; of more that of
+            all together. A column that does not vary is measured over Σ teacher². Agreement and
+            divergence are NaN then, as they have no meaning. None for other outputs.
     """
 
     agreement: float
@@ -169,7 +172,7 @@ class _Comparison:
         self.output_type = known[0] or known[1]
         self.sums = {}
         self.answers = self.positions = self.samples = 0
-        self.first = self.sum = self.squares = self.errors = 0.0
+        self.first = self.sum = self.squares = self.values = self.errors = 0.0
 
     def run(self, data, batch_size, check_images):
         """Looks at all data."""
@@ -217,15 +220,18 @@ class _Comparison:
         """Adds up errors, and what the spread of the teacher's numbers is computed from."""
         if self.samples == len(teacher):
             self.first = teacher[0]  # Near the mean, so that little cancels out.
-        self.errors += np.sum((student - teacher) ** 2)
+        self.errors = self.errors + by_column((student - teacher) ** 2)
+        self.values = self.values + by_column(teacher**2)
         self.sum = self.sum + (teacher - self.first).sum(axis=0)
-        self.squares += np.sum((teacher - self.first) ** 2)
+        self.squares = self.squares + by_column((teacher - self.first) ** 2)
 
     def relative_error(self):
-        """Returns the error of numbers over the spread of the teacher's."""
-        spread = self.squares - np.sum(np.square(self.sum)) / self.samples
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.sqrt(self.errors / spread)) if self.errors else 0.0
+        """Returns the error of the worst column of numbers over the spread of the teacher's."""
+        spread = self.squares - by_column(np.square(self.sum)[None]) / self.samples
+        scale = np.where(spread > NOISE**2 * self.values, spread, self.values)
+        with np.errstate(divide="ignore"):
+            lost = np.divide(self.errors, scale, out=np.zeros_like(scale), where=self.errors > 0)
+        return float(np.sqrt(lost.max()))
 
     def _compare(self, teacher, student, teacher_from_logits, student_from_logits):
         """How many answers of a batch are the same, and the sum of the divergences."""

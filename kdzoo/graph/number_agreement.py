@@ -10,6 +10,20 @@ NOISE = 1e-5
 CLOSE = 0.99
 
 
+def by_column(values: np.ndarray) -> np.ndarray:
+    """Returns the sums over samples and positions: of each column, or of all where there are many.
+
+    Args:
+        values: Array `(samples, ..., columns)` or `(samples,)`.
+
+    Returns:
+        Array `(columns,)`, or `(1,)` of more than `FEW_COLUMNS` columns and of one.
+    """
+    columns = values.shape[-1] if values.ndim > 1 else 1
+    sums = values.reshape(-1, columns).sum(axis=0)
+    return sums if columns <= FEW_COLUMNS else sums.sum(keepdims=True)
+
+
 def explained_fraction(wanted: np.ndarray, given: np.ndarray, step: float = 0.0) -> float:
     """Returns 1 - Σ error² / Σ (wanted - its mean over the samples)², or 0 if that is less.
 
@@ -27,13 +41,12 @@ def explained_fraction(wanted: np.ndarray, given: np.ndarray, step: float = 0.0)
     """
     columns = wanted.shape[-1] if wanted.ndim > 1 else 1
     wanted, given = (a.astype("float64").reshape(len(a), -1, columns) for a in (wanted, given))
-    errors = ((given - wanted) ** 2).sum(axis=(0, 1))
-    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=(0, 1))
-    squares = (wanted**2).sum(axis=(0, 1))
+    errors = by_column((given - wanted) ** 2)
+    spread = by_column((wanted - wanted.mean(axis=0)) ** 2)
+    squares = by_column(wanted**2)
     largest_error = np.abs(given - wanted).max(axis=(0, 1))
     largest_range = np.ptp(wanted, axis=0).max(axis=0)
     if columns > FEW_COLUMNS:
-        errors, spread, squares = (np.sum(a, keepdims=True) for a in (errors, spread, squares))
         largest_error, largest_range = (
             np.max(a, keepdims=True) for a in (largest_error, largest_range)
         )

@@ -168,7 +168,8 @@ def test_one_column_of_unknown_meaning_must_be_said(measure):
 def test_numbers_have_an_error_over_their_spread():
     t, s = 1000 + X, 1000 + X + 0.1 * X[::-1]
     index = np.arange(len(X))[:, None]
-    expected = np.sqrt(np.sum((s - t) ** 2) / np.sum((t - t.mean(axis=0)) ** 2))
+    lost = np.sum((s - t) ** 2, axis=0) / np.sum((t - t.mean(axis=0)) ** 2, axis=0)
+    expected = np.sqrt(lost.max())
     found = fidelity(Table(t), Table(s), index, output_type="numbers", batch_size=7)
     assert found.relative_error == pytest.approx(expected, rel=1e-3)
     assert np.isnan([found.agreement, found.kl_divergence]).all()
@@ -179,6 +180,28 @@ def test_numbers_have_an_error_over_their_spread():
     numbers.compile(loss="mse")
     assert fidelity(numbers, numbers, X[:, :1]).relative_error == 0
     assert fidelity(Table(t), Table(t), index).relative_error is None
+
+
+@pytest.mark.parametrize("columns", [2, 17])
+def test_the_error_of_a_column_of_small_numbers_is_seen(columns):
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=(50, columns))
+    t[:, 0] *= 1000
+    s = t.copy()
+    s[:, 1] = rng.normal(size=50)  # Nothing of the teacher's, and small beside its first column.
+    lost = np.sum((s - t) ** 2, axis=0), np.sum((t - t.mean(axis=0)) ** 2, axis=0)
+    expected = np.sqrt(lost[0][1] / lost[1][1] if columns == 2 else sum(lost[0]) / sum(lost[1]))
+    index = np.arange(50)[:, None]
+    found = fidelity(Table(t), Table(s), index, output_type="numbers", batch_size=16)
+    assert found.relative_error == pytest.approx(expected, rel=1e-5)
+    assert (found.relative_error > 1) == (columns == 2)
+
+
+def test_a_column_that_does_not_vary_is_measured_over_its_size():
+    t = np.stack([np.arange(8.0), np.full(8, 5.0)], axis=-1)
+    s = t + np.array([0, 0.05])
+    found = fidelity(Table(t), Table(s), np.arange(8)[:, None], output_type="numbers")
+    assert found.relative_error == pytest.approx(0.01)
 
 
 def test_masked_classes():
