@@ -679,9 +679,9 @@ class TestTrain:
         assert (tmp_path / "run" / "errors.png").read_bytes().startswith(b"\x89PNG")
 
     def test_smoke_is_of_the_teacher_that_was_asked_for(self, tmp_path, capsys):
-        command = ["train", "fashion_mnist", "--teacher", "wide_resnet_16_1/mnist", "--smoke"]
+        command = ["train", "fashion_mnist", "--teacher", "mlp_2x800/mnist", "--smoke"]
         assert main([*command, "--directory", str(tmp_path / "run")]) == 0
-        assert "teacher: wide_resnet_16_1" in capsys.readouterr().out
+        assert "teacher: mlp_2x800" in capsys.readouterr().out
 
     def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
         killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")

@@ -34,13 +34,13 @@ def check(worker, seed, first):
     assert not failed, "\n".join(failed)
 
 
-@pytest.mark.parametrize("first", range(0, 300, BLOCK))
+@pytest.mark.parametrize("first", range(0, 200, BLOCK))
 def test_damaged_files(worker, first):
     check(worker, SEED, first)
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("first", range(300, 5300, BLOCK))
+@pytest.mark.parametrize("first", range(200, 5200, BLOCK))
 def test_more_damaged_files(worker, first):
     check(worker, SEED, first)
 

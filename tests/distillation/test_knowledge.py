@@ -259,6 +259,7 @@ def saved_and_fresh(tmp_path_factory):
     return {name: (saved[name], list(fresh[name].values())) for name in LOSSES}
 
 
+@pytest.mark.tensorflow  # What a file holds is the same on JAX, which compiles it all for long.
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_fresh_process_restores_a_distiller_and_its_loss(saved_and_fresh, name):
     saved, fresh = saved_and_fresh[name]
@@ -270,6 +271,7 @@ def test_a_fresh_process_restores_a_distiller_and_its_loss(saved_and_fresh, name
         np.testing.assert_array_equal(theirs, ours)
 
 
+@pytest.mark.tensorflow
 def test_the_weights_that_are_restored_are_all_of_them(saved_and_fresh):
     counts = {name: len(saved[3:]) for name, (saved, _) in saved_and_fresh.items()}
     # Kernel and bias; kernel, bias, bank and normalizer for each of the two networks.

@@ -147,7 +147,13 @@ def check_apart(new, model):
     }
 
 
-@pytest.mark.parametrize("name", MODELS)
+# What surgery does to a published network is the same on every backend, and JAX compiles for long.
+_LARGE_ONES = {"resnet": pytest.mark.tensorflow, "efficientnet": pytest.mark.tensorflow}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=_LARGE_ONES.get(name, ())) for name in MODELS]
+)
 def test_without_a_change_all_stays(name):
     model = MODELS[name]()
     for number, weight in enumerate(model.weights):  # As after a training.
@@ -325,7 +331,11 @@ def test_outputs_of_nested_models_are_added():
     ("make", "at"),
     [
         (shared, lambda model: nodes_of(model)[1].outputs[0]),  # The first of two calls.
-        (application("MobileNetV2", alpha=0.35), lambda model: "block_2_add"),
+        pytest.param(
+            application("MobileNetV2", alpha=0.35),
+            lambda model: "block_2_add",
+            marks=pytest.mark.tensorflow,
+        ),
         (two_inputs, lambda model: {"a": "conv", "b": "of_table"}),
         (sequential, lambda model: "norm"),
         (masked, lambda model: ["both", "embedding", model.input]),

@@ -16,7 +16,13 @@ SMOKE = {"jax": ["hinton_mnist"]}.get(
     keras.backend.backend(), sorted(set(RECIPES) - {*COMPRESSING})
 )
 # Many networks, or ones of the same architectures as in the recipes that are left.
-LONG = ("fashion_mnist", "hinton_mnist_temperatures", "losses_compared", "separable_cifar10")
+LONG = (
+    "fashion_mnist",
+    "fitnet_mnist",
+    "hinton_mnist_temperatures",
+    "losses_compared",
+    "separable_cifar10",
+)
 LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist")
 
 
