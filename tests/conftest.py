@@ -28,7 +28,7 @@ _ON_NO_BACKEND = (
     *("benchmarks/", "tools/", "test_imports.py", "test_packaging.py", "test_public_surface.py"),
     *("test_readme.py", "data/test_catalog.py", "data/test_npy_file.py", "data/test_randomness.py"),
     *("data/test_tfds.py", "utils/test_atomic_writing.py", "utils/test_hashed_json.py"),
-    *("utils/test_untrusted_files.py",),
+    *("utils/test_untrusted_files.py", "utils/test_full_disks.py"),
 )
 _OF_THE_USER = {name: os.environ.get(name) for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME")}
 # Before anything is imported that looks there, and for all processes that tests start.

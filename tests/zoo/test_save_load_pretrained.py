@@ -640,6 +640,7 @@ def test_files_that_are_missing_or_elsewhere(shared, tmp_path_factory):
         kdzoo.load_pretrained(shared)
 
 
+@pytest.mark.tensorflow  # Configurations are the same on JAX, which takes long to build the models.
 def test_all_of_kdzoos_own_architectures_may_be_shared():
     families = {kdzoo.zoo.architecture(name).family: name for name in kdzoo.list_models()}
     families["wide_resnet"] = "wide_resnet_16_1"
