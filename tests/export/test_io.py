@@ -1,16 +1,20 @@
 """The types of a file's inputs and outputs, beside that of its body."""
 
+import copy
 import json
 import zipfile
 
+import flatbuffers
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 import kdzoo
 from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.export.convert import file_io
+from kdzoo.utils.litert.integers_inside import ranges_inside
 
 pytestmark = pytest.mark.tensorflow
 
@@ -107,6 +111,32 @@ def test_ranges_are_known_whatever_the_type(io, reports, data):
         file.predict({**one, "image": np.nan * one["image"]})
     with pytest.warns(UserWarning, match=r"from about 0 to 1 .*cut off"):
         file.predict({**one, "image": 5 * one["image"]})
+
+
+def test_an_input_of_several_scales_has_the_range_of_all(reports):
+    """As where a quantization-aware model has two branches from one input."""
+    network = reports["float32"].path.read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(network, 0)
+    [graph] = model.subgraphs
+    floats = schema.TensorType.FLOAT32
+    (image,) = (int(index) for index in graph.inputs if graph.tensors[index].type == floats)
+    (quantize,) = (operator for operator in graph.operators if list(operator.inputs) == [image])
+    other = copy.deepcopy(graph.tensors[quantize.outputs[0]])
+    other.quantization.scale, other.quantization.zeroPoint = [0.5], [-100]
+    graph.tensors.append(other)
+    second = copy.copy(quantize)
+    second.outputs = [len(graph.tensors) - 1]
+    graph.operators.append(second)
+    found = ranges_inside(packed(model))[image]
+    assert found == pytest.approx((-14.0, 113.5, 1 / 255), rel=1e-5)
+    second.opcodeIndex = next(op.opcodeIndex for op in graph.operators if len(op.inputs) > 1)
+    assert image not in ranges_inside(packed(model))
+
+
+def packed(model):
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def test_the_default_is_floats_and_auto_the_type_of_the_body(student, images, tmp_path):

@@ -145,6 +145,7 @@ def test_layers_that_are_not_annotated_stay_in_float(net, data, tmp_path):
     )
     report = kdzoo.export.to_litert(quantized, tmp_path / "part.tflite", "int8", data[0])
     assert report.layers_in_float == ("conv", "depthwise", "stage2")
+    assert (report.io, report.inputs[0].range) == ("float32", None)
     with pytest.raises(ValueError, match=r"from end to end.*'image', which stays in float32"):
         kdzoo.export.to_litert(quantized, tmp_path / "x.tflite", "int8", data[0], io="int8")
 
