@@ -49,5 +49,5 @@ report = kdzoo.export.to_litert(
     min_agreement=0.0 if SMOKE else 0.9,  # It is hardly trained, so its classes are nearly random.
 )
 file = kdzoo.export.LiteRTModel(report.path)
-print(f"{report.bytes:,} bytes; takes {report.inputs[0].dtype} images")
+print(f"{report.bytes:,} bytes; takes {report.io} images, computes in {report.quantize}")
 print(f"Test accuracy: {kdzoo.evaluation.accuracy(file, *data.test.arrays()):.1%}")

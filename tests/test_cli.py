@@ -447,6 +447,7 @@ ERRORS = [
     (["export", "{student}", "out.tflite", "--quantize", "int9"], 1, "Did you mean 'int8'?"),
     (["export", "{student}", "out.tflite", "--quantize", "int8"], 1, "Expected --data NAME"),
     (["export", "{student}", "out.tflite", "--output-type", "class"], 1, "mean 'classes'?"),
+    (["export", "{student}", "out.tflite", "--io", "uint"], 1, "Did you mean 'uint8'?"),
     (["compress", "{student}", "out.tflite", "digits"], 1, "at least one of --prune"),
     (["compress", "{student}", "out.tf", "digits", "--prune", "0.5"], 1, "a .tflite file"),
     (["compress", "nowhere.keras", "o.tflite", "digits", "--cluster", "4"], 1, "nowhere.keras"),
@@ -579,12 +580,14 @@ class TestFiles:
     @pytest.mark.tensorflow
     def test_export_evaluate_and_benchmark(self, student, tmp_path, capsys):
         output = tmp_path / "student.tflite"
-        options = ["--quantize", "int8", "--data", "digits"]
+        options = ["--quantize", "int8", "--data", "digits", "--io", "uint8"]
         assert main(["export", str(student), str(output), *options]) == 0
         size = f"{output.stat().st_size:,} bytes"
         out = capsys.readouterr().out
-        assert f"int8, {size}; on 128 samples (representative data) it gives Keras's class" in out
-        assert kdzoo.export.LiteRTModel(output).labels == list("0123456789")
+        assert f"int8, uint8 inputs and outputs, {size}; on 128 samples" in out
+        assert "(representative data) it gives Keras's class" in out
+        file = kdzoo.export.LiteRTModel(output)
+        assert (file.inputs[0].dtype, file.labels) == ("uint8", list("0123456789"))
         assert main(["evaluate", str(output), "digits", "--teacher", str(student)]) == 0
         assert "agreement with the teacher" in capsys.readouterr().out
         assert main(["benchmark", str(output), "--threads", "2", "--runs", "20"]) == 0

@@ -98,7 +98,8 @@ def test_writes_and_tells_what_it_promises(small, tmp_path, monkeypatch, capsys)
     file = kdzoo.export.LiteRTModel(tmp_path / "student.tflite")
     images = kdzoo.data.load("digits").test.arrays()[0]
     assert kdzoo.evaluation.agreement(student, file, images) > 0.9
-    assert file.inputs[0].dtype == "int8"
+    assert file.inputs[0].dtype == "float32"
+    assert file.inputs[0].range == pytest.approx((0, 1), abs=0.01)
 
 
 def test_what_another_recipe_left_is_trained_anew(small, tmp_path, monkeypatch):

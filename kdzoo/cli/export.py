@@ -11,6 +11,7 @@ from kdzoo.utils import unknown_name
 
 if TYPE_CHECKING:
     from kdzoo.export import OutputAgreement
+    from kdzoo.export.convert import Io
     from kdzoo.graph.outputs import OutputType
 
 _QUANTIZE: dict[str, Literal["float16", "dynamic", "int8"] | None] = {
@@ -19,6 +20,7 @@ _QUANTIZE: dict[str, Literal["float16", "dynamic", "int8"] | None] = {
     "dynamic": "dynamic",
     "int8": "int8",
 }
+_IO = ("float32", "uint8", "int8", "auto")
 # What is measured of an output, by what it means.
 _MEASURED = {
     "classes": "Keras's class on {}",
@@ -43,12 +45,19 @@ def export(
             "given."
         ),
     ] = None,
+    io: Annotated[
+        str,
+        typer.Option(
+            help="Type of inputs and outputs: float32, which every reader feeds; of an int8 file "
+            "also uint8 or int8; auto for the type that it computes in."
+        ),
+    ] = "float32",
 ) -> None:
     """Convert a Keras model to a verified .tflite file.
 
     The file runs against Keras before it appears; one that disagrees is not written.
     """
-    _check_export(output, quantize, data, output_type)
+    _check_export(output, quantize, data, output_type, io)
     _check_ships_no_file(model, output)
     converted = model_files.load_model(model, (".keras",))
     images = labels = None
@@ -66,10 +75,12 @@ def export(
             representative_data=images,
             labels=labels,
             output_type=cast("OutputType | None", output_type),
+            io=cast("Io", io),
         )
     typer.echo(
-        f"Wrote {output}: {report.quantize or 'float32'}, {report.bytes:,} bytes; on "
-        f"{report.samples} samples ({report.verified_on.replace('_', ' ')}) it gives "
+        f"Wrote {output}: {report.quantize or 'float32'}, {report.io} inputs and outputs, "
+        f"{report.bytes:,} bytes; on {report.samples} samples "
+        f"({report.verified_on.replace('_', ' ')}) it gives "
         f"{_measured(report.outputs_verified)}, and differs by at most "
         f"{report.max_abs_difference:.2g}."
     )
@@ -97,13 +108,15 @@ def _check_ships_no_file(model: pathlib.Path, output: pathlib.Path) -> None:
 
 
 def _check_export(
-    output: pathlib.Path, quantize: str, data: str | None, output_type: str | None
+    output: pathlib.Path, quantize: str, data: str | None, output_type: str | None, io: str
 ) -> None:
     """Raises unless the options of an export agree; called before Keras starts."""
     if quantize not in _QUANTIZE:
         raise unknown_name("quantization", quantize, _QUANTIZE)
     if output_type is not None and output_type not in _MEASURED:
         raise unknown_name("output type", output_type, _MEASURED)
+    if io not in _IO:
+        raise unknown_name("type of inputs and outputs", io, _IO)
     if quantize == "int8" and data is None:
         raise ValueError(
             "Expected --data NAME with --quantize int8, which is calibrated from real images. "

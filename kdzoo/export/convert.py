@@ -5,12 +5,13 @@ import re
 import tempfile
 import typing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keras
 import numpy as np
 
 from kdzoo.export.signature import InputSpec, as_structure, named_outputs
+from kdzoo.graph.exportable import exportable
 from kdzoo.graph.keras_internals import flatten_layers, plain_argmax
 from kdzoo.utils import check_choice, shown, without_chatter
 from kdzoo.utils.heavy_libraries import tensorflow
@@ -18,12 +19,37 @@ from kdzoo.utils.litert.safe_interpreter import CHATTER
 
 Quantize = typing.Literal["float16", "dynamic", "int8"]
 QUANTIZE: tuple[Quantize, ...] = typing.get_args(Quantize)
+Io = typing.Literal["float32", "uint8", "int8", "auto"]
+FileIo = typing.Literal["float32", "uint8", "int8"]
 
 
 def check_quantize(quantize: str | None) -> None:
     """Raises `ValueError` unless `quantize` is None or one of `QUANTIZE`."""
     if quantize is not None:
         check_choice("quantize", quantize, QUANTIZE)
+
+
+def file_io(io: str, quantize: Quantize | None, layers_in_float: Collection[str] = ()) -> FileIo:
+    """Returns the type that a file's inputs and outputs of numbers are to have.
+
+    Args:
+        io: One of `Io`; `"auto"` is the type of the body.
+        quantize: How the body is quantized.
+        layers_in_float: Layers of an int8 body that stay in float32.
+
+    Raises:
+        ValueError: If `io` is none of these, or integers of a body that has no scale for them.
+    """
+    check_choice("io", io, typing.get_args(Io))
+    if io in ("uint8", "int8") and quantize != "int8":
+        raise ValueError(
+            f"Expected io='float32' or 'auto' for a body of floats, which has no scale for "
+            f"integers. Received: io={io!r}, quantize={shown(quantize)}: pass quantize='int8', or "
+            "begin the model with keras.Input(..., dtype='uint8') and Rescaling(1 / 255)."
+        )
+    if io == "auto":
+        return "int8" if quantize == "int8" and not layers_in_float else "float32"
+    return typing.cast(FileIo, io)
 
 
 def check_loops(model: keras.Model, quantize: Quantize | None) -> None:
@@ -44,6 +70,27 @@ def check_loops(model: keras.Model, quantize: Quantize | None) -> None:
             )
 
 
+def check_quantization_aware(model: keras.Model, quantize: Quantize | None) -> None:
+    """Raises unless a quantization-aware model becomes int8 and has learned its ranges.
+
+    Args:
+        model: The model to convert; any that is not quantization-aware passes.
+        quantize: How it will be quantized.
+    """
+    if not exportable(model).is_quantization_aware:
+        return
+    if quantize != "int8":
+        raise ValueError(
+            "Expected quantize='int8' for a model that was trained aware of its quantization. "
+            f"Received: quantize={shown(quantize)} for {model.name!r}"
+        )
+    if not exportable(model).has_seen_data:
+        raise ValueError(
+            "Expected a model that was trained since it was made aware of its quantization, as it "
+            f"learns its ranges from data. Received: {model.name!r}, which was not: call `fit`."
+        )
+
+
 def check_sparse(sparse: bool, quantize: Quantize | None) -> None:
     """Raises `ValueError` if kernels are to be stored sparse in a form that LiteRT cannot read."""
     if sparse and quantize not in (None, "float16"):
@@ -60,6 +107,7 @@ def convert(
     quantize: Quantize | None = None,
     calibration: list[np.ndarray] | None = None,
     sparse: bool = False,
+    io: FileIo = "float32",
 ) -> bytes:
     """Converts a Keras model to a LiteRT flatbuffer of built-in operators.
 
@@ -73,6 +121,8 @@ def convert(
         calibration: For `"int8"`, one array `(samples, ...)` for each input; None for a
             quantization-aware model, which has learned its ranges.
         sparse: Whether kernels that are mostly zeros are stored without the zeros.
+        io: The type of inputs and outputs of numbers, integers only for `"int8"`. Inputs and
+            outputs that are integers in Keras stay as they are.
 
     Returns:
         The bytes of the file.
@@ -85,6 +135,8 @@ def convert(
             _save(model, specs, saved)
             converter = tensorflow().lite.TFLiteConverter.from_saved_model(saved)
             _configure(converter, specs, quantize, calibration, sparse)
+            converter.inference_input_type = tensorflow().as_dtype(io)
+            converter.inference_output_type = tensorflow().as_dtype(io)
             return converter.convert()
         except Exception as error:
             if any(layer.dtype_policy.quantization_mode for layer in flatten_layers(model)):
@@ -125,9 +177,6 @@ def _configure(converter, specs, quantize, calibration, sparse):
     converter.optimizations.append(tf.lite.Optimize.DEFAULT)
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
     if quantize == "int8" and calibration is not None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: _calibration_batches(specs, calibration)

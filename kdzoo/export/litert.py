@@ -9,7 +9,17 @@ import keras
 import numpy as np
 
 from kdzoo.export.agreement import OutputAgreement, check_agreement, compare, judge
-from kdzoo.export.convert import Quantize, check_loops, check_quantize, check_sparse, convert
+from kdzoo.export.convert import (
+    FileIo,
+    Io,
+    Quantize,
+    check_loops,
+    check_quantization_aware,
+    check_quantize,
+    check_sparse,
+    convert,
+    file_io,
+)
 from kdzoo.export.keras_outputs import keras_outputs
 from kdzoo.export.metadata import append_metadata, check_labels
 from kdzoo.export.runner import LiteRTModel, TensorInfo
@@ -20,7 +30,7 @@ from kdzoo.export.signature import (
     computing_in_float32,
     input_specs,
 )
-from kdzoo.graph.exportable import exportable
+from kdzoo.graph.exportable import exportable, student_of
 from kdzoo.graph.outputs import OutputType
 from kdzoo.utils import (
     atomic_path,
@@ -51,7 +61,8 @@ class ExportReport:
             `outputs_verified`, and the `argmax_agreement` of those that nothing is known of; or of
             all where there is no such output. Of classes it is the fraction of samples, in [0, 1],
             with the same largest output as Keras.
-        inputs: The file's inputs, a tuple of `TensorInfo`; for int8 with scale and zero point.
+        inputs: The file's inputs, a tuple of `TensorInfo`; for int8 with the range of values that
+            it tells apart.
         outputs: The file's outputs, a tuple of `TensorInfo`, sorted by name.
         layers_in_float: Names of the layers whose kernels stay in float32 because a
             quantization-aware model was annotated in part only; empty for all other models.
@@ -59,6 +70,8 @@ class ExportReport:
             closely the file agrees.
         calibration_samples: The number of samples that calibrated int8, 0 without calibration.
             They are others than those that verified, unless there were too few for two parts.
+        io: The type of the file's inputs and outputs: `"float32"`, `"uint8"` or `"int8"`. Those
+            that are integers in Keras, such as token ids, are as they are there.
     """
 
     path: pathlib.Path
@@ -73,6 +86,7 @@ class ExportReport:
     layers_in_float: tuple[str, ...] = ()
     outputs_verified: tuple[OutputAgreement, ...] = ()
     calibration_samples: int = 0
+    io: FileIo = dataclasses.field(default="float32", kw_only=True)
 
 
 def to_litert(
@@ -89,6 +103,7 @@ def to_litert(
     check_images: bool = True,
     sparse: bool = False,
     output_type: OutputType | Sequence[OutputType | None] | Mapping[str, OutputType] | None = None,
+    io: Io = "float32",
 ) -> ExportReport:
     """Writes a Keras model as a LiteRT file (`.tflite`), after comparing the file with Keras.
 
@@ -98,14 +113,13 @@ def to_litert(
     exported, and compared, in float32.
 
     Args:
-        model: A built Keras model; of a `Distiller`, pass `distiller.student`.
+        model: A built Keras model; of a `Distiller`, its student is exported.
         path: Where the file goes, usually `*.tflite`. Missing directories are made, and an existing
             file is replaced in one step.
         quantize: None for float32; `"float16"` for float16 weights (half the bytes); `"dynamic"`
             for int8 weights and activations that are quantized at run time (a quarter of the
-            bytes); or `"int8"` for integers throughout, inputs and outputs included, which integer
-            accelerators need. Layers that a quantization-aware model leaves in float32 stay in
-            float32, and its inputs and outputs with them.
+            bytes); or `"int8"` for a body of integers, which integer accelerators need. Layers that
+            a quantization-aware model leaves in float32 stay in float32.
         representative_data: Real samples, to calibrate int8 and to verify the file: an array
             `(samples, ...)`, for several inputs a list or dict of arrays, or a dataset of `x` or
             `(x, y)`, or a function that returns one. Required for int8, unless the model was
@@ -140,6 +154,15 @@ def to_litert(
             layers use are numbers. Otherwise one column is taken for numbers, and several for
             classes; those of rank 3 or more for numbers, with a warning, if the file gives them as
             such and the argmax of too few.
+        io: The type of the file's inputs and outputs, whatever its body computes in. `"float32"`
+            is what every reader feeds, with the values that the Keras model takes: LiteRT.js knows
+            no int8 tensors, and Android's usual image code fills floats; the file itself converts
+            them to its integers. For an int8 body also `"uint8"`, which images in [0, 1] enter as
+            the bytes that they were, if the calibrating images reach from 0 to 1 (scale 1/255), or
+            `"int8"`, for accelerators and microcontrollers that have integers alone; the report's
+            `inputs` and `outputs` have the scale and zero point. `"auto"` is the body's own type:
+            int8 where all of it is int8, else float32. Inputs and outputs that are integers in
+            Keras, such as token ids, stay as they are.
 
     Returns:
         An `ExportReport`.
@@ -162,16 +185,18 @@ def to_litert(
     check_quantize(quantize)
     check_images = check_flag("check_images", check_images)
     sparse = check_flag("sparse", sparse)
+    student = student_of(model)
+    model = model if student is None else student
     check_exportable(model)
     check_loops(model, quantize)
     check_sparse(sparse, quantize)
     batch_size = check_positive_integer("batch_size", batch_size)
     samples = check_positive_integer("samples", samples, _MOST_SAMPLES)
     _check_limits(tolerance, min_agreement, destination)
-    knows_its_ranges = exportable(model).is_quantization_aware
-    if knows_its_ranges:
-        _check_quantization_aware(model, quantize)
-    calibrates = quantize == "int8" and not knows_its_ranges
+    layers_in_float = tuple(exportable(model).layers_in_float)
+    type_of_io = file_io(io, quantize, layers_in_float)
+    check_quantization_aware(model, quantize)
+    calibrates = quantize == "int8" and not exportable(model).is_quantization_aware
     specs, drawn = _draw(model, batch_size, representative_data, samples, check_images, calibrates)
     with computing_in_float32(model):
         expected = keras_outputs(model, drawn.verification, output_type)
@@ -179,13 +204,14 @@ def to_litert(
         check_labels(labels, [(1, *found.values.shape[1:])[-1] for found in expected.values()])
         # The converter writes and reads temporary files of its own.
         with naming_full_disk(f"{tempfile.gettempdir()}, where the model is converted"):
-            content = convert(model, specs, quantize, drawn.calibration, sparse)
+            content = convert(model, specs, quantize, drawn.calibration, sparse, type_of_io)
     with atomic_path(destination, len(content)) as temporary:
         temporary.write_bytes(content)
-        append_metadata(temporary, labels, quantize=quantize or "float32")
+        append_metadata(temporary, labels, quantize=quantize or "float32", io=type_of_io)
         file = LiteRTModel.of_own_file(temporary)
+        _check_types(file, type_of_io, specs, expected)
         received = compare(file, drawn.verification, specs, expected)
-        steps = {info.name: info.scale for info in file.outputs}
+        steps = {info.name: info.step for info in file.outputs}
         found = tuple(
             judge(name, expected[name], values, steps[name], min_agreement)
             for name, values in sorted(received.items())
@@ -205,9 +231,10 @@ def to_litert(
         argmax_agreement=_argmax_agreement(found),
         inputs=file.inputs,
         outputs=file.outputs,
-        layers_in_float=tuple(exportable(model).layers_in_float),
+        layers_in_float=layers_in_float,
         outputs_verified=found,
         calibration_samples=0 if drawn.calibration is None else len(drawn.calibration[0]),
+        io=type_of_io,
     )
 
 
@@ -230,6 +257,20 @@ def _draw(model, batch_size, data, samples, check_images, calibrates):
             f"Received: {len(drawn.calibration[0])} samples."
         )
     return specs, drawn
+
+
+def _check_types(file, io, specs, expected):
+    """Raises unless inputs and outputs that are floats in Keras are of the type that was chosen."""
+    inputs = {spec.name for spec in specs if "float" in spec.dtype}
+    outputs = {name for name, output in expected.items() if output.values.dtype.kind == "f"}
+    ends = [info for info in file.inputs if info.name in inputs]
+    ends += [info for info in file.outputs if info.name in outputs]
+    for info in ends:
+        if info.dtype != io:
+            raise ValueError(
+                f"Expected a model that is quantized from end to end for io={io!r}. Received: "
+                f"{info.name!r}, which stays in {info.dtype}: pass io='float32'."
+            )
 
 
 def _check_masks(quantize, expected):
@@ -267,17 +308,3 @@ def _check_limits(tolerance, min_agreement, path):
         )
     if path.is_dir():
         raise ValueError(f"Expected the path of a file. Received: path={str(path)!r}, a directory.")
-
-
-def _check_quantization_aware(model, quantize):
-    """Raises unless a quantization-aware model becomes int8 and has learned its ranges."""
-    if quantize != "int8":
-        raise ValueError(
-            "Expected quantize='int8' for a model that was trained aware of its quantization. "
-            f"Received: quantize={shown(quantize)} for {model.name!r}"
-        )
-    if not exportable(model).has_seen_data:
-        raise ValueError(
-            "Expected a model that was trained since it was made aware of its quantization, as it "
-            f"learns its ranges from data. Received: {model.name!r}, which was not: call `fit`."
-        )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
+from kdzoo.utils.litert.integers_inside import range_of
 from kdzoo.utils.litert.safe_interpreter import open_litert
 from kdzoo.utils.types import PathLike
 
@@ -27,6 +28,10 @@ class TensorInfo:
         dtype: NumPy name of its type, e.g. `"float32"` or `"int8"`.
         scale: For quantized tensors, real value = scale * (integer - zero_point); otherwise None.
         zero_point: The integer that stands for 0.0; None if not quantized.
+        range: (lowest, highest) of the real values that integers in the file stand for, where this
+            tensor holds such integers, or is float32 and is converted to or from them at once.
+            Values of an input beyond it are cut off. Otherwise None.
+        step: What one step of those integers is worth; None where `range` is.
     """
 
     name: str
@@ -34,6 +39,8 @@ class TensorInfo:
     dtype: str
     scale: float | None
     zero_point: int | None
+    range: tuple[float, float] | None = dataclasses.field(default=None, kw_only=True)
+    step: float | None = dataclasses.field(default=None, kw_only=True)
 
     def quantize(self, array: np.ndarray) -> np.ndarray:
         """Converts real values to what the file takes.
@@ -116,8 +123,9 @@ class LiteRTModel:
 
     def _open(self, path, is_trusted):
         self.path = path
-        self._interpreter, self.labels, is_ours = open_litert(path, self.threads, is_trusted)
-        self._read_signature()
+        opened = open_litert(path, self.threads, is_trusted)
+        self._interpreter, self.labels, is_ours, ranges = opened
+        self._read_signature(ranges)
         for info in (*self.inputs, *self.outputs):
             _check_tensor(path, info)
         if not self.inputs or not self.outputs:
@@ -134,7 +142,7 @@ class LiteRTModel:
             )
         self.batch_size = self.inputs[0].shape[0] if self.inputs[0].shape else 1
 
-    def _read_signature(self):
+    def _read_signature(self, ranges):
         """Sets `inputs` and `outputs`, and the indices of their tensors in the interpreter."""
         inputs = self._interpreter.get_input_details()
         input_names = {detail["index"]: detail["name"] for detail in inputs}
@@ -145,8 +153,10 @@ class LiteRTModel:
                 input_names[detail["index"]] = name
             outputs = runner.get_output_details()  # Two names may stand for one tensor.
         outputs = sorted(outputs.items())
-        self.inputs = tuple(_info(detail, input_names[detail["index"]]) for detail in inputs)
-        self.outputs = tuple(_info(detail, name) for name, detail in outputs)
+        self.inputs = tuple(
+            _info(detail, input_names[detail["index"]], ranges) for detail in inputs
+        )
+        self.outputs = tuple(_info(detail, name, ranges) for name, detail in outputs)
         self._input_indices = [detail["index"] for detail in inputs]
         self._output_indices = [detail["index"] for _, detail in outputs]
 
@@ -155,8 +165,8 @@ class LiteRTModel:
 
         Args:
             x: Array `(samples, ...)` of the real values that the Keras model takes, also for a
-                quantized file; for several inputs a list in the order of `inputs`, or a dict by
-                name.
+                file whose inputs are integers; for several inputs a list in the order of `inputs`,
+                or a dict by name.
 
         Returns:
             NumPy array `(samples, ...)`, e.g. logits `(samples, classes)`, in float32 if the file
@@ -223,22 +233,27 @@ def predict_unchecked(file: LiteRTModel, x: Mapping[str, np.ndarray]) -> Any:
     return file._predict(file._by_input(x))
 
 
-def _info(detail, name):
+def _info(detail, name, ranges):
     """Returns the `TensorInfo` of one of the interpreter's tensors."""
-    scale, zero_point = detail["quantization"]
+    dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
     quantized = scale != 0.0
+    known = ranges.get(detail["index"])
+    if quantized and dtype.kind in "iu":
+        known = range_of(dtype.name, scale, zero_point)
     return TensorInfo(
         name=name,
         shape=tuple(int(size) for size in detail["shape"]),
-        dtype=np.dtype(detail["dtype"]).name,
+        dtype=dtype.name,
         scale=float(scale) if quantized else None,
         zero_point=int(zero_point) if quantized else None,
+        range=known and known[:2],
+        step=known and known[2],
     )
 
 
 def _check_tensor(path, info):
     """Raises unless a tensor has something in it, and integers that stand for numbers."""
-    is_scaled = info.scale is None or 0 < info.scale < np.inf
+    is_scaled = all(step is None or 0 < step < np.inf for step in (info.scale, info.step))
     if min(info.shape, default=1) < 1 or not is_scaled or info.dtype[0] not in "fiub":
         raise ValueError(
             f"Expected a LiteRT file of numbers. Received: path={str(path)!r}, with {info}"
@@ -255,19 +270,19 @@ def _check(info, array, count):
         )
     if not count:
         raise ValueError(f"Expected at least one sample. Received: shape={array.shape}.")
-    if info.scale is not None:
+    if info.range is not None:
         _check_range(info, array)
 
 
 def _check_range(info, array):
     """Raises or warns if values lie far outside of those that a quantized input can hold."""
-    low, high = info.dequantize(np.array([np.iinfo(info.dtype).min, np.iinfo(info.dtype).max]))
+    low, high = info.range
     if not np.all(np.isfinite(array)):
         raise ValueError(
             f"Expected finite values for input {info.name!r}, which integers stand for. Received: "
             "NaN or infinite values: remove or repair those samples."
         )
-    beyond = max(float(low) - array.min(), array.max() - float(high)) / float(high - low)
+    beyond = max(low - array.min(), array.max() - high) / (high - low)
     if beyond <= _WIDE:
         return
     received = f"Received: values from {array.min():g} to {array.max():g}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kdzoo.graph.exportable import exportable, student_of
+from kdzoo.graph.exportable import exportable
 from kdzoo.graph.keras_internals import flatten_layers
 
 
@@ -37,8 +37,8 @@ def check_exportable(model: Any) -> None:
 
     Raises:
         RuntimeError: On another backend than TensorFlow, which holds the converter.
-        ValueError: If `model` is a `Distiller`, no Keras model, still being compressed or not
-            built, or has weights in half precision.
+        ValueError: If `model` is no Keras model, still being compressed or not built, or has
+            weights in half precision.
     """
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
@@ -46,11 +46,6 @@ def check_exportable(model: Any) -> None:
             f"Received: keras.backend.backend()={keras.backend.backend()!r}. Save the model with "
             "model.save('model.keras') and export it in a process started with "
             "KERAS_BACKEND=tensorflow."
-        )
-    if student_of(model) is not None:
-        raise ValueError(
-            "Expected the model to export. "
-            f"Received: model={type(model).__name__}, which trains one: pass `distiller.student`."
         )
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a keras.Model. Received: model={type(model).__name__}.")

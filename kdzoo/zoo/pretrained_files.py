@@ -12,9 +12,8 @@ def tflite(name: str, directory: PathLike | None = None) -> pathlib.Path:
     """Returns the path of the `.tflite` file of a pretrained model, after checking its hash.
 
     The file takes one image (1, height, width, channels) in [0, 1] and gives its logits
-    (1, classes). Both are float32, or int8 if the name ends in `"/int8"`: then the model's card
-    says which values the integers stand for, and `kdzoo.export.LiteRTModel(path).predict(images)`
-    takes and returns the values themselves.
+    (1, classes), both float32. If the name ends in `"/int8"`, the file computes in int8 between
+    them.
 
     Args:
         name: A name in `kdzoo.list_pretrained()` of a compressed model, e.g.

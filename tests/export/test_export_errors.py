@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 
-import kdzoo
 from kdzoo.export import LiteRTModel, litert, to_litert
 from kdzoo.export.convert import check_loops
 
@@ -29,6 +28,13 @@ class TestOnTensorFlow:
     def test_unknown_quantize(self, export):
         with pytest.raises(ValueError, match=r"Unknown quantize: 'int_8'. Did you mean 'int8'\?"):
             export(quantize="int_8")
+
+    def test_integers_around_a_body_of_floats(self, export):
+        for quantize in (None, "float16", "dynamic"):
+            with pytest.raises(ValueError, match=r"no scale for integers.*Rescaling\(1 / 255\)"):
+                export(quantize=quantize, io="uint8")
+        with pytest.raises(ValueError, match=r"Unknown io: 'int_8'. Did you mean 'int8'\?"):
+            export(io="int_8")
 
     def test_int8_without_data(self, export):
         with pytest.raises(ValueError, match=r"Expected representative_data.*Pass about a hundred"):
@@ -144,14 +150,7 @@ class TestOnTensorFlow:
         with pytest.raises(ValueError, match=r"finite outputs.*its weights are finite, so pass"):
             export(model)
 
-    def test_other_things_than_models_to_export(self, export, student):
-        teacher = keras.models.clone_model(student)
-        for distiller in (
-            kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(2.0)),
-            keras.distillation.Distiller(teacher, student, keras.distillation.LogitsDistillation()),
-        ):
-            with pytest.raises(ValueError, match=r"pass `distiller.student`"):
-                export(distiller)
+    def test_other_things_than_models_to_export(self, export):
         with pytest.raises(ValueError, match=r"Expected a keras.Model. Received: model=Dense"):
             export(keras.layers.Dense(3))
         with pytest.raises(ValueError, match=r"Expected a built model.*call it once"):
@@ -180,7 +179,7 @@ def test_models_that_rescale_take_raw_pixels(images, tmp_path):
     x = keras.layers.Rescaling(1 / 255)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
     report = to_litert(model, tmp_path / "model.tflite", "int8", images * 255)
-    assert report.inputs[0].scale == pytest.approx(1, rel=1e-3)
+    assert report.inputs[0].step == pytest.approx(1, rel=1e-3)
 
 
 def test_another_backend_is_told_how_to_switch():

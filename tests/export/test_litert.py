@@ -44,7 +44,7 @@ def test_file_agrees_with_keras_on_builtin_operators(quantize, student, images, 
     (output,) = report.outputs_verified
     assert (output.name, output.output_type) == ("logits", "classes")
     assert output.agreement == report.argmax_agreement
-    assert output.step == report.outputs[0].scale
+    assert output.step == report.outputs[0].step
     if quantize is None:
         np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4)
 
@@ -58,7 +58,7 @@ def test_file_agrees_with_keras_on_builtin_operators(quantize, student, images, 
 
 
 def test_int8_is_integer_throughout_and_takes_pixel_bytes(student, images, tmp_path):
-    report = to_litert(student, tmp_path / "student.tflite", "int8", images)
+    report = to_litert(student, tmp_path / "student.tflite", "int8", images, io="int8")
 
     (image,), (logits,) = report.inputs, report.outputs
     assert image.dtype == logits.dtype == "int8"
@@ -196,7 +196,8 @@ def test_unrolled_recurrent_layers_become_int8(tmp_path):
     inputs = keras.Input((3, 2))
     model = keras.Model(inputs, keras.layers.LSTM(4, unroll=True)(inputs))
     data = np.random.default_rng(0).random((20, 3, 2), "float32")
-    assert to_litert(model, tmp_path / "lstm.tflite", "int8", data).outputs[0].dtype == "int8"
+    report = to_litert(model, tmp_path / "lstm.tflite", "int8", data, io="int8")
+    assert report.outputs[0].dtype == "int8"
 
 
 def test_integers_of_numpy(student, tmp_path):

@@ -47,7 +47,8 @@ class TestOnFiles:
             assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
             network = path.read_bytes()[: min(entry.header_offset for entry in archive.infolist())]
         sha256 = hashlib.sha256(network).hexdigest()
-        assert metadata == {"labels": LABELS, "quantize": "int8", "sha256": sha256}
+        told = {"labels": LABELS, "quantize": "int8", "io": "float32", "sha256": sha256}
+        assert metadata == told
         interpreter = Interpreter(str(path))
         interpreter.allocate_tensors()
         assert LiteRTModel(path).labels == LABELS
@@ -62,7 +63,7 @@ class TestOnFiles:
 
     def test_integers_are_handled_inside(self, student, images, tmp_path):
         model = LiteRTModel(
-            to_litert(student, tmp_path / "s.tflite", "int8", images).path, threads=2
+            to_litert(student, tmp_path / "s.tflite", "int8", images, io="int8").path, threads=2
         )
         interpreter = Interpreter(str(model.path))
         interpreter.allocate_tensors()

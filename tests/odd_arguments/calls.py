@@ -804,6 +804,7 @@ def _add_compression():
             "check_images": True,
             "sparse": False,
             "output_type": "classes",
+            "io": "float32",
         },
         **usual,
     )

@@ -292,10 +292,8 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
         for side, [tensor] in (("input", file.inputs), ("output", file.outputs)):
             said = row.measured["signature"][side]
             assert said["shape"] == list(tensor.shape)
-            assert said["dtype"] == ("int8" if entry is INT8 else "float32")
-            zero = np.array(0 if tensor.zero_point is None else tensor.zero_point, said["dtype"])
-            assert tensor.dequantize(zero) == 0
-            assert (said["scale"], said["zero_point"]) == (tensor.scale, tensor.zero_point)
+            assert (said["dtype"], said["scale"], said["zero_point"]) == ("float32", None, None)
+            assert (tensor.step is not None) == (entry is INT8)
         model = kdzoo.load(entry.name, directory=tmp_path)
         assert kdzoo.evaluation.agreement(model, file, x) > 0.9
         rows = json.loads((runs / "compressed" / "results.json").read_text())["rows"]

@@ -309,7 +309,8 @@ def refused(zoo, message, error=ValueError, **arguments):
 
 def compressed(row):
     """Makes a row one of a compressed model, and returns it."""
-    signature = kdzoo.zoo.manifest.find("separable_025/cifar10/int8").measured["signature"]
+    end = {"shape": [1, 3], "dtype": "int8", "scale": 0.125, "zero_point": 3}
+    signature = {"input": {**end, "shape": [1, 4, 4, 1]}, "output": end}
     row["files"]["tflite"] = row["files"]["weights"]
     row["measured"].update(tflite_accuracy=0.5, float=0.5, sparsity=0.0, signature=signature)
     return row

@@ -5,7 +5,9 @@ import math
 import pathlib
 import statistics
 
+import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 import kdzoo
 from kdzoo.experiments import HintTraining
@@ -46,6 +48,22 @@ def test_a_target_is_reached(name):
 def test_an_int8_file_loses_at_most_three_tenths_of_a_point(name):
     measured = ROWS[name].measured
     assert measured["tflite_accuracy"] >= measured["float"] - 0.003
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if "tflite" in row.files])
+def test_a_file_takes_and_gives_floats(name):
+    row = ROWS[name]
+    interpreter = Interpreter(str(kdzoo.zoo.tflite(name)))
+    interpreter.allocate_tensors()
+    [taken], [given] = interpreter.get_input_details(), interpreter.get_output_details()
+    ramp = np.linspace(0, 1, np.prod(row.input_shape), dtype="float32")
+    interpreter.set_tensor(taken["index"], ramp.reshape((1, *row.input_shape)))
+    interpreter.invoke()
+    [logits] = interpreter.get_tensor(given["index"])
+    assert (taken["dtype"], logits.dtype) == (np.float32, np.float32)
+    # Of the weights in float32; an image of noise is far from what 8 bits were trained on.
+    np.testing.assert_allclose(logits, row.measured["logits_of_ramp"], atol=2)
+    assert {end["dtype"] for end in row.measured["signature"].values()} == {"float32"}
 
 
 def test_only_what_takes_more_than_half_an_hour_has_one_seed():

@@ -12,6 +12,7 @@ from kdzoo.utils.arguments import check_path
 from kdzoo.utils.errors import first_line
 from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.litert import trial_process
+from kdzoo.utils.litert.integers_inside import Range, ranges_inside
 from kdzoo.utils.litert.label_archive import read_associated
 from kdzoo.utils.quiet_stderr import without_chatter
 from kdzoo.utils.types import PathLike
@@ -31,8 +32,8 @@ _tried: set[str] = set()  # Hashes of files that are known to run.
 
 def open_litert(
     path: PathLike, threads: int | None = None, is_trusted: bool = False
-) -> tuple[Any, list[str] | None, bool]:
-    """Returns an interpreter of a LiteRT file with its tensors allocated, and the file's labels.
+) -> tuple[Any, list[str] | None, bool, dict[int, Range]]:
+    """Returns an interpreter of a LiteRT file with its tensors allocated, and what else it says.
 
     What this process has not opened yet runs once in a process of its own first, because a damaged
     file may end the one that runs it. There it may take 1 GB, or 64 times its size; one that you
@@ -44,7 +45,8 @@ def open_litert(
         is_trusted: Whether this process has just made the file, so that it need not be tried.
 
     Returns:
-        (interpreter, list of class names or None, whether kdzoo wrote the file with its hash).
+        (interpreter, list of class names or None, whether kdzoo wrote the file with its hash, what
+        `ranges_inside` finds).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -74,7 +76,7 @@ def open_litert(
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _refused(path, f"which the interpreter refused: {first_line(error)}") from error
     _tried.add(found)
-    return interpreter, labels, sha256 is not None
+    return interpreter, labels, sha256 is not None, ranges_inside(content)
 
 
 def _try(path, content, weights):

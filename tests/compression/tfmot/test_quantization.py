@@ -74,7 +74,9 @@ def test_a_student_learns_from_a_teacher_and_becomes_an_int8_file(net, data, tmp
     path = tmp_path / "student.tflite"
     report = kdzoo.export.to_litert(student, path, "int8")
     assert report.verified_on == "random samples"
-    report = kdzoo.export.to_litert(student, path, "int8", data[0])
+    assert (report.io, report.inputs[0].dtype) == ("float32", "float32")
+    assert report.inputs[0].step == pytest.approx(1 / 255, rel=1e-3)
+    report = kdzoo.export.to_litert(student, path, "int8", data[0], io="int8")
     assert report.argmax_agreement >= 0.95
     assert report.layers_in_float == ()
     (image,) = report.inputs
@@ -143,6 +145,9 @@ def test_layers_that_are_not_annotated_stay_in_float(net, data, tmp_path):
     )
     report = kdzoo.export.to_litert(quantized, tmp_path / "part.tflite", "int8", data[0])
     assert report.layers_in_float == ("conv", "depthwise", "stage2")
+    assert (report.io, report.inputs[0].range) == ("float32", None)
+    with pytest.raises(ValueError, match=r"from end to end.*'image', which stays in float32"):
+        kdzoo.export.to_litert(quantized, tmp_path / "x.tflite", "int8", data[0], io="int8")
 
 
 def test_what_tfmot_refuses_can_be_left_out():
@@ -162,7 +167,7 @@ def test_squeeze_and_excitation_becomes_an_int8_file(data, tmp_path):
     quantized = compiled(quantize_model(keras.Model(inputs, keras.layers.Dense(3)(x))))
     quantized.fit(*data, BATCH, epochs=3, verbose=0)
     path = tmp_path / "model.tflite"
-    report = kdzoo.export.to_litert(quantized, path, "int8", data[0])
+    report = kdzoo.export.to_litert(quantized, path, "int8", data[0], io="int8")
     assert report.argmax_agreement >= 0.95
     assert np.float32 not in {tensor["dtype"] for tensor in tensors(path)}
 
@@ -184,7 +189,7 @@ def test_a_pre_activation_network_passes_when_it_is_folded(data, tmp_path):
     quantized = compiled(quantize_model(folded))
     quantized.fit(*data, BATCH, epochs=2, verbose=0)
     path = tmp_path / "model.tflite"
-    report = kdzoo.export.to_litert(quantized, path, "int8", data[0])
+    report = kdzoo.export.to_litert(quantized, path, "int8", data[0], io="int8")
     assert report.argmax_agreement >= 0.9
     assert np.float32 not in {tensor["dtype"] for tensor in tensors(path)}
 

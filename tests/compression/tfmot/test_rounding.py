@@ -66,7 +66,7 @@ def test_the_model_answers_as_the_file(net, data, tmp_path):
         kdzoo.export.to_litert(quantized, path, "int8", data[0])
         file = LiteRTModel(path)
         ours, theirs = quantized.predict(images, verbose=0), np.asarray(file.predict(images))
-        off.append((np.abs(ours - theirs) > file.outputs[0].scale / 2).mean())
+        off.append((np.abs(ours - theirs) > file.outputs[0].step / 2).mean())
         before = [weight.numpy().copy() for weight in quantized.wrapped.weights]
         quantized.round_biases()
     assert off[0] > 5 * off[1]
