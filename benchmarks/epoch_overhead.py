@@ -62,7 +62,7 @@ def steps_of(distiller, call, batch, count):
     function = getattr(
         distiller, {"fit": "train", "evaluate": "test"}.get(call, call) + "_function"
     )
-    given = [(batch[0],)] if call == "predict" else ready
+    given = [(tf.constant(batch[0]),)] if call == "predict" else ready
 
     def run():
         for _ in range(count):
@@ -92,10 +92,11 @@ def runs_of(distiller, call, images, labels, size, epochs):
     runs["Keras, arrays"] = functools.partial(
         tuned, *runs["arrays"].args, **runs["arrays"].keywords
     )
+    count = batches * (epochs if call == "fit" else 1)
+    runs["steps"] = steps_of(distiller, call, (images[:size], labels[:size]), count)
     for run in runs.values():  # What is traced is traced now.
         run()
-    count = batches * (epochs if call == "fit" else 1)
-    return {"steps": steps_of(distiller, call, (images[:size], labels[:size]), count), **runs}
+    return runs
 
 
 def measure(rounds, epochs, batches, size, smoke):

@@ -88,7 +88,7 @@ def quiet() -> contextlib.AbstractContextManager[None]:
     return without_chatter(_CHATTER)
 
 
-class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+class QuietTensorFlow(importlib.abc.MetaPathFinder):
     """Lets TensorFlow start without its lines where Keras imports it later, on another backend.
 
     Keras does so as soon as it saves or loads a model.
@@ -133,7 +133,7 @@ def start_keras(training: bool = False) -> None:
         if training:
             keras.utils.set_random_seed(0)
     if "tensorflow" not in sys.modules:
-        sys.meta_path.insert(0, _QuietTensorFlow())
+        sys.meta_path.insert(0, QuietTensorFlow())
     # Its warnings are for those who write TensorFlow: that several models are traced, for example.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

@@ -32,7 +32,7 @@ def check_backend() -> None:
 def _chosen() -> tuple[str, str]:
     """The name of Keras's backend, and how it was chosen."""
     keras = sys.modules.get("keras")
-    if "keras.src" in sys.modules and keras is not None:
+    if sys.modules.get("keras.src") and keras is not None:
         name = keras.backend.backend()
         return name, f"KERAS_BACKEND={name}"
     name = os.environ.get("KERAS_BACKEND")
