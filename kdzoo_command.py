@@ -3,6 +3,7 @@
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Sequence
@@ -58,8 +59,13 @@ def main() -> int:
     """
     sys.meta_path.insert(0, ImportsWhenUsed())
     try:
-        from kdzoo.cli import main as run
-
+        try:
+            from kdzoo.cli import main as run
+        except ImportError as error:  # A backend that is not installed, say.
+            if os.environ.get("KDZOO_TRACEBACK") or not str(error).startswith("Expected"):
+                raise
+            sys.stderr.write(f"kdzoo: {error}\n")
+            return 1
         return run()
     except KeyboardInterrupt:  # Before anything was begun.
         return 130

@@ -10,6 +10,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+# Before Keras: so TensorFlow uses oneDNN on every processor.
+import kdzoo  # noqa: F401
+
 
 def parser(description, smoke, **numbers):
     """Returns a parser that knows `--json`, `--smoke` and options that are whole numbers.

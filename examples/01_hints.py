@@ -7,9 +7,8 @@ python examples/01_hints.py --smoke    scikit-learn's digits, seconds
 import pathlib
 import sys
 
-import keras
-
 import kdzoo
+import keras
 
 SMOKE = "--smoke" in sys.argv
 EPOCHS = 1 if SMOKE else 8

@@ -6,9 +6,8 @@ python examples/02_attention.py --smoke    scikit-learn's digits, seconds
 
 import sys
 
-import keras
-
 import kdzoo
+import keras
 
 SMOKE = "--smoke" in sys.argv
 EPOCHS = 1 if SMOKE else 10

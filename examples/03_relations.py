@@ -6,9 +6,8 @@ python examples/03_relations.py --smoke    scikit-learn's digits, seconds
 
 import sys
 
-import keras
-
 import kdzoo
+import keras
 
 SMOKE = "--smoke" in sys.argv
 EPOCHS = 2 if SMOKE else 10

@@ -6,9 +6,8 @@ python examples/04_keras_applications_teacher.py --smoke    scikit-learn's digit
 
 import sys
 
-import keras
-
 import kdzoo
+import keras
 
 SMOKE = "--smoke" in sys.argv
 EPOCHS = 1 if SMOKE else 5

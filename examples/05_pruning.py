@@ -7,9 +7,8 @@ python examples/05_pruning.py --smoke    scikit-learn's digits, seconds
 import sys
 from collections.abc import Sequence
 
-import keras
-
 import kdzoo
+import keras
 from kdzoo.compression import (
     CompressionMonitor,
     PolynomialDecay,

@@ -6,9 +6,8 @@ python examples/06_quantization.py --smoke    scikit-learn's digits, seconds
 
 import sys
 
-import keras
-
 import kdzoo
+import keras
 from kdzoo.compression import quantize_model
 
 SMOKE = "--smoke" in sys.argv

@@ -6,9 +6,8 @@ python examples/07_clustering.py --smoke    scikit-learn's digits, seconds
 
 import sys
 
-import keras
-
 import kdzoo
+import keras
 from kdzoo.compression import CentroidInitialization, cluster_weights, strip_clustering
 
 SMOKE = "--smoke" in sys.argv

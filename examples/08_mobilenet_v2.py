@@ -7,9 +7,8 @@ python examples/08_mobilenet_v2.py --smoke    scikit-learn's digits, minutes, no
 import sys
 from collections.abc import Sequence
 
-import keras
-
 import kdzoo
+import keras
 from kdzoo.compression import (
     Default8BitPrunePreserveQuantizeScheme,
     PolynomialDecay,

@@ -6,10 +6,9 @@ python examples/09_pretrained_student.py --smoke    scikit-learn's digits, a min
 
 import sys
 
+import kdzoo
 import keras
 import numpy as np
-
-import kdzoo
 
 SMOKE = "--smoke" in sys.argv
 EPOCHS = 3 if SMOKE else 5

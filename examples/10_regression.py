@@ -9,10 +9,9 @@ teacher is an ensemble; it also says what it takes the quantity for where nobody
 
 import sys
 
+import kdzoo
 import keras
 import numpy as np
-
-import kdzoo
 
 SMOKE = "--smoke" in sys.argv
 EPOCHS = 20 if SMOKE else 100

@@ -4,6 +4,7 @@ import importlib
 import sys
 import typing
 
+from kdzoo.utils import onednn, served_backends
 from kdzoo.version import __version__
 
 if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors and type checkers.
@@ -117,6 +118,11 @@ if not typing.TYPE_CHECKING:  # A type checker would take every name for one tha
 def __dir__():
     return sorted(__all__)
 
+
+served_backends.check_backend()
+# TensorFlow, which Keras imports, decides now whether it uses oneDNN.
+with onednn.turned_on():
+    importlib.import_module("keras")
 
 # Keras finds classes by their registered names when it loads a file.
 from kdzoo import registration  # noqa: E402, F401

@@ -188,7 +188,7 @@ def recipe_in_python(
     validation = f", validation={recipe.validation}" if recipe.validation else ""
     data = f'kdzoo.data.load("digits"{validation}).resplit({shown_split(results)})'
     return f"""\
-import keras, kdzoo
+import kdzoo, keras
 
 teacher = keras.saving.load_model({teacher!r})  # yours; kdzoo.as_logits(teacher) strips a softmax
 data = {data}  # yours: kdzoo.data.from_arrays(images, labels)

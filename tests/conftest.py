@@ -36,6 +36,8 @@ os.environ["HOME"] = _EMPTY.name
 os.environ["TFDS_DATA_DIR"] = str(pathlib.Path(_EMPTY.name, "data"))
 os.environ.pop("XDG_CACHE_HOME", None)
 
+# Before Keras, and so before TensorFlow, which then uses oneDNN on every processor.
+import kdzoo  # noqa: E402, F401  # isort: skip
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
@@ -94,7 +96,10 @@ def untuned_datasets():
         return
     import tensorflow as tf
 
-    def iterate(dataset, usual=tf.data.Dataset.__iter__):
+    usual = tf.data.Dataset.__iter__
+
+    @functools.wraps(usual)
+    def iterate(dataset):
         options = tf.data.Options()
         options.autotune.enabled = False
         return usual(dataset.with_options(options))

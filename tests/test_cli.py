@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
 import pathlib
@@ -844,3 +845,25 @@ class TestOptions:
             assert after == dataclasses.replace(RECIPES[name], seeds=(5, 6))
         starts = {node for node in after.needed() if node.stage == "distilled"}
         assert {node.seed for node in starts} == {5, 6}
+
+
+def test_tensorflow_starts_without_a_word_where_keras_imports_it_later(
+    tmp_path, monkeypatch, capfd
+):
+    """On JAX that is when a model is saved or loaded."""
+    said = r"I0000 00:00:1795.9 93 port.cc:153] oneDNN custom operations are on.\nan error\n"
+    (tmp_path / "tensorflow.py").write_text(f"import os\nos.write(2, b'{said}')\n")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    del sys.modules["tensorflow"]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [terminal.QuietTensorFlow(), *sys.meta_path])
+    assert importlib.import_module("tensorflow").__file__ == str(tmp_path / "tensorflow.py")
+    assert capfd.readouterr().err == "an error\n"
+    assert not any(isinstance(finder, terminal.QuietTensorFlow) for finder in sys.meta_path)
+
+
+@pytest.mark.large
+def test_create_on_jax_prints_nothing_of_tensorflow(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    done = run("create", "lenet_5", tmp_path / "net.keras")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -19,6 +19,8 @@ import pathlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
+# Before Keras: so TensorFlow uses oneDNN on every processor.
+import kdzoo  # noqa: F401  # isort: skip
 import keras
 
 from kdzoo.experiments import estimate as estimates

@@ -7,7 +7,8 @@ The floor is what no distiller can do without: the teacher's forward pass and th
 training step, both with fused batch normalization. Every contender lives in a process of its own,
 so that its peak memory is its own, with the same weights, images, losses, optimizer and number of
 threads. All are built and compiled first. Then they take turns of a few steps, round after round,
-while the others wait, so that a machine that drifts drifts for all alike. The figures are
+while the others wait, so that a machine that drifts drifts for all alike. In float32 without taps
+kdzoo is also measured with oneDNN off, as TensorFlow leaves it on some processors. The figures are
 medians over rounds; ratios are taken within a round. Before anything is timed, the losses are
 compared and the parameters counted, so that equal work is measured. Run it on an idle machine.
 """

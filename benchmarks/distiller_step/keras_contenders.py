@@ -6,12 +6,12 @@ iterator as in `fit`, without callbacks. XLA is left to Keras, which does withou
 
 import time
 
+# Before Keras: so TensorFlow uses oneDNN on every processor, for all of these contenders.
+import kdzoo  # isort: skip
 import keras
 import shared_work as sw
 import tensorflow as tf
 from keras import ops
-
-import kdzoo
 
 
 def attention_gap(teacher, student):

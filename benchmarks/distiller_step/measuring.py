@@ -66,7 +66,7 @@ def measure(work, options, show):
     Returns:
         A dictionary, one element of the JSON's `rows`.
     """
-    names = [name for name in sw.CONTENDERS if name != "pytorch" or has_torch()]
+    names = [name for name in sw.CONTENDERS if _takes_part(name, work)]
     processes = {name: Process(name, work) for name in names}
     try:
         show("building")
@@ -97,6 +97,13 @@ def measure(work, options, show):
     }
     row["targets"] = report.targets(row)
     return row
+
+
+def _takes_part(name, work):
+    """Whether a contender is measured: what oneDNN does, where it is most of the step."""
+    if name == sw.ONEDNN_OFF:
+        return work.dtype == "float32" and (not work.taps or work.pair == "smoke")
+    return name != "pytorch" or has_torch()
 
 
 def _compare(work, processes):

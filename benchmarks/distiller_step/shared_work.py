@@ -39,9 +39,14 @@ PAIRS = {
     ),
 }
 
+ONEDNN_OFF = "kdzoo, oneDNN off"
+# Name -> what stands in the environment of that contender before anything is imported.
+ENVIRONMENTS = {ONEDNN_OFF: {"TF_ENABLE_ONEDNN_OPTS": "0"}}
+
 # Name -> "module:class" of what runs it, imported in the contender's own process.
 CONTENDERS = {
     "kdzoo": "keras_contenders:Kdzoo",
+    ONEDNN_OFF: "keras_contenders:Kdzoo",
     "keras.distillation": "keras_contenders:KerasDistillation",
     "pytorch": "pytorch_contender:PyTorch",
     "floor": "keras_contenders:Floor",
@@ -149,6 +154,7 @@ def serve(connection, log, contender, work):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
+        os.environ.update(ENVIRONMENTS.get(contender, {}))
         module, _, name = CONTENDERS[contender].partition(":")
         runner = getattr(importlib.import_module(module), name)(work)
         connection.send((True, runner.facts()))

@@ -1,12 +1,16 @@
 """What every command shares: tables, a sign of life, and Keras without TensorFlow's chatter."""
 
 import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import logging
 import os
 import re
 import sys
+import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 
@@ -84,6 +88,35 @@ def quiet() -> contextlib.AbstractContextManager[None]:
     return without_chatter(_CHATTER)
 
 
+class QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Lets TensorFlow start without its lines where Keras imports it later, on another backend.
+
+    Keras does so as soon as it saves or loads a model.
+    """
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Returns the specification of TensorFlow with a loader that is quiet, else None."""
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        usual = spec.loader.exec_module
+
+        def exec_module(module: types.ModuleType) -> None:
+            with quiet():
+                usual(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
 def start_keras(training: bool = False) -> None:
     """Imports Keras and the classes that saved models need, without TensorFlow's start-up lines.
 
@@ -99,6 +132,8 @@ def start_keras(training: bool = False) -> None:
         _run_imports()
         if training:
             keras.utils.set_random_seed(0)
+    if "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, QuietTensorFlow())
     # Its warnings are for those who write TensorFlow: that several models are traced, for example.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

@@ -19,6 +19,7 @@ import numpy as np
 from kdzoo.data import randomness
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.teacher_outputs_base import TeacherOutputs
+from kdzoo.graph.untuned_passes import untuned
 from kdzoo.utils import heavy_libraries
 
 if typing.TYPE_CHECKING:
@@ -158,11 +159,7 @@ def tf_dataset(maker: BatchMaker, initial_epoch: int = 0) -> "tf.data.Dataset":
     signature = images, labels if len(labels) > 1 else labels["label"]
     dataset = tf.data.Dataset.from_generator(one_pass, output_signature=signature)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(maker.count))
-    # There is nothing to tune, and in TensorFlow 2.21 a pass that ends may wait for the tuner's
-    # next turn, for as long again as it took: the pauses between turns double.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.prefetch(_PREFETCHED).with_options(options)
+    return untuned(dataset.prefetch(_PREFETCHED))
 
 
 class Batches(keras.utils.PyDataset):

@@ -14,7 +14,8 @@ from kdzoo.distillation.settings import tapped_paths
 from kdzoo.distillation.step import DistillationStep
 from kdzoo.graph import taps
 from kdzoo.graph.keras_internals import CACHED_EVALUATION
-from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer
+from kdzoo.graph.untuned_passes import untuned_passes
+from kdzoo.utils import check_flag, check_integer, check_name, check_positive_integer, onednn
 from kdzoo.utils.adjustable_number import Adjustable
 from kdzoo.utils.field_checks import (
     check_fields,
@@ -220,7 +221,7 @@ class Distiller(DistillationStep):
 
         Warns:
             UserWarning: If images look like pixels in [0, 255] and the student is not known to
-                rescale them.
+                rescale them; if TensorFlow computes without oneDNN where that would be quicker.
         """
         epochs, batch_size = check_integer("epochs", epochs, least=0), _check_batch_size(batch_size)
         check_data(x, y, self)
@@ -232,7 +233,8 @@ class Distiller(DistillationStep):
         elif not any(isinstance(inner, StopAtWrongOutputs) for inner in callbacks.callbacks):
             callbacks.callbacks.append(stop)
             stop.set_model(self)
-        with plain_errors():
+        onednn.warn_if_off()
+        with plain_errors(), untuned_passes():
             history = super().fit(x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs)
         if history.epoch and not history.history:
             raise ValueError("Expected data to train on. Received: a data set without a batch.")
@@ -258,7 +260,7 @@ class Distiller(DistillationStep):
         if CACHED_EVALUATION not in kwargs:  # Keras's own, within `fit`.
             batch_size = _check_batch_size(batch_size)
             check_arrays(x, y, self.student)
-        with plain_errors(), self._put_back(), self._in_validation():
+        with plain_errors(), untuned_passes(), self._put_back(), self._in_validation():
             return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def _check_validation(self, data: Any) -> None:

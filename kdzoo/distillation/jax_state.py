@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kdzoo.graph.keras_internals import JaxStateHook, set_value
+from kdzoo.graph.untuned_passes import untuned_passes
 from kdzoo.utils import heavy_libraries
 from kdzoo.utils.adjustable_number import Adjustable
 
@@ -69,7 +70,7 @@ class TeacherKept(JaxStateHook, keras.Model):
             *args: Arguments of `keras.Model.predict`.
             **kwargs: Arguments of `keras.Model.predict`.
         """
-        with self._put_back():
+        with untuned_passes(), self._put_back():
             return super().predict(*args, **kwargs)
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ import keras
 
 from kdzoo.data import Dataset, load
 from kdzoo.experiments import build_and_fit
+from kdzoo.experiments import precision as precisions
 from kdzoo.experiments.finished_stages import RESULT, Runs, load_trained
 from kdzoo.experiments.results_file import write_results
 from kdzoo.experiments.run_json_files import check_row, write_json
@@ -95,6 +96,8 @@ class Engine:
             "seconds": clock.seconds if outcome.seconds is None else outcome.seconds,
             "versions": clock.versions,
         }
+        if chosen := precisions.choices(directory):
+            row["precisions"] = chosen
         hashes = outcome.save(directory)
         row |= {
             "weights": hashes.pop(MODEL),
@@ -105,6 +108,7 @@ class Engine:
         }
         write_json(directory / RESULT, {**row, "settings": settings})
         clock.clear()
+        precisions.forget(directory)
 
     def _measured(self, node: Node, outcome: Any, made_from: Collection[str]) -> dict[str, Any]:
         """What a row says of its stage and what was measured, if the outcome can be kept whole."""

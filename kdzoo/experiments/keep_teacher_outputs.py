@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from kdzoo.experiments.training_settings import Training
+from kdzoo.experiments.training_settings import FLOAT32, HALF, Training
 from kdzoo.graph import taps
 from kdzoo.teacher_cache.record_index import INDEX, read_index
 from kdzoo.teacher_cache.recorded_split import RecordedSplit, with_recorded_teacher
@@ -77,7 +77,8 @@ def recorded_split(
         context: What a stage with a teacher works with.
         training: How the stage is trained; it says how images are augmented.
         views: For how many views, where images are augmented.
-        precision: The dtype policy that the teacher predicts in, what is not recorded yet.
+        precision: The dtype policy that the teacher predicts in, what is not recorded yet; `"auto"`
+            is that of a record that is there, else what the machine computes in.
         layers: Paths of the teacher's layers whose outputs are wanted too.
         epochs: For how many epochs they are; of fewer than there are views, no more views are
             recorded than they see, one each. None for all views.
@@ -85,14 +86,23 @@ def recorded_split(
     # A record of its own for each set of layers: a student of logits alone reads no more.
     layers, directory = list(layers), context.record_directory("teacher")
     augmentation = training.augmentation_for(context.data.name)
-    teacher, split = context.source("teacher", precision), context.data.train
     name = "-".join((directory.name, *(layer.replace("/", "_") for layer in layers)))
     directory = directory.with_name(name)
+    precision = context.settled("teacher_precision", precision, _precision_of(directory))
+    teacher, split = context.source("teacher", precision), context.data.train
     views = views if augmentation else 1
     if epochs is not None:
         views = min(views, max(epochs, _views_in(directory)))
     record_teacher(teacher, split, directory, views, layers=layers, augmentation=augmentation)
     return with_recorded_teacher(split, directory)
+
+
+def _precision_of(directory: pathlib.Path) -> str | None:
+    """The dtype policy of a record's teacher; None where there is no record yet."""
+    index = directory / INDEX
+    if not index.exists():
+        return None
+    return HALF if "bfloat16" in read_index(index)["precision"] else FLOAT32
 
 
 def _views_in(directory: pathlib.Path) -> int:

@@ -9,7 +9,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kdzoo.utils import is_number, read_object, shown, write_text
+from kdzoo.experiments.training_settings import FLOAT32, HALF
+from kdzoo.utils import check_choice, is_number, read_object, shown, write_text
 from kdzoo.utils.field_checks import (
     check_count,
     check_measure,
@@ -21,7 +22,8 @@ from kdzoo.utils.field_checks import (
 _FRACTIONS = ("test_accuracy", "validation_accuracy", "keras_accuracy", "agreement", "sparsity")
 _COUNTS = ("test_errors", "parameters", "bytes", "gzipped_bytes", "unique_weights")
 _HASHES = ("weights", "identity")  # Results of an earlier kdzoo lack them.
-RESERVED = ("kind", "seed", "seconds", "versions", "products", "history", "settings", *_HASHES)
+_OF_A_ROW = ("kind", "seed", "seconds", "versions", "precisions", "products", "history", "settings")
+RESERVED = (*_OF_A_ROW, *_HASHES)
 """What a row says of itself, whatever was measured."""
 
 
@@ -50,6 +52,12 @@ def read_data(path: pathlib.Path) -> dict[str, Any]:
 def read_seconds(path: pathlib.Path) -> dict[str, Any]:
     """Returns the "seconds" of a training so far and the "commits" that ran it."""
     return _read(path, "the seconds of a training; delete it to count anew", _check_seconds)
+
+
+def read_precisions(path: pathlib.Path) -> dict[str, str]:
+    """Returns setting -> the dtype policy that a stage has chosen for it."""
+    what = "what a training computes in; delete it to choose anew"
+    return _read(path, what, _check_precisions)
 
 
 def _read(path: pathlib.Path, what: str, check: Callable[[Any], None]) -> dict[str, Any]:
@@ -107,6 +115,7 @@ def check_row(row: Mapping[str, Any]) -> None:
     check_type("products", row.get("products", {}), dict)
     for name, sha256 in row.get("products", {}).items():
         check_sha256(f"products of {name!r}", sha256)
+    _check_precisions(row.get("precisions", {}))
     _check_history(row.get("history", {}))
     # What it was made from has a field for each role, as `teacher_weights`.
     made_from = [name for name in row if name.endswith("_weights") and name not in _COUNTS]
@@ -128,6 +137,12 @@ def _check_history(history: Any, is_part: bool = False) -> None:
         for value in values:
             if value is not None and not is_number(value):
                 raise ValueError(f"{shown(value)} in the history of {name}")
+
+
+def _check_precisions(chosen: Any) -> None:
+    check_type("precisions", chosen, dict)
+    for setting, policy in chosen.items():
+        check_choice(setting, policy, (FLOAT32, HALF))
 
 
 def _check_hashes(hashes: Any) -> None:

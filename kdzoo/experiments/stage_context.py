@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kdzoo.data import Dataset
+from kdzoo.experiments import precision as precisions
 from kdzoo.experiments.finished_stages import Runs
 from kdzoo.experiments.keep_teacher_outputs import record_directory
 from kdzoo.experiments.stage import Built, Node
@@ -36,6 +37,16 @@ class StageContext:
     sources: Mapping[str, tuple[Node, ...]]
     runs: Runs
     model: Callable[[Node, str], keras.Model]
+
+    def settled(self, setting: str, precision: str, known: str | None = None) -> str:
+        """Returns the dtype policy that the stage computes in; what `"auto"` is stays chosen.
+
+        Args:
+            setting: Name of the setting, `"precision"` or `"teacher_precision"`.
+            precision: Its value.
+            known: What `"auto"` has to be, where that is known.
+        """
+        return precisions.settled(setting, precision, self.directory, known)
 
     def source(self, role: str, precision: str = "float32") -> keras.Model:
         """Returns the model that the stage learns or starts from.

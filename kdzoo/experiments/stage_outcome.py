@@ -110,7 +110,7 @@ def _file(name: str, product: Any) -> str:
 def _checked_file(name: Any, product: Any, directory: pathlib.Path) -> str:
     """The name of the file of a product, if it can be kept under that name."""
     is_name = isinstance(name, str) and name == pathlib.PurePath(name).name and name[:1] != "."
-    if not is_name or name in ("result.json", "seconds.json"):
+    if not is_name or name in ("result.json", "seconds.json", "precisions.json"):
         raise ValueError(f"Expected products by names that files may have. Received: {shown(name)}")
     path = directory / name
     if isinstance(product, np.ndarray):

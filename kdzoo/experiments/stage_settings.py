@@ -15,10 +15,13 @@ def settings_of(part: Any) -> dict[str, Any]:
 
     Args:
         part: A stage, or a configuration within one. Of dataclasses within it the same is said.
+            The metadata of a field may have `"said_as"`: value -> what is said in its place.
     """
     said = {}
     for field in dataclasses.fields(part):
         value, default = getattr(part, field.name), field.default
+        said_as = field.metadata.get("said_as", {})
+        value = said_as.get(value, value) if isinstance(value, str) else value
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         if default is dataclasses.MISSING or canonical(value) != canonical(default):

@@ -8,7 +8,10 @@ from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.catalog import usual_augmentation
 from kdzoo.utils import check_choice, check_integer, is_number, shown, unknown_name
 
-PRECISIONS = ("float32", "mixed_bfloat16")
+FLOAT32, HALF, AUTO = "float32", "mixed_bfloat16", "auto"
+PRECISIONS = (FLOAT32, HALF, AUTO)
+# What identifies a stage is the same on every machine: there, "auto" is bfloat16.
+SAID_OF_PRECISION = {"said_as": {AUTO: HALF}}
 OPTIMIZERS = ("adamw", "sgd")
 
 
@@ -24,8 +27,12 @@ class Training:
             one in the gradients, as papers give it: 0.005 for their 5e-4.
         optimizer: `"adamw"`, or `"sgd"` with Nesterov momentum of 0.9.
         batch_size: Images a step.
-        precision: The dtype policy of the training, `"float32"` or `"mixed_bfloat16"`. What is
-            measured and saved is in float32.
+        precision: The dtype policy of the training: `"float32"`, `"mixed_bfloat16"`, or `"auto"`,
+            which is bfloat16 where the machine computes in it (processors with AMX or AVX512_BF16,
+            GPUs from Ampere on) and float32 elsewhere. A recipe that says `"auto"` is identified
+            and described as one that says `"mixed_bfloat16"`, so that its results are of the same
+            recipe on every machine; each row says under `"precisions"` what it was computed in.
+            What is measured and saved is in float32.
         augmentation: What images are augmented by: `"default"`, what is usual for the data set, if
             something is; arguments of a `kdzoo.data.Augmentation`; None for nothing.
     """
@@ -35,7 +42,7 @@ class Training:
     weight_decay: float = 0.02
     optimizer: str = "adamw"
     batch_size: int = 128
-    precision: str = "float32"
+    precision: str = dataclasses.field(default=FLOAT32, metadata=SAID_OF_PRECISION)
     augmentation: Literal["default"] | dict[str, Any] | None = "default"
 
     def check(self) -> None:

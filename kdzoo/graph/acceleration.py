@@ -18,6 +18,7 @@ import keras
 
 from kdzoo.graph.keras_internals import compiles_by_xla, flatten_layers
 from kdzoo.graph.patched_calls import calls_restored, reset_call, set_call
+from kdzoo.graph.untuned_passes import make_passes_untuned
 from kdzoo.utils import heavy_libraries, shown
 from kdzoo.utils.types import Tensor
 
@@ -31,11 +32,13 @@ _FUSED_DTYPES = ("float32", "bfloat16", "float16")
 def accelerate(model: keras.layers.Layer) -> int:
     """Makes a model train and run faster, with the same results to the rounding.
 
-    Two things, on the TensorFlow backend: `fuse_batch_normalization`, and where no GPU is there and
+    Three things, on the TensorFlow backend: `fuse_batch_normalization`; where no GPU is there and
     the model computes in bfloat16, strided `DepthwiseConv2D` layers compute the gradient of their
-    inputs in float32 (`benchmarks/depthwise_forms.py` measures what that saves). `Distiller`
-    does both for its own passes; call this yourself for a model that you train alone, before its
-    first `fit`. After one call `compile` again: what Keras has traced stays as it was.
+    inputs in float32 (`benchmarks/depthwise_forms.py` measures what that saves); and the `fit`,
+    `evaluate` and `predict` of a model do not wait for tf.data's tuner at the end of a pass, which
+    can take as long again as its steps (`benchmarks/epoch_overhead.py`). `Distiller` does all of it
+    for itself; call this yourself for a model that you train alone, before its first `fit`. After
+    one call `compile` again: what Keras has traced stays as it was.
 
     Args:
         model: A `keras.Model` or layer; nested layers are found.
@@ -54,6 +57,8 @@ def accelerate(model: keras.layers.Layer) -> int:
     ```
     """
     _check_layer(model)
+    if isinstance(model, keras.Model):
+        make_passes_untuned(model)
     return _quicken([*fusible_layers(model), *strided_layers(model)])
 
 

@@ -5,8 +5,10 @@ changes one fails there, by its name.
 """
 
 import contextlib
+import contextvars
 import io
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import saving_lib as _saving_lib
 from keras.src.saving.serialization_lib import SafeModeScope
+from keras.src.trainers import data_adapters as _data_adapters
 
 from kdzoo.utils import heavy_libraries
 
@@ -254,6 +257,50 @@ def compiles_by_xla() -> bool:
     return bool(
         control_flow.GraphOrParentsInXlaContext(graph) or tensorflow.config.optimizer.get_jit()
     )
+
+
+# Passes over data.
+
+_usual_adapter = _data_adapters.get_data_adapter
+_changes: contextvars.ContextVar[Callable[[Any], Any] | None]
+_changes = contextvars.ContextVar("what is done to a dataset before it is read", default=None)
+_blocks, _lock = 0, threading.Lock()
+
+
+@contextlib.contextmanager
+def datasets_changed(change: Callable[[Any], Any]) -> Iterator[None]:
+    """Context in which `fit`, `evaluate` and `predict`, called in it, iterate over other datasets.
+
+    Args:
+        change: Function from the `tf.data.Dataset` that Keras made of the data, or was given, to
+            the one that it iterates over.
+    """
+    global _blocks
+    token = _changes.set(change)
+    with _lock:
+        _blocks += 1
+        _data_adapters.get_data_adapter = _changing_adapter
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if not _blocks:
+                _data_adapters.get_data_adapter = _usual_adapter
+        _changes.reset(token)
+
+
+def _changing_adapter(x: Any, *args: Any, **kwargs: Any) -> Any:
+    """Stands in for what gives an epoch iterator its adapter; other threads get the usual one."""
+    adapter, change = _usual_adapter(x, *args, **kwargs), _changes.get()
+    if change is None or adapter is x:  # An adapter of the user's own is left as it is.
+        return adapter
+    if isinstance(adapter, _data_adapters.TFDatasetAdapter):
+        adapter._dataset = change(adapter._dataset)
+    else:
+        usual = adapter.get_tf_dataset
+        adapter.get_tf_dataset = lambda: change(usual())
+    return adapter
 
 
 # Variables that are being made.

@@ -14,12 +14,12 @@ from typing import Any
 
 from kdzoo.experiments import Distill, Experiment, HintTraining, Train, Training, soft_targets
 
-_STUDENT = Training(epochs=15, learning_rate=2e-3, weight_decay=0.0, precision="mixed_bfloat16")
+_STUDENT = Training(epochs=15, learning_rate=2e-3, weight_decay=0.0, precision="auto")
 _TEACHING: dict[str, Any] = {
     "losses": soft_targets(3.0),
     "student_loss_weight": 0.5,
     "teacher_weight": (4.0, 1.0),
-    "teacher_precision": "mixed_bfloat16",
+    "teacher_precision": "auto",
 }
 
 RECIPE = Experiment(

@@ -17,7 +17,7 @@ STUDENT = Training(
     learning_rate=3e-3,
     weight_decay=0.0,
     batch_size=256,
-    precision="mixed_bfloat16",
+    precision="auto",
     augmentation=None,
 )
 TEACHER = Train(

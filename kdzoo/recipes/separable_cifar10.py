@@ -10,7 +10,7 @@ from kdzoo.experiments import Distill, Experiment, Train, Training
 TEACHER = Train(
     "teacher",
     "wide_resnet_16_1",
-    Training(epochs=15, learning_rate=2e-3, precision="mixed_bfloat16"),
+    Training(epochs=15, learning_rate=2e-3, precision="auto"),
     seeds=(0,),
 )
 
@@ -19,9 +19,7 @@ RECIPE = Experiment(
     data="cifar10",
     stages=(
         TEACHER,
-        Distill(
-            "distilled", "separable_025", Training(epochs=20), teacher_precision="mixed_bfloat16"
-        ),
+        Distill("distilled", "separable_025", Training(epochs=20), teacher_precision="auto"),
     ),
     smoke_settings={"teacher": {"arguments": {"depth": 10}}},
 )

@@ -4,18 +4,18 @@ from typing import Any, Literal
 
 from kdzoo.experiments import Distill, Train, Training
 
-HALF = "mixed_bfloat16"
+AUTO = "auto"  # Half precision where the machine computes in it.
 
 
 def by_sgd(epochs: int, augmentation: Literal["default"] | dict[str, Any] = "default") -> Training:
-    """Returns how most networks of the zoo are trained: by SGD, in half precision.
+    """Returns how most networks of the zoo are trained: by SGD, in half precision if there is it.
 
     Args:
         epochs: How many.
         augmentation: `"default"` for what is usual for the data set, or arguments of a
             `kdzoo.data.Augmentation`.
     """
-    return Training(epochs, 0.1, 0.005, "sgd", precision=HALF, augmentation=augmentation)
+    return Training(epochs, 0.1, 0.005, "sgd", precision=AUTO, augmentation=augmentation)
 
 
 def distilled_and_alone(

@@ -10,10 +10,10 @@ without batch normalization, diverges.
 from typing import Any
 
 from kdzoo.experiments import Experiment, Train, Training
-from kdzoo.recipes.students import HALF, by_sgd, distilled_and_alone
+from kdzoo.recipes.students import AUTO, by_sgd, distilled_and_alone
 
-TEACHING: dict[str, Any] = {"views": 20, "teacher_precision": HALF}
-_FITNET = Training(50, learning_rate=2e-3, weight_decay=0.2, precision=HALF)
+TEACHING: dict[str, Any] = {"views": 20, "teacher_precision": AUTO}
+_FITNET = Training(50, learning_rate=2e-3, weight_decay=0.2, precision=AUTO)
 _ONE: dict[str, Any] = {"seeds": (0,), **TEACHING}
 
 RECIPE = Experiment(

@@ -8,7 +8,7 @@ WRN-16-2, 69.06 of a ResNet-20 alone and 70.66 with the soft targets of a ResNet
 """
 
 from kdzoo.experiments import Distill, Experiment, Train
-from kdzoo.recipes.students import HALF, by_sgd
+from kdzoo.recipes.students import AUTO, by_sgd
 
 _STUDENT = ("resnet_20", by_sgd(40))
 
@@ -23,7 +23,7 @@ RECIPE = Experiment(
             student_loss_weight=0.5,
             teacher_weight=(2.0, 0.0),
             views=10,
-            teacher_precision=HALF,
+            teacher_precision=AUTO,
         ),
         Train("resnet_20, alone", *_STUDENT),
     ),

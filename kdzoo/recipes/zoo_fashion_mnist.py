@@ -9,9 +9,9 @@ the widest, which takes a core more than half an hour even in fewer epochs.
 from typing import Any
 
 from kdzoo.experiments import Experiment, Train
-from kdzoo.recipes.students import HALF, by_sgd, distilled_and_alone
+from kdzoo.recipes.students import AUTO, by_sgd, distilled_and_alone
 
-_HALVED: dict[str, Any] = {"arguments": {"halvings": 1}, "views": 15, "teacher_precision": HALF}
+_HALVED: dict[str, Any] = {"arguments": {"halvings": 1}, "views": 15, "teacher_precision": AUTO}
 
 RECIPE = Experiment(
     name="zoo_fashion_mnist",

@@ -8,10 +8,10 @@ The separable network halves the images first: a network for a phone, and one th
 from typing import Any
 
 from kdzoo.experiments import Experiment, Train, Training
-from kdzoo.recipes.students import HALF, distilled_and_alone
+from kdzoo.recipes.students import AUTO, distilled_and_alone
 
-_STUDENT = Training(epochs=30, precision=HALF)
-_TEACHING: dict[str, Any] = {"views": 10, "teacher_precision": HALF}
+_STUDENT = Training(epochs=30, precision=AUTO)
+_TEACHING: dict[str, Any] = {"views": 10, "teacher_precision": AUTO}
 
 RECIPE = Experiment(
     name="zoo_mnist",
@@ -20,7 +20,7 @@ RECIPE = Experiment(
         Train(
             "teacher",
             "wide_resnet_16_1",
-            Training(epochs=15, learning_rate=2e-3, precision=HALF),
+            Training(epochs=15, learning_rate=2e-3, precision=AUTO),
             seeds=(0,),
         ),
         *distilled_and_alone("lenet_300_100", _STUDENT, **_TEACHING),

@@ -7,8 +7,9 @@ from typing import Any, cast
 import keras
 
 from kdzoo.graph.exportable import TrainsStudent
+from kdzoo.graph.untuned_passes import untuned_passes
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
-from kdzoo.utils import check_directory, check_integer, one_process, shown
+from kdzoo.utils import check_directory, check_integer, one_process, onednn, shown
 from kdzoo.utils.keras_errors import plain_errors
 from kdzoo.utils.types import PathLike
 
@@ -68,7 +69,8 @@ def train(
         done = checkpoint.restore(model)
         if done < epochs:
             check_data_function(data)
-            with plain_errors():
+            onednn.warn_if_off()
+            with plain_errors(), untuned_passes():
                 model.fit(
                     cast(Callable[[int], Any], data)(done),
                     epochs=epochs,

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
-CONTENDERS = {"kdzoo", "keras.distillation", "floor"}
+CONTENDERS = {"kdzoo", "kdzoo, oneDNN off", "keras.distillation", "floor"}
 if importlib.util.find_spec("torch"):
     CONTENDERS.add("pytorch")
 

@@ -126,3 +126,15 @@ def test_every_model_loads_within_the_target(name):
     found = results(name)
     assert set(found["models"]) == set(kdzoo.list_pretrained())
     assert all(figures["ratio"] <= found["limit"] for figures in found["models"].values())
+
+
+@pytest.mark.large
+@pytest.mark.tensorflow
+def test_whole_calls_are_measured_beside_their_steps(tmp_path):
+    found, printed = smoke("epoch_overhead", tmp_path / "figures.json")
+    assert list(found["calls"]) == ["fit", "evaluate", "predict"]
+    for call, figures in found["calls"].items():
+        assert figures["ratios"].keys() == figures["seconds"].keys()
+        assert figures["ratios"]["steps"] == 1
+        line = next(line for line in printed.splitlines() if line.startswith(f"{call}, "))
+        assert f"arrays {figures['ratios']['arrays']:.3f}" in line

@@ -403,3 +403,36 @@ def test_operations_are_seen_whoever_calls_them():
         keras.ops.conv(x[None], kernel)
     dense(x)
     assert seen == ["matmul", "conv"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "tf.data",
+        pytest.param("arrays", marks=pytest.mark.tensorflow),
+        pytest.param("PyDataset", marks=pytest.mark.tensorflow),
+    ],
+)
+def test_what_is_iterated_over_can_be_changed(form):
+    tf = pytest.importorskip("tensorflow")
+    x = np.arange(6, dtype="float32").reshape(6, 1)
+
+    class Sequence(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return (x[3 * index : 3 * index + 3],)
+
+    given = {"arrays": x, "tf.data": tf.data.Dataset.from_tensors(x), "PyDataset": Sequence()}
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Activation("linear")])
+    doubled = []
+
+    def change(dataset):
+        doubled.append(dataset)
+        return dataset.map(lambda batch: keras.tree.map_structure(lambda part: 2 * part, batch))
+
+    with keras_internals.datasets_changed(change), keras_internals.datasets_changed(change):
+        np.testing.assert_array_equal(model.predict(given[form], verbose=0), 2 * x)
+    assert len(doubled) == 1
+    np.testing.assert_array_equal(model.predict(given[form], verbose=0), x)

@@ -8,7 +8,7 @@ from kdzoo.experiments import compress_and_retrain, keep_teacher_outputs
 from kdzoo.experiments.compression_settings import Compression
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.experiments.training_settings import PRECISIONS
+from kdzoo.experiments.training_settings import FLOAT32, PRECISIONS, SAID_OF_PRECISION
 from kdzoo.utils import check_choice, check_positive_integer, shown
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Compress(Stage):
     compression: Compression = _NONE
     teacher: Dependency | None = None
     views: int | None = None
-    teacher_precision: str = "float32"
+    teacher_precision: str = dataclasses.field(default=FLOAT32, metadata=SAID_OF_PRECISION)
 
     @property
     def title(self) -> str:

@@ -9,7 +9,12 @@ from kdzoo.distillation import argument_checks, distiller
 from kdzoo.experiments import build_and_fit, keep_teacher_outputs
 from kdzoo.experiments.stage import Dependency, check_dependency, register
 from kdzoo.experiments.stages.train_stage import Train
-from kdzoo.experiments.training_settings import PRECISIONS, check_dictionaries
+from kdzoo.experiments.training_settings import (
+    FLOAT32,
+    PRECISIONS,
+    SAID_OF_PRECISION,
+    check_dictionaries,
+)
 from kdzoo.training import callbacks
 from kdzoo.utils import check_choice, check_positive_integer, first_line, shown
 
@@ -65,7 +70,7 @@ class Distill(Train):
     teacher: Dependency = _TEACHER
     teacher_weight: tuple[float, float] | None = None
     views: int | None = None
-    teacher_precision: str = "float32"
+    teacher_precision: str = dataclasses.field(default=FLOAT32, metadata=SAID_OF_PRECISION)
 
     def check(self) -> None:
         super().check()
@@ -101,7 +106,8 @@ class Distill(Train):
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         training, teacher = self.training, None
         if not (self.predicts_once or self.views):
-            teacher = context.source("teacher", self.teacher_precision)
+            precision = context.settled("teacher_precision", self.teacher_precision)
+            teacher = context.source("teacher", precision)
         student = self.distiller(teacher, model, self._labels(context.data))
         annealing = []
         if self.teacher_weight is not None:

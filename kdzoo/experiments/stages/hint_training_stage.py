@@ -65,7 +65,7 @@ class HintTraining(Distill):
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         hint_layer, guided_layer, hint_epochs = self.hints
         _, history = schemes.hint_training(
-            context.source("teacher", self.teacher_precision),
+            context.source("teacher", context.settled("teacher_precision", self.teacher_precision)),
             model,
             hint_layer,
             guided_layer,

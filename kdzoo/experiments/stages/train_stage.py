@@ -58,7 +58,9 @@ class Train(Stage):
         return dataclasses.replace(self, training=self.training.smoke())
 
     def run(self, context: "StageContext") -> Outcome:
-        model = build_and_fit.create_seeded(context, self.training.precision)
+        model = build_and_fit.create_seeded(
+            context, context.settled("precision", self.training.precision)
+        )
         history = self.fit(model, context)
         # Not compiled, and in float32: whoever loads it needs nothing but Keras.
         model = build_and_fit.copy_in("float32", model, context.built, context.data)

@@ -1,0 +1,19 @@
+"""What the processor of this machine computes in hardware, as far as Linux says it."""
+
+CPUINFO = "/proc/cpuinfo"
+
+
+def x86_features() -> frozenset[str]:
+    """Returns what an x86 processor can do, such as `"avx2"`; nothing on other machines.
+
+    Windows and macOS do not say it, and neither does an ARM processor by these names.
+    """
+    try:
+        with open(CPUINFO, errors="replace") as lines:
+            for line in lines:  # No further: there is a paragraph for each of up to 1,000 cores.
+                name, _, value = line.partition(":")
+                if name.strip() == "flags":
+                    return frozenset(value.split())
+    except OSError:
+        pass
+    return frozenset()
