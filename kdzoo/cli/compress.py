@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def compress(
     model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {model_files.NAME}.")],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
-    data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
+    data: Annotated[
+        str, typer.Argument(help=f"Data set, a directory of an export, or {data_command.FOLDER}.")
+    ],
     prune: Annotated[
         str | None, typer.Option(help="Fraction of weights to set to zero, e.g. 0.8, or 2:4.")
     ] = None,
@@ -55,6 +57,8 @@ def compress(
         typer.Option(help="Where checkpoints go; runs/compress-MODEL if left out."),
     ] = None,
     data_dir: data_command.DataDir = None,
+    image_size: data_command.ImageSize = None,
+    crop: data_command.Crop = False,
 ) -> None:
     """Prune, cluster, quantize and convert a trained model.
 
@@ -76,7 +80,7 @@ def compress(
     compression.check()
     trained = model_files.load_model(model, (".keras",))
     loaded_teacher = model_files.load_model(teacher, (".keras",)) if teacher else None
-    loaded = data_command.load(data, data_dir)
+    loaded = data_command.load(data, data_dir, image_size, trained, crop)
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")
     for path, network in ((model, trained), (teacher, loaded_teacher)):
