@@ -95,6 +95,24 @@ for name in ("Distiller", "Ensemble", "SoftTargets", "QuantizedModel"):
         )
         assert (done.returncode, done.stderr) == (0, "")
 
+    def test_no_module_is_there_twice(self):
+        """A package that runs while one of its modules is imported has imported that already."""
+        script = """
+import sys
+import kdzoo_command
+sys.meta_path.insert(0, kdzoo_command.ImportsWhenUsed())
+from kdzoo.data.augmentation import Augmentation
+import kdzoo.data
+assert kdzoo.data.Augmentation is Augmentation
+assert sys.modules["kdzoo.data.augmentation"].Augmentation is Augmentation
+assert kdzoo.data.augmentation.__spec__.origin.endswith("augmentation.py")
+"""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_version(self, capsys):
         assert main(["--version"]) == 0
         assert capsys.readouterr().out == f"kdzoo {kdzoo.__version__}\n"

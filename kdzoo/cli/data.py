@@ -33,6 +33,7 @@ Crop = Annotated[
     bool,
     typer.Option("--crop", help="Crop a folder's images to that shape instead of stretching them."),
 ]
+_EXPORTED = "dataset.json"  # In a directory of an export; its module would start Keras.
 FOLDER = "a folder of images by class"
 
 
@@ -118,14 +119,13 @@ def is_folder(name: str) -> bool:
 
     A name of a data set or a recipe wins; `./name` is the folder.
     """
-    from kdzoo.data import npy
     from kdzoo.data.catalog import DATASETS
     from kdzoo.recipes import RECIPES
 
     if name in DATASETS or name in RECIPES:
         return False
     path = pathlib.Path(name).expanduser()
-    return path.is_dir() and not npy.is_exported(path)
+    return path.is_dir() and not (path / _EXPORTED).is_file()
 
 
 def _size(given: str | None, name: str, shape: tuple[int | None, ...]) -> tuple[int, int]:

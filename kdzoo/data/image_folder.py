@@ -13,6 +13,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def from_directory(
                 f"Expected {part}=None for a folder with {part} images of its own, as {path}. "
                 f"Received: {part}={fraction}"
             )
-    splits = {}
+    splits: dict[str, Any] = {}
     for part, found in files.items():
         images = image_files.read_images([path / file for file, _ in found], size, color_mode, crop)
         labels = np.array([label for _, label in found], "int32")
@@ -197,13 +198,14 @@ def _class_folders(directory: pathlib.Path) -> dict[str, list[str]]:
     """Name of a class -> its images, relative to the directory; two classes, none of them empty."""
     folders = _folders(directory)
     if len(folders) < 2:
-        images = sum(name.lower().endswith(image_files.SUFFIXES) for name in os.listdir(directory))
-        beside = f", and {images} images beside them" if images else ""
+        loose = sum(name.lower().endswith(image_files.SUFFIXES) for name in os.listdir(directory))
+        beside = f", and {loose} images beside them" if loose else ""
         raise ValueError(
             "Expected a folder for each class, at least two, with its images in it. Received: "
             f"{directory}, with {len(folders)} folders{beside}"
         )
-    found, others = {}, []
+    found: dict[str, list[str]] = {}
+    others: list[pathlib.Path] = []
     for folder in folders:
         _check_no_loop(directory, folder)
         images = []

@@ -91,7 +91,7 @@ def _by_mean(layer: keras.layers.Normalization) -> Scale | None:
     return "0..1" if mean.min() > 0 and mean.max() < 1 else None
 
 
-def for_images(model: keras.Model, input_shape: tuple[int, int, int], scale: Scale) -> keras.Model:
+def for_images(model: keras.Model, input_shape: tuple[int, int, int], scale: str) -> keras.Model:
     """Returns a classifier for images in [0, 1] of some size, by one that takes others.
 
     Args:
@@ -137,7 +137,7 @@ def _own_shape(model: keras.Model) -> tuple[int | None, ...]:
     return shapes[0]
 
 
-def _scaled(x: Any, scale: Scale) -> Any:
+def _scaled(x: Any, scale: str) -> Any:
     """Images in [0, 1] as a model takes them."""
     if scale == "0..1":
         return x

@@ -12,7 +12,7 @@ from kdzoo.experiments.stage import register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.distill_stage import Distill
 from kdzoo.experiments.training_settings import Training
-from kdzoo.teacher_cache.logits_file import LogitsFile
+from kdzoo.teacher_cache import logits_file
 from kdzoo.utils import check_text, digest_of_file, shown
 from kdzoo.utils.types import PathLike
 
@@ -87,13 +87,13 @@ class DistillFromLogits(Distill):
         outputs = self._file().of(context.data.train)
         return build_and_fit.batches(self.training, context, teacher_outputs=outputs, **more)
 
-    def _file(self) -> LogitsFile:
+    def _file(self) -> "logits_file.LogitsFile":
         if digest_of_file(self.logits) != self.sha256:
             raise ValueError(
                 f"Expected {self.logits} with the SHA-256 {self.sha256[:12]}.... Received: another "
                 "file there"
             )
-        return LogitsFile(self.logits)
+        return logits_file.LogitsFile(self.logits)
 
 
 def distill_from_logits(

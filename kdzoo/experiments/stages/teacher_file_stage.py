@@ -6,18 +6,18 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-import keras
-
 from kdzoo.experiments.measure_model import measure
 from kdzoo.experiments.stage import Built, Stage, register
 from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.graph.as_logits import as_logits
-from kdzoo.graph.input_scale import SCALES, Scale, for_images, found_scale
+from kdzoo.graph import as_logits as logits
+from kdzoo.graph import input_scale
 from kdzoo.utils import check_choice, check_text, digest_of_file
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.files import load_keras_file
+from kdzoo.zoo import files
 
 if TYPE_CHECKING:
+    import keras
+
     from kdzoo.data import Dataset
     from kdzoo.experiments.stage_context import StageContext
 
@@ -40,7 +40,7 @@ class TeacherFile(Stage):
     """
 
     sha256: str
-    scale: Scale | None = None
+    scale: str | None = None
     model: str = dataclasses.field(kw_only=True, metadata={"identifies": False})
 
     trains: ClassVar[bool] = False
@@ -58,23 +58,23 @@ class TeacherFile(Stage):
         check_text("sha256", self.sha256)
         check_text("model", self.model)
         if self.scale is not None:
-            check_choice("scale", self.scale, SCALES)
+            check_choice("scale", self.scale, input_scale.SCALES)
 
-    def own_model(self, data: "Dataset") -> keras.Model:
+    def own_model(self, data: "Dataset") -> "keras.Model":
         if digest(self.model) != self.sha256:
             raise ValueError(
                 f"Expected {self.model} with the SHA-256 {self.sha256[:12]}.... Received: another "
                 "file there"
             )
         model = load(self.model)
-        scale = self.scale or found_scale(model)
+        scale = self.scale or input_scale.found_scale(model)
         if scale is None:
             raise ValueError(
                 f"Expected to know what {self.model} takes for pixels, one of "
-                f"{', '.join(SCALES)}; say it {_REMEDY}. Received: none, and a model whose first "
-                "layers do not tell"
+                f"{', '.join(input_scale.SCALES)}; say it {_REMEDY}. Received: none, and a model "
+                "whose first layers do not tell"
             )
-        teacher = for_images(as_logits(model), data.input_shape, scale)
+        teacher = input_scale.for_images(logits.as_logits(model), data.input_shape, scale)
         classes = teacher.output_shape[-1]
         if len(teacher.output_shape) != 2 or classes != data.classes:
             raise ValueError(
@@ -88,7 +88,7 @@ class TeacherFile(Stage):
         return Outcome({"model": model}, measure(model, context.data), seconds=0.0)
 
 
-def teacher_file(name: str, path: PathLike, scale: Scale | None = None) -> TeacherFile:
+def teacher_file(name: str, path: PathLike, scale: str | None = None) -> TeacherFile:
     """Returns the stage of a teacher from a file, with one seed.
 
     Args:
@@ -102,13 +102,13 @@ def teacher_file(name: str, path: PathLike, scale: Scale | None = None) -> Teach
     return TeacherFile(name, digest(path), scale, model=os.fspath(path), seeds=(0,))
 
 
-def load(path: PathLike) -> keras.Model:
+def load(path: PathLike) -> "keras.Model":
     """Returns the model of a file, not compiled; this is the only place that opens a teacher's.
 
     Raises:
         ValueError: If it is no file of a model, or of one that has no graph.
     """
-    model = load_keras_file(path)
+    model = files.load_keras_file(path)
     if not getattr(model, "inputs", None):
         raise ValueError(
             "Expected a functional or sequential model as a teacher. Received: "
