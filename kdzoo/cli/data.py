@@ -89,10 +89,11 @@ def load(
     import kdzoo.data
 
     if not is_folder(name):
+        note_of_folder(name)
         if image_size is not None or crop:
             raise ValueError(
-                f"Expected {FOLDER} beside --image-size and --crop. Received: {name!r}, whose "
-                "images have their size"
+                f"Expected {FOLDER} beside --image-size and --crop. Received: {name!r}, "
+                f"{what_else(name)}"
             )
         with terminal.working(f"Loading {name}"):
             return kdzoo.data.load(name, data_dir=data_dir)
@@ -126,6 +127,22 @@ def is_folder(name: str) -> bool:
         return False
     path = pathlib.Path(name).expanduser()
     return path.is_dir() and not (path / _EXPORTED).is_file()
+
+
+def what_else(name: str) -> str:
+    """Says what a name is that is no folder of images."""
+    if not pathlib.Path(name).is_dir():
+        return "which is no folder"
+    if (pathlib.Path(name) / _EXPORTED).is_file():
+        return "an export, whose images have their size"
+    return f"a known name; ./{name} is the folder"
+
+
+def note_of_folder(name: str) -> None:
+    """Says that a known name wins where a folder of images has it too."""
+    path = pathlib.Path(name)
+    if path.is_dir() and not is_folder(name) and not (path / _EXPORTED).is_file():
+        typer.echo(f"Note: {name} is the known name; ./{name} is the folder.", err=True)
 
 
 def _size(given: str | None, name: str, shape: tuple[int | None, ...]) -> tuple[int, int]:

@@ -104,9 +104,10 @@ def train(
     elif image_size is not None or crop or teacher_logits is not None:
         raise ValueError(
             f"Expected {data_command.FOLDER} beside --image-size, --crop and --teacher-logits. "
-            f"Received: {name!r}, which is none; ./{name} would be the folder."
+            f"Received: {name!r}, {data_command.what_else(name)}"
         )
     else:
+        data_command.note_of_folder(name)
         recipe, dataset = _experiment(name, given), None
     recipe = recipe.smoke() if smoke else recipe
     directory = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)

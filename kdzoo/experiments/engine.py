@@ -215,10 +215,11 @@ def _checked_data(experiment: "Experiment", dataset: Any) -> Dataset:
             f"Expected the data set {experiment.data!r}, by its `name`. Received: "
             f"dataset={shown(getattr(dataset, 'name', dataset))}"
         )
-    if experiment.validation is not None:
+    if experiment.validation != (0 if dataset.validation is None else None):
         raise ValueError(
             "Expected validation=None for a data set that is given, whose validation images are "
-            f"held out already. Received: validation={experiment.validation}"
+            "held out already, and 0 where it has none. Received: "
+            f"validation={experiment.validation}"
         )
     return dataset
 

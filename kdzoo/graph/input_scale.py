@@ -30,8 +30,7 @@ def found_scale(model: keras.Model) -> Scale | None:
 
     A model tells that begins, perhaps after layers that augment or resize, with a `Rescaling`, a
     `Normalization` that knows its mean, or a multiplication or division by a number. Of
-    keras.applications these are EfficientNet, EfficientNetV2, ConvNeXt, MobileNetV3, RegNet and
-    ResNetRS.
+    keras.applications these are EfficientNet, EfficientNetV2, ConvNeXt and MobileNetV3.
 
     Args:
         model: A functional or built sequential `keras.Model` of one input.

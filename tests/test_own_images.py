@@ -1,0 +1,183 @@
+"""From a folder of images and a teacher to a file for a phone: the commands, and the page's lines."""
+
+import json
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+from picture_folders import CLASSES, write_pictures
+
+import kdzoo
+from kdzoo.cli import data as data_command
+from kdzoo.cli import main
+from kdzoo.data import from_directory
+
+PAGE = pathlib.Path(kdzoo.__file__).parents[1] / "docs" / "your_images.md"
+TRAIN = ("--seeds=0", "--epochs=1", "--batch-size=16")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A directory with a folder of small pictures, and a teacher with a softmax for larger ones."""
+    directory = tmp_path_factory.mktemp("made")
+    write_pictures(directory / "pictures", 10, 8, CLASSES[:3])
+    layers = [keras.Input((12, 12, 3)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]
+    keras.Sequential(layers).save(directory / "teacher.keras")
+    return directory
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """The current directory, with links to both."""
+    for name in ("pictures", "teacher.keras"):
+        (tmp_path / name).symlink_to(made / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.tensorflow
+def test_four_commands_make_a_verified_file(here, capsys):
+    train = ["train", "pictures", "--teacher=teacher.keras", "--student=mlp_2x64", *TRAIN]
+    train += ["--image-size=8", "--teacher-scale", "-1..1", "--no-augment-student"]
+    assert main(train) == 0
+    out, err = capsys.readouterr()
+    assert "3 classes, images (8, 8, 3): 22 to train on, 2 to validate with, 6 to test" in err
+    assert re.search(r"teacher: teacher\.keras .*\n *alone: mlp_2x64 .*\n *distilled: mlp", out)
+    results = json.loads((here / "runs" / "pictures" / "results.json").read_text())
+    assert results["data_version"] == from_directory("pictures", 8).version
+    assert results["rows"][0]["parameters"] == 12 * 12 * 3 * 3 + 3
+
+    assert main(train) == 0  # What is finished is not made again.
+    assert capsys.readouterr().err.count("finished before") == 3
+
+    student = "runs/pictures/distilled-0/model.keras"
+    options = ["--prune=0.5", "--quantize=int8", "--epochs=1", "--batch-size=16"]
+    options += ["--teacher=runs/pictures/teacher-0/model.keras"]
+    assert main(["compress", student, "student.tflite", "pictures", *options]) == 0
+    table = dict(re.findall(r"^ +(\S.*?)  +(?:\S.*?)  +(\S.*?) *$", capsys.readouterr().out, re.M))
+    assert {"accuracy of the file", "ms per image, median", "bytes"} <= {*table}
+    # Of the kernels; those of two convolutions of 1 x 1 are of as few weights as they have.
+    assert 45 <= float(table["zeros among the weights"].rstrip(" %")) <= 55
+    assert int(table["bytes"].replace(",", "")) == (here / "student.tflite").stat().st_size
+
+    assert main(["evaluate", "student.tflite", "pictures"]) == 0
+    accuracy = re.search(r"accuracy +(\S+) %", capsys.readouterr().out)[1]
+    assert table["accuracy of the file"] == f"{accuracy} %"
+    assert main(["benchmark", "student.tflite", "--runs=2"]) == 0
+    assert "ms (quartiles" in capsys.readouterr().out
+    assert main(["export", student, "plain.tflite", "--quantize=int8", "--data=pictures"]) == 0
+
+
+def test_a_known_name_wins_over_a_folder(here, capsys):
+    write_pictures(here / "digits", 5, 8, CLASSES[:2])
+    assert not data_command.is_folder("digits")
+    assert data_command.is_folder("./digits")
+    assert data_command.is_folder(str(here / "digits"))
+    model = kdzoo.create("mlp_2x64", 10, (8, 8, 1))
+    assert data_command.load("digits", model=model).classes == 10
+    assert "Note: digits is the known name; ./digits is the folder." in capsys.readouterr().err
+    of_folder = data_command.load("./digits", model=model)
+    assert (of_folder.classes, of_folder.input_shape) == (2, (8, 8, 1))  # As the model has it.
+    kdzoo.data.export(of_folder, here / "exported")
+    assert not data_command.is_folder("exported")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [("16", (16, 16)), ("16x24", (16, 24)), (None, (12, 12))]
+)
+def test_size_of_images(size, expected, here):
+    model = keras.saving.load_model("teacher.keras")
+    assert data_command.load("pictures", None, size, model).input_shape == (*expected, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["pictures"], "Expected --image-size for pictures"),
+        (["pictures", "--image-size=8", "--epochs=0"], "--epochs"),
+        (["pictures", "--image-size=wide"], "Expected --image-size to be a side in pixels"),
+        (
+            ["pictures", "--image-size=8", "--temperature=2"],
+            "Expected --teacher or --teacher-logits",
+        ),
+        (
+            ["pictures", "--image-size=8", "--teacher-epochs=2"],
+            "Expected --teacher beside --teacher",
+        ),
+        (["pictures", "--smoke"], "Expected a recipe or a data set beside --smoke"),
+        (["pictures", "--teacher=teacher.keras", "--teacher-epochs=2"], "teaches as it is"),
+        (
+            ["pictures", "--teacher=mlp_2x64", "--teacher-scale=0..1"],
+            "Expected the file of a model",
+        ),
+        (["pictures", "--teacher=teacher.keras"], "takes for pixels, one of 0..1, 0..255, -1..1"),
+        (["pictures", "--teacher=none.keras", "--image-size=8"], "Expected none.keras to be a reg"),
+        (["pictures", "--teacher=teacher.keras", "--teacher-logits=x.npz"], "Received: both"),
+        (
+            ["pictures", "--image-size=8", "--teacher-logits=x.npz", "--views=2"],
+            "beside --teacher-l",
+        ),
+        (["digits", "--image-size=8"], "Received: 'digits', which is no folder"),
+        (["none", "--image-size=8"], "Received: 'none', which is no folder"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_sentence(options, message, here, capsys):
+    assert main(["train", *options]) in (1, 2)
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in said
+
+
+def test_students_of_logits_are_not_augmented(here, capsys):
+    data = from_directory("pictures", 8)
+    np.savez(
+        "logits.npz", paths=np.array(data.train.paths), logits=np.eye(3)[data.train.labels[:22]]
+    )
+    options = ["--image-size=8", "--student=mlp_2x64", *TRAIN]
+    assert main(["train", "pictures", "--teacher-logits=logits.npz", *options]) == 1
+    assert "Note: images are not augmented" in capsys.readouterr().err
+
+
+@pytest.mark.large
+@pytest.mark.tensorflow
+class TestPhotographs:
+    """600 pictures of 96 x 96 pixels, and a MobileNetV2 that ends in a softmax."""
+
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory):
+        directory = tmp_path_factory.mktemp("photographs")
+        write_pictures(directory / "photos", 120, 96)
+        data = from_directory(directory / "photos", 96)
+        keras.utils.set_random_seed(0)
+        base = keras.applications.MobileNetV2((96, 96, 3), 0.35, weights=None, classes=5)
+        base.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", ["accuracy"])
+        images, labels = data.train.arrays()
+        base.fit(2 * images - 1, labels, 32, epochs=6, verbose=0)
+        base.save(directory / "teacher.keras")
+        return directory
+
+    def test_four_commands(self, place, monkeypatch, capsys):
+        monkeypatch.chdir(place)
+        page = PAGE.read_text(encoding="utf-8")
+        commands = re.findall(r"^    kdzoo (train|compress|evaluate|benchmark) (.*)$", page, re.M)
+        said = {}
+        for command, arguments in commands[:4]:
+            assert main([command, *arguments.split()]) == 0, capsys.readouterr().err
+            said[command] = capsys.readouterr().out
+        assert [*said] == ["train", "compress", "evaluate", "benchmark"]
+        with capsys.disabled():
+            print(*said.values(), sep="\n")
+        rows = dict(re.findall(r"^ +(\S.*?)  +(?:\S.*?)  +(\S.*?) *$", said["compress"], re.M))
+        assert float(rows["accuracy of the file"].rstrip(" %")) > 80
+        assert float(rows["file and Keras agree"].rstrip(" %")) > 90
+        assert float(rows["zeros among the weights"].rstrip(" %")) > 40
+
+    def test_lines_of_the_page(self, place, monkeypatch, capsys):
+        monkeypatch.chdir(place)
+        (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[:1]
+        assert len(code.strip().splitlines()) <= 15
+        names = {}
+        exec(code, names)
+        assert names["accuracy"] > 0.8
+        assert (place / "student.tflite").stat().st_size == names["report"].bytes
