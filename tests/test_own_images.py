@@ -1,4 +1,4 @@
-"""From a folder of images and a teacher to a file for a phone: the commands, and the page's lines."""
+"""From a folder of images and a teacher to a file for a phone: commands, and lines of the page."""
 
 import json
 import pathlib
@@ -38,7 +38,7 @@ def here(made, tmp_path, monkeypatch):
 
 
 @pytest.mark.tensorflow
-def test_four_commands_make_a_verified_file(here, capsys):
+def test_commands_make_a_verified_file(here, capsys):
     train = ["train", "pictures", "--teacher=teacher.keras", "--student=mlp_2x64", *TRAIN]
     train += ["--image-size=8", "--teacher-scale", "-1..1", "--no-augment-student"]
     assert main(train) == 0
@@ -53,21 +53,17 @@ def test_four_commands_make_a_verified_file(here, capsys):
     assert capsys.readouterr().err.count("finished before") == 3
 
     student = "runs/pictures/distilled-0/model.keras"
-    options = ["--prune=0.5", "--quantize=int8", "--epochs=1", "--batch-size=16"]
-    options += ["--teacher=runs/pictures/teacher-0/model.keras"]
-    assert main(["compress", student, "student.tflite", "pictures", *options]) == 0
+    assert main(["compress", student, "student.tflite", "pictures", "--quantize=int8"]) == 0
     table = dict(re.findall(r"^ +(\S.*?)  +(?:\S.*?)  +(\S.*?) *$", capsys.readouterr().out, re.M))
     assert {"accuracy of the file", "ms per image, median", "bytes"} <= {*table}
-    # Of the kernels; those of two convolutions of 1 x 1 are of as few weights as they have.
-    assert 45 <= float(table["zeros among the weights"].rstrip(" %")) <= 55
+    assert float(table["zeros among the weights"].rstrip(" %")) < 1
     assert int(table["bytes"].replace(",", "")) == (here / "student.tflite").stat().st_size
 
     assert main(["evaluate", "student.tflite", "pictures"]) == 0
     accuracy = re.search(r"accuracy +(\S+) %", capsys.readouterr().out)[1]
     assert table["accuracy of the file"] == f"{accuracy} %"
-    assert main(["benchmark", "student.tflite", "--runs=2"]) == 0
-    assert "ms (quartiles" in capsys.readouterr().out
-    assert main(["export", student, "plain.tflite", "--quantize=int8", "--data=pictures"]) == 0
+    assert main(["export", student, "half.tflite", "--quantize=float16", "--data=pictures"]) == 0
+    assert "samples (representative data)" in capsys.readouterr().out
 
 
 def test_a_known_name_wins_over_a_folder(here, capsys):
@@ -131,53 +127,56 @@ def test_options_that_do_not_go_together_are_a_sentence(options, message, here, 
 
 def test_students_of_logits_are_not_augmented(here, capsys):
     data = from_directory("pictures", 8)
-    np.savez(
-        "logits.npz", paths=np.array(data.train.paths), logits=np.eye(3)[data.train.labels[:22]]
-    )
+    paths = np.array(data.train.paths)
+    np.savez("logits.npz", paths=paths, logits=np.zeros((len(paths), 4)))
     options = ["--image-size=8", "--student=mlp_2x64", *TRAIN]
     assert main(["train", "pictures", "--teacher-logits=logits.npz", *options]) == 1
-    assert "Note: images are not augmented" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Note: images are not augmented" in said
+    assert "Expected logits of the 3 classes of 'pictures'. Received: logits.npz, of 4" in said
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """600 pictures of 96 x 96 pixels, and a MobileNetV2 of them that ends in a softmax."""
+    directory = tmp_path_factory.mktemp("photographs")
+    write_pictures(directory / "photos", 120, 96)
+    data = from_directory(directory / "photos", 96)
+    keras.utils.set_random_seed(0)
+    base = keras.applications.MobileNetV2((96, 96, 3), 0.35, weights=None, classes=5)
+    base.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy")
+    images, labels = data.train.arrays()
+    base.fit(2 * images - 1, labels, 32, epochs=6, verbose=0)
+    base.save(directory / "teacher.keras")
+    return directory
 
 
 @pytest.mark.large
 @pytest.mark.tensorflow
-class TestPhotographs:
-    """600 pictures of 96 x 96 pixels, and a MobileNetV2 that ends in a softmax."""
+def test_four_commands_of_the_page(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    page = PAGE.read_text(encoding="utf-8")
+    commands = re.findall(r"^    kdzoo (train|compress|evaluate|benchmark) (.*)$", page, re.M)
+    said = {}
+    for command, arguments in commands[:4]:
+        assert main([command, *arguments.split()]) == 0, capsys.readouterr().err
+        said[command] = capsys.readouterr().out
+    assert [*said] == ["train", "compress", "evaluate", "benchmark"]
+    with capsys.disabled():
+        print(*said.values(), sep="\n")
+    rows = dict(re.findall(r"^ +(\S.*?)  +(?:\S.*?)  +(\S.*?) *$", said["compress"], re.M))
+    assert float(rows["accuracy of the file"].rstrip(" %")) > 80
+    assert float(rows["file and Keras agree"].rstrip(" %")) > 90
+    assert float(rows["zeros among the weights"].rstrip(" %")) > 40
 
-    @pytest.fixture(scope="class")
-    def place(self, tmp_path_factory):
-        directory = tmp_path_factory.mktemp("photographs")
-        write_pictures(directory / "photos", 120, 96)
-        data = from_directory(directory / "photos", 96)
-        keras.utils.set_random_seed(0)
-        base = keras.applications.MobileNetV2((96, 96, 3), 0.35, weights=None, classes=5)
-        base.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", ["accuracy"])
-        images, labels = data.train.arrays()
-        base.fit(2 * images - 1, labels, 32, epochs=6, verbose=0)
-        base.save(directory / "teacher.keras")
-        return directory
 
-    def test_four_commands(self, place, monkeypatch, capsys):
-        monkeypatch.chdir(place)
-        page = PAGE.read_text(encoding="utf-8")
-        commands = re.findall(r"^    kdzoo (train|compress|evaluate|benchmark) (.*)$", page, re.M)
-        said = {}
-        for command, arguments in commands[:4]:
-            assert main([command, *arguments.split()]) == 0, capsys.readouterr().err
-            said[command] = capsys.readouterr().out
-        assert [*said] == ["train", "compress", "evaluate", "benchmark"]
-        with capsys.disabled():
-            print(*said.values(), sep="\n")
-        rows = dict(re.findall(r"^ +(\S.*?)  +(?:\S.*?)  +(\S.*?) *$", said["compress"], re.M))
-        assert float(rows["accuracy of the file"].rstrip(" %")) > 80
-        assert float(rows["file and Keras agree"].rstrip(" %")) > 90
-        assert float(rows["zeros among the weights"].rstrip(" %")) > 40
-
-    def test_lines_of_the_page(self, place, monkeypatch, capsys):
-        monkeypatch.chdir(place)
-        (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[:1]
-        assert len(code.strip().splitlines()) <= 15
-        names = {}
-        exec(code, names)
-        assert names["accuracy"] > 0.8
-        assert (place / "student.tflite").stat().st_size == names["report"].bytes
+@pytest.mark.large
+@pytest.mark.tensorflow
+def test_lines_of_the_page(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[:1]
+    assert len(code.strip().splitlines()) <= 15
+    names = {}
+    exec(code, names)
+    assert names["accuracy"] > 0.8
+    assert (place / "student.tflite").stat().st_size == names["report"].bytes
