@@ -1,6 +1,7 @@
 """`kdzoo train`: a recipe, or a comparison of the user's own, that survives a kill."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,9 +99,9 @@ def train(
         given["seeds"] = _as_seeds(seeds)
     _check_options(name, given, smoke)
     if data_command.is_folder(name):
-        name = pathlib.Path(name).expanduser().resolve().name
+        folder, name = name, pathlib.Path(os.path.abspath(os.path.expanduser(name))).name
         directory = check_directory(directory or pathlib.Path("runs") / name)
-        recipe, dataset = train_folder.of_folder(name, given, image_size, crop)
+        recipe, dataset = train_folder.of_folder(folder, given, image_size, crop)
     elif image_size is not None or crop or teacher_logits is not None:
         raise ValueError(
             f"Expected {data_command.FOLDER} beside --image-size, --crop and --teacher-logits. "
@@ -119,6 +120,8 @@ def train(
     terminal.show(compress.table_of_recipe(results) if compresses else _table(results))
     said = "" if compresses else verdict(results)
     said = "A smoke run: it says that everything runs." if smoke else said
+    if dataset is not None:
+        said = f"{train_folder.note_on_teacher(results)}{said}"
     typer.echo(f"{said}\n\nModels and results: {directory}".lstrip())
     _draw(results, directory / "errors.png", name)
 

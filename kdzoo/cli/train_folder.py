@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _STUDENT = "separable_050"  # Where the user names none.
 _SHIFTED_BY = 12  # Images are shifted by up to this part of their side.
+_OF_LOGITS = "teacher_test_accuracy"  # Of a teacher that ran elsewhere, in a student's row.
 _OF_TEACHER = "teacher_"  # What options on the training of a teacher begin with.
 
 
@@ -55,6 +56,20 @@ def of_folder(
     else:
         own = train_options.alone(data.name, student, training)
     return train_options.changed(own, given), data
+
+
+def note_on_teacher(results: Mapping[str, Any]) -> str:
+    """Says what may be wrong with a teacher that knows less than the student alone."""
+    given = [row[_OF_LOGITS] for row in results["rows"] if _OF_LOGITS in row]
+    summary = results["summary"]
+    given += [summary[name]["mean"] for name in (train_options.TEACHER,) if name in summary]
+    if not given or given[0] >= summary["alone"]["mean"]:
+        return ""
+    return (
+        f"Note: The teacher is less often right than the student alone, in "
+        f"{terminal.percent(given[0])} of the test images. Are its classes in the order of the "
+        "folders' names, and its pixels as --teacher-scale says?\n"
+    )
 
 
 def _check(given: Mapping[str, Any]) -> None:

@@ -186,7 +186,8 @@ def load_data(
     def fresh(name: str) -> keras.Model:
         if name not in models:
             own = experiment.stage(name).own_model(data)
-            models[name] = own or build_and_fit.create(experiment.built_from(name), data)
+            built = experiment.built_from(name)
+            models[name] = build_and_fit.create(built, data) if own is None else own
         return models[name]
 
     for name in dict.fromkeys(node.stage for node in experiment.needed()):

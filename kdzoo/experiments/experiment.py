@@ -285,8 +285,7 @@ class Experiment:
             report: Called with a line of text when a stage starts.
             callbacks: Callbacks for every `fit`, for example one that shows progress.
             stages: Names of the stages that are made, with what they depend on; all when None.
-            dataset: The data set itself, such as `kdzoo.data.from_directory` returns, where `data`
-                is but its name; a run is continued with the images that it was begun with.
+            dataset: The data set of the name `data`, such as `from_directory` returns.
 
         Returns:
             The content of `results.json`: a dictionary with the experiment under `"settings"`, one
