@@ -28,6 +28,23 @@ class _Waits(importlib.util.LazyLoader):
         module.__class__ = Waiting
 
 
+class _IsThere(importlib.abc.Loader):
+    """Gives a module that was imported while its package ran, which the import came to look at.
+
+    An import of `kdzoo.data.split` looks for it first, and at the package's `__path__` then, which
+    runs the package: without this there would be two modules, and two of each class.
+    """
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return self._module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
 class ImportsWhenUsed(importlib.abc.MetaPathFinder):
     """Puts off running the modules of kdzoo, and Keras, until something of them is used.
 
@@ -45,6 +62,8 @@ class ImportsWhenUsed(importlib.abc.MetaPathFinder):
         waits = fullname == "keras" or fullname.partition(".")[0] == "kdzoo"
         if not waits or sys.modules.get("keras.src"):
             return None
+        if fullname in sys.modules and target is None:
+            return importlib.machinery.ModuleSpec(fullname, _IsThere(sys.modules[fullname]))
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             spec.loader = _Waits(spec.loader)

@@ -96,6 +96,24 @@ for name in ("Distiller", "Ensemble", "SoftTargets", "QuantizedModel"):
         )
         assert (done.returncode, done.stderr) == (0, "")
 
+    def test_no_module_is_there_twice(self):
+        """A package that runs while one of its modules is imported has imported that already."""
+        script = """
+import sys
+import kdzoo_command
+sys.meta_path.insert(0, kdzoo_command.ImportsWhenUsed())
+from kdzoo.data.augmentation import Augmentation
+import kdzoo.data
+assert kdzoo.data.Augmentation is Augmentation
+assert sys.modules["kdzoo.data.augmentation"].Augmentation is Augmentation
+assert kdzoo.data.augmentation.__spec__.origin.endswith("augmentation.py")
+"""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_version(self, capsys):
         assert main(["--version"]) == 0
         assert capsys.readouterr().out == f"kdzoo {kdzoo.__version__}\n"
@@ -442,7 +460,7 @@ ERRORS = [
     (["evaluate", "{student}", "digits", "--split", "tset"], 1, "Did you mean 'test'?"),
     (["evaluate", "{broken}", "digits"], 1, "broken.keras, which is damaged or was not written"),
     (["evaluate", "{other}", "digits"], 1, "Received: {other} for (28, 28, 1)"),
-    (["evaluate", "{student}", "empty"], 1, "a directory without dataset.json"),
+    (["evaluate", "{student}", "empty"], 1, "at least two, with its images in it. Received: empty"),
     (["export", "{student}", "{broken}/out.tflite"], 1, "Received: {broken}, a file, for"),
     (["export", "{student}", "out.onnx"], 1, "Expected a .tflite file"),
     (["export", "{student}", "out.tflite", "--quantize", "int9"], 1, "Did you mean 'int8'?"),

@@ -52,6 +52,7 @@ FEW_TECHNIQUES = {"kdzoo.compression.tfmot": {"clustering", "pruning", "quantiza
 # in one function of kdzoo, its accessor.
 LIBRARIES = "kdzoo.utils.heavy_libraries"
 HEAVY = {
+    "PIL": (LIBRARIES,),
     "ai_edge_litert": ("kdzoo.utils",),
     "array_record": ("kdzoo.teacher_cache", LIBRARIES),
     "jax": (LIBRARIES,),

@@ -13,6 +13,7 @@ from kdzoo.cli import data as data_command
 from kdzoo.cli import model_files, terminal
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import one_process
+from kdzoo.utils.types import PathLike
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 def compress(
     model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {model_files.NAME}.")],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
-    data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
+    data: Annotated[
+        str, typer.Argument(help=f"Data set, a directory of an export, or {data_command.FOLDER}.")
+    ],
     prune: Annotated[
         str | None, typer.Option(help="Fraction of weights to set to zero, e.g. 0.8, or 2:4.")
     ] = None,
@@ -55,6 +58,8 @@ def compress(
         typer.Option(help="Where checkpoints go; runs/compress-MODEL if left out."),
     ] = None,
     data_dir: data_command.DataDir = None,
+    image_size: data_command.ImageSize = None,
+    crop: data_command.Crop = False,
 ) -> None:
     """Prune, cluster, quantize and convert a trained model.
 
@@ -76,7 +81,7 @@ def compress(
     compression.check()
     trained = model_files.load_model(model, (".keras",))
     loaded_teacher = model_files.load_model(teacher, (".keras",)) if teacher else None
-    loaded = data_command.load(data, data_dir)
+    loaded = data_command.load(data, data_dir, image_size, trained, crop)
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")
     for path, network in ((model, trained), (teacher, loaded_teacher)):
@@ -89,6 +94,7 @@ def compress(
     typer.echo(f"Wrote {output} and {work / 'model.keras'}.")
 
 
+_TIMED_RUNS = 50  # Enough for a median.
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size")
 _SETTINGS = ("cluster", "temperature", "student_loss_weight", "sparse", *_OF_TRAINING)
 
@@ -105,7 +111,8 @@ def run(
     """Compresses a model with its progress on standard error.
 
     Returns:
-        (measured before, measured after), see `compress_and_retrain.measure_file`.
+        (measured before, measured after), see `compress_and_retrain.measure`, and `"median_ms"` of
+        one run of the file.
     """
     from kdzoo.experiments import Compression, compress_and_retrain
     from kdzoo.graph.model_saving import save_model
@@ -134,9 +141,18 @@ def run(
                 model, pathlib.Path(folder) / "before.tflite", plain, data
             )
             return (
-                compress_and_retrain.measure_file(before.path, model, data),
-                compress_and_retrain.measure_file(report.path, compressed, data),
+                _measured(before.path, model, data),
+                _measured(report.path, compressed, data),
             )
+
+
+def _measured(path: PathLike, model: "keras.Model", data: "Dataset") -> dict[str, float]:
+    """What a file and its model are worth, how many weights are zero, and how fast the file is."""
+    from kdzoo.evaluation import latency
+    from kdzoo.experiments import compress_and_retrain
+
+    measured = compress_and_retrain.measure(path, model, data)
+    return {**measured, "median_ms": latency(path, runs=_TIMED_RUNS).median_ms}
 
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:
@@ -196,8 +212,10 @@ def _table(result: Sequence[Mapping[str, Any]], title: str) -> "Table":
         ("accuracy of the file", "test_accuracy", _percent),
         ("accuracy in Keras", "keras_accuracy", _percent),
         ("file and Keras agree", "agreement", _percent),
+        ("zeros among the weights", "sparsity", terminal.percent),
         ("bytes", "bytes", "{:,}".format),
         ("bytes after gzip", "gzipped_bytes", "{:,}".format),
+        ("ms per image, median", "median_ms", "{:.3g}".format),
     ):
         table.add_row(name, show(before[key]), show(after[key]))
     return table

@@ -1,12 +1,15 @@
-"""`kdzoo data export`: a data set as .npy files, for machines without TensorFlow."""
+"""Data sets as commands take them, and `kdzoo data export`, which writes one as .npy files."""
 
 import pathlib
+import re
 import typing
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
 from kdzoo.cli import terminal
+from kdzoo.utils import shown
 
 if typing.TYPE_CHECKING:
     from kdzoo.data import Dataset
@@ -19,6 +22,21 @@ DataDir = Annotated[
 ]
 
 
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a folder of images: a side in pixels, or HEIGHTxWIDTH; the model's own if left "
+        "out."
+    ),
+]
+Crop = Annotated[
+    bool,
+    typer.Option("--crop", help="Crop a folder's images to that shape instead of stretching them."),
+]
+_EXPORTED = "dataset.json"  # In a directory of an export; its module would start Keras.
+FOLDER = "a folder of images by class"
+
+
 @app.callback()
 def _group(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
@@ -27,9 +45,11 @@ def _group(context: typer.Context) -> None:
 
 @app.command("export")
 def export(
-    name: Annotated[str, typer.Argument(help="Name of a data set, e.g. cifar10.")],
+    name: Annotated[str, typer.Argument(help=f"Name of a data set, e.g. cifar10, or {FOLDER}.")],
     directory: Annotated[pathlib.Path, typer.Argument(help="A new or an empty directory.")],
     data_dir: DataDir = None,
+    image_size: ImageSize = None,
+    crop: Crop = False,
 ) -> None:
     """Write a data set as .npy files.
 
@@ -39,17 +59,115 @@ def export(
 
     if name != "digits":
         terminal.start_keras()
+    folder = load(name, data_dir, image_size, None, crop) if is_folder(name) else None
     with terminal.working(f"Exporting {name}"):
-        kdzoo.data.export(name, directory, data_dir)
+        kdzoo.data.export(folder or name, directory, data_dir)
     size = sum(file.stat().st_size for file in directory.iterdir())
     typer.echo(
         f"Wrote {name} to {directory} ({size:,} bytes); the path serves as a data set's name."
     )
 
 
-def load(name: str, data_dir: pathlib.Path | None = None) -> "Dataset":
-    """Returns the data set of a name, or in an exported directory; shows that it is being read."""
+def load(
+    name: str,
+    data_dir: pathlib.Path | None = None,
+    image_size: str | None = None,
+    model: Any = None,
+    crop: bool = False,
+) -> "Dataset":
+    """Returns the data set of a name, an exported directory or a folder of images.
+
+    It shows that it is being read.
+
+    Args:
+        name: The name or the path.
+        data_dir: Where data sets lie.
+        image_size: Of a folder's images, as `--image-size` has it; None for the model's own.
+        model: A `keras.Model` or a `LiteRTModel`, or None.
+        crop: Whether a folder's images are cropped to the aspect ratio.
+    """
     import kdzoo.data
 
-    with terminal.working(f"Loading {name}"):
-        return kdzoo.data.load(name, data_dir=data_dir)
+    if not is_folder(name):
+        note_of_folder(name)
+        if image_size is not None or crop:
+            raise ValueError(
+                f"Expected {FOLDER} beside --image-size and --crop. Received: {name!r}, "
+                f"{what_else(name)}"
+            )
+        with terminal.working(f"Loading {name}"):
+            return kdzoo.data.load(name, data_dir=data_dir)
+    shape = _own_shape(model)
+    size = _size(image_size, name, shape)
+    with (
+        terminal.working(f"Reading {name}"),
+        warnings.catch_warnings(record=True) as said,
+    ):
+        warnings.simplefilter("always")
+        loaded = kdzoo.data.from_directory(
+            pathlib.Path(name).expanduser(),
+            size,
+            crop_to_aspect_ratio=crop,
+            color_mode="grayscale" if shape[2:] == (1,) else "rgb",
+        )
+    for warning in said:
+        typer.echo(f"Note: {warning.message}", err=True)
+    return loaded
+
+
+def is_folder(name: str) -> bool:
+    """Whether this is a folder of images: a directory that is no export, and no known name.
+
+    A name of a data set or a recipe wins; `./name` is the folder.
+    """
+    from kdzoo.data.catalog import DATASETS
+    from kdzoo.recipes import RECIPES
+
+    if name in DATASETS or name in RECIPES:
+        return False
+    path = pathlib.Path(name).expanduser()
+    return path.is_dir() and not (path / _EXPORTED).is_file()
+
+
+def what_else(name: str) -> str:
+    """Says what a name is that is no folder of images."""
+    if not pathlib.Path(name).is_dir():
+        return "which is no folder"
+    if (pathlib.Path(name) / _EXPORTED).is_file():
+        return "an export, whose images have their size"
+    return f"a known name; ./{name} is the folder"
+
+
+def note_of_folder(name: str) -> None:
+    """Says that a known name wins where a folder of images has it too."""
+    path = pathlib.Path(name)
+    if path.is_dir() and not is_folder(name) and not (path / _EXPORTED).is_file():
+        typer.echo(f"Note: {name} is the known name; ./{name} is the folder.", err=True)
+
+
+def _size(given: str | None, name: str, shape: tuple[int | None, ...]) -> tuple[int, int]:
+    """Height and width that a folder's images are given."""
+    if given is not None:
+        sides = re.fullmatch(r"(\d{1,5})(?:[x,](\d{1,5}))?", given)
+        if sides is None:
+            raise ValueError(
+                "Expected --image-size to be a side in pixels, as 96, or HEIGHTxWIDTH, as 96x128. "
+                f"Received: {shown(given)}"
+            )
+        return int(sides[1]), int(sides[2] or sides[1])
+    height, width = shape[:2] if len(shape) == 3 else (None, None)
+    if height is None or width is None:
+        raise ValueError(
+            f"Expected --image-size for {name}, {FOLDER}, as no model tells which size it takes. "
+            "Received: none"
+        )
+    return height, width
+
+
+def _own_shape(model: Any) -> tuple[int | None, ...]:
+    """The shape of one sample that a model takes; () where it is not known."""
+    from kdzoo.graph.exportable import shape_model
+
+    found = model if isinstance(getattr(model, "inputs", None), tuple) else shape_model(model)
+    inputs = [] if found is None else found.inputs
+    return tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()

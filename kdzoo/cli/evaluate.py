@@ -16,12 +16,16 @@ def evaluate(
     model: Annotated[
         pathlib.Path, typer.Argument(help=f"A .keras or a .tflite file, or {model_files.NAME}.")
     ],
-    data: Annotated[str, typer.Argument(help="Data set, or a directory of an export.")],
+    data: Annotated[
+        str, typer.Argument(help=f"Data set, a directory of an export, or {data_command.FOLDER}.")
+    ],
     teacher: Annotated[
         pathlib.Path | None, typer.Option(help="Report the agreement with this model, too.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     data_dir: data_command.DataDir = None,
+    image_size: data_command.ImageSize = None,
+    crop: data_command.Crop = False,
 ) -> None:
     """Measure how good and how large a model is.
 
@@ -37,7 +41,7 @@ def evaluate(
     from kdzoo.evaluation.labelled_batches import predictor
     from kdzoo.graph.outputs import is_one_column
 
-    loaded = data_command.load(data, data_dir)
+    loaded = data_command.load(data, data_dir, image_size, measured, crop)
     part = getattr(loaded, split)
     if part is None:
         raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")

@@ -35,9 +35,14 @@ def export(
     quantize: Annotated[str, typer.Option(help="none, float16, dynamic or int8.")] = "none",
     data: Annotated[
         str | None,
-        typer.Option(help="Data set to verify with; int8 is calibrated from its training images."),
+        typer.Option(
+            help="Data set, or folder of images by class, to verify with; int8 is calibrated from "
+            "its training images."
+        ),
     ] = None,
     data_dir: data_command.DataDir = None,
+    image_size: data_command.ImageSize = None,
+    crop: data_command.Crop = False,
     output_type: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +67,7 @@ def export(
     converted = model_files.load_model(model, (".keras",))
     images = labels = None
     if data is not None:
-        loaded = data_command.load(data, data_dir)
+        loaded = data_command.load(data, data_dir, image_size, converted, crop)
         model_files.check_fit(model, converted, loaded)
         images, labels = loaded.train.arrays()[0], list(loaded.class_names)
     from kdzoo.export import to_litert

@@ -1,13 +1,14 @@
 """`kdzoo train`: a recipe, or a comparison of the user's own, that survives a kill."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdzoo.cli import compress, terminal
+from kdzoo.cli import compress, terminal, train_folder
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import check_directory, unknown_name
@@ -16,17 +17,41 @@ from kdzoo.utils.types import PathLike
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kdzoo.data import Dataset
     from kdzoo.experiments import Experiment
 
 
 def train(
     name: Annotated[
-        str, typer.Argument(metavar="RECIPE|DATA", help="A recipe, or a data set for your own.")
+        str,
+        typer.Argument(
+            metavar="RECIPE|DATA|FOLDER",
+            help=f"A recipe, or a data set or {data_command.FOLDER} for your own comparison.",
+        ),
     ],
     teacher: Annotated[
-        str | None, typer.Option(help="The teacher's architecture, or a pretrained model.")
+        str | None,
+        typer.Option(help="The teacher: an architecture, a pretrained model, or a .keras file."),
     ] = None,
-    student: Annotated[str | None, typer.Option(help="Name of the student's.")] = None,
+    student: Annotated[
+        str | None, typer.Option(help="The student's architecture; separable_050 on a folder.")
+    ] = None,
+    image_size: data_command.ImageSize = None,
+    crop: data_command.Crop = False,
+    teacher_scale: Annotated[
+        str | None,
+        typer.Option(
+            help="What a teacher from a file takes for pixels: 0..1, 0..255, -1..1, torch or caffe "
+            "(modes of keras.applications); found in its first layers if left out."
+        ),
+    ] = None,
+    teacher_logits: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="In place of a teacher, on a folder: an .npz file of the arrays paths, relative "
+            "to the folder, and logits."
+        ),
+    ] = None,
     teacher_epochs: Annotated[int | None, typer.Option(min=1, help="Of the teacher.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of each student.")] = None,
     seeds: Annotated[str | None, typer.Option(help="E.g. 0,1,2: two students for each.")] = None,
@@ -68,14 +93,26 @@ def train(
     epoch, and ends with the same result.
     """
     given = {key: value for key, value in locals().items() if value is not None}
-    for key in ("name", "directory", "data_dir", "smoke"):
+    for key in ("name", "directory", "data_dir", "smoke", "image_size", "crop"):
         given.pop(key, None)
     if seeds is not None:
         given["seeds"] = _as_seeds(seeds)
-    recipe = _experiment(name, given)
+    _check_options(name, given, smoke)
+    if data_command.is_folder(name):
+        folder, name = name, pathlib.Path(os.path.abspath(os.path.expanduser(name))).name
+        directory = check_directory(directory or pathlib.Path("runs") / name)
+        recipe, dataset = train_folder.of_folder(folder, given, image_size, crop)
+    elif image_size is not None or crop or teacher_logits is not None:
+        raise ValueError(
+            f"Expected {data_command.FOLDER} beside --image-size, --crop and --teacher-logits. "
+            f"Received: {name!r}, {data_command.what_else(name)}"
+        )
+    else:
+        data_command.note_of_folder(name)
+        recipe, dataset = _experiment(name, given), None
     recipe = recipe.smoke() if smoke else recipe
     directory = directory or pathlib.Path("runs") / (pathlib.Path(name).name + "-smoke" * smoke)
-    results = run(recipe, directory, data_dir)
+    results = run(recipe, directory, data_dir, dataset)
 
     from kdzoo.experiments.distilled_vs_alone import verdict
 
@@ -83,19 +120,29 @@ def train(
     terminal.show(compress.table_of_recipe(results) if compresses else _table(results))
     said = "" if compresses else verdict(results)
     said = "A smoke run: it says that everything runs." if smoke else said
+    if dataset is not None:
+        said = f"{train_folder.note_on_teacher(results)}{said}"
     typer.echo(f"{said}\n\nModels and results: {directory}".lstrip())
     _draw(results, directory / "errors.png", name)
 
 
 def run(
-    recipe: "Experiment", directory: PathLike, data_dir: PathLike | None = None
+    recipe: "Experiment",
+    directory: PathLike,
+    data_dir: PathLike | None = None,
+    dataset: "Dataset | None" = None,
 ) -> dict[str, Any]:
     """Runs a recipe with its progress on standard error; returns its results."""
     directory = check_directory(directory)  # Said before Keras starts.
     terminal.start_keras(training=True)
     with TrainingProgress() as progress:
         return recipe.run(
-            directory, data_dir, 0, report=progress.stage, callbacks=[progress.callback()]
+            directory,
+            data_dir,
+            0,
+            report=progress.stage,
+            callbacks=[progress.callback()],
+            dataset=dataset,
         )
 
 
@@ -124,12 +171,6 @@ def _experiment(name: str, given: dict[str, Any]) -> "Experiment":
     from kdzoo.data.catalog import DATASETS
     from kdzoo.recipes import RECIPES
 
-    if "/" in given.get("student", ""):
-        raise ValueError(
-            "Expected an architecture as --student, which starts from fresh weights. Received: "
-            f"{given['student']!r}, which may be a pretrained model."
-        )
-    _check_trained_teacher(given)
     if name in RECIPES:
         return train_options.changed(RECIPES[name], given)
     if {"teacher", "student"} <= given.keys():
@@ -145,10 +186,30 @@ def _experiment(name: str, given: dict[str, Any]) -> "Experiment":
     )
 
 
-def _check_trained_teacher(given: Mapping[str, Any]) -> None:
-    """Raises for an option on the training of a teacher that is trained already."""
-    if "/" in given.get("teacher", ""):
+def _check_options(name: str, given: Mapping[str, Any], smoke: bool) -> None:
+    """Raises `ValueError` for options that do not go together, before Keras starts."""
+    from kdzoo.cli import train_options
+
+    if "/" in given.get("student", ""):
+        raise ValueError(
+            "Expected an architecture as --student, which starts from fresh weights. Received: "
+            f"{given['student']!r}, which may be a pretrained model."
+        )
+    teacher = given.get("teacher", "")
+    is_file = train_options.is_file(teacher)
+    if "teacher_scale" in given and not is_file:
+        raise ValueError(
+            "Expected the file of a model as --teacher beside --teacher-scale. Received: "
+            f"--teacher {teacher or 'left out'}"
+        )
+    if smoke and (is_file or data_command.is_folder(name)):
+        raise ValueError(
+            "Expected a recipe or a data set beside --smoke, which runs on digits. Received: a "
+            "folder, or a teacher from a file; `--epochs 1 --seeds 0` is quick"
+        )
+    if is_file or "/" in teacher:
         fixed = [option for option in given if option.startswith("teacher_")]
+        fixed = [option for option in fixed if option not in ("teacher_scale", "teacher_logits")]
         if fixed:
             raise ValueError(
                 f"Expected no --{fixed[0].replace('_', '-')} for a pretrained teacher, which "

@@ -1,25 +1,53 @@
 """What the options of `kdzoo train` change of a recipe, whatever its stages are."""
 
 import dataclasses
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from kdzoo.experiments import Distill, Experiment, Pretrained, Stage, Train, Training
+from kdzoo.experiments.stages.distill_from_logits_stage import distill_from_logits
+from kdzoo.experiments.stages.teacher_file_stage import teacher_file
 
 TEACHER = "teacher"  # Name of the stage that teaches.
 _EPOCHS = 20  # Where neither a recipe nor the user says.
+_SUFFIXES = (".keras", ".h5", ".hdf5")  # Of files of models.
 _OF_TRAINING = ("epochs", "learning_rate", "optimizer", "weight_decay", "batch_size")
 
 
-def of_data(data: str, name: str, student: str) -> Experiment:
+def usual_training() -> Training:
+    """Returns how a network is trained where neither a recipe nor the user says."""
+    return Training(_EPOCHS)
+
+
+def is_file(teacher: str) -> bool:
+    """Whether a teacher is that of a file; a name without a suffix is an architecture's."""
+    is_path = os.path.sep in teacher or "/" in teacher
+    return pathlib.Path(teacher).suffix in _SUFFIXES or (is_path and os.path.exists(teacher))
+
+
+def alone(data: str, student: str, training: Training) -> Experiment:
+    """Returns the experiment of a student alone, named as its data set."""
+    return Experiment(data, data, (Train("alone", student, training),))
+
+
+def of_logits(data: str, student: str, training: Training, logits: str) -> Experiment:
+    """Returns a comparison of a student alone and one that learns the logits in a file."""
+    taught = distill_from_logits("distilled", student, training, logits)
+    return Experiment(data, data, (Train("alone", student, training), taught))
+
+
+def of_data(data: str, name: str, student: str, training: Training | None = None) -> Experiment:
     """Returns a comparison on a data set: a student alone and distilled.
 
     Args:
         data: Name of the data set, or a directory.
         name: Names the experiment.
         student: Name of the student's architecture; the teacher's is yet to be changed.
+        training: How the networks are trained; None for what is usual.
     """
-    training = Training(_EPOCHS)
+    training = training or usual_training()
     teacher = Train(TEACHER, student, dataclasses.replace(training, learning_rate=2e-3), seeds=(0,))
     students = (Train("alone", student, training), Distill("distilled", student, training))
     return Experiment(name, data, (teacher, *students))
@@ -47,9 +75,8 @@ def changed(recipe: Experiment, given: dict[str, Any]) -> Experiment:
         recipe = dataclasses.replace(recipe, seeds=given["seeds"])
     if not fixed:
         return recipe
-    teacher, students = recipe.stage(TEACHER), _students(recipe)
-    smoke = dict(recipe.smoke_settings)
-    if given.get("teacher", teacher.title) != teacher.title:
+    students, smoke = _students(recipe), dict(recipe.smoke_settings)
+    if "teacher" in given and given["teacher"] != recipe.stage(TEACHER).title:
         smoke.pop(TEACHER, None)  # What it says of the teacher is for the recipe's own.
     _check_students(recipe, students, given)
     stages = [
@@ -121,6 +148,8 @@ def _at(temperature: float, name: str, arguments: dict[str, Any], weight: float)
 
 
 def _changed_teacher(stage: Any, given: dict[str, Any]) -> Stage:
+    if is_file(given.get("teacher", "")):
+        return teacher_file(TEACHER, given["teacher"], given.get("teacher_scale"))
     if "/" in given.get("teacher", ""):
         return Pretrained(TEACHER, given["teacher"], seeds=stage.seeds)
     training = {name: given[name] for name in _OF_TRAINING[-2:] if name in given}

@@ -6,6 +6,7 @@ import typing
 from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.dataset import Dataset, from_arrays
 from kdzoo.data.image_checks import check_images, check_labels
+from kdzoo.data.image_folder import from_directory
 from kdzoo.data.sources import export, load
 from kdzoo.data.split import Split
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_labels",
     "export",
     "from_arrays",
+    "from_directory",
     "load",
     "record_teacher",
     "with_recorded_teacher",

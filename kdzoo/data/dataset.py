@@ -75,7 +75,7 @@ class Dataset:
             if split is not None:
                 images, labels = split.examples(np.arange(len(split)))
                 images = images.repeat(factor, axis=1).repeat(factor, axis=2)
-                split = Split(images, labels, split.scale, None, split.name)
+                split = Split(images, labels, split.scale, None, split.name, paths=split.paths)
             splits[part] = split
         return Dataset(self.name, self.class_names, **splits, version=self.version)
 
@@ -106,12 +106,14 @@ class Dataset:
             for split in old.values()
         ]
         images, labels = (np.concatenate(arrays) for arrays in zip(*stored, strict=True))
+        known = [split.paths for split in old.values()]
+        paths = None if None in known else [path for part in known for path in part or ()]
         left = np.arange(len(labels))
         new: dict[str, Any] = {}
         for number, (part, split) in enumerate(old.items()):
             chosen = left[stratified_choice(labels[left], len(split), seed, number)]
             scale = split.scale if is_alike else 1
-            new[part] = Split(images, labels, scale, chosen, split.name)
+            new[part] = Split(images, labels, scale, chosen, split.name, paths=paths)
             left = np.setdiff1d(left, chosen)
         return dataclasses.replace(self, **new)
 

@@ -10,12 +10,15 @@ VALIDATION_FRACTION = 0.1
 _VALIDATION_SEED = 20150309
 
 
-def hold_out(train: Split, fraction: float | None = None) -> tuple[Split, Split | None]:
+def hold_out(
+    train: Split, fraction: float | None = None, seed: int = _VALIDATION_SEED
+) -> tuple[Split, Split | None]:
     """Splits off validation samples, each class in proportion, always the same ones.
 
     Args:
         train: A `Split`.
         fraction: The fraction of the samples to hold out, from 0 to below 1. None: a tenth.
+        seed: Integer that decides which ones.
 
     Returns:
         What is left to train on and what was held out, two `Split`s on the same arrays; the second
@@ -30,7 +33,7 @@ def hold_out(train: Split, fraction: float | None = None) -> tuple[Split, Split 
     if not count:
         return train, None
     labels = train.labels if train.indices is None else train.labels[train.indices]
-    chosen = stratified_choice(labels, count, _VALIDATION_SEED)
+    chosen = stratified_choice(labels, count, seed)
     rest = np.setdiff1d(np.arange(len(train)), chosen)
     return train.subset(rest), train.subset(chosen)
 

@@ -181,7 +181,8 @@ def _read_metadata(directory):
     except FileNotFoundError:
         raise FileNotFoundError(
             "Expected a directory that `kdzoo data export NAME DIR` wrote, with a file "
-            f"{METADATA!r}. Received: directory={str(directory)!r}"
+            f"{METADATA!r}; `kdzoo.data.from_directory` reads a folder of images. Received: "
+            f"directory={str(directory)!r}"
         ) from None
     if metadata.get("format") != _FORMAT or isinstance(metadata["format"], bool):
         raise damaged(path, f"it is not of format {_FORMAT}")

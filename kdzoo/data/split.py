@@ -2,6 +2,7 @@
 
 import typing
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ class Split:
         indices: Positions in the arrays of the samples that belong to the split, integers (k,), or
             None for all. Two splits may share their arrays.
         name: Name of the data set, which decides what `augmentation="default"` means.
+        paths: The file of each image in the arrays, relative to the data set's folder, or None.
     """
 
     def __init__(
@@ -37,12 +39,15 @@ class Split:
         scale: float = 255,
         indices: np.ndarray | None = None,
         name: str = "arrays",
+        *,
+        paths: Sequence[str] | None = None,
     ):
         self.images = images
         self.labels = labels
         self.scale = scale
         self.indices = indices
         self.name = name
+        self._paths = paths
 
     def __len__(self) -> int:
         return len(self.labels) if self.indices is None else len(self.indices)
@@ -55,6 +60,13 @@ class Split:
         """Shape (height, width, channels) of one image."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
+
+    @property
+    def paths(self) -> list[str] | None:
+        """The file of each sample, relative to the data set's folder; None for other images."""
+        if self._paths is None:
+            return None
+        return [self._paths[place] for place in self._places(slice(None))]
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns float32 images (n, height, width, channels) in [0, 1] and int32 labels (n,)."""
@@ -103,7 +115,7 @@ class Split:
         places = self._places(indices)
         if not places.size:
             raise ValueError("Expected the position of at least one sample. Received: indices=[]")
-        return Split(self.images, self.labels, self.scale, places, self.name)
+        return Split(self.images, self.labels, self.scale, places, self.name, paths=self._paths)
 
     def batches(
         self,

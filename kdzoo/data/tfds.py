@@ -104,7 +104,8 @@ def _check_is_no_directory(name):
     path = pathlib.Path(name)
     if path.is_dir():
         raise ValueError(
-            "Expected the name of a data set, or a directory that `kdzoo data export` wrote. "
+            "Expected the name of a data set, or a directory that `kdzoo data export` wrote; "
+            "`kdzoo.data.from_directory` reads a folder of images. "
             f"Received: name={name!r}, a directory without {npy.METADATA}"
         ) from None
 

@@ -48,7 +48,8 @@ class Engine:
         if node not in self._models:
             self._models[node] = load_trained(self.runs.of_node(node))
         model, built = self._models[node], self.experiment.built_from(node.stage)
-        if model.dtype_policy.name == precision:
+        has_architecture = self.experiment.stage(node.stage).has_architecture
+        if model.dtype_policy.name == precision or not has_architecture:
             return model
         return build_and_fit.copy_in(precision, model, built, self.data)
 
@@ -139,12 +140,13 @@ def run(
     report: Callable[[str], Any],
     callbacks: Sequence[keras.callbacks.Callback],
     stages: Iterable[str] | None,
+    dataset: Dataset | None = None,
 ) -> dict[str, Any]:
     """Makes what is missing of an experiment and returns the results: see `Experiment.run`."""
     experiment.check()
     names = _checked_names(stages, experiment.names)
     runs = Runs(experiment, check_directory(directory))
-    data = load_data(experiment, data_dir)
+    data = load_data(experiment, data_dir, dataset)
     nodes = experiment.needed(names)
     engine = Engine(experiment, runs, data, {"verbose": verbose, "callbacks": callbacks})
     used = dict.fromkeys((experiment.name, *(node.run for node in nodes)))
@@ -159,14 +161,24 @@ def run(
         return write_results(runs, said)
 
 
-def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dataset:
+def load_data(
+    experiment: "Experiment", data_dir: PathLike | None = None, dataset: Dataset | None = None
+) -> Dataset:
     """Returns the data set as an experiment takes it, once all stages are checked against it.
+
+    Args:
+        experiment: The experiment.
+        data_dir: Where the data set lies.
+        dataset: The data set, if it is there already.
 
     Raises:
         ValueError: If a split is missing, or a stage cannot be made for these images.
     """
     experiment.check()
-    data = load(experiment.data, data_dir=data_dir, validation=experiment.validation)
+    if dataset is None:
+        data = load(experiment.data, data_dir=data_dir, validation=experiment.validation)
+    else:
+        data = _checked_data(experiment, dataset)
     data = data.enlarged(experiment.enlarge) if experiment.enlarge > 1 else data
     for split in ("test",) if experiment.validation == 0 else ("validation", "test"):
         if getattr(data, split) is None:
@@ -177,7 +189,9 @@ def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dat
 
     def fresh(name: str) -> keras.Model:
         if name not in models:
-            models[name] = build_and_fit.create(experiment.built_from(name), data)
+            own = experiment.stage(name).own_model(data)
+            built = experiment.built_from(name)
+            models[name] = build_and_fit.create(built, data) if own is None else own
         return models[name]
 
     for name in dict.fromkeys(node.stage for node in experiment.needed()):
@@ -197,6 +211,22 @@ def load_data(experiment: "Experiment", data_dir: PathLike | None = None) -> Dat
             },
         )
     return data
+
+
+def _checked_data(experiment: "Experiment", dataset: Any) -> Dataset:
+    """A data set that was given, if it is the one that an experiment names."""
+    if not isinstance(dataset, Dataset) or dataset.name != experiment.data:
+        raise ValueError(
+            f"Expected the data set {experiment.data!r}, by its `name`. Received: "
+            f"dataset={shown(getattr(dataset, 'name', dataset))}"
+        )
+    if experiment.validation != (0 if dataset.validation is None else None):
+        raise ValueError(
+            "Expected validation=None for a data set that is given, whose validation images are "
+            "held out already, and 0 where it has none. Received: "
+            f"validation={experiment.validation}"
+        )
+    return dataset
 
 
 def _checked_names(names: Any, known: Sequence[str]) -> tuple[str, ...]:

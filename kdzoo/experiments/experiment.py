@@ -16,6 +16,8 @@ from kdzoo.utils.types import PathLike
 if TYPE_CHECKING:
     import keras
 
+    from kdzoo.data import Dataset
+
 SMOKE_DATA = "digits"  # What the smoke mode trains on: it is part of kdzoo's requirements.
 
 
@@ -164,8 +166,10 @@ class Experiment:
         """
         owner, stage = self.owner(name), self.stage(name)
         own = settings_of(stage)
-        for field in ("name", "seeds"):
-            own.pop(field, None)
+        described = {
+            f.name for f in dataclasses.fields(stage) if f.metadata.get("identifies", True)
+        }
+        own = {name: own[name] for name in own if name in described - {"name", "seeds"}}
         for role in stage.dependencies():
             own[role] = owner._with_identities(name, seed, getattr(stage, role))
         data = {"data": owner.data, "enlarge": owner.enlarge, "validation": owner.validation}
@@ -268,6 +272,8 @@ class Experiment:
         report: Callable[[str], Any] = lambda line: None,
         callbacks: "Sequence[keras.callbacks.Callback]" = (),
         stages: Iterable[str] | None = None,
+        *,
+        dataset: "Dataset | None" = None,
     ) -> dict[str, Any]:
         """Makes what is missing and returns the results.
 
@@ -279,6 +285,7 @@ class Experiment:
             report: Called with a line of text when a stage starts.
             callbacks: Callbacks for every `fit`, for example one that shows progress.
             stages: Names of the stages that are made, with what they depend on; all when None.
+            dataset: The data set of the name `data`, such as `from_directory` returns.
 
         Returns:
             The content of `results.json`: a dictionary with the experiment under `"settings"`, one
@@ -292,4 +299,4 @@ class Experiment:
                 recorded outputs of one that is gone, or a teacher whose file is damaged or gone, or
                 another process works there. Nothing is trained then.
         """
-        return engine.run(self, directory, data_dir, verbose, report, callbacks, stages)
+        return engine.run(self, directory, data_dir, verbose, report, callbacks, stages, dataset)

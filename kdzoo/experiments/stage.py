@@ -87,7 +87,8 @@ class Stage:
     A stage type extends this in a file of its own, `kdzoo/experiments/stages/`. Its fields are its
     settings; a `Dependency` stands in one, alone or in tuples. A default must never change: what is
     at its default is left out of the stage's identity, so that a setting that comes later trains
-    nothing again.
+    nothing again. So is a field with the metadata `{"identifies": False}`, such as the path of a
+    file whose hash is another field.
 
     Attributes:
         name: Names its rows and directories.
@@ -98,6 +99,7 @@ class Stage:
     seeds: tuple[int, ...] | None = dataclasses.field(default=None, kw_only=True)
 
     trains: ClassVar[bool] = True  # False for what is there without any training.
+    has_architecture: ClassVar[bool] = True  # False for what only `own_model` makes.
 
     def dependencies(self) -> dict[str, Dependencies]:
         """Returns role -> what the stage learns or starts from, e.g. under `"teacher"`.
@@ -130,6 +132,14 @@ class Stage:
                 several dependencies a tuple.
         """
         raise NotImplementedError
+
+    def own_model(self, data: "Dataset") -> "keras.Model | None":
+        """Returns the model of a stage that no architecture builds; None where `built_from` does.
+
+        Args:
+            data: The data set.
+        """
+        return None
 
     def check(self) -> None:
         """Raises `ValueError` unless names are known and numbers in range."""

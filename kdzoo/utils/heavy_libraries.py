@@ -30,3 +30,18 @@ def matplotlib() -> ModuleType:
             "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
         ) from error
     return matplotlib
+
+
+def pillow() -> ModuleType:
+    """Returns the module `PIL.Image`, which knows the formats that images are read in.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        from PIL import Image, WebPImagePlugin  # noqa: F401  The plugin registers its format.
+    except ImportError as error:
+        raise ImportError(
+            "Expected Pillow, which decodes images; install it with `pip install pillow`."
+        ) from error
+    return Image

@@ -17,7 +17,7 @@ MADE_BY_KDZOO = {
     "PrunedModel": "`prune_low_magnitude` makes it",
     "QuantizedModel": "`quantize_model` makes it",
     "Architecture": "`zoo.register` makes it",
-    "Dataset": "`from_arrays` and `load` make it",
+    "Dataset": "`from_arrays`, `from_directory` and `load` make it",
     "ExportReport": "`to_litert` returns it",
     "OutputAgreement": "`to_litert` returns it",
     "Fidelity": "`fidelity` returns it",
@@ -27,7 +27,7 @@ MADE_BY_KDZOO = {
     "Pretrained": "`list_pretrained` reads it",
     "RECIPES": "a dictionary",
     "RecordedSplit": "`with_recorded_teacher` makes it",
-    "Split": "`from_arrays` and `load` make it",
+    "Split": "`from_arrays`, `from_directory` and `load` make it",
     "Stage": "stage types extend it",
     "TensorInfo": "`LiteRTModel` makes it",
 }
@@ -107,6 +107,15 @@ class Things:
     def exported(self):
         images = (255 * self.images).astype("uint8")
         return data.from_arrays(images, self.labels, validation=0)
+
+    @functools.cached_property
+    def pictures(self):
+        folder = self.new_path()
+        for name in ("a", "b"):
+            (folder / name).mkdir(parents=True)
+            for number in range(4):
+                keras.utils.save_img(folder / name / f"{number}.png", self.images[number])
+        return folder
 
     @functools.cached_property
     def tflite(self):
@@ -329,6 +338,19 @@ def _add_data():
         data,
         "from_arrays",
         lambda t: {**splits(t), "class_names": list("abcde"), "name": "arrays", "scale": 255},
+    )
+    _add(
+        data,
+        "from_directory",
+        lambda t: {
+            "directory": t.pictures,
+            "image_size": 8,
+            "validation": 0.5,
+            "test": 0.5,
+            "crop_to_aspect_ratio": True,
+            "color_mode": "rgb",
+            "name": "pictures",
+        },
     )
     _add(data, "check_images", lambda t: {"images": t.images, "name": "images"})
     _add(

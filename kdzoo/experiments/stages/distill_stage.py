@@ -74,7 +74,7 @@ class Distill(Train):
 
     def check(self) -> None:
         super().check()
-        check_dependency("teacher", self.teacher)
+        self.check_teacher()
         if not isinstance(self.losses, tuple | list):
             raise ValueError(f"Expected losses as a tuple. Received: losses={shown(self.losses)}")
         for loss in self.losses:
@@ -95,6 +95,10 @@ class Distill(Train):
         argument_checks.check_student_loss_weight(self.student_loss_weight)
         if self.teacher_weight is not None:
             argument_checks.check_teacher_weight(self.teacher_weight)
+
+    def check_teacher(self) -> None:
+        """Raises `ValueError` unless it is said where the teacher's outputs come from."""
+        check_dependency("teacher", self.teacher)
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         self.distiller(sources["teacher"], model)
