@@ -13,7 +13,7 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5s
 _BLOCK = 1 << 20
 
 
-def check_weights(content: io.RawIOBase, most: int) -> int:
+def check_weights(content: io.RawIOBase | io.BufferedIOBase, most: int) -> int:
     """Returns the bytes of the arrays in an HDF5 file.
 
     Args:

@@ -1,0 +1,93 @@
+"""Opens HDF5 files of whole models, of Keras 1 to 3 and tf_keras; no code in them runs."""
+
+import os
+
+import h5py
+import keras
+
+from kdzoo.graph.keras_internals import refusing_code
+from kdzoo.utils import check_path, open_regular
+from kdzoo.utils.types import PathLike
+from kdzoo.zoo.files import bounded_loading, refusal
+from kdzoo.zoo.keras_2_configs import built, carried_over
+from kdzoo.zoo.keras_2_weights import load_layers
+from kdzoo.zoo.keras_hdf5_checks import check_weights
+from kdzoo.zoo.keras_zip_checks import checked_config
+
+_CONFIG, _VERSION, _WEIGHTS = "model_config", "keras_version", "model_weights"
+
+
+def load_hdf5_file(path: PathLike) -> keras.Model:
+    """Returns the model of an HDF5 file (`.h5`, `.hdf5`) that may come from anybody.
+
+    The file is checked first: arrays of numbers alone, without links, and a configuration that
+    names only layers that run, open and fetch nothing. The configuration of Keras 1 and 2 is
+    carried over to Keras 3. How the model was compiled is not read.
+
+    Args:
+        path: The file, of any name.
+
+    Returns:
+        A `keras.Model`, not compiled, whose outputs are those of the model that was saved.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, holds weights alone, weights that do not fit the layers or are
+            not finite, a layer that runs code, or a layer or an argument that Keras 3 does not
+            have; the error names these.
+
+    Example:
+
+    ```python
+    model = load_hdf5_file("mobilenet.h5")
+    ```
+    """
+    file = check_path("path", path)
+    with open_regular(file) as content:
+        try:
+            size = check_weights(content, os.fstat(content.fileno()).st_size)
+            with h5py.File(content, "r") as opened:
+                config = _config(opened)
+                carried = carried_over(config, _major(opened))
+                with refusing_code(), bounded_loading(size):
+                    model = built(carried)
+                    load_layers(model, opened[_WEIGHTS])
+        # A damaged file leads both libraries to any exception.
+        except Exception as error:
+            what = "an HDF5 file of a model of Keras", "which was refused"
+            raise refusal(*what, file, error) from error
+    return model
+
+
+def _config(file):
+    """Returns the configuration in an HDF5 file."""
+    if _CONFIG not in file.attrs:
+        weights = "layer_names" in file.attrs or "layer_names0" in file.attrs or "layers" in file
+        raise ValueError(
+            "weights alone, without the layers; build the model, call its `load_weights` and save "
+            "it with `model.save`"
+            if weights
+            else f"no {_CONFIG} in it, so no model of Keras"
+        )
+    if not isinstance(file.get(_WEIGHTS), h5py.Group):
+        raise ValueError(f"no {_WEIGHTS} in it")
+    return checked_config(_text(file, _CONFIG), _CONFIG)
+
+
+def _text(file, attribute):
+    """Returns the text in an attribute; raises unless it is one string."""
+    found = file.attrs.get_id(attribute)
+    is_text = found.dtype.kind == "S" or h5py.check_string_dtype(found.dtype) is not None
+    if found.shape != () or not is_text:
+        raise ValueError(f"no text in {attribute}")
+    value = file.attrs[attribute]
+    return value.encode("utf-8") if isinstance(value, str) else bytes(value)
+
+
+def _major(file):
+    """Returns the first number of the version of Keras that wrote a file; 1 if it does not say."""
+    place = file if _VERSION in file.attrs else file[_WEIGHTS]
+    if _VERSION not in place.attrs:
+        return 1
+    number = _text(place, _VERSION).split(b".")[0]
+    return int(number) if number.isdigit() else 1
