@@ -9,6 +9,7 @@ from kdzoo.graph.keras_internals import refusing_code
 from kdzoo.utils import check_path, open_regular
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo.files import bounded_loading, refusal
+from kdzoo.zoo.hdf5_texts import check_texts
 from kdzoo.zoo.keras_2_configs import built, carried_over
 from kdzoo.zoo.keras_2_weights import load_layers
 from kdzoo.zoo.keras_hdf5_checks import check_weights
@@ -44,9 +45,11 @@ def load_hdf5_file(path: PathLike) -> keras.Model:
     """
     file = check_path("path", path)
     with open_regular(file) as content:
+        most = os.fstat(content.fileno()).st_size
         try:
-            size = check_weights(content, os.fstat(content.fileno()).st_size)
+            size = check_weights(content, most)
             with h5py.File(content, "r") as opened:
+                check_texts(opened, content, most)
                 config = _config(opened)
                 carried = carried_over(config, _major(opened))
                 with refusing_code(), bounded_loading(size):

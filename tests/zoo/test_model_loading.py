@@ -236,3 +236,22 @@ def test_what_is_not_there_is_not_found(tmp_path):
 def test_other_arguments_are_refused(path):
     with pytest.raises(ValueError, match=r"^Expected"):
         kdzoo.load_model(path)
+
+
+@pytest.mark.parametrize("attribute", ["layer_names", "model_config"])
+def test_texts_that_would_take_more_than_the_file_are_refused(attribute, good, tmp_path):
+    """A thousand names that are one text of a megabyte, or one that says it is much longer."""
+    path, long = copied(good, tmp_path / "model.h5"), 1_048_583
+    is_one = attribute == "model_config"
+    with h5py.File(path, "r+") as file:
+        place = file if is_one else file["model_weights"]
+        names = [b"x" * long, *(b"y%d" % number for number in range(999))]
+        place.attrs[attribute] = names[0] if is_one else np.array(names, h5py.string_dtype())
+    content = bytearray(path.read_bytes())
+    start = content.find(long.to_bytes(4, "little"))
+    if is_one:
+        content[start + 3] = 0x7F
+    else:
+        content[start : start + 16_000] = content[start : start + 16] * 1000
+    path.write_bytes(content)
+    assert_refused(path, "texts in it that are larger than the file")
