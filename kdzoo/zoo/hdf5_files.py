@@ -9,7 +9,7 @@ from kdzoo.graph.keras_internals import refusing_code
 from kdzoo.utils import check_path, open_regular
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo.files import bounded_loading, refusal
-from kdzoo.zoo.hdf5_texts import check_texts
+from kdzoo.zoo.hdf5_texts import Texts
 from kdzoo.zoo.keras_2_configs import built, carried_over
 from kdzoo.zoo.keras_2_weights import load_layers
 from kdzoo.zoo.keras_hdf5_checks import check_weights
@@ -47,14 +47,13 @@ def load_hdf5_file(path: PathLike) -> keras.Model:
     with open_regular(file) as content:
         most = os.fstat(content.fileno()).st_size
         try:
-            size = check_weights(content, most)
+            size = check_weights(content, most, names_types=False)
             with h5py.File(content, "r") as opened:
-                check_texts(opened, content, most)
-                config = _config(opened)
-                carried = carried_over(config, _major(opened))
+                texts = Texts(content, most)
+                carried = carried_over(_config(opened, texts), _major(opened, texts))
                 with refusing_code(), bounded_loading(size):
                     model = built(carried)
-                    load_layers(model, opened[_WEIGHTS])
+                    load_layers(model, opened[_WEIGHTS], texts)
         # A damaged file leads both libraries to any exception.
         except Exception as error:
             what = "an HDF5 file of a model of Keras", "which was refused"
@@ -62,7 +61,7 @@ def load_hdf5_file(path: PathLike) -> keras.Model:
     return model
 
 
-def _config(file):
+def _config(file, texts):
     """Returns the configuration in an HDF5 file."""
     if _CONFIG not in file.attrs:
         weights = "layer_names" in file.attrs or "layer_names0" in file.attrs or "layers" in file
@@ -74,23 +73,19 @@ def _config(file):
         )
     if not isinstance(file.get(_WEIGHTS), h5py.Group):
         raise ValueError(f"no {_WEIGHTS} in it")
-    return checked_config(_text(file, _CONFIG), _CONFIG)
+    return checked_config(_one(texts.of(file, _CONFIG), _CONFIG), _CONFIG)
 
 
-def _text(file, attribute):
-    """Returns the text in an attribute; raises unless it is one string."""
-    found = file.attrs.get_id(attribute)
-    is_text = found.dtype.kind == "S" or h5py.check_string_dtype(found.dtype) is not None
-    if found.shape != () or not is_text:
-        raise ValueError(f"no text in {attribute}")
-    value = file.attrs[attribute]
-    return value.encode("utf-8") if isinstance(value, str) else bytes(value)
-
-
-def _major(file):
+def _major(file, texts):
     """Returns the first number of the version of Keras that wrote a file; 1 if it does not say."""
     place = file if _VERSION in file.attrs else file[_WEIGHTS]
     if _VERSION not in place.attrs:
         return 1
-    number = _text(place, _VERSION).split(b".")[0]
+    number = _one(texts.of(place, _VERSION), _VERSION).split(b".")[0]
     return int(number) if number.isdigit() else 1
+
+
+def _one(found, attribute):
+    if len(found) != 1:
+        raise ValueError(f"no text in {attribute!r}")
+    return found[0]

@@ -1,6 +1,5 @@
 """Weights of an HDF5 file of Keras, laid into the layers of a model: by names, then by order."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,32 +8,32 @@ import keras
 import numpy as np
 
 from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.zoo.hdf5_texts import Texts
 from kdzoo.zoo.keras_2_graphs import without_slashes
 
 _NAMES, _TOP = "weight_names", "top_level_model_weights"
-_RUNNING = (
-    "rnn_state"  # What Keras 3 counts among a recurrent layer's weights, and Keras 2 did not.
-)
+_RUNNING = "rnn_state"  # A weight of a stateful layer in Keras 3, and none in Keras 2.
 
 
-def load_layers(model: keras.Model, group: h5py.Group) -> None:
+def load_layers(model: keras.Model, group: h5py.Group, texts: Texts) -> None:
     """Gives a model the weights of its file.
 
     Args:
         model: The model, of the file's configuration.
         group: The group of its weights, which `check_weights` has found good.
+        texts: What reads the texts in its file.
 
     Raises:
         ValueError: If weights of a layer are missing, left over, or of another shape.
     """
     layers = {layer.name: layer for layer in model.layers}
     found = set()
-    in_file = names(group, "layer_names")
+    in_file = _names(texts, group, "layer_names")
     renamed = without_slashes(in_file)
     for name in (*in_file, _TOP):
         if name == _TOP and name not in group:
             continue
-        values = _values(_member(group, name, h5py.Group))
+        values = _values(texts, _member(group, name, h5py.Group))
         if not values:
             continue
         layer = layers.get(renamed.get(name, name))
@@ -50,28 +49,15 @@ def load_layers(model: keras.Model, group: h5py.Group) -> None:
             layer.finalize_state()
 
 
-def names(group: h5py.Group, attribute: str) -> list[str]:
+def _names(texts, group, attribute):
     """Returns the names in an attribute, which Keras cuts into several where it is long."""
-    if attribute in group.attrs:
-        return _names_in(group, attribute)
-    found: list[str] = []
-    number = 0
-    while f"{attribute}{number}" in group.attrs:
-        found += _names_in(group, f"{attribute}{number}")
-        number += 1
-    return found
-
-
-def _names_in(group, attribute):
-    """Returns the names in an attribute; raises unless it is as Keras writes it."""
-    info = group.attrs.get_id(attribute)
-    if math.prod(info.shape) == 0:
-        return []
-    is_text = info.dtype.kind == "S" or h5py.check_string_dtype(info.dtype) is not None
-    if len(info.shape) != 1 or not is_text:
-        raise ValueError(f"no list of names in {attribute!r}")
-    names = group.attrs[attribute]
-    return [name if isinstance(name, str) else name.decode("utf-8") for name in names]
+    keys = [attribute] if attribute in group.attrs else []
+    while not keys or keys[0] != attribute:
+        key = f"{attribute}{len(keys)}"
+        if key not in group.attrs:
+            break
+        keys.append(key)
+    return [name.decode("utf-8") for key in keys for name in texts.of(group, key)]
 
 
 def _member(group, name, kind):
@@ -81,9 +67,10 @@ def _member(group, name, kind):
     return item
 
 
-def _values(group):
+def _values(texts, group):
     """Returns (name, dataset) of the weights of a layer."""
-    return [(name, _member(group, name, h5py.Dataset)) for name in names(group, _NAMES)]
+    in_file = _names(texts, group, _NAMES)
+    return [(name, _member(group, name, h5py.Dataset)) for name in in_file]
 
 
 def _variables(layer):

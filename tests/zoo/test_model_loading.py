@@ -109,10 +109,10 @@ ATTACKS = {
     ),
     "names": (
         lambda file: file["model_weights"].attrs.__setitem__("layer_names", 3.0),
-        "no list of names in 'layer_names'",
+        "no text in 'layer_names'",
     ),
     "config": (lambda file: file.attrs.__setitem__("model_config", "{"), "that is no JSON"),
-    "number": (lambda file: file.attrs.__setitem__("model_config", 3), "no text in model_config"),
+    "number": (lambda file: file.attrs.__setitem__("model_config", 3), "no text in 'model_config'"),
     "no_model": (lambda file: file.attrs.__delitem__("model_config"), "so no model of Keras"),
     "deep": (
         lambda file: file.attrs.__setitem__("model_config", "[" * 9999),
@@ -255,3 +255,12 @@ def test_texts_that_would_take_more_than_the_file_are_refused(attribute, good, t
         content[start : start + 16_000] = content[start : start + 16] * 1000
     path.write_bytes(content)
     assert_refused(path, "texts in it that are larger than the file")
+
+
+def test_a_damaged_heap_of_texts_is_refused_and_not_searched_without_end(good, tmp_path):
+    path = copied(good, tmp_path / "model.h5")
+    content = bytearray(path.read_bytes())
+    start = content.find(b"GCOL") + 16
+    content[start : start + 1000] = b"\xff" * 1000
+    path.write_bytes(content)
+    assert_refused(path, "a text in it that ")
