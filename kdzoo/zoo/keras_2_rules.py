@@ -80,7 +80,7 @@ def with_new_names(name: str, old_name: str, config: dict[str, Any]) -> dict[str
     for key, value in config.items():
         owner, new = RENAMED.get(key, ("", key))
         found[new if owner in (None, name) else key] = value
-    if old_name == "SyncBatchNormalization":
+    if old_name == "SyncBatchNormalization" and keras.backend.backend() == "tensorflow":
         found["synchronized"] = True
     return found
 

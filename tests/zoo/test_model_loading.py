@@ -264,3 +264,11 @@ def test_a_damaged_heap_of_texts_is_refused_and_not_searched_without_end(good, t
     content[start : start + 1000] = b"\xff" * 1000
     path.write_bytes(content)
     assert_refused(path, "a text in it that ")
+
+
+def test_a_synchronized_batch_normalization_stays_one_where_keras_3_has_it(tmp_path):
+    made = tf_keras.Sequential([layers.Input((4,)), layers.experimental.SyncBatchNormalization()])
+    given, expected = written(randomize(made), tmp_path / "model.h5")
+    model = kdzoo.load_model(tmp_path / "model.h5")
+    assert model.layers[0].synchronized == (keras.backend.backend() == "tensorflow")
+    np.testing.assert_allclose(model(given[0], training=False), expected[0], rtol=1e-5, atol=1e-6)
