@@ -155,8 +155,10 @@ def _serialized(module, name, config, registered=None):
 
 
 def _is_custom(part):
-    """Whether a part is of a class that was registered, e.g. `Package>Name`."""
-    return ">" in (part.get("registered_name") or part["class_name"])
+    """Whether a part is of a class that was registered there, e.g. `Package>Name`, or is here."""
+    name = part.get("registered_name") or part["class_name"]
+    is_here = keras.saving.get_registered_object(name) is not None
+    return ">" in name or (is_here and not hasattr(keras.layers, name))
 
 
 def _check_known(name, part):
@@ -166,7 +168,11 @@ def _check_known(name, part):
         return
     config = part["config"] if isinstance(part["config"], dict) else {}
     function = f" of {shown(config['function'])}" if "function" in config else ""
-    remedy = _REMEDIES.get(name, "replace it where the model was made, and save it again")
+    remedy = _REMEDIES.get(
+        name,
+        "replace it where the model was made, or load the file within "
+        "`keras.saving.custom_object_scope` of a layer of that name",
+    )
     raise ValueError(
         f"Expected layers that Keras 3 has. Received: {_label(part)!r}, a {name}{function}, which "
         f"it does not have; {remedy}"

@@ -186,6 +186,24 @@ def test_a_layer_of_ones_own_is_named_and_opens_where_it_is_registered(tmp_path)
     np.testing.assert_allclose(model(given[0]), expected[0], rtol=1e-5, atol=1e-6)
 
 
+def test_a_layer_that_was_never_registered_opens_within_a_scope(tmp_path):
+    class Doubled(layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    class OfKeras3(keras.layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    OfKeras3.__name__ = "Doubled"
+    made = tf_keras.Sequential([layers.Input((4,)), Doubled(name="own"), layers.Dense(2)])
+    given, expected = written(made, tmp_path / "model.h5")
+    assert_refused(tmp_path / "model.h5", "'own', a Doubled, which it does not have; ")
+    with keras.saving.custom_object_scope({"Doubled": OfKeras3}):
+        model = kdzoo.load_model(tmp_path / "model.h5")
+    np.testing.assert_allclose(model(given[0]), expected[0], rtol=1e-5, atol=1e-6)
+
+
 def test_a_model_of_a_class_of_its_own_is_named(tmp_path):
     class Own(tf_keras.Model):
         pass
