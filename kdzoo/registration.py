@@ -2,6 +2,7 @@
 
 from kdzoo import compression, losses
 from kdzoo.distillation import distiller
+from kdzoo.graph import old_activations
 from kdzoo.models import ensemble
 
-MODULES = (compression, distiller, ensemble, losses)
+MODULES = (compression, distiller, ensemble, losses, old_activations)

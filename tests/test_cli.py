@@ -455,7 +455,7 @@ ERRORS = [
     (["train", "zoo_cifar10_025_compressed", "--seeds=0,0"], 1, "Expected at least one seed, each"),
     (["train", "digits", "--seeds=-1"], 1, "Expected seeds to be integers from 0"),
     (["evaluate", "nowhere.keras", "digits"], 1, "nowhere.keras, not a file"),
-    (["evaluate", "model.onnx", "digits"], 1, "Expected a .keras or .tflite file"),
+    (["evaluate", "model.onnx", "digits"], 1, "Expected a .keras, .h5, .hdf5 or .tflite file"),
     (["evaluate", "{student}", "digit"], 1, "Did you mean"),
     (["evaluate", "{student}", "digits", "--split", "tset"], 1, "Did you mean 'test'?"),
     (["evaluate", "{broken}", "digits"], 1, "broken.keras, which is damaged or was not written"),

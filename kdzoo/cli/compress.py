@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def compress(
-    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {model_files.NAME}.")],
+    model: Annotated[
+        pathlib.Path, typer.Argument(help=f"A .keras or .h5 file, or {model_files.NAME}.")
+    ],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     data: Annotated[
         str, typer.Argument(help=f"Data set, a directory of an export, or {data_command.FOLDER}.")
@@ -76,11 +78,11 @@ def compress(
     model_files.check_output(output)
     for path in (model, teacher):
         if path is not None:
-            model_files.file_of(path, (".keras",))
+            model_files.file_of(path, model_files.MODELS)
     terminal.start_keras(training=True)
     compression.check()
-    trained = model_files.load_model(model, (".keras",))
-    loaded_teacher = model_files.load_model(teacher, (".keras",)) if teacher else None
+    trained = model_files.load_model(model, model_files.MODELS)
+    loaded_teacher = model_files.load_model(teacher, model_files.MODELS) if teacher else None
     loaded = data_command.load(data, data_dir, image_size, trained, crop)
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")

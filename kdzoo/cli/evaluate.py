@@ -14,7 +14,7 @@ _SPLITS = ("train", "validation", "test")
 
 def evaluate(
     model: Annotated[
-        pathlib.Path, typer.Argument(help=f"A .keras or a .tflite file, or {model_files.NAME}.")
+        pathlib.Path, typer.Argument(help=f"A .keras, .h5 or .tflite file, or {model_files.NAME}.")
     ],
     data: Annotated[
         str, typer.Argument(help=f"Data set, a directory of an export, or {data_command.FOLDER}.")

@@ -30,7 +30,9 @@ _MEASURED = {
 
 
 def export(
-    model: Annotated[pathlib.Path, typer.Argument(help=f"A .keras file, or {model_files.NAME}.")],
+    model: Annotated[
+        pathlib.Path, typer.Argument(help=f"A .keras or .h5 file, or {model_files.NAME}.")
+    ],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     quantize: Annotated[str, typer.Option(help="none, float16, dynamic or int8.")] = "none",
     data: Annotated[
@@ -64,7 +66,7 @@ def export(
     """
     _check_export(output, quantize, data, output_type, io)
     _check_ships_no_file(model, output)
-    converted = model_files.load_model(model, (".keras",))
+    converted = model_files.load_model(model, model_files.MODELS)
     images = labels = None
     if data is not None:
         loaded = data_command.load(data, data_dir, image_size, converted, crop)

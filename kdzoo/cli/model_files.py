@@ -14,11 +14,13 @@ if typing.TYPE_CHECKING:
     from kdzoo.data import Dataset
     from kdzoo.export import LiteRTModel
 
+MODELS = (".keras", ".h5", ".hdf5")
+"""What the names of files of Keras models end in."""
 NAME = "a directory of save_pretrained, or a name that `kdzoo list pretrained` shows"
 
 
 def load_model(
-    path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite")
+    path: pathlib.Path, suffixes: tuple[str, ...] = (*MODELS, ".tflite")
 ) -> "keras.Model | LiteRTModel":
     """Loads a model by its file or name; of the file of a Distiller, the student.
 
@@ -36,11 +38,7 @@ def load_model(
     """
     file = file_of(path, suffixes)
     terminal.start_keras()
-    if path.is_dir():
-        from kdzoo.zoo import load_pretrained
-
-        return load_pretrained(path)
-    if file.suffix == ".safetensors":
+    if is_name(path) and file.suffix == ".safetensors":
         from kdzoo.zoo import load
 
         return load(path.as_posix())
@@ -48,14 +46,14 @@ def load_model(
         from kdzoo.export import LiteRTModel
 
         return LiteRTModel(file)
+    from kdzoo import load_model as load_any
     from kdzoo.distillation.distiller import Distiller
-    from kdzoo.zoo.files import load_keras_file
 
-    model = load_keras_file(file)
+    model = load_any(path)
     return model.student if isinstance(model, Distiller) else model
 
 
-def file_of(path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite")) -> pathlib.Path:
+def file_of(path: pathlib.Path, suffixes: tuple[str, ...] = (*MODELS, ".tflite")) -> pathlib.Path:
     """Returns the file of a model, without starting Keras.
 
     Args:
@@ -71,14 +69,23 @@ def file_of(path: pathlib.Path, suffixes: tuple[str, ...] = (".keras", ".tflite"
     if is_name(path):
         return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
     if path.is_dir():
+        from kdzoo.zoo.file_formats import check_no_saved_model
         from kdzoo.zoo.shared_directory import weights_file
 
+        check_no_saved_model(path)
         return weights_file(path)
-    if path.suffix not in suffixes:
-        raise ValueError(f"Expected a {' or '.join(suffixes)} file, or {NAME}. Received: {path}")
+    if path.suffix not in suffixes and not _is_hdf5(path):
+        expected = " or ".join((", ".join(suffixes[:-1]), suffixes[-1]))
+        raise ValueError(f"Expected a {expected} file, or {NAME}. Received: {path}")
     if not path.is_file():
         raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
     return path
+
+
+def _is_hdf5(path):
+    from kdzoo.zoo.file_formats import is_hdf5
+
+    return is_hdf5(path)
 
 
 def stem(path: pathlib.Path) -> str:

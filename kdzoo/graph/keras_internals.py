@@ -411,3 +411,29 @@ def save_state(model: keras.Model, store: Store) -> None:
 def load_state(model: keras.Model, store: Store) -> None:
     """Loads what `save_state` saved."""
     _saving_lib._load_state(model, store, None, "", visited_saveables=set())
+
+
+def load_keras_weights(model: keras.Model, content: io.BytesIO) -> None:
+    """Loads the weights of a `.keras` file; raises `ValueError` if the model lacks some of them.
+
+    Args:
+        model: The model, of the file's configuration.
+        content: The HDF5 file within the `.keras` file.
+    """
+    store = _saving_lib.H5IOStore(content, mode="r")
+    failed: set[int] = set()
+    messages: dict[int, tuple] = {}
+    try:
+        _saving_lib._load_state(
+            model,
+            store,
+            None,
+            "",
+            visited_saveables=set(),
+            failed_saveables=failed,
+            error_msgs=messages,
+        )
+    finally:
+        store.close()
+    if failed:
+        _saving_lib._raise_loading_failure(messages)

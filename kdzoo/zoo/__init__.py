@@ -15,6 +15,7 @@ from kdzoo.zoo.registry import architecture, list_models, register
 
 if typing.TYPE_CHECKING:
     from kdzoo.zoo.building import create
+    from kdzoo.zoo.model_loading import load_model
     from kdzoo.zoo.pairs import Pair, pair
     from kdzoo.zoo.pretrained import load
     from kdzoo.zoo.safetensors_weights import load_weights, save_weights
@@ -24,6 +25,7 @@ _NEED_KERAS = {
     "Pair": "pairs",
     "create": "building",
     "load": "pretrained",
+    "load_model": "model_loading",
     "load_pretrained": "save_load_pretrained",
     "load_weights": "safetensors_weights",
     "pair": "pairs",
@@ -42,6 +44,7 @@ __all__ = [
     "list_pairs",
     "list_pretrained",
     "load",
+    "load_model",
     "load_pretrained",
     "load_weights",
     "pair",

@@ -26,6 +26,11 @@ _REFUSED = {
 }
 
 
+def is_refused(name: str) -> bool:
+    """Whether a layer of Keras of this name is never loaded."""
+    return name in _REFUSED
+
+
 def check_parts(config: Any) -> None:
     """Raises unless every part that a configuration of Keras names is known and runs no code.
 

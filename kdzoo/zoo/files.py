@@ -11,10 +11,16 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from kdzoo.graph.keras_internals import initialize_function, refusing_code, set_initialize_function
-from kdzoo.utils import check_path
+from kdzoo.graph.keras_internals import (
+    initialize_function,
+    load_keras_weights,
+    refusing_code,
+    set_initialize_function,
+)
+from kdzoo.utils import check_path, naming, open_regular
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.keras_zip_checks import check_archive
+from kdzoo.zoo.keras_2_configs import built, carried_over
+from kdzoo.zoo.keras_zip_checks import check_archive, config_of_keras_2, weights_member
 
 # How many times the bytes of a file's weights its layers may take: Keras builds the layer of a
 # bidirectional one three times, and keeps two.
@@ -53,18 +59,38 @@ def load_keras_file(path: PathLike) -> keras.Model:
         raise ValueError(f"Expected a .keras file of a model. Received: {file}")
     size = check_archive(file)
     try:
-        with refusing_code(), _strict(), _bounded_variables(_COPIES * size + _SPARE):
-            model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        old = config_of_keras_2(file)
+        with refusing_code(), _strict(), bounded_loading(size):
+            model = (
+                keras.saving.load_model(file, compile=False, safe_mode=True)
+                if old is None
+                else _carried_over(old, file)
+            )
     except Exception as error:  # A damaged file leads Keras to any exception.
-        raise ValueError(
-            f"Expected a .keras file of a model. Received: {file}, which Keras refused: "
-            f"{_reason(error)}"
-        ) from error
+        what = "a .keras file of a model", "which Keras refused"
+        raise refusal(*what, file, error) from error
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected a .keras file of a model. Received: {file}, of a {type(model).__name__}"
         )
     return model
+
+
+def _carried_over(config, path):
+    """Returns the model of a `.keras` file of Keras 2, which has been checked."""
+    model = built(carried_over(config, version=2))
+    with open_regular(path) as file:
+        load_keras_weights(model, weights_member(file))
+    return model
+
+
+def bounded_loading(size: int) -> contextlib.AbstractContextManager[None]:
+    """Returns a context in which layers take a few times the bytes of a file's weights at most.
+
+    Args:
+        size: The bytes of all weights in the file.
+    """
+    return _bounded_variables(_COPIES * size + _SPARE)
 
 
 @contextlib.contextmanager
@@ -149,6 +175,21 @@ def _item_bytes(dtype):
         return np.dtype(dtype).itemsize
     except TypeError:  # NumPy does not know all types of Keras.
         return 4
+
+
+def refusal(what: str, why: str, path: PathLike, error: Exception) -> ValueError:
+    """Returns in one sentence what is wrong with a file of a model.
+
+    Args:
+        what: What the file is expected to be.
+        why: What happened to it where a library says the reason.
+        path: The file.
+        error: What was raised: a sentence of kdzoo gets the name of the file.
+    """
+    text = textwrap.shorten(str(error), 900)
+    if type(error) is ValueError and text.startswith("Expected ") and " Received: " in text:
+        return naming(path, ValueError(text))
+    return ValueError(f"Expected {what}. Received: {path}, {why}: {_reason(error)}")
 
 
 def _reason(error):

@@ -13,12 +13,15 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5s
 _BLOCK = 1 << 20
 
 
-def check_weights(content: io.RawIOBase, most: int) -> int:
+def check_weights(
+    content: io.RawIOBase | io.BufferedIOBase, most: int, names_types: bool = True
+) -> int:
     """Returns the bytes of the arrays in an HDF5 file.
 
     Args:
         content: The file.
         most: Its size in bytes, which its arrays may not exceed.
+        names_types: Whether an array may name its type, as those of bfloat16 in `.keras` files do.
 
     Raises:
         ValueError: If something in it is no array of numbers, lies outside the file or is
@@ -32,6 +35,9 @@ def check_weights(content: io.RawIOBase, most: int) -> int:
             total += size
             if total > most:
                 raise ValueError(f"weights in it that are larger than the file, at {path!r}")
+            is_named = h5a.exists(dataset, b"dtype") or dataset.dtype.kind == "V"
+            if is_named and not names_types:
+                raise ValueError(f"weights of a type that Keras does not write so, at {path!r}")
             _check_numbers(path, *_numbers(path, dataset, size, content, most))
     return total
 

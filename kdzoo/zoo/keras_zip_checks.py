@@ -7,6 +7,7 @@ running anything: never more than the bytes on disk, and nothing outside the fil
 import io
 import json
 import os
+import re
 import struct
 import zipfile
 from typing import Any
@@ -24,6 +25,8 @@ _MOST_VALUES = 3_000_000  # Numbers in lists, of 36 bytes; the labels of ImageNe
 _DEEPEST = 200  # Levels of a configuration; a model within five others has 60.
 _LARGEST = 1 << 63  # No layer has an integer as large.
 _BLOCK = 1 << 20
+_MOST_METADATA = 1 << 16
+_VERSION = re.compile(rb'"keras_version": *"([0-9]+)[.]')
 _NAME_LENGTHS = 26  # Bytes before the lengths of its name in the header of a member.
 
 
@@ -46,7 +49,7 @@ def check_archive(path: PathLike) -> int:
             for member in archive.infolist():
                 if member.filename != CONFIG:
                     _read_through(archive, member)
-            _check_config(_config(archive))
+            checked_config(_read_config(archive))
             part = _Part(file, archive.getinfo(WEIGHTS))
             return check_weights(part, part.size)
         # In a damaged file, both libraries may raise any exception.
@@ -56,6 +59,28 @@ def check_archive(path: PathLike) -> int:
                 f"Expected a .keras file of a model. Received: {path}, which is damaged or was not "
                 f"written by Keras 3: {reason}"
             ) from error
+
+
+def config_of_keras_2(path: PathLike) -> dict[str, Any] | None:
+    """Returns the configuration in a `.keras` file that Keras 2 wrote, or None if it did not.
+
+    Args:
+        path: The file, which `check_archive` has found good.
+    """
+    with open_regular(path) as file, zipfile.ZipFile(_Sparing(file)) as archive:
+        if METADATA not in archive.namelist():
+            return None
+        with archive.open(METADATA) as member:
+            found = _VERSION.search(member.read(_MOST_METADATA))
+        if found is None or int(found[1]) > 2:
+            return None
+        return checked_config(_read_config(archive))
+
+
+def weights_member(file: io.BufferedReader) -> io.BytesIO:
+    """Returns the weights in a `.keras` file, open, that `check_archive` has found good."""
+    with zipfile.ZipFile(_Sparing(file)) as archive:
+        return io.BytesIO(archive.read(WEIGHTS))
 
 
 class _Sparing:
@@ -137,7 +162,7 @@ def _is_asset(name):
     return name.startswith(_ASSETS) and plain and not set(name) & set("\\:")
 
 
-def _config(archive):
+def _read_config(archive):
     """Returns the content of the configuration, after checking its checksum and its size."""
     member = archive.getinfo(CONFIG)
     if member.file_size > _MOST_CONFIG:
@@ -158,25 +183,36 @@ def _read_through(archive, member, take=len):
         raise ValueError(f"{member.filename!r} in it cut off")
 
 
-def _check_config(content):
-    """Raises unless a configuration is JSON, of fields with names, not too many nor too deep."""
+def checked_config(content: bytes, name: str = CONFIG) -> dict[str, Any]:
+    """Returns a configuration, if it is JSON, of fields with names, not too many nor too deep.
+
+    Args:
+        content: The bytes of the JSON.
+        name: What errors call it.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if len(content) > _MOST_CONFIG:
+        raise ValueError(f"a {name} of {len(content):,} bytes")
     parts = sum(map(content.count, (b":", b"[", b"{", b'",')))
     if parts > _MOST_PARTS or content.count(b",") > _MOST_VALUES:
-        raise ValueError(f"a {CONFIG} of more values than are opened here")
+        raise ValueError(f"a {name} of more values than are opened here")
     try:
         config = json.loads(content.decode("utf-8"))
     except RecursionError:
-        raise ValueError(f"lists within lists without end in {CONFIG}") from None
+        raise ValueError(f"lists within lists without end in {name}") from None
     except ValueError as error:
-        raise ValueError(f"a {CONFIG} that is no JSON ({error})") from error
+        raise ValueError(f"a {name} that is no JSON ({error})") from error
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
-        raise ValueError(f"a {CONFIG} of no model")
+        raise ValueError(f"a {name} of no model")
     waiting = [(config, 1)]
     while waiting:
         part, depth = waiting.pop()
         if depth > _DEEPEST:
-            raise ValueError(f"lists within lists without end in {CONFIG}")
+            raise ValueError(f"lists within lists without end in {name}")
         if isinstance(part, int) and abs(part) >= _LARGEST:
-            raise ValueError(f"a number in {CONFIG} beyond those of any layer")
+            raise ValueError(f"a number in {name} beyond those of any layer")
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
         waiting += ((item, depth + 1) for item in inner)
+    return config

@@ -466,6 +466,85 @@ def set_not_finite(path, rng):
     return f"{kind} from {start}", _reseal_beside(path, rng, always=True)
 
 
+# HDF5.
+
+
+def change_hdf5_config(path, rng):
+    """Changes values of the configuration in an HDF5 file of a model, which stays JSON."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r+") as file:
+            content, said = mutated(json.loads(file.attrs["model_config"]), rng)
+            file.attrs["model_config"] = as_json(content).encode("utf-8", "surrogatepass")
+    except (OSError, KeyError):  # A file of weights alone.
+        return flip(path, rng)
+    return f"model_config: {said}", True
+
+
+def change_hdf5(path, rng):
+    """Puts something else in the place of an array or of a list of names in an HDF5 file."""
+    import h5py
+
+    found = []
+    with h5py.File(path, "r+") as file:
+        file.visititems(lambda name, item: found.append((name, isinstance(item, h5py.Dataset))))
+        name = rng.choice([name for name, is_array in found if is_array])
+        how = rng.choice(list(_IN_HDF5))
+        if how == "names":
+            name = rng.choice([name for name, is_array in found if not is_array])
+        _IN_HDF5[how](file, name, rng)
+    return f"{how} at {name}", True
+
+
+def _instead(make):
+    def change(file, name, rng):
+        import h5py
+
+        shape, dtype = file[name].shape, file[name].dtype
+        del file[name]
+        make(h5py, file, name, shape, dtype)
+
+    return change
+
+
+def _names_instead(file, name, rng):
+    import numpy as np
+
+    for key in ("layer_names", "weight_names"):
+        if key in file[name].attrs:
+            own = file[name].attrs[key]
+            lies = [own[:-1], own[::-1], np.array([b"..", b"/"]), 3, "x" * 9999, np.zeros((3, 3))]
+            file[name].attrs[key] = rng.choice(lies)
+
+
+def _virtual(h5py, file, name, shape, dtype):
+    layout = h5py.VirtualLayout(shape, dtype)
+    layout[...] = h5py.VirtualSource("/etc/passwd", "x", shape)
+    file.create_virtual_dataset(name, layout)
+
+
+_IN_HDF5 = {
+    "a link": _instead(
+        lambda h5py, f, n, *_: f.__setitem__(n, h5py.ExternalLink("/etc/passwd", n))
+    ),
+    "a soft link": _instead(lambda h5py, f, n, *_: f.__setitem__(n, h5py.SoftLink("/"))),
+    "a second name": lambda f, n, _: f.__setitem__("again", f[n]),
+    "a virtual array": _instead(_virtual),
+    "an array outside": _instead(
+        lambda h5py, f, n, s, d: f.create_dataset(n, s, d, external=[("/etc/passwd", 0, 1 << 20)])
+    ),
+    "a huge array": _instead(
+        lambda h5py, f, n, s, d: f.create_dataset(n, (1 << 40,), d, chunks=(64,), compression=1)
+    ),
+    "another shape": _instead(lambda h5py, f, n, s, d: f.create_dataset(n, (*s, 2), d)),
+    "text": _instead(lambda h5py, f, n, *_: f.create_dataset(n, data="x")),
+    "a group": _instead(lambda h5py, f, n, *_: f.create_group(n)),
+    "nothing": _instead(lambda *_: None),
+    "names": _names_instead,
+}
+
+
 _OF_FORMAT = {
     ".json": [change_json, change_json, reseal_json],
     ".keras": [*3 * [change_member], add_member, inflate_member, lie_in_archive],
@@ -473,6 +552,7 @@ _OF_FORMAT = {
     ".npz": [change_member, add_member, inflate_member, lie_in_archive],
     ".safetensors": [lie_in_weights, change_sealed, set_not_finite],
     ".arrayrecord": [change_sealed, set_not_finite],
-    ".h5": [set_not_finite],
+    ".h5": [set_not_finite, change_hdf5],
+    "of_keras_2.h5": [*3 * [change_hdf5_config], change_hdf5],
     ".tflite": [lie_in_archive, lie_in_archive],
 }

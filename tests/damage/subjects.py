@@ -174,6 +174,12 @@ def keras_file(name):
     return load
 
 
+def hdf5_file(place):
+    import kdzoo
+
+    return weights_of(kdzoo.load_model(place / "of_keras_2.h5"))
+
+
 def shared(name):
     def load(place):
         import kdzoo
@@ -365,6 +371,7 @@ def _keras_subjects():
 
 def _loaders():
     yield from _keras_subjects()
+    yield Subject("load_model(HDF5)", ("of_keras_2.h5",), "*.h5", hdf5_file, 24)
     for name in ("shared", "shared_float16"):
         yield Subject(
             f"load_pretrained({name})", (name,), f"{name}/*", shared(name), 8, sealed=True
@@ -396,7 +403,9 @@ def _loaders():
 def _commands():
     every = ("--data-dir", "{}/none")
     evaluated = ("evaluate", "{}/student.keras", "{}/full", *every)
+    of_keras_2 = ("evaluate", "{}/of_keras_2.h5", "{}/full", *every)
     for name, needs, damaged, arguments, weight, tensorflow in (
+        ("evaluate HDF5", ("of_keras_2.h5", "full"), "*.h5", of_keras_2, 4, False),
         ("evaluate file", ("student.keras", "full"), "*.keras", evaluated, 5, False),
         ("evaluate data", ("student.keras", "full"), "full/*", evaluated, 5, False),
         (

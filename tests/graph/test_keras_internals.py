@@ -260,6 +260,19 @@ def test_a_model_is_saved_into_memory(model):
     assert set(zipfile.ZipFile(file).namelist()) == names
 
 
+def test_the_weights_of_a_keras_file_are_loaded(model):
+    with zipfile.ZipFile(io.BytesIO(keras_internals.keras_file(model))) as file:
+        content = file.read("model.weights.h5")
+    expected = model.get_weights()
+    model.set_weights([0 * weight for weight in expected])
+    keras_internals.load_keras_weights(model, io.BytesIO(content))
+    for found, weight in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(found, weight)
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(9)])
+    with pytest.raises(ValueError, match="could not be loaded"):
+        keras_internals.load_keras_weights(other, io.BytesIO(content))
+
+
 def test_state_goes_through_a_store(model):
     class InMemory(keras_internals.Store):
         def __init__(self, contents):

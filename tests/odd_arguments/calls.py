@@ -527,6 +527,7 @@ def _add_zoo():
         lambda t: {"model": t.model, "directory": t.new_path(), "card": "", "dtype": "float32"},
     )
     _add(zoo, "load_pretrained", lambda t: {"directory": t.shared})
+    _add(zoo, "load_model", lambda t: {"path": t.shared})
     _add_method(
         "zoo.Pair.distiller",
         lambda t: kdzoo.pair("mnist_lenet_5").distiller,

@@ -1,0 +1,18 @@
+"""Activations of Keras 1 and 2 that Keras 3 computes otherwise under the same name."""
+
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class HardSigmoidOfKeras2(keras.layers.Layer):
+    """`clip(0.2 * x + 0.5, 0, 1)`, Keras 1 and 2's `hard_sigmoid`; Keras 3's has slope 1/6."""
+
+    def call(self, inputs: Any) -> Any:
+        """Returns numbers in [0, 1], of the shape and type of the inputs."""
+        return keras.ops.clip(0.2 * inputs + 0.5, 0.0, 1.0)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns the shape of the inputs."""
+        return input_shape

@@ -1,0 +1,158 @@
+"""What differs between a layer's configuration in Keras 1 and 2 and in Keras 3, rule by rule.
+
+`docs/files.md` has the table; `tests/zoo/test_keras_2_rules.py` a file of tf_keras 2 for each rule.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+ANY = None  # An argument that changes no output, whatever its value is.
+RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+_OLD_HARD_SIGMOID = {
+    "module": "kdzoo.graph.old_activations",
+    "class_name": "HardSigmoidOfKeras2",
+    "config": {"dtype": "float32"},
+    "registered_name": "kdzoo>HardSigmoidOfKeras2",
+}
+
+CLASSES = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "SyncBatchNormalization": "BatchNormalization",
+    "CuDNNGRU": "GRU",
+    "CuDNNLSTM": "LSTM",
+    "UnifiedGRU": "GRU",
+    "UnifiedLSTM": "LSTM",
+    "ThresholdedReLU": "ReLU",
+}
+"""Class in Keras 1 and 2 -> the class of Keras 3 that computes the same."""
+
+DROPPED: dict[str, tuple | None] = {
+    "activity_regularizer": (None,),
+    "adjustment": (None,),
+    "batch_input_shape": ANY,
+    "causal": (False,),
+    "dynamic": (False,),
+    "enable_caching_device": ANY,
+    "fused": ANY,
+    "groups": (1,),
+    "implementation": ANY,
+    "input_dtype": ANY,
+    "input_length": ANY,
+    "kernel_constraint": (None,),
+    "kernel_initializer": ANY,
+    "kernel_regularizer": ANY,
+    "key_shape": ANY,
+    "noise_shape": (None,),
+    "num_constants": (None, 0),
+    "query_shape": ANY,
+    "ragged": (False, None),
+    "renorm": (False,),
+    "renorm_clipping": ANY,
+    "renorm_momentum": ANY,
+    "rng_type": ANY,
+    "softmax_robust_masking": (False, None),
+    "time_major": (False,),
+    "trainable": ANY,
+    "value_shape": ANY,
+    "virtual_batch_size": (None,),
+    "weights": (None,),
+}
+"""Argument -> the values with which it is dropped where the class of Keras 3 does not have it."""
+
+RENAMED = {
+    "alpha": ("LeakyReLU", "negative_slope"),
+    "batch_input_shape": ("InputLayer", "batch_shape"),
+    "experimental_autocast": (None, "autocast"),
+    "theta": ("ReLU", "threshold"),
+}
+"""Argument -> the class whose it is (None: any) and its name in Keras 3."""
+
+_OF_EVERY_LAYER = {"activity_regularizer", "autocast", "dtype", "name", "trainable"}
+
+
+def with_new_names(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Renames arguments, and says what an old class did besides."""
+    found = {}
+    for key, value in config.items():
+        owner, new = RENAMED.get(key, ("", key))
+        found[new if owner in (None, name) else key] = value
+    if old_name == "SyncBatchNormalization" and keras.backend.backend() == "tensorflow":
+        found["synchronized"] = True
+    return found
+
+
+def with_one_axis(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Makes the axis of a batch normalization, a list of one in TensorFlow's Keras, an integer."""
+    axis = config.get("axis")
+    if name != "BatchNormalization" or not isinstance(axis, list):
+        return config
+    if len(axis) != 1:
+        raise ValueError(f"axis={axis}, of which Keras 3 takes one")
+    return {**config, "axis": axis[0]}
+
+
+def with_old_defaults(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Says what an argument was before there was one, where Keras 3 begins otherwise."""
+    if name in ("GRU", "GRUCell") and "reset_after" not in config:
+        return {**config, "reset_after": old_name == "CuDNNGRU"}
+    return config
+
+
+def with_old_activations(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Keeps the slope of `hard_sigmoid`, and takes the names that some versions gave others."""
+    found = dict(config)
+    for key, value in config.items():
+        if key.endswith("activation") and isinstance(value, str):
+            value = value.removesuffix("_v2")
+            is_old = value == "hard_sigmoid"
+            found[key] = dict(_OLD_HARD_SIGMOID) if is_old else _known_activation(key, value)
+    return found
+
+
+def _known_activation(key, value):
+    try:
+        keras.activations.get(value)
+    except ValueError:
+        raise ValueError(f"{key}={value!r}, a function that Keras 3 does not have") from None
+    return value
+
+
+def without_dropped(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Drops what Keras 3 does not have where it changes nothing; raises where it does."""
+    accepted = arguments_of(getattr(keras.layers, name))
+    found = {}
+    for key, value in config.items():
+        if key in accepted:
+            found[key] = value
+            continue
+        allowed = DROPPED.get(key, ())
+        if allowed is not None and value not in allowed:
+            raise ValueError(f"{key}={value!r}, which Keras 3 does not have")
+    return found
+
+
+def arguments_of(owner: type) -> set[str]:
+    """Returns the names of the arguments that a class of Keras can be made with."""
+    names: set[str] = set()
+    for base in owner.__mro__:
+        if "__init__" not in vars(base) or not base.__module__.startswith("keras."):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        names |= set(parameters)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+            return names - {"self"}  # It hands nothing on to those that it derives from.
+    return names - {"self", "args", "kwargs"} | _OF_EVERY_LAYER
+
+
+RULES: tuple[Callable[[str, str, dict[str, Any]], dict[str, Any]], ...] = (
+    with_new_names,
+    with_one_axis,
+    with_old_defaults,
+    with_old_activations,
+    without_dropped,
+)
+"""Functions of a layer's class in Keras 3, its class in the file, and its arguments."""
