@@ -430,7 +430,7 @@ ERRORS = [
     (["card", "mlp_2x80/mnist"], 1, "Did you mean 'mlp_2x800/mnist'"),
     (["train", "digit"], 1, "Unknown recipe or data set: 'digit'. Did you mean 'digits'?"),
     (["train", "mnist"], 1, "(hinton_mnist, hinton_mnist_temperatures, fitnet_mnist, zoo_mnist)"),
-    (["train", "./", "--teacher", "mlp_2x64"], 1, "Expected --teacher and --student"),
+    (["train", "./", "--teacher", "mlp_2x64"], 1, "Expected --image-size for ./"),
     (["train", "digits", "--student", "fitnet_mnist/mnist"], 1, "may be a pretrained model"),
     (["train", "digits", *BY_FITNET], 1, "for images of (8, 8, 1), as 'digits' has"),
     (["train", "digits", *BY_FITNET, "--teacher-epochs", "2"], 1, "Expected no --teacher-epochs"),

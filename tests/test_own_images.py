@@ -168,8 +168,6 @@ def test_four_commands_of_the_page(place, monkeypatch, capsys):
         assert main([command, *arguments.split()]) == 0, capsys.readouterr().err
         said[command] = capsys.readouterr().out
     assert [*said] == ["train", "compress", "evaluate", "benchmark"]
-    with capsys.disabled():
-        print(*said.values(), sep="\n")
     rows = dict(re.findall(r"^ +(\S.*?)  +(?:\S.*?)  +(\S.*?) *$", said["compress"], re.M))
     results = json.loads((place / "runs" / "photos" / "results.json").read_text())
     assert results["summary"]["teacher"]["mean"] > 0.8
