@@ -459,7 +459,7 @@ ERRORS = [
     (["evaluate", "{student}", "digits", "--split", "tset"], 1, "Did you mean 'test'?"),
     (["evaluate", "{broken}", "digits"], 1, "broken.keras, which is damaged or was not written"),
     (["evaluate", "{other}", "digits"], 1, "Received: {other} for (28, 28, 1)"),
-    (["evaluate", "{student}", "empty"], 1, "at least two, with its images in it. Received: empty"),
+    (["evaluate", "{student}", "empty"], 1, "at least 2, with its images in it. Received: empty"),
     (["export", "{student}", "{broken}/out.tflite"], 1, "Received: {broken}, a file, for"),
     (["export", "{student}", "out.onnx"], 1, "Expected a .tflite file"),
     (["export", "{student}", "out.tflite", "--quantize", "int9"], 1, "Did you mean 'int8'?"),

@@ -11,7 +11,7 @@ from picture_folders import CLASSES, write_pictures
 
 import kdzoo
 from kdzoo.cli import data as data_command
-from kdzoo.cli import main
+from kdzoo.cli import main, train_folder
 from kdzoo.data import from_directory
 
 PAGE = pathlib.Path(kdzoo.__file__).parents[1] / "docs" / "your_images.md"
@@ -89,6 +89,22 @@ def test_a_known_name_wins_over_a_folder(here, capsys):
 def test_size_of_images(size, expected, here):
     model = keras.saving.load_model("teacher.keras")
     assert data_command.load("pictures", None, size, model).input_shape == (*expected, 3)
+
+
+def test_a_folder_alone_trains_a_student_alone(here):
+    recipe, data = train_folder.of_folder("pictures", {"epochs": 3}, "16", False)
+    assert data.input_shape == (16, 16, 3)
+    (alone,) = recipe.stages
+    assert (alone.name, alone.architecture, alone.training.epochs) == ("alone", "separable_050", 3)
+    assert alone.training.augmentation == {"shift": 1, "flip": True}
+
+
+def test_a_teacher_may_be_trained_on_the_folder(here):
+    given = {"teacher": "mlp_2x128", "student": "mlp_2x64", "augment_student": False}
+    recipe, _ = train_folder.of_folder("pictures", given, "8x16", True)
+    assert [stage.title for stage in recipe.stages] == ["mlp_2x128", "mlp_2x64", "mlp_2x64"]
+    assert recipe.stage("distilled").training.augmentation is None
+    recipe.check()
 
 
 @pytest.mark.parametrize(
