@@ -11,7 +11,7 @@ from picture_folders import CLASSES, write_pictures
 
 import kdzoo
 from kdzoo.cli import data as data_command
-from kdzoo.cli import main
+from kdzoo.cli import main, train_folder
 from kdzoo.data import from_directory
 
 PAGE = pathlib.Path(kdzoo.__file__).parents[1] / "docs" / "your_images.md"
@@ -91,6 +91,22 @@ def test_size_of_images(size, expected, here):
     assert data_command.load("pictures", None, size, model).input_shape == (*expected, 3)
 
 
+def test_a_folder_alone_trains_a_student_alone(here):
+    recipe, data = train_folder.of_folder("pictures", {"epochs": 3}, "16", False)
+    assert data.input_shape == (16, 16, 3)
+    (alone,) = recipe.stages
+    assert (alone.name, alone.architecture, alone.training.epochs) == ("alone", "separable_050", 3)
+    assert alone.training.augmentation == {"shift": 1, "flip": True}
+
+
+def test_a_teacher_may_be_trained_on_the_folder(here):
+    given = {"teacher": "mlp_2x128", "student": "mlp_2x64", "augment_student": False}
+    recipe, _ = train_folder.of_folder("pictures", given, "8x16", True)
+    assert [stage.title for stage in recipe.stages] == ["mlp_2x128", "mlp_2x64", "mlp_2x64"]
+    assert recipe.stage("distilled").training.augmentation is None
+    recipe.check()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -168,8 +184,6 @@ def test_four_commands_of_the_page(place, monkeypatch, capsys):
         assert main([command, *arguments.split()]) == 0, capsys.readouterr().err
         said[command] = capsys.readouterr().out
     assert [*said] == ["train", "compress", "evaluate", "benchmark"]
-    with capsys.disabled():
-        print(*said.values(), sep="\n")
     rows = dict(re.findall(r"^ +(\S.*?)  +(?:\S.*?)  +(\S.*?) *$", said["compress"], re.M))
     results = json.loads((place / "runs" / "photos" / "results.json").read_text())
     assert results["summary"]["teacher"]["mean"] > 0.8

@@ -98,7 +98,7 @@ def load(
         with terminal.working(f"Loading {name}"):
             return kdzoo.data.load(name, data_dir=data_dir)
     shape = _own_shape(model)
-    size = _size(image_size, name, shape)
+    size = size_of(image_size, name, shape)
     with (
         terminal.working(f"Reading {name}"),
         warnings.catch_warnings(record=True) as said,
@@ -145,8 +145,17 @@ def note_of_folder(name: str) -> None:
         typer.echo(f"Note: {name} is the known name; ./{name} is the folder.", err=True)
 
 
-def _size(given: str | None, name: str, shape: tuple[int | None, ...]) -> tuple[int, int]:
-    """Height and width that a folder's images are given."""
+def size_of(given: str | None, name: str, shape: tuple[int | None, ...] = ()) -> tuple[int, int]:
+    """Returns height and width that a folder's images are given.
+
+    Args:
+        given: What was given as `--image-size`.
+        name: The folder.
+        shape: Of the images that a model takes; () where there is none.
+
+    Raises:
+        ValueError: If it is no size, or nothing tells.
+    """
     if given is not None:
         sides = re.fullmatch(r"(\d{1,5})(?:[x,](\d{1,5}))?", given)
         if sides is None:

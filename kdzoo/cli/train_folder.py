@@ -35,6 +35,8 @@ def of_folder(
     """
     given = dict(given)
     _check(given)
+    if image_size is not None or not train_options.is_file(given.get("teacher", "")):
+        data_command.size_of(image_size, name)
     terminal.start_keras(training=True)
     teacher = _file_of_teacher(given)
     data = data_command.load(name, None, image_size, teacher, crop)

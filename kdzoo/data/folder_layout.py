@@ -41,7 +41,7 @@ def list_images(
     classes = _class_folders(directory / parts["train"])
     files: dict[str, list[tuple[str, int]]] = {}
     for part, folder in parts.items():
-        found = classes if part == "train" else _class_folders(directory / folder)
+        found = classes if part == "train" else _class_folders(directory / folder, least=1)
         unknown = sorted({*found} - {*classes})
         if unknown:
             raise ValueError(
@@ -75,14 +75,14 @@ def _parts(directory: pathlib.Path) -> dict[str, str]:
     return {part: parts[part] for part in ("train", "validation", "test") if part in parts}
 
 
-def _class_folders(directory: pathlib.Path) -> dict[str, list[str]]:
-    """Name of a class -> its images, relative to the directory; two classes, none of them empty."""
+def _class_folders(directory: pathlib.Path, least: int = 2) -> dict[str, list[str]]:
+    """Name of a class -> its images, relative to the directory; so many classes, none empty."""
     folders = _folders(directory)
-    if len(folders) < 2:
+    if len(folders) < least:
         loose = sum(name.lower().endswith(image_files.SUFFIXES) for name in os.listdir(directory))
         beside = f", and {loose} images beside them" if loose else ""
         raise ValueError(
-            "Expected a folder for each class, at least two, with its images in it. Received: "
+            f"Expected a folder for each class, at least {least}, with its images in it. Received: "
             f"{directory}, with {len(folders)} folders{beside}"
         )
     found: dict[str, list[str]] = {}
@@ -108,7 +108,7 @@ def _class_folders(directory: pathlib.Path) -> dict[str, list[str]]:
         warnings.warn(
             f"Left out {len(others)} images that are neither of {', '.join(image_files.FORMATS)}, "
             f"such as {others[0]}.",
-            stacklevel=5,
+            stacklevel=4,
         )
     return found
 
@@ -140,8 +140,8 @@ def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _check_no_loop(directory: pathlib.Path, folder: str) -> None:
     """Raises `ValueError` if a class folder is a link to a folder that the directory lies in."""
-    real, target = os.path.realpath(directory), os.path.realpath(directory / folder)
-    if os.path.commonpath([real, target]) == target:
+    real, target = directory.resolve(), (directory / folder).resolve()
+    if target in (real, *real.parents):
         raise ValueError(
             f"Expected a folder of images of one class. Received: {directory / folder}, a link to "
             f"{target}, which has {directory} in it"

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import struct
 import zlib
 
@@ -100,6 +101,8 @@ def test_own_splits_are_taken(folder, tmp_path):
     assert {path.partition("/")[0] for path in data.validation.paths} == {"val"}
     with pytest.raises(ValueError, match="test=None for a folder with test images of its own"):
         from_directory(parts, SIZE, test=0.5)
+    shutil.rmtree(parts / "test" / "b")  # Of a class there may be nothing to test with.
+    assert from_directory(parts, SIZE).test.labels.tolist() == [0, 0]
     (parts / "test" / "a").rename(parts / "test" / "c")
     with pytest.raises(ValueError, match=r"test/c, of another class"):
         from_directory(parts, SIZE)
@@ -198,8 +201,9 @@ def test_what_is_no_image_is_left_out(folder):
     (folder / "notes.txt").write_text("nothing")
     assert from_directory(folder, SIZE).version == before.version
     Image.new("RGB", (SIZE, SIZE)).save(folder / "a" / "x.tiff")
-    with pytest.warns(UserWarning, match=r"Left out 1 images .* such as .*x\.tiff"):
+    with pytest.warns(UserWarning, match=r"Left out 1 images .* such as .*x\.tiff") as said:
         from_directory(folder, SIZE)
+    assert said[0].filename == __file__
 
 
 def _cut_off(folder):
@@ -269,8 +273,8 @@ def _few(folder):
         (_pipe, r"a/0003\.png.*a pipe"),
         (_link_to_itself, r"a/x\.png, of which the system says: "),
         (_link_above, r"pictures/c, a link to .*, which has .*pictures in it"),
-        (_one_class, r"at least two.* with 1 folders$"),
-        (_no_class, r"at least two.* with 0 folders, and 20 images beside them"),
+        (_one_class, r"at least 2.* with 1 folders$"),
+        (_no_class, r"at least 2.* with 0 folders, and 20 images beside them"),
         (_empty_class, r"pictures/c, without any$"),
         (_other_format, r"c/x\.tiff is in another format"),
         (_few, r"where none is left to train on of "),
@@ -300,6 +304,15 @@ def test_wrong_sizes_are_refused(size, folder):
 def test_no_folder_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match=re.escape("none there")):
         from_directory(tmp_path / "nothing", SIZE)
+
+
+def test_classes_by_any_name(tmp_path):
+    """In the order of Keras, which sorts by the numbers of characters; also what is no text."""
+    names = ("Zèbre", "10", "9", "été", "图", "a b", os.fsdecode(b"\xff"))
+    data = from_directory(write_pictures(tmp_path / "x", 3, SIZE, names[:5]), SIZE)
+    assert data.class_names == tuple(sorted(names[:5])) == ("10", "9", "Zèbre", "été", "图")
+    data = from_directory(write_pictures(tmp_path / "y", 3, SIZE, names[5:]), SIZE)
+    assert data.class_names == ("a b", "\N{REPLACEMENT CHARACTER}")
 
 
 def test_a_known_name_is_not_taken(tmp_path):
