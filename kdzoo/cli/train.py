@@ -31,7 +31,7 @@ def train(
     ],
     teacher: Annotated[
         str | None,
-        typer.Option(help="The teacher: an architecture, a pretrained model, or a .keras file."),
+        typer.Option(help="The teacher: an architecture, a pretrained model, or a file of Keras."),
     ] = None,
     student: Annotated[
         str | None, typer.Option(help="The student's architecture; separable_050 on a folder.")
