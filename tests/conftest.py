@@ -20,6 +20,14 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
+# And no process, worker or run compiles again what one has compiled before.
+_COMPILED = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
+for _name, _value in {
+    "JAX_COMPILATION_CACHE_DIR": _COMPILED,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": 0,
+}.items():
+    os.environ.setdefault(_name, str(_value))
 
 _EMPTY = tempfile.TemporaryDirectory(prefix="kdzoo-tests-")
 _STATM = pathlib.Path("/proc/self/statm")  # Linux.
