@@ -116,7 +116,7 @@ def train(
 
     from kdzoo.experiments.distilled_vs_alone import verdict
 
-    compresses = "base" in results["settings"]
+    compresses = any(stage["type"] == "Compress" for stage in results["settings"]["stages"])
     terminal.show(compress.table_of_recipe(results) if compresses else _table(results))
     said = "" if compresses else verdict(results)
     said = "A smoke run: it says that everything runs." if smoke else said

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from kdzoo.experiments import Distill, Experiment, Pretrained, Stage, Train, Training
+from kdzoo.experiments import Compress, Distill, Experiment, Pretrained, Stage, Train, Training
 from kdzoo.experiments.stages.distill_from_logits_stage import distill_from_logits
 from kdzoo.experiments.stages.teacher_file_stage import teacher_file
 
@@ -64,13 +64,14 @@ def changed(recipe: Experiment, given: dict[str, Any]) -> Experiment:
         ValueError: If the students of the recipe differ in what an option would give to all.
     """
     fixed = sorted(set(given) - {"seeds"})
-    if recipe.base is not None and fixed:
+    compresses = any(isinstance(stage, Compress) for stage in recipe.stages)
+    if compresses and fixed:
         raise ValueError(
             f"Expected no option but --seeds for {recipe.name!r}, whose settings stand in its "
             f"file. Received: --{fixed[0].replace('_', '-')}"
         )
     if "seeds" in given:
-        if recipe.base is None:
+        if not compresses:
             _check_alike("seeds", [stage.seeds for stage in _students(recipe)], recipe, {None})
         recipe = dataclasses.replace(recipe, seeds=given["seeds"])
     if not fixed:

@@ -48,7 +48,7 @@ def test_the_smoke_mode_trains_for_an_epoch(name):
     assert recipe.data == "digits"
     for node in recipe.needed():
         stage = recipe.stage(node.stage)
-        trainings = len(stage.compression.steps) if recipe.owner(node.stage).base else 1
+        trainings = len(stage.compression.steps) if hasattr(stage, "compression") else 1
         assert stage.epochs == trainings + (1 if hasattr(stage, "hints") else 0)
         assert node.seed == 0
 
