@@ -6,30 +6,35 @@ goes on with what it had.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from kdzoo.compression.tfmot.centroid_gradients import sum_gradients_of
 from kdzoo.compression.tfmot.library import cluster_preserving
 from kdzoo.utils import heavy_libraries
 from kdzoo.utils.field_checks import is_boolean, is_count, is_name
 
-_SPARSITY, _CENTROIDS = "sparsity_mask", "centroids_mask"
+_SPARSITY, _CENTROIDS, _ALGORITHM = "sparsity_mask", "centroids_mask", "clst_impl"
 
 
 @functools.cache
 def cluster_scheme() -> type:
-    """Returns TF-MOT's `Default8BitClusterPreserveQuantizeScheme`, with one correction.
+    """Returns TF-MOT's `Default8BitClusterPreserveQuantizeScheme`, with two corrections.
 
     TF-MOT's layers share a quantizer, so that one layer without a zero makes all of them forget
-    their zeros. Here each layer has its own.
+    their zeros. Here each layer has its own. And the gradients of centroids are sums.
     """
     scheme, registry = cluster_preserving()
 
     class OneForEachLayer(registry):  # type: ignore[valid-type, misc]
         def get_quantize_config(self, layer):
-            return registry(self._preserve_sparsity).get_quantize_config(layer)
+            config = registry(self._preserve_sparsity).get_quantize_config(layer)
+            quantizer = getattr(config, "weight_quantizer", None)
+            if hasattr(quantizer, "_build_clusters"):
+                quantizer._build_clusters = _summing(quantizer._build_clusters)
+            return config
 
     class Default8BitClusterPreserveQuantizeScheme(scheme):  # type: ignore[valid-type, misc]
         __doc__ = scheme.__doc__
@@ -40,6 +45,19 @@ def cluster_scheme() -> type:
             return made
 
     return Default8BitClusterPreserveQuantizeScheme
+
+
+def _summing(build_clusters: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A quantizer's method that makes its variables, the gradients of whose centroids are sums."""
+
+    @functools.wraps(build_clusters)
+    def build_and_sum(name: str, layer: Any) -> dict[str, Any]:
+        variables = build_clusters(name, layer)
+        if _ALGORITHM in variables:
+            sum_gradients_of(variables[_ALGORITHM])
+        return variables
+
+    return build_and_sum
 
 
 def keeps_clusters(scheme: Any) -> bool:

@@ -204,12 +204,19 @@ def test_what_is_clustered_stays_in_float32_where_layers_compute_in_half():
     np.testing.assert_allclose(stripped(x), clustered(x), atol=2e-3)
 
 
-@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(
+    ("layer", "per_channel"),
+    [
+        (keras.layers.Conv2D(4, 3), False),
+        (keras.layers.Conv2D(4, 3), True),
+        (keras.layers.Dense(40), False),
+    ],
+)
 @pytest.mark.parametrize("quantized", [False, True])
-def test_a_centroid_of_many_weights_takes_one_step_of_adam(per_channel, quantized):
+def test_a_centroid_of_many_weights_takes_one_step_of_adam(layer, per_channel, quantized):
     """Adam's first step is as long as its learning rate, however many weights share a value."""
     keras.utils.set_random_seed(0)
-    plain = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+    plain = keras.Sequential([keras.Input((8, 8, 3)), type(layer).from_config(layer.get_config())])
     model = cluster_weights(plain, 5, cluster_per_channel=per_channel)
     if quantized:
         annotated = compression.quantize_annotate_model(strip_clustering(model))
@@ -218,7 +225,7 @@ def test_a_centroid_of_many_weights_takes_one_step_of_adam(per_channel, quantize
     model.compile(keras.optimizers.Adam(0.001), "mse")
     (centroids,) = [w for w in model.trainable_variables if "cluster_centroids" in w.path]
     before = np.array(centroids)
-    model.train_on_batch(np.ones((2, 8, 8, 3), "float32"), np.ones((2, 6, 6, 4), "float32"))
+    model.train_on_batch(np.ones((2, 8, 8, 3), "float32"), np.ones((2, *model.output_shape[1:])))
     np.testing.assert_allclose(np.abs(np.array(centroids) - before), 0.001, rtol=0.01)
 
 
