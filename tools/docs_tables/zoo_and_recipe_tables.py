@@ -163,28 +163,39 @@ def losses_compared() -> Table:
 
 
 def compression() -> Table:
-    """What 8 bits, zeros and clusters cost one student."""
-    table = [["", "accuracy, %", "bytes", "gzipped", "zeros, %", "same argmax, %"]]
+    """What 8 bits and zeros cost one student."""
     teacher = spread(results("separable_cifar10")["summary"]["teacher"], 1)
-    table.append(["teacher", teacher, "", "", "", ""])
-    for recipe in ("qat_separable", "prune_separable", "prune_2_of_4", "cluster_separable"):
+    table = [_COMPRESSED, ["teacher", teacher, "", "", "", ""]]
+    for recipe in ("qat_separable", "prune_separable", "prune_2_of_4"):
         content = results(f"{recipe}_cifar10")
         for name, rows in variants(content).items():
-            if name == "float32" and len(table) > 2:
-                continue  # The same student, which every recipe starts from.
-            summary = content["summary"][name]
-            zeros = 100 * statistics.fmean(row["sparsity"] for row in rows)
-            same = 100 * min(row["agreement"] for row in rows)
-            cells = [name, spread(summary, len(rows)), f"{summary['bytes']:,}"]
-            table.append([*cells, f"{summary['gzipped_bytes']:,}", f"{zeros:.0f}", f"{same:.2f}"])
+            if name != "float32" or len(table) == 2:  # The one that every recipe starts from.
+                table.append(_compressed(name, rows, content["summary"][name]))
     return table
 
 
+def clusters() -> Table:
+    """What few values in each kernel cost a student of the zoo."""
+    content = results("cluster_separable_cifar10")
+    files = {name: rows for name, rows in variants(content).items() if name != "student"}
+    rows = [_compressed(name, rows, content["summary"][name]) for name, rows in files.items()]
+    return [_COMPRESSED, *rows]
+
+
+_COMPRESSED = ["", "accuracy, %", "bytes", "gzipped", "zeros, %", "same argmax, %"]
+
+
+def _compressed(name: str, rows: list[dict], summary: Mapping) -> list[str]:
+    """The line of a compressed file, of which there is a row a seed."""
+    zeros = 100 * statistics.fmean(row["sparsity"] for row in rows)
+    same = 100 * min(row["agreement"] for row in rows)
+    cells = [name, spread(summary, len(rows)), f"{summary['bytes']:,}"]
+    return [*cells, f"{summary['gzipped_bytes']:,}", f"{zeros:.0f}", f"{same:.2f}"]
+
+
+_FUNCTIONS = (highlights, zoo, small_forms, temperatures, losses_compared, compression, clusters)
 TABLES: dict[str, Callable[[], Table]] = {
-    **{
-        function.__name__: function
-        for function in (highlights, zoo, small_forms, temperatures, losses_compared, compression)
-    },
+    **{function.__name__: function for function in _FUNCTIONS},
     **{name: functools.partial(comparison, name) for name in COMPARISONS},
     **benchmark_tables.TABLES,
 }
