@@ -112,7 +112,7 @@ def test_size_of_images(size, expected, here):
             "Expected the file of a model",
         ),
         (["pictures", "--teacher=teacher.keras"], "takes for pixels, one of 0..1, 0..255, -1..1"),
-        (["pictures", "--teacher=none.keras", "--image-size=8"], "Expected none.keras to be a reg"),
+        (["pictures", "--teacher=none.keras", "--image-size=8"], "none.keras, not a file"),
         (["pictures", "--teacher=teacher.keras", "--teacher-logits=x.npz"], "Received: both"),
         (
             ["pictures", "--image-size=8", "--teacher-logits=x.npz", "--views=2"],
