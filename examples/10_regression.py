@@ -64,3 +64,5 @@ distiller.fit(np.concatenate([x_train, x_unlabelled]), epochs=max(EPOCHS // 10, 
 print(f"The teacher, {members[0].count_params() * len(members):,} weights: {error(teacher):.1%}")
 print(f"The student alone, {alone.count_params():,} weights: {error(alone):.1%}")
 print(f"Test error: {error(student):.1%} of the quantity's spread, distilled")
+if SMOKE:
+    print("--smoke shows that it runs. With so little training, the errors are large.")

@@ -94,8 +94,13 @@ def export(
         f"{report.bytes:,} bytes; on {report.samples} samples "
         f"({report.verified_on.replace('_', ' ')}) it gives "
         f"{_measured(report.outputs_verified)}, and differs by at most "
-        f"{report.max_abs_difference:.2g}."
+        f"{report.max_abs_difference:.2g}.{_zeros(report.sparsity)}"
     )
+
+
+def _zeros(sparsity: float | None) -> str:
+    """Says how many weights of a file are zero, where that is known."""
+    return "" if sparsity is None else f" {terminal.percent(sparsity)} of its weights are zero."
 
 
 def _measured(outputs: "tuple[OutputAgreement, ...]") -> str:
