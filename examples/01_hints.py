@@ -1,7 +1,7 @@
 """FitNets' hints: a small student first learns a middle layer of its teacher, then its logits.
 
 python examples/01_hints.py            Fashion-MNIST, tens of minutes
-python examples/01_hints.py --smoke    scikit-learn's digits, seconds
+python examples/01_hints.py --smoke    scikit-learn's digits, half a minute: does it run?
 """
 
 import pathlib

@@ -1,7 +1,7 @@
 """Attention transfer: three layers of the student learn where those of the teacher are active.
 
 python examples/02_attention.py            CIFAR-10, an hour or so on two cores
-python examples/02_attention.py --smoke    scikit-learn's digits, seconds
+python examples/02_attention.py --smoke    scikit-learn's digits, half a minute: does it run?
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Relations: a student of another width learns how the teacher arranges the samples of a batch.
 
 python examples/03_relations.py            CIFAR-10, an hour or so on two cores
-python examples/03_relations.py --smoke    scikit-learn's digits, seconds
+python examples/03_relations.py --smoke    scikit-learn's digits, half a minute: does it run?
 """
 
 import sys

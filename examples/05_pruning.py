@@ -1,7 +1,7 @@
 """Pruning inside a Distiller: nine in ten weights of the pruned layers become zero.
 
 python examples/05_pruning.py            Fashion-MNIST, tens of minutes
-python examples/05_pruning.py --smoke    scikit-learn's digits, seconds
+python examples/05_pruning.py --smoke    scikit-learn's digits, half a minute: does it run?
 """
 
 import sys

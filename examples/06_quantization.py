@@ -1,7 +1,7 @@
 """Quantization-aware training inside a Distiller, to an int8 file that needs no calibration.
 
 python examples/06_quantization.py            Fashion-MNIST, tens of minutes
-python examples/06_quantization.py --smoke    scikit-learn's digits, seconds
+python examples/06_quantization.py --smoke    scikit-learn's digits, half a minute: does it run?
 """
 
 import sys

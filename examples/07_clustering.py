@@ -1,7 +1,7 @@
 """Clustering: each kernel has sixteen different weights, so that gzip makes the file small.
 
 python examples/07_clustering.py            Fashion-MNIST, tens of minutes
-python examples/07_clustering.py --smoke    scikit-learn's digits, seconds
+python examples/07_clustering.py --smoke    scikit-learn's digits, half a minute: does it run?
 """
 
 import sys

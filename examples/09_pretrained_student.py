@@ -1,7 +1,7 @@
 """A pretrained student for classes of your own: its new head is trained, then all, then exported.
 
 python examples/09_pretrained_student.py            CIFAR-10's student learns CIFAR-100
-python examples/09_pretrained_student.py --smoke    scikit-learn's digits, a minute
+python examples/09_pretrained_student.py --smoke    scikit-learn's digits, a minute: does it run?
 """
 
 import sys

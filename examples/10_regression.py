@@ -1,7 +1,7 @@
 """Regression distillation: a student that gives a number learns from a few labels and a teacher.
 
 python examples/10_regression.py            half a minute
-python examples/10_regression.py --smoke    seconds
+python examples/10_regression.py --smoke    seconds: does it run?
 
 The quantity is Friedman's function of five of ten inputs, measured with noise for few samples. The
 teacher is an ensemble; it also says what it takes the quantity for where nobody measured it.

@@ -212,13 +212,21 @@ class TestHelp:
         assert "--install-completion" in out
         assert "--show-completion" in out
 
-    def test_completion_needs_no_keras(self):
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            ("kdzoo compress --pr", ["--prune"]),
+            ("kdzoo create separable_0", ["separable_025", "separable_050", "separable_075"]),
+            ("kdzoo card lenet_5", ["lenet_5/mnist"]),
+        ],
+    )
+    def test_completion_needs_no_keras(self, words, expected):
         script = "import sys; sys.modules['keras.src'] = None; from kdzoo_command import main; "
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "_KDZOO_COMPLETE": "complete_bash",
-            "COMP_WORDS": "kdzoo compress --pr",
+            "COMP_WORDS": words,
             "COMP_CWORD": "2",
         }
         done = subprocess.run(
@@ -228,7 +236,7 @@ class TestHelp:
             text=True,
             check=False,
         )
-        assert done.stdout.split() == ["--prune"], done.stderr
+        assert done.stdout.split() == expected, done.stderr
 
 
 COMPRESSION = {"temperature": 4.0, "student_loss_weight": 0.1}

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import model_files, terminal
+from kdzoo.cli import completion, model_files, terminal
 
 _LEAST_CLASSES = 2
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="A name that `kdzoo list models` shows.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name that `kdzoo list models` shows.",
+            autocompletion=completion.of(completion.models),
+        ),
+    ],
     output: Annotated[pathlib.Path, typer.Argument(help="The .keras file to write.")],
     classes: Annotated[int, typer.Option(help="Tell so many classes apart.")] = 10,
     input_shape: Annotated[

@@ -5,11 +5,17 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import model_files, terminal
+from kdzoo.cli import completion, model_files, terminal
 
 
 def load(
-    name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name that `kdzoo list pretrained` shows.",
+            autocompletion=completion.of(completion.pretrained),
+        ),
+    ],
     output: Annotated[
         pathlib.Path,
         typer.Argument(help="The .keras file to write; a .tflite file where one is shipped."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdzoo.cli import compress, model_files, terminal, train_folder
+from kdzoo.cli import completion, compress, model_files, terminal, train_folder
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import check_directory, unknown_name
@@ -42,6 +42,7 @@ def train(
         str | None,
         typer.Option(
             help="Train students of this architecture.",
+            autocompletion=completion.of(completion.models),
             show_default=f"{_OF_RECIPE}, else separable_050 on a folder",
         ),
     ] = None,

@@ -240,7 +240,7 @@ def to_litert(
         outputs_verified=found,
         calibration_samples=0 if drawn.calibration is None else len(drawn.calibration[0]),
         io=type_of_io,
-        sparsity=costs and costs.zeros,
+        sparsity=None if costs is None else costs.zeros,
     )
 
 

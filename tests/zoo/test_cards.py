@@ -122,7 +122,9 @@ def test_the_cards_have_not_drifted():
 
 
 def test_a_card_says_which_files_ship():
-    ships = "`separable_050/cifar10/int8` and `separable_050/cifar10/sparse_80`, trained for it, ship"
+    ships = (
+        "`separable_050/cifar10/int8` and `separable_050/cifar10/sparse_80`, trained for it, ship"
+    )
     assert ships in kdzoo.card("separable_050/cifar10")
     for name, row in read_manifest().items():
         card = kdzoo.card(name)
