@@ -1,7 +1,7 @@
 """MobileNetV2 from keras.applications, fine-tuned, pruned, quantized and exported for a phone.
 
 python examples/08_mobilenet_v2.py            CIFAR-10, hours on a CPU; downloads the weights
-python examples/08_mobilenet_v2.py --smoke    scikit-learn's digits, minutes, no download: does it run?
+python examples/08_mobilenet_v2.py --smoke    scikit-learn's digits, minutes, no download
 """
 
 import sys
