@@ -1,7 +1,7 @@
 """A teacher from keras.applications, with an image size, a preprocessing and a softmax of its own.
 
 python examples/04_keras_applications_teacher.py            CIFAR-10; downloads the weights
-python examples/04_keras_applications_teacher.py --smoke    scikit-learn's digits, half a minute, no download
+python examples/04_keras_applications_teacher.py --smoke    digits, half a minute, no download
 """
 
 import sys
