@@ -12,6 +12,7 @@ import pytest
 
 import kdzoo
 from kdzoo.cli import main, terminal
+from kdzoo.cli.compress_directory import mark, work_directory
 from kdzoo.experiments import Training, retraining
 from kdzoo.utils import atomic_path, check_writable
 
@@ -308,12 +309,11 @@ class TestCompressedElsewhere:
     """Where `kdzoo compress` keeps what it makes of several models of one name."""
 
     def directory(self, stem="net", given=None, quantize="int8", identity="0" * 64):
-        from kdzoo.cli.compress import _work_directory
         from kdzoo.experiments import Compression
 
         prune = 0.5 if quantize == "pruned" else None
         compression = Compression(prune=prune, quantize=None if prune else quantize)
-        return _work_directory(given, stem, identity, compression)
+        return work_directory(given, stem, identity, compression)
 
     def test_another_model_has_a_directory_of_its_own(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -336,6 +336,11 @@ class TestCompressedElsewhere:
         (usual / "model.keras").write_bytes(b"trained for days")
         assert self.directory() == usual.with_name("compress-net-00000000")
         assert self.directory(quantize="pruned") == usual  # Its checkpoints tell what it is of.
+        mark(usual, "1" * 64)  # Which will refuse it, perhaps.
+        assert self.directory(quantize="pruned") == usual
+        mark(usual, "1" * 64, is_done=True)
+        assert self.directory(quantize="pruned") != usual
+        assert self.directory(identity="1" * 64) == usual
 
 
 @pytest.mark.tensorflow

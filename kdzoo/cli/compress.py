@@ -1,7 +1,5 @@
 """`kdzoo compress`: a trained model pruned, clustered and quantized, as a verified .tflite file."""
 
-import hashlib
-import json
 import pathlib
 import statistics
 import tempfile
@@ -11,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from kdzoo.cli import compress_directory, model_files, terminal
 from kdzoo.cli import data as data_command
-from kdzoo.cli import model_files, terminal
 from kdzoo.cli.progress import TrainingProgress
-from kdzoo.utils import digest_of_file, one_process, write_text
+from kdzoo.utils import one_process
 
 if TYPE_CHECKING:
     import keras
@@ -120,8 +118,10 @@ def compress(
     files = [model_files.file_of(path, model_files.MODELS) for path in paths]
     data_command.check(data, image_size, crop)
     # Another model, or another way to compress it, has a directory of its own.
-    identity = _identity(files, compression, data, image_size, crop, seed)
-    work = _work_directory(directory, model_files.stem(model), identity, compression)
+    identity = compress_directory.identity_of(files, compression, data, image_size, crop, seed)
+    work = compress_directory.work_directory(
+        directory, model_files.stem(model), identity, compression
+    )
     terminal.start_keras(training=True)
     compression.check()
     trained = model_files.load_model(model, model_files.MODELS)
@@ -133,8 +133,9 @@ def compress(
         if path is not None:
             model_files.check_fit(path, network, loaded)
     with one_process(work):
-        write_text(work / _IDENTITY, identity)
+        compress_directory.mark(work, identity)
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)
+        compress_directory.mark(work, identity, is_done=True)
     terminal.show(_table(result, f"{model} → {output}"))
     typer.echo(f"Wrote {output} and {work / 'model.keras'}.")
 
@@ -143,7 +144,6 @@ _TIMED_RUNS = 50  # Enough for a median.
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augment")
 _OF_TEACHER = ("temperature", "student_loss_weight")
 _SETTINGS = ("cluster", "sparse", *_OF_TEACHER, *_OF_TRAINING)
-_IDENTITY = "compressed_from.txt"  # In the directory: a hash of what is compressed, and how.
 
 
 def run(
@@ -208,48 +208,6 @@ def _measured(
     with terminal.quiet():
         times = [latency(path, runs=_TIMED_RUNS).median_ms for path, _ in files]
     return {**before, "median_ms": times[0]}, {**after, "median_ms": times[1]}
-
-
-def _identity(
-    files: Sequence[pathlib.Path],
-    compression: "Compression",
-    data: str,
-    image_size: str | None,
-    crop: bool,
-    seed: int,
-) -> str:
-    """A hash of what is compressed, and how; without starting Keras."""
-    from kdzoo.experiments.stage_settings import settings_of
-
-    how = [settings_of(compression), data, image_size, crop, seed]
-    content = json.dumps([*map(digest_of_file, files), how])
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _work_directory(
-    given: pathlib.Path | None, stem: str, identity: str, compression: "Compression"
-) -> pathlib.Path:
-    """Where checkpoints and the model go, which holds nothing of another model or way."""
-    usual = pathlib.Path("runs") / f"compress-{stem}"
-    work = model_files.check_run_directory(given or usual)
-    if not _is_of_another(work, identity, compression):
-        return work
-    if given is None:
-        return model_files.check_run_directory(usual.with_name(f"{usual.name}-{identity[:8]}"))
-    raise ValueError(
-        "Expected a --directory without what was made of another model, or in another way. "
-        f"Received: {work}, which has some"
-    )
-
-
-def _is_of_another(work: pathlib.Path, identity: str, compression: "Compression") -> bool:
-    """Whether a directory has checkpoints or a model of something else that was compressed."""
-    known = work / _IDENTITY
-    if known.is_file():
-        is_in_use = any(path.is_dir() or path.suffix == ".keras" for path in work.iterdir())
-        return is_in_use and known.read_text() != identity
-    # Of an earlier version; where something is trained, its checkpoints will tell.
-    return not compression.steps and (work / "model.keras").exists()
 
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:
