@@ -1,7 +1,7 @@
 """Regression distillation: a student that gives a number learns from a few labels and a teacher.
 
 python examples/10_regression.py            half a minute
-python examples/10_regression.py --smoke    seconds
+python examples/10_regression.py --smoke    seconds: does it run?
 
 The quantity is Friedman's function of five of ten inputs, measured with noise for few samples. The
 teacher is an ensemble; it also says what it takes the quantity for where nobody measured it.
@@ -64,3 +64,5 @@ distiller.fit(np.concatenate([x_train, x_unlabelled]), epochs=max(EPOCHS // 10, 
 print(f"The teacher, {members[0].count_params() * len(members):,} weights: {error(teacher):.1%}")
 print(f"The student alone, {alone.count_params():,} weights: {error(alone):.1%}")
 print(f"Test error: {error(student):.1%} of the quantity's spread, distilled")
+if SMOKE:
+    print("--smoke shows that it runs. With so little training, the errors are large.")

@@ -122,7 +122,7 @@ def __dir__():
     return sorted(__all__)
 
 
-served_backends.check_backend()
+served_backends.check_backend(is_command=served_backends.runs_as_command())
 # TensorFlow, which Keras imports, decides now whether it uses oneDNN.
 with onednn.turned_on():
     importlib.import_module("keras")

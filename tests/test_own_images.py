@@ -128,7 +128,7 @@ def test_a_teacher_may_be_trained_on_the_folder(here):
             "Expected the file of a model",
         ),
         (["pictures", "--teacher=teacher.keras"], "takes for pixels, one of 0..1, 0..255, -1..1"),
-        (["pictures", "--teacher=none.keras", "--image-size=8"], "Expected none.keras to be a reg"),
+        (["pictures", "--teacher=none.keras", "--image-size=8"], "none.keras, not a file"),
         (["pictures", "--teacher=teacher.keras", "--teacher-logits=x.npz"], "Received: both"),
         (
             ["pictures", "--image-size=8", "--teacher-logits=x.npz", "--views=2"],

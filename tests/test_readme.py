@@ -30,6 +30,22 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert names["mine"].output_shape == (None, 7)
 
 
+@pytest.mark.large
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+def test_the_python_of_the_first_hour_runs(tmp_path, monkeypatch, capsys):
+    """As it stands."""
+    page = (ROOT / "docs" / "first_hour.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "first_hour.md", "exec"), names)
+    assert names["report"].sparsity == pytest.approx(0.8, abs=0.01)
+    accuracy = kdzoo.evaluation.accuracy(names["file"], *names["data"].test.arrays())
+    assert accuracy > 0.85
+    assert f"The file: {accuracy:.1%}" in capsys.readouterr().out
+
+
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 150
 

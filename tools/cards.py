@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from kdzoo.utils import write_text
-from kdzoo.zoo.cards import write_card
+from kdzoo.zoo.cards import shipped_forms, write_card
 from kdzoo.zoo.manifest import read_manifest
 
 
@@ -22,9 +22,12 @@ def pages(directory: pathlib.Path) -> dict[pathlib.Path, str]:
     Args:
         directory: The zoo's directory, with a manifest.
     """
+    rows = read_manifest(directory)
     return {
-        directory / "cards" / f"{row.name.replace('/', '-')}.md": write_card(row)
-        for row in read_manifest(directory).values()
+        directory / "cards" / f"{row.name.replace('/', '-')}.md": write_card(
+            row, shipped_forms(row, rows)
+        )
+        for row in rows.values()
     }
 
 

@@ -32,9 +32,9 @@ _INTERRUPTED = 130  # What shells report for a process that Ctrl-C ended.
 app = typer.Typer(
     name="kdzoo",
     help="Knowledge distillation and compression for Keras 3: from a big model that is right to a "
-    "small one.",
+    "small one. `kdzoo COMMAND -h` explains a command.",
     invoke_without_command=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # Plain help comes faster, and never cuts a name off.
     pretty_exceptions_enable=False,
 )

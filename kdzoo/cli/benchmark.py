@@ -13,8 +13,10 @@ def benchmark(
         pathlib.Path,
         typer.Argument(help="A .tflite file, or the name of a pretrained model that ships one."),
     ],
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the interpreter.")] = 1,
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Let the interpreter use so many threads.")
+    ] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="Time so many runs.")] = 200,
 ) -> None:
     """Time a .tflite file on this machine.
 
@@ -35,6 +37,7 @@ def _tflite_of(path: pathlib.Path) -> pathlib.Path:
     if model_files.is_name(path):
         from kdzoo.zoo import tflite
 
+        model_files.check_ships_file(path.as_posix(), "FILE.tflite")
         return tflite(path.as_posix())
     if path.is_dir() or path.suffix != ".tflite":
         what = f"{path}, a directory" if path.is_dir() else path

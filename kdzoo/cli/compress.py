@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from kdzoo.cli import compress_directory, model_files, terminal
 from kdzoo.cli import data as data_command
-from kdzoo.cli import model_files, terminal
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import one_process
-from kdzoo.utils.types import PathLike
 
 if TYPE_CHECKING:
     import keras
@@ -29,35 +28,76 @@ def compress(
     ],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     data: Annotated[
-        str, typer.Argument(help=f"Data set, a directory of an export, or {data_command.FOLDER}.")
+        str,
+        typer.Argument(help=f"A data set, a directory of an export, or {data_command.FOLDER}."),
     ],
     prune: Annotated[
-        str | None, typer.Option(help="Fraction of weights to set to zero, e.g. 0.8, or 2:4.")
+        str | None,
+        typer.Option(
+            help="Set this fraction of the weights to zero, e.g. 0.8; 2:4 sets two in every four.",
+            show_default="none",
+        ),
     ] = None,
-    cluster: Annotated[int | None, typer.Option(help="Number of values in each kernel.")] = None,
+    cluster: Annotated[
+        int | None,
+        typer.Option(help="Leave so many different values in each kernel.", show_default="all"),
+    ] = None,
     quantize: Annotated[
-        str, typer.Option(help="none, float16, dynamic, int8 (after training), or qat (int8).")
+        str,
+        typer.Option(
+            help="Quantize to float16, dynamic or int8 after training, or train for int8 with "
+            "qat; none is float32."
+        ),
     ] = "none",
     teacher: Annotated[
-        pathlib.Path | None, typer.Option(help="A model that teaches meanwhile, likewise.")
+        pathlib.Path | None,
+        typer.Option(
+            help="Let this model teach in each training: a file, a directory or a name.",
+            show_default="labels alone",
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each training; 3.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Initial; 0.001.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the soft targets; 4.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train for so many epochs after each step that needs it.",
+            show_default="3",
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Begin each training at this learning rate.", show_default="0.001"),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Soften a teacher's outputs by this temperature.", show_default="4"),
+    ] = None,
     student_loss_weight: Annotated[
-        float | None, typer.Option(help="Weight of the loss on labels beside a teacher; 0.1.")
+        float | None,
+        typer.Option(
+            help="Give the loss on labels this weight beside a teacher, 0 to 1.",
+            show_default="0.1",
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step; 128.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train on so many images a step.", show_default="128"),
+    ] = None,
     augment: Annotated[
-        bool | None, typer.Option(help="Whether images are augmented; they are by default.")
+        bool | None, typer.Option(help="Augment the images.", show_default="augment")
     ] = None,
     sparse: Annotated[
         bool, typer.Option("--sparse", help="Leave zeros out of a float32 or float16 file.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of order and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Draw the order and the augmentation from this seed.")
+    ] = 0,
     directory: Annotated[
         pathlib.Path | None,
-        typer.Option(help="Where checkpoints go; runs/compress-MODEL if left out."),
+        typer.Option(
+            help="Keep checkpoints and the compressed Keras model here.",
+            show_default="runs/compress-MODEL, and a hash where that has another model",
+        ),
     ] = None,
     data_dir: data_command.DataDir = None,
     image_size: data_command.ImageSize = None,
@@ -72,13 +112,16 @@ def compress(
     given = {
         name: value for name, value in locals().items() if name in _SETTINGS and value is not None
     }
-    if augment is False:
-        given["augmentation"] = None
-    compression = _compression(given, prune, quantize, teacher)
     model_files.check_output(output)
-    for path in (model, teacher):
-        if path is not None:
-            model_files.file_of(path, model_files.MODELS)
+    compression = _compression(given, prune, quantize, teacher)
+    paths = [path for path in (model, teacher) if path is not None]
+    files = [model_files.file_of(path, model_files.MODELS) for path in paths]
+    data_command.check(data, image_size, crop)
+    # Another model, or another way to compress it, has a directory of its own.
+    identity = compress_directory.identity_of(files, compression, data, image_size, crop, seed)
+    work = compress_directory.work_directory(
+        directory, model_files.stem(model), identity, compression
+    )
     terminal.start_keras(training=True)
     compression.check()
     trained = model_files.load_model(model, model_files.MODELS)
@@ -89,16 +132,18 @@ def compress(
     for path, network in ((model, trained), (teacher, loaded_teacher)):
         if path is not None:
             model_files.check_fit(path, network, loaded)
-    work = directory or pathlib.Path("runs") / f"compress-{model_files.stem(model)}"
     with one_process(work):
+        compress_directory.mark(work, identity)
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)
+        compress_directory.mark(work, identity, is_done=True)
     terminal.show(_table(result, f"{model} → {output}"))
     typer.echo(f"Wrote {output} and {work / 'model.keras'}.")
 
 
 _TIMED_RUNS = 50  # Enough for a median.
-_OF_TRAINING = ("epochs", "learning_rate", "batch_size")
-_SETTINGS = ("cluster", "temperature", "student_loss_weight", "sparse", *_OF_TRAINING)
+_OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augment")
+_OF_TEACHER = ("temperature", "student_loss_weight")
+_SETTINGS = ("cluster", "sparse", *_OF_TEACHER, *_OF_TRAINING)
 
 
 def run(
@@ -119,7 +164,8 @@ def run(
     from kdzoo.experiments import Compression, compress_and_retrain
     from kdzoo.graph.model_saving import save_model
 
-    with warnings.catch_warnings(record=True) as said, TrainingProgress() as progress:
+    steps = len(compression.steps) + 3
+    with warnings.catch_warnings(record=True) as said, TrainingProgress(steps) as progress:
         warnings.simplefilter("always", UserWarning)
         compressed, _ = compress_and_retrain.compress(
             model,
@@ -132,29 +178,36 @@ def run(
             report=progress.stage,
             callbacks=[progress.callback()],
         )
+        progress.step(f"convert to {output}")
+        save_model(compressed, work / "model.keras")
+        with tempfile.TemporaryDirectory() as folder:
+            with terminal.quiet():
+                plain = pathlib.Path(folder) / "before.tflite"
+                compress_and_retrain.export(model, plain, Compression(), data)
+                compress_and_retrain.export(compressed, output, compression, data)
+            files = ((plain, model), (output, compressed))
+            result = _measured(files, data, progress)
     for message in dict.fromkeys(str(warning.message) for warning in said if _is_ours(warning)):
         typer.echo(f"Note: {message}", err=True)
-    with terminal.working("Converting and measuring"), terminal.quiet():
-        save_model(compressed, work / "model.keras")
-        report = compress_and_retrain.export(compressed, output, compression, data)
-        with tempfile.TemporaryDirectory() as folder:
-            plain = Compression()
-            before = compress_and_retrain.export(
-                model, pathlib.Path(folder) / "before.tflite", plain, data
-            )
-            return (
-                _measured(before.path, model, data),
-                _measured(report.path, compressed, data),
-            )
+    return result
 
 
-def _measured(path: PathLike, model: "keras.Model", data: "Dataset") -> dict[str, float]:
-    """What a file and its model are worth, how many weights are zero, and how fast the file is."""
+def _measured(
+    files: "Sequence[tuple[pathlib.Path, keras.Model]]",
+    data: "Dataset",
+    progress: TrainingProgress,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What two files and their models are worth, and how fast the files are."""
     from kdzoo.evaluation import latency
     from kdzoo.experiments import compress_and_retrain
 
-    measured = compress_and_retrain.measure(path, model, data)
-    return {**measured, "median_ms": latency(path, runs=_TIMED_RUNS).median_ms}
+    progress.step("measure accuracy before and after")
+    with terminal.quiet():
+        before, after = (compress_and_retrain.measure(*file, data) for file in files)
+    progress.step(f"time {_TIMED_RUNS} runs before and after")
+    with terminal.quiet():
+        times = [latency(path, runs=_TIMED_RUNS).median_ms for path, _ in files]
+    return {**before, "median_ms": times[0]}, {**after, "median_ms": times[1]}
 
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:
@@ -173,7 +226,10 @@ def _compression(
     forms = ("none", "float16", "dynamic", "int8", "qat")
     if quantize not in forms:
         raise unknown_name("quantization", quantize, forms)
-    training = {name: given.pop(name) for name in (*_OF_TRAINING, "augmentation") if name in given}
+    training = {name: given.pop(name) for name in _OF_TRAINING if name in given}
+    options = [f"--{name.replace('_', '-')}" for name in training]
+    if training.pop("augment", None) is False:
+        training["augmentation"] = None
     compression = Compression(
         prune=_fraction(prune),
         quantize=cast(Any, None if quantize == "none" else quantize),
@@ -184,11 +240,17 @@ def _compression(
         raise ValueError(
             "Expected at least one of --prune, --cluster and --quantize. Received: none of them."
         )
-    if teacher is not None and not compression.steps:
+    options += ["--teacher"] * (teacher is not None)
+    if options and not compression.steps:
         raise ValueError(
-            "Expected --prune, --cluster or --quantize qat beside --teacher, as nothing else is "
-            f"trained. Received: --quantize {quantize}"
+            f"Expected --prune, --cluster or --quantize qat beside {options[-1]}, as nothing else "
+            f"is trained. Received: --quantize {quantize}"
         )
+    for name in _OF_TEACHER:
+        if name in given and teacher is None:
+            raise ValueError(
+                f"Expected --teacher beside --{name.replace('_', '-')}. Received: the latter alone"
+            )
     return compression
 
 

@@ -18,21 +18,23 @@ app = typer.Typer(help="Prepare data sets.", invoke_without_command=True, rich_m
 
 DataDir = Annotated[
     pathlib.Path | None,
-    typer.Option(help="Where data sets lie; TFDS_DATA_DIR or the place tfds chooses if left out."),
+    typer.Option(
+        help="Look for data sets here, and prepare them here.",
+        show_default="TFDS_DATA_DIR, or the place that tfds chooses",
+    ),
 ]
-
-
 ImageSize = Annotated[
     str | None,
     typer.Option(
-        help="Of a folder of images: a side in pixels, or HEIGHTxWIDTH; the model's own if left "
-        "out."
+        help="Give a folder's images this size: a side in pixels, or HEIGHTxWIDTH.",
+        show_default="the model's own",
     ),
 ]
 Crop = Annotated[
     bool,
     typer.Option("--crop", help="Crop a folder's images to that shape instead of stretching them."),
 ]
+_SIZE = re.compile(r"(\d{1,5})(?:[x,](\d{1,5}))?")
 _EXPORTED = "dataset.json"  # In a directory of an export; its module would start Keras.
 FOLDER = "a folder of images by class"
 
@@ -45,8 +47,10 @@ def _group(context: typer.Context) -> None:
 
 @app.command("export")
 def export(
-    name: Annotated[str, typer.Argument(help=f"Name of a data set, e.g. cifar10, or {FOLDER}.")],
-    directory: Annotated[pathlib.Path, typer.Argument(help="A new or an empty directory.")],
+    name: Annotated[str, typer.Argument(help=f"A data set, e.g. cifar10, or {FOLDER}.")],
+    directory: Annotated[
+        pathlib.Path, typer.Argument(help="The new or empty directory to write to.")
+    ],
     data_dir: DataDir = None,
     image_size: ImageSize = None,
     crop: Crop = False,
@@ -55,6 +59,12 @@ def export(
 
     Any machine with NumPy reads them, TensorFlow or not.
     """
+    from kdzoo.data import npy
+
+    check(name, image_size, crop)
+    if is_folder(name) and image_size is None:
+        raise without_size(name)
+    npy.check_empty(directory)
     import kdzoo.data
 
     if name != "digits":
@@ -66,6 +76,32 @@ def export(
     typer.echo(
         f"Wrote {name} to {directory} ({size:,} bytes); the path serves as a data set's name."
     )
+
+
+def check(name: str, image_size: str | None = None, crop: bool = False) -> None:
+    """Raises `ValueError` for what cannot be data, or is given beside it in vain; without Keras.
+
+    Args:
+        name: The name or the path.
+        image_size: What was given as `--image-size`.
+        crop: Whether a folder's images are to be cropped.
+    """
+    if not is_folder(name):
+        if image_size is not None or crop:
+            raise ValueError(
+                f"Expected {FOLDER} beside --image-size and --crop. Received: {name!r}, "
+                f"{what_else(name)}"
+            )
+        if name.startswith((".", "~", "/")) and not pathlib.Path(name).expanduser().is_dir():
+            raise FileNotFoundError(
+                f"Expected the name of a data set, a directory of an export, or {FOLDER}. "
+                f"Received: {name!r}, which is no directory"
+            )
+    elif image_size is not None and not _SIZE.fullmatch(image_size):
+        raise ValueError(
+            "Expected --image-size to be a side in pixels, as 96, or HEIGHTxWIDTH, as 96x128. "
+            f"Received: {shown(image_size)}"
+        )
 
 
 def load(
@@ -88,13 +124,9 @@ def load(
     """
     import kdzoo.data
 
+    check(name, image_size, crop)
     if not is_folder(name):
         note_of_folder(name)
-        if image_size is not None or crop:
-            raise ValueError(
-                f"Expected {FOLDER} beside --image-size and --crop. Received: {name!r}, "
-                f"{what_else(name)}"
-            )
         with terminal.working(f"Loading {name}"):
             return kdzoo.data.load(name, data_dir=data_dir)
     shape = _own_shape(model)
@@ -157,20 +189,20 @@ def size_of(given: str | None, name: str, shape: tuple[int | None, ...] = ()) ->
         ValueError: If it is no size, or nothing tells.
     """
     if given is not None:
-        sides = re.fullmatch(r"(\d{1,5})(?:[x,](\d{1,5}))?", given)
-        if sides is None:
-            raise ValueError(
-                "Expected --image-size to be a side in pixels, as 96, or HEIGHTxWIDTH, as 96x128. "
-                f"Received: {shown(given)}"
-            )
-        return int(sides[1]), int(sides[2] or sides[1])
+        found = re.split("[x,]", given)
+        return int(found[0]), int(found[-1])
     height, width = shape[:2] if len(shape) == 3 else (None, None)
     if height is None or width is None:
-        raise ValueError(
-            f"Expected --image-size for {name}, {FOLDER}, as no model tells which size it takes. "
-            "Received: none"
-        )
+        raise without_size(name)
     return height, width
+
+
+def without_size(name: str) -> ValueError:
+    """Returns the error for a folder of images that nothing gives a size."""
+    return ValueError(
+        f"Expected --image-size for {name}, {FOLDER}, as no model tells which size it takes. "
+        "Received: none"
+    )
 
 
 def _own_shape(model: Any) -> tuple[int | None, ...]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdzoo.cli import terminal
+from kdzoo.cli import model_files, terminal
 from kdzoo.cli.progress import TrainingProgress
-from kdzoo.utils import check_directory
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +24,7 @@ to be.\
 
 
 def demo(
-    directory: Annotated[pathlib.Path, typer.Option(help="Where everything goes.")] = pathlib.Path(
+    directory: Annotated[pathlib.Path, typer.Option(help="Write everything here.")] = pathlib.Path(
         "demo"
     ),
 ) -> None:
@@ -35,7 +34,7 @@ def demo(
     splits of the images; converts them for a phone, and prints what was measured.
     """
     start = time.perf_counter()
-    check_directory(directory)  # Said before Keras starts.
+    model_files.check_run_directory(directory)
     terminal.start_keras()
     import keras
 
@@ -47,9 +46,9 @@ def demo(
             "Expected the TensorFlow backend, which converts the demo's models. Received: "
             f"KERAS_BACKEND={keras.backend.backend()}; `kdzoo train digits` trains on any."
         )
-    with TrainingProgress() as progress:
+    with TrainingProgress(further=1, epochs=False) as progress:
         results = steps.train(directory, progress.stage, [progress.callback()])
-    with terminal.working("Converting and timing"):
+        progress.step("convert, measure and time")
         rows = steps.measure(directory, results)
     terminal.show(_table(rows, results))
     typer.echo(_ROLES)

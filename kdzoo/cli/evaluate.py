@@ -1,13 +1,20 @@
 """`kdzoo evaluate`: how good and how large a model is."""
 
 import pathlib
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kdzoo.cli import data as data_command
 from kdzoo.cli import model_files, terminal
 from kdzoo.utils import unknown_name
+
+if TYPE_CHECKING:
+    import keras
+
+    from kdzoo.export import LiteRTModel
+    from kdzoo.export.runner import TensorInfo
 
 _SPLITS = ("train", "validation", "test")
 
@@ -17,27 +24,34 @@ def evaluate(
         pathlib.Path, typer.Argument(help=f"A .keras, .h5 or .tflite file, or {model_files.NAME}.")
     ],
     data: Annotated[
-        str, typer.Argument(help=f"Data set, a directory of an export, or {data_command.FOLDER}.")
+        str,
+        typer.Argument(help=f"A data set, a directory of an export, or {data_command.FOLDER}."),
     ],
     teacher: Annotated[
-        pathlib.Path | None, typer.Option(help="Report the agreement with this model, too.")
+        pathlib.Path | None,
+        typer.Option(help="Report the agreement with this model, too.", show_default="none"),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Measure on this split: train, validation or test.")
+    ] = "test",
     data_dir: data_command.DataDir = None,
     image_size: data_command.ImageSize = None,
     crop: data_command.Crop = False,
 ) -> None:
     """Measure how good and how large a model is.
 
-    Accuracy, agreement with a teacher, parameters, multiply-accumulates of one image, bytes on
-    disk.
+    Accuracy, agreement with a teacher, parameters, zeros among the weights, multiply-accumulates of
+    one image, bytes on disk; of a .tflite file its inputs and outputs, too.
     """
     if split not in _SPLITS:
         raise unknown_name("split", split, _SPLITS)
+    for path in (model, teacher):
+        if path is not None:
+            model_files.file_of(path)
+    data_command.check(data, image_size, crop)
     measured = model_files.load_model(model)
     loaded_teacher = model_files.load_model(teacher) if teacher else None
     from kdzoo import evaluation
-    from kdzoo.compression.tfmot.unwrapping import plain_copy
     from kdzoo.evaluation.labelled_batches import predictor
     from kdzoo.graph.outputs import is_one_column
 
@@ -60,13 +74,49 @@ def evaluate(
             )
             table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
         table.add_row("images", f"{len(part):,}")
-        if hasattr(measured, "count_params"):
-            members = getattr(measured, "members", [measured])
-            parts = [plain_copy(member) or member for member in members]
-            for name, count in (
-                ("parameters", evaluation.count_parameters),
-                ("MACs", evaluation.count_macs),
-            ):
-                table.add_row(name, f"{sum(count(part) for part in parts):,}")
+        is_keras = hasattr(measured, "count_params")
+        for row in (_of_keras if is_keras else _of_file)(measured):
+            table.add_row(*row)
         table.add_row("bytes", f"{model_files.file_of(model).stat().st_size:,}")
     terminal.show(table)
+
+
+def _of_keras(model: "keras.Model") -> Iterator[tuple[str, str]]:
+    """Yields (measure, value) of what a Keras model costs."""
+    from kdzoo import evaluation
+    from kdzoo.compression.tfmot.compression_monitor import measure_compression
+    from kdzoo.compression.tfmot.unwrapping import plain_copy
+
+    members = getattr(model, "members", [model])
+    parts = [plain_copy(member) or member for member in members]
+    yield "parameters", f"{sum(map(evaluation.count_parameters, parts)):,}"
+    kernels = any(len(weight.shape) > 1 for part in parts for weight in part.weights)
+    if len(parts) == 1 and kernels:
+        sparsity = measure_compression(parts[0])["sparsity"]
+        yield "zeros among the weights", terminal.percent(sparsity)
+    yield "MACs", f"{sum(map(evaluation.count_macs, parts)):,}"
+
+
+def _of_file(file: "LiteRTModel") -> Iterator[tuple[str, str]]:
+    """Yields (measure, value) of what a `.tflite` file takes, gives and costs."""
+    from kdzoo.utils.litert.network_costs import network_costs
+
+    for side, tensors in (("input", file.inputs), ("output", file.outputs)):
+        for tensor in tensors:
+            yield (side if len(tensors) == 1 else f"{side} {tensor.name}", _tensor(tensor))
+    costs = network_costs(file.path.read_bytes())
+    if costs is None:
+        return
+    yield "parameters in the file", f"{costs.parameters:,}"
+    yield "zeros among its weights", terminal.percent(costs.zeros)
+    if costs.macs is not None:
+        yield "MACs", f"{costs.macs:,}"
+
+
+def _tensor(tensor: "TensorInfo") -> str:
+    """Type, shape and range of what a file takes or gives."""
+    said: list[Any] = [tensor.dtype, "×".join(map(str, tensor.shape))]
+    if tensor.range is not None:
+        low, high = tensor.range
+        said.append(f"{low:.3g} to {high:.3g}")
+    return ", ".join(said)

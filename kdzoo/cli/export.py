@@ -34,12 +34,15 @@ def export(
         pathlib.Path, typer.Argument(help=f"A .keras or .h5 file, or {model_files.NAME}.")
     ],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
-    quantize: Annotated[str, typer.Option(help="none, float16, dynamic or int8.")] = "none",
+    quantize: Annotated[
+        str, typer.Option(help="Quantize to float16, dynamic or int8; none is float32.")
+    ] = "none",
     data: Annotated[
         str | None,
         typer.Option(
-            help="Data set, or folder of images by class, to verify with; int8 is calibrated from "
-            "its training images."
+            help="Verify with this data set, or folder of images by class; int8 is calibrated from "
+            "its training images.",
+            show_default="random numbers",
         ),
     ] = None,
     data_dir: data_command.DataDir = None,
@@ -48,15 +51,15 @@ def export(
     output_type: Annotated[
         str | None,
         typer.Option(
-            help="What the outputs mean: classes, binary (yes or no) or numbers; found out if not "
-            "given."
+            help="Take the outputs as classes, binary (yes or no) or numbers.",
+            show_default="found out",
         ),
     ] = None,
     io: Annotated[
         str,
         typer.Option(
-            help="Type of inputs and outputs: float32, which every reader feeds; of an int8 file "
-            "also uint8 or int8; auto for the type that it computes in."
+            help="Give inputs and outputs this type: float32, which every reader feeds; in an int8 "
+            "file also uint8 or int8; auto is the type that it computes in."
         ),
     ] = "float32",
 ) -> None:
@@ -66,6 +69,8 @@ def export(
     """
     _check_export(output, quantize, data, output_type, io)
     _check_ships_no_file(model, output)
+    model_files.file_of(model, model_files.MODELS)
+    _check_data(data, data_dir, image_size, crop)
     converted = model_files.load_model(model, model_files.MODELS)
     images = labels = None
     if data is not None:
@@ -89,8 +94,13 @@ def export(
         f"{report.bytes:,} bytes; on {report.samples} samples "
         f"({report.verified_on.replace('_', ' ')}) it gives "
         f"{_measured(report.outputs_verified)}, and differs by at most "
-        f"{report.max_abs_difference:.2g}."
+        f"{report.max_abs_difference:.2g}.{_zeros(report.sparsity)}"
     )
+
+
+def _zeros(sparsity: float | None) -> str:
+    """Says how many weights of a file are zero, where that is known."""
+    return "" if sparsity is None else f" {terminal.percent(sparsity)} of its weights are zero."
 
 
 def _measured(outputs: "tuple[OutputAgreement, ...]") -> str:
@@ -112,6 +122,19 @@ def _check_ships_no_file(model: pathlib.Path, output: pathlib.Path) -> None:
                 f"Expected a model that ships without a .tflite file. Received: {model}, which "
                 f"ships with one; `kdzoo load {model} {output}` writes it."
             )
+
+
+def _check_data(
+    data: str | None, data_dir: pathlib.Path | None, image_size: str | None, crop: bool
+) -> None:
+    """Raises for data that there is not, and for options that need data; before Keras starts."""
+    if data is not None:
+        data_command.check(data, image_size, crop)
+        return
+    given = {"--data-dir": data_dir, "--image-size": image_size, "--crop": crop or None}
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(f"Expected --data beside {option}. Received: no --data.")
 
 
 def _check_export(

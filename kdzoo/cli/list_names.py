@@ -21,13 +21,16 @@ NOT_SHIPPED = ", not shipped"
 def list_names(
     kind: Annotated[
         str | None,
-        typer.Argument(help="models, pretrained, pairs, data or recipes; all if left out."),
+        typer.Argument(
+            help="Which kind of names: models, pretrained, pairs, data or recipes.",
+            show_default="all",
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Only pretrained models and pairs for this data set.")
+        str | None, typer.Option(help="Show only pretrained models and pairs for this data set.")
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="Only models and pretrained models of this family.")
+        str | None, typer.Option(help="Show only models and pretrained models of this family.")
     ] = None,
 ) -> None:
     """List what has a name: models, pretrained, pairs, data, recipes."""

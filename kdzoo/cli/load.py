@@ -5,17 +5,27 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import model_files, terminal
+from kdzoo.cli import completion, model_files, terminal
 
 
 def load(
-    name: Annotated[str, typer.Argument(help="A name that `kdzoo list pretrained` shows.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name that `kdzoo list pretrained` shows.",
+            autocompletion=completion.of(completion.pretrained),
+        ),
+    ],
     output: Annotated[
         pathlib.Path,
-        typer.Argument(help="The .keras file to write; .tflite where one is shipped."),
+        typer.Argument(help="The .keras file to write; a .tflite file where one is shipped."),
     ],
     classes: Annotated[
-        int | None, typer.Option(help="Classes of a fresh head; the pretrained head if left out.")
+        int | None,
+        typer.Option(
+            help="Give the model a fresh head for so many classes.",
+            show_default="the pretrained head",
+        ),
     ] = None,
 ) -> None:
     """Write a pretrained model, checked by its hash."""
@@ -31,6 +41,8 @@ def load(
                 f"{output} and --classes"
             )
         from kdzoo.zoo.pretrained_files import content
+
+        model_files.check_ships_file(name, output)
 
         file = content(row, "tflite")
         write_bytes(output, file)

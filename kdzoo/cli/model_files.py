@@ -6,7 +6,7 @@ import typing
 import typer
 
 from kdzoo.cli import terminal
-from kdzoo.utils import check_parents
+from kdzoo.utils import check_directory, check_writable
 
 if typing.TYPE_CHECKING:
     import keras
@@ -109,6 +109,22 @@ def _file_of_pretrained(name: str, wants_tflite: bool) -> pathlib.Path:
     return weights_directory() / files["weights"].file
 
 
+def check_ships_file(name: str, output: str | pathlib.Path) -> None:
+    """Raises unless a pretrained model ships with a `.tflite` file; before Keras starts.
+
+    Args:
+        name: Of the model.
+        output: What the user calls the file, for the command that makes one.
+    """
+    from kdzoo.zoo.manifest import find
+
+    if "tflite" not in find(name).files:
+        raise ValueError(
+            f"Expected a model that ships with a .tflite file. Received: {name}, which ships "
+            f"without; `kdzoo export {name} {output}` makes one."
+        )
+
+
 def check_fit(
     path: str | pathlib.Path | None, model: "keras.Model | LiteRTModel | None", data: "Dataset"
 ) -> None:
@@ -142,9 +158,11 @@ def _check_shapes(path, model, data):
     expected = data.input_shape, (data.classes,)
     for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
         if tuple(own) != tuple(needed) and None not in own:
+            shape = ",".join(map(str, data.input_shape))
             raise ValueError(
                 f"Expected a model for {what} of {data.name!r}, {needed}. Received: {path} for "
-                f"{tuple(own)}."
+                f"{tuple(own)}; `kdzoo create` makes one for them by --input-shape {shape} "
+                f"--classes {data.classes}."
             )
 
 
@@ -154,7 +172,7 @@ def check_output(output: pathlib.Path) -> None:
         raise ValueError(f"Expected a .tflite file to write. Received: {output}")
     if output.is_dir():
         raise ValueError(f"Expected a .tflite file to write. Received: {output}, a directory")
-    check_parents(output)
+    check_writable(output)
 
 
 def check_new_output(output: pathlib.Path, expected: str) -> None:
@@ -166,7 +184,18 @@ def check_new_output(output: pathlib.Path, expected: str) -> None:
         raise ValueError(f"Expected a {expected} file to write. Received: {output}")
     if output.exists():
         raise ValueError(f"Expected a new file to write. Received: {output}, which exists.")
-    check_parents(output)
+    check_writable(output)
+
+
+def check_run_directory(directory: pathlib.Path) -> pathlib.Path:
+    """Returns a directory, missing or not, in which files can be made; before Keras starts.
+
+    Raises:
+        ValueError: If there is a file in place of it or of a directory above it.
+        PermissionError: If it cannot be written to.
+    """
+    check_writable(check_directory(directory) / "results.json")
+    return directory
 
 
 def save(model: "keras.Model", output: pathlib.Path) -> None:

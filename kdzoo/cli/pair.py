@@ -4,11 +4,17 @@ from typing import Annotated
 
 import typer
 
-from kdzoo.cli import list_names, terminal
+from kdzoo.cli import completion, list_names, terminal
 
 
 def pair(
-    name: Annotated[str, typer.Argument(help="A name that `kdzoo list pairs` shows.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name that `kdzoo list pairs` shows.",
+            autocompletion=completion.of(completion.pairs),
+        ),
+    ],
 ) -> None:
     """Show a pair: teacher, student, data, losses."""
     from kdzoo.zoo.pair_definitions import pair_definition

@@ -1,5 +1,6 @@
 """The progress of a training of several stages: a bar in a terminal, lines elsewhere."""
 
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -8,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-_SECONDS_BETWEEN_LINES = 10
+_LINES = 10  # Of the epochs of a stage, at most.
+_NUMBERED = re.compile(r"(\d+)/(\d+) (.*)", re.DOTALL)
 
 
 class TrainingProgress:
     """Shows on standard error which stage is at which epoch, and how each stage ended.
+
+    Args:
+        steps: How many stages and other steps there are, where their lines have no numbers.
+        further: How many other steps follow, where the lines of the stages have numbers.
+        epochs: Whether lines tell of epochs, too; a bar always does.
 
     Example:
 
@@ -22,7 +29,8 @@ class TrainingProgress:
     ```
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 0, further: int = 0, epochs: bool = True) -> None:
+        self._number, self._steps, self._further, self._tells = 0, steps, further, epochs
         self._stage: str | None = None
         self._bar: Any = None  # None where lines are written.
         self._task: Any = None
@@ -54,12 +62,28 @@ class TrainingProgress:
     def stage(self, line: str) -> None:
         """Ends the stage before, and begins the one that `line` describes."""
         self._end_stage()
-        self._stage, self._epochs, self._accuracy = line, 0, None
-        self._start = self._spoke = time.perf_counter()
+        line = self._numbered(line)
+        self._stage, self._epochs, self._accuracy, self._trains = line, 0, None, True
+        self._start = time.perf_counter()
         if self._bar:
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(line, total=None, state="")
+
+    def step(self, line: str) -> None:
+        """Ends the stage before, and begins a step without epochs, such as an export."""
+        self.stage(line)
+        self._trains = False
+
+    def _numbered(self, line: str) -> str:
+        """A line with its number among all."""
+        found = _NUMBERED.fullmatch(line)
+        if found:
+            self._number, self._steps = int(found[1]), int(found[2]) + self._further
+            line = found[3]
+        else:
+            self._number += 1
+        return f"{self._number}/{self._steps} {line}" if self._steps else line
 
     def callback(self) -> "keras.callbacks.Callback":
         """Returns the `keras.callbacks.Callback` that reports here."""
@@ -91,15 +115,15 @@ class TrainingProgress:
         self._accuracy = next((pair for pair in shown.items() if pair[1] is not None), None)
         if self._bar:
             self._advance(epoch + 1, params)
-        elif time.perf_counter() - self._spoke > _SECONDS_BETWEEN_LINES:
-            self._spoke = time.perf_counter()
+        elif self._tells and _is_told(epoch + 1, params["epochs"]):
             self._say(f"{self._stage}: epoch {epoch + 1}/{params['epochs']}{self._in_words()}")
 
     def _end_stage(self) -> None:
         if self._stage is None:
             return
         seconds = time.perf_counter() - self._start
-        end = f"{seconds:.1f} s{self._in_words()}" if self._epochs else "finished before"
+        is_new = self._epochs or not self._trains
+        end = f"{seconds:.1f} s{self._in_words()}" if is_new else "finished before"
         self._say(f"{self._stage}: {end}")
         self._stage = None
 
@@ -114,3 +138,8 @@ class TrainingProgress:
         else:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
+
+
+def _is_told(epoch: int, epochs: int) -> bool:
+    """Whether a line tells of this epoch, from 1: of every one, or of each tenth part of them."""
+    return epoch * _LINES // epochs > (epoch - 1) * _LINES // epochs

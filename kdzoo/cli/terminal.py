@@ -60,6 +60,7 @@ def show(table: "Table") -> None:
     from rich.console import Console
     from rich.measure import Measurement
 
+    title, table.title = table.title, None  # It would be broken in the middle of words.
     for column in table.columns:
         if column.no_wrap:
             column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
@@ -67,6 +68,8 @@ def show(table: "Table") -> None:
     console = Console(width=width, highlight=False, markup=False)
     least = Measurement.get(console, console.options.update(width=10_000), table).minimum
     console.width = max(console.width, least)
+    if title:
+        console.print(title, style="table.title", soft_wrap=True)
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdzoo.cli import compress, terminal, train_folder
+from kdzoo.cli import completion, compress, model_files, terminal, train_folder
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import check_directory, unknown_name
@@ -20,70 +20,147 @@ if TYPE_CHECKING:
     from kdzoo.data import Dataset
     from kdzoo.experiments import Experiment
 
+_OF_RECIPE = "the recipe's"
+
 
 def train(
     name: Annotated[
         str,
         typer.Argument(
             metavar="RECIPE|DATA|FOLDER",
-            help=f"A recipe, or a data set or {data_command.FOLDER} for your own comparison.",
+            help=f"A recipe; or a data set, or {data_command.FOLDER}, for your own comparison.",
         ),
     ],
     teacher: Annotated[
         str | None,
-        typer.Option(help="The teacher: an architecture, a pretrained model, or a file of Keras."),
+        typer.Option(
+            help="Let this teach: an architecture, a pretrained model, or a .keras or .h5 file.",
+            show_default=_OF_RECIPE,
+        ),
     ] = None,
     student: Annotated[
-        str | None, typer.Option(help="The student's architecture; separable_050 on a folder.")
+        str | None,
+        typer.Option(
+            help="Train students of this architecture.",
+            autocompletion=completion.of(completion.models),
+            show_default=f"{_OF_RECIPE}, else separable_050 on a folder",
+        ),
     ] = None,
     image_size: data_command.ImageSize = None,
     crop: data_command.Crop = False,
     teacher_scale: Annotated[
         str | None,
         typer.Option(
-            help="What a teacher from a file takes for pixels: 0..1, 0..255, -1..1, torch or caffe "
-            "(modes of keras.applications); found in its first layers if left out."
+            help="Give a teacher from a file pixels in 0..1, 0..255, -1..1, or as torch or caffe "
+            "(modes of keras.applications).",
+            show_default="found in its first layers",
         ),
     ] = None,
     teacher_logits: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="In place of a teacher, on a folder: an .npz file of the arrays paths, relative "
-            "to the folder, and logits."
+            help="Learn from these in place of a teacher, on a folder: an .npz file of the arrays "
+            "paths, relative to the folder, and logits.",
+            show_default="none",
         ),
     ] = None,
-    teacher_epochs: Annotated[int | None, typer.Option(min=1, help="Of the teacher.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each student.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="E.g. 0,1,2: two students for each.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the soft targets.")] = None,
-    student_loss_weight: Annotated[
-        float | None, typer.Option(help="Weight of the loss on labels, 0 to 1.")
+    teacher_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train the teacher for so many epochs.",
+            show_default=f"{_OF_RECIPE}, else 20",
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
-    teacher_learning_rate: Annotated[float | None, typer.Option(help="Initial.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Initial, of the students.")] = None,
-    teacher_optimizer: Annotated[str | None, typer.Option(help="As --optimizer.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train each student for so many epochs.",
+            show_default=f"{_OF_RECIPE}, else 20",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Train two students for each of these seeds, e.g. 0,1,2.",
+            show_default=f"{_OF_RECIPE}, else 0,1,2",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Soften the teacher's outputs by this temperature.",
+            show_default=f"{_OF_RECIPE}, else 4",
+        ),
+    ] = None,
+    student_loss_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Give the loss on labels this weight, 0 to 1.",
+            show_default=f"{_OF_RECIPE}, else 0.1",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Train on so many images a step.", show_default=f"{_OF_RECIPE}, else 128"
+        ),
+    ] = None,
+    teacher_learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin to train the teacher at this learning rate.",
+            show_default=f"{_OF_RECIPE}, else 0.002",
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin to train the students at this learning rate.",
+            show_default=f"{_OF_RECIPE}, else 0.003",
+        ),
+    ] = None,
+    teacher_optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Train the teacher with this, as --optimizer.",
+            show_default=f"{_OF_RECIPE}, else adamw",
+        ),
+    ] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(help="Of the students: adamw, or sgd with momentum, at a rate of about 0.1."),
+        typer.Option(
+            help="Train the students with adamw, or with sgd, which has momentum and wants a rate "
+            "of about 0.1.",
+            show_default=f"{_OF_RECIPE}, else adamw",
+        ),
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled.")] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Decay weights by this, decoupled.", show_default=f"{_OF_RECIPE}, else 0.02"
+        ),
+    ] = None,
     views: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Record the teacher's outputs for so many augmented views, which students see.",
+            show_default=f"{_OF_RECIPE}, else none",
         ),
     ] = None,
     augment_student: Annotated[
-        bool | None, typer.Option(help="Whether the students see augmented images.")
+        bool | None,
+        typer.Option(help="Show the students augmented images.", show_default=_OF_RECIPE),
     ] = None,
     directory: Annotated[
-        pathlib.Path | None, typer.Option(help="Where results go; runs/NAME if left out.")
+        pathlib.Path | None,
+        typer.Option(help="Write models and results here.", show_default="runs/NAME"),
     ] = None,
     data_dir: data_command.DataDir = None,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="The same in seconds, on digits: does it run?")
+        bool, typer.Option("--smoke", help="See in seconds that it runs: little, and on digits.")
     ] = False,
 ) -> None:
     """Train a teacher, students alone and students distilled.
@@ -98,14 +175,15 @@ def train(
     if seeds is not None:
         given["seeds"] = _as_seeds(seeds)
     _check_options(name, given, smoke)
+    data_command.check(name, image_size, crop)
     if data_command.is_folder(name):
         folder, name = name, pathlib.Path(os.path.abspath(os.path.expanduser(name))).name
-        directory = check_directory(directory or pathlib.Path("runs") / name)
+        directory = model_files.check_run_directory(directory or pathlib.Path("runs") / name)
         recipe, dataset = train_folder.of_folder(folder, given, image_size, crop)
-    elif image_size is not None or crop or teacher_logits is not None:
+    elif teacher_logits is not None:
         raise ValueError(
-            f"Expected {data_command.FOLDER} beside --image-size, --crop and --teacher-logits. "
-            f"Received: {name!r}, {data_command.what_else(name)}"
+            f"Expected {data_command.FOLDER} beside --teacher-logits. Received: {name!r}, "
+            f"{data_command.what_else(name)}"
         )
     else:
         data_command.note_of_folder(name)
@@ -133,7 +211,7 @@ def run(
     dataset: "Dataset | None" = None,
 ) -> dict[str, Any]:
     """Runs a recipe with its progress on standard error; returns its results."""
-    directory = check_directory(directory)  # Said before Keras starts.
+    directory = model_files.check_run_directory(check_directory(directory))
     terminal.start_keras(training=True)
     with TrainingProgress() as progress:
         return recipe.run(
@@ -195,8 +273,22 @@ def _check_options(name: str, given: Mapping[str, Any], smoke: bool) -> None:
             "Expected an architecture as --student, which starts from fresh weights. Received: "
             f"{given['student']!r}, which may be a pretrained model."
         )
+    if "student" in given:
+        from kdzoo.zoo import architecture
+
+        architecture(given["student"])
     teacher = given.get("teacher", "")
     is_file = train_options.is_file(teacher)
+    if is_file:
+        model_files.file_of(pathlib.Path(teacher), model_files.MODELS)
+    elif "/" in teacher:
+        from kdzoo.zoo.manifest import find
+
+        find(teacher)
+    elif teacher:
+        from kdzoo.zoo import architecture
+
+        architecture(teacher)
     if "teacher_scale" in given and not is_file:
         raise ValueError(
             "Expected the file of a model as --teacher beside --teacher-scale. Received: "

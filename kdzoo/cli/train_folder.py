@@ -1,6 +1,7 @@
 """What `kdzoo train` makes of a folder of images by class: a comparison on it."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,13 @@ def of_folder(
     """
     given = dict(given)
     _check(given)
-    if image_size is not None or not train_options.is_file(given.get("teacher", "")):
-        data_command.size_of(image_size, name)
+    logits = given.get("teacher_logits")
+    if logits is not None and not pathlib.Path(logits).is_file():
+        raise FileNotFoundError(
+            f"Expected the file of a teacher's logits. Received: {logits}, not a file."
+        )
+    if image_size is None and not train_options.is_file(given.get("teacher", "")):
+        raise data_command.without_size(name)
     terminal.start_keras(training=True)
     teacher = _file_of_teacher(given)
     data = data_command.load(name, None, image_size, teacher, crop)

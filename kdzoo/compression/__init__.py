@@ -23,6 +23,7 @@ from kdzoo.compression.tfmot.pruning import (
     strip_pruning,
 )
 from kdzoo.compression.tfmot.pruning_callbacks import PruningSummaries, UpdatePruningStep
+from kdzoo.compression.tfmot.pruning_schedules import schedule_over_epochs
 from kdzoo.compression.tfmot.quantization import (
     QuantizedModel,
     quantize_apply,
@@ -101,6 +102,7 @@ __all__ = [
     "quantize_apply",
     "quantize_model",
     "quantize_scope",
+    "schedule_over_epochs",
     "strip_clustering",
     "strip_clustering_cqat",
     "strip_pruning",

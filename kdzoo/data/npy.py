@@ -10,7 +10,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.data.hold_out import hold_out
 from kdzoo.data.npy_file import REMEDY, damaged, read_array
 from kdzoo.data.split import Split
-from kdzoo.utils import atomic_path, check_parents, check_path, digest_of_file, read_object
+from kdzoo.utils import atomic_path, check_path, check_writable, digest_of_file, read_object
 from kdzoo.utils.field_checks import check_types, is_sha256
 from kdzoo.utils.hashed_json import check_hash, hashed_json
 from kdzoo.utils.types import PathLike
@@ -40,7 +40,7 @@ def check_empty(directory: PathLike) -> pathlib.Path:
             "Expected a new or an empty directory; remove this one first or choose another. "
             f"Received: directory={str(path)!r}"
         )
-    check_parents(path)
+    check_writable(path)
     return path
 
 

@@ -1,11 +1,14 @@
 """Image classification sets from TensorFlow Datasets."""
 
 import contextlib
+import io
 import logging
 import os
 import pathlib
 import re
 import sys
+import urllib.error
+import urllib.request
 from types import ModuleType
 
 import keras
@@ -17,6 +20,9 @@ from kdzoo.data.hold_out import hold_out
 from kdzoo.data.split import Split
 from kdzoo.utils import heavy_libraries, unknown_name
 from kdzoo.utils.types import PathLike
+
+_STORE = "https://storage.googleapis.com"
+_PATIENCE = 5  # Seconds until it counts as out of reach.
 
 
 def load(
@@ -131,11 +137,20 @@ def _check_features(tfds, name, builder):
 
 
 def _prepare(tfds, name, builder):
-    """Downloads and prepares a data set; no empty directory stays of what fails."""
+    """Downloads and prepares a data set; no empty directory stays of what fails.
+
+    Without a network nothing is shown but the error, and nothing is tried a second time.
+    """
     where = str(builder.data_dir)
     missing = [parent for parent in pathlib.Path(where).parents if not parent.exists()]
+    retries, shown = (3, sys.stderr) if _is_online() else (0, io.StringIO())
     try:
-        with _quiet(), _few_retries(tfds), contextlib.redirect_stdout(sys.stderr):
+        with (
+            _quiet(),
+            _few_retries(tfds, retries),
+            contextlib.redirect_stdout(shown),
+            contextlib.redirect_stderr(shown),
+        ):
             builder.download_and_prepare()
     except Exception as error:
         root = os.path.dirname(os.path.dirname(where))
@@ -146,7 +161,18 @@ def _prepare(tfds, name, builder):
             f"({_reason(error)}); prepare it with `tfds build {name} "
             f"--data_dir={root}` where there is a network, or set `data_dir` or TFDS_DATA_DIR to "
             "where it is prepared."
-        ) from error
+        ) from None  # Of a download that failed, tfds tells ninety lines.
+
+
+def _is_online():
+    """Whether the store answers that most data sets come from, whatever it says."""
+    try:
+        urllib.request.urlopen(_STORE, timeout=_PATIENCE).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
 
 
 def _remove_empty(directory):
@@ -207,12 +233,12 @@ def _quiet():
 
 
 @contextlib.contextmanager
-def _few_retries(tfds):
+def _few_retries(tfds, number):
     """Gives up a download without network after seconds, where tfds takes minutes."""
     downloader = tfds.core.download.downloader
     usual = getattr(downloader, "MAX_RETRIES", None)
     try:
-        downloader.MAX_RETRIES = 3
+        downloader.MAX_RETRIES = number
         yield
     finally:
         downloader.MAX_RETRIES = usual

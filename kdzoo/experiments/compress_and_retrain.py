@@ -31,8 +31,6 @@ from kdzoo.utils.types import PathLike
 Wrapped = tuple[keras.Model, Callable[[keras.Model], keras.Model], list[Any]]
 """A model to train, what makes a plain one of it afterwards, and callbacks."""
 
-_UPDATES = 100  # How often a pruning schedule moves on its way.
-
 
 def compress(
     model: keras.Model,
@@ -145,16 +143,17 @@ class _Step:
         }
 
     def _prune(self, model: keras.Model) -> Wrapped:
-        prune, training = self.compression.prune, self.compression.training
-        steps = training.epochs * -(-len(self.data.train) // training.batch_size)
-        if prune == TWO_OF_FOUR:
-            schedule = tools.ConstantSparsity(0.5, 0, frequency=_every(steps))
-            settings = {"pruning_schedule": schedule, "sparsity_m_by_n": (2, 4)}
-        else:
-            end = max(1, 2 * steps // 3)
-            schedule = tools.PolynomialDecay(0.0, prune, 0, end, frequency=_every(end))
-            settings = {"pruning_schedule": schedule}
-        pruned = tools.prune_low_magnitude(model, **settings)
+        prune, training = cast(Any, self.compression.prune), self.compression.training
+        two_of_four = prune == TWO_OF_FOUR
+        schedule = tools.schedule_over_epochs(
+            0.5 if two_of_four else prune,
+            training.epochs,
+            len(self.data.train),
+            training.batch_size,
+            initial_sparsity=0.5 if two_of_four else 0.0,
+        )
+        m_by_n = (2, 4) if two_of_four else None
+        pruned = tools.prune_low_magnitude(model, schedule, sparsity_m_by_n=m_by_n)
         return pruned, tools.strip_pruning, [tools.UpdatePruningStep()]
 
     def _cluster(self, model: keras.Model) -> Wrapped:
@@ -200,10 +199,6 @@ class _Step:
 def _with_rounded_biases(model: keras.Model) -> keras.Model:
     model.round_biases()
     return model
-
-
-def _every(steps: int) -> int:
-    return max(1, steps // _UPDATES)
 
 
 def export(

@@ -41,6 +41,7 @@ from kdzoo.utils import (
     naming_full_disk,
     shown,
 )
+from kdzoo.utils.litert.network_costs import network_costs
 from kdzoo.utils.types import PathLike
 
 _MOST_SAMPLES = 1 << 20
@@ -72,6 +73,8 @@ class ExportReport:
             They are others than those that verified, unless there were too few for two parts.
         io: The type of the file's inputs and outputs: `"float32"`, `"uint8"` or `"int8"`. Those
             that are integers in Keras, such as token ids, are as they are there.
+        sparsity: The fraction of zeros among all kernels in the file, in [0, 1]; in int8, small
+            weights are rounded to zero, too. None in versions of LiteRT that cannot read it.
     """
 
     path: pathlib.Path
@@ -87,6 +90,7 @@ class ExportReport:
     outputs_verified: tuple[OutputAgreement, ...] = ()
     calibration_samples: int = 0
     io: FileIo = dataclasses.field(default="float32", kw_only=True)
+    sparsity: float | None = dataclasses.field(default=None, kw_only=True)
 
 
 def to_litert(
@@ -221,6 +225,7 @@ def to_litert(
             wanted = expected[output.name]
             check_agreement(quantize, output, wanted, values, tolerance, min_agreement)
         size = temporary.stat().st_size
+    costs = network_costs(content)
     return ExportReport(
         path=destination,
         bytes=size,
@@ -235,6 +240,7 @@ def to_litert(
         outputs_verified=found,
         calibration_samples=0 if drawn.calibration is None else len(drawn.calibration[0]),
         io=type_of_io,
+        sparsity=None if costs is None else costs.zeros,
     )
 
 

@@ -13,6 +13,7 @@ from kdzoo.utils.arguments import (
     check_path,
     check_positive_integer,
     check_text,
+    check_writable,
     is_integer,
     is_number,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "check_positive_integer",
     "check_regular",
     "check_text",
+    "check_writable",
     "copy_file",
     "digest_of_file",
     "first_line",

@@ -289,6 +289,25 @@ def check_parents(path: pathlib.Path) -> None:
         raise ValueError(f"Expected a directory. Received: {nearest}, a file, for {path}")
 
 
+def check_writable(path: pathlib.Path) -> None:
+    """Raises unless a file or directory can be made at a path, before anything is begun.
+
+    Args:
+        path: A `pathlib.Path`; neither it nor its directories need exist.
+
+    Raises:
+        ValueError: If there is a file where one of its directories belongs.
+        PermissionError: If the nearest directory that exists cannot be written to.
+    """
+    check_parents(path)
+    nearest = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if nearest is not None and not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"Expected a directory that can be written to, for {path}. Received: {nearest}, which "
+            "cannot; choose another place."
+        )
+
+
 def check_directory(directory: Any) -> pathlib.Path:
     """Returns what is to be a directory, missing or not, as a path.
 

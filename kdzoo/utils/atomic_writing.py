@@ -6,7 +6,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
-from kdzoo.utils.arguments import check_parents, check_path
+from kdzoo.utils.arguments import check_path, check_writable
 from kdzoo.utils.full_disk_errors import naming_full_disk
 from kdzoo.utils.process_locks import hidden_directory
 from kdzoo.utils.types import PathLike
@@ -34,6 +34,7 @@ def atomic_path(
 
     Raises:
         ValueError: If it is no path, or there is a file where one of its directories belongs.
+        PermissionError: If the directory cannot be written to.
         FullDiskError: If the disk is full or a limit is reached; the error names path
             and bytes.
 
@@ -45,7 +46,7 @@ def atomic_path(
     ```
     """
     path = check_path("path", path)
-    check_parents(path)
+    check_writable(path)
     with naming_full_disk(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         with hidden_directory(path.parent, path.name) as hidden:

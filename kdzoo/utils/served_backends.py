@@ -8,12 +8,32 @@ import sys
 _SERVED = ("tensorflow", "jax")
 
 
-def check_backend() -> None:
+def check_backend(is_command: bool = False) -> None:
     """Raises unless the backend that Keras has, or will take, is one of kdzoo's and installed.
+
+    Args:
+        is_command: Whether the sentence is all that is to be seen: the process ends with it.
 
     Raises:
         ImportError: In one sentence, which says what to install or to set.
+        SystemExit: In place of it, in a command.
     """
+    try:
+        _check_backend()
+    except ImportError as error:
+        if is_command and not os.environ.get("KDZOO_TRACEBACK"):
+            sys.exit(f"kdzoo: {error}")
+        raise
+
+
+def runs_as_command() -> bool:
+    """Whether `python -m kdzoo` is importing the package, before its `__main__.py` runs."""
+    if sys.argv[:1] != ["-m"]:
+        return False
+    return sys.orig_argv[: -len(sys.argv) + 1 or None][-2:] == ["-m", "kdzoo"]
+
+
+def _check_backend() -> None:
     name, said = _chosen()
     if name not in _SERVED:
         raise ImportError(

@@ -1,10 +1,10 @@
 """Cards of pretrained models, and a table of them all: every figure from the manifest's rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kdzoo.data.catalog import DATASETS, KnownDataset
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.manifest import File, Pretrained, find
+from kdzoo.zoo.manifest import File, Pretrained, find, read_manifest
 from kdzoo.zoo.registry import architecture
 
 
@@ -29,11 +29,28 @@ def card(name: str, directory: PathLike | None = None) -> str:
     >>> card("mlp_2x800/mnist").splitlines()[0]
     '# mlp_2x800/mnist'
     """
-    return write_card(find(name, directory))
+    row = find(name, directory)
+    return write_card(row, shipped_forms(row, read_manifest(directory)))
 
 
-def write_card(row: Pretrained) -> str:
-    """Returns the card of a `Pretrained`, in Markdown."""
+def shipped_forms(row: Pretrained, rows: Mapping[str, Pretrained]) -> list[str]:
+    """Returns the names of a model's small forms, which ship as `.tflite` files.
+
+    Args:
+        row: The `Pretrained`.
+        rows: Name -> `Pretrained`, of all models.
+    """
+    with_files = [name for name, known in rows.items() if "tflite" in known.files]
+    return [name for name in with_files if name.startswith(f"{row.name}/")]
+
+
+def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
+    """Returns the card of a `Pretrained`, in Markdown.
+
+    Args:
+        row: The `Pretrained`.
+        forms: The names of its small forms, see `shipped_forms`.
+    """
     data = DATASETS.get(row.dataset, KnownDataset())
     title = data.title or row.dataset
     training = row.training
@@ -47,7 +64,7 @@ def write_card(row: Pretrained) -> str:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in figures(row)),
         "",
-        *([] if "tflite" in row.files else [_CONVERTED, ""]),
+        *([] if "tflite" in row.files else [_converted(row, forms), ""]),
         "```python",
         "import kdzoo",
         "",
@@ -84,10 +101,14 @@ def _built_with(row):
     return f" Built with `{arguments}`." if arguments else ""
 
 
-_CONVERTED = (
-    "The `.tflite` files are what `kdzoo.export.to_litert` makes of it, the int8 one after "
-    "training; they do not ship."
-)
+def _converted(row, forms):
+    """Returns where the files come from whose sizes stand above, and which files there are."""
+    said = (
+        f"These `.tflite` files do not ship: `kdzoo export {row.name} FILE.tflite` makes them, the "
+        "int8 one after training."
+    )
+    names = " and ".join(f"`{name}`" for name in forms)
+    return f"{said} {names}, trained for it, ship as such files." if names else said
 
 
 def figures(row: Pretrained) -> Iterator[tuple[str, str]]:

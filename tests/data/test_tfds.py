@@ -1,6 +1,8 @@
 """tfds data sets: one that is written here, and none that needs the network."""
 
+import io
 import pathlib
+import urllib.request
 
 import numpy as np
 import pytest
@@ -146,6 +148,34 @@ def test_neither_prepared_nor_downloadable(tmp_path, monkeypatch):
     assert f"tfds build svhn_cropped --data_dir={tmp_path}" in message
 
 
+def test_a_download_is_shown(tmp_path, monkeypatch, capsys):
+    """On standard error, where the store of tfds answers, and with some patience."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    downloader, asked = tfds.core.download.downloader, []
+
+    def begin(*_, **__):
+        print("Downloading")
+        asked.append(downloader.MAX_RETRIES)
+        raise ConnectionError("broken")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", begin)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO())
+    usual = downloader.MAX_RETRIES
+    with pytest.raises(FileNotFoundError, match="broken") as caught:
+        kdzoo.data.load("svhn_cropped", tmp_path)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__  # No traceback of the library stands before it.
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "Downloading\n")
+    assert (asked, downloader.MAX_RETRIES) == ([3], usual)
+    monkeypatch.undo()
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", begin)
+    with pytest.raises(FileNotFoundError, match="broken"):
+        kdzoo.data.load("svhn_cropped", tmp_path)
+    assert asked == [3, 0]
+    assert capsys.readouterr().err == ""
+
+
 def test_of_a_download_that_fails_nothing_stays(tmp_path, monkeypatch, capsys):
     """As tfds, which is told to, begins one in the directory that it makes."""
     tfds = pytest.importorskip("tensorflow_datasets")
@@ -161,7 +191,7 @@ def test_of_a_download_that_fails_nothing_stays(tmp_path, monkeypatch, capsys):
             kdzoo.data.load("svhn_cropped", data_dir)
         assert not list(tmp_path.iterdir())
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "Downloading\n" * 2)
+    assert (said.out, said.err) == ("", "")  # Without a network, nothing but the error.
     begun = tmp_path / "new" / "downloads" / "begun"
     begun.mkdir(parents=True)
 

@@ -40,6 +40,7 @@ def test_it_runs(path, tmp_path):
     found = re.search(r"Test (?:accuracy|error): ([\d.]+)%", done.stdout)
     assert found, done.stdout[-2000:]
     assert 0 < float(found[1]) <= 100
+    assert "--smoke shows that it runs." in done.stdout  # Not that kdzoo's students are so bad.
     for line in done.stderr.splitlines():
         # What is left out of a compression is said by a warning.
         said = re.search(r"UserWarning: Not (pruned|clustered) in", line)

@@ -353,3 +353,15 @@ def test_nothing_is_written_to_the_terminal(student, images, tmp_path, capfd):
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
+
+
+@pytest.mark.parametrize(("quantize", "sparse"), [(None, False), (None, True), ("float16", False)])
+def test_the_zeros_in_the_file_are_reported(quantize, sparse, tmp_path):
+    """Those of the kernels: a bias of zeros, which most have at first, counts for nothing."""
+    model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(40), keras.layers.Dense(8)])
+    kernels = [layer.kernel for layer in model.layers]
+    kernels[0].assign(np.where(np.arange(1280).reshape(32, 40) % 4, 0, 1.5))
+    zeros = sum(np.count_nonzero(np.asarray(kernel) == 0) for kernel in kernels)
+    report = to_litert(model, tmp_path / "f.tflite", quantize, sparse=sparse)
+    assert report.sparsity == pytest.approx(zeros / 1600, abs=1e-3)
+    assert report.sparsity > 0.5

@@ -745,6 +745,18 @@ def _add_compression():
         **usual,
     )
     _add(
+        compression,
+        "schedule_over_epochs",
+        lambda t: {
+            "final_sparsity": 0.5,
+            "epochs": 2,
+            "samples": 10,
+            "batch_size": 4,
+            "initial_sparsity": 0.25,
+        },
+        **usual,
+    )
+    _add(
         compression, "cluster_weights", lambda t: {"to_cluster": dense(t), **clustering(t)}, **usual
     )
     _add(compression, "strip_pruning", lambda t: {"model": t.pruned}, **usual)

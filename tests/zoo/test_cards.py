@@ -119,3 +119,16 @@ def test_the_cards_have_not_drifted():
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_card_says_which_files_ship():
+    ships = (
+        "`separable_050/cifar10/int8` and `separable_050/cifar10/sparse_80`, trained for it, ship"
+    )
+    assert ships in kdzoo.card("separable_050/cifar10")
+    for name, row in read_manifest().items():
+        card = kdzoo.card(name)
+        makes = f"do not ship: `kdzoo export {name} FILE.tflite` makes them"
+        assert (makes in card) == ("tflite" not in row.files)
+        forms = any(other.startswith(f"{name}/") for other in read_manifest())
+        assert ("trained for it, ship as such files" in card) == forms

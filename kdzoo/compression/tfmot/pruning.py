@@ -55,8 +55,9 @@ def prune_low_magnitude(
             None of them is changed.
         pruning_schedule: `ConstantSparsity` or `PolynomialDecay` of this package, which say when,
             in training steps, and which fraction of the weights are set to zero.
-            `ConstantSparsity(0.5, 0)`, half of the weights, when None. Beware of `frequency`, 100
-            steps by default: a training that is shorter prunes nothing, and warns.
+            `ConstantSparsity(0.5, 0)`, half of the weights, when None. `schedule_over_epochs` makes
+            one that fits a training; by default they prune every 100 steps, and a training that is
+            shorter prunes nothing, and warns.
         block_size: (height, width) of blocks that are pruned together, for layers whose kernels are
             matrices.
         block_pooling_type: `"AVG"` or `"MAX"`: what of a block is compared.
@@ -80,9 +81,9 @@ def prune_low_magnitude(
     Example:
 
     ```python
-    from kdzoo.compression import PolynomialDecay, UpdatePruningStep, prune_low_magnitude
+    from kdzoo.compression import UpdatePruningStep, prune_low_magnitude, schedule_over_epochs
 
-    schedule = PolynomialDecay(0.5, 0.8, begin_step=0, end_step=2000)
+    schedule = schedule_over_epochs(0.8, epochs=5, samples=len(x_train))
     pruned = prune_low_magnitude(model, schedule)
     pruned.compile("adam", cross_entropy, metrics=["accuracy"])
     pruned.fit(x_train, y_train, epochs=5, callbacks=[UpdatePruningStep()])
@@ -266,7 +267,7 @@ class PrunedModel(WrappedModel):
         for layer in self.pruned_layers:
             values = [weight.numpy() for weight, _, _ in layer.pruning_vars]
             zeros = sum(np.count_nonzero(value == 0) for value in values)
-            found[self.paths[layer.layer.name]] = zeros / sum(value.size for value in values)
+            found[self.paths[layer.layer.name]] = float(zeros / sum(map(np.size, values)))
         return found
 
     @classmethod

@@ -27,7 +27,7 @@ def warn_of_the_schedule(schedule: Any, first: int, last: int) -> None:
         warnings.warn(
             f"The pruning schedule fires in no step of this training, {first} to {last}: it begins "
             f"at step {begin} and fires every {frequency} steps; lower `frequency` or `begin_step` "
-            "or train longer.",
+            "or train longer; `schedule_over_epochs` makes one that fits.",
             stacklevel=3,
         )
         return

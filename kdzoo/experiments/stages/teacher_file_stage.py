@@ -13,7 +13,7 @@ from kdzoo.graph import as_logits as logits
 from kdzoo.graph import input_scale
 from kdzoo.utils import check_choice, check_text, digest_of_file
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.model_loading import load_model
+from kdzoo.zoo import model_loading
 
 if TYPE_CHECKING:
     import keras
@@ -108,7 +108,7 @@ def load(path: PathLike) -> "keras.Model":
     Raises:
         ValueError: If it is no file of a model, or of one that has no graph.
     """
-    model = load_model(path)
+    model = model_loading.load_model(path)
     if not getattr(model, "inputs", None):
         raise ValueError(
             "Expected a functional or sequential model as a teacher. Received: "
