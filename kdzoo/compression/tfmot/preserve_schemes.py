@@ -32,8 +32,8 @@ def cluster_scheme() -> type:
         def get_quantize_config(self, layer):
             config = registry(self._preserve_sparsity).get_quantize_config(layer)
             quantizer = getattr(config, "weight_quantizer", None)
-            if hasattr(quantizer, "_build_clusters"):
-                quantizer._build_clusters = _summing(quantizer._build_clusters)
+            if hasattr(quantizer, "build"):
+                quantizer.build = _summing(quantizer.build)
             return config
 
     class Default8BitClusterPreserveQuantizeScheme(scheme):  # type: ignore[valid-type, misc]
@@ -47,12 +47,12 @@ def cluster_scheme() -> type:
     return Default8BitClusterPreserveQuantizeScheme
 
 
-def _summing(build_clusters: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _summing(build: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """A quantizer's method that makes its variables, the gradients of whose centroids are sums."""
 
-    @functools.wraps(build_clusters)
-    def build_and_sum(name: str, layer: Any) -> dict[str, Any]:
-        variables = build_clusters(name, layer)
+    @functools.wraps(build)
+    def build_and_sum(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        variables = build(*args, **kwargs)
         if _ALGORITHM in variables:
             sum_gradients_of(variables[_ALGORITHM])
         return variables
