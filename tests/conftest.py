@@ -38,7 +38,11 @@ _ON_NO_BACKEND = (
     *("data/test_tfds.py", "utils/test_atomic_writing.py", "utils/test_hashed_json.py"),
     *("utils/test_untrusted_files.py", "utils/test_full_disks.py"),
 )
-_OF_THE_USER = {name: os.environ.get(name) for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME")}
+# What the user has of these, "" for none; kept for the workers, which are started without them.
+_OF_THE_USER = {
+    name: os.environ.setdefault(f"KDZOO_TESTS_{name}", os.environ.get(name, ""))
+    for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME")
+}
 # Before anything is imported that looks there, and for all processes that tests start.
 os.environ["HOME"] = _EMPTY.name
 os.environ["TFDS_DATA_DIR"] = str(pathlib.Path(_EMPTY.name, "data"))
@@ -78,7 +82,7 @@ def fresh_machine(request, monkeypatch):
     """
     if request.node.get_closest_marker("large"):
         for name, value in _OF_THE_USER.items():
-            if value is None:
+            if not value:
                 monkeypatch.delenv(name, raising=False)
             else:
                 monkeypatch.setenv(name, value)
