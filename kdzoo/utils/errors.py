@@ -9,6 +9,7 @@ from typing import Any
 _LONGEST_NAME = 256  # Characters of a name that others are compared with.
 _NEAR = 0.6  # The fraction of letters in common from which difflib, too, calls names close.
 _LONGEST = 80  # Characters of what was given that an error shows.
+_LONGEST_LINE = 500  # Characters of what a library said that an error repeats.
 _SHORTENED = reprlib.Repr()
 _SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = _LONGEST
 
@@ -111,6 +112,11 @@ def _words(name: str) -> set[str]:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, or the name of its class if it has none."""
+    """Returns the first line of an error's message, or the name of its class if it has none.
+
+    Of a line that repeats what stood in a file, however long, the beginning is enough.
+    """
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines[0]) <= _LONGEST_LINE else lines[0][:_LONGEST_LINE] + "..."

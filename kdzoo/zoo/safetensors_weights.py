@@ -18,6 +18,7 @@ from kdzoo.utils import (
     check_choice,
     check_path,
     check_text,
+    first_line,
     read_bytes,
     shown,
     unknown_name,
@@ -265,7 +266,7 @@ def _parsed(content, name):
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected {name} to be a safetensors file. Received: {_format(content)} "
-            f"({error or type(error).__name__})"
+            f"({first_line(error)})"
         ) from error
 
 

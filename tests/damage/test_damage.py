@@ -1,4 +1,4 @@
-"""Damaged files are refused in a sentence, or load as they were saved: 300 cases, or 5,000."""
+"""Damaged files are refused in a sentence, or load as they were saved: 200 cases, or 5,000."""
 
 import json
 import pathlib
