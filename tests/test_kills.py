@@ -173,7 +173,7 @@ class TestTwoAtOnce:
 
     def test_compress(self, trained, tmp_path, capsys):
         with one_process(tmp_path / "run"):
-            assert main(compressing(trained, tmp_path, "--quantize=float16")) == 1
+            assert main(compressing(trained, tmp_path, "--prune=0.5")) == 1
         assert "in which another process works" in capsys.readouterr().err
         assert list((tmp_path / "run").iterdir()) == []
 

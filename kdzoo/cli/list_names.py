@@ -135,11 +135,13 @@ def _recipes() -> "Table":
 
     table = terminal.table("name", "data", "teacher", "student", "compared", title="Recipes")
     for name, recipe in RECIPES.items():
-        stages = [stage for stage in recipe.names if stage not in ("teacher", "float32")]
+        stages = [stage for stage in recipe.names if stage not in ("teacher", "student", "float32")]
         students = list(dict.fromkeys(recipe.built_from(stage)[0] for stage in stages))
         student = students[0] if len(students) == 1 else f"{len(students)} networks"
         compared = ", ".join(stages) if len(stages) < 4 else f"{len(stages)} variants"
-        table.add_row(name, recipe.data, recipe.stage("teacher").title, student, compared)
+        is_taught = "teacher" in (recipe.base or recipe).names
+        teacher = recipe.stage("teacher").title if is_taught else "none"
+        table.add_row(name, recipe.data, teacher, student, compared)
     return table
 
 

@@ -145,7 +145,12 @@ def assert_keys(name, content, rows="rows"):
 
 @pytest.mark.parametrize("name", sorted(KEYS.keys() - {"manifest.json"}))
 def test_the_keys_of_committed_results_are_there(name):
-    assert_keys(name, json.loads((ROOT / "results" / name).read_text()))
+    content = json.loads((ROOT / "results" / name).read_text())
+    if name == "cluster_separable_cifar10.json":  # It starts from a model of the zoo, not a file.
+        (pretrained,) = (row for row in content["rows"] if row["kind"] == "student")
+        content["rows"].remove(pretrained)
+        del content["summary"]["student"]
+    assert_keys(name, content)
 
 
 def test_the_keys_of_the_manifest_are_there():
