@@ -1,6 +1,7 @@
 """Image classification sets from TensorFlow Datasets."""
 
 import contextlib
+import http.client
 import io
 import logging
 import os
@@ -170,7 +171,7 @@ def _is_online():
         urllib.request.urlopen(_STORE, timeout=_PATIENCE).close()
     except urllib.error.HTTPError as error:
         error.close()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     return True
 

@@ -20,6 +20,7 @@ _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.2
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # Blue, green, red.
 _OF_BYTES = 1 / 50  # A factor below it brings [0, 255] to the range that networks compute in.
 _OF_FRACTIONS = 1.5, 512  # Factors between these bring [0, 1] to it, or to [0, 255].
+_LARGEST_OFFSET = 4  # Of what networks compute in; ImageNet's mean over its deviation is 2.1.
 # Layers after which pixels are still what they were.
 _PASSING = ("Identity", "Resizing", "CenterCrop", "ZeroPadding2D", "Dropout", "GaussianNoise")
 _AUGMENTING = "keras.src.layers.preprocessing.image_preprocessing."
@@ -41,7 +42,7 @@ def found_scale(model: keras.Model) -> Scale | None:
     for node in _first_calls(model):
         operation = node.operation
         if isinstance(operation, keras.layers.Rescaling):
-            return _by_factor(operation.scale)
+            return _by_factor(operation.scale, operation.offset)
         if isinstance(operation, keras.layers.Normalization):
             return _by_mean(operation)
         name = type(operation).__name__
@@ -70,9 +71,11 @@ def _first_calls(model: keras.Model) -> Iterator[Node]:
         (tensor,) = node.outputs
 
 
-def _by_factor(factor: Any) -> Scale | None:
+def _by_factor(factor: Any, offset: Any = 0.0) -> Scale | None:
     """What pixels are that a factor brings to a network's range; None if it may be either."""
     sizes = np.abs(np.asarray(factor, "float64"))
+    if np.abs(np.asarray(offset, "float64")).max() > _LARGEST_OFFSET:
+        return None  # What comes out is in [0, 255], as from [-1, 1] by 127.5 x + 127.5.
     if sizes.max() <= _OF_BYTES:
         return "0..255"
     low, high = _OF_FRACTIONS

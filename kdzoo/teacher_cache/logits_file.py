@@ -46,7 +46,7 @@ class LogitsFile:
 
     def has(self, split: Split) -> bool:
         """Whether there are logits for all images of a split."""
-        return not self._missing(split.paths or ())
+        return split.paths is not None and not self._missing(split.paths)
 
     def of(self, split: Split) -> np.ndarray:
         """Returns the logits of all images of a split, float32 (n, classes).

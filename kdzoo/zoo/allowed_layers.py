@@ -7,12 +7,15 @@ from typing import Any
 
 import keras
 
+from kdzoo.utils import shown
+
 # The modules of the parts of a model, and other names that Keras writes into a configuration.
 _PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
 _KERAS = (*(f"keras.{module}" for module in _PARTS), "keras.src.models.", "keras.src.ops.")
 _FROM_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
 _VALUES = {"__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
 _NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|bfloat16|complex(64|128)")
+_LONGEST = 120  # Characters of a name that an error repeats.
 # Layers of Keras that are refused, and why.
 _REFUSED = {
     "Lambda": "runs code",
@@ -65,8 +68,9 @@ def check_parts(config: Any) -> None:
         if not is_value and not _is_of_keras(name, module) and registered is None:
             raise ValueError(
                 "Expected layers of Keras, or registered in this process. Received: "
-                f"{_label(part)!r}, a {name} of {repr(module) if module else 'an unknown module'}, "
-                f"registered as {part.get('registered_name')!r}; {_remedy(module)}."
+                f"{_label(part)!r}, a {_brief(name)} of "
+                f"{repr(_brief(module)) if module else 'an unknown module'}, registered as "
+                f"{shown(part.get('registered_name'))}; {_remedy(module)}."
             )
 
 
@@ -148,6 +152,12 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _label(part):
-    """Returns the name that the user gave a part, or the name of its class."""
+    """Returns the name that the user gave a part, or the name of its class; the beginning of it."""
     inner = part.get("config")
-    return inner.get("name", part["class_name"]) if isinstance(inner, dict) else part["class_name"]
+    name = part["class_name"]
+    return _brief(inner.get("name", name) if isinstance(inner, dict) else name)
+
+
+def _brief(name):
+    """The beginning of what a file has for a name, which may be of any length."""
+    return name[:_LONGEST] + "..." if isinstance(name, str) and len(name) > _LONGEST else name

@@ -29,7 +29,7 @@ class Texts:
 
     def __init__(self, content: io.BufferedIOBase, size: int) -> None:
         self._content, self._size = content, size
-        self._left = size
+        self._left, self._in_heaps = size, 0
         self._heaps: dict[int, dict[int, bytes]] = {}
 
     def of(self, group: h5py.Group, attribute: str) -> list[bytes]:
@@ -68,7 +68,8 @@ class Texts:
         """Yields (number, text) of a heap."""
         start = self._read(place, _HEAP_START)
         size = int.from_bytes(start[8:], "little")
-        if start[:8] != _HEAP or sum(map(_length_of, self._heaps.values())) + size > self._size:
+        self._in_heaps += size  # Heaps do not overlap.
+        if start[:8] != _HEAP or self._in_heaps > self._size:
             raise ValueError("a text in it that is not there")
         heap, at = self._read(place, size), _HEAP_START
         while at + _OBJECT.size <= len(heap):
@@ -116,7 +117,3 @@ class Texts:
             raise ValueError("a text in it that is cut off")
         self._content.seek(place)
         return self._content.read(size)
-
-
-def _length_of(heap):
-    return sum(map(len, heap.values()))

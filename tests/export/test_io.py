@@ -178,3 +178,12 @@ def test_of_what_trains_a_student_the_student_is_exported(student, images, tmp_p
         report = to_litert(distiller, tmp_path / "x.tflite", None, images)
         found = LiteRTModel(report.path).predict(images[:4])
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_an_input_of_other_floats_stays_what_it_is(dtype, tmp_path):
+    inputs = keras.Input((4,), dtype=dtype)
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    x = np.random.default_rng(0).random((16, 4)).astype(dtype)
+    report = to_litert(model, tmp_path / "model.tflite", representative_data=x)
+    assert [info.dtype for info in report.inputs] == [dtype]

@@ -34,6 +34,7 @@ def normalization(mean):
         (lambda: net(layers.Rescaling(2, -1)), "0..1"),
         (lambda: net(layers.Rescaling(255)), "0..1"),
         (lambda: net(layers.Rescaling(1.0)), None),
+        (lambda: net(layers.Rescaling(127.5, 127.5)), None),
         (lambda: net(layers.Rescaling(0.1)), None),
         (lambda: net(normalization(120.0)), "0..255"),
         (lambda: net(normalization(0.5)), "0..1"),

@@ -24,7 +24,7 @@ def unless_heavy(names, heavy=HEAVY):
 
 
 # JAX compiles every shape of every layer anew, which takes it minutes for all families.
-ON_JAX = ["lenet_5", "maxout_mnist", "separable_025"]
+ON_JAX = ["maxout_mnist", "mlp_2x64", "separable_025"]
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 RUN = unless_heavy(NAMES if ON_TENSORFLOW else ON_JAX)
 
