@@ -15,7 +15,8 @@ from kdzoo.zoo.keras_2_weights import load_layers
 from kdzoo.zoo.keras_hdf5_checks import check_weights
 from kdzoo.zoo.keras_zip_checks import checked_config
 
-_CONFIG, _VERSION, _WEIGHTS = "model_config", "keras_version", "model_weights"
+_CONFIG, _VERSION, _BACKEND = "model_config", "keras_version", "backend"
+_WEIGHTS = "model_weights"
 
 
 def load_hdf5_file(path: PathLike) -> keras.Model:
@@ -50,6 +51,7 @@ def load_hdf5_file(path: PathLike) -> keras.Model:
             size = check_weights(content, most, names_types=False)
             with h5py.File(content, "r") as opened:
                 texts = Texts(content, most)
+                _check_backend(opened, texts)
                 carried = carried_over(_config(opened, texts), _major(opened, texts))
                 with refusing_code(), bounded_loading(size):
                     model = built(carried)
@@ -74,6 +76,16 @@ def _config(file, texts):
     if not isinstance(file.get(_WEIGHTS), h5py.Group):
         raise ValueError(f"no {_WEIGHTS} in it")
     return checked_config(_one(texts.of(file, _CONFIG), _CONFIG), _CONFIG)
+
+
+def _check_backend(file, texts):
+    """Raises for what Keras on Theano saved, whose convolutions turn their kernels around."""
+    place = file if _BACKEND in file.attrs else file.get(_WEIGHTS, file)
+    if _BACKEND in place.attrs and _one(texts.of(place, _BACKEND), _BACKEND) == b"theano":
+        raise ValueError(
+            "a model of Keras on Theano, whose convolutions turn their kernels around; load it "
+            "with Keras 2 on TensorFlow, which turns them back, and save it again"
+        )
 
 
 def _major(file, texts):

@@ -1,6 +1,7 @@
 """`kdzoo.load_model`: what a path leads to is told by its content, and refused in a sentence."""
 
 import pathlib
+import shutil
 
 import h5py
 import keras
@@ -219,6 +220,13 @@ def test_weights_alone_say_what_to_do(good, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     for name in ("weights.h5", "model.weights.h5"):
         assert_refused(tmp_path / name, "weights alone, without the layers; build the model")
+
+
+def test_kernels_that_theano_turns_are_refused(good, tmp_path):
+    shutil.copy(good[0], tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        file.attrs["backend"] = file["model_weights"].attrs["backend"] = b"theano"
+    assert_refused(tmp_path / "old.h5", "a model of Keras on Theano")
 
 
 def test_a_saved_model_says_what_to_do(tmp_path):
