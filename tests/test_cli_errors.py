@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -377,3 +378,15 @@ def test_shipped_files_cost_what_the_manifest_says(form):
     assert 0.95 * measured["parameters"] < costs.parameters < measured["parameters"]
     if form == "sparse_80":  # In int8, what is small is rounded to zero.
         assert costs.zeros == pytest.approx(measured["sparsity"], abs=0.001)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("command", ["evaluate", "compress"])
+def test_a_model_for_raw_pixels_is_refused(command, tmp_path, capsys):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    path = tmp_path / "model.keras"
+    keras.Model(inputs, keras.layers.Dense(10)(x)).save(path)
+    more = [str(tmp_path / "small.tflite"), "digits", "--prune=0.5"]
+    assert main([command, str(path), *({"compress": more}.get(command, ["digits"]))]) == 1
+    assert "whose first layers take pixels in [0, 255]; put keras" in capsys.readouterr().err

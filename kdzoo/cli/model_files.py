@@ -142,10 +142,25 @@ def check_fit(
     if path is None or model is None:
         return
     _check_shapes(path, model, data)
+    _check_pixels(path, model)
     if is_name(pathlib.Path(path)):
         from kdzoo.zoo.manifest import check_classes, find
 
         check_classes(find(pathlib.Path(path).as_posix()), data)
+
+
+def _check_pixels(path, model):
+    """Raises for a model whose first layers tell that it takes pixels in [0, 255]."""
+    from kdzoo.graph.exportable import shape_model
+    from kdzoo.graph.input_scale import found_scale
+
+    model = shape_model(model)
+    if model is not None and len(model.inputs) == 1 and found_scale(model) == "0..255":
+        raise ValueError(
+            "Expected a model for images in [0, 1], as commands give them. Received: "
+            f"{path}, whose first layers take pixels in [0, 255]; put keras.layers.Rescaling(255) "
+            "before it, or let it teach: `kdzoo train --teacher`."
+        )
 
 
 def _check_shapes(path, model, data):
