@@ -700,6 +700,7 @@ class TestTrain:
         assert "The distilled student" not in out
         assert (tmp_path / "run" / "errors.png").read_bytes().startswith(b"\x89PNG")
 
+    @pytest.mark.large
     def test_smoke_is_of_the_teacher_that_was_asked_for(self, tmp_path, capsys):
         command = ["train", "fashion_mnist", "--teacher", "mlp_2x800/mnist", "--smoke"]
         assert main([*command, "--directory", str(tmp_path / "run")]) == 0

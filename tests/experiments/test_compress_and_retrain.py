@@ -147,6 +147,7 @@ class KillAt(keras.callbacks.Callback):
         self.epoch = epoch
 
 
+@pytest.mark.large
 def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
     compression = Compression(0.6, 8, "qat", retraining(2, augmentation=None))
     whole, histories = compress(trained, compression, data, tmp_path / "whole", verbose=0)

@@ -423,6 +423,7 @@ def test_the_zoo_of_the_package_is_found_from_elsewhere(tmp_path, monkeypatch, c
     assert [path.name for path in tmp_path.rglob("*")] == ["zoo", "manifest.json"]
 
 
+@pytest.mark.large
 def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeypatch, capsys):
     recipe = changed(dataclasses.replace(SMALL, seeds=(0,)), *SMALL.names, epochs=1)
     monkeypatch.setitem(recipes.RECIPES, "small", recipe)
