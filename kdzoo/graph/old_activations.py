@@ -1,4 +1,4 @@
-"""Activations of Keras 1 and 2 that Keras 3 computes otherwise under the same name."""
+"""Activations of Keras 2 that Keras 3 computes otherwise under the same name."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import keras
 
 @keras.saving.register_keras_serializable("kdzoo")
 class HardSigmoidOfKeras2(keras.layers.Layer):
-    """`clip(0.2 * x + 0.5, 0, 1)`, Keras 1 and 2's `hard_sigmoid`; Keras 3's has slope 1/6."""
+    """`clip(0.2 * x + 0.5, 0, 1)`, Keras 2's `hard_sigmoid`; Keras 3's has slope 1/6."""
 
     def call(self, inputs: Any) -> Any:
         """Returns numbers in [0, 1], of the shape and type of the inputs."""

@@ -23,7 +23,7 @@ def load_hdf5_file(path: PathLike) -> keras.Model:
     """Returns the model of an HDF5 file (`.h5`, `.hdf5`) that may come from anybody.
 
     The file is checked first: arrays of numbers alone, without links, and a configuration that
-    names only layers that run, open and fetch nothing. The configuration of Keras 1 and 2 is
+    names only layers that run, open and fetch nothing. The configuration of Keras 2 is
     carried over to Keras 3. How the model was compiled is not read.
 
     Args:

@@ -1,4 +1,4 @@
-"""Configurations that Keras 1 and 2 wrote, and those of HDF5 files, as Keras 3 writes its own."""
+"""Configurations that Keras 2 wrote, and those of HDF5 files, as Keras 3 writes its own."""
 
 import copy
 from typing import Any

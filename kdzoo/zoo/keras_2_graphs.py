@@ -1,4 +1,4 @@
-"""The calls between layers, as Keras 1 and 2 wrote them and as Keras 3 reads them."""
+"""The calls between layers, as Keras 2 wrote them and as Keras 3 reads them."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -47,7 +47,7 @@ def functional(config: dict[str, Any], carry: Carry, is_old: bool) -> dict[str, 
     Args:
         config: As the file has it.
         carry: Function that carries a layer over.
-        is_old: Whether Keras 1 or 2 wrote it.
+        is_old: Whether Keras 2 wrote it.
     """
     if is_old:
         graph = _Graph(config, carry)

@@ -1,4 +1,4 @@
-"""What differs between a layer's configuration in Keras 1 and 2 and in Keras 3, rule by rule.
+"""What differs between a layer's configuration in Keras 2 and in Keras 3, rule by rule.
 
 `docs/files.md` has the table; `tests/zoo/test_keras_2_rules.py` a file of tf_keras 2 for each rule.
 """
@@ -28,7 +28,7 @@ CLASSES = {
     "UnifiedLSTM": "LSTM",
     "ThresholdedReLU": "ReLU",
 }
-"""Class in Keras 1 and 2 -> the class of Keras 3 that computes the same."""
+"""Class in Keras 2 -> the class of Keras 3 that computes the same."""
 
 DROPPED: dict[str, tuple | None] = {
     "activity_regularizer": (None,),
