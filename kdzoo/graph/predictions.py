@@ -18,6 +18,7 @@ _ROUNDING = 1e-3
 # How far the sums of a softmax lie from 1: in half precision, and for each column of an int8 file,
 # whose values are multiples of 1/256.
 _OFF_IN_HALF, _OFF_BY_COLUMN = 2e-3, 1 / 512
+_MOST_OFF = 0.5  # However many columns: logits near 0 have a sum near 0.
 # Rows of classes, or values, that are enough to tell probabilities from logits.
 _ENOUGH_ROWS, ENOUGH_VALUES = 4, 32
 # The nearest to 0 and to 1 that a probability is taken to be: what float32 tells from them.
@@ -111,7 +112,7 @@ def may_be_probabilities(outputs: Any, output_type: OutputType, xp: Any = np) ->
     is_within = xp.all(is_within)
     if output_type != "classes":
         return is_within
-    off = _OFF_IN_HALF + outputs.shape[-1] * _OFF_BY_COLUMN
+    off = min(_OFF_IN_HALF + outputs.shape[-1] * _OFF_BY_COLUMN, _MOST_OFF)
     sums_to_1 = xp.all(xp.abs(xp.sum(outputs, axis=-1) - 1) < off)
     return xp.logical_and(is_within, sums_to_1)
 

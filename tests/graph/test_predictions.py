@@ -116,3 +116,10 @@ def test_a_few_values_do_not_look_like_probabilities(xp):
     assert not bool(look(few[:, :1].repeat(32, 0), "binary", xp))  # On one side of the half.
     assert not bool(look(np.ones((32, 1), "float32"), "classes", xp))  # One column may be anything.
     assert not bool(look(few.repeat(16, 0), "numbers", xp))
+
+
+def test_many_logits_near_zero_are_no_probabilities():
+    logits = 1e-5 * np.random.default_rng(0).normal(size=(2, 1000))
+    assert not predictions.may_be_probabilities(logits, "classes")
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    assert predictions.may_be_probabilities(softmax, "classes")
