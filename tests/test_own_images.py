@@ -99,6 +99,12 @@ def test_a_folder_alone_trains_a_student_alone(here):
     assert alone.training.augmentation == {"shift": 1, "flip": True}
 
 
+def test_too_few_images_are_refused(here):
+    write_pictures(here / "few", 3, 8, CLASSES[:2])
+    with pytest.raises(ValueError, match="Expected about ten images of each class"):
+        train_folder.of_folder("few", {}, "8", False)
+
+
 def test_a_teacher_may_be_trained_on_the_folder(here):
     given = {"teacher": "mlp_2x128", "student": "mlp_2x64", "augment_student": False}
     recipe, _ = train_folder.of_folder("pictures", given, "8x16", True)

@@ -46,6 +46,11 @@ def of_folder(
     terminal.start_keras(training=True)
     teacher = _file_of_teacher(given)
     data = data_command.load(name, None, image_size, teacher, crop)
+    if data.validation is None:
+        raise ValueError(
+            "Expected about ten images of each class, of which some are held out for validation. "
+            f"Received: {name}, with {len(data.train):,} images to train on in all"
+        )
     splits = {"train on": data.train, "validate with": data.validation, "test with": data.test}
     counts = [f"{len(split):,} to {what}" for what, split in splits.items() if split is not None]
     typer.echo(f"{data.classes} classes, images {data.input_shape}: {', '.join(counts)}", err=True)

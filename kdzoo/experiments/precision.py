@@ -32,7 +32,9 @@ def settled(setting: str, precision: str, directory: pathlib.Path, known: str | 
         return precision
     found = choices(directory)
     if setting not in found:
-        found[setting] = known or (HALF if computes_bfloat16() else FLOAT32)
+        # Before there was "auto", what says "auto" now said bfloat16, and wrote no choice.
+        is_of_before = any(directory.rglob("epoch-*")) and not found
+        found[setting] = known or (HALF if is_of_before or computes_bfloat16() else FLOAT32)
         write_json(directory / FILE, found)
     return found[setting]
 
@@ -55,7 +57,7 @@ def computes_bfloat16() -> bool:
         found = [getattr(device, "compute_capability", None) for device in devices]
     else:
         config = heavy_libraries.tensorflow().config
-        details = map(config.experimental.get_device_details, config.list_physical_devices("GPU"))
+        details = map(config.experimental.get_device_details, config.get_visible_devices("GPU"))
         found = [detail.get("compute_capability") for detail in details]
     if found:
         return all(map(_is_recent, found))

@@ -1,6 +1,6 @@
 """Which numbers a model takes for pixels, and the same model for images in [0, 1]."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Literal
 
 import keras
@@ -20,6 +20,7 @@ _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.2
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # Blue, green, red.
 _OF_BYTES = 1 / 50  # A factor below it brings [0, 255] to the range that networks compute in.
 _OF_FRACTIONS = 1.5, 512  # Factors between these bring [0, 1] to it, or to [0, 255].
+_ROUNDING = 1e-6
 _LARGEST_OFFSET = 4  # Of what networks compute in; ImageNet's mean over its deviation is 2.1.
 # Layers after which pixels are still what they were.
 _PASSING = ("Identity", "Resizing", "CenterCrop", "ZeroPadding2D", "Dropout", "GaussianNoise")
@@ -55,20 +56,25 @@ def found_scale(model: keras.Model) -> Scale | None:
     return None
 
 
-def _first_calls(model: keras.Model) -> Iterator[Node]:
-    """Yields the calls from the input on, those of nested models too, while each has one user."""
+def _first_calls(model: keras.Model) -> Generator[Node, None, bool]:
+    """Yields the calls from the input on, those of nested models too, while each has one user.
+
+    Returns:
+        Whether that led to the model's output, behind which an outer model goes on.
+    """
     graph = graph_of(model)
     tensor = graph.inputs[0]
-    while True:
+    while tensor is not graph.outputs[0]:
         users = [node for node in nodes_of(graph) if any(tensor is given for given in node.inputs)]
         if len(users) != 1 or len(users[0].outputs) != 1:
-            return
+            return False
         (node,) = users
         if functional_of(node.operation) is None:
             yield node
-        else:
-            yield from _first_calls(node.operation)
+        elif not (yield from _first_calls(node.operation)):
+            return False
         (tensor,) = node.outputs
+    return True
 
 
 def _by_factor(factor: Any, offset: Any = 0.0) -> Scale | None:
@@ -87,10 +93,11 @@ def _by_mean(layer: keras.layers.Normalization) -> Scale | None:
     mean = getattr(layer, "mean", None)
     if mean is None:
         return None
-    mean = keras.ops.convert_to_numpy(mean)
+    mean, variance = map(keras.ops.convert_to_numpy, (mean, layer.variance))
     if mean.min() > 16:
         return "0..255"
-    return "0..1" if mean.min() > 0 and mean.max() < 1 else None
+    # Numbers in [0, 1] vary by no more than that (Bhatia and Davis), those in [-1, 1] may.
+    return "0..1" if (variance <= mean * (1 - mean) + _ROUNDING).all() else None
 
 
 def for_images(model: keras.Model, input_shape: tuple[int, int, int], scale: str) -> keras.Model:

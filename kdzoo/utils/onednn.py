@@ -54,7 +54,7 @@ def warn_if_off() -> None:
     if _was_told or tensorflow is None or VARIABLE in os.environ or not is_left_off():
         return
     _was_told = True
-    if tensorflow.config.list_physical_devices("GPU"):
+    if tensorflow.config.get_visible_devices("GPU"):
         return
     warnings.warn(
         "TensorFlow was imported before kdzoo, and computes without oneDNN on this processor, "

@@ -48,7 +48,7 @@ def test_accelerators_count_before_the_processor(on, monkeypatch, capability, ex
     details = types.SimpleNamespace(
         get_device_details=lambda device: {"compute_capability": capability} if capability else {}
     )
-    config = types.SimpleNamespace(list_physical_devices=lambda kind: [kind], experimental=details)
+    config = types.SimpleNamespace(get_visible_devices=lambda kind: [kind], experimental=details)
     text = capability and ".".join(map(str, capability))
     device = types.SimpleNamespace(platform="gpu", compute_capability=text)
     libraries = precision.heavy_libraries
@@ -113,6 +113,13 @@ def test_a_training_stays_in_the_precision_that_it_began_in(on, tmp_path):
     assert precision.settled("precision", HALF, tmp_path) == HALF
     precision.forget(tmp_path)
     assert precision.settled("precision", "auto", tmp_path) == HALF
+
+
+def test_a_training_of_before_there_was_a_choice_stays_in_bfloat16(on, tmp_path):
+    on("")
+    (tmp_path / "epoch-0003").mkdir()
+    assert precision.settled("precision", "auto", tmp_path) == HALF
+    assert precision.choices(tmp_path) == {"precision": HALF}
 
 
 def test_a_record_of_a_teacher_is_gone_on_with(on, tmp_path):

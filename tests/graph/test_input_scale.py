@@ -21,8 +21,16 @@ def functional(begin):
     return keras.Model(inputs, net()(begin(inputs)))
 
 
-def normalization(mean):
-    return layers.Normalization(mean=[mean] * 3, variance=[mean**2] * 3)
+def normalization(mean, variance=None):
+    return layers.Normalization(mean=[mean] * 3, variance=[variance or mean**2] * 3)
+
+
+def nested_in_two():
+    """A model with two branches behind its input, within one that goes on by a `Rescaling`."""
+    inputs = keras.Input(SHAPE)
+    branches = [layers.Conv2D(3, 1)(inputs) for _ in range(2)]
+    inner = keras.Model(inputs, layers.Add()(branches))
+    return functional(lambda x: layers.Rescaling(1 / 255)(inner(x)))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +47,8 @@ def normalization(mean):
         (lambda: net(normalization(120.0)), "0..255"),
         (lambda: net(normalization(0.5)), "0..1"),
         (lambda: net(normalization(5.0)), None),
+        (lambda: net(normalization(0.1, 0.25)), None),  # Of numbers in [-1, 1].
+        (nested_in_two, None),
         (lambda: net(layers.Normalization()), None),
         (lambda: net(), None),
         (lambda: net(layers.BatchNormalization(), layers.Rescaling(1 / 255)), None),

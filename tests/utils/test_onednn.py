@@ -145,7 +145,7 @@ def test_make_turns_it_on_for_what_it_runs(tmp_path, features, given, found):
 
 
 class WithoutGPU(types.ModuleType):
-    config = types.SimpleNamespace(list_physical_devices=lambda kind: [])
+    config = types.SimpleNamespace(get_visible_devices=lambda kind: [])
 
 
 def test_a_fit_says_once_that_it_is_off(on, monkeypatch):
@@ -169,7 +169,7 @@ def test_nothing_is_said_where_nothing_is_slow(on, monkeypatch, why):
     if why == "no TensorFlow":
         monkeypatch.delitem(sys.modules, "tensorflow")
     if why == "a GPU":
-        gpus = types.SimpleNamespace(list_physical_devices=lambda kind: [kind])
+        gpus = types.SimpleNamespace(get_visible_devices=lambda kind: [kind])
         monkeypatch.setattr(WithoutGPU, "config", gpus)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
