@@ -1,4 +1,4 @@
-"""Damaged files are refused in a sentence, or load as they were saved: 200 cases, or 5,000."""
+"""Damaged files are refused in a sentence, or load as they were saved: 300 cases, or 5,000."""
 
 import json
 import pathlib
@@ -34,13 +34,13 @@ def check(worker, seed, first):
     assert not failed, "\n".join(failed)
 
 
-@pytest.mark.parametrize("first", range(0, 200, BLOCK))
+@pytest.mark.parametrize("first", range(0, 300, BLOCK))
 def test_damaged_files(worker, first):
     check(worker, SEED, first)
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("first", range(200, 5200, BLOCK))
+@pytest.mark.parametrize("first", range(300, 5300, BLOCK))
 def test_more_damaged_files(worker, first):
     check(worker, SEED, first)
 
