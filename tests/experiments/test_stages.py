@@ -186,6 +186,7 @@ def test_students_that_tap_other_layers_share_a_run(tmp_path):
     assert found == {"recorded_teacher", "recorded_teacher-stage1"}
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_compressing_takes_the_outputs_that_the_student_learned_from(tmp_path, monkeypatch):
     base = changed(changed(SMALL, "distilled", views=3), augmentation="default")

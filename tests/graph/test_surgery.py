@@ -148,7 +148,7 @@ def check_apart(new, model):
 
 
 # What surgery does to a published network is the same on every backend, and JAX compiles for long.
-_LARGE_ONES = {"resnet": pytest.mark.tensorflow, "efficientnet": pytest.mark.tensorflow}
+_LARGE_ONES = dict.fromkeys(("mobilenet", "resnet", "efficientnet"), pytest.mark.tensorflow)
 
 
 @pytest.mark.parametrize(

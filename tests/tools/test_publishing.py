@@ -281,6 +281,7 @@ def test_what_a_compressed_model_was_made_from_is_not_exchanged(other, stage, ru
         found.row(node)
 
 
+@pytest.mark.large
 def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, capsys):
     COMPRESSED.run(runs / "compressed", verbose=0)
     x, y = data.test.arrays()
@@ -513,6 +514,7 @@ def test_a_part_is_trained_and_published_and_another_beside_it(tmp_path, monkeyp
     assert not Committed((), tmp_path, tmp_path / "zoo", tmp_path).broken
 
 
+@pytest.mark.large
 def test_only_what_is_as_the_recipe_wants_it_is_restored(runs, tmp_path, monkeypatch):
     zoo_directory = tmp_path / "zoo"
     monkeypatch.setattr(zoo, "ENTRIES", (TEACHER, STUDENT))

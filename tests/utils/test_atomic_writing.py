@@ -167,7 +167,7 @@ def test_many_writers_of_one_file_leave_one_of_theirs(tmp_path):
     code = """
         import sys
         from kdzoo.utils import write_bytes
-        for _ in range(200):
+        for _ in range(40):
             write_bytes(sys.argv[1], sys.argv[2].encode() * 9999)
     """
     path = tmp_path / "student.tflite"

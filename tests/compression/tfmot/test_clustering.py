@@ -111,8 +111,15 @@ def with_zeros(model):
     return model, kernel == 0
 
 
-@pytest.mark.parametrize("per_channel", [False, True])
-@pytest.mark.parametrize("preserve_sparsity", [False, True])
+@pytest.mark.parametrize(
+    ("preserve_sparsity", "per_channel"),
+    [
+        (True, True),
+        pytest.param(False, False, marks=pytest.mark.large),
+        pytest.param(False, True, marks=pytest.mark.large),
+        pytest.param(True, False, marks=pytest.mark.large),
+    ],
+)
 def test_a_file_goes_on(preserve_sparsity, per_channel, net, data, tmp_path):
     fit = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
     plain, zeros = with_zeros(net())

@@ -140,7 +140,9 @@ def int8_kernels(path):
     return [found[shape] for shape in ((8, 3, 3, 3), (12, 1, 1, 8), (3, 12))]
 
 
-@on_every_road
+@pytest.mark.parametrize(
+    "road", [pytest.param(road, marks=[pytest.mark.large] * (road != "both")) for road in ROADS]
+)
 def test_a_file_goes_on(road, data, request, tmp_path):
     before = request.getfixturevalue(road)
     whole, part = (compiled(applied(before, *ROADS[road])) for _ in range(2))

@@ -177,6 +177,7 @@ np.savez(sys.argv[1] + "/end.npz", *kdzoo.compression.strip_pruning(model).get_w
 """
 
 
+@pytest.mark.large
 def test_a_file_goes_on_in_a_fresh_process(net, data, tmp_path):
     """Saved in the middle of the schedule, loaded elsewhere: the same end as without the break."""
     x, y = data
