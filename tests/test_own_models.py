@@ -166,9 +166,16 @@ class TestOneColumn:
         assert table["accuracy"] == f"{accuracy:.2%}".replace("%", " %")
 
     @pytest.mark.tensorflow
-    def test_a_teacher_of_two_columns_is_refused(self, here, capsys):
-        command = ("compress", "yes.keras", "small.tflite", "two", "--teacher=two.keras")
-        assert "of one column, as the model" in refused(capsys, *command, *TRAINING)
+    def test_a_teacher_of_two_columns_is_refused_and_one_of_one_becomes_two(self, here, capsys):
+        table, _ = run(capsys, "evaluate", "two.keras", "two", "--teacher=yes.keras")
+        images, _ = as_keras_reads("two/test")
+        model = keras.saving.load_model("two.keras")
+        same = (model.predict(images, verbose=0).argmax(-1) == 1) == (logits_of(images)[:, 0] > 0)
+        assert table["agreement with the teacher"] == f"{np.mean(same):.2%}".replace("%", " %")
+        for command in (("compress", "yes.keras", "o.tflite"), ("evaluate", "yes.keras")):
+            more = TRAINING if len(command) == 3 else ()
+            said = refused(capsys, *command, "two", "--teacher=two.keras", *more)
+            assert "Expected a teacher of one column, as the model" in said
 
 
 class TestPixels:
@@ -191,9 +198,9 @@ class TestPixels:
     @pytest.mark.tensorflow
     def test_a_file_makes_them_of_images_in_0_1(self, here, capsys):
         _, said = run(capsys, "export", "raw.keras", "scaled.tflite", "--data=two", self.SCALE)
-        assert "It takes pixels in 0..1, and makes 0..255 of them." in said
+        assert "It takes pixels in 0..1, and scales them itself (0..255)." in said
         _, said = run(capsys, "export", "raw.keras", "as_it_is.tflite")
-        assert "makes" not in said
+        assert "scales" not in said
         images = as_keras_reads("two/test")[0].astype("float32")
         expected = 1 / (1 + np.exp(-logits_of(images)))
         for name, pixels in (("scaled", images), ("as_it_is", 255 * images)):
@@ -216,6 +223,7 @@ class TestPixels:
         kept = keras.saving.load_model("runs/compress-raw/model.keras").get_weights()
         assert np.mean(kept[0] == 0) == pytest.approx(0.5, abs=0.01)
         assert "Expected --quantize int8 beside" in refused(capsys, *command, "--quantize=qat")
+        assert "let it teach a student" in refused(capsys, *command, "--scale=caffe")
 
     @pytest.mark.large
     @pytest.mark.tensorflow

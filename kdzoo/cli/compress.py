@@ -115,11 +115,7 @@ def compress(
     }
     model_files.check_output(output)
     fit_to_data.check_scale(scale)
-    if scale not in (None, "0..1") and quantize == "qat":
-        raise ValueError(
-            "Expected --quantize int8 beside --scale, as TF-MOT trains no quantization of what "
-            "scales pixels. Received: --quantize qat"
-        )
+    fit_to_data.check_trainable(scale, quantize)
     compression = _compression(given, prune, quantize, teacher)
     paths = [path for path in (model, teacher) if path is not None]
     files = [model_files.file_of(path, takes_litert=False) for path in paths]

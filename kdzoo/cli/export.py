@@ -113,7 +113,7 @@ def _zeros(sparsity: float | None) -> str:
 def _scaling(scale: str | None) -> str:
     """Says what a file does to pixels first."""
     is_own = scale in (None, "0..1")
-    return "" if is_own else f" It takes pixels in 0..1, and makes {scale} of them."
+    return "" if is_own else f" It takes pixels in 0..1, and scales them itself ({scale})."
 
 
 def _measured(outputs: "tuple[OutputAgreement, ...]") -> str:

@@ -39,6 +39,26 @@ def check_scale(scale: str | None) -> None:
         check_choice("scale", scale, typing.get_args(PixelScale))
 
 
+def check_trainable(scale: str | None, quantize: str) -> None:
+    """Raises `ValueError` where TF-MOT cannot train behind a layer that scales pixels.
+
+    Args:
+        scale: What was given as `--scale`.
+        quantize: What was given as `--quantize`.
+    """
+    if scale == "caffe":
+        raise ValueError(
+            "Expected a model of red, green and blue, as TF-MOT works on none that turns channels "
+            "around. Received: --scale caffe; let it teach a student, by `kdzoo train --teacher` "
+            "and --teacher-scale, and compress that"
+        )
+    if scale not in (None, "0..1") and quantize == "qat":
+        raise ValueError(
+            "Expected --quantize int8 beside --scale, as TF-MOT trains no quantization of what "
+            "scales pixels. Received: --quantize qat"
+        )
+
+
 def check_fit(
     path: str | pathlib.Path,
     model: "keras.Model | LiteRTModel",
@@ -101,13 +121,17 @@ def _check_shapes(path: Any, model: Any, data: "Dataset") -> None:
             )
 
 
-def gives_one_answer(model: "keras.Model") -> bool:
+def gives_one_answer(model: "keras.Model | LiteRTModel") -> bool:
     """Whether a model gives one column, a yes or no to the second of two classes."""
     from kdzoo.graph.exportable import shape_model
 
-    graph = shape_model(model)
+    graph: Any = model if _is_litert(model) else shape_model(model)
     shapes = [] if graph is None else [tuple(output.shape[1:]) for output in graph.outputs]
     return shapes == [(1,)]
+
+
+def _is_litert(model: Any) -> bool:
+    return not hasattr(model, "count_params")
 
 
 def fed(model: "keras.Model | LiteRTModel", scale: str | None) -> Any:
@@ -124,8 +148,9 @@ def fed(model: "keras.Model | LiteRTModel", scale: str | None) -> Any:
         return model
     from kdzoo.graph.input_scale import with_scale
 
-    is_keras = hasattr(model, "count_params")
-    return with_scale(typing.cast(Any, model), scale) if is_keras else _Scaled(model, scale)
+    return (
+        _Scaled(model, scale) if _is_litert(model) else with_scale(typing.cast(Any, model), scale)
+    )
 
 
 class _Scaled:
@@ -188,14 +213,14 @@ def with_logits(path: pathlib.Path, model: Any) -> "keras.Model":
 
 
 def teaching(
-    path: pathlib.Path, teacher: Any, student: "keras.Model", data: "Dataset"
+    path: pathlib.Path, teacher: Any, student: "keras.Model | LiteRTModel", data: "Dataset"
 ) -> "keras.Model":
     """Returns a teacher that gives logits in as many columns as its student.
 
     Args:
         path: What the user called the teacher.
         teacher: The teacher. One column of it becomes the logits of two classes.
-        student: The student, which gives logits.
+        student: The student.
         data: The data set.
 
     Raises:
@@ -210,6 +235,6 @@ def teaching(
     if columns == (False, True):
         raise ValueError(
             "Expected a teacher of one column, as the model has that it teaches. Received: "
-            f"{path}, of {data.classes}; leave it out, or compress a model of as many."
+            f"{path}, of {data.classes}; leave it out, or take a model of as many."
         )
     return for_images(teacher, data.input_shape, "0..1") if columns == (True, False) else teacher
