@@ -65,10 +65,8 @@ def evaluate(
     fit_to_data.check_fit(model, measured, loaded, scale)
     if teacher is not None and loaded_teacher is not None:
         fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
-        differ = fit_to_data.gives_one_answer(loaded_teacher) != fit_to_data.gives_one_answer(
-            measured
-        )
-        if differ and hasattr(loaded_teacher, "count_params"):
+        columns = [fit_to_data.gives_one_answer(network) for network in (loaded_teacher, measured)]
+        if columns[0] != columns[1] and hasattr(loaded_teacher, "count_params"):
             loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, measured, loaded)
     fed = fit_to_data.fed(measured, scale)
     images, labels = part.arrays()
