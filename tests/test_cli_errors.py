@@ -389,4 +389,7 @@ def test_a_model_for_raw_pixels_is_refused(command, tmp_path, capsys):
     keras.Model(inputs, keras.layers.Dense(10)(x)).save(path)
     more = [str(tmp_path / "small.tflite"), "digits", "--prune=0.5"]
     assert main([command, str(path), *({"compress": more}.get(command, ["digits"]))]) == 1
-    assert "whose first layers take pixels in [0, 255]; put keras" in capsys.readouterr().err
+    assert (
+        "whose first layers take pixels in [0, 255]; say so by --scale=0..255"
+        in capsys.readouterr().err
+    )

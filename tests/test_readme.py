@@ -94,6 +94,16 @@ def test_code_of_a_page_compiles_and_names_what_there_is(page):
         assert name in known, name
 
 
+@pytest.mark.parametrize("page", NAMED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_of_a_page_imports_kdzoo_before_what_starts_tensorflow(page):
+    """Only then it turns oneDNN on."""
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        roots = re.findall(r"^\s*(?:import|from) (\w+)", block, re.MULTILINE)
+        others = [root for root in roots if root in ("keras", "tensorflow")]
+        if "kdzoo" in roots and others:
+            assert roots.index("kdzoo") < roots.index(others[0]), block
+
+
 def resolves(dotted):
     """Whether a dotted name leads to a module, or to what is in one."""
     found = kdzoo

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from kdzoo.cli import compress_directory, model_files, terminal
+from kdzoo.cli import compress_directory, fit_to_data, model_files, terminal
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import one_process
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def compress(
     model: Annotated[
-        pathlib.Path, typer.Argument(help=f"A .keras or .h5 file, or {model_files.NAME}.")
+        pathlib.Path, typer.Argument(help=f"The file of a Keras model, {model_files.NAME}.")
     ],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     data: Annotated[
@@ -102,6 +102,7 @@ def compress(
     data_dir: data_command.DataDir = None,
     image_size: data_command.ImageSize = None,
     crop: data_command.Crop = False,
+    scale: fit_to_data.Scale = None,
 ) -> None:
     """Prune, cluster, quantize and convert a trained model.
 
@@ -113,25 +114,32 @@ def compress(
         name: value for name, value in locals().items() if name in _SETTINGS and value is not None
     }
     model_files.check_output(output)
+    fit_to_data.check_scale(scale)
+    fit_to_data.check_trainable(scale, quantize)
     compression = _compression(given, prune, quantize, teacher)
     paths = [path for path in (model, teacher) if path is not None]
-    files = [model_files.file_of(path, model_files.MODELS) for path in paths]
+    files = [model_files.file_of(path, takes_litert=False) for path in paths]
     data_command.check(data, image_size, crop)
     # Another model, or another way to compress it, has a directory of its own.
-    identity = compress_directory.identity_of(files, compression, data, image_size, crop, seed)
+    identity = compress_directory.identity_of(
+        files, compression, data, image_size, crop, seed, scale
+    )
     work = compress_directory.work_directory(
         directory, model_files.stem(model), identity, compression
     )
     terminal.start_keras(training=True)
     compression.check()
-    trained = model_files.load_model(model, model_files.MODELS)
-    loaded_teacher = model_files.load_model(teacher, model_files.MODELS) if teacher else None
+    trained = model_files.load_model(model, takes_litert=False)
+    loaded_teacher = model_files.load_model(teacher, takes_litert=False) if teacher else None
     loaded = data_command.load(data, data_dir, image_size, trained, crop)
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")
-    for path, network in ((model, trained), (teacher, loaded_teacher)):
-        if path is not None:
-            model_files.check_fit(path, network, loaded)
+    fit_to_data.check_fit(model, trained, loaded, scale)
+    if teacher is not None and loaded_teacher is not None:
+        fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
+    trained = fit_to_data.fed(fit_to_data.with_logits(model, trained), scale)
+    if teacher is not None:
+        loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, trained, loaded)
     with one_process(work):
         compress_directory.mark(work, identity)
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)

@@ -22,6 +22,7 @@ def identity_of(
     image_size: str | None,
     crop: bool,
     seed: int,
+    scale: str | None = None,
 ) -> str:
     """Returns a hash of what is compressed, and how; without starting Keras.
 
@@ -32,10 +33,12 @@ def identity_of(
         image_size: What was given as `--image-size`.
         crop: Whether a folder's images are cropped.
         seed: Of order and augmentation.
+        scale: What was given as `--scale`.
     """
     from kdzoo.experiments.stage_settings import settings_of
 
-    how = [settings_of(compression), data, image_size, crop, seed]
+    # What earlier versions did not know is in it only where it is given.
+    how = [settings_of(compression), data, image_size, crop, seed, *filter(None, [scale])]
     content = json.dumps([*map(digest_of_file, files), how])
     return hashlib.sha256(content.encode()).hexdigest()
 

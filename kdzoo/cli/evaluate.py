@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdzoo.cli import data as data_command
-from kdzoo.cli import model_files, terminal
+from kdzoo.cli import fit_to_data, model_files, terminal
 from kdzoo.utils import unknown_name
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ _SPLITS = ("train", "validation", "test")
 
 def evaluate(
     model: Annotated[
-        pathlib.Path, typer.Argument(help=f"A .keras, .h5 or .tflite file, or {model_files.NAME}.")
+        pathlib.Path,
+        typer.Argument(help=f"The file of a Keras model, a .tflite file, {model_files.NAME}."),
     ],
     data: Annotated[
         str,
@@ -37,6 +38,7 @@ def evaluate(
     data_dir: data_command.DataDir = None,
     image_size: data_command.ImageSize = None,
     crop: data_command.Crop = False,
+    scale: fit_to_data.Scale = None,
 ) -> None:
     """Measure how good and how large a model is.
 
@@ -48,6 +50,7 @@ def evaluate(
     for path in (model, teacher):
         if path is not None:
             model_files.file_of(path)
+    fit_to_data.check_scale(scale)
     data_command.check(data, image_size, crop)
     measured = model_files.load_model(model)
     loaded_teacher = model_files.load_model(teacher) if teacher else None
@@ -59,18 +62,28 @@ def evaluate(
     part = getattr(loaded, split)
     if part is None:
         raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
-    model_files.check_fit(model, measured, loaded)
-    model_files.check_fit(teacher, loaded_teacher, loaded)
+    fit_to_data.check_fit(model, measured, loaded, scale)
+    if teacher is not None and loaded_teacher is not None:
+        fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
+        columns = [fit_to_data.gives_one_answer(network) for network in (loaded_teacher, measured)]
+        if columns[0] != columns[1] and hasattr(loaded_teacher, "count_params"):
+            loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, measured, loaded)
+    fed = fit_to_data.fed(measured, scale)
     images, labels = part.arrays()
     table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
     with terminal.working("Measuring"):
-        accuracy = evaluation.accuracy(measured, images, labels)
+        are_logits = fit_to_data.gives_logits(fed, images)
+        accuracy = evaluation.accuracy(fed, images, labels, from_logits=are_logits)
         table.add_row("accuracy", terminal.percent(accuracy, 2))
         if loaded_teacher is not None:
             # One column whose accuracy could be measured is a yes or no.
-            is_one = is_one_column(predictor(measured)(images[:1]).shape)
+            is_one = is_one_column(predictor(fed)(images[:1]).shape)
             agreement = evaluation.agreement(
-                loaded_teacher, measured, images, output_type="binary" if is_one else None
+                loaded_teacher,
+                fed,
+                images,
+                output_type="binary" if is_one else None,
+                from_logits=(fit_to_data.gives_logits(loaded_teacher, images), are_logits),
             )
             table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
         table.add_row("images", f"{len(part):,}")
@@ -99,12 +112,12 @@ def _of_keras(model: "keras.Model") -> Iterator[tuple[str, str]]:
 
 def _of_file(file: "LiteRTModel") -> Iterator[tuple[str, str]]:
     """Yields (measure, value) of what a `.tflite` file takes, gives and costs."""
-    from kdzoo.utils.litert.network_costs import network_costs
+    from kdzoo.export.runner import costs_of
 
     for side, tensors in (("input", file.inputs), ("output", file.outputs)):
         for tensor in tensors:
             yield (side if len(tensors) == 1 else f"{side} {tensor.name}", _tensor(tensor))
-    costs = network_costs(file.path.read_bytes())
+    costs = costs_of(file)
     if costs is None:
         return
     yield "parameters in the file", f"{costs.parameters:,}"

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from kdzoo.cli import data as data_command
-from kdzoo.cli import model_files, terminal
+from kdzoo.cli import fit_to_data, model_files, terminal
 from kdzoo.utils import unknown_name
 
 if TYPE_CHECKING:
+    import keras
+
     from kdzoo.export import OutputAgreement
     from kdzoo.export.convert import Io
     from kdzoo.graph.outputs import OutputType
@@ -31,7 +33,7 @@ _MEASURED = {
 
 def export(
     model: Annotated[
-        pathlib.Path, typer.Argument(help=f"A .keras or .h5 file, or {model_files.NAME}.")
+        pathlib.Path, typer.Argument(help=f"The file of a Keras model, {model_files.NAME}.")
     ],
     output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
     quantize: Annotated[
@@ -62,26 +64,31 @@ def export(
             "file also uint8 or int8; auto is the type that it computes in."
         ),
     ] = "float32",
+    scale: fit_to_data.Scale = None,
 ) -> None:
     """Convert a Keras model to a verified .tflite file.
 
     The file runs against Keras before it appears; one that disagrees is not written.
     """
     _check_export(output, quantize, data, output_type, io)
+    fit_to_data.check_scale(scale)
     _check_ships_no_file(model, output)
-    model_files.file_of(model, model_files.MODELS)
+    model_files.file_of(model, takes_litert=False)
     _check_data(data, data_dir, image_size, crop)
-    converted = model_files.load_model(model, model_files.MODELS)
+    converted = cast("keras.Model", model_files.load_model(model, takes_litert=False))
     images = labels = None
     if data is not None:
         loaded = data_command.load(data, data_dir, image_size, converted, crop)
-        model_files.check_fit(model, converted, loaded)
+        fit_to_data.check_fit(model, converted, loaded, scale)
         images, labels = loaded.train.arrays()[0], list(loaded.class_names)
+        if fit_to_data.gives_one_answer(converted):  # To the second class.
+            labels, output_type = labels[1:], output_type or "binary"
+    _check_scalable(model, converted, scale)
     from kdzoo.export import to_litert
 
     with terminal.working("Converting"):
         report = to_litert(
-            converted,
+            fit_to_data.fed(converted, scale),
             output,
             quantize=_QUANTIZE[quantize],
             representative_data=images,
@@ -94,13 +101,19 @@ def export(
         f"{report.bytes:,} bytes; on {report.samples} samples "
         f"({report.verified_on.replace('_', ' ')}) it gives "
         f"{_measured(report.outputs_verified)}, and differs by at most "
-        f"{report.max_abs_difference:.2g}.{_zeros(report.sparsity)}"
+        f"{report.max_abs_difference:.2g}.{_zeros(report.sparsity)}{_scaling(scale)}"
     )
 
 
 def _zeros(sparsity: float | None) -> str:
     """Says how many weights of a file are zero, where that is known."""
     return "" if sparsity is None else f" {terminal.percent(sparsity)} of its weights are zero."
+
+
+def _scaling(scale: str | None) -> str:
+    """Says what a file does to pixels first."""
+    is_own = scale in (None, "0..1")
+    return "" if is_own else f" It takes pixels in 0..1, and scales them itself ({scale})."
 
 
 def _measured(outputs: "tuple[OutputAgreement, ...]") -> str:
@@ -110,6 +123,17 @@ def _measured(outputs: "tuple[OutputAgreement, ...]") -> str:
         + (f" in {output.name!r}" if len(outputs) > 1 else "")
         for output in outputs
     )
+
+
+def _check_scalable(path: pathlib.Path, model: "keras.Model", scale: str | None) -> None:
+    """Raises if a model knows ranges of what it computes, which begin with its own pixels."""
+    from kdzoo.graph.exportable import exportable
+
+    if scale not in (None, "0..1") and exportable(model).is_quantization_aware:
+        raise ValueError(
+            f"Expected no --scale for a model whose quantization was trained. Received: {path} and "
+            f"{scale}; put keras.layers.Rescaling before it first, and train its quantization then."
+        )
 
 
 def _check_ships_no_file(model: pathlib.Path, output: pathlib.Path) -> None:

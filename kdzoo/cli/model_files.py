@@ -11,32 +11,27 @@ from kdzoo.utils import check_directory, check_writable
 if typing.TYPE_CHECKING:
     import keras
 
-    from kdzoo.data import Dataset
     from kdzoo.export import LiteRTModel
 
-MODELS = (".keras", ".h5", ".hdf5")
-"""What the names of files of Keras models end in."""
 NAME = "a directory of save_pretrained, or a name that `kdzoo list pretrained` shows"
 
 
-def load_model(
-    path: pathlib.Path, suffixes: tuple[str, ...] = (*MODELS, ".tflite")
-) -> "keras.Model | LiteRTModel":
+def load_model(path: pathlib.Path, takes_litert: bool = True) -> "keras.Model | LiteRTModel":
     """Loads a model by its file or name; of the file of a Distiller, the student.
 
     Args:
         path: Of a file, of a directory that `kdzoo.save_pretrained` wrote, or made of the name of a
             pretrained model.
-        suffixes: The suffixes that a file may have.
+        takes_litert: Whether a `.tflite` file will do.
 
     Returns:
         A `keras.Model`, or a `kdzoo.export.LiteRTModel`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file has another suffix, or no pretrained model has this name.
+        ValueError: If the file is none of a model, or no pretrained model has this name.
     """
-    file = file_of(path, suffixes)
+    file = file_of(path, takes_litert)
     terminal.start_keras()
     if is_name(path) and file.suffix == ".safetensors":
         from kdzoo.zoo import load
@@ -53,39 +48,35 @@ def load_model(
     return model.student if isinstance(model, Distiller) else model
 
 
-def file_of(path: pathlib.Path, suffixes: tuple[str, ...] = (*MODELS, ".tflite")) -> pathlib.Path:
+def file_of(path: pathlib.Path, takes_litert: bool = True) -> pathlib.Path:
     """Returns the file of a model, without starting Keras.
 
     Args:
         path: Of a file, of a directory that `kdzoo.save_pretrained` wrote, or made of the name of a
             pretrained model.
-        suffixes: The suffixes that a file may have. Where `.tflite` is among them, the file of a
-            pretrained model is the `.tflite` file if one ships; otherwise it is the weights.
+        takes_litert: Whether a `.tflite` file will do. That of a pretrained model is its file then,
+            if one ships; otherwise it is the weights.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file has another suffix, or no pretrained model has this name.
+        ValueError: If the file is none of a model, or no pretrained model has this name.
     """
     if is_name(path):
-        return _file_of_pretrained(path.as_posix(), ".tflite" in suffixes)
-    if path.is_dir():
-        from kdzoo.zoo.file_formats import check_no_saved_model
-        from kdzoo.zoo.shared_directory import weights_file
+        return _file_of_pretrained(path.as_posix(), takes_litert)
+    from kdzoo.zoo import file_formats
+    from kdzoo.zoo.shared_directory import weights_file
 
-        check_no_saved_model(path)
+    if path.is_dir():
+        file_formats.check_no_saved_model(path)
         return weights_file(path)
-    if path.suffix not in suffixes and not _is_hdf5(path):
+    is_litert = takes_litert and path.suffix == ".tflite"
+    if not is_litert and not file_formats.leads_to_model(path):
+        suffixes = (*file_formats.SUFFIXES, *[".tflite"] * takes_litert)
         expected = " or ".join((", ".join(suffixes[:-1]), suffixes[-1]))
         raise ValueError(f"Expected a {expected} file, or {NAME}. Received: {path}")
     if not path.is_file():
         raise FileNotFoundError(f"Expected the file of a model. Received: {path}, not a file.")
     return path
-
-
-def _is_hdf5(path):
-    from kdzoo.zoo.file_formats import is_hdf5
-
-    return is_hdf5(path)
 
 
 def stem(path: pathlib.Path) -> str:
@@ -123,62 +114,6 @@ def check_ships_file(name: str, output: str | pathlib.Path) -> None:
             f"Expected a model that ships with a .tflite file. Received: {name}, which ships "
             f"without; `kdzoo export {name} {output}` makes one."
         )
-
-
-def check_fit(
-    path: str | pathlib.Path | None, model: "keras.Model | LiteRTModel | None", data: "Dataset"
-) -> None:
-    """Raises unless a model with one input and one output fits the data, as far as is known.
-
-    Args:
-        path: What the user called the model: its file or name; None is not checked.
-        model: The model; None is not checked.
-        data: The data set: the shape of its images and its number of classes are compared and, for
-            a pretrained model, the names of the classes.
-
-    Raises:
-        ValueError: If they differ.
-    """
-    if path is None or model is None:
-        return
-    _check_shapes(path, model, data)
-    _check_pixels(path, model)
-    if is_name(pathlib.Path(path)):
-        from kdzoo.zoo.manifest import check_classes, find
-
-        check_classes(find(pathlib.Path(path).as_posix()), data)
-
-
-def _check_pixels(path, model):
-    """Raises for a model whose first layers tell that it takes pixels in [0, 255]."""
-    from kdzoo.graph.exportable import shape_model
-    from kdzoo.graph.input_scale import found_scale
-
-    model = shape_model(model)
-    if model is not None and len(model.inputs) == 1 and found_scale(model) == "0..255":
-        raise ValueError(
-            "Expected a model for images in [0, 1], as commands give them. Received: "
-            f"{path}, whose first layers take pixels in [0, 255]; put keras.layers.Rescaling(255) "
-            "before it, or let it teach: `kdzoo train --teacher`."
-        )
-
-
-def _check_shapes(path, model, data):
-    from kdzoo.graph.exportable import shape_model
-
-    model = shape_model(model)
-    if model is None:
-        return
-    shapes = model.inputs[0].shape[1:], model.outputs[0].shape[-1:]
-    expected = data.input_shape, (data.classes,)
-    for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
-        if tuple(own) != tuple(needed) and None not in own:
-            shape = ",".join(map(str, data.input_shape))
-            raise ValueError(
-                f"Expected a model for {what} of {data.name!r}, {needed}. Received: {path} for "
-                f"{tuple(own)}; `kdzoo create` makes one for them by --input-shape {shape} "
-                f"--classes {data.classes}."
-            )
 
 
 def check_output(output: pathlib.Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdzoo.cli import completion, compress, model_files, terminal, train_folder
+from kdzoo.cli import completion, compress, fit_to_data, model_files, terminal, train_folder
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import check_directory, unknown_name
@@ -34,7 +34,8 @@ def train(
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="Let this teach: an architecture, a pretrained model, or a .keras or .h5 file.",
+            help="Let this teach: an architecture, a pretrained model, the file of a Keras model, "
+            "or a directory of save_pretrained.",
             show_default=_OF_RECIPE,
         ),
     ] = None,
@@ -280,7 +281,7 @@ def _check_options(name: str, given: Mapping[str, Any], smoke: bool) -> None:
     teacher = given.get("teacher", "")
     is_file = train_options.is_file(teacher)
     if is_file:
-        model_files.file_of(pathlib.Path(teacher), model_files.MODELS)
+        model_files.file_of(pathlib.Path(teacher), takes_litert=False)
     elif "/" in teacher:
         from kdzoo.zoo.manifest import find
 
@@ -289,6 +290,7 @@ def _check_options(name: str, given: Mapping[str, Any], smoke: bool) -> None:
         from kdzoo.zoo import architecture
 
         architecture(teacher)
+    fit_to_data.check_scale(given.get("teacher_scale"))
     if "teacher_scale" in given and not is_file:
         raise ValueError(
             "Expected the file of a model as --teacher beside --teacher-scale. Received: "

@@ -2,17 +2,16 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from kdzoo.experiments import Compress, Distill, Experiment, Pretrained, Stage, Train, Training
 from kdzoo.experiments.stages.distill_from_logits_stage import distill_from_logits
 from kdzoo.experiments.stages.teacher_file_stage import teacher_file
+from kdzoo.zoo import file_formats, list_models
 
 TEACHER = "teacher"  # Name of the stage that teaches.
 _EPOCHS = 20  # Where neither a recipe nor the user says.
-_SUFFIXES = (".keras", ".h5", ".hdf5")  # Of files of models.
 _OF_TRAINING = ("epochs", "learning_rate", "optimizer", "weight_decay", "batch_size")
 
 
@@ -22,9 +21,9 @@ def usual_training() -> Training:
 
 
 def is_file(teacher: str) -> bool:
-    """Whether a teacher is that of a file; a name without a suffix is an architecture's."""
-    is_path = os.path.sep in teacher or "/" in teacher
-    return pathlib.Path(teacher).suffix in _SUFFIXES or (is_path and os.path.exists(teacher))
+    """Whether a teacher is that of a file or a directory; a name of an architecture wins."""
+    is_path = file_formats.leads_to_model(teacher) or os.path.exists(teacher)
+    return is_path and teacher not in list_models()
 
 
 def alone(data: str, student: str, training: Training) -> Experiment:

@@ -22,6 +22,7 @@ from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import ExportReport, LiteRTModel, to_litert
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.outputs import OutputType, is_one_column
+from kdzoo.graph.predictions import ends_in_probabilities
 from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.teacher_cache.recorded_split import RecordedSplit
@@ -112,8 +113,8 @@ class _Step:
         ways = {"prune": self._prune, "cluster": self._cluster, "quantize": self._quantize}
         wrapped, strip, more = ways[self.step](model)
         trained = self._distiller(wrapped) if self.teacher is not None else wrapped
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        trained.compile(optimizer(self.compression.training, self.data), loss, metrics=["accuracy"])
+        loss, metric = _loss_and_metric(model)
+        trained.compile(optimizer(self.compression.training, self.data), loss, metrics=[metric])
         history = train(
             trained,
             self._batches(),
@@ -196,6 +197,14 @@ class _Step:
         return lambda epoch: split.batches(size, initial_epoch=epoch, **options)
 
 
+def _loss_and_metric(model: keras.Model) -> tuple[keras.losses.Loss, Any]:
+    """The loss on logits, and the accuracy; one column is a yes to the second of two classes."""
+    if not is_one_column(model.output_shape):
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True), "accuracy"
+    right = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+    return keras.losses.BinaryCrossentropy(from_logits=True), right
+
+
 def _with_rounded_biases(model: keras.Model) -> keras.Model:
     model.round_biases()
     return model
@@ -209,13 +218,15 @@ def export(
     min_agreement: float = 0.9,
 ) -> ExportReport:
     """Writes a compressed model as a verified LiteRT file."""
+    is_one = is_one_column(model.output_shape)
     return to_litert(
         model,
         path,
         compression.quantize_file,
         data.train.arrays()[0],
-        list(data.class_names),
+        list(data.class_names)[is_one:],  # One column is a yes to the second.
         min_agreement=min_agreement,
+        output_type="binary" if is_one else None,
         sparse=compression.sparse,
     )
 
@@ -231,10 +242,15 @@ def measure_file(path: PathLike, model: keras.Model, data: Dataset) -> dict[str,
     file = LiteRTModel(path)
     # One column whose accuracy can be measured is a yes or no.
     known: OutputType | None = "binary" if is_one_column(model.output_shape) else None
+    # Its file does not tell logits from probabilities.
+    is_logit = known is not None and not any(ends_in_probabilities(model))
+    are_logits = True if is_logit else None
     return {
-        "test_accuracy": evaluation.accuracy(file, images, labels),
-        "keras_accuracy": evaluation.accuracy(model, images, labels),
-        "agreement": evaluation.agreement(model, file, images, output_type=known),
+        "test_accuracy": evaluation.accuracy(file, images, labels, from_logits=are_logits),
+        "keras_accuracy": evaluation.accuracy(model, images, labels, from_logits=are_logits),
+        "agreement": evaluation.agreement(
+            model, file, images, output_type=known, from_logits=are_logits
+        ),
         "bytes": evaluation.file_bytes(path),
         "gzipped_bytes": evaluation.gzipped_bytes(path),
     }

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
 from kdzoo.utils.litert.integers_inside import range_of
-from kdzoo.utils.litert.safe_interpreter import open_litert
+from kdzoo.utils.litert.network_costs import NetworkCosts, network_costs
+from kdzoo.utils.litert.safe_interpreter import open_litert, read_tables
 from kdzoo.utils.types import PathLike
 
 # By how many widths of its range values may lie outside of what an input can hold: they are cut.
@@ -124,7 +125,7 @@ class LiteRTModel:
     def _open(self, path, is_trusted):
         self.path = path
         opened = open_litert(path, self.threads, is_trusted)
-        self._interpreter, self.labels, is_ours, ranges = opened
+        self._interpreter, self.labels, is_ours, ranges, self._network = opened
         self._read_signature(ranges)
         for info in (*self.inputs, *self.outputs):
             _check_tensor(path, info)
@@ -221,6 +222,15 @@ class LiteRTModel:
             info.dequantize(self._interpreter.get_tensor(index))
             for info, index in zip(self.outputs, self._output_indices, strict=True)
         ]
+
+
+def costs_of(file: LiteRTModel) -> NetworkCosts | None:
+    """Returns what the network of an opened file costs; None where LiteRT cannot read it.
+
+    Raises:
+        ValueError: If its tables are damaged.
+    """
+    return read_tables(file.path, file._network, network_costs)
 
 
 def predict_unchecked(file: LiteRTModel, x: Mapping[str, np.ndarray]) -> Any:

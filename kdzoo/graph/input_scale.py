@@ -1,7 +1,8 @@
 """Which numbers a model takes for pixels, and the same model for images in [0, 1]."""
 
+import typing
 from collections.abc import Generator
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,11 +11,10 @@ from kdzoo.graph.calls import graph_of
 from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
 from kdzoo.graph.outputs import is_one_column
 from kdzoo.utils import check_choice
+from kdzoo.utils.types import PixelScale
 
-Scale = Literal["0..1", "0..255", "-1..1", "torch", "caffe"]
-
-SCALES = ("0..1", "0..255", "-1..1", "torch", "caffe")
-"""What a pixel may be given as; the last two as `keras.applications` calls its modes."""
+SCALES: tuple[PixelScale, ...] = typing.get_args(PixelScale)
+"""What a pixel may be given as."""
 
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # Blue, green, red.
@@ -27,7 +27,7 @@ _PASSING = ("Identity", "Resizing", "CenterCrop", "ZeroPadding2D", "Dropout", "G
 _AUGMENTING = "keras.src.layers.preprocessing.image_preprocessing."
 
 
-def found_scale(model: keras.Model) -> Scale | None:
+def found_scale(model: keras.Model) -> PixelScale | None:
     """Returns what a model takes for pixels, as far as its first layers tell.
 
     A model tells that begins, perhaps after layers that augment or resize, with a `Rescaling`, a
@@ -77,7 +77,7 @@ def _first_calls(model: keras.Model) -> Generator[Node, None, bool]:
     return True
 
 
-def _by_factor(factor: Any, offset: Any = 0.0) -> Scale | None:
+def _by_factor(factor: Any, offset: Any = 0.0) -> PixelScale | None:
     """What pixels are that a factor brings to a network's range; None if it may be either."""
     sizes = np.abs(np.asarray(factor, "float64"))
     if np.abs(np.asarray(offset, "float64")).max() > _LARGEST_OFFSET:
@@ -88,7 +88,7 @@ def _by_factor(factor: Any, offset: Any = 0.0) -> Scale | None:
     return "0..1" if low <= sizes.min() and sizes.max() <= high else None
 
 
-def _by_mean(layer: keras.layers.Normalization) -> Scale | None:
+def _by_mean(layer: keras.layers.Normalization) -> PixelScale | None:
     """What pixels are by their mean, which a layer knows; None if it has none of an image."""
     mean = getattr(layer, "mean", None)
     if mean is None:
@@ -128,12 +128,30 @@ def for_images(model: keras.Model, input_shape: tuple[int, int, int], scale: str
     size = height or input_shape[0], width or input_shape[1]
     if size != tuple(input_shape[:2]):
         x = keras.layers.Resizing(*size, name="own_size")(x)
-    outputs = model(_scaled(x, scale))
+    outputs = model(scaled(x, scale))
     if is_one_column(model.output_shape):
         second = keras.layers.Dense(2, use_bias=False, trainable=False, name="two_logits")
         outputs = second(outputs)
         second.set_weights([np.array([[0.0, 1.0]], "float32")])
     return keras.Model(images, outputs, name=model.name)
+
+
+def with_scale(model: keras.Model, scale: str) -> keras.Model:
+    """Returns a model for images in [0, 1] that gives what one gives for other pixels.
+
+    Args:
+        model: A `keras.Model` of one input, (batch, height, width, channels), and one output.
+        scale: What it takes for pixels: one of `SCALES`.
+
+    Returns:
+        A functional `keras.Model` that calls `model`.
+
+    Raises:
+        ValueError: If the scale is unknown, or the model takes no images.
+    """
+    check_choice("scale", scale, SCALES)
+    images = keras.Input(_own_shape(model), name="image")
+    return keras.Model(images, model(scaled(images, scale)), name=model.name)
 
 
 def _own_shape(model: keras.Model) -> tuple[int | None, ...]:
@@ -146,8 +164,13 @@ def _own_shape(model: keras.Model) -> tuple[int | None, ...]:
     return shapes[0]
 
 
-def _scaled(x: Any, scale: str) -> Any:
-    """Images in [0, 1] as a model takes them."""
+def scaled(x: Any, scale: str) -> Any:
+    """Returns images in [0, 1] as a model takes them.
+
+    Args:
+        x: A tensor, or a symbolic one, (batch, height, width, channels).
+        scale: One of `SCALES`.
+    """
     if scale == "0..1":
         return x
     if scale == "caffe":

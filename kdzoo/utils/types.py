@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -17,3 +17,6 @@ Tensor: TypeAlias = Any
 
 TensorLike: TypeAlias = Tensor | ArrayLike
 """A tensor of the Keras backend, an array, or numbers that NumPy makes an array of."""
+
+PixelScale: TypeAlias = Literal["0..1", "0..255", "-1..1", "torch", "caffe"]
+"""What a pixel is given as; the last two as `keras.applications` calls its modes."""

@@ -1,5 +1,6 @@
 """What a path of a model leads to, told by its content, without Keras; else what to do about it."""
 
+import os
 import pathlib
 from typing import Literal
 
@@ -8,7 +9,7 @@ from kdzoo.utils.types import PathLike
 
 Format = Literal["keras", "hdf5", "pretrained"]
 SUFFIXES = (".keras", ".h5", ".hdf5")
-"""What the names of files end in that are opened as models of Keras."""
+"""What the names of files end in that are opened as models of Keras; HDF5 opens under any name."""
 
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK"
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
@@ -30,6 +31,16 @@ def is_hdf5(path: PathLike) -> bool:
         return False
     with open_regular(path) as file:
         return file.read(len(_HDF5)) == _HDF5
+
+
+def leads_to_model(path: PathLike) -> bool:
+    """Whether a path is that of a model of Keras, which may be missing or damaged.
+
+    Args:
+        path: A directory, an HDF5 file of any name, or what ends in one of `SUFFIXES`, there or
+            not.
+    """
+    return os.path.isdir(path) or pathlib.Path(path).suffix in SUFFIXES or is_hdf5(path)
 
 
 def format_of(path: PathLike) -> Format:

@@ -524,6 +524,34 @@ def _virtual(h5py, file, name, shape, dtype):
     file.create_virtual_dataset(name, layout)
 
 
+def overlap_heaps(path, rng):
+    """Lets the names of layers lie in heaps that overlap: together many times as large as the file.
+
+    Behind the file stand the headers of the heaps, each of which says that it reaches to the end:
+    what a heap has for its first text is all that follows the next header.
+    """
+    import h5py
+    import numpy as np
+
+    count, size, odd = rng.choice([2, 100, 2000]), rng.choice([1 << 12, 1 << 20]), 12_347
+    names = [b"x" * odd, *(b"y%d" % number for number in range(count - 1))]
+    with h5py.File(path, "r+") as file:
+        names = np.array(names, h5py.string_dtype())
+        file["model_weights"].attrs["layer_names"] = names
+    content = bytearray(path.read_bytes())
+    reference, header = struct.Struct("<IQI"), struct.Struct("<8sQ")
+    start = content.find(odd.to_bytes(4, "little"))
+    while not content[reference.unpack_from(content, start)[1] :].startswith(b"GCOL"):
+        start = content.find(odd.to_bytes(4, "little"), start + 1)
+    heaps = len(content)
+    for number in range(count):
+        place = heaps + header.size * number
+        reference.pack_into(content, start + reference.size * number, 8, place, 0x4347)  # "GC".
+        content += header.pack(b"GCOL\x01", size + header.size * (count - number))
+    path.write_bytes(content + bytes(size))
+    return f"{count} heaps of {size} bytes overlap", True
+
+
 _IN_HDF5 = {
     "a link": _instead(
         lambda h5py, f, n, *_: f.__setitem__(n, h5py.ExternalLink("/etc/passwd", n))
@@ -553,6 +581,6 @@ _OF_FORMAT = {
     ".safetensors": [lie_in_weights, change_sealed, set_not_finite],
     ".arrayrecord": [change_sealed, set_not_finite],
     ".h5": [set_not_finite, change_hdf5],
-    "of_keras_2.h5": [*3 * [change_hdf5_config], change_hdf5],
+    "of_keras_2.h5": [*3 * [change_hdf5_config], change_hdf5, overlap_heaps],
     ".tflite": [lie_in_archive, lie_in_archive],
 }

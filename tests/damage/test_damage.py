@@ -9,11 +9,12 @@ import pytest
 if not pathlib.Path("/proc/self/clear_refs").exists():
     pytest.skip("memory is measured by what Linux says", allow_module_level=True)
 
-from damaging import damage, seal
+from damaging import damage, overlap_heaps, seal
 from harness import GOOD, Worker, describe
-from subjects import Subject
+from subjects import FIXTURES, Subject
 from worker import changes, complaint_of, of_command, of_error, snapshot
 
+import kdzoo
 from kdzoo.utils import open_regular
 from kdzoo.utils.hashed_json import with_hash
 
@@ -50,6 +51,14 @@ def test_damaged_files(worker, first):
 @pytest.mark.parametrize("first", range(300, 5300, BLOCK))
 def test_more_damaged_files(worker, first):
     check(worker, SEED, first)
+
+
+def test_heaps_that_overlap_are_refused_before_they_are_read(tmp_path):
+    path = tmp_path / "of_keras_2.h5"
+    path.write_bytes((FIXTURES / path.name).read_bytes())
+    assert "heaps" in overlap_heaps(path, random.Random(0))[0]
+    with pytest.raises(ValueError, match=r"of_keras_2\.h5, .* a text in it that is not there"):
+        kdzoo.load_model(path)
 
 
 # What the cases are judged by.

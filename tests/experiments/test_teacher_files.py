@@ -108,6 +108,33 @@ def test_a_teacher_gives_its_logits_for_images_of_the_data(place, data, tmp_path
         other.run(tmp_path / "run", dataset=data)
 
 
+def test_a_directory_is_the_teacher_of_all_its_files(tmp_path):
+    write_teacher(tmp_path / "teacher.keras")
+    kdzoo.save_pretrained(keras.saving.load_model(tmp_path / "teacher.keras"), tmp_path / "one")
+
+    def sha256():
+        shutil.copytree(tmp_path / "one", tmp_path / "copy")
+        found = teacher_file("t", tmp_path / "copy").sha256
+        shutil.rmtree(tmp_path / "copy")
+        return found
+
+    (tmp_path / "one" / "more").mkdir()
+    whole, more = sha256(), tmp_path / "one" / "more" / "notes.txt"
+    assert sha256() == whole
+    changed = [whole]
+    for change in (
+        lambda: more.write_text("a"),
+        lambda: more.write_text("b"),
+        lambda: more.rename(more.with_name("other.txt")),
+        lambda: (tmp_path / "one" / "README.md").write_text("Another card."),
+    ):
+        change()
+        changed.append(sha256())
+    assert len(set(changed)) == len(changed)
+    with pytest.raises(FileNotFoundError, match=r"Expected config\.json"):
+        teacher_file("t", tmp_path)
+
+
 def test_a_run_is_of_its_images(place, data, tmp_path):
     run = experiment(teacher_file("teacher", place / "teacher.keras"))
     run.run(tmp_path / "run", dataset=data, verbose=0)

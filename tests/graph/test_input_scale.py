@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdzoo.graph.input_scale import SCALES, for_images, found_scale
+from kdzoo.graph.input_scale import SCALES, for_images, found_scale, with_scale
 
 layers = keras.layers
 SHAPE = (8, 8, 3)
@@ -99,8 +99,9 @@ def test_pixels_are_what_the_model_takes(scale):
     expected = {"0..1": images, "0..255": 255 * images}.get(scale)
     if expected is None:
         expected = keras.applications.imagenet_utils.preprocess_input(255 * images, mode=mode)
-    given = for_images(identity(), SHAPE, scale).predict(images, verbose=0)
-    np.testing.assert_allclose(given, expected.reshape(2, -1), atol=2e-4)
+    for model in (for_images(identity(), SHAPE, scale), with_scale(identity(), scale)):
+        given = model.predict(images, verbose=0)
+        np.testing.assert_allclose(given, expected.reshape(2, -1), atol=2e-4)
 
 
 def test_images_are_resized_to_its_own_size():

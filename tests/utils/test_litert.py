@@ -6,15 +6,20 @@ import json
 import os
 import pathlib
 import re
+import struct
 import zipfile
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from safetensors.numpy import load_file
 
 from kdzoo.evaluation import latency
 from kdzoo.export import LiteRTModel
+from kdzoo.export.runner import costs_of
 from kdzoo.utils.litert import safe_interpreter
+from kdzoo.utils.litert.network_costs import network_costs
 
 FILES = pathlib.Path(__file__).parents[1] / "compatibility" / "files"
 WHOLE = (FILES / "shared.tflite").read_bytes()
@@ -227,4 +232,47 @@ def test_without_litert_the_file_is_not_to_blame(path, monkeypatch):
     monkeypatch.setattr(safe_interpreter, "_tried", set())
     monkeypatch.setattr(safe_interpreter.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install ai-edge-litert"):
+        LiteRTModel(path)
+
+
+def with_half_a_number(network):
+    """A network with a constant that no operator takes, of five bytes for integers of four."""
+    model = schema.ModelT.InitFromPackedBuf(network, 0)
+    buffer, tensor = schema.BufferT(), schema.TensorT()
+    buffer.data, tensor.name, tensor.shape = [1, 2, 3, 4, 5], b"odd", [2]
+    tensor.type, tensor.buffer = schema.TensorType.INT32, len(model.buffers)
+    tensor.quantization = schema.QuantizationParametersT()
+    tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [0]
+    # The interpreter takes the bytes of a sparse constant as they are.
+    tensor.sparsity, axis = schema.SparsityParametersT(), schema.DimensionMetadataT()
+    axis.format, axis.denseSize = schema.DimensionType.DENSE, 2
+    tensor.sparsity.traversalOrder, tensor.sparsity.dimMetadata = [0], [axis]
+    model.buffers.append(buffer)
+    model.subgraphs[0].tensors.append(tensor)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_tables_that_only_costs_are_read_from_are_damaged_in_one_sentence(path):
+    path.write_bytes(with_half_a_number(WHOLE[:END]))
+    file = LiteRTModel(path)
+    with pytest.raises(ValueError, match=rf"path='{re.escape(str(path))}', whose tables are damag"):
+        costs_of(file)
+
+
+def test_costs_are_of_the_bytes_that_were_checked(path):
+    path.write_bytes(WHOLE)
+    file = LiteRTModel(path)
+    path.write_bytes(b"another file")
+    assert costs_of(file) == network_costs(WHOLE[:END])
+
+
+def test_ranges_that_cannot_be_read_are_one_sentence(path, monkeypatch):
+    def read(content):
+        raise struct.error("unpack_from requires a buffer of at least 4 bytes")
+
+    path.write_bytes(WHOLE)
+    monkeypatch.setattr(safe_interpreter, "ranges_inside", read)
+    with pytest.raises(ValueError, match=r"whose tables are damaged \(unpack_from"):
         LiteRTModel(path)

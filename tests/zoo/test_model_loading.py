@@ -158,6 +158,21 @@ def test_code_is_refused_and_does_not_run(suffix, tmp_path, monkeypatch):
     assert not pathlib.Path("ran").exists()
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("name", ["StringLookup", "IntegerLookup", "TextVectorization"])
+def test_a_layer_that_refers_to_a_file_is_refused(name, suffix, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("1\n2\n")
+    dtype = "int64" if name == "IntegerLookup" else "string"
+    inputs = layers.Input((1,), dtype=dtype)
+    made = tf_keras.Model(inputs, getattr(layers, name)(vocabulary=str(words), name="own")(inputs))
+    path = tmp_path / f"model{suffix}"
+    with quiet():
+        made.save(path)
+    words.unlink()
+    assert_refused(path, f"'own', a {name}, which may open a file")
+
+
 def test_an_operation_of_tensorflow_is_named(tmp_path):
     import tensorflow
 

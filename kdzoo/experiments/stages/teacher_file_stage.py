@@ -1,6 +1,7 @@
 """A teacher from a file: a trained model of the user's, which teaches as it is."""
 
 import dataclasses
+import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.graph import as_logits as logits
 from kdzoo.graph import input_scale
 from kdzoo.utils import check_choice, check_text, digest_of_file
+from kdzoo.utils.hashed_json import digest as digest_of_bytes
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo import model_loading
+from kdzoo.zoo import file_formats, model_loading, shared_directory
 
 if TYPE_CHECKING:
     import keras
@@ -27,16 +29,17 @@ _REMEDY = "by `--teacher-scale`, or `scale=` of a `TeacherFile`"
 @register
 @dataclasses.dataclass(frozen=True)
 class TeacherFile(Stage):
-    """Takes a trained model from a file, for images in [0, 1] of the data set's size.
+    """Takes a trained model from a file or directory, for images in [0, 1] of the data set's size.
 
     A softmax or sigmoid at its end is taken away, images are resized to its own size, and scaled as
     it takes them. It may have seen the images that are held out.
 
     Attributes:
-        sha256: Of the file, which identifies the teacher; `teacher_file` finds it out.
+        sha256: Of the file, or of all files of the directory, which identifies the teacher;
+            `teacher_file` finds it out.
         scale: What it takes for pixels, one of `kdzoo.graph.input_scale.SCALES`; None to find it in
             its first layers.
-        model: Where the file is; this is no part of the stage's identity.
+        model: Where the file or the directory is; this is no part of the stage's identity.
     """
 
     sha256: str
@@ -48,7 +51,7 @@ class TeacherFile(Stage):
 
     @property
     def title(self) -> str:
-        return pathlib.Path(self.model).name
+        return pathlib.Path(self.model).name or self.model
 
     def built_from(self, sources: Mapping[str, Built]) -> Built:
         return self.title, {}
@@ -93,7 +96,7 @@ def teacher_file(name: str, path: PathLike, scale: str | None = None) -> Teacher
 
     Args:
         name: Names the stage.
-        path: The file of the model.
+        path: The file of the model, or the directory that `save_pretrained` wrote.
         scale: What it takes for pixels; None to find it in its first layers.
 
     Raises:
@@ -118,5 +121,20 @@ def load(path: PathLike) -> "keras.Model":
 
 
 def digest(path: PathLike) -> str:
-    """Returns the SHA-256 of a teacher's file, in hexadecimal."""
-    return digest_of_file(path)
+    """Returns the SHA-256 of a teacher's file, in hexadecimal; of a directory that of a list.
+
+    The list has the name and the SHA-256 of each file in the directory and below, in order.
+
+    Raises:
+        FileNotFoundError: If there is none, or a directory without a configuration.
+        ValueError: If it is none of a model.
+    """
+    if file_formats.format_of(path) != "pretrained":
+        return digest_of_file(path)
+    directory = pathlib.Path(path)
+    shared_directory.read_config(directory)
+    names = (
+        file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file()
+    )
+    listed = [(name, digest_of_file(directory / name)) for name in sorted(names)]
+    return digest_of_bytes(json.dumps(listed).encode())

@@ -6,7 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from kdzoo.utils.arguments import check_path
 from kdzoo.utils.errors import first_line
@@ -27,12 +28,13 @@ CHATTER = re.compile(
 _MOST = 1 << 31  # Bytes: what a flatbuffer can have.
 _LEAST_MEMORY = 1 << 30  # For a network of few weights on large images.
 _MEMORY = 64  # Times the bytes of the file.
+Found = TypeVar("Found")
 _tried: set[str] = set()  # Hashes of files that are known to run.
 
 
 def open_litert(
     path: PathLike, threads: int | None = None, is_trusted: bool = False
-) -> tuple[Any, list[str] | None, bool, dict[int, Range]]:
+) -> tuple[Any, list[str] | None, bool, dict[int, Range], bytes]:
     """Returns an interpreter of a LiteRT file with its tensors allocated, and what else it says.
 
     What this process has not opened yet runs once in a process of its own first, because a damaged
@@ -46,7 +48,7 @@ def open_litert(
 
     Returns:
         (interpreter, list of class names or None, whether kdzoo wrote the file with its hash, what
-        `ranges_inside` finds).
+        `ranges_inside` finds, the bytes of the network).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -76,7 +78,26 @@ def open_litert(
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _refused(path, f"which the interpreter refused: {first_line(error)}") from error
     _tried.add(found)
-    return interpreter, labels, sha256 is not None, ranges_inside(content)
+    ranges = read_tables(path, content, ranges_inside)
+    return interpreter, labels, sha256 is not None, ranges, content
+
+
+def read_tables(path: PathLike, content: bytes, read: Callable[[bytes], Found]) -> Found:
+    """Returns what is read from the tables of a network that the interpreter has taken.
+
+    Args:
+        path: The file's path, for errors.
+        content: The bytes of the network.
+        read: What reads them.
+
+    Raises:
+        ValueError: If the tables are damaged, in places where the interpreter does not look.
+    """
+    try:
+        return read(content)
+    except Exception as error:  # What is damaged leads a reader of flatbuffers to any exception.
+        reason = f"whose tables are damaged ({first_line(error)}); export it or fetch it again."
+        raise _refused(path, reason) from error
 
 
 def _try(path, content, weights):
