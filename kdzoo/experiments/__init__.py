@@ -4,11 +4,20 @@ from kdzoo.experiments.compression_settings import Compression, retraining
 from kdzoo.experiments.experiment import Experiment
 from kdzoo.experiments.stage import Dependency, Stage, register
 from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.experiments.stages import Compress, Distill, HintTraining, Pretrained, Train
+from kdzoo.experiments.stages import (
+    CalibrateBiases,
+    Compress,
+    Distill,
+    HintTraining,
+    Pretrained,
+    Train,
+)
 from kdzoo.experiments.stages.distill_stage import soft_targets
 from kdzoo.experiments.training_settings import Training
+from kdzoo.experiments.transfer_settings import Transfer
 
 __all__ = [
+    "CalibrateBiases",
     "Compress",
     "Compression",
     "Dependency",
@@ -20,6 +29,7 @@ __all__ = [
     "Stage",
     "Train",
     "Training",
+    "Transfer",
     "register",
     "retraining",
     "soft_targets",

@@ -1,5 +1,6 @@
 """The stage types that kdzoo has, one a file."""
 
+from kdzoo.experiments.stages.calibrate_biases_stage import CalibrateBiases
 from kdzoo.experiments.stages.compress_stage import Compress
 from kdzoo.experiments.stages.distill_from_logits_stage import DistillFromLogits
 from kdzoo.experiments.stages.distill_stage import Distill
@@ -9,6 +10,7 @@ from kdzoo.experiments.stages.teacher_file_stage import TeacherFile
 from kdzoo.experiments.stages.train_stage import Train
 
 __all__ = [
+    "CalibrateBiases",
     "Compress",
     "Distill",
     "DistillFromLogits",
