@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.graph.calls import graph_of
-from kdzoo.graph.final_activation import final_activation, final_makers
+from kdzoo.graph.final_activation import final_activation, operations_before_outputs
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import check_numeric_array, check_positive_integer, is_integer, is_number, shown
 
@@ -119,11 +119,11 @@ def _logits_layer(model: Any) -> keras.layers.Dense:
             f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
             f"{activation}; pass `kdzoo.as_logits(model)`."
         )
-    layer = final_makers(graph)[0]
-    if not isinstance(layer, keras.layers.Dense) or layer not in model.layers:
+    layer = operations_before_outputs(model)[0][-1]
+    if not isinstance(layer, keras.layers.Dense):
         raise ValueError(
             "Expected a model whose last layer is a Dense, which has a bias for each class. "
-            f"Received: {model.name!r}, which ends in {getattr(layer, 'name', layer)!r}"
+            f"Received: {model.name!r}, which ends in {layer.name!r}"
         )
     return layer
 

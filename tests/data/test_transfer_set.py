@@ -87,31 +87,37 @@ def test_a_fraction_keeps_its_labels_and_all_images_stay(data):
     assert (transfer_set(data, labelled=0).arrays()[1] == -1).all()
 
 
+SMALL = np.zeros((9, 4, 4, 1), "uint8")
+
+
 @pytest.mark.parametrize(
-    ("sources", "options", "message"),
+    ("others", "options", "message"),
     [
-        ((), {}, "at least one source"),
-        (("mnist",), {}, "Received: 'mnist'"),
-        ((np.zeros((3, 5, 5, 1), "uint8"),), {}, r"one shape.*\(5, 5, 1\) of 'unlabelled'"),
-        ((), {"without": range(10)}, "a class that is left"),
-        ((), {"without": [12]}, "from 0 to 9. Received: 12"),
-        ((), {"without": 3}, "a list of classes"),
-        ((), {"fraction": 0}, "above 0"),
-        ((), {"fraction": 0.001}, "leaves one"),
-        ((), {"per_class": 21}, "at most 20, the samples of class 0"),
-        ((), {"per_class": 2, "fraction": 0.5}, "a fraction or a number"),
-        ((), {"weights": [1, 2]}, "for each of 1 sources"),
-        ((), {"weights": [0.0]}, "above 0 for each"),
-        ((), {"size": 10}, "weights beside a size"),
-        ((np.zeros((9, 4, 4, 1), "uint8"),), {"weights": [1, 1e-9]}, "every source"),
-        ((), {"labelled": 1.5}, r"lie in \[0, 1\]"),
-        ((), {"seed": -1}, "seed"),
+        (["mnist"], {}, "Received: 'mnist'"),
+        ([np.zeros((3, 5, 5, 1), "uint8")], {}, r"one shape.*\(5, 5, 1\) of 'unlabelled'"),
+        ([], {"without": range(10)}, "a class that is left"),
+        ([], {"without": [12]}, "from 0 to 9. Received: 12"),
+        ([], {"without": 3}, "a list of classes"),
+        ([], {"fraction": 0}, "above 0"),
+        ([], {"fraction": 0.001}, "leaves one"),
+        ([], {"per_class": 21}, "at most 20, the samples of class 0"),
+        ([], {"per_class": 2, "fraction": 0.5}, "a fraction or a number"),
+        ([], {"weights": [1, 2]}, "for each of 1 sources"),
+        ([], {"weights": [0.0]}, "above 0 for each"),
+        ([], {"size": 10}, "weights beside a size"),
+        ([SMALL], {"weights": [1, 1e-9]}, "every source"),
+        ([], {"labelled": 1.5}, r"lie in \[0, 1\]"),
+        ([], {"seed": -1}, "seed"),
     ],
 )
-def test_what_is_wrong_is_said(data, sources, options, message):
-    first = () if sources in ((), ("mnist",)) and not options else (data,)
+def test_what_is_wrong_is_said(data, others, options, message):
     with pytest.raises(ValueError, match=message):
-        transfer_set(*first, *sources, **options)
+        transfer_set(data, *others, **options)
+
+
+def test_nothing_makes_no_transfer_set():
+    with pytest.raises(ValueError, match="at least one source"):
+        transfer_set()
 
 
 def test_labels_of_samples_without_any_cannot_be_kept_in_part():

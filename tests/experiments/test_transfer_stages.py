@@ -75,7 +75,7 @@ def test_the_best_offset_is_that_with_the_fewest_errors():
         logits / 5, [0, 1, 1, 1], validation=0, test=(logits / 5, [0, 1, 1, 1])
     )
     offset = calibrate_biases_stage._best_offset(Model(), data, (1,))
-    assert 0.8 < offset < 1.0
+    assert offset in (0.9, 1.0)  # At 1.0 the first class still wins its own sample.
 
 
 def test_a_transfer_set_is_part_of_what_identifies_a_stage():

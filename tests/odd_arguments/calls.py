@@ -17,6 +17,7 @@ MADE_BY_KDZOO = {
     "PrunedModel": "`prune_low_magnitude` makes it",
     "QuantizedModel": "`quantize_model` makes it",
     "Architecture": "`zoo.register` makes it",
+    "BiasReport": "`calibrate_biases` returns it",
     "Dataset": "`from_arrays`, `from_directory` and `load` make it",
     "ExportReport": "`to_litert` returns it",
     "OutputAgreement": "`to_litert` returns it",
@@ -352,6 +353,21 @@ def _add_data():
             "name": "pictures",
         },
     )
+    _add_method(
+        "data.transfer_set",
+        lambda t: lambda source, **options: data.transfer_set(source, **options),
+        lambda t: {
+            "source": t.dataset,
+            "without": [4],
+            "only": [0, 1, 2],
+            "fraction": 1.0,
+            "per_class": None,
+            "weights": [1.0],
+            "size": 3,
+            "labelled": 0.5,
+            "seed": 0,
+        },
+    )
     _add(data, "check_images", lambda t: {"images": t.images, "name": "images"})
     _add(
         data,
@@ -600,6 +616,17 @@ def _add_training():
     _add(callbacks, "EpochCheckpoint", lambda t: {"directory": t.new_path(), "settings": {}})
     _add(callbacks, "StopAtNonFiniteLoss", lambda t: {})
     _add(callbacks, "linear", lambda t: {"start": 1.0, "end": 0.0, "epochs": 3})
+    _add(
+        kdzoo,
+        "calibrate_biases",
+        lambda t: {
+            "model": t.model,
+            "images": t.images,
+            "prior": [0.2] * 5,
+            "offsets": None,
+            "batch_size": 4,
+        },
+    )
     _add_method(
         "schemes.train",
         lambda t: functools.partial(schemes.train, verbose=0),
