@@ -136,6 +136,15 @@ def _logits(model: keras.Model, images: Any, batch_size: int) -> np.ndarray:
             f"Expected at least one input to find biases by. Received: images of shape "
             f"{images.shape}"
         )
+    wanted = model.input_shape
+    is_one = isinstance(wanted, tuple) and len(wanted) == images.ndim
+    if not is_one or any(
+        size not in (None, given) for size, given in zip(wanted, images.shape, strict=True)
+    ):
+        raise ValueError(
+            f"Expected inputs of {model.name!r} as one array of the shape {wanted}. Received: "
+            f"images of shape {images.shape}"
+        )
     parts = [
         keras.ops.convert_to_numpy(model(images[at : at + batch_size], training=False))
         for at in range(0, len(images), batch_size)

@@ -16,7 +16,7 @@ from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, check_classes
 from kdzoo.schemes.confusable_classes import confusable_classes
 from kdzoo.training.stages import check_run, train
-from kdzoo.utils import check_integer, check_positive_integer, shown
+from kdzoo.utils import check_integer, check_name, check_positive_integer, shown
 from kdzoo.utils.types import PathLike
 
 
@@ -163,7 +163,7 @@ def specialist_of(
             return None
         return copy_of(layer, units=len(own) + 1, use_bias=True), weights
 
-    return rebuild(generalist, replace, name=name)
+    return rebuild(generalist, replace, name=check_name(name))
 
 
 def _logits_layer(model: Any) -> keras.layers.Dense:

@@ -30,6 +30,7 @@ MADE_BY_KDZOO = {
     "RecordedSplit": "`with_recorded_teacher` makes it",
     "Split": "`from_arrays`, `from_directory` and `load` make it",
     "Stage": "stage types extend it",
+    "specialist_distribution": "it takes tensors that `SpecialistEnsemble` checks",
     "TensorInfo": "`LiteRTModel` makes it",
 }
 
@@ -73,6 +74,10 @@ class Things:
     @functools.cached_property
     def teacher(self):
         return self.net()
+
+    @functools.cached_property
+    def specialist(self):
+        return schemes.specialist_of(self.teacher, [0, 1])
 
     @functools.cached_property
     def _distiller(self):
@@ -353,9 +358,16 @@ def _add_data():
             "name": "pictures",
         },
     )
+
+    def transfer_set(source, without, only, fraction, per_class, weights, size, labelled, seed):
+        more = {"weights": weights, "size": size, "labelled": labelled, "seed": seed}
+        data.transfer_set(
+            source, without=without, only=only, fraction=fraction, per_class=per_class, **more
+        )
+
     _add_method(
         "data.transfer_set",
-        lambda t: lambda source, **options: data.transfer_set(source, **options),
+        lambda t: transfer_set,
         lambda t: {
             "source": t.dataset,
             "without": [4],
@@ -627,6 +639,48 @@ def _add_training():
             "batch_size": 4,
         },
     )
+    _add(
+        schemes,
+        "confusable_classes",
+        lambda t: {"logits": t.logits, "clusters": 2, "seed": 0},
+    )
+    _add(
+        schemes,
+        "specialist_of",
+        lambda t: {"generalist": t.model, "classes": [0, 1], "name": "specialist"},
+    )
+    _add(
+        schemes,
+        "SpecialistEnsemble",
+        lambda t: {
+            "generalist": t.model,
+            "specialists": [t.specialist],
+            "classes": [[0, 1]],
+            "most_probable": 1,
+            "name": "all",
+        },
+    )
+    _add_method(
+        "schemes.specialists",
+        lambda t: _without_training("specialists"),
+        lambda t: {
+            "generalist": t.model,
+            "data": t.dataset,
+            "directory": t.new_path(),
+            "clusters": None,
+            "classes": [[0, 1]],
+            "epochs": 1,
+            "optimizer": "adam",
+            "batch_size": 4,
+            "augmentation": None,
+            "most_probable": 1,
+            "metrics": (),
+            "seed": 0,
+            "settings": None,
+            "callbacks": (),
+        },
+        passed_on=("verbose",),
+    )
     _add_method(
         "schemes.train",
         lambda t: functools.partial(schemes.train, verbose=0),
@@ -642,7 +696,7 @@ def _add_training():
     )
     _add_method(
         "schemes.hint_training",
-        lambda t: _hint_training_without_training(),
+        lambda t: _without_training("hint_training"),
         lambda t: {
             "teacher": t.teacher,
             "student": t.model,
@@ -669,21 +723,21 @@ def _add_training():
     )
 
 
-def _hint_training_without_training():
-    """What comes before, and after: the two trainings are `schemes.train`."""
+def _without_training(name):
+    """What a scheme does before, and after: its trainings are `schemes.train`."""
     import sys
 
-    module = sys.modules["kdzoo.schemes.hint_training"]
+    module, scheme = sys.modules[f"kdzoo.schemes.{name}"], getattr(schemes, name)
 
-    @functools.wraps(schemes.hint_training)
-    def hint_training(**arguments):
+    @functools.wraps(scheme)
+    def untrained(**arguments):
         usual, module.train = module.train, lambda *args, **kwargs: {}
         try:
-            return schemes.hint_training(**arguments)
+            return scheme(**arguments)
         finally:
             module.train = usual
 
-    return hint_training
+    return untrained
 
 
 def _add_experiments():
@@ -722,6 +776,8 @@ def _add_experiments():
         (hinted, made_with),
         (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),
+        (e.Transfer(fraction=0.5), lambda made: made_with(e.Train(*student, transfer=made))),
+        (e.CalibrateBiases("b", e.Dependency("teacher", 0), seeds=(0,)), made_with),
         (experiment, load_data),
     ):
         cls = type(made)
