@@ -5,11 +5,14 @@ from kdzoo.experiments.experiment import Experiment
 from kdzoo.experiments.stage import Dependency, Stage, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages import (
+    BornAgain,
     CalibrateBiases,
     Compress,
     Distill,
     HintTraining,
+    MutualLearning,
     Pretrained,
+    TeacherAssistant,
     Train,
 )
 from kdzoo.experiments.stages.distill_stage import soft_targets
@@ -17,6 +20,7 @@ from kdzoo.experiments.training_settings import Training
 from kdzoo.experiments.transfer_settings import Transfer
 
 __all__ = [
+    "BornAgain",
     "CalibrateBiases",
     "Compress",
     "Compression",
@@ -24,9 +28,11 @@ __all__ = [
     "Distill",
     "Experiment",
     "HintTraining",
+    "MutualLearning",
     "Outcome",
     "Pretrained",
     "Stage",
+    "TeacherAssistant",
     "Train",
     "Training",
     "Transfer",

@@ -24,12 +24,23 @@ def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Mod
     Raises:
         ValueError: If the builder takes no such argument.
     """
+    return create_for(built, data.classes, data.input_shape, precision)
+
+
+def create_for(
+    built: Built, classes: int, input_shape: tuple[int, ...], precision: str = "float32"
+) -> keras.Model:
+    """Returns a fresh model for images of a shape (height, width, channels).
+
+    Raises:
+        ValueError: If the builder takes no such argument.
+    """
     name, arguments = built
-    height, width, channels = data.input_shape
+    height, width, channels = input_shape
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return create_by_name(name, data.classes, (height, width, channels), **arguments)
+        return create_by_name(name, classes, (height, width, channels), **arguments)
     except TypeError as error:
         raise ValueError(
             f"Expected arguments that {name!r} takes. Received: {arguments!r}: {first_line(error)}"

@@ -1,6 +1,12 @@
 """Distillation losses, each a pure function and a thin class, grouped by what they compare."""
 
 from kdzoo.losses.base import DistillationLoss
+from kdzoo.losses.born_again import (
+    ConfidenceWeightedLabels,
+    PermutedSoftTargets,
+    confidence_weighted_labels,
+    permuted_soft_targets,
+)
 from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastive
 from kdzoo.losses.decoupled import DecoupledSoftTargets, decoupled_soft_targets
 from kdzoo.losses.feature import AttentionTransfer, Hint, attention_transfer, hint
@@ -19,6 +25,7 @@ from kdzoo.losses.response import SoftTargets, soft_targets
 
 __all__ = [
     "AttentionTransfer",
+    "ConfidenceWeightedLabels",
     "ContrastiveRepresentation",
     "DecoupledSoftTargets",
     "DistillationLoss",
@@ -26,17 +33,20 @@ __all__ = [
     "KerasDistillation",
     "LogitRegression",
     "OutputRegression",
+    "PermutedSoftTargets",
     "RelationalAngle",
     "RelationalDistance",
     "SimilarityPreserving",
     "SoftTargets",
     "attention_transfer",
+    "confidence_weighted_labels",
     "decoupled_soft_targets",
     "hint",
     "logit_regression",
     "logit_statistics",
     "noise_contrastive",
     "output_regression",
+    "permuted_soft_targets",
     "relational_angle",
     "relational_distance",
     "similarity_preserving",

@@ -1,7 +1,7 @@
 """Specialists for classes that a generalist confuses: Hinton et al. 2015, section 5."""
 
+import functools
 import math
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 
 from kdzoo.data import Dataset, Split
 from kdzoo.data.array_batches import array_batches
+from kdzoo.data.catalog import resolve_augmentation
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.final_activation import final_activation, operations_before_outputs
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, check_classes
 from kdzoo.schemes.confusable_classes import confusable_classes
-from kdzoo.training.stages import check_run, train
+from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, train_stages
+from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_name, check_positive_integer, shown
 from kdzoo.utils.types import PathLike
 
@@ -70,7 +72,7 @@ def specialists(
 
     Returns:
         A `kdzoo.schemes.SpecialistEnsemble`, which can teach a student, and the history of all
-        trainings: a dictionary of lists; `"specialist"` is the number of the specialist, from 0.
+        trainings: a dictionary of lists; `"stage"` is the number of the specialist, from 1.
 
     Raises:
         ValueError: If the generalist does not end in logits of a `Dense` layer, the data are not as
@@ -91,8 +93,9 @@ def specialists(
     check_run(directory, callbacks)
     check_positive_integer("epochs", epochs)
     batch_size = check_positive_integer("batch_size", batch_size)
+    most_probable = check_positive_integer("most_probable", most_probable, layer.units)
     seed = check_integer("seed", seed, least=0)
-    split, labels = _samples(data, layer.units)
+    split, labels = _samples(data, layer.units, augmentation)
     if (clusters is None) == (classes is None):
         raise ValueError(
             "Expected a number of clusters or the classes of each specialist. Received: "
@@ -103,30 +106,36 @@ def specialists(
         logits = generalist.predict(inputs, batch_size=500, verbose=0)
         classes = confusable_classes(logits, int(clusters or 0), seed=seed)
     check_classes(classes, layer.units)
-    trained, histories = [], []
-    for number, its_classes in enumerate(classes):
-        indices, own_labels, times = _specialist_samples(labels, its_classes)
-        model = specialist_of(generalist, its_classes, name=f"specialist_{number}")
-        model.compile(
-            _new_optimizer(optimizer),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=list(metrics),
+    samples = [_specialist_samples(labels, its_classes) for its_classes in classes]
+    compiling = Compiling(
+        optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics
+    )
+    compiling.check(1.0)
+    models = [
+        specialist_of(generalist, its_classes, f"specialist_{number}")
+        for number, its_classes in enumerate(classes)
+    ]
+    stages = [
+        SchemeStage(
+            f"specialist-{number}",
+            functools.partial(compiling.compiled, model),
+            epochs,
+            batches=_batches(split, *part[:2], batch_size, augmentation, seed),
         )
-        histories.append(
-            train(
-                model,
-                _batches(split, indices, own_labels, batch_size, augmentation, seed),
-                epochs,
-                pathlib.Path(directory) / f"specialist-{number}",
-                settings={"run": settings, "classes": list(map(int, its_classes)), "seed": seed},
-                callbacks=callbacks,
-                verbose=verbose,
-            )
-        )
+        for number, (model, part) in enumerate(zip(models, samples, strict=True))
+    ]
+    described = {"run": settings, "classes": [list(map(int, part)) for part in classes]}
+    history = train_stages(
+        stages,
+        None,
+        directory,
+        {**described, "batch_size": batch_size, "seed": seed},
+        callbacks,
+        verbose,
+    )
+    for model, (_, _, times) in zip(models, samples, strict=True):
         _raise_dustbin(model, math.log(times))
-        trained.append(model)
-    ensemble = SpecialistEnsemble(generalist, trained, classes, most_probable)
-    return ensemble, _joined(histories)
+    return SpecialistEnsemble(generalist, models, classes, most_probable), history
 
 
 def specialist_of(
@@ -187,13 +196,19 @@ def _logits_layer(model: Any) -> keras.layers.Dense:
     return layer
 
 
-def _samples(data: Any, classes: int) -> tuple[Any, np.ndarray]:
+def _samples(data: Any, classes: int, augmentation: Any) -> tuple[Any, np.ndarray]:
     """A split, or the inputs of arrays, and the labels of all samples."""
     data = data.train if isinstance(data, Dataset) else data
     if isinstance(data, Split):
         source, labels = data, data.labels if data.indices is None else data.labels[data.indices]
+        resolve_augmentation(augmentation, data.name)
     elif isinstance(data, tuple | list) and len(data) == 2:
         source, labels = (np.asarray(part) for part in data)
+        if augmentation is not None:
+            raise ValueError(
+                "Expected augmentation only for the images of a split. Received: "
+                f"augmentation={shown(augmentation)} beside arrays"
+            )
         if labels.shape != (len(source),) or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
                 f"Expected an integer label for each of {len(source)} inputs. Received: labels of "
@@ -263,25 +278,9 @@ class _Relabelled(Split):
         return len(self.labels)
 
 
-def _new_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
-    found = keras.optimizers.get(optimizer)
-    return type(found).from_config(found.get_config())
-
-
 def _raise_dustbin(model: keras.Model, offset: float) -> None:
     """Adds to the bias of the last output."""
     layer: keras.layers.Dense = operations_before_outputs(model)[0][-1]
     kernel, bias = layer.get_weights()
     bias[-1] += offset
     layer.set_weights([kernel, bias])
-
-
-def _joined(histories: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
-    """One history of all specialists."""
-    joined: dict[str, list[Any]] = {"specialist": []}
-    for number, history in enumerate(histories):
-        count = max(map(len, history.values()), default=0)
-        joined["specialist"] += [number] * count
-        for name in history:
-            joined.setdefault(name, []).extend(history[name])
-    return joined

@@ -238,6 +238,16 @@ def _add_losses():
             "temperature": 4.0,
         },
     )
+    _add(
+        losses,
+        "confidence_weighted_labels",
+        lambda t: {**logits(t), "labels": t.classes, "temperature": 2.0},
+    )
+    _add(
+        losses,
+        "permuted_soft_targets",
+        lambda t: {**logits(t), "order": t.logits, "temperature": 2.0},
+    )
     _add(losses, "logit_statistics", lambda t: {"logits": t.logits})
     _add(losses, "hint", lambda t: {**maps(t), "reduction": "sum"})
     _add(losses, "attention_transfer", lambda t: {**maps(t), "power": 2.0})
@@ -255,6 +265,8 @@ def _add_losses():
     _add(losses, "AttentionTransfer", lambda t: {**taps, "power": 2.0})
     _add(losses, "Hint", lambda t: {**taps, "activation": "relu", "reduction": "sum"})
     _add(losses, "SoftTargets", lambda t: {**taps, "temperature": 2.0, **said})
+    _add(losses, "ConfidenceWeightedLabels", lambda t: {**taps, "temperature": 2.0, **said})
+    _add(losses, "PermutedSoftTargets", lambda t: {**taps, "temperature": 2.0, "seed": 0, **said})
     _add(losses, "OutputRegression", lambda t: {**taps, "loss": "huber", "delta": 1.0})
     _add(
         losses,
@@ -662,7 +674,7 @@ def _add_training():
     )
     _add_method(
         "schemes.specialists",
-        lambda t: _without_training("specialists"),
+        lambda t: _without_training(schemes.specialists),
         lambda t: {
             "generalist": t.model,
             "data": t.dataset,
@@ -696,7 +708,7 @@ def _add_training():
     )
     _add_method(
         "schemes.hint_training",
-        lambda t: _without_training("hint_training"),
+        lambda t: _without_training(schemes.hint_training),
         lambda t: {
             "teacher": t.teacher,
             "student": t.model,
@@ -721,23 +733,85 @@ def _add_training():
         },
         passed_on=("validation_data", "verbose"),
     )
+    _add_schemes_of_several_models()
 
 
-def _without_training(name):
-    """What a scheme does before, and after: its trainings are `schemes.train`."""
+def _add_schemes_of_several_models():
+    def usual(t):
+        return {
+            "data": lambda epoch: t.dataset.train.batches(6),
+            "directory": t.new_path(),
+            "epochs": 1,
+            "loss": t.loss,
+            "optimizer": "adam",
+            "metrics": (),
+            "callbacks": (),
+            "settings": None,
+        }
+
+    passed_on = ("validation_data", "verbose")
+    _add_method(
+        "schemes.mutual_learning",
+        lambda t: _without_training(schemes.mutual_learning),
+        lambda t: {
+            **usual(t),
+            "peers": [t.model, t.teacher],
+            "update": "sequential",
+            "mutual_weight": 1.0,
+            "temperature": 2.0,
+        },
+        passed_on,
+    )
+    _add_method(
+        "schemes.born_again",
+        lambda t: _without_training(schemes.born_again),
+        lambda t: {
+            **usual(t),
+            "student": t.model,
+            "generations": 1,
+            "teacher": t.teacher,
+            "variant": "cwtm",
+            "temperature": 2.0,
+            "student_loss_weight": 0.5,
+            "seed": 0,
+        },
+        passed_on,
+    )
+    _add_method(
+        "schemes.teacher_assistant",
+        lambda t: _without_training(schemes.teacher_assistant),
+        lambda t: {
+            **usual(t),
+            "teacher": t.teacher,
+            "models": [t.model],
+            "distillation_loss": None,
+            "student_loss_weight": 0.5,
+            "teacher_transform": None,
+        },
+        passed_on,
+    )
+    _add(
+        schemes,
+        "assistant_sizes",
+        lambda t: {"teacher_parameters": 100, "student_parameters": 10, "count": 1},
+    )
+
+
+def _without_training(scheme):
+    """What comes before, and after: the trainings are `schemes.train`."""
     import sys
 
-    module, scheme = sys.modules[f"kdzoo.schemes.{name}"], getattr(schemes, name)
+    module = sys.modules["kdzoo.schemes.scheme_stages"]
 
     @functools.wraps(scheme)
-    def untrained(**arguments):
+    def without_training(**arguments):
         usual, module.train = module.train, lambda *args, **kwargs: {}
         try:
             return scheme(**arguments)
         finally:
             module.train = usual
 
-    return untrained
+    return without_training
 
 
 def _add_experiments():
@@ -774,6 +848,9 @@ def _add_experiments():
         (teacher, made_with),
         (e.Distill(*student, seeds=(0,)), made_with),
         (hinted, made_with),
+        (e.MutualLearning(*student, peers=(("mlp_2x64", {}), start), seeds=(0,)), made_with),
+        (e.BornAgain(*student, generations=1, teacher=start, seeds=(0,)), made_with),
+        (e.TeacherAssistant(*student, assistants=(("mlp_2x64", {}),), seeds=(0,)), made_with),
         (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),
         (e.Transfer(fraction=0.5), lambda made: made_with(e.Train(*student, transfer=made))),
