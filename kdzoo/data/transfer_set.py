@@ -15,6 +15,7 @@ from kdzoo.utils import check_integer, check_positive_integer, is_integer, is_nu
 UNLABELLED = -1
 """The label of a sample whose class is not known."""
 
+_MOST_SAMPLES = 1 << 31
 _SAMPLES, _LABELS = 1, 2  # What random choices are for.
 
 Source = Split | Dataset | ArrayLike
@@ -154,7 +155,7 @@ def _counts(weights: Any, size: Any, sources: int, usual: int) -> list[int]:
             f"Expected a weight above 0 for each of {sources} sources. Received: "
             f"weights={shown(weights)}"
         )
-    size = usual if size is None else check_positive_integer("size", size)
+    size = usual if size is None else check_positive_integer("size", size, _MOST_SAMPLES)
     exact = np.asarray(weights, "float64") / sum(weights) * size
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: size - counts.sum()]] += 1

@@ -7,7 +7,7 @@ from typing import Any
 from kdzoo.data import Dataset, Split, load
 from kdzoo.data.transfer_set import transfer_set
 from kdzoo.experiments.stage_settings import canonical, settings_of
-from kdzoo.utils import check_integer, check_text, shown
+from kdzoo.utils import check_flag, check_integer, check_positive_integer, check_text, shown
 from kdzoo.utils.types import PathLike
 
 
@@ -48,9 +48,15 @@ class Transfer:
                 raise ValueError(f"Expected {field} as a tuple. Received: {field}={value}")
         for name in self.others:
             check_text("a name among others", name)
-        if self.alone and not self.others:
+        if check_flag("alone", self.alone) and not self.others:
             raise ValueError("Expected other data sets that stand alone. Received: others=()")
         check_integer("seed", self.seed, least=0)
+        if self.size is not None:
+            check_positive_integer("size", self.size)
+            if not self.weights:
+                raise ValueError(
+                    f"Expected weights beside a size. Received: weights=(), size={self.size}"
+                )
 
     @property
     def has_unlabelled(self) -> bool:

@@ -106,12 +106,12 @@ def test_a_specialist_starts_as_the_generalist_is(use_bias, data):
 def test_half_of_the_samples_are_the_specialists_and_the_dustbin_is_corrected(
     data, tmp_path, monkeypatch
 ):
-    module = sys.modules["kdzoo.schemes.specialists"]
+    module = sys.modules["kdzoo.schemes.scheme_stages"]
     seen, usual = [], module.train
 
-    def watched(model, batches, epochs, directory, **options):
+    def watched(model, batches, epochs, *args, **options):
         seen.append(np.concatenate([labels for _, labels in batches(0)]))
-        history = usual(model, batches, epochs, directory, **options)
+        history = usual(model, batches, epochs, *args, **options)
         seen.append(model.get_weights()[-1].copy())
         return history
 
@@ -126,7 +126,7 @@ def test_half_of_the_samples_are_the_specialists_and_the_dustbin_is_corrected(
     assert (labels < 2).sum() == (labels == 2).sum() == 600 - own
     change = ensemble.specialists[0].get_weights()[-1] - bias
     np.testing.assert_allclose(change, [0, 0, np.log((600 - own) / own)], atol=1e-6)
-    assert history["specialist"] == [0, 0]
+    assert history["stage"] == [1, 1]
     assert len(history["loss"]) == 2
     for weight, was in zip(generalist.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, was)
