@@ -28,6 +28,7 @@ _VARIANTS: dict[str, tuple[Callable[..., DistillationLoss], float]] = {
     "dkpp": (PermutedSoftTargets, 0.0),
 }
 VARIANTS = tuple(_VARIANTS)
+_MOST_GENERATIONS = 1000
 
 
 def born_again(
@@ -65,7 +66,7 @@ def born_again(
             `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. The generations
             go on counting. Or a `tf.data.Dataset` or `keras.utils.PyDataset`, the same each time.
         directory: Where the checkpoints of the generations go.
-        generations: How many are taught, at least 1.
+        generations: How many are taught, from 1 to 1000.
         epochs: Epochs of each generation, also of generation 0.
         loss: The loss on the labels: a Keras loss, a function, or a name.
         teacher: A trained `keras.Model` that gives logits, of any architecture, or an ensemble;
@@ -116,7 +117,7 @@ def born_again(
     Reference: Furlanello et al., "Born-Again Neural Networks", 2018, arXiv:1805.04770.
     """
     batches = check_batches(data)
-    check_positive_integer("generations", generations)
+    check_positive_integer("generations", generations, _MOST_GENERATIONS)
     check_positive_integer("epochs", epochs)
     check_integer("seed", seed, least=0)
     check_choice("variant", variant, VARIANTS)
@@ -135,13 +136,14 @@ def born_again(
     def distiller(teacher, student):
         return Distiller(teacher, student, make_loss(temperature), student_loss_weight=weight)
 
+    def compiled(teacher, student):
+        return compiling.compiled(distiller(teacher, student))
+
     for pair in pairs:  # What does not fit is refused before anything is trained.
         distiller(*pair)
-    makers: list[Callable[[], keras.Model]] = [
-        lambda pair=pair: compiling(distiller(*pair)) for pair in pairs
-    ]
+    makers = [functools.partial(compiled, *pair) for pair in pairs]
     if teacher is None:
-        makers.insert(0, functools.partial(compiling, students[0]))
+        makers.insert(0, functools.partial(compiling.compiled, students[0]))
     stages = [
         SchemeStage(f"generation-{number}", make, epochs, validation_data)
         for number, make in enumerate(makers, first)

@@ -1,5 +1,6 @@
 """What the schemes share: checks of their arguments, and stages that go on after a kill."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ class Compiling(NamedTuple):
         argument_checks.check_loss_is_given(student_loss_weight, self.loss)
         check_metrics(self.metrics)
 
-    def __call__(self, model: keras.Model) -> keras.Model:
+    def compiled(self, model: keras.Model) -> keras.Model:
         """Returns a model, compiled.
 
         Args:
@@ -97,7 +98,7 @@ def train_stages(
             print(f"Stage {number} of {len(stages)}: {stage.name}", flush=True)
         history = train(
             stage.make(),
-            lambda epoch, before=before: batches(before + epoch),
+            functools.partial(_counted_from, batches, before),
             # A stage that ended early is not gone on with once a later one has begun.
             0 if any(begun[number:]) else stage.epochs,
             directory / stage.name,
@@ -109,6 +110,11 @@ def train_stages(
         histories.append(history)
         before += stage.epochs
     return joined(histories)
+
+
+def _counted_from(batches: Callable[[int], Any], before: int, epoch: int) -> Any:
+    """The batches from an epoch of a stage on, before which there were some in other stages."""
+    return batches(before + epoch)
 
 
 def joined(histories: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:

@@ -1,5 +1,6 @@
 """Teacher assistants: a chain from a large teacher over models between to a small student."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -113,13 +114,16 @@ def teacher_assistant(
         weights = {"student_loss_weight": student_loss_weight}
         return Distiller(teacher, student, own, teacher_transform=transform, **weights)
 
+    def compiled(step):
+        return compiling.compiled(distiller(*step))
+
     transforms = [teacher_transform] + [None] * (len(chain) - 2)
     steps = [(*pair, how) for pair, how in zip(itertools.pairwise(chain), transforms, strict=True)]
     for step in steps:  # What does not fit is refused before anything is trained.
         distiller(*step)
     names = [*(f"assistant-{number}" for number in range(1, len(steps))), "student"]
     stages = [
-        SchemeStage(name, lambda step=step: compiling(distiller(*step)), count, validation_data)
+        SchemeStage(name, functools.partial(compiled, step), count, validation_data)
         for name, step, count in zip(names, steps, counts, strict=True)
     ]
     settings = {
