@@ -268,4 +268,5 @@ def _check_gives_logits(model: Any) -> None:
 
 
 def _outputs_of(model: keras.Model) -> int:
-    return shape_model(model).outputs[0].shape[-1]
+    graph: Any = shape_model(model)
+    return graph.outputs[0].shape[-1]

@@ -67,7 +67,7 @@ def _clustered(points: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     counts = np.ones(clusters)
     for turn in range(_PASSES):
         for place in randomness.permutation(len(points), seed, turn, _ORDER):
-            cluster = _distances(points[place : place + 1], centres).argmin()
+            cluster = int(_distances(points[place : place + 1], centres).argmin())
             counts[cluster] += 1
             centres[cluster] += (points[place] - centres[cluster]) / counts[cluster]
     distances = _distances(points, centres)

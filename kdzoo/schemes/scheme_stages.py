@@ -3,7 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 
@@ -24,6 +24,8 @@ class SchemeStage(NamedTuple):
         epochs: How many.
         validation_data: What it is validated on after each epoch, or None.
         callbacks: Callbacks of its own, before those of all stages.
+        batches: Function from an epoch of this stage to what `fit` takes from there on; None for
+            that of all stages.
     """
 
     name: str
@@ -31,6 +33,7 @@ class SchemeStage(NamedTuple):
     epochs: int
     validation_data: Any = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
+    batches: Callable[[int], Any] | None = None
 
 
 class Compiling(NamedTuple):
@@ -70,7 +73,7 @@ class Compiling(NamedTuple):
 
 def train_stages(
     stages: Sequence[SchemeStage],
-    batches: Callable[[int], Any],
+    batches: Callable[[int], Any] | None,
     directory: PathLike,
     settings: Any,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -80,8 +83,8 @@ def train_stages(
 
     Args:
         stages: The trainings.
-        batches: Function from an epoch to what `fit` takes from there on; the epochs of all stages
-            are counted through.
+        batches: Function from an epoch to what `fit` takes from there on, for stages that have none
+            of their own; the epochs of all stages are counted through.
         directory: Where each stage has a directory for its checkpoints.
         settings: JSON-able value that identifies the run.
         callbacks: Callbacks for all stages.
@@ -98,7 +101,7 @@ def train_stages(
             print(f"Stage {number} of {len(stages)}: {stage.name}", flush=True)
         history = train(
             stage.make(),
-            functools.partial(_counted_from, batches, before),
+            stage.batches or functools.partial(_counted_from, batches, before),
             # A stage that ended early is not gone on with once a later one has begun.
             0 if any(begun[number:]) else stage.epochs,
             directory / stage.name,
@@ -112,9 +115,9 @@ def train_stages(
     return joined(histories)
 
 
-def _counted_from(batches: Callable[[int], Any], before: int, epoch: int) -> Any:
+def _counted_from(batches: Callable[[int], Any] | None, before: int, epoch: int) -> Any:
     """The batches from an epoch of a stage on, before which there were some in other stages."""
-    return batches(before + epoch)
+    return cast(Callable[[int], Any], batches)(before + epoch)
 
 
 def joined(histories: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:

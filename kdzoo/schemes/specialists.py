@@ -199,11 +199,12 @@ def _logits_layer(model: Any) -> keras.layers.Dense:
 def _samples(data: Any, classes: int, augmentation: Any) -> tuple[Any, np.ndarray]:
     """A split, or the inputs of arrays, and the labels of all samples."""
     data = data.train if isinstance(data, Dataset) else data
+    source: Any
     if isinstance(data, Split):
         source, labels = data, data.labels if data.indices is None else data.labels[data.indices]
         resolve_augmentation(augmentation, data.name)
     elif isinstance(data, tuple | list) and len(data) == 2:
-        source, labels = (np.asarray(part) for part in data)
+        source, labels = np.asarray(data[0]), np.asarray(data[1])
         if augmentation is not None:
             raise ValueError(
                 "Expected augmentation only for the images of a split. Received: "

@@ -104,7 +104,10 @@ class Distill(Train):
         self.distiller(sources["teacher"], model)
 
     def smoke(self) -> "Distill":
-        return dataclasses.replace(super().smoke(), views=self.views and 1)
+        transfer = self.transfer and self.transfer.smoke()
+        return dataclasses.replace(
+            self, training=self.training.smoke(), transfer=transfer, views=self.views and 1
+        )
 
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         training, teacher, whole = self.training, None, context
