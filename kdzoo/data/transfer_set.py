@@ -69,6 +69,7 @@ def transfer_set(
 
     Example:
 
+    >>> import kdzoo
     >>> data = kdzoo.data.load("digits")
     >>> no_threes = kdzoo.data.transfer_set(data, without=[3])
     >>> 3 in no_threes.arrays()[1]

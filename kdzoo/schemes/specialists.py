@@ -11,11 +11,11 @@ import numpy as np
 from kdzoo.data import Dataset, Split
 from kdzoo.data.array_batches import array_batches
 from kdzoo.data.catalog import resolve_augmentation
+from kdzoo.evaluation.confusable_classes import confusable_classes
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.final_activation import final_activation, operations_before_outputs
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, check_classes
-from kdzoo.schemes.confusable_classes import confusable_classes
 from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_name, check_positive_integer, shown
@@ -54,8 +54,8 @@ def specialists(
         data: What is trained on: a `kdzoo.data.Split`, a `kdzoo.data.Dataset` for its training
             samples, or arrays (x, y) with inputs of any shape and integer labels (n,).
         directory: Where the checkpoints go, a directory for each specialist.
-        clusters: Number of clusters, which `kdzoo.schemes.confusable_classes` finds from what the
-            generalist predicts for the data; None where `classes` are given.
+        clusters: Number of clusters, which `kdzoo.evaluation.confusable_classes` finds from the
+            generalist's predictions for the data; None where `classes` are given.
         classes: The classes of each specialist, lists of integers; they may overlap.
         epochs: Epochs of each specialist.
         optimizer: A Keras optimizer or a name; each specialist has a new one of its configuration.

@@ -652,7 +652,7 @@ def _add_training():
         },
     )
     _add(
-        schemes,
+        evaluation,
         "confusable_classes",
         lambda t: {"logits": t.logits, "clusters": 2, "seed": 0},
     )

@@ -8,9 +8,9 @@ import pytest
 from scipy import optimize, special
 
 import kdzoo
+from kdzoo.evaluation import confusable_classes
 from kdzoo.schemes import (
     SpecialistEnsemble,
-    confusable_classes,
     specialist_distribution,
     specialist_of,
     specialists,
