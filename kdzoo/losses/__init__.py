@@ -2,10 +2,12 @@
 
 from kdzoo.losses.base import DistillationLoss
 from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastive
+from kdzoo.losses.correlation import PredictionCorrelation, prediction_correlation
 from kdzoo.losses.decoupled import DecoupledSoftTargets, decoupled_soft_targets
 from kdzoo.losses.feature import AttentionTransfer, Hint, attention_transfer, hint
 from kdzoo.losses.keras_distillation import KerasDistillation
 from kdzoo.losses.logit_regression import LogitRegression, logit_regression, logit_statistics
+from kdzoo.losses.probabilistic import ProbabilisticTransfer, probabilistic_transfer
 from kdzoo.losses.regression import OutputRegression, output_regression
 from kdzoo.losses.relation import (
     RelationalAngle,
@@ -16,6 +18,7 @@ from kdzoo.losses.relation import (
     similarity_preserving,
 )
 from kdzoo.losses.response import SoftTargets, soft_targets
+from kdzoo.losses.variational import VariationalInformation, variational_information
 
 __all__ = [
     "AttentionTransfer",
@@ -26,10 +29,13 @@ __all__ = [
     "KerasDistillation",
     "LogitRegression",
     "OutputRegression",
+    "PredictionCorrelation",
+    "ProbabilisticTransfer",
     "RelationalAngle",
     "RelationalDistance",
     "SimilarityPreserving",
     "SoftTargets",
+    "VariationalInformation",
     "attention_transfer",
     "decoupled_soft_targets",
     "hint",
@@ -37,8 +43,11 @@ __all__ = [
     "logit_statistics",
     "noise_contrastive",
     "output_regression",
+    "prediction_correlation",
+    "probabilistic_transfer",
     "relational_angle",
     "relational_distance",
     "similarity_preserving",
     "soft_targets",
+    "variational_information",
 ]
