@@ -11,8 +11,6 @@ from kdzoo.graph.calls import Call, graph_of, nodes_within
 from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
 from kdzoo.graph.surgery import compile_like, copy_of, rebuild
 
-_ROWS = 4096  # Of a kernel that are multiplied at a time, in float64.
-
 
 def absorb_bottleneck(model: keras.Model) -> keras.Model:
     """Returns a copy of a model in which dense layers without activation are part of the next one.
@@ -118,15 +116,12 @@ def _product(layer, first_of):
         first = first_of[first]
         before, bias_before = _kernel_and_bias(first)
         bias = bias + bias_before @ kernel
-        rows = range(0, len(before), _ROWS)
-        kernel = np.concatenate(
-            [(before[row : row + _ROWS] @ kernel).astype("float32") for row in rows]
-        )
+        kernel = before @ kernel
         has_bias = has_bias or first.use_bias
     return copy_of(layer, use_bias=has_bias), [kernel, bias] if has_bias else [kernel]
 
 
 def _kernel_and_bias(layer):
-    """Both in float64; zeros for a bias that a layer has not."""
-    kernel, *biases = (weight.astype("float64") for weight in layer.get_weights())
-    return kernel, biases[0] if biases else np.zeros(kernel.shape[1])
+    """Both in float32; zeros for a bias that a layer has not."""
+    kernel, *biases = (weight.astype("float32") for weight in layer.get_weights())
+    return kernel, biases[0] if biases else np.zeros(kernel.shape[1], "float32")

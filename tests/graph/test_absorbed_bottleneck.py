@@ -78,8 +78,7 @@ def test_outputs_stay_and_linear_layers_go(make):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_kernel_and_bias_are_the_products(monkeypatch):
-    monkeypatch.setattr("kdzoo.graph.absorbed_bottleneck._ROWS", 2)  # Of five, in three parts.
+def test_kernel_and_bias_are_the_products():
     model = randomized(functional())
     absorbed = absorb_bottleneck(model)
     kernels, biases = zip(
