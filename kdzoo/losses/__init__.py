@@ -8,10 +8,12 @@ from kdzoo.losses.born_again import (
     permuted_soft_targets,
 )
 from kdzoo.losses.contrastive import ContrastiveRepresentation, noise_contrastive
+from kdzoo.losses.correlation import PredictionCorrelation, prediction_correlation
 from kdzoo.losses.decoupled import DecoupledSoftTargets, decoupled_soft_targets
 from kdzoo.losses.feature import AttentionTransfer, Hint, attention_transfer, hint
 from kdzoo.losses.keras_distillation import KerasDistillation
 from kdzoo.losses.logit_regression import LogitRegression, logit_regression, logit_statistics
+from kdzoo.losses.probabilistic import ProbabilisticTransfer, probabilistic_transfer
 from kdzoo.losses.regression import OutputRegression, output_regression
 from kdzoo.losses.relation import (
     RelationalAngle,
@@ -22,6 +24,7 @@ from kdzoo.losses.relation import (
     similarity_preserving,
 )
 from kdzoo.losses.response import SoftTargets, soft_targets
+from kdzoo.losses.variational import VariationalInformation, variational_information
 
 __all__ = [
     "AttentionTransfer",
@@ -34,10 +37,13 @@ __all__ = [
     "LogitRegression",
     "OutputRegression",
     "PermutedSoftTargets",
+    "PredictionCorrelation",
+    "ProbabilisticTransfer",
     "RelationalAngle",
     "RelationalDistance",
     "SimilarityPreserving",
     "SoftTargets",
+    "VariationalInformation",
     "attention_transfer",
     "confidence_weighted_labels",
     "decoupled_soft_targets",
@@ -47,8 +53,11 @@ __all__ = [
     "noise_contrastive",
     "output_regression",
     "permuted_soft_targets",
+    "prediction_correlation",
+    "probabilistic_transfer",
     "relational_angle",
     "relational_distance",
     "similarity_preserving",
     "soft_targets",
+    "variational_information",
 ]

@@ -145,6 +145,11 @@ class Things:
         return path
 
     @functools.cached_property
+    def bottlenecked(self):
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Dense(2)(inputs)))
+
+    @functools.cached_property
     def softened(self):
         return self.net("softmax")
 
@@ -211,7 +216,11 @@ def _add_losses():
         return {"teacher_features": t.maps, "student_features": t.maps}
 
     said = {"output_type": "classes"}
-    _add(losses, "soft_targets", lambda t: {**logits(t), "temperature": 2.0, **said})
+    _add(
+        losses,
+        "soft_targets",
+        lambda t: {**logits(t), "temperature": 2.0, **said, "standardize": True},
+    )
     _add(
         losses,
         "logit_regression",
@@ -248,15 +257,28 @@ def _add_losses():
         "permuted_soft_targets",
         lambda t: {**logits(t), "order": t.logits, "temperature": 2.0},
     )
+    weights = {"inter_class_weight": 1.0, "intra_class_weight": 1.0, "temperature": 4.0}
+    _add(losses, "prediction_correlation", lambda t: {**logits(t), **weights})
     _add(losses, "logit_statistics", lambda t: {"logits": t.logits})
     _add(losses, "hint", lambda t: {**maps(t), "reduction": "sum"})
     _add(losses, "attention_transfer", lambda t: {**maps(t), "power": 2.0})
-    for name in ("relational_distance", "relational_angle", "similarity_preserving"):
+    for name in (
+        "relational_distance",
+        "relational_angle",
+        "similarity_preserving",
+        "probabilistic_transfer",
+    ):
         _add(losses, name, maps)
+    _add(
+        losses,
+        "variational_information",
+        lambda t: {"teacher_features": t.maps, "predicted_features": t.maps, "variance": 1.0},
+    )
     _add(losses, "noise_contrastive", lambda t: {"log_scores": t.logits, "examples": 10})
     taps = {"teacher_layer": "features", "student_layer": "features", "name": "loss"}
     for name in (
         "DistillationLoss",
+        "ProbabilisticTransfer",
         "RelationalAngle",
         "RelationalDistance",
         "SimilarityPreserving",
@@ -264,9 +286,19 @@ def _add_losses():
         _add(losses, name, lambda t: taps)
     _add(losses, "AttentionTransfer", lambda t: {**taps, "power": 2.0})
     _add(losses, "Hint", lambda t: {**taps, "activation": "relu", "reduction": "sum"})
-    _add(losses, "SoftTargets", lambda t: {**taps, "temperature": 2.0, **said})
     _add(losses, "ConfidenceWeightedLabels", lambda t: {**taps, "temperature": 2.0, **said})
     _add(losses, "PermutedSoftTargets", lambda t: {**taps, "temperature": 2.0, "seed": 0, **said})
+    _add(
+        losses,
+        "SoftTargets",
+        lambda t: {**taps, "temperature": 2.0, **said, "standardize": True},
+    )
+    _add(losses, "PredictionCorrelation", lambda t: {**taps, **weights, **said})
+    _add(
+        losses,
+        "VariationalInformation",
+        lambda t: {**taps, "hidden_channels": 4, "initial_variance": 5.0},
+    )
     _add(losses, "OutputRegression", lambda t: {**taps, "loss": "huber", "delta": 1.0})
     _add(
         losses,
@@ -487,6 +519,25 @@ def _add_models():
         },
     )
     _add(models, "fitnet_mnist", lambda t: {**usual, "pieces": 2, "dropout": 0.1})
+    _add(
+        models,
+        "plain_cnn",
+        lambda t: {**usual, "stages": ((2,), (2,)), "hidden": (4,), "dropout": 0.1},
+    )
+    _add(
+        models,
+        "shallow",
+        lambda t: {
+            **usual,
+            "units": 8,
+            "bottleneck": 4,
+            "filters": 2,
+            "kernel_size": 3,
+            "dropout": 0.1,
+        },
+    )
+    _add(models, "vgg", lambda t: {**usual, "stages": ((2,), (2,)), "dropout": 0.1})
+    _add(models, "absorb_bottleneck", lambda t: {"model": t.bottlenecked})
     _add(models, "lenet", lambda t: {**usual, "filters": (), "hidden": (4,), "dropout": 0.1})
     _add(
         models,
