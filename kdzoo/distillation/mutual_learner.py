@@ -17,7 +17,8 @@ from kdzoo.graph.keras_internals import additional_loss, compile_loss
 from kdzoo.graph.outputs import OutputType, told_output_types, type_of_loss
 from kdzoo.graph.replicas import count_replicas
 from kdzoo.losses import SoftTargets
-from kdzoo.utils import check_choice, check_number, shown
+from kdzoo.losses.base import check_weight
+from kdzoo.utils import check_choice, shown
 from kdzoo.utils.types import Tensor
 
 UPDATES = ("simultaneous", "sequential")
@@ -64,7 +65,7 @@ class MutualLearner(SequentialUpdates):
                 "mixed_float16, whose loss is scaled for all at once; take "
                 '`update="simultaneous"`.'
             )
-        self.mutual_weight = check_number("mutual_weight", mutual_weight, least=0)
+        self.mutual_weight = check_weight("mutual_weight", mutual_weight)
         self.divergence = SoftTargets(temperature, name="mutual")
         self.peers = list(peers)
         self.peer_names = names_of_peers(peers)

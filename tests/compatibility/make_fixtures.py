@@ -87,6 +87,10 @@ def every_loss():
         ],
         "probabilistic_transfer": losses.ProbabilisticTransfer(*features),
         "variational_information": losses.VariationalInformation("stage1", "stage1"),
+        "born_again": [
+            losses.ConfidenceWeightedLabels(2.0),
+            losses.PermutedSoftTargets(2.0, seed=1),
+        ],
         "several": [losses.SoftTargets(2.0), losses.SimilarityPreserving(*features)],
     }
 

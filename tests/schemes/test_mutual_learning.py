@@ -189,7 +189,7 @@ def test_bad_arguments_are_refused(tmp_path):
         run(tmp_path, [a, keras.Model(b.input, keras.layers.Softmax()(b.output))])
     with pytest.raises(ValueError, match="Did you mean 'sequential'"):
         run(tmp_path, update="sequentially")
-    with pytest.raises(ValueError, match="mutual_weight to be a finite number of at least 0"):
+    with pytest.raises(ValueError, match="`mutual_weight` to be a number of at least 0"):
         run(tmp_path, mutual_weight=-1)
     with pytest.raises(ValueError, match="Expected an optimizer for each of 2 peers"):
         run(tmp_path, optimizer=["adam"])

@@ -10,7 +10,8 @@ from kdzoo.experiments import build_and_fit, optimizer_and_schedule, several_mod
 from kdzoo.experiments.stage import Dependency, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.train_stage import Train
-from kdzoo.utils import check_choice, check_number, check_positive_integer
+from kdzoo.losses.base import check_positive
+from kdzoo.utils import check_choice, check_positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +31,7 @@ class BornAgain(Train):
     `"ensemble_test_accuracy"` that of the mean of all their softmaxes.
 
     Attributes:
-        generations: How many are taught, at least 1; each is trained as `training` says.
+        generations: How many are taught, from 1 to 1000; each is trained as `training` says.
         teacher: The stage that teaches the first one; None for a generation 0, which is trained on
             the labels and counts among the products.
         variant: As `born_again` takes it.
@@ -51,11 +52,11 @@ class BornAgain(Train):
 
     def check(self) -> None:
         super().check()
-        check_positive_integer("generations", self.generations)
+        check_positive_integer("generations", self.generations, 1000)
         if self.teacher is not None:
             check_dependency("teacher", self.teacher)
         check_choice("variant", self.variant, _VARIANTS)
-        check_number("temperature", self.temperature, least=1e-6)
+        check_positive("temperature", self.temperature)
         if self.student_loss_weight is not None:
             argument_checks.check_student_loss_weight(self.student_loss_weight)
 

@@ -11,7 +11,8 @@ from kdzoo.experiments.stage import Built, Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.graph import acceleration
-from kdzoo.utils import check_choice, check_number, shown
+from kdzoo.losses.base import check_positive, check_weight
+from kdzoo.utils import check_choice, shown
 
 if TYPE_CHECKING:
     import keras
@@ -53,8 +54,8 @@ class MutualLearning(Train):
             if not isinstance(peer, Dependency):
                 several_models.check_built("peer", peer)
         check_choice("update", self.update, _UPDATES)
-        check_number("mutual_weight", self.mutual_weight, least=0)
-        check_number("temperature", self.temperature, least=1e-6)
+        check_weight("mutual_weight", self.mutual_weight)
+        check_positive("temperature", self.temperature)
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         fresh = several_models.created_like(model, self._fresh)
