@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors and type check
     )
     from kdzoo.graph.as_logits import as_logits
     from kdzoo.models.ensemble import Ensemble
+    from kdzoo.schemes.calibrate_biases import calibrate_biases
     from kdzoo.zoo import (
         card,
         create,
@@ -50,6 +51,7 @@ __all__ = [
     "accelerate",
     "acceleration",
     "as_logits",
+    "calibrate_biases",
     "callbacks",
     "card",
     "compression",
@@ -81,6 +83,7 @@ _DEFINED_IN = {
     "Ensemble": "kdzoo.models.ensemble",
     "accelerate": "kdzoo.graph.acceleration",
     "as_logits": "kdzoo.graph.as_logits",
+    "calibrate_biases": "kdzoo.schemes.calibrate_biases",
     "card": "kdzoo.zoo",
     "create": "kdzoo.zoo",
     "fuse_batch_normalization": "kdzoo.graph.acceleration",

@@ -3,6 +3,6 @@
 from kdzoo import compression, losses
 from kdzoo.distillation import distiller
 from kdzoo.graph import old_activations
-from kdzoo.models import ensemble
+from kdzoo.models import ensemble, specialist_ensemble
 
-MODULES = (compression, distiller, ensemble, losses, old_activations)
+MODULES = (compression, distiller, ensemble, losses, old_activations, specialist_ensemble)

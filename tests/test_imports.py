@@ -38,9 +38,9 @@ COMPOSERS = {"cli", "demo", "__main__"}
 
 # Packages of techniques, one a file, and the modules in them that techniques may share.
 TECHNIQUES = {
-    "kdzoo.losses": {"base", "divergence", "output_types"},
+    "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks"},
-    "kdzoo.schemes": set(),
+    "kdzoo.schemes": {"scheme_stages"},
     "kdzoo.dynamic": set(),
     "kdzoo.compression": {"tfmot"},
     "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.

@@ -9,6 +9,7 @@ from kdzoo.data.image_checks import check_images, check_labels
 from kdzoo.data.image_folder import from_directory
 from kdzoo.data.sources import export, load
 from kdzoo.data.split import Split
+from kdzoo.data.transfer_set import transfer_set
 
 if typing.TYPE_CHECKING:
     from kdzoo.teacher_cache.recorded_split import RecordedSplit, with_recorded_teacher
@@ -32,6 +33,7 @@ __all__ = [
     "from_directory",
     "load",
     "record_teacher",
+    "transfer_set",
     "with_recorded_teacher",
 ]
 

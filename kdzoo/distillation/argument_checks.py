@@ -211,16 +211,27 @@ def _check_same_inputs(teacher, student):
     if None in graphs:
         return
     ours, theirs = (graph.inputs for graph in graphs)
-
-    def fit(one, other):
-        return len(one) == len(other) and all(
-            a is None or b is None or a == b for a, b in zip(one[1:], other[1:], strict=True)
-        )
-
-    pairs = zip(ours, theirs, strict=False)
-    if len(ours) != len(theirs) or not all(fit(a.shape, b.shape) for a, b in pairs):
+    if not take_the_same(*graphs):
         raise ValueError(
             "Expected teacher and student to take the same inputs. Received: teacher "
             f"{[tuple(t.shape) for t in theirs]}, student {[tuple(t.shape) for t in ours]}; pass "
             "`teacher_transform=`, a function from the student's inputs to the teacher's."
         )
+
+
+def take_the_same(one: keras.Model, other: keras.Model) -> bool:
+    """Returns whether two graphs have inputs of the same shapes, as far as their sizes are known.
+
+    Args:
+        one: A functional or sequential model.
+        other: Another.
+    """
+
+    def fit(shape, other_shape):
+        return len(shape) == len(other_shape) and all(
+            a is None or b is None or a == b
+            for a, b in zip(shape[1:], other_shape[1:], strict=True)
+        )
+
+    pairs = zip(one.inputs, other.inputs, strict=False)
+    return len(one.inputs) == len(other.inputs) and all(fit(a.shape, b.shape) for a, b in pairs)

@@ -4,22 +4,38 @@ from kdzoo.experiments.compression_settings import Compression, retraining
 from kdzoo.experiments.experiment import Experiment
 from kdzoo.experiments.stage import Dependency, Stage, register
 from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.experiments.stages import Compress, Distill, HintTraining, Pretrained, Train
+from kdzoo.experiments.stages import (
+    BornAgain,
+    CalibrateBiases,
+    Compress,
+    Distill,
+    HintTraining,
+    MutualLearning,
+    Pretrained,
+    TeacherAssistant,
+    Train,
+)
 from kdzoo.experiments.stages.distill_stage import soft_targets
 from kdzoo.experiments.training_settings import Training
+from kdzoo.experiments.transfer_settings import Transfer
 
 __all__ = [
+    "BornAgain",
+    "CalibrateBiases",
     "Compress",
     "Compression",
     "Dependency",
     "Distill",
     "Experiment",
     "HintTraining",
+    "MutualLearning",
     "Outcome",
     "Pretrained",
     "Stage",
+    "TeacherAssistant",
     "Train",
     "Training",
+    "Transfer",
     "register",
     "retraining",
     "soft_targets",

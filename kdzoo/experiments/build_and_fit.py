@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kdzoo.data import Dataset
+from kdzoo.data.transfer_set import UNLABELLED
 from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.stage import Built
 from kdzoo.experiments.training_settings import Training
@@ -23,12 +24,23 @@ def create(built: Built, data: Dataset, precision: str = "float32") -> keras.Mod
     Raises:
         ValueError: If the builder takes no such argument.
     """
+    return create_for(built, data.classes, data.input_shape, precision)
+
+
+def create_for(
+    built: Built, classes: int, input_shape: tuple[int, ...], precision: str = "float32"
+) -> keras.Model:
+    """Returns a fresh model for images of a shape (height, width, channels).
+
+    Raises:
+        ValueError: If the builder takes no such argument.
+    """
     name, arguments = built
-    height, width, channels = data.input_shape
+    height, width, channels = input_shape
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return create_by_name(name, data.classes, (height, width, channels), **arguments)
+        return create_by_name(name, classes, (height, width, channels), **arguments)
     except TypeError as error:
         raise ValueError(
             f"Expected arguments that {name!r} takes. Received: {arguments!r}: {first_line(error)}"
@@ -56,9 +68,20 @@ def fit(
     context: "StageContext",
     batches_from: Callable[[int], Any],
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    loss: keras.losses.Loss | None = None,
 ) -> dict[str, Any]:
-    """Fits a model, going on where a killed process stopped; returns its history."""
-    model.compile(optimizer(training, context.data), cross_entropy(), metrics=["accuracy"])
+    """Fits a model, going on where a killed process stopped; returns its history.
+
+    Args:
+        model: The model.
+        training: How it is trained.
+        context: What its stage works with.
+        batches_from: Function from an epoch to the batches from there on.
+        callbacks: Further callbacks.
+        loss: The loss on labels; `cross_entropy()` when None.
+    """
+    loss = cross_entropy() if loss is None else loss
+    model.compile(optimizer(training, context.data), loss, metrics=["accuracy"])
     given = options(context)
     given["callbacks"] = [*callbacks, *given["callbacks"]]
     return train(model, batches_from, training.epochs, context.directory, **given)
@@ -79,6 +102,11 @@ def batches(training: Training, context: "StageContext", **more: Any) -> Callabl
     )
 
 
-def cross_entropy() -> keras.losses.Loss:
-    """Returns the loss on labels."""
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+def cross_entropy(has_unlabelled: bool = False) -> keras.losses.Loss:
+    """Returns the loss on labels.
+
+    Args:
+        has_unlabelled: Whether there are samples of the label -1, which do not count.
+    """
+    ignored = {"ignore_class": UNLABELLED} if has_unlabelled else {}
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, **ignored)

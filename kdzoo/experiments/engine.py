@@ -38,9 +38,15 @@ class Engine:
     """One run of an experiment."""
 
     def __init__(
-        self, experiment: "Experiment", runs: Runs, data: Dataset, options: Mapping[str, Any]
+        self,
+        experiment: "Experiment",
+        runs: Runs,
+        data: Dataset,
+        options: Mapping[str, Any],
+        data_dir: PathLike | None = None,
     ) -> None:
         self.experiment, self.runs, self.data, self.options = experiment, runs, data, options
+        self.data_dir = data_dir
         self._models: dict[Node, keras.Model] = {}
 
     def model(self, node: Node, precision: str = "float32") -> keras.Model:
@@ -90,6 +96,7 @@ class Engine:
             sources=sources,
             runs=self.runs,
             model=self.model,
+            data_dir=self.data_dir,
         )
         outcome = self.experiment.stage(node.stage).run(context)
         row = {
@@ -148,7 +155,8 @@ def run(
     runs = Runs(experiment, check_directory(directory))
     data = load_data(experiment, data_dir, dataset)
     nodes = experiment.needed(names)
-    engine = Engine(experiment, runs, data, {"verbose": verbose, "callbacks": callbacks})
+    options = {"verbose": verbose, "callbacks": callbacks}
+    engine = Engine(experiment, runs, data, options, data_dir)
     used = dict.fromkeys((experiment.name, *(node.run for node in nodes)))
     with contextlib.ExitStack() as held:
         for name in used:

@@ -70,6 +70,7 @@ def recorded_split(
     precision: str,
     layers: Sequence[str] = (),
     epochs: int | None = None,
+    variant: str = "",
 ) -> RecordedSplit:
     """Returns training images with the outputs that a teacher gave for augmented views of them.
 
@@ -82,11 +83,13 @@ def recorded_split(
         layers: Paths of the teacher's layers whose outputs are wanted too.
         epochs: For how many epochs they are; of fewer than there are views, no more views are
             recorded than they see, one each. None for all views.
+        variant: What tells the samples from others that the teacher's outputs are recorded for.
     """
     # A record of its own for each set of layers: a student of logits alone reads no more.
     layers, directory = list(layers), context.record_directory("teacher")
     augmentation = training.augmentation_for(context.data.name)
-    name = "-".join((directory.name, *(layer.replace("/", "_") for layer in layers)))
+    parts = (directory.name, *(layer.replace("/", "_") for layer in layers), variant)
+    name = "-".join(filter(None, parts))
     directory = directory.with_name(name)
     precision = context.settled("teacher_precision", precision, _precision_of(directory))
     teacher, split = context.source("teacher", precision), context.data.train

@@ -23,6 +23,13 @@ def measure(model: "keras.Model", data: "Dataset") -> dict[str, Any]:
     return measured
 
 
+def errors_by_class(model: "keras.Model", data: "Dataset") -> list[int]:
+    """Returns how many test images of each class are classified wrong."""
+    x, y = test_arrays(data)
+    wrong = model.predict(x, batch_size=500, verbose=0).argmax(-1) != y
+    return np.bincount(y[wrong], minlength=data.classes).tolist()
+
+
 def test_arrays(data: "Dataset") -> tuple[np.ndarray, np.ndarray]:
     """Returns the test images and their labels.
 

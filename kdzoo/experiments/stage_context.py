@@ -12,6 +12,7 @@ from kdzoo.experiments import precision as precisions
 from kdzoo.experiments.finished_stages import Runs
 from kdzoo.experiments.keep_teacher_outputs import record_directory
 from kdzoo.experiments.stage import Built, Node
+from kdzoo.utils.types import PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class StageContext:
         sources: Role -> the nodes that it depends on.
         runs: The run directories.
         model: Function of a node and a precision, which returns its finished model.
+        data_dir: Where other data sets lie, as in `kdzoo.data.load`.
     """
 
     data: Dataset
@@ -37,6 +39,7 @@ class StageContext:
     sources: Mapping[str, tuple[Node, ...]]
     runs: Runs
     model: Callable[[Node, str], keras.Model]
+    data_dir: PathLike | None = None
 
     def settled(self, setting: str, precision: str, known: str | None = None) -> str:
         """Returns the dtype policy that the stage computes in; what `"auto"` is stays chosen.

@@ -1,13 +1,12 @@
 """Batch normalization as part of convolutions, for networks that TF-MOT would not quantize."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.graph.calls import Call, graph_of
+from kdzoo.graph.calls import Call, graph_of, nodes_within
 from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
 from kdzoo.graph.surgery import compile_like, rebuild
 
@@ -45,7 +44,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     quantized = quantize_model(fold_batch_normalization(wide_resnet))
     ```
     """
-    lone = _lone_norms(model, Counter(node.operation for node in _calls(model)))
+    lone = _lone_norms(model, Counter(node.operation for node in nodes_within(model)))
 
     def replace(layer: keras.Operation, path: str) -> tuple[keras.layers.Layer, list] | None:
         return (_convolution(layer), _folded_weights(layer)) if layer in lone else None
@@ -55,14 +54,6 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         return layer(*args) if call.operation in lone else layer(*args, **kwargs)
 
     return compile_like(rebuild(model, replace, perform), model)
-
-
-def _calls(model: keras.Model) -> Iterator[Node]:
-    """Yields the calls of a graph, and those within nested models as often as these are called."""
-    for node in nodes_of(graph_of(model)):
-        yield node
-        if functional_of(node.operation) is not None:
-            yield from _calls(node.operation)
 
 
 def _lone_norms(

@@ -1,7 +1,7 @@
 """The calls of a graph: in order, found by path, run with values of any library."""
 
 import dataclasses
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -97,6 +97,14 @@ def call_of(model: keras.Model, name: str) -> Node:
             f"{len(calls)} times; name a layer that is not shared."
         )
     return calls[0]
+
+
+def nodes_within(model: keras.Model) -> Iterator[Node]:
+    """Yields the calls of a graph, and those within nested models as often as these are called."""
+    for node in nodes_of(graph_of(model)):
+        yield node
+        if functional_of(node.operation) is not None:
+            yield from nodes_within(node.operation)
 
 
 def run_graph(model: keras.Model, inputs: Any, perform: Callable[..., Any], path: str = "") -> Any:

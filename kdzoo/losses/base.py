@@ -285,6 +285,18 @@ def flat_rows(features: Tensor) -> Tensor:
     return ops.reshape(features, (-1, math.prod(sizes)))
 
 
+def shrink_images(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns features `(batch, height, width, channels)` averaged over bins, as even as can be.
+
+    Args:
+        features: Float32 tensor of known height and width.
+        size: Height and width to reach, at most those of the features.
+    """
+    if tuple(features.shape[1:3]) == size:
+        return features
+    return ops.adaptive_average_pool(features, size, data_format="channels_last")
+
+
 def positive_or_one(values: Tensor) -> Tensor:
     """Returns the values, with 1 for those up to 0, so that roots and quotients have slopes.
 

@@ -4,25 +4,22 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import (
     LayerPaths,
     Softened,
-    as_float32,
     check_temperature,
     check_weight,
-    is_symbolic,
-    of_same_samples,
 )
 from kdzoo.losses.divergence import kl_divergence, logits_pair
+from kdzoo.losses.labels import as_classes
 from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
-from kdzoo.utils import shown
 from kdzoo.utils.types import Tensor, TensorLike
 
 _ACCEPTED: tuple[OutputType, ...] = ("classes",)
+_WHY = "decoupled soft targets weight the one true class of a sample"
 
 
 def decoupled_soft_targets(
@@ -70,7 +67,7 @@ def decoupled_soft_targets(
     non_target_weight = check_weight("non_target_weight", non_target_weight)
     teacher, student = logits_pair(teacher_logits, student_logits)
     type_of_logits("decoupled_soft_targets", teacher.shape, None, accepted=_ACCEPTED)
-    labels, is_class = _as_classes(labels, teacher)
+    labels, is_class = as_classes(labels, teacher, _WHY)
     is_label = ops.cast(ops.one_hot(labels, teacher.shape[-1]), "bool")
     target_part = kl_divergence(
         _label_or_rest(teacher, is_label, temperature),
@@ -144,41 +141,6 @@ class DecoupledSoftTargets(Softened):
             "non_target_weight": self.non_target_weight,
         }
         return {**super().get_config(), **config, **config_of_type(self.output_type)}
-
-
-def _as_classes(labels, logits):
-    """The labels of logits `(batch, classes)` as int32 `(batch,)`, and whether each is a class."""
-    given, labels = labels, as_float32("labels", labels, least_rank=1)
-    classes = logits.shape[-1]
-    is_one_hot = len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1
-    sizes = tuple(labels.shape)
-    if len(logits.shape) != 2:
-        raise ValueError(
-            "Expected logits (batch, classes), as decoupled soft targets weight the one true class "
-            f"of a sample. Received: logits {tuple(logits.shape)} with a class for each position; "
-            "use `SoftTargets`, which takes them."
-        )
-    is_batch = None in (sizes[0], logits.shape[0]) or sizes[0] == logits.shape[0]
-    if not is_batch or not (is_one_hot or sizes[1:] in ((), (1,))):
-        raise ValueError(
-            "Expected logits (batch, classes) and labels (batch,), (batch, 1) or one-hot (batch, "
-            f"classes). Received: logits {tuple(logits.shape)}, labels {sizes}"
-        )
-    labels = of_same_samples(logits, labels, "rows", ("logits", "labels"))
-    if is_one_hot:
-        is_class = ops.max(labels, axis=-1) > 0
-        is_class = ops.logical_and(is_class, ops.all(ops.isfinite(labels), axis=-1))
-        labels = ops.argmax(labels, axis=-1)
-    else:
-        labels = ops.reshape(labels, (-1,))
-        is_class = ops.logical_and(labels >= 0, labels < classes)
-        is_class = ops.logical_and(is_class, ops.floor(labels) == labels)
-    if not is_symbolic(is_class) and not np.all(is_class):
-        raise ValueError(
-            f"Expected labels that are integers from 0 to {classes - 1}, or one-hot. Received: "
-            f"labels={shown(given)}, with others among them"
-        )
-    return ops.cast(labels, "int32"), is_class
 
 
 def _without_label(logits, is_label):

@@ -13,6 +13,7 @@ from kdzoo.losses.base import (
     check_positive,
     flat_rows,
     float32_pair,
+    shrink_images,
     unit_rows,
 )
 from kdzoo.utils import shown
@@ -104,7 +105,7 @@ def attention_transfer(
             "fixed input size."
         )
     size = tuple(min(pair) for pair in zip(*sizes, strict=True))
-    maps = [_attention_map(_shrink(features, size), power) for features in (teacher, student)]
+    maps = [_attention_map(shrink_images(features, size), power) for features in (teacher, student)]
     return ops.mean(ops.square(maps[0] - maps[1]), axis=-1)
 
 
@@ -266,13 +267,6 @@ def _check_power(power):
     if check_positive("power", power) < 1:
         raise ValueError(f"Expected `power` to be at least 1. Received: power={power}")
     return float(power)
-
-
-def _shrink(features, size):
-    """Averages `(batch, height, width, channels)` over bins down to `size`, (height, width)."""
-    if tuple(features.shape[1:3]) == size:
-        return features
-    return ops.adaptive_average_pool(features, size, data_format="channels_last")
 
 
 def _attention_map(features, power):

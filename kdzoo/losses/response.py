@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import (
@@ -10,10 +11,14 @@ from kdzoo.losses.base import (
     Softened,
     check_temperature,
     mean_over_positions,
+    unit_rows,
 )
 from kdzoo.losses.divergence import kl_divergence, logits_pair, sum_of_answers
 from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
+from kdzoo.utils import check_flag
 from kdzoo.utils.types import Tensor, TensorLike
+
+_NOISE = 1e-6  # Differences of logits below this fraction of them are rounding errors.
 
 
 def soft_targets(
@@ -22,6 +27,7 @@ def soft_targets(
     temperature: float | keras.Variable = 1.0,
     *,
     output_type: OutputType | None = None,
+    standardize: bool = False,
 ) -> Tensor:
     """Cross-entropy of softened outputs, less the teacher's entropy: T² · KL(teacher ‖ student).
 
@@ -34,6 +40,10 @@ def soft_targets(
     outcomes and all answers:
     `T² Σᵢ (pᵢ log (pᵢ / qᵢ) + (1 − pᵢ) log ((1 − pᵢ) / (1 − qᵢ)))`.
 
+    With `standardize`, the logits of each sample are first replaced by their z-scores,
+    `(z − mean z) / std z` over the classes, in the teacher and in the student, so that the student
+    learns their pattern at a scale of its own.
+
     Args:
         teacher_logits: Float tensor `(batch, ..., classes)`; of yes or no answers
             `(batch, ..., answers)`, such as `(batch, height, width, 1)` for a mask, or `(batch,)`.
@@ -41,14 +51,18 @@ def soft_targets(
         temperature: Divisor T of the logits, above 0.
         output_type: `"classes"` if a softmax over the last axis belongs to the logits, `"binary"`
             if each has a sigmoid of its own; `None` for classes, which must be several.
+        standardize: Whether logits are standardized before they are softened. The deviation is the
+            authors' code's, of `classes − 1` degrees of freedom; theirs also has 1e-7 added. Logits
+            that are all equal become 0. Of two classes only their order is left.
 
     Returns:
         Float32 tensor `(batch,)`: nats times T², averaged over the positions of a sample if it
         has several.
 
     Raises:
-        ValueError: If the numbers of classes differ, the temperature is not above 0, or there is
-            one column and `output_type` does not say what it is.
+        ValueError: If the numbers of classes differ, the temperature is not above 0, there is one
+            column and `output_type` does not say what it is, or yes or no answers are to be
+            standardized.
 
     Example:
 
@@ -61,23 +75,50 @@ def soft_targets(
     1.8412
 
     Reference: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015,
-    arXiv:1503.02531, section 2.
+    arXiv:1503.02531, section 2. Sun et al., "Logit Standardization in Knowledge Distillation",
+    2024, arXiv:2403.01427, for `standardize`.
     """
-    given = check_output_type("soft_targets", output_type, SoftTargets.OUTPUT_TYPES)
+    name, is_standard = "soft_targets", check_flag("standardize", standardize)
+    given = check_output_type(_called(name, is_standard), output_type, _accepted(is_standard))
     return mean_over_positions(
-        _soft_targets("soft_targets", teacher_logits, student_logits, temperature, given)
+        _soft_targets(name, teacher_logits, student_logits, temperature, is_standard, given)
     )
 
 
-def _soft_targets(name, teacher_logits, student_logits, temperature, given, told=None):
+def _soft_targets(name, teacher_logits, student_logits, temperature, standardize, given, told=None):
     """The loss of `soft_targets` before the mean over positions, `(batch, ...)`."""
     temperature = check_temperature(temperature)
     teacher, student = logits_pair(teacher_logits, student_logits, least_rank=1)
-    if type_of_logits(name, teacher.shape, given, told) == "binary":
+    what = given, told, _accepted(standardize)
+    is_binary = type_of_logits(_called(name, standardize), teacher.shape, *what) == "binary"
+    if standardize:
+        teacher, student = _z_scores(teacher), _z_scores(student)
+    if is_binary:
         divergence = sum_of_answers(teacher / temperature, student / temperature)
     else:
         divergence = kl_divergence(teacher, student, temperature)
     return temperature**2 * divergence
+
+
+def _z_scores(logits):
+    """Logits `(batch, ..., classes)` less their mean over their deviation, zeros where equal."""
+    centred = logits - ops.mean(logits, axis=-1, keepdims=True)
+    sizes = [ops.max(ops.abs(part), axis=-1, keepdims=True) for part in (centred, logits)]
+    # What is left of equal logits are the rounding errors of their mean, whose slopes are huge.
+    centred = ops.where(sizes[0] <= _NOISE * sizes[1], 0.0, centred)
+    # The deviation is the norm over the root of the degrees of freedom.
+    degrees = ops.cast(ops.shape(logits)[-1] - 1, "float32")
+    return ops.sqrt(degrees) * unit_rows(centred)
+
+
+def _called(name, standardize):
+    """What errors call the loss."""
+    return f"{name}(standardize=True)" if standardize else name
+
+
+def _accepted(standardize):
+    """What the logits may be: z-scores are of the classes of one softmax."""
+    return ("classes",) if standardize else SoftTargets.OUTPUT_TYPES
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -93,6 +134,11 @@ class SoftTargets(Softened):
     activation that `as_logits` took from the student or the teacher. Otherwise several columns are
     exclusive classes, and what one column is must be said.
 
+    With `standardize` the loss compares z-scores of the logits: the student need not reach the
+    teacher's range of logits, for which it may be too small. The authors set T to 2 or 3, and the
+    weight to 9 beside 1 for the loss on the labels, which alone decides on the range;
+    `student_loss_weight=0.1` is their ratio.
+
     Args:
         temperature: Divisor T of the logits, above 0. The paper uses 1 to 20; 2 to 5 suits small
             students.
@@ -100,18 +146,25 @@ class SoftTargets(Softened):
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
         output_type: `"classes"` or `"binary"`: what the logits are. `None` to find out.
+        standardize: Whether the logits of each sample are standardized, `(z − mean z) / std z` over
+            the classes, before they are softened; see `soft_targets`.
 
     Raises:
         ValueError: If the temperature is not above 0 or `output_type` is unknown; when it is
-            called, if the outputs are numbers, or one column of which nothing is known.
+            called, if the outputs are numbers, one column of which nothing is known, or yes or no
+            answers that are to be standardized.
 
     Example:
 
     ```python
     distiller = kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(temperature=4.0))
+
+    standardized = kdzoo.losses.SoftTargets(2.0, standardize=True)
+    distiller = kdzoo.Distiller(teacher, student, standardized, student_loss_weight=0.1)
     ```
 
-    Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.
+    Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531; Sun et al., 2024, arXiv:2403.01427,
+    for `standardize`.
     """
 
     OUTPUT_TYPES: tuple[OutputType, ...] = ("classes", "binary")
@@ -124,9 +177,12 @@ class SoftTargets(Softened):
         name: str | None = None,
         *,
         output_type: OutputType | None = None,
+        standardize: bool = False,
     ):
         super().__init__(temperature, teacher_layer, student_layer, name)
-        self.output_type = check_output_type("SoftTargets", output_type, self.OUTPUT_TYPES)
+        self.standardize = check_flag("standardize", standardize)
+        called = _called("SoftTargets", self.standardize)
+        self.output_type = check_output_type(called, output_type, _accepted(self.standardize))
 
     def call(
         self,
@@ -136,8 +192,9 @@ class SoftTargets(Softened):
         output_type: OutputType | None = None,
     ) -> Tensor:
         temperature = self._temperature.variable
-        types = self.output_type, output_type
-        return _soft_targets("SoftTargets", teacher, student, temperature, *types)
+        settings = self.standardize, self.output_type, output_type
+        return _soft_targets("SoftTargets", teacher, student, temperature, *settings)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **config_of_type(self.output_type)}
+        standardize = {"standardize": True} if self.standardize else {}
+        return {**super().get_config(), **config_of_type(self.output_type), **standardize}

@@ -120,6 +120,30 @@ def batch_norm(epsilon: float = 1e-5, name: str | None = None) -> keras.layers.L
     return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
 
 
+def convolution_norm_relu(x: Tensor, filters: int, prefix: str, name: str | None = None) -> Tensor:
+    """Applies a 3x3 convolution without bias, batch normalization and ReLU.
+
+    Args:
+        x: Symbolic tensor (batch, height, width, channels).
+        filters: Number of filters.
+        prefix: What the names of the layers start with.
+        name: Name of the last layer; the prefix and `"_relu"` when None.
+
+    Returns:
+        Symbolic tensor (batch, height, width, filters).
+    """
+    x = layers.Conv2D(
+        filters,
+        3,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{prefix}_conv",
+    )(x)
+    x = batch_norm(name=f"{prefix}_norm")(x)
+    return layers.ReLU(name=name or f"{prefix}_relu")(x)
+
+
 def logits(classes: int, max_norm: float | None = None) -> keras.layers.Layer:
     """Returns the last layer of every family: a float32 logit for each class, in any dtype policy.
 

@@ -1,6 +1,25 @@
 """Procedures of one or several stages, each built on `fit`."""
 
+from kdzoo.models.specialist_ensemble import SpecialistEnsemble, specialist_distribution
+from kdzoo.schemes.born_again import born_again
+from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
 from kdzoo.schemes.hint_training import hint_training
+from kdzoo.schemes.mutual_learning import mutual_learning
+from kdzoo.schemes.specialists import specialist_of, specialists
+from kdzoo.schemes.teacher_assistant import assistant_sizes, teacher_assistant
 from kdzoo.training.stages import train
 
-__all__ = ["hint_training", "train"]
+__all__ = [
+    "BiasReport",
+    "SpecialistEnsemble",
+    "assistant_sizes",
+    "born_again",
+    "calibrate_biases",
+    "hint_training",
+    "mutual_learning",
+    "specialist_distribution",
+    "specialist_of",
+    "specialists",
+    "teacher_assistant",
+    "train",
+]

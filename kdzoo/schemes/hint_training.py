@@ -1,18 +1,24 @@
 """FitNets' training in two stages: hints up to the middle, then soft targets to the end."""
 
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
 
 from kdzoo.distillation import argument_checks
+from kdzoo.distillation.copies import check_metrics
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.graph import taps
 from kdzoo.losses import DistillationLoss, Hint, SoftTargets
 from kdzoo.models.ensemble import Ensemble
-from kdzoo.training.callbacks import Anneal, EpochCheckpoint, linear
-from kdzoo.training.stages import check_run, train
+from kdzoo.schemes.scheme_stages import (
+    SchemeStage,
+    check_batches,
+    check_optimizers,
+    train_stages,
+)
+from kdzoo.training.callbacks import Anneal, linear
+from kdzoo.training.stages import check_run
 from kdzoo.utils import check_positive_integer, shown
 from kdzoo.utils.types import PathLike
 
@@ -110,25 +116,22 @@ def hint_training(
     Reference: Romero et al., "FitNets: Hints for Thin Deep Nets", 2015, arXiv:1412.6550,
     algorithm 1 and equations 2 to 4.
     """
-    _check(teacher, data, hint_epochs, epochs, hint_optimizer, optimizer)
-    batches = data if callable(data) else lambda epoch: data
+    _check_teacher(teacher)
+    batches = check_batches(data)
+    check_positive_integer("hint_epochs", hint_epochs)
+    check_positive_integer("epochs", epochs)
+    check_optimizers(hint_optimizer, optimizer)
     check_run(directory, callbacks)
-    directory = pathlib.Path(directory)
-    if not isinstance(metrics, list | tuple) or not all(map(_is_metric, metrics)):
-        raise ValueError(f"Expected metrics to be a list. Received: metrics={shown(metrics)}")
+    check_metrics(metrics)
     soft_targets = SoftTargets(3.0) if soft_targets is None else soft_targets
     weights = _weights(teacher_weight, soft_targets)
-    options: dict[str, Any] = {
-        "callbacks": callbacks,
-        "verbose": verbose,
-        "settings": {
-            "run": settings,
-            "layers": [hint_layer, guided_layer],
-            "epochs": [hint_epochs, epochs],
-            "regressor": [None if activation is None else str(activation), reduction],
-            "soft_targets": soft_targets.get_config(),
-            "weights": [student_loss_weight, *weights],
-        },
+    settings = {
+        "run": settings,
+        "layers": [hint_layer, guided_layer],
+        "epochs": [hint_epochs, epochs],
+        "regressor": [None if activation is None else str(activation), reduction],
+        "soft_targets": soft_targets.get_config(),
+        "weights": [student_loss_weight, *weights],
     }
 
     parts = taps.cut(teacher, hint_layer), taps.cut(student, guided_layer)
@@ -142,51 +145,20 @@ def hint_training(
     distiller.compile(optimizer, loss, metrics=list(metrics))
     annealing = Anneal("distillation_loss_weight", linear(*weights, epochs=epochs))
 
-    # A first stage that ended early is not gone on with once the second has begun.
-    begun = EpochCheckpoint(directory / "distillation", options["settings"]).exists()
-    first = train(hints, batches, 0 if begun else hint_epochs, directory / "hints", **options)
-    options["callbacks"] = [annealing, *callbacks]
-    second = train(
-        distiller,
-        lambda epoch: batches(hint_epochs + epoch),
-        epochs,
-        directory / "distillation",
-        validation_data,
-        **options,
-    )
-    return student, _joined(first, second)
+    stages = [
+        SchemeStage("hints", lambda: hints, hint_epochs),
+        SchemeStage("distillation", lambda: distiller, epochs, validation_data, [annealing]),
+    ]
+    return student, train_stages(stages, batches, directory, settings, callbacks, verbose)
 
 
-def _check(
-    teacher: Any, data: Any, hint_epochs: Any, epochs: Any, hint_optimizer: Any, optimizer: Any
-) -> None:
-    """Raises if something is wrong that no part would notice before it is trained."""
+def _check_teacher(teacher: Any) -> None:
+    """Raises if the teacher has no one layer that gives the hint."""
     if isinstance(teacher, Ensemble):
         raise ValueError(
             "Expected one model as the teacher, whose layer gives the hint. Received: an ensemble; "
             "pass one of its members."
         )
-    is_array = isinstance(data, str | bytes | tuple | list | dict) or hasattr(data, "__array__")
-    if not callable(data) and (is_array or not hasattr(data, "__iter__")):
-        raise ValueError(
-            "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
-            f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
-            "makes batches of arrays."
-        )
-    check_positive_integer("hint_epochs", hint_epochs)
-    check_positive_integer("epochs", epochs)
-    if optimizer is None or hint_optimizer is None:
-        raise ValueError("Expected an optimizer for each stage. Received: None; take 'adam'.")
-    if isinstance(optimizer, keras.optimizers.Optimizer) and optimizer is hint_optimizer:
-        raise ValueError(
-            "Expected an optimizer for each stage, as they train other weights. Received: the same "
-            "object twice; make two."
-        )
-
-
-def _is_metric(metric: Any) -> bool:
-    """Whether Keras may take something as a metric."""
-    return isinstance(metric, str | keras.metrics.Metric) or callable(metric)
 
 
 def _weights(teacher_weight: Any, soft_targets: Any) -> tuple[float, float]:
@@ -201,14 +173,3 @@ def _weights(teacher_weight: Any, soft_targets: Any) -> tuple[float, float]:
         squared = getattr(soft_targets, "temperature", 1.0) ** 2
         return 4.0 / squared, 1.0 / squared
     return argument_checks.check_teacher_weight(teacher_weight)
-
-
-def _joined(
-    first: Mapping[str, list[Any]], second: Mapping[str, list[Any]]
-) -> dict[str, list[Any]]:
-    """One history of both stages."""
-    early, late = (max(map(len, stage.values()), default=0) for stage in (first, second))
-    joined = {"stage": [1] * early + [2] * late}
-    for name in {**first, **second}:
-        joined[name] = [*first.get(name, [None] * early), *second.get(name, [None] * late)]
-    return joined

@@ -145,6 +145,22 @@ class RecordedSplit:
         """How many times each image was recorded; epochs take the views in turn."""
         return self._record.views
 
+    def with_labels_of(self, split: Split) -> "RecordedSplit":
+        """Returns the same images and outputs with the labels of another split of these images.
+
+        Args:
+            split: The same samples in the same order.
+
+        Raises:
+            ValueError: If it has another number of samples.
+        """
+        if len(split) != len(self):
+            raise ValueError(
+                f"Expected a split of the {len(self)} samples that were recorded. Received: "
+                f"{len(split)} samples"
+            )
+        return RecordedSplit(split, self._record)
+
     def batches(
         self,
         batch_size: int = 128,

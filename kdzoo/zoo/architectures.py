@@ -15,6 +15,9 @@ MAXOUT = "Goodfellow et al. 2013, arXiv:1302.4389"
 DISTILLATION = "Hinton, Vinyals & Dean 2015, arXiv:1503.02531"
 AIRBENCH = "Jordan 2024, arXiv:2404.00498"
 DEEP_COMPRESSION = "Han, Mao & Dally 2016, arXiv:1510.00149"
+MIMIC = "Ba & Caruana 2014, arXiv:1312.6184"
+TEACHER_ASSISTANTS = "Mirzadeh et al. 2020, arXiv:1902.03393"
+VGGS = "Simonyan & Zisserman 2015, arXiv:1409.1556"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,14 @@ _FITNET_STAGES = (
     ((32, 32, 32, 48, 48), (80,) * 6, (128,) * 6),
 )
 
+_PLAIN_CNNS = (
+    (2, ((16,), (16,)), ()),
+    (4, ((16, 16), (32, 32)), ()),
+    (6, ((16, 16), (32, 32), (64, 64)), ()),
+    (8, ((16, 16), (32, 32), (64, 64), (128, 128)), (64,)),
+    (10, ((32, 32), (64, 64), (128, 128), (256, 256, 256, 256)), (128,)),
+)
+
 ARCHITECTURES = (
     *(
         _row(
@@ -112,6 +123,30 @@ ARCHITECTURES = (
             depth=depth,
         )
         for depth in (20, 32, 44, 56, 110)
+    ),
+    *(
+        _row(
+            f"vgg_{layers}",
+            "vgg",
+            f"VGG-{layers} for CIFAR with batch normalization, {use}.",
+            VGGS,
+            stages=stages,
+        )
+        for layers, use, stages in (
+            (8, "a student", ((64,), (128,), (256,), (512,), (512,))),
+            (13, "a teacher", ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))),
+        )
+    ),
+    *(
+        _row(
+            f"plain_cnn_{convolutions}",
+            "plain_cnn",
+            f"Plain network of {convolutions} convolutions, for chains of teacher assistants.",
+            TEACHER_ASSISTANTS,
+            stages=stages,
+            hidden=hidden,
+        )
+        for convolutions, stages, hidden in _PLAIN_CNNS
     ),
     _row(
         "airbench_94",
@@ -152,6 +187,16 @@ ARCHITECTURES = (
         padding=(4, 3, 3),
         dense_units=500,
         input_shape=(32, 32, 3),
+    ),
+    *(
+        _row(
+            f"shallow_{units}",
+            "shallow",
+            f"Shallow network of {units} hidden units, a student that mimics deep ones.",
+            MIMIC,
+            units=units,
+        )
+        for units in (4000, 30_000)
     ),
     _row(
         "mlp_1x512",

@@ -80,6 +80,17 @@ def every_loss():
             loss="mse", teacher_layer_name="stage1", student_layer_name="stage1"
         ),
         "output_regression": losses.OutputRegression("huber", 0.5),  # Written later.
+        # And these later still.
+        "prediction_correlation": [
+            losses.SoftTargets(2.0, standardize=True, name="standardized"),
+            losses.PredictionCorrelation(2.0, 2.0, 4.0),
+        ],
+        "probabilistic_transfer": losses.ProbabilisticTransfer(*features),
+        "variational_information": losses.VariationalInformation("stage1", "stage1"),
+        "born_again": [
+            losses.ConfidenceWeightedLabels(2.0),
+            losses.PermutedSoftTargets(2.0, seed=1),
+        ],
         "several": [losses.SoftTargets(2.0), losses.SimilarityPreserving(*features)],
     }
 

@@ -14,10 +14,13 @@ from kdzoo.losses import (
     AttentionTransfer,
     ContrastiveRepresentation,
     Hint,
+    PredictionCorrelation,
+    ProbabilisticTransfer,
     RelationalAngle,
     RelationalDistance,
     SimilarityPreserving,
     SoftTargets,
+    VariationalInformation,
 )
 
 LOSSES = {
@@ -26,6 +29,9 @@ LOSSES = {
     "distance": lambda: RelationalDistance("features", "features"),
     "angle": lambda: RelationalAngle("features", "features"),
     "similarity": lambda: SimilarityPreserving("stage2", "stage2"),
+    "correlation": lambda: PredictionCorrelation(2.0, 2.0, temperature=4.0),
+    "neighbours": lambda: ProbabilisticTransfer("features", "features"),
+    "variational": lambda: VariationalInformation("stage1", "stage1"),
     "contrastive": lambda: ContrastiveRepresentation(
         24, "features", "features", dimensions=4, negatives=8
     ),
@@ -59,7 +65,7 @@ def test_every_loss_trains_and_its_part_goes_down(make_distiller, data, labels, 
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", ["attention", "distance", "angle", "similarity"])
+@pytest.mark.parametrize("name", ["attention", "distance", "angle", "similarity", "neighbours"])
 def test_the_first_value_is_that_of_the_function(make_distiller, data, name):
     distiller = make_distiller(name)
     loss = distiller.distillation_losses[1]
@@ -80,19 +86,23 @@ def test_the_first_value_is_that_of_the_function(make_distiller, data, name):
     np.testing.assert_allclose(history[f"{loss.name}_loss"], [expected], rtol=1e-4)
 
 
-def test_a_hint_is_trained_saved_and_gone_from_the_student(make_distiller, data, tmp_path):
-    distiller = make_distiller("hint")
-    regressor = distiller.distillation_losses[1].regressor
-    before = regressor.get_weights()
+@pytest.mark.parametrize("name", ["hint", "variational"])
+def test_own_weights_are_trained_saved_and_gone_from_the_student(
+    make_distiller, data, tmp_path, name
+):
+    distiller = make_distiller(name)
+    loss = distiller.distillation_losses[1]
+    before = loss.get_weights()
+    assert len(before) == len(loss.trainable_weights) == {"hint": 2, "variational": 4}[name]
     distiller.fit(data[0], data[1], batch_size=8, epochs=2, verbose=0)
-    after = regressor.get_weights()
+    after = loss.get_weights()
     assert all((a != b).any() for a, b in zip(after, before, strict=True))
     ids = {id(weight) for weight in distiller.student.weights}
-    assert not ids & {id(weight) for weight in regressor.weights}
+    assert not ids & {id(weight) for weight in loss.weights}
     distiller.save_weights(tmp_path / "distiller.weights.h5")
-    copy = make_distiller("hint")
+    copy = make_distiller(name)
     copy.load_weights(tmp_path / "distiller.weights.h5")
-    restored = copy.distillation_losses[1].regressor.get_weights()
+    restored = copy.distillation_losses[1].get_weights()
     assert all((a == b).all() for a, b in zip(restored, after, strict=True))
 
 
@@ -274,5 +284,7 @@ def test_a_fresh_process_restores_a_distiller_and_its_loss(saved_and_fresh, name
 @pytest.mark.tensorflow
 def test_the_weights_that_are_restored_are_all_of_them(saved_and_fresh):
     counts = {name: len(saved[3:]) for name, (saved, _) in saved_and_fresh.items()}
-    # Kernel and bias; kernel, bias, bank and normalizer for each of the two networks.
-    assert {name: count for name, count in counts.items() if count} == {"hint": 2, "contrastive": 8}
+    # Kernel and bias; three kernels and variances; kernel, bias, bank and normalizer for each of
+    # the two networks.
+    expected = {"hint": 2, "variational": 4, "contrastive": 8}
+    assert {name: count for name, count in counts.items() if count} == expected

@@ -255,6 +255,7 @@ def test_several_pairs_are_summed():
     [
         losses.Hint("a", "b/c", activation="relu", reduction="mean", name="mine"),
         losses.AttentionTransfer(["a", "b"], ("c", "d"), power=3.0),
+        losses.VariationalInformation("a", "b", hidden_channels=3, initial_variance=2.0),
     ],
     ids=lambda loss: loss.name,
 )
@@ -262,3 +263,116 @@ def test_configs_round_trip(loss):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(copy) is type(loss)
     assert copy.get_config() == loss.get_config()
+
+
+def numpy_information(teacher, predicted, variance):
+    """Equation 5 without its constant, as the mean of RepDistiller's code."""
+    values = 0.5 * (
+        (teacher - predicted) ** 2 / variance + np.log(variance) * np.ones(teacher.shape)
+    )
+    return values.reshape(len(teacher), -1).mean(-1)
+
+
+VARIANCES = {"number": 0.3, "channels": np.array([0.01, 1.0, 40.0, 2.0])}
+
+
+@pytest.mark.parametrize("variance", VARIANCES.values(), ids=VARIANCES)
+def test_information_equals_the_formula_in_value_and_gradient(variance, check_gradient):
+    teacher, predicted = random_pair([(5, 3, 2, 4), (5, 3, 2, 4)])
+    value = ops.convert_to_numpy(losses.variational_information(teacher, predicted, variance))
+    np.testing.assert_allclose(value, numpy_information(teacher, predicted, variance), rtol=1e-5)
+    check_gradient(
+        lambda s: losses.variational_information(teacher, s, variance),
+        lambda s: numpy_information(teacher, s, variance),
+        predicted,
+    )
+    best = ops.convert_to_numpy(losses.variational_information(teacher, teacher, variance))
+    assert (best < value).all()
+    np.testing.assert_allclose(best, 0.5 * np.mean(np.log(variance)), rtol=1e-5)
+
+
+def test_the_slope_of_the_variance_is_the_formulas(check_gradient):
+    teacher, predicted = random_pair([(5, 4), (5, 4)])
+    check_gradient(
+        lambda v: losses.variational_information(teacher, predicted, v),
+        lambda v: numpy_information(teacher, predicted, v),
+        np.array([0.5, 1.0, 4.0, 2.0]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("shapes", "hidden"),
+    [
+        (((4, 6, 6, 5), (4, 3, 3, 2)), None),
+        (((4, 3, 3, 5), (4, 6, 5, 2)), 7),
+        (((4, 3, 3, 5), (4, 3, 3, 2)), None),
+        (((4, 5), (4, 9)), 3),
+    ],
+    ids=str,
+)
+def test_the_information_of_the_class_is_of_its_regressor_and_variance(shapes, hidden):
+    teacher, student = random_pair(shapes)
+    loss = losses.VariationalInformation(hidden_channels=hidden, initial_variance=2.5)
+    loss.build((None, *shapes[0][1:]), (None, *shapes[1][1:]))
+    assert [tuple(weight.shape) for weight in loss.trainable_weights] == [
+        (5,),
+        (student.shape[-1], hidden or 5),
+        (hidden or 5,) * 2,
+        (hidden or 5, 5),
+    ]
+    np.testing.assert_allclose(loss.variance, np.full(5, 2.5), rtol=1e-6)
+    loss.raw_variance.assign([-3.0, -1.0, 0.0, 1.0, 30.0])
+    variance = np.log1p(np.exp([-3.0, -1.0, 0.0, 1.0, 30.0])) + 1e-5
+    np.testing.assert_allclose(loss.variance, variance, rtol=1e-5)
+    if teacher.ndim == 4:
+        size = tuple(np.minimum(teacher.shape[1:3], student.shape[1:3]))
+        teacher_features, predicted = numpy_pool(teacher, size), numpy_pool(student, size)
+    else:
+        teacher_features, predicted = teacher, student
+    kernels = [ops.convert_to_numpy(layer.kernel) for layer in loss.regressor]
+    for number, kernel in enumerate(kernels, start=1):
+        predicted = predicted @ kernel
+        predicted = predicted if number == 3 else np.maximum(predicted, 0)
+    expected = numpy_information(teacher_features, predicted, variance)
+    np.testing.assert_allclose(loss(teacher, student), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 1e4])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_information_stays_finite_and_in_float32(scale, dtype, gradient_of):
+    teacher, student = (ops.cast(scale * part, dtype) for part in random_pair([(4, 5), (4, 3)]))
+    loss = losses.VariationalInformation()
+    value = loss(teacher, student)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    assert np.isfinite(ops.convert_to_numpy(value)).all()
+    slope = gradient_of(lambda s: loss(teacher, ops.cast(s, dtype)), ops.convert_to_numpy(student))
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (
+            lambda: losses.variational_information(np.ones((2, 3)), np.ones((2, 4))),
+            r"same shape.*class `VariationalInformation`",
+        ),
+        (
+            lambda: losses.variational_information(np.ones((2, 3)), np.ones((2, 3)), [1.0, 0.0, 2]),
+            "`variance` to be above 0 and finite",
+        ),
+        (
+            lambda: losses.variational_information(np.ones((2, 3)), np.ones((2, 3)), [1.0, 2.0]),
+            "one for each of 3 channels",
+        ),
+        (lambda: losses.VariationalInformation(initial_variance=1e-6), "above 1e-05"),
+        (lambda: losses.VariationalInformation(hidden_channels=0), "hidden_channels=0"),
+        (lambda: losses.VariationalInformation(["a", "b"], ["c", "d"]), "one loss for each pair"),
+        (
+            lambda: losses.VariationalInformation().build((None, 4, 4, 3), (None, 9)),
+            "both images .* or both vectors",
+        ),
+    ],
+)
+def test_bad_arguments_of_the_information_are_refused(make, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        make()

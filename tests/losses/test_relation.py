@@ -54,10 +54,23 @@ def numpy_similarity(teacher, student):
     return ((gram(teacher) - gram(student)) ** 2).mean(1)
 
 
+def numpy_neighbours(teacher, student):
+    """The authors' code, step by step; their mean is over all b² pairs."""
+    probabilities = []
+    for features in (teacher, student):
+        rows = features.reshape(len(features), -1)
+        rows = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-7)
+        similarities = (rows @ rows.T + 1) / 2
+        probabilities.append(similarities / similarities.sum(1, keepdims=True))
+    p, q = probabilities
+    return (p * np.log((p + 1e-7) / (q + 1e-7))).mean(1)
+
+
 CASES = {
     "distance": (losses.relational_distance, numpy_distance),
     "angle": (losses.relational_angle, numpy_angle),
     "similarity": (losses.similarity_preserving, numpy_similarity),
+    "neighbours": (losses.probabilistic_transfer, numpy_neighbours),
 }
 SHAPES = [((6, 5), (6, 9)), ((6, 3, 3, 4), (6, 2, 2, 2)), ((6, 8), (6, 4, 4, 3))]
 
@@ -159,6 +172,15 @@ def test_angles_between_samples_that_nearly_coincide(spread, check_gradient):
         np.zeros((6, 5)),
         tolerance=1e-4,
     )
+
+
+def test_opposite_samples_are_hardly_neighbours(gradient_of):
+    teacher = random_pair([(4, 3), (4, 3)])[0]
+    student = np.concatenate([ODD["one sample"][:, :3], -np.ones((3, 3))])
+    value = ops.convert_to_numpy(losses.probabilistic_transfer(teacher, student))
+    np.testing.assert_allclose(value, numpy_neighbours(teacher, student), rtol=0.05)
+    slope = gradient_of(lambda s: losses.probabilistic_transfer(teacher, s), student)
+    assert np.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("is_compiled", [False, True])
@@ -267,6 +289,7 @@ def test_half_precision_features_are_computed_in_float32(case, dtype):
         losses.RelationalDistance("a", "b"),
         losses.RelationalAngle("a", "b", name="mine"),
         losses.SimilarityPreserving("a/b", "c"),
+        losses.ProbabilisticTransfer("a", "b"),
     ],
     ids=lambda loss: loss.name,
 )
@@ -278,13 +301,20 @@ def test_classes_compute_the_functions_and_round_trip(loss):
         losses.RelationalDistance: numpy_distance,
         losses.RelationalAngle: numpy_angle,
         losses.SimilarityPreserving: numpy_similarity,
+        losses.ProbabilisticTransfer: numpy_neighbours,
     }[type(loss)]
     pair = random_pair(SHAPES[0])
     np.testing.assert_allclose(ops.convert_to_numpy(copy(*pair)), function(*pair), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "name", ["relational_distance", "relational_angle", "similarity_preserving"]
+    "name",
+    [
+        "relational_distance",
+        "relational_angle",
+        "similarity_preserving",
+        "probabilistic_transfer",
+    ],
 )
 def test_one_number_a_sample_needs_no_axis(name):
     function, rng = getattr(losses, name), np.random.default_rng(0)

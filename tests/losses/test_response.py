@@ -39,6 +39,24 @@ def numpy_decoupled(teacher, student, labels, alpha, beta, temperature):
     return np.array(values)
 
 
+def z_scores(logits):
+    """As the authors' code has them, but for the 1e-7 that it adds to the deviation."""
+    return (logits - logits.mean(-1, keepdims=True)) / logits.std(-1, ddof=1, keepdims=True)
+
+
+def numpy_correlation(teacher, student, beta, gamma, temperature):
+    """Of each sample; of a class, the samples' shares are half the squares of the differences."""
+    p, q = softmax(teacher / temperature), softmax(student / temperature)
+
+    def unit(values, axis):
+        centred = values - values.mean(axis, keepdims=True)
+        return centred / np.linalg.norm(centred, axis=axis, keepdims=True)
+
+    over_classes = 1 - (unit(p, 1) * unit(q, 1)).sum(1)
+    shares = 0.5 * (unit(p, 0) - unit(q, 0)) ** 2
+    return temperature**2 * (beta * over_classes + gamma * len(p) * shares.mean(1))
+
+
 NUMPY_REGRESSION = {
     "logits": lambda t, s: 0.5 * ((t - s) ** 2).sum(-1),
     "probabilities": lambda t, s: 0.5 * ((softmax(t) - softmax(s)) ** 2).sum(-1),
@@ -66,6 +84,14 @@ CASES = {
     "decoupled": (
         lambda t, s: losses.decoupled_soft_targets(t, s, LABELS, 1.0, 8.0, 4.0),
         lambda t, s: numpy_decoupled(t, s, LABELS, 1.0, 8.0, 4.0),
+    ),
+    "standardized": (
+        lambda t, s: losses.soft_targets(t, s, 2.0, standardize=True),
+        lambda t, s: numpy_soft_targets(z_scores(t), z_scores(s), 2.0),
+    ),
+    "correlation": (
+        lambda t, s: losses.prediction_correlation(t, s, 2.0, 3.0, 2.0),
+        lambda t, s: numpy_correlation(t, s, 2.0, 3.0, 2.0),
     ),
 }
 
@@ -178,6 +204,8 @@ def test_constant_logits_cannot_be_normalized():
         losses.LogitRegression("probabilities"),
         losses.LogitRegression(mean=[0.0, 1.0], std=[1.0, 2.0]),
         losses.DecoupledSoftTargets(2.0, 3.0, 5.0),
+        losses.SoftTargets(2.0, standardize=True, name="standardized"),
+        losses.PredictionCorrelation(2.0, 3.0, 4.0, output_type="classes"),
     ],
     ids=lambda loss: loss.name,
 )
@@ -190,7 +218,8 @@ def test_configs_round_trip_through_json(loss):
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf"), "4", None, True])
 def test_wrong_temperatures_are_refused(temperature):
-    for make in (losses.SoftTargets, lambda T: losses.DecoupledSoftTargets(temperature=T)):
+    of_temperature = losses.DecoupledSoftTargets, losses.PredictionCorrelation
+    for make in (losses.SoftTargets, *(lambda T, c=c: c(temperature=T) for c in of_temperature)):
         with pytest.raises(ValueError, match=r"Expected `temperature`.*Received: temperature="):
             make(temperature)
 
@@ -352,6 +381,9 @@ def compiled(function, **options):
         "decoupled_soft_targets",
         "hint",
         "attention_transfer",
+        "prediction_correlation",
+        "probabilistic_transfer",
+        "variational_information",
         "relational_distance",
         "relational_angle",
         "similarity_preserving",
@@ -383,6 +415,9 @@ def test_a_batch_of_one_is_not_spread_over_another(name):
         "decoupled_soft_targets",
         "hint",
         "attention_transfer",
+        "prediction_correlation",
+        "probabilistic_transfer",
+        "variational_information",
         "relational_distance",
         "relational_angle",
         "similarity_preserving",
@@ -412,3 +447,87 @@ def test_excluded_classes_that_the_teacher_hardly_or_surely_takes():
     student = [[np.inf], [np.inf], [-np.inf], [np.inf], [-np.inf], [-np.inf]]
     found = losses.soft_targets(teacher, student, output_type="binary")
     np.testing.assert_array_equal(found, [np.inf, np.inf, np.inf, 0, 0, np.inf])
+
+
+@pytest.mark.parametrize("ours", [losses.soft_targets, losses.SoftTargets], ids=["pure", "class"])
+def test_standardized_logits_have_no_scale_and_no_origin(ours, logits):
+    teacher, student = logits
+    expected = numpy_soft_targets(z_scores(teacher), z_scores(student), 3.0)
+    if ours is losses.soft_targets:
+        values = ours(7 * teacher + 2, 0.1 * student - 5, 3.0, standardize=True)
+    else:
+        values = ours(3.0, standardize=True)(7 * teacher + 2, 0.1 * student - 5)
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_logits_that_are_equal_have_no_z_scores_and_no_slope(scale, gradient_of):
+    teacher, student = scale * np.eye(3), scale * np.ones((3, 3))
+    expected = numpy_soft_targets(z_scores(np.eye(3)), np.zeros((3, 3)), 2.0)
+    loss = losses.SoftTargets(2.0, standardize=True)
+    np.testing.assert_allclose(loss(teacher, student), expected, rtol=1e-5)
+    np.testing.assert_array_equal(gradient_of(lambda s: loss(teacher, s), student), 0)
+
+
+def test_yes_or_no_answers_are_not_standardized():
+    with pytest.raises(ValueError, match=r"SoftTargets\(standardize=True\)` can be on: 'classes'"):
+        losses.SoftTargets(standardize=True, output_type="binary")
+    with pytest.raises(ValueError, match=r"exclusive classes for `SoftTargets\(standardize=True"):
+        losses.SoftTargets(standardize=True)(TEACHER, STUDENT, output_type="binary")
+    with pytest.raises(ValueError, match=r"soft_targets\(standardize=True\)`.*one value each"):
+        losses.soft_targets(TEACHER[:, :1], STUDENT[:, :1], standardize=True)
+    with pytest.raises(ValueError, match=r"Expected standardize to be True or False"):
+        losses.SoftTargets(standardize="no")
+
+
+def test_a_configuration_names_standardization_where_it_is():
+    assert "standardize" not in losses.SoftTargets().get_config()
+
+
+def authors_dist(teacher, student, beta, gamma, tau):
+    """Their code, step by step: the mean over the samples, then that over the classes."""
+
+    def relation(s, t):
+        s, t = s - s.mean(1, keepdims=True), t - t.mean(1, keepdims=True)
+        norms = np.linalg.norm(s, axis=1) * np.linalg.norm(t, axis=1)
+        return 1 - ((s * t).sum(1) / (norms + 1e-8)).mean()
+
+    s, t = softmax(student / tau), softmax(teacher / tau)
+    return tau**2 * (beta * relation(s, t) + gamma * relation(s.T, t.T))
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (2.0, 3.0)], ids=str)
+def test_correlation_follows_the_authors_code(weights, scale, logits):
+    # At the larger scale the 1e-8 counts: some classes hardly vary.
+    teacher, student = (scale * part for part in logits)
+    values = ops.convert_to_numpy(losses.prediction_correlation(teacher, student, *weights, 4.0))
+    expected = authors_dist(teacher, student, *weights, 4.0)
+    np.testing.assert_allclose(values.mean(), expected, rtol=1e-5)
+    loss = losses.PredictionCorrelation(*weights, temperature=4.0)
+    np.testing.assert_allclose(loss(teacher, student), values, rtol=1e-6)
+
+
+def test_predictions_of_one_sample_correlate_over_the_classes_alone():
+    value = losses.prediction_correlation(TEACHER, STUDENT, 2.0, 3.0)
+    expected = authors_dist(TEACHER, STUDENT, 2.0, 3.0, 1.0)
+    np.testing.assert_allclose(value, [expected], rtol=1e-5)
+
+
+def test_positions_are_samples_that_predictions_correlate_over(logits):
+    grid = [part.reshape(2, 3, 5) for part in logits]
+    expected = numpy_correlation(*logits, 2.0, 3.0, 4.0).reshape(2, 3).mean(1)
+    values = losses.prediction_correlation(*grid, 2.0, 3.0, 4.0)
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    pixels = ops.convert_to_numpy(losses.PredictionCorrelation(2.0, 3.0, 4.0)(*grid))
+    np.testing.assert_allclose(pixels.mean(1), expected, rtol=1e-5)
+
+
+def test_correlations_are_of_exclusive_classes():
+    loss = losses.PredictionCorrelation()
+    with pytest.raises(ValueError, match=r'or say `output_type="classes"`'):
+        loss(TEACHER, STUDENT, output_type="binary")
+    with pytest.raises(ValueError, match="several exclusive classes"):
+        losses.prediction_correlation(TEACHER[:, :1], STUDENT[:, :1])
+    with pytest.raises(ValueError, match="Expected `intra_class_weight` to be a number of at leas"):
+        losses.PredictionCorrelation(intra_class_weight=-1.0)

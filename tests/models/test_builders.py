@@ -15,12 +15,16 @@ from kdzoo.models import (
     lenet,
     maxout,
     mlp,
+    plain_cnn,
     resnet,
     separable,
+    shallow,
+    vgg,
     wide_resnet,
 )
 
-BUILDERS = [airbench, fitnet, fitnet_mnist, lenet, maxout, mlp, resnet, separable, wide_resnet]
+BUILDERS = [airbench, fitnet, fitnet_mnist, lenet, maxout, mlp, plain_cnn, resnet, separable]
+BUILDERS += [shallow, vgg, wide_resnet]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,16 @@ BUILDERS = [airbench, fitnet, fitnet_mnist, lenet, maxout, mlp, resnet, separabl
         (lenet, {"filters": 20}, "filters to hold integers of at least 1"),
         (lenet, {"hidden": ()}, "hidden to hold the units of at least one layer"),
         (lenet, {"input_shape": (12, 28, 1)}, "height and width at least 13"),
+        (plain_cnn, {"stages": ()}, "at least one stage. Received: stages="),
+        (plain_cnn, {"stages": ((16,), ())}, re.escape("Received: stages=((16,), ())")),
+        (plain_cnn, {"stages": (16, 16)}, "stages to hold integers of at least 1"),
+        (plain_cnn, {"hidden": (0,)}, "hidden to hold integers of at least 1"),
+        (shallow, {"units": 0}, "units to be an integer of at least 1. Received: units=0"),
+        (shallow, {"bottleneck": 0}, "Received: bottleneck=0"),
+        (shallow, {"filters": 1.5}, "Received: filters=1.5"),
+        (shallow, {"kernel_size": None}, "Received: kernel_size=None"),
+        (vgg, {"stages": ((64,),)}, "at least two stages"),
+        (vgg, {"stages": ((64,), (0,))}, re.escape("Received: stages=(0,)")),
         (mlp, {"hidden": ()}, "hidden to hold the units of at least one layer"),
         (mlp, {"hidden": (128, 0)}, re.escape("Received: hidden=(128, 0)")),
         (mlp, {"hidden": 128}, "Received: hidden=128"),
@@ -108,7 +122,9 @@ def test_bad_dropout(build, rate):
         build(dropout=rate)
 
 
-@pytest.mark.parametrize("build", [airbench, fitnet, fitnet_mnist, resnet, separable, wide_resnet])
+@pytest.mark.parametrize(
+    "build", [builder for builder in BUILDERS if builder not in (lenet, maxout, mlp)]
+)
 def test_images_below_eight_pixels_are_refused(build):
     with pytest.raises(ValueError, match="height and width at least 8"):
         build(input_shape=(7, 32, 3))
@@ -124,6 +140,9 @@ def test_default_names_say_what_was_built():
     assert maxout((4, 4, 2)).name == "maxout_4_4_2"
     assert maxout((4, 4, 2), dense_units=8).name == "maxout_4_4_2_8"
     assert fitnet(((4,), (4, 8)), dense_units=8).name == "fitnet_5_layers"
+    assert plain_cnn(((4,), (8, 8))).name == "plain_cnn_3"
+    assert shallow(5, 4, 2).name == "shallow_5"
+    assert vgg(((4,), (8, 8))).name == "vgg_6"
     assert airbench((8, 16)).name == "airbench_8_16"
     assert fitnet_mnist(name="mine").name == "mine"
     assert mlp((32,), name="mine").name == "mine"
@@ -213,3 +232,19 @@ for model in (
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.stdout.splitlines() == ["(2, 10)"] * 5, done.stderr
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("side", "sides"), [(32, [32, 16, 8, 4, 4]), (64, [64, 32, 16, 8, 4]), (8, [8, 4, 2, 1, 1])]
+)
+def test_vggs_halve_large_images_once_more(side, sides):
+    model = vgg(((2,),) * 5, input_shape=(side, side, 3))
+    assert [model.get_layer(f"stage{n}").output.shape[1] for n in (1, 2, 3, 4, 5)] == sides
+
+
+@pytest.mark.tensorflow
+def test_a_shallow_network_without_bottleneck_has_no_such_layer():
+    names = {layer.name for layer in shallow(5, None, 2).layers}
+    assert "bottleneck" not in names
+    assert {layer.name for layer in shallow(5, 3, 2).layers} - names == {"bottleneck"}

@@ -25,6 +25,13 @@ PARAMETERS = {
     "resnet_44": (661_754, 658_586),
     "resnet_56": (857_082, 853_018),
     "resnet_110": (1_736_058, 1_727_962),
+    "vgg_8": (3_920_330, 3_917_386),
+    "vgg_13": (9_418_954, 9_413_066),
+    "plain_cnn_2": (13_114, 13_050),
+    "plain_cnn_4": (37_434, 37_242),
+    "plain_cnn_6": (83_002, 82_554),
+    "plain_cnn_8": (328_442, 327_482),
+    "plain_cnn_10": (2_489_322, 2_486_378),
     "airbench_94": (1_975_178, 1_972_826),
     "fitnet_mnist": (30_130, 30_130),
     "fitnet_1": (251_194, 251_194),
@@ -33,6 +40,8 @@ PARAMETERS = {
     "fitnet_4": (2_548_602, 2_548_602),
     "maxout_mnist": (361_066, 361_066),
     "maxout_cifar": (9_046_330, 9_046_330),
+    "shallow_4000": (39_414_938, 39_414_938),
+    "shallow_30000": (70_900_938, 70_900_938),
     "mlp_1x512": (407_050, 407_050),
     "mlp_2x64": (55_050, 55_050),
     "mlp_2x128": (118_282, 118_282),
@@ -68,6 +77,18 @@ MAXOUT = {
         500,
         3,
     ),
+}
+
+# The authors' lists of layers (TAKD, `plain_cnn_cifar.py`; RepDistiller, `models/vgg.py`): filters
+# of the convolutions, fully connected units, positions left by the pooling.
+NORMED = {
+    "plain_cnn_2": ([16] * 2, [], 64),
+    "plain_cnn_4": ([16] * 2 + [32] * 2, [], 64),
+    "plain_cnn_6": ([16] * 2 + [32] * 2 + [64] * 2, [], 16),
+    "plain_cnn_8": ([16] * 2 + [32] * 2 + [64] * 2 + [128] * 2, [64], 4),
+    "plain_cnn_10": ([32] * 2 + [64] * 2 + [128] * 2 + [256] * 4, [128], 4),
+    "vgg_8": ([64, 128, 256, 512, 512], [], 1),
+    "vgg_13": ([64] * 2 + [128] * 2 + [256] * 2 + [512] * 4, [], 1),
 }
 
 
@@ -122,6 +143,21 @@ def expected_airbench(widths, classes, stem=24):
     return fixed + 4 * norms, fixed + 2 * norms
 
 
+def expected_normed(filters, units, positions, classes=10):
+    """Counts (all, trainable) of 3x3 convolutions without biases, norms, dense layers."""
+    convolutions = sum(9 * a * b for a, b in itertools.pairwise([3, *filters]))
+    sizes = [positions * filters[-1], *units, classes]
+    fixed = convolutions + sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    return fixed + 4 * sum(filters), fixed + 2 * sum(filters)
+
+
+def expected_shallow(filters, bottleneck, units, classes=10):
+    """Count of c-p-L-units in Ba & Caruana's table 2: 5x5 filters, 15x15 positions, dense."""
+    sizes = [15 * 15 * filters, *bottleneck, units, classes]
+    dense = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    return (25 * 3 + 1) * filters + dense
+
+
 def expected_maxout(convolutions, positions, dense, channels, classes=10):
     """Counts (weights without biases, biases) of a maxout network of two pieces."""
     weights = biases = 0
@@ -140,6 +176,10 @@ def expected_maxout(convolutions, positions, dense, channels, classes=10):
 def expected(name):
     if name in MAXOUT:
         return (sum(expected_maxout(*MAXOUT[name])),) * 2
+    if name in NORMED:
+        return expected_normed(*NORMED[name])
+    if name.startswith("shallow"):
+        return (expected_shallow(128, [1200], int(name.removeprefix("shallow_"))),) * 2
     if name == "airbench_94":
         return expected_airbench((64, 256, 256), classes=10)
     if name == "lenet_5":
@@ -161,7 +201,13 @@ def expected(name):
 
 
 @pytest.mark.tensorflow  # Counts are the same on every backend.
-@pytest.mark.parametrize("name", zoo.list_models())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.large] * (name == "shallow_30000"))
+        for name in zoo.list_models()
+    ],
+)
 def test_parameter_counts_are_exact(name):
     model = zoo.create(name)
     assert (model.count_params(), trainable(model)) == PARAMETERS[name] == expected(name)
@@ -186,6 +232,8 @@ def test_parameter_counts_are_exact(name):
         ("resnet_110", 1_727_962, 1_700_000, 100_000),
         # Jordan's section on the network: 1.97 million.
         ("airbench_94", 1_972_826, 1_970_000, 10_000),
+        # Ba & Caruana's table 2: 128c-p-1200L-30k has "~70M".
+        ("shallow_30000", 70_900_938, 71_000_000, 1_000_000),
         # Deep Compression, tables 2 and 3.
         ("lenet_300_100", 266_610, 267_000, 1_000),
         ("lenet_5", 431_080, 431_000, 1_000),
@@ -222,6 +270,25 @@ def test_maxout_networks_multiply_as_often_as_the_paper_states(name, millions):
 def test_wide_resnets_have_the_published_counts(depth, width, classes, published):
     model = zoo.create("wide_resnet_16_1", depth=depth, width=width, classes=classes)
     assert trainable(model) == published
+
+
+@pytest.mark.tensorflow  # Counts are the same on every backend.
+@pytest.mark.parametrize(("name", "published"), [("vgg_8", 3_965_028), ("vgg_13", 9_462_180)])
+def test_vggs_have_the_published_counts_without_biases(name, published):
+    # RepDistiller's models for CIFAR-100, counted in PyTorch.
+    model = zoo.create(name, classes=100)
+    assert trainable(model) == published - sum(NORMED[name][0])
+
+
+@pytest.mark.tensorflow  # Counts are the same on every backend.
+@pytest.mark.parametrize("bottleneck", [7, None])
+def test_shallow_networks_of_other_widths(bottleneck):
+    arguments = {"units": 50, "bottleneck": bottleneck, "filters": 4}
+    model = zoo.create("shallow_4000", classes=3, **arguments)
+    expected = expected_shallow(4, [bottleneck] if bottleneck else [], 50, classes=3)
+    assert model.count_params() == expected
+    # The paper's smaller student, 64c-p-1200L-30k, has "~54M".
+    assert round(expected_shallow(64, [1200], 30_000) / 1e6) == 54
 
 
 @pytest.mark.tensorflow

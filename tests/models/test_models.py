@@ -17,6 +17,12 @@ ONE_EACH = sorted({zoo.architecture(name).family: name for name in reversed(NAME
 # The members of a family differ in numbers alone: where building takes long, one of each runs,
 # and of the deep and the wide ones the counts.
 HEAVY = ("resnet_44", "resnet_56", "resnet_110", "fitnet_3", "fitnet_4", "maxout_cifar")
+HEAVY += ("shallow_30000", "vgg_13", "plain_cnn_4", "plain_cnn_6", "plain_cnn_8")
+# What has tens of millions of parameters at its own arguments is built with fewer.
+SLIM = {
+    "shallow_4000": {"units": 60, "bottleneck": 20, "filters": 8},
+    "vgg_8": {"stages": ((8,), (16,), (16,), (32,), (32,))},
+}
 
 
 def unless_heavy(names, heavy=HEAVY):
@@ -32,7 +38,11 @@ RUN = unless_heavy(NAMES if ON_TENSORFLOW else ON_JAX)
 @functools.cache
 def built(name):
     """Returns the model of this name, the same to all tests that leave it as it is."""
-    return zoo.create(name)
+    return create(name)
+
+
+def create(name, *arguments, **more):
+    return zoo.create(name, *arguments, **{**SLIM.get(name, {}), **more})
 
 
 def images(shape, batch=4):
@@ -84,7 +94,7 @@ def test_graph_and_taps(name):
 def test_every_weight_learns(name):
     family = zoo.architecture(name).family
     flat = family in ("mlp", "lenet")
-    model = zoo.create(name, input_shape=(28, 28, 1) if flat else (16, 16, 3))
+    model = create(name, input_shape=(28, 28, 1) if flat else (16, 16, 3))
     model.compile(
         keras.optimizers.SGD(0.1),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -102,7 +112,7 @@ def test_every_weight_learns(name):
 @pytest.mark.parametrize("name", RUN)
 def test_first_logits_are_of_order_one(name):
     """The initialization neither explodes nor dies, whatever the depth: logits differ, mildly."""
-    model = zoo.create(name)
+    model = create(name)
     logits = numpy(model(model_images(model), training=True))
     assert 0.05 < logits.std() < (8 if name == "resnet_110" else 5)  # It sums 54 blocks.
 
@@ -145,7 +155,7 @@ assert "kdzoo" not in sys.modules
 def test_mixed_bfloat16_keeps_float32_logits(name):
     plain = built(name)
     keras.config.set_dtype_policy("mixed_bfloat16")
-    mixed = zoo.create(name)
+    mixed = create(name)
     mixed.set_weights(plain.get_weights())
     assert {weight.dtype for weight in mixed.weights} == {"float32"}
     x = model_images(mixed)
@@ -162,7 +172,7 @@ def test_mixed_bfloat16_keeps_float32_logits(name):
 def test_other_input_shapes(name, shape):
     if name == "maxout_mnist":  # Its first convolution leaves nothing of less.
         shape = tuple(max(12, side) for side in shape[:2]) + shape[2:]
-    model = zoo.create(name, classes=3, input_shape=shape)
+    model = create(name, classes=3, input_shape=shape)
     logits = numpy(model(images(shape, 2)))
     assert logits.shape == (2, 3)
     assert np.isfinite(logits).all()
@@ -177,10 +187,13 @@ def test_other_input_shapes(name, shape):
         "maxout_mnist",
         "fitnet_mnist",
         "lenet_300_100",
+        "plain_cnn_2",
+        "shallow_4000",
+        "vgg_8",
     ],
 )
 def test_dropout_drops_in_training_only(name):
-    model = zoo.create(name, dropout=0.5)
+    model = create(name, dropout=0.5)
     x = model_images(model)
     np.testing.assert_array_equal(numpy(model(x)), numpy(model(x, training=False)))
     first, second = (numpy(model(x, training=True)) for _ in range(2))

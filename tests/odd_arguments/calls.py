@@ -17,6 +17,7 @@ MADE_BY_KDZOO = {
     "PrunedModel": "`prune_low_magnitude` makes it",
     "QuantizedModel": "`quantize_model` makes it",
     "Architecture": "`zoo.register` makes it",
+    "BiasReport": "`calibrate_biases` returns it",
     "Dataset": "`from_arrays`, `from_directory` and `load` make it",
     "ExportReport": "`to_litert` returns it",
     "OutputAgreement": "`to_litert` returns it",
@@ -29,6 +30,7 @@ MADE_BY_KDZOO = {
     "RecordedSplit": "`with_recorded_teacher` makes it",
     "Split": "`from_arrays`, `from_directory` and `load` make it",
     "Stage": "stage types extend it",
+    "specialist_distribution": "it takes tensors that `SpecialistEnsemble` checks",
     "TensorInfo": "`LiteRTModel` makes it",
 }
 
@@ -72,6 +74,10 @@ class Things:
     @functools.cached_property
     def teacher(self):
         return self.net()
+
+    @functools.cached_property
+    def specialist(self):
+        return schemes.specialist_of(self.teacher, [0, 1])
 
     @functools.cached_property
     def _distiller(self):
@@ -137,6 +143,11 @@ class Things:
         path = self.new_path()
         zoo.save_weights(self.model, path)
         return path
+
+    @functools.cached_property
+    def bottlenecked(self):
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Dense(2)(inputs)))
 
     @functools.cached_property
     def softened(self):
@@ -205,7 +216,11 @@ def _add_losses():
         return {"teacher_features": t.maps, "student_features": t.maps}
 
     said = {"output_type": "classes"}
-    _add(losses, "soft_targets", lambda t: {**logits(t), "temperature": 2.0, **said})
+    _add(
+        losses,
+        "soft_targets",
+        lambda t: {**logits(t), "temperature": 2.0, **said, "standardize": True},
+    )
     _add(
         losses,
         "logit_regression",
@@ -232,15 +247,38 @@ def _add_losses():
             "temperature": 4.0,
         },
     )
+    _add(
+        losses,
+        "confidence_weighted_labels",
+        lambda t: {**logits(t), "labels": t.classes, "temperature": 2.0},
+    )
+    _add(
+        losses,
+        "permuted_soft_targets",
+        lambda t: {**logits(t), "order": t.logits, "temperature": 2.0},
+    )
+    weights = {"inter_class_weight": 1.0, "intra_class_weight": 1.0, "temperature": 4.0}
+    _add(losses, "prediction_correlation", lambda t: {**logits(t), **weights})
     _add(losses, "logit_statistics", lambda t: {"logits": t.logits})
     _add(losses, "hint", lambda t: {**maps(t), "reduction": "sum"})
     _add(losses, "attention_transfer", lambda t: {**maps(t), "power": 2.0})
-    for name in ("relational_distance", "relational_angle", "similarity_preserving"):
+    for name in (
+        "relational_distance",
+        "relational_angle",
+        "similarity_preserving",
+        "probabilistic_transfer",
+    ):
         _add(losses, name, maps)
+    _add(
+        losses,
+        "variational_information",
+        lambda t: {"teacher_features": t.maps, "predicted_features": t.maps, "variance": 1.0},
+    )
     _add(losses, "noise_contrastive", lambda t: {"log_scores": t.logits, "examples": 10})
     taps = {"teacher_layer": "features", "student_layer": "features", "name": "loss"}
     for name in (
         "DistillationLoss",
+        "ProbabilisticTransfer",
         "RelationalAngle",
         "RelationalDistance",
         "SimilarityPreserving",
@@ -248,7 +286,19 @@ def _add_losses():
         _add(losses, name, lambda t: taps)
     _add(losses, "AttentionTransfer", lambda t: {**taps, "power": 2.0})
     _add(losses, "Hint", lambda t: {**taps, "activation": "relu", "reduction": "sum"})
-    _add(losses, "SoftTargets", lambda t: {**taps, "temperature": 2.0, **said})
+    _add(losses, "ConfidenceWeightedLabels", lambda t: {**taps, "temperature": 2.0, **said})
+    _add(losses, "PermutedSoftTargets", lambda t: {**taps, "temperature": 2.0, "seed": 0, **said})
+    _add(
+        losses,
+        "SoftTargets",
+        lambda t: {**taps, "temperature": 2.0, **said, "standardize": True},
+    )
+    _add(losses, "PredictionCorrelation", lambda t: {**taps, **weights, **said})
+    _add(
+        losses,
+        "VariationalInformation",
+        lambda t: {**taps, "hidden_channels": 4, "initial_variance": 5.0},
+    )
     _add(losses, "OutputRegression", lambda t: {**taps, "loss": "huber", "delta": 1.0})
     _add(
         losses,
@@ -352,6 +402,28 @@ def _add_data():
             "name": "pictures",
         },
     )
+
+    def transfer_set(source, without, only, fraction, per_class, weights, size, labelled, seed):
+        more = {"weights": weights, "size": size, "labelled": labelled, "seed": seed}
+        data.transfer_set(
+            source, without=without, only=only, fraction=fraction, per_class=per_class, **more
+        )
+
+    _add_method(
+        "data.transfer_set",
+        lambda t: transfer_set,
+        lambda t: {
+            "source": t.dataset,
+            "without": [4],
+            "only": [0, 1, 2],
+            "fraction": 1.0,
+            "per_class": None,
+            "weights": [1.0],
+            "size": 3,
+            "labelled": 0.5,
+            "seed": 0,
+        },
+    )
     _add(data, "check_images", lambda t: {"images": t.images, "name": "images"})
     _add(
         data,
@@ -447,6 +519,25 @@ def _add_models():
         },
     )
     _add(models, "fitnet_mnist", lambda t: {**usual, "pieces": 2, "dropout": 0.1})
+    _add(
+        models,
+        "plain_cnn",
+        lambda t: {**usual, "stages": ((2,), (2,)), "hidden": (4,), "dropout": 0.1},
+    )
+    _add(
+        models,
+        "shallow",
+        lambda t: {
+            **usual,
+            "units": 8,
+            "bottleneck": 4,
+            "filters": 2,
+            "kernel_size": 3,
+            "dropout": 0.1,
+        },
+    )
+    _add(models, "vgg", lambda t: {**usual, "stages": ((2,), (2,)), "dropout": 0.1})
+    _add(models, "absorb_bottleneck", lambda t: {"model": t.bottlenecked})
     _add(models, "lenet", lambda t: {**usual, "filters": (), "hidden": (4,), "dropout": 0.1})
     _add(
         models,
@@ -600,6 +691,59 @@ def _add_training():
     _add(callbacks, "EpochCheckpoint", lambda t: {"directory": t.new_path(), "settings": {}})
     _add(callbacks, "StopAtNonFiniteLoss", lambda t: {})
     _add(callbacks, "linear", lambda t: {"start": 1.0, "end": 0.0, "epochs": 3})
+    _add(
+        kdzoo,
+        "calibrate_biases",
+        lambda t: {
+            "model": t.model,
+            "images": t.images,
+            "prior": [0.2] * 5,
+            "offsets": None,
+            "batch_size": 4,
+        },
+    )
+    _add(
+        evaluation,
+        "confusable_classes",
+        lambda t: {"logits": t.logits, "clusters": 2, "seed": 0},
+    )
+    _add(
+        schemes,
+        "specialist_of",
+        lambda t: {"generalist": t.model, "classes": [0, 1], "name": "specialist"},
+    )
+    _add(
+        schemes,
+        "SpecialistEnsemble",
+        lambda t: {
+            "generalist": t.model,
+            "specialists": [t.specialist],
+            "classes": [[0, 1]],
+            "most_probable": 1,
+            "name": "all",
+        },
+    )
+    _add_method(
+        "schemes.specialists",
+        lambda t: _without_training(schemes.specialists),
+        lambda t: {
+            "generalist": t.model,
+            "data": t.dataset,
+            "directory": t.new_path(),
+            "clusters": None,
+            "classes": [[0, 1]],
+            "epochs": 1,
+            "optimizer": "adam",
+            "batch_size": 4,
+            "augmentation": None,
+            "most_probable": 1,
+            "metrics": (),
+            "seed": 0,
+            "settings": None,
+            "callbacks": (),
+        },
+        passed_on=("verbose",),
+    )
     _add_method(
         "schemes.train",
         lambda t: functools.partial(schemes.train, verbose=0),
@@ -615,7 +759,7 @@ def _add_training():
     )
     _add_method(
         "schemes.hint_training",
-        lambda t: _hint_training_without_training(),
+        lambda t: _without_training(schemes.hint_training),
         lambda t: {
             "teacher": t.teacher,
             "student": t.model,
@@ -640,23 +784,85 @@ def _add_training():
         },
         passed_on=("validation_data", "verbose"),
     )
+    _add_schemes_of_several_models()
 
 
-def _hint_training_without_training():
-    """What comes before, and after: the two trainings are `schemes.train`."""
+def _add_schemes_of_several_models():
+    def usual(t):
+        return {
+            "data": lambda epoch: t.dataset.train.batches(6),
+            "directory": t.new_path(),
+            "epochs": 1,
+            "loss": t.loss,
+            "optimizer": "adam",
+            "metrics": (),
+            "callbacks": (),
+            "settings": None,
+        }
+
+    passed_on = ("validation_data", "verbose")
+    _add_method(
+        "schemes.mutual_learning",
+        lambda t: _without_training(schemes.mutual_learning),
+        lambda t: {
+            **usual(t),
+            "peers": [t.model, t.teacher],
+            "update": "sequential",
+            "mutual_weight": 1.0,
+            "temperature": 2.0,
+        },
+        passed_on,
+    )
+    _add_method(
+        "schemes.born_again",
+        lambda t: _without_training(schemes.born_again),
+        lambda t: {
+            **usual(t),
+            "student": t.model,
+            "generations": 1,
+            "teacher": t.teacher,
+            "variant": "cwtm",
+            "temperature": 2.0,
+            "student_loss_weight": 0.5,
+            "seed": 0,
+        },
+        passed_on,
+    )
+    _add_method(
+        "schemes.teacher_assistant",
+        lambda t: _without_training(schemes.teacher_assistant),
+        lambda t: {
+            **usual(t),
+            "teacher": t.teacher,
+            "models": [t.model],
+            "distillation_loss": None,
+            "student_loss_weight": 0.5,
+            "teacher_transform": None,
+        },
+        passed_on,
+    )
+    _add(
+        schemes,
+        "assistant_sizes",
+        lambda t: {"teacher_parameters": 100, "student_parameters": 10, "count": 1},
+    )
+
+
+def _without_training(scheme):
+    """What comes before, and after: the trainings are `schemes.train`."""
     import sys
 
-    module = sys.modules["kdzoo.schemes.hint_training"]
+    module = sys.modules["kdzoo.schemes.scheme_stages"]
 
-    @functools.wraps(schemes.hint_training)
-    def hint_training(**arguments):
+    @functools.wraps(scheme)
+    def without_training(**arguments):
         usual, module.train = module.train, lambda *args, **kwargs: {}
         try:
-            return schemes.hint_training(**arguments)
+            return scheme(**arguments)
         finally:
             module.train = usual
 
-    return hint_training
+    return without_training
 
 
 def _add_experiments():
@@ -693,8 +899,13 @@ def _add_experiments():
         (teacher, made_with),
         (e.Distill(*student, seeds=(0,)), made_with),
         (hinted, made_with),
+        (e.MutualLearning(*student, peers=(("mlp_2x64", {}), start), seeds=(0,)), made_with),
+        (e.BornAgain(*student, generations=1, teacher=start, seeds=(0,)), made_with),
+        (e.TeacherAssistant(*student, assistants=(("mlp_2x64", {}),), seeds=(0,)), made_with),
         (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),
+        (e.Transfer(fraction=0.5), lambda made: made_with(e.Train(*student, transfer=made))),
+        (e.CalibrateBiases("b", e.Dependency("teacher", 0), seeds=(0,)), made_with),
         (experiment, load_data),
     ):
         cls = type(made)

@@ -19,10 +19,14 @@ SMOKE = {"jax": ["hinton_mnist"]}.get(
 # Many networks, or ones of the same architectures as in the recipes that are left.
 LONG = (
     "fashion_mnist",
+    "few_samples_cifar10",
     "fitnet_mnist",
+    "hard_weight_digits",
     "hinton_mnist_temperatures",
+    "hinton_mnist_without_3",
     "losses_compared",
     "separable_cifar10",
+    "transfer_set_cifar10",
 )
 LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist")
 
@@ -38,7 +42,7 @@ def test_a_recipe_runs_in_its_smoke_mode(name, tmp_path):
     for row in results["rows"]:
         assert 0 < row["test_accuracy"] <= 1
         assert row["test_errors"] == round((1 - row["test_accuracy"]) * 797)
-        losses = [loss for loss in row["history"]["loss"] if loss is not None]
+        losses = [loss for loss in row["history"].get("loss", []) if loss is not None]
         assert np.isfinite(losses).all()
     json.dumps(results)
 
@@ -49,6 +53,8 @@ def test_the_smoke_mode_trains_for_an_epoch(name):
     assert recipe.data == "digits"
     for node in recipe.needed():
         stage = recipe.stage(node.stage)
+        if not stage.trains:
+            continue
         trainings = len(stage.compression.steps) if hasattr(stage, "compression") else 1
         assert stage.epochs == trainings + (1 if hasattr(stage, "hints") else 0)
         assert node.seed == 0

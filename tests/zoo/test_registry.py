@@ -57,17 +57,22 @@ def test_list_models_by_family():
     assert zoo.list_models("airbench") == ["airbench_94"]
     assert zoo.list_models("fitnet") == ["fitnet_1", "fitnet_2", "fitnet_3", "fitnet_4"]
     assert zoo.list_models("maxout") == ["maxout_mnist", "maxout_cifar"]
+    assert zoo.list_models("vgg") == ["vgg_8", "vgg_13"]
+    assert zoo.list_models("plain_cnn") == [f"plain_cnn_{count}" for count in (2, 4, 6, 8, 10)]
+    assert zoo.list_models("shallow") == ["shallow_4000", "shallow_30000"]
     assert zoo.list_models("lenet") == ["lenet_300_100", "lenet_5"]
     families = (
         "separable",
         "wide_resnet",
         "resnet",
+        "vgg",
+        "plain_cnn",
         "airbench",
         "fitnet_mnist",
         "fitnet",
         "maxout",
     )
-    families = (*families, "mlp", "lenet")
+    families = (*families, "shallow", "mlp", "lenet")
     assert zoo.list_models() == [name for family in families for name in zoo.list_models(family)]
 
 

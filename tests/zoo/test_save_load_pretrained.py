@@ -646,6 +646,7 @@ def test_all_of_kdzoos_own_architectures_may_be_shared():
     families["wide_resnet"] = "wide_resnet_16_1"
     families["resnet"] = "resnet_20"
     families["fitnet"] = "fitnet_1"
+    families |= {"shallow": "shallow_4000", "vgg": "vgg_8", "plain_cnn": "plain_cnn_10"}
     for name in families.values():
         config = keras.saving.serialize_keras_object(kdzoo.create(name))
         check_parts(json.loads(json.dumps(config)))

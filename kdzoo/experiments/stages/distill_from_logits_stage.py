@@ -62,6 +62,7 @@ class DistillFromLogits(Distill):
             )
 
     def check_data(self, data: "Dataset") -> None:
+        super().check_data(data)
         file = self._file()
         if file.classes != data.classes:
             raise ValueError(

@@ -104,11 +104,14 @@ class Distill(Train):
         self.distiller(sources["teacher"], model)
 
     def smoke(self) -> "Distill":
-        views = self.views and 1
-        return dataclasses.replace(self, training=self.training.smoke(), views=views)
+        transfer = self.transfer and self.transfer.smoke()
+        return dataclasses.replace(
+            self, training=self.training.smoke(), transfer=transfer, views=self.views and 1
+        )
 
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
-        training, teacher = self.training, None
+        training, teacher, whole = self.training, None, context
+        context = self.with_transfer(whole)
         if not (self.predicts_once or self.views):
             precision = context.settled("teacher_precision", self.teacher_precision)
             teacher = context.source("teacher", precision)
@@ -118,7 +121,14 @@ class Distill(Train):
             name = student.distillation_losses[0].name
             schedule = callbacks.linear(*self.teacher_weight, epochs=training.epochs)
             annealing = [callbacks.Anneal("distillation_loss_weight", schedule, name)]
-        return build_and_fit.fit(student, training, context, self._batches(context), annealing)
+        return build_and_fit.fit(
+            student,
+            training,
+            context,
+            self._recorded_batches(whole, context) if self.views else self._batches(context),
+            annealing,
+            self.loss,
+        )
 
     @property
     def predicts_once(self) -> bool:
@@ -157,23 +167,47 @@ class Distill(Train):
         return made, [weight for _, _, weight in self.losses]
 
     def _batches(self, context: "StageContext") -> Callable[[int], Any]:
-        """The batches, with the teacher's outputs where it does not predict at every step."""
+        """The batches, with the teacher's outputs where it predicts once for all epochs."""
         more: dict[str, Any] = {"indices": True} if self._needs_indices else {}
-        losses, _ = self.make_losses()
-        layers = list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
-        if self.views:
-            split = keep_teacher_outputs.recorded_split(
-                context, self.training, self.views, self.teacher_precision, layers
-            )
-            more |= {"shuffle": True, "seed": context.seed}
-            size = self.training.batch_size
-            return lambda epoch: split.batches(size, initial_epoch=epoch, **more)
         if self.predicts_once:
             images = context.data.train.arrays()[0]
             more["teacher_outputs"] = keep_teacher_outputs.predict(
-                context.source("teacher"), images, layers
+                context.source("teacher"), images, self._layers
             )
         return build_and_fit.batches(self.training, context, **more)
+
+    def _recorded_batches(
+        self, whole: "StageContext", context: "StageContext"
+    ) -> Callable[[int], Any]:
+        """The batches with what was recorded of the teacher for augmented views of the images.
+
+        Args:
+            whole: The context with all training images.
+            context: That with the samples that are trained on.
+        """
+        variant = ""
+        if self.transfer is not None and self.transfer.changes_images:
+            images = dataclasses.replace(self.transfer, labelled=None)  # Labels are not recorded.
+            variant = images.digest
+            whole = dataclasses.replace(whole, data=images.of(whole.data, whole.data_dir))
+        split = keep_teacher_outputs.recorded_split(
+            whole,
+            self.training,
+            self.views or 1,
+            self.teacher_precision,
+            self._layers,
+            variant=variant,
+        ).with_labels_of(context.data.train)
+        more: dict[str, Any] = {"indices": True} if self._needs_indices else {}
+        return lambda epoch: split.batches(
+            self.training.batch_size, True, context.seed, initial_epoch=epoch, **more
+        )
+
+    @property
+    def _layers(self) -> list[str]:
+        """The layers of the teacher that losses tap."""
+        losses, _ = self.make_losses()
+        return list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
 
     @property
     def _needs_indices(self) -> bool:

@@ -64,6 +64,7 @@ class HintTraining(Distill):
 
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         hint_layer, guided_layer, hint_epochs = self.hints
+        context = self.with_transfer(context)
         _, history = schemes.hint_training(
             context.source("teacher", context.settled("teacher_precision", self.teacher_precision)),
             model,
@@ -73,7 +74,7 @@ class HintTraining(Distill):
             context.directory,
             hint_epochs=hint_epochs,
             epochs=self.training.epochs,
-            loss=build_and_fit.cross_entropy(),
+            loss=self.loss,
             soft_targets=self.make_losses()[0][0],
             student_loss_weight=self.student_loss_weight,
             teacher_weight=self.teacher_weight or (self.losses[0][2],) * 2,

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.experiments import build_and_fit
-from kdzoo.experiments.measure_model import measure
+from kdzoo.experiments.measure_model import errors_by_class, measure
 from kdzoo.experiments.stage import Built, Stage, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import Training, check_dictionaries
+from kdzoo.experiments.transfer_settings import Transfer
 from kdzoo.graph import acceleration
 from kdzoo.utils import check_text, shown
 from kdzoo.zoo.registry import architecture
@@ -16,6 +17,7 @@ from kdzoo.zoo.registry import architecture
 if TYPE_CHECKING:
     import keras
 
+    from kdzoo.data import Dataset
     from kdzoo.experiments.stage_context import StageContext
 
 
@@ -28,11 +30,14 @@ class Train(Stage):
         architecture: Name of the architecture.
         training: How it is trained.
         arguments: Further arguments of the builder.
+        transfer: The samples that it trains on, where they are not all training images; its row
+            then has the test errors of each class, too.
     """
 
     architecture: str
     training: Training
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    transfer: Transfer | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def title(self) -> str:
@@ -53,9 +58,18 @@ class Train(Stage):
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         self.training.check()
+        if self.transfer is not None:
+            if not isinstance(self.transfer, Transfer):
+                raise ValueError(f"Expected a Transfer. Received: transfer={shown(self.transfer)}")
+            self.transfer.check()
+
+    def check_data(self, data: "Dataset") -> None:
+        if self.transfer is not None and not self.transfer.others:
+            self.transfer.of(data)
 
     def smoke(self) -> "Train":
-        return dataclasses.replace(self, training=self.training.smoke())
+        transfer = self.transfer and self.transfer.smoke()
+        return dataclasses.replace(self, training=self.training.smoke(), transfer=transfer)
 
     def run(self, context: "StageContext") -> Outcome:
         model = build_and_fit.create_seeded(
@@ -64,7 +78,22 @@ class Train(Stage):
         history = self.fit(model, context)
         # Not compiled, and in float32: whoever loads it needs nothing but Keras.
         model = build_and_fit.copy_in("float32", model, context.built, context.data)
-        return Outcome({"model": model}, measure(model, context.data), history)
+        measured = measure(model, context.data)
+        if self.transfer is not None:
+            measured["test_errors_by_class"] = errors_by_class(model, context.data)
+        return Outcome({"model": model}, measured, history)
+
+    def with_transfer(self, context: "StageContext") -> "StageContext":
+        """Returns the context with the samples that are trained on."""
+        if self.transfer is None:
+            return context
+        data = self.transfer.of(context.data, context.data_dir)
+        return dataclasses.replace(context, data=data)
+
+    @property
+    def loss(self) -> "keras.losses.Loss":
+        """The loss on labels."""
+        return build_and_fit.cross_entropy(bool(self.transfer and self.transfer.has_unlabelled))
 
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         """Trains a fresh model in place and returns its history.
@@ -74,6 +103,11 @@ class Train(Stage):
             context: As in `run`.
         """
         acceleration.accelerate(model)
+        context = self.with_transfer(context)
         return build_and_fit.fit(
-            model, self.training, context, build_and_fit.batches(self.training, context)
+            model,
+            self.training,
+            context,
+            build_and_fit.batches(self.training, context),
+            loss=self.loss,
         )

@@ -1,0 +1,49 @@
+"""Batches of any arrays, in an order that follows from (seed, epoch), to give to `fit`."""
+
+from typing import Any
+
+import numpy as np
+
+from kdzoo.data import randomness
+from kdzoo.data.batches import Batches
+
+
+class ArrayMaker:
+    """What `Batches` reads: batches of inputs and labels.
+
+    Args:
+        inputs: Array (n, ...).
+        labels: Array (n, ...).
+        batch_size: Samples in a batch.
+        seed: Decides the order.
+    """
+
+    def __init__(self, inputs: np.ndarray, labels: np.ndarray, batch_size: int, seed: int):
+        self.inputs, self.labels, self.batch_size, self.seed = inputs, labels, batch_size, seed
+        self.count = -(-len(inputs) // batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Returns the positions of all samples in the order of this epoch."""
+        return randomness.permutation(len(self.inputs), self.seed, epoch, 0)
+
+    def batch(self, order: np.ndarray, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a batch of an epoch."""
+        start = position * self.batch_size
+        places = order[start : start + self.batch_size]
+        return self.inputs[places], self.labels[places]
+
+
+def array_batches(
+    inputs: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, initial_epoch: int
+) -> Batches:
+    """Returns shuffled batches of arrays, whose every pass is one epoch.
+
+    Args:
+        inputs: Array (n, ...).
+        labels: Array (n, ...).
+        batch_size: Samples in a batch.
+        seed: Decides the order.
+        initial_epoch: Number of the first epoch.
+    """
+    maker: Any = ArrayMaker(inputs, labels, batch_size, seed)
+    return Batches(maker, initial_epoch)

@@ -1,0 +1,59 @@
+"""A model like another one, with initial weights of its own."""
+
+import random
+from typing import Any
+
+import keras
+
+from kdzoo.graph.keras_internals import functional_of
+from kdzoo.graph.outputs import remember_types_of
+
+_MOST = 2**31  # Of a seed.
+
+
+def with_new_weights(model: keras.Model, seed: str) -> keras.Model:
+    """Returns a model of the same layers, whose initial weights are drawn anew.
+
+    Seeds that the layers were given, of initializers and dropout, are replaced too. The model
+    itself and the state of Python's random numbers stay as they are.
+
+    Args:
+        model: A functional or built sequential `keras.Model`.
+        seed: Text that decides the weights.
+
+    Raises:
+        ValueError: If it is another model, whose layers are not known.
+    """
+    if functional_of(model) is None:
+        raise ValueError(
+            "Expected a functional or built sequential model, of whose layers another one can be "
+            f"made. Received: {model.name!r} of type {type(model).__name__}; pass a function that "
+            "returns a fresh model."
+        )
+    # Keras draws the seeds of layers that were given none from Python's random numbers.
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        copy = keras.models.clone_model(model, clone_function=_new_layer)
+    finally:
+        random.setstate(before)
+    remember_types_of(copy, model)
+    return copy
+
+
+def _new_layer(layer):
+    return type(layer).from_config(_with_new_seeds(layer.get_config()))
+
+
+def _with_new_seeds(config: Any) -> Any:
+    """A configuration whose seeds are others."""
+    if isinstance(config, list | tuple):
+        return type(config)(_with_new_seeds(part) for part in config)
+    if not isinstance(config, dict):
+        return config
+    return {
+        name: random.randrange(_MOST)
+        if name == "seed" and isinstance(part, int)
+        else _with_new_seeds(part)
+        for name, part in config.items()
+    }

@@ -1,0 +1,240 @@
+"""Hinton's correction of biases: of classes that a student never saw, or saw too often."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kdzoo.graph.calls import graph_of
+from kdzoo.graph.final_activation import final_activation, operations_before_outputs
+from kdzoo.graph.surgery import copy_of, rebuild
+from kdzoo.utils import check_numeric_array, check_positive_integer, is_integer, is_number, shown
+
+_STEPS = 100
+_TOLERANCE = 1e-7  # Of mean probabilities; below what a sample more or less changes.
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasReport:
+    """What `calibrate_biases` changed.
+
+    Attributes:
+        offsets: What was added to the bias of each class, float64 (classes,).
+        before: The mean predicted distribution of the model as it was, float64 (classes,).
+        after: That of the new model.
+        prior: The distribution that it was to have; None where the offsets were given by hand.
+    """
+
+    offsets: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    prior: np.ndarray | None
+
+    def __str__(self) -> str:
+        lines = ["class   offset   before    after"]
+        rows = zip(self.offsets, self.before, self.after, strict=True)
+        lines += [
+            f"{label:5} {offset:8.3f} {old:8.4f} {new:8.4f}"
+            for label, (offset, old, new) in enumerate(rows)
+        ]
+        return "\n".join(lines)
+
+
+def calibrate_biases(
+    model: keras.Model,
+    images: ArrayLike,
+    prior: ArrayLike | None = None,
+    *,
+    offsets: Mapping[int, float] | None = None,
+    batch_size: int = 256,
+) -> tuple[keras.Model, BiasReport]:
+    """Corrects the class biases of a classifier, so that its mean prediction is a given one.
+
+    A student whose transfer set had no sample of a class gives that class too low a logit at every
+    input, though it has learned from the teacher what it looks like. The offsets b that mend this
+    are found from unlabelled inputs: those for which the mean of softmax(logits + b) over the
+    inputs is the prior. They are unique up to a constant, and have the mean 0.
+
+    Args:
+        model: A functional or sequential `keras.Model` that ends in a `Dense` layer and gives
+            logits, (batch, classes). It is not changed.
+        images: The inputs, an array (n, ...) as `model.predict` takes it; no labels are needed.
+            They should have the classes in the proportions of the prior.
+        prior: How frequent each class is, (classes,), at least 0 with a sum of 1, and above 0 where
+            offsets are to be found; None for classes that are all as frequent.
+        offsets: What is added to the biases of some classes, class -> offset, in place of finding
+            them.
+        batch_size: Inputs a step.
+
+    Returns:
+        A new model with other biases, not compiled, and a `BiasReport`.
+
+    Raises:
+        ValueError: If the model does not end in logits of a `Dense` layer, there is no input, the
+            prior is none, or a class does not exist.
+
+    Example:
+
+    ```python
+    student, report = kdzoo.calibrate_biases(student, data.validation.arrays()[0])
+    print(report)
+    raised, _ = kdzoo.calibrate_biases(student, images, offsets={3: 3.5})
+    ```
+
+    Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531, section 3, where the offset was
+    chosen by the test errors.
+    """
+    layer = _logits_layer(model)
+    check_positive_integer("batch_size", batch_size)
+    logits = _logits(model, images, batch_size)
+    classes = logits.shape[-1]
+    wanted = None
+    if offsets is None:
+        wanted = _check_prior(prior, classes)
+        found = _offsets_for(logits, wanted)
+    else:
+        if prior is not None:
+            raise ValueError("Expected a prior or offsets. Received: both")
+        found = _check_offsets(offsets, classes)
+    report = BiasReport(found, _mean(logits), _mean(logits + found), wanted)
+    return _with_offsets(model, layer, found), report
+
+
+def _logits_layer(model: Any) -> keras.layers.Dense:
+    """The layer whose biases are changed, or raises if there is none."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected a keras.Model. Received: model={shown(model)} of type {type(model).__name__}"
+        )
+    graph = graph_of(model)
+    if len(graph.outputs) != 1:
+        raise ValueError(
+            f"Expected a model of one output. Received: {model.name!r} with {len(graph.outputs)}"
+        )
+    if activation := final_activation(model):
+        raise ValueError(
+            f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
+            f"{activation}; pass `kdzoo.as_logits(model)`."
+        )
+    layer = operations_before_outputs(model)[0][-1]
+    if not isinstance(layer, keras.layers.Dense):
+        raise ValueError(
+            "Expected a model whose last layer is a Dense, which has a bias for each class. "
+            f"Received: {model.name!r}, which ends in {layer.name!r}"
+        )
+    return layer
+
+
+def _logits(model: keras.Model, images: Any, batch_size: int) -> np.ndarray:
+    """The logits of all inputs in float64."""
+    images = check_numeric_array("images", images)
+    if not images.ndim or not len(images):
+        raise ValueError(
+            f"Expected at least one input to find biases by. Received: images of shape "
+            f"{images.shape}"
+        )
+    wanted = model.input_shape
+    is_one = isinstance(wanted, tuple) and len(wanted) == images.ndim
+    if not is_one or any(
+        size not in (None, given) for size, given in zip(wanted, images.shape, strict=True)
+    ):
+        raise ValueError(
+            f"Expected inputs of {model.name!r} as one array of the shape {wanted}. Received: "
+            f"images of shape {images.shape}"
+        )
+    parts = [
+        keras.ops.convert_to_numpy(model(images[at : at + batch_size], training=False))
+        for at in range(0, len(images), batch_size)
+    ]
+    logits = np.concatenate(parts).astype("float64")
+    if logits.ndim != 2 or logits.shape[-1] < 2 or not np.isfinite(logits).all():
+        raise ValueError(
+            "Expected finite logits of two or more classes, (batch, classes). Received: outputs of "
+            f"shape {logits.shape} from {model.name!r}"
+        )
+    return logits
+
+
+def _check_prior(prior: Any, classes: int) -> np.ndarray:
+    if prior is None:
+        return np.full(classes, 1 / classes)
+    prior = check_numeric_array("prior", prior).astype("float64")
+    if prior.shape != (classes,) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"Expected prior to give each of {classes} classes a probability above 0, with a sum "
+            f"of 1. Received: prior={shown(prior)} of shape {prior.shape} with the sum "
+            f"{prior.sum():.6g}"
+        )
+    return prior / prior.sum()
+
+
+def _check_offsets(offsets: Any, classes: int) -> np.ndarray:
+    found = np.zeros(classes)
+    if not isinstance(offsets, Mapping):
+        raise ValueError(f"Expected offsets as class -> offset. Received: offsets={shown(offsets)}")
+    for label, offset in offsets.items():
+        if not is_integer(label, 0, classes - 1):
+            raise ValueError(
+                f"Expected offsets of classes from 0 to {classes - 1}. Received: {shown(label)}"
+            )
+        if not is_number(offset) or not np.isfinite(offset):
+            raise ValueError(f"Expected finite offsets. Received: {shown(offset)} for {label}")
+        found[label] = offset
+    return found
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _mean(logits: np.ndarray) -> np.ndarray:
+    return _softmax(logits).mean(0)
+
+
+def _offsets_for(logits: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """The offsets at which the mean softmax is the prior, by Newton's method.
+
+    They minimize mean(logsumexp(logits + b)) - prior · b, which is convex; its gradient is what the
+    mean prediction is above the prior.
+    """
+
+    def objective(offsets: np.ndarray) -> float:
+        shifted = logits + offsets
+        top = shifted.max(-1)
+        sums = np.exp(shifted - top[:, None]).sum(-1)
+        return float(np.mean(top + np.log(sums)) - prior @ offsets)
+
+    offsets, value = np.zeros(len(prior)), objective(np.zeros(len(prior)))
+    for _ in range(_STEPS):
+        probs = _softmax(logits + offsets)
+        gradient = probs.mean(0) - prior
+        if np.abs(gradient).max() < _TOLERANCE:
+            break
+        curvature = np.diag(probs.mean(0)) - probs.T @ probs / len(probs)
+        # Certain predictions curve nothing: a small multiple of the identity bounds the step.
+        damped = curvature + (np.abs(gradient).max() * 1e-2 + 1e-12) * np.eye(len(prior))
+        step, rate = np.linalg.solve(damped, gradient), 1.0
+        while (trial := objective(offsets - rate * step)) > value - 1e-4 * rate * (gradient @ step):
+            rate /= 2
+            if rate < 1e-10:
+                return offsets - offsets.mean()
+        offsets, value = offsets - rate * step, trial
+    return offsets - offsets.mean()
+
+
+def _with_offsets(
+    model: keras.Model, layer: keras.layers.Dense, offsets: np.ndarray
+) -> keras.Model:
+    """A copy of the model whose last layer has other biases."""
+    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    bias = keras.ops.convert_to_numpy(layer.bias) if layer.use_bias else 0.0
+    weights = [kernel, (bias + offsets).astype(kernel.dtype)]
+
+    def replace(operation: keras.Operation, path: str) -> Any:
+        return (copy_of(layer, use_bias=True), weights) if operation is layer else None
+
+    return rebuild(model, replace)

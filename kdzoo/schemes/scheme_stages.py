@@ -1,0 +1,186 @@
+"""What the schemes share: checks of their arguments, and stages that go on after a kill."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import keras
+
+from kdzoo.distillation import argument_checks
+from kdzoo.distillation.copies import check_metrics, new_metrics, new_optimizer
+from kdzoo.training.callbacks import EpochCheckpoint
+from kdzoo.training.stages import train
+from kdzoo.utils.types import PathLike
+
+
+class SchemeStage(NamedTuple):
+    """One training of a scheme.
+
+    Attributes:
+        name: Name of its directory.
+        make: Function that returns the compiled and built model; it is called when the stages
+            before it are done.
+        epochs: How many.
+        validation_data: What it is validated on after each epoch, or None.
+        callbacks: Callbacks of its own, before those of all stages.
+        batches: Function from an epoch of this stage to what `fit` takes from there on; None for
+            that of all stages.
+    """
+
+    name: str
+    make: Callable[[], keras.Model]
+    epochs: int
+    validation_data: Any = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    batches: Callable[[int], Any] | None = None
+
+
+class Compiling(NamedTuple):
+    """Compiles the models of a scheme, each with an optimizer and metrics of its own.
+
+    Attributes:
+        optimizer: The name of an optimizer of Keras, or an optimizer, whose settings are taken.
+        loss: The loss on the labels, or None.
+        metrics: Metrics of Keras, functions or names.
+    """
+
+    optimizer: Any
+    loss: Any
+    metrics: Sequence[Any]
+
+    def check(self, student_loss_weight: float) -> None:
+        """Raises `ValueError` unless Keras knows them, and there is a loss if labels count.
+
+        Args:
+            student_loss_weight: The weight of the loss on the labels.
+        """
+        new_optimizer(self.optimizer)
+        argument_checks.check_student_loss(self.loss)
+        argument_checks.check_loss_is_given(student_loss_weight, self.loss)
+        check_metrics(self.metrics)
+
+    def compiled(self, model: keras.Model) -> keras.Model:
+        """Returns a model, compiled.
+
+        Args:
+            model: The model, such as a `Distiller`.
+        """
+        metrics = new_metrics(self.metrics)
+        model.compile(new_optimizer(self.optimizer), self.loss, metrics=metrics)
+        return model
+
+
+def train_stages(
+    stages: Sequence[SchemeStage],
+    batches: Callable[[int], Any] | None,
+    directory: PathLike,
+    settings: Any,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: str | int,
+) -> dict[str, list[Any]]:
+    """Trains stages one after the other, going on where a killed run stopped.
+
+    Args:
+        stages: The trainings.
+        batches: Function from an epoch to what `fit` takes from there on, for stages that have none
+            of their own; the epochs of all stages are counted through.
+        directory: Where each stage has a directory for its checkpoints.
+        settings: JSON-able value that identifies the run.
+        callbacks: Callbacks for all stages.
+        verbose: As `fit` takes it; unless it is 0, the stages are numbered.
+
+    Returns:
+        The history of all stages, as `joined` makes it.
+    """
+    directory = pathlib.Path(directory)
+    begun = [EpochCheckpoint(directory / stage.name, settings).exists() for stage in stages]
+    histories, before = [], 0
+    for number, stage in enumerate(stages, 1):
+        if verbose and len(stages) > 1:
+            print(f"Stage {number} of {len(stages)}: {stage.name}", flush=True)
+        history = train(
+            stage.make(),
+            stage.batches or functools.partial(_counted_from, batches, before),
+            # A stage that ended early is not gone on with once a later one has begun.
+            0 if any(begun[number:]) else stage.epochs,
+            directory / stage.name,
+            stage.validation_data,
+            settings=settings,
+            callbacks=[*stage.callbacks, *callbacks],
+            verbose=verbose,
+        )
+        histories.append(history)
+        before += stage.epochs
+    return joined(histories)
+
+
+def _counted_from(batches: Callable[[int], Any] | None, before: int, epoch: int) -> Any:
+    """The batches from an epoch of a stage on, before which there were some in other stages."""
+    return cast(Callable[[int], Any], batches)(before + epoch)
+
+
+def joined(histories: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Returns one history of several stages.
+
+    Args:
+        histories: A dictionary of lists for each stage.
+
+    Returns:
+        A dictionary of lists with one entry for each epoch; `"stage"` counts from 1, and what a
+        stage does not measure is None.
+
+    Example:
+
+    >>> joined([{"loss": [2.0, 1.5]}, {"loss": [1.0], "accuracy": [0.5]}])
+    {'stage': [1, 1, 2], 'loss': [2.0, 1.5, 1.0], 'accuracy': [None, None, 0.5]}
+    """
+    counts = [max(map(len, history.values()), default=0) for history in histories]
+    whole: dict[str, list[Any]] = {
+        "stage": [number for number, count in enumerate(counts, 1) for _ in range(count)]
+    }
+    for name in dict.fromkeys(name for history in histories for name in history):
+        whole[name] = [
+            value
+            for history, count in zip(histories, counts, strict=True)
+            for value in history.get(name, [None] * count)
+        ]
+    return whole
+
+
+def check_batches(data: Any) -> Callable[[int], Any]:
+    """Returns a function from an epoch to what `fit` takes from there on.
+
+    Args:
+        data: Such a function, or a data set of batches, the same each time.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    is_array = isinstance(data, str | bytes | tuple | list | dict) or hasattr(data, "__array__")
+    if not callable(data) and (is_array or not hasattr(data, "__iter__")):
+        raise ValueError(
+            "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
+            f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
+            "makes batches of arrays."
+        )
+    return data if callable(data) else lambda epoch: data
+
+
+def check_optimizers(*optimizers: Any) -> None:
+    """Raises unless there is an optimizer for each stage, none of them twice.
+
+    Args:
+        *optimizers: Optimizers of Keras, or names.
+
+    Raises:
+        ValueError: If one is missing, or the same object twice.
+    """
+    if any(optimizer is None for optimizer in optimizers):
+        raise ValueError("Expected an optimizer for each stage. Received: None; take 'adam'.")
+    objects = [part for part in optimizers if isinstance(part, keras.optimizers.Optimizer)]
+    if len(set(map(id, objects))) < len(objects):
+        raise ValueError(
+            "Expected an optimizer for each stage, as they train other weights. Received: the same "
+            "object twice; make two."
+        )

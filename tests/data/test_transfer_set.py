@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from kdzoo.data import from_arrays, transfer_set
+from kdzoo.data.split import Split
+
+
+def make_data(name="made", count=200, seed=0, dtype="uint8"):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 4, 4, 1)).astype(dtype)
+    if dtype == "float32":
+        images /= 255
+    return from_arrays(images, np.arange(count) % 10, validation=0, name=name)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data()
+
+
+def test_a_class_that_is_left_out_takes_its_samples_with_it(data):
+    images, labels = data.train.arrays()
+    split = transfer_set(data, without=[3])
+    kept = labels != 3
+    np.testing.assert_array_equal(split.arrays()[0], images[kept])
+    np.testing.assert_array_equal(split.arrays()[1], labels[kept])
+    assert split.images is data.train.images
+
+
+def test_only_some_classes_are_kept(data):
+    images, labels = data.train.arrays()
+    kept = (labels == 7) | (labels == 8)
+    np.testing.assert_array_equal(transfer_set(data.train, only=(7, 8)).arrays()[0], images[kept])
+
+
+@pytest.mark.parametrize(("options", "each"), [({"fraction": 0.1}, 2), ({"per_class": 3}, 3)])
+def test_every_class_gives_as_many(data, options, each):
+    labels = transfer_set(data, **options).arrays()[1]
+    assert np.bincount(labels).tolist() == [each] * 10
+    again, other = (transfer_set(data, **options, seed=seed).arrays()[0] for seed in (0, 1))
+    np.testing.assert_array_equal(again, transfer_set(data, **options).arrays()[0])
+    assert not np.array_equal(again, other)
+
+
+def test_the_indices_of_a_split_are_kept():
+    data = make_data()
+    half = data.train.subset(np.arange(0, 200, 2))
+    images, labels = half.arrays()
+    np.testing.assert_array_equal(
+        transfer_set(half, without=[0, 2]).arrays()[0], images[(labels != 0) & (labels != 2)]
+    )
+
+
+def test_a_mix_has_each_source_by_its_weight_and_labels_of_the_first_alone(data):
+    other = make_data("other", 50, seed=1)
+    split = transfer_set(data, other, weights=[3, 1], size=400)
+    images, labels = split.examples(slice(None))
+    assert len(split) == 400
+    assert (labels >= 0).sum() == 300
+    assert (labels == -1).sum() == 100
+    of_first = {image.tobytes() for image in data.train.images}
+    of_other = [image.tobytes() for image in other.train.images]
+    assert {image.tobytes() for image in images[labels >= 0]} <= of_first
+    # 100 of 50 images: each twice.
+    drawn = [image.tobytes() for image in images[labels == -1]]
+    assert sorted(drawn) == sorted(of_other * 2)
+
+
+def test_images_without_labels_and_of_other_types_are_mixed_as_floats(data):
+    noise = np.random.default_rng(2).random((20, 4, 4, 1), "float32")
+    split = transfer_set(data, noise)
+    images, labels = split.arrays()
+    np.testing.assert_array_equal(images[:200], data.train.arrays()[0])
+    np.testing.assert_array_equal(images[200:], noise)
+    assert labels[200:].tolist() == [-1] * 20
+    assert split.name == "made"
+
+
+def test_a_fraction_keeps_its_labels_and_all_images_stay(data):
+    split = transfer_set(data, labelled=0.1)
+    labels = split.arrays()[1]
+    assert len(split) == 200
+    assert np.bincount(labels[labels >= 0]).tolist() == [2] * 10
+    right = data.train.arrays()[1]
+    assert (labels[labels >= 0] == right[labels >= 0]).all()
+    assert data.train.labels.min() == 0  # The data set is as it was.
+    assert (transfer_set(data, labelled=0).arrays()[1] == -1).all()
+
+
+SMALL = np.zeros((9, 4, 4, 1), "uint8")
+
+
+@pytest.mark.parametrize(
+    ("others", "options", "message"),
+    [
+        (["mnist"], {}, "Received: 'mnist'"),
+        ([np.zeros((3, 5, 5, 1), "uint8")], {}, r"one shape.*\(5, 5, 1\) of 'unlabelled'"),
+        ([], {"without": range(10)}, "a class that is left"),
+        ([], {"without": [12]}, "from 0 to 9. Received: 12"),
+        ([], {"without": 3}, "a list of classes"),
+        ([], {"fraction": 0}, "above 0"),
+        ([], {"fraction": 0.001}, "leaves one"),
+        ([], {"per_class": 21}, "at most 20, the samples of class 0"),
+        ([], {"per_class": 2, "fraction": 0.5}, "a fraction or a number"),
+        ([], {"weights": [1, 2]}, "for each of 1 sources"),
+        ([], {"weights": [0.0]}, "above 0 for each"),
+        ([], {"size": 10}, "weights beside a size"),
+        ([SMALL], {"weights": [1, 1e-9]}, "every source"),
+        ([], {"labelled": 1.5}, r"lie in \[0, 1\]"),
+        ([], {"seed": -1}, "seed"),
+    ],
+)
+def test_what_is_wrong_is_said(data, others, options, message):
+    with pytest.raises(ValueError, match=message):
+        transfer_set(data, *others, **options)
+
+
+def test_nothing_makes_no_transfer_set():
+    with pytest.raises(ValueError, match="at least one source"):
+        transfer_set()
+
+
+def test_labels_of_samples_without_any_cannot_be_kept_in_part():
+    with pytest.raises(ValueError, match="without any"):
+        transfer_set(np.zeros((4, 4, 4, 1), "uint8"), labelled=0.5)
+
+
+def test_files_of_a_folder_stay_with_their_samples():
+    images = np.arange(4, dtype="uint8").reshape(4, 1, 1, 1)
+    split = Split(images, np.array([0, 0, 1, 1], "int32"), paths=["a", "b", "c", "d"])
+    assert transfer_set(split, only=[1], labelled=0.5).paths == ["c", "d"]

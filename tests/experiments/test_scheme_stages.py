@@ -1,0 +1,87 @@
+"""The stages that run the schemes of several models: what they leave, and what they refuse."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from tiny_experiments import TEACHER, with_stages
+
+import kdzoo
+from kdzoo.experiments import BornAgain, Dependency, MutualLearning, TeacherAssistant, Training
+from kdzoo.experiments.engine import load_data
+
+NET = ("mlp_2x64", Training(1, augmentation=None))
+SMALL = ("mlp_2x64", {"hidden": (32,)})
+TRAINED = Dependency("teacher", 0)
+STAGES = (
+    MutualLearning("mutual", *NET, peers=(SMALL, TRAINED)),
+    BornAgain("again", *NET, generations=2, teacher=TRAINED, variant="cwtm"),
+    TeacherAssistant("assisted", *NET, {"hidden": (16,)}, assistants=(SMALL,)),
+)
+
+pytestmark = pytest.mark.tensorflow
+
+
+def recipe(*stages):
+    return with_stages(*stages, seeds=(0,))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a run of all of them, and its rows by name."""
+    directory = tmp_path_factory.mktemp("schemes")
+    rows = recipe(*STAGES).run(directory, verbose=0)["rows"]
+    return directory, {row["kind"]: row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "epochs"),
+    [
+        ("mutual", ["model", "peer-2", "peer-3"], 1),
+        ("again", ["model", "generation-2"], 2),
+        ("assisted", ["model", "assistant-2"], 2),
+    ],
+)
+def test_a_scheme_is_a_stage_of_a_recipe(finished, name, models, epochs):
+    directory, rows = finished
+    row = rows[name]
+    assert len(row["history"]["loss"]) == epochs
+    assert set(row["products"]) == set(models) - {"model"}
+    data = kdzoo.data.load("digits").test.arrays()
+    loaded = [keras.saving.load_model(directory / f"{name}-0" / f"{n}.keras") for n in models]
+    found = [kdzoo.evaluation.accuracy(model, *data) for model in loaded]
+    np.testing.assert_allclose(row["test_accuracies"], found)
+    assert row["test_accuracy"] == pytest.approx(found[0])
+
+
+def test_a_peer_that_joins_is_a_copy(finished):
+    directory, rows = finished
+    teacher = keras.saving.load_model(directory / "teacher-0" / "model.keras")
+    joined = keras.saving.load_model(directory / "mutual-0" / "peer-3.keras")
+    assert kdzoo.experiments.stage_outcome.fingerprint(teacher) == rows["teacher"]["weights"]
+    assert np.abs(teacher.get_weights()[0] - joined.get_weights()[0]).max() > 0
+    assert rows["mutual"]["peers_weights"] == rows["teacher"]["weights"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "complaint"),
+    [
+        (dataclasses.replace(STAGES[0], peers=()), "Expected peers as a tuple"),
+        (dataclasses.replace(STAGES[0], peers=(("mlp_2x64",),)), "Expected a peer as"),
+        (dataclasses.replace(STAGES[0], peers=(("mlp_2x64", {"a": 1}),)), "arguments that"),
+        (dataclasses.replace(STAGES[0], update="other"), "Unknown update"),
+        (dataclasses.replace(STAGES[1], generations=0), "generations to be a positive"),
+        (dataclasses.replace(STAGES[1], variant="other"), "Unknown variant"),
+        (dataclasses.replace(STAGES[2], assistants=()), "Expected assistants as a tuple"),
+        (dataclasses.replace(STAGES[2], views=1), "Expected (no )?views"),
+        (dataclasses.replace(STAGES[2], losses=()), "one loss of weight 1"),
+        (
+            dataclasses.replace(STAGES[2], assistants=(("mlp_2x800", {}),)),
+            "no larger than the one that teaches it",
+        ),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_trained(stage, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        load_data(recipe(TEACHER, stage))

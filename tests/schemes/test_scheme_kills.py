@@ -1,0 +1,90 @@
+"""Processes that are killed at random moments of every scheme, and go on to the same end."""
+
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+CHILD = """
+import json, pathlib, sys
+sys.path.insert(0, {here!r})
+import numpy as np
+from small_schemes import CROSS_ENTROPY, batches, net
+from kdzoo import schemes
+directory, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+options = dict(loss=CROSS_ENTROPY, metrics=["accuracy"], verbose=0)
+print("begun", flush=True)
+{call}
+weights = [weight for model in models for weight in model.get_weights()]
+np.savez(out / "weights.npz", *weights)
+(out / "history.json").write_text(json.dumps(history))
+"""
+CALLS = {
+    "mutual_learning": """
+models = [net(8, 1, "a"), net(5, 2, "b"), net(4, 3, "c")]
+_, history = schemes.mutual_learning(models, batches, directory, epochs=12, **options)
+""",
+    "mutual_learning, sequential": """
+models = [net(8, 1, "a"), net(5, 2, "b")]
+options |= dict(update="sequential", optimizer="rmsprop")
+_, history = schemes.mutual_learning(models, batches, directory, epochs=12, **options)
+""",
+    "born_again": """
+options |= dict(generations=3, epochs=3, variant="dkpp", seed=4)
+models, history = schemes.born_again(net(6, 1), batches, directory, **options)
+""",
+    "teacher_assistant": """
+models = [net(width, width) for width in (9, 7, 6)]
+_, history = schemes.teacher_assistant(net(12, 1), models, batches, directory, epochs=4, **options)
+""",
+}
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("scheme", CALLS)
+def test_a_scheme_killed_at_random_moments_ends_as_an_undisturbed_one(scheme, tmp_path):
+    def start(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        script = CHILD.format(here=str(HERE), call=CALLS[scheme])
+        command = [sys.executable, "-c", script, tmp_path / name / "run", tmp_path / name]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
+        )
+        assert process.stdout.readline() == "begun\n", process.communicate()[1][-2000:]
+        return process
+
+    process = start("whole")
+    begun = time.perf_counter()
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors[-2000:]
+    takes, rng, killed = time.perf_counter() - begun, random.Random(scheme), 0
+    for _ in range(6):
+        process = start("killed")
+        try:
+            process.wait(rng.uniform(0.2, 1) * takes)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            killed += 1
+        process.communicate()
+    assert killed >= 1
+    process = start("killed")
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors[-2000:]
+    histories = [
+        json.loads((tmp_path / n / "history.json").read_text()) for n in ("whole", "killed")
+    ]
+    assert histories[0] == histories[1]
+    with (
+        np.load(tmp_path / "whole" / "weights.npz") as expected,
+        np.load(tmp_path / "killed" / "weights.npz") as found,
+    ):
+        assert expected.files == found.files
+        for name in expected.files:
+            np.testing.assert_array_equal(found[name], expected[name])

@@ -1,0 +1,209 @@
+"""Clusters of classes, specialists for them, and what both make of generalist and specialists."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from scipy import optimize, special
+
+import kdzoo
+from kdzoo.evaluation import confusable_classes
+from kdzoo.schemes import (
+    SpecialistEnsemble,
+    specialist_distribution,
+    specialist_of,
+    specialists,
+)
+
+
+def objective(logits, general, parts, classes):
+    """Equation 5 of Hinton et al. 2015 with q = softmax(logits), up to a constant."""
+    q = special.softmax(logits)
+    total = -(general * np.log(q)).sum()
+    for probs, its_classes in zip(parts, classes, strict=True):
+        rest = np.setdiff1d(np.arange(len(q)), its_classes)
+        total -= (probs[:-1] * np.log(q[its_classes])).sum() + probs[-1] * np.log(q[rest].sum())
+    return total
+
+
+def test_the_distribution_is_what_a_general_optimizer_finds():
+    """100 random problems, whose specialists overlap; all of them are asked."""
+    rng, classes = np.random.default_rng(0), [[0, 1, 2], [2, 3], [5, 1]]
+    general = special.softmax(rng.normal(0, 2, (100, 6)), -1).astype("float32")
+    parts = [
+        special.softmax(rng.normal(0, 2, (100, len(part) + 1)), -1).astype("float32")
+        for part in classes
+    ]
+    found = keras.ops.convert_to_numpy(specialist_distribution(general, parts, classes, 6))
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+    for row in range(100):
+        of_row = general[row].astype("float64"), [part[row].astype("float64") for part in parts]
+        best = optimize.minimize(
+            objective, np.zeros(6), (*of_row, classes), method="BFGS", options={"gtol": 1e-9}
+        )
+        np.testing.assert_allclose(found[row], special.softmax(best.x), atol=1e-5)
+
+
+def test_only_specialists_of_the_most_probable_classes_are_asked():
+    general = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]], "float32")
+    part = np.array([[0.2, 0.3, 0.5]] * 2, "float32")
+    found = keras.ops.convert_to_numpy(specialist_distribution(general, [part], [[0, 1]]))
+    # Of one specialist the solution is known: the mean of both on its classes and on the dustbin.
+    np.testing.assert_allclose(found[0], [0.45, 0.25, 0.3], atol=1e-6)
+    np.testing.assert_allclose(found[1], general[1], atol=1e-7)
+    both = keras.ops.convert_to_numpy(specialist_distribution(general, [part], [[0, 1]], 2))
+    np.testing.assert_allclose(both[1], [0.15, 0.25, 0.6], atol=1e-6)
+
+
+def test_classes_that_vary_together_are_in_one_cluster():
+    rng = np.random.default_rng(0)
+    groups = [[0, 4], [1, 2, 7], [3, 5, 6]]
+    logits = rng.normal(0, 1, (3000, 8))
+    for group in groups:
+        logits[:, group] += rng.normal(0, 4, (3000, 1))
+    assert confusable_classes(logits, 3) == groups
+    assert confusable_classes(logits, 8) == [[label] for label in range(8)]
+    assert confusable_classes(logits, 1) == [list(range(8))]
+
+
+@pytest.mark.parametrize(
+    ("logits", "clusters", "message"),
+    [
+        (np.zeros((5, 3)), 4, "at most 3 clusters of 3 classes"),
+        (np.zeros((5, 3)), 0, "clusters"),
+        (np.zeros((1, 3)), 2, "two or more samples"),
+        (np.full((5, 3), np.nan), 2, "finite logits"),
+    ],
+)
+def test_wrong_clusters_are_refused(logits, clusters, message):
+    with pytest.raises(ValueError, match=message):
+        confusable_classes(logits, clusters)
+
+
+def make_generalist(use_bias=True):
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dense(16, "relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(5, use_bias=use_bias, name="logits")(hidden))
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(5, 600, p=[0.1, 0.1, 0.3, 0.3, 0.2])
+    return rng.normal(labels[:, None], 0.7, (600, 3)).astype("float32"), labels
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_a_specialist_starts_as_the_generalist_is(use_bias, data):
+    generalist = make_generalist(use_bias)
+    logits = generalist.predict(data[0], verbose=0)
+    found = specialist_of(generalist, [3, 1]).predict(data[0], verbose=0)
+    expected = np.stack([logits[:, 3], logits[:, 1], logits[:, [0, 2, 4]].mean(-1)], -1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_half_of_the_samples_are_the_specialists_and_the_dustbin_is_corrected(
+    data, tmp_path, monkeypatch
+):
+    module = sys.modules["kdzoo.schemes.scheme_stages"]
+    seen, usual = [], module.train
+
+    def watched(model, batches, epochs, *args, **options):
+        seen.append(np.concatenate([labels for _, labels in batches(0)]))
+        history = usual(model, batches, epochs, *args, **options)
+        seen.append(model.get_weights()[-1].copy())
+        return history
+
+    monkeypatch.setattr(module, "train", watched)
+    generalist = make_generalist()
+    before = [weight.copy() for weight in generalist.get_weights()]
+    ensemble, history = specialists(
+        generalist, data, tmp_path, classes=[[0, 1]], epochs=2, verbose=0, batch_size=64
+    )
+    labels, bias = seen
+    own = np.isin(data[1], [0, 1]).sum()
+    assert (labels < 2).sum() == (labels == 2).sum() == 600 - own
+    change = ensemble.specialists[0].get_weights()[-1] - bias
+    np.testing.assert_allclose(change, [0, 0, np.log((600 - own) / own)], atol=1e-6)
+    assert history["stage"] == [1, 1]
+    assert len(history["loss"]) == 2
+    for weight, was in zip(generalist.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, was)
+
+
+def test_a_stopped_training_goes_on_to_the_same_end(data, tmp_path):
+    generalist, options = make_generalist(), {"clusters": 2, "epochs": 3, "verbose": 0}
+    whole, history = specialists(generalist, data, tmp_path / "whole", **options)
+
+    class Stop(keras.callbacks.Callback):
+        epochs = 0
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epochs += 1
+            if self.epochs == 5:  # In the second specialist.
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        specialists(generalist, data, tmp_path / "part", **options, callbacks=[Stop()])
+    again, joined = specialists(generalist, data, tmp_path / "part", **options)
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert joined == history
+
+
+def test_images_of_a_split_keep_their_labels(tmp_path):
+    images = np.arange(12, dtype="uint8").reshape(12, 1, 1, 1)
+    split = kdzoo.data.from_arrays(images, np.arange(12) % 3, validation=0).train
+    split = split.subset(np.arange(11, -1, -1))
+    inputs = keras.Input((1, 1, 1))
+    generalist = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    module = sys.modules["kdzoo.schemes.specialists"]
+    indices, labels, times = module._specialist_samples(split.arrays()[1], [1])
+    assert times == 2
+    batches = module._batches(split, indices, labels, 4, None, 0)(0)
+    seen = [(np.asarray(x), np.asarray(y)) for x, y in batches]
+    pixels = np.round(np.concatenate([x for x, _ in seen]).ravel() * 255).astype(int)
+    given = np.concatenate([y for _, y in seen])
+    assert len(pixels) == 16
+    np.testing.assert_array_equal(given, np.where(pixels % 3 == 1, 0, 1))
+    assert sorted(pixels[given == 1]) == [0, 2, 3, 5, 6, 8, 9, 11]
+    ensemble, _ = specialists(generalist, split, tmp_path, classes=[[1]], epochs=1, verbose=0)
+    assert ensemble.predict(split.arrays()[0], verbose=0).shape == (12, 3)
+
+
+def test_the_ensemble_is_a_teacher_and_a_file(data, tmp_path):
+    generalist = make_generalist()
+    ensemble = SpecialistEnsemble(generalist, [specialist_of(generalist, [0, 4])], [[0, 4]])
+    logits = ensemble.predict(data[0], verbose=0)
+    np.testing.assert_allclose(np.exp(logits).sum(-1), 1, atol=1e-5)
+    ensemble.save(tmp_path / "ensemble.keras")
+    again = keras.saving.load_model(tmp_path / "ensemble.keras")
+    np.testing.assert_allclose(again.predict(data[0], verbose=0), logits, atol=1e-6)
+    distiller = kdzoo.Distiller(ensemble, make_generalist(), kdzoo.losses.SoftTargets(2.0))
+    distiller.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(distiller.fit(*data, epochs=1, verbose=0).history["loss"]).all()
+
+
+def test_what_is_wrong_is_said(data, tmp_path):
+    generalist, start = make_generalist(), {"epochs": 1, "verbose": 0}
+    conv = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.GlobalAveragePooling2D()])
+    ended = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5, "softmax")])
+    x, y = data
+    cases = [
+        ((conv, data), {"clusters": 2}, "last layer is a Dense"),
+        ((ended, data), {"clusters": 2}, "as_logits"),
+        ((generalist, data), {}, "a number of clusters or the classes"),
+        ((generalist, data), {"clusters": 2, "classes": [[1]]}, "a number of clusters or"),
+        ((generalist, data), {"clusters": 6}, "at most 5 clusters"),
+        ((generalist, data), {"classes": [[5]]}, "from 0 to 4 for a specialist"),
+        ((generalist, data), {"classes": [[0, 1, 2, 3, 4]]}, "for some of the classes"),
+        ((generalist, data), {"classes": []}, "a list of classes for each"),
+        ((generalist, (x, y + 1)), {"clusters": 2}, "labels from 0 to 4"),
+        ((generalist, (x[y > 0], y[y > 0])), {"classes": [[0]]}, "samples of its classes"),
+        ((generalist, x), {"clusters": 2}, "arrays"),
+    ]
+    for arguments, options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            specialists(*arguments, tmp_path, **{**start, **options})
+    assert not list(tmp_path.iterdir())
