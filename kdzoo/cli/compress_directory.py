@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kdzoo.cli import data as data_command
 from kdzoo.cli import model_files
 from kdzoo.utils import digest_of_file, write_text
 
@@ -28,14 +29,14 @@ def identity_of(
     Args:
         files: Of the model and, if there is one, the teacher.
         compression: What is done to it.
-        data: What the user calls the data.
+        data: What the user calls the data; every spelling of a path is one.
         image_size: What was given as `--image-size`.
         crop: Whether a folder's images are cropped.
         seed: Of order and augmentation.
     """
     from kdzoo.experiments.stage_settings import settings_of
 
-    how = [settings_of(compression), data, image_size, crop, seed]
+    how = [settings_of(compression), data_command.plain_name(data), image_size, crop, seed]
     content = json.dumps([*map(digest_of_file, files), how])
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -8,13 +8,16 @@ import typer
 
 from kdzoo.cli import data as data_command
 from kdzoo.cli import model_files, terminal
+from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import unknown_name
 
 if TYPE_CHECKING:
     import keras
 
+    from kdzoo.data import Split
     from kdzoo.export import LiteRTModel
     from kdzoo.export.runner import TensorInfo
+    from kdzoo.graph.outputs import OutputType
 
 _SPLITS = ("train", "validation", "test")
 
@@ -48,37 +51,56 @@ def evaluate(
     for path in (model, teacher):
         if path is not None:
             model_files.file_of(path)
-    data_command.check(data, image_size, crop)
-    measured = model_files.load_model(model)
-    loaded_teacher = model_files.load_model(teacher) if teacher else None
+    data_command.check(data, image_size, crop, data_dir)
+    terminal.start_keras()
+    steps = 4 if teacher is None else 6
+    with TrainingProgress(steps) as progress:
+        progress.step(f"load {model}")
+        measured = model_files.load_model(model)
+        loaded_teacher = None
+        if teacher is not None:
+            progress.step(f"load {teacher}")
+            loaded_teacher = model_files.load_model(teacher)
+        progress.step(f"read {data}")
+        loaded = data_command.load(data, data_dir, image_size, measured, crop)
+        part = getattr(loaded, split)
+        if part is None:
+            raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
+        model_files.check_fit(model, measured, loaded)
+        model_files.check_fit(teacher, loaded_teacher, loaded)
+        rows = list(_rows(model, measured, loaded_teacher, part, progress))
+    table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
+    for row in rows:
+        table.add_row(*row)
+    terminal.show(table)
+
+
+def _rows(
+    path: pathlib.Path,
+    model: "keras.Model | LiteRTModel",
+    teacher: "keras.Model | LiteRTModel | None",
+    part: "Split",
+    progress: TrainingProgress,
+) -> Iterator[tuple[str, str]]:
+    """Yields (measure, value) of a model on a part of the data, a step for each that takes time."""
     from kdzoo import evaluation
     from kdzoo.evaluation.labelled_batches import predictor
     from kdzoo.graph.outputs import is_one_column
 
-    loaded = data_command.load(data, data_dir, image_size, measured, crop)
-    part = getattr(loaded, split)
-    if part is None:
-        raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
-    model_files.check_fit(model, measured, loaded)
-    model_files.check_fit(teacher, loaded_teacher, loaded)
     images, labels = part.arrays()
-    table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
-    with terminal.working("Measuring"):
-        accuracy = evaluation.accuracy(measured, images, labels)
-        table.add_row("accuracy", terminal.percent(accuracy, 2))
-        if loaded_teacher is not None:
-            # One column whose accuracy could be measured is a yes or no.
-            is_one = is_one_column(predictor(measured)(images[:1]).shape)
-            agreement = evaluation.agreement(
-                loaded_teacher, measured, images, output_type="binary" if is_one else None
-            )
-            table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
-        table.add_row("images", f"{len(part):,}")
-        is_keras = hasattr(measured, "count_params")
-        for row in (_of_keras if is_keras else _of_file)(measured):
-            table.add_row(*row)
-        table.add_row("bytes", f"{model_files.file_of(model).stat().st_size:,}")
-    terminal.show(table)
+    progress.step(f"measure accuracy on {len(part):,} images")
+    yield "accuracy", terminal.percent(evaluation.accuracy(model, images, labels), 2)
+    if teacher is not None:
+        progress.step("compare with the teacher")
+        # One column whose accuracy could be measured is a yes or no.
+        is_one = is_one_column(predictor(model)(images[:1]).shape)
+        output_type: OutputType | None = "binary" if is_one else None
+        agreement = evaluation.agreement(teacher, model, images, output_type=output_type)
+        yield "agreement with the teacher", terminal.percent(agreement, 2)
+    progress.step("count what it costs")
+    yield "images", f"{len(part):,}"
+    yield from (_of_keras if hasattr(model, "count_params") else _of_file)(model)
+    yield "bytes", f"{model_files.file_of(path).stat().st_size:,}"
 
 
 def _of_keras(model: "keras.Model") -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ class StageContext:
         sources: Role -> the nodes that it depends on.
         runs: The run directories.
         model: Function of a node and a precision, which returns its finished model.
+        kept: What seeds of the stage keep for the next one: name -> a model whose steps are
+            compiled, which takes the weights of another seed.
     """
 
     data: Dataset
@@ -37,6 +39,7 @@ class StageContext:
     sources: Mapping[str, tuple[Node, ...]]
     runs: Runs
     model: Callable[[Node, str], keras.Model]
+    kept: dict[str, keras.Model] = dataclasses.field(default_factory=dict)
 
     def settled(self, setting: str, precision: str, known: str | None = None) -> str:
         """Returns the dtype policy that the stage computes in; what `"auto"` is stays chosen.

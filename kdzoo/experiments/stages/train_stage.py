@@ -62,8 +62,7 @@ class Train(Stage):
             context, context.settled("precision", self.training.precision)
         )
         history = self.fit(model, context)
-        # Not compiled, and in float32: whoever loads it needs nothing but Keras.
-        model = build_and_fit.copy_in("float32", model, context.built, context.data)
+        model = build_and_fit.finished(model, context)
         return Outcome({"model": model}, measure(model, context.data), history)
 
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
@@ -74,6 +73,5 @@ class Train(Stage):
             context: As in `run`.
         """
         acceleration.accelerate(model)
-        return build_and_fit.fit(
-            model, self.training, context, build_and_fit.batches(self.training, context)
-        )
+        batches = build_and_fit.batches(self.training, context)
+        return build_and_fit.fit(model, self.training, context, batches, reuse=True)
