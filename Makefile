@@ -23,7 +23,7 @@ endif
 .PHONY: help demo test large benchmark zoo zoo-estimate cards docs-tables clean
 
 help:
-	@echo "make demo          teach a small network, convert it, print the table; a minute or two once installed"
+	@echo "make demo          teach a small network, convert it, print the table; about a minute once installed"
 	@echo "make test          the whole suite: lint, types, TensorFlow, JAX"
 	@echo "make large         the tests that take minutes or need a prepared data set"
 	@echo "make benchmark     one distillation step against its peers, images/s and memory"

@@ -347,7 +347,7 @@ class TestNames:
         assert "a directory; `kdzoo export` makes such a file" in capsys.readouterr().err
 
     def test_the_table_of_a_recipe_names_each_architecture(self, capsys):
-        from kdzoo.cli.train import _table
+        from kdzoo.cli.result_tables import of_comparison
         from kdzoo.experiments import Experiment, Train, Training
 
         stages = (
@@ -358,7 +358,7 @@ class TestNames:
         row = {"parameters": 1, "seconds": 1.0, "test_errors": 1}
         names = ("teacher", "a", "b")
         terminal.show(
-            _table(
+            of_comparison(
                 {
                     "settings": Experiment("own", "mnist", stages).described(),
                     "summary": {name: {"mean": 0.5} for name in names},
@@ -518,8 +518,9 @@ class TestErrors:
         assert main([argument.format(**names) for argument in arguments]) == status
         captured = capsys.readouterr()
         assert words.format(**names) in captured.err
-        assert captured.err.count("\n") == 1
-        assert captured.err.startswith("kdzoo: ")
+        *steps, sentence = captured.err.splitlines()
+        assert all(re.match(r"\d/\d (load|read) ", step) for step in steps)
+        assert sentence.startswith("kdzoo: ")
         assert captured.out == ""
         assert sorted(tmp_path.rglob("*")) == before
 

@@ -38,8 +38,9 @@ def said(capsys, *arguments):
     assert main(list(arguments)) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
+    *steps, sentence = captured.err.splitlines()
+    assert all(re.match(r"\d/\d (load|read) ", step) for step in steps)
+    return sentence
 
 
 COMPRESS = ("compress", "m.keras", "out.tflite", "digits")
@@ -65,6 +66,17 @@ COMPRESS = ("compress", "m.keras", "out.tflite", "digits")
         (("export", "m.keras", "o.tflite", "--image-size", "9"), "--data beside --image-size"),
         (("export", "m.keras", "o.tflite", "--crop"), "--data beside --crop"),
         (("export", "m.keras", "o.tflite", "--data-dir", "x"), "--data beside --data-dir"),
+        (("evaluate", "m.keras", "photos", "--data-dir", "x"), "of a data set beside --data-dir"),
+        (("export", "m.keras", "o.tflite", "--data=photos", "--data-dir=x"), "beside --data-dir"),
+        (
+            ("compress", "m.keras", "o.tflite", "./photos", "--prune=0.5", "--data-dir=x"),
+            "a data set",
+        ),
+        (("train", "photos", "--image-size=8", "--data-dir=x"), "beside --data-dir"),
+        (
+            ("data", "export", "photos", "new", "--image-size=8", "--data-dir=x"),
+            "beside --data-dir",
+        ),
         # What there is not.
         (("evaluate", "m.keras", "digits", "--teacher", "t.keras"), "t.keras, not a file"),
         (("evaluate", "m.keras", "./nowhere"), "'./nowhere', which is no directory"),
@@ -214,6 +226,16 @@ class TestHelp:
         assert "--install-completion" in out
         assert "--show-completion" in out
 
+    def test_defaults_stand_without_brackets(self, capsys):
+        for command, options in commands():
+            main([*command.split(), "-h"])
+            out = " ".join(capsys.readouterr().out.split())
+            assert "default: (" not in out, command
+            for option in options.values():
+                default = getattr(option, "show_default", None)
+                if isinstance(default, str):
+                    assert f"default: {default}" in out, (command, option.name)
+
     @pytest.mark.parametrize(
         ("words", "expected"),
         [
@@ -267,7 +289,7 @@ class TestProgress:
             for epoch in range(count):
                 report.on_epoch_begin(epoch)
                 report.on_epoch_end(epoch, {"accuracy": 0.5})
-            progress.stage("2/2 alone, seed 0")
+            progress.stage("2/2 alone, seed 0: finished before")
             progress.step("convert")
         return capsys.readouterr().err.splitlines()
 
@@ -287,6 +309,17 @@ class TestProgress:
             "2/3 alone, seed 0: finished before",
             "3/3 convert: N s",
         ]
+
+    def test_what_is_made_without_an_epoch_was_not_finished_before(self, capsys):
+        """A teacher from a file, or one whose last epoch had been kept."""
+        from kdzoo.cli.progress import TrainingProgress
+
+        with TrainingProgress() as progress:
+            progress.stage("1/1 teacher, pretrained")
+        assert re.fullmatch(r"1/1 teacher, pretrained: [\d.]+ s\n", capsys.readouterr().err)
+        with TrainingProgress(steps=1) as progress:
+            progress.stage("prune net")
+        assert capsys.readouterr().err == "1/1 prune net: finished before\n"
 
     def test_stages_without_numbers_are_numbered(self, capsys):
         from kdzoo.cli.progress import TrainingProgress
@@ -329,6 +362,30 @@ class TestCompressedElsewhere:
             self.directory(given=usual, identity="1" * 64)
         (usual / "model.keras").unlink()  # What failed before anything was made is no obstacle.
         assert self.directory(identity="1" * 64) == usual
+
+    def test_a_folder_is_the_same_however_it_is_spelled(self, tmp_path, monkeypatch):
+        from kdzoo.cli.compress_directory import identity_of
+        from kdzoo.experiments import Compression
+
+        monkeypatch.chdir(tmp_path)
+        for name in ("photos/a", "digits/a"):
+            (tmp_path / name).mkdir(parents=True)
+
+        def identity(data):
+            return identity_of([], Compression(prune=0.5), data, None, False, 0)
+
+        monkeypatch.setenv("HOME", str(tmp_path))
+        names = (
+            "photos",
+            "./photos",
+            "photos/",
+            f"{tmp_path}/photos",
+            "digits/../photos",
+            "~/photos",
+        )
+        assert len({identity(name) for name in names}) == 1
+        assert len({identity(name) for name in ("photos", "digits", "./digits", "photos/a")}) == 4
+        assert identity("./digits") == identity(f"{tmp_path}/digits/")
 
     def test_those_of_earlier_versions_stay(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -393,3 +450,28 @@ def test_a_model_for_raw_pixels_is_refused(command, tmp_path, capsys):
         "whose first layers take pixels in [0, 255]; say so by --scale=0..255"
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.tensorflow
+def test_a_model_that_ends_in_a_softmax_is_compressed(tmp_path, monkeypatch, capsys):
+    """Like a teacher from a file: its softmax is taken away, and a line says so."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    model = keras.Sequential(layers)
+    model.set_weights([random.normal(size=weight.shape) for weight in model.weights])
+    model.save("model.keras")
+    options = ["--prune=0.5", "--epochs=1", "--teacher=model.keras", "--no-augment"]
+    assert main(["compress", "model.keras", "plain.tflite", "digits", "--quantize=float16"]) == 0
+    note = "Note: the softmax at the end of model.keras is left out: the file gives logits."
+    assert capsys.readouterr().err.splitlines()[0] == note
+    images = kdzoo.data.load("digits").test.arrays()[0][:50]
+    logits = kdzoo.export.LiteRTModel("plain.tflite").predict(images)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(shares, model.predict(images, verbose=0), atol=2e-2)
+    assert main(["compress", "model.keras", "small.tflite", "digits", *options]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == note
+    (directory,) = pathlib.Path("runs").glob("compress-model-*")  # Of the second way.
+    pruned = keras.saving.load_model(directory / "model.keras")
+    zeros = float(np.mean(pruned.weights[0].numpy() == 0))
+    assert zeros == pytest.approx(0.5, abs=0.01)

@@ -12,6 +12,7 @@ from picture_folders import CLASSES, write_pictures
 import kdzoo
 from kdzoo.cli import data as data_command
 from kdzoo.cli import main, train_folder
+from kdzoo.cli import train as train_command
 from kdzoo.data import from_directory
 
 PAGE = pathlib.Path(kdzoo.__file__).parents[1] / "docs" / "your_images.md"
@@ -44,6 +45,7 @@ def test_commands_make_a_verified_file(here, capsys):
     train += ["--image-size=8", "--teacher-scale", "-1..1", "--no-augment-student"]
     assert main(train) == 0
     out, err = capsys.readouterr()
+    assert re.search(r"^1/3 teacher, pretrained: [\d.]+ s$", err, re.M)
     assert "3 classes, images (8, 8, 3): 22 to train on, 2 to validate with, 6 to test" in err
     assert re.search(r"teacher: teacher\.keras .*\n *alone: mlp_2x64 .*\n *distilled: mlp", out)
     results = json.loads((here / "runs" / "pictures" / "results.json").read_text())
@@ -52,7 +54,9 @@ def test_commands_make_a_verified_file(here, capsys):
     assert results["data_version"] == from_directory("pictures", 8).version
     assert results["rows"][0]["parameters"] == 12 * 12 * 3 * 3 + 3
 
-    assert main(train) == 0  # What is finished is not made again.
+    # What is finished is not made again, however the folder is spelled.
+    train[1] = f"{here}/below/pictures/"
+    assert main(train) == 0
     assert capsys.readouterr().err.count("finished before") == 3
 
     student = "runs/pictures/distilled-0/model.keras"
@@ -63,10 +67,29 @@ def test_commands_make_a_verified_file(here, capsys):
     assert int(table["bytes"].replace(",", "")) == (here / "student.tflite").stat().st_size
 
     assert main(["evaluate", "student.tflite", "pictures"]) == 0
-    accuracy = re.search(r"accuracy +(\S+) %", capsys.readouterr().out)[1]
+    out, err = capsys.readouterr()
+    accuracy = re.search(r"accuracy +(\S+) %", out)[1]
+    steps = ["load student.tflite", "read pictures", "measure accuracy on 6 images"]
+    assert numbered(err) == [*steps, "count what it costs"]
     assert table["accuracy of the file"] == f"{accuracy} %"
     assert main(["export", student, "half.tflite", "--quantize=float16", "--data=pictures"]) == 0
-    assert "samples (representative data)" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "samples (representative data)" in out
+    assert numbered(err) == [
+        f"load {student}",
+        "read pictures",
+        "convert to half.tflite and verify it",
+    ]
+    assert main(["benchmark", "half.tflite", "--runs=3"]) == 0
+    assert numbered(capsys.readouterr().err) == ["time 3 runs of half.tflite"]
+
+
+def numbered(err):
+    """The steps that lines on standard error tell of, which have their numbers and seconds."""
+    lines = err.splitlines()
+    for number, line in enumerate(lines, start=1):
+        assert re.fullmatch(rf"{number}/{len(lines)} .*: [\d.]+ s", line)
+    return [line.partition(" ")[2].rpartition(":")[0] for line in lines]
 
 
 def test_a_known_name_wins_over_a_folder(here, capsys):
@@ -81,6 +104,18 @@ def test_a_known_name_wins_over_a_folder(here, capsys):
     assert (of_folder.classes, of_folder.input_shape) == (2, (8, 8, 1))  # As the model has it.
     kdzoo.data.export(of_folder, here / "exported")
     assert not data_command.is_folder("exported")
+
+
+def test_a_folder_with_the_name_of_a_recipe_has_a_run_of_its_own(here, monkeypatch, capsys):
+    write_pictures(here / "digits", 10, 8, CLASSES[:2])
+    ran = []
+    monkeypatch.setattr(train_command, "run", lambda *arguments: ran.append(arguments) or 1 / 0)
+    size = ["--image-size=8"]
+    for name, more in (("./digits", size), ("digits", []), ("./pictures", size)):
+        with pytest.raises(ZeroDivisionError):
+            main(["train", name, "--student=mlp_2x64", *TRAIN, *more])
+    directories = ["runs/digits-folder", "runs/digits", "runs/pictures"]
+    assert [str(directory) for _, directory, *_ in ran] == directories
 
 
 @pytest.mark.parametrize(

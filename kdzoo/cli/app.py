@@ -24,6 +24,7 @@ from kdzoo.cli import (
     pair,
     train,
 )
+from kdzoo.cli.help_texts import Command
 from kdzoo.version import __version__
 
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
@@ -38,18 +39,18 @@ app = typer.Typer(
     rich_markup_mode=None,  # Plain help comes faster, and never cuts a name off.
     pretty_exceptions_enable=False,
 )
-app.command("list")(list_names.list_names)
-app.command("card")(card.card)
-app.command("pair")(pair.pair)
-app.command("create")(create.create)
-app.command("load")(load.load)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compress")(compress.compress)
-app.command("export")(export.export)
-app.command("benchmark")(benchmark.benchmark)
+app.command("list", cls=Command)(list_names.list_names)
+app.command("card", cls=Command)(card.card)
+app.command("pair", cls=Command)(pair.pair)
+app.command("create", cls=Command)(create.create)
+app.command("load", cls=Command)(load.load)
+app.command("train", cls=Command)(train.train)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("compress", cls=Command)(compress.compress)
+app.command("export", cls=Command)(export.export)
+app.command("benchmark", cls=Command)(benchmark.benchmark)
 app.add_typer(data.app, name="data")
-app.command("demo")(demo.demo)
+app.command("demo", cls=Command)(demo.demo)
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kdzoo.cli import model_files, terminal
+from kdzoo.cli.progress import TrainingProgress
 
 
 def benchmark(
@@ -27,7 +28,8 @@ def benchmark(
     from kdzoo.evaluation import file_bytes, latency
 
     size = file_bytes(path)
-    with terminal.working(f"Timing {file}"), terminal.quiet():
+    with TrainingProgress(steps=1) as progress, terminal.quiet():
+        progress.step(f"time {runs} runs of {file}")
         measured = latency(path, threads, runs=runs)
     typer.echo(f"{file}: {measured}; {size:,} bytes")
 

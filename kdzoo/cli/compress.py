@@ -1,22 +1,20 @@
 """`kdzoo compress`: a trained model pruned, clustered and quantized, as a verified .tflite file."""
 
 import pathlib
-import statistics
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from kdzoo.cli import compress_directory, fit_to_data, model_files, terminal
+from kdzoo.cli import compress_directory, fit_to_data, model_files, result_tables, terminal
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import one_process
 
 if TYPE_CHECKING:
     import keras
-    from rich.table import Table
 
     from kdzoo.data import Dataset
     from kdzoo.experiments import Compression
@@ -119,7 +117,7 @@ def compress(
     compression = _compression(given, prune, quantize, teacher)
     paths = [path for path in (model, teacher) if path is not None]
     files = [model_files.file_of(path, takes_litert=False) for path in paths]
-    data_command.check(data, image_size, crop)
+    data_command.check(data, image_size, crop, data_dir)
     # Another model, or another way to compress it, has a directory of its own.
     identity = compress_directory.identity_of(
         files, compression, data, image_size, crop, seed, scale
@@ -144,7 +142,7 @@ def compress(
         compress_directory.mark(work, identity)
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)
         compress_directory.mark(work, identity, is_done=True)
-    terminal.show(_table(result, f"{model} → {output}"))
+    terminal.show(result_tables.before_and_after(result, f"{model} → {output}"))
     typer.echo(f"Wrote {output} and {work / 'model.keras'}.")
 
 
@@ -271,57 +269,3 @@ def _fraction(prune: str | None) -> float | str | None:
         raise ValueError(
             f"Expected --prune to be a fraction such as 0.8, or 2:4. Received: {prune!r}"
         ) from None
-
-
-def _percent(fraction: float) -> str:
-    return terminal.percent(fraction, 2)
-
-
-def _table(result: Sequence[Mapping[str, Any]], title: str) -> "Table":
-    table = terminal.table("measure", ">before", ">after", title=title)
-    before, after = result
-    for name, key, show in (
-        ("accuracy of the file", "test_accuracy", _percent),
-        ("accuracy in Keras", "keras_accuracy", _percent),
-        ("file and Keras agree", "agreement", _percent),
-        ("zeros among the weights", "sparsity", terminal.percent),
-        ("bytes", "bytes", "{:,}".format),
-        ("bytes after gzip", "gzipped_bytes", "{:,}".format),
-        ("ms per image, median", "median_ms", "{:.3g}".format),
-    ):
-        table.add_row(name, show(before[key]), show(after[key]))
-    return table
-
-
-def table_of_recipe(results: Mapping[str, Any]) -> "Table":
-    """Returns the table of what an experiment of compression measured."""
-    table = terminal.table(
-        "file", ">test accuracy", ">as Keras", ">bytes", ">after gzip", ">zeros", ">seconds"
-    )
-    for stage, summary in results["summary"].items():
-        rows = [row for row in results["rows"] if row["kind"] == stage]
-        table.add_row(
-            stage,
-            terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
-            shown_mean(rows, "agreement", terminal.percent),
-            shown_mean([summary], "bytes", "{:,}".format),
-            shown_mean([summary], "gzipped_bytes", "{:,}".format),
-            shown_mean(rows, "sparsity", terminal.percent),
-            shown_mean(rows, "seconds", "{:.1f}".format),
-        )
-    return table
-
-
-def shown_mean(rows: Sequence[Mapping[str, Any]], name: str, show: Callable[[Any], str]) -> str:
-    """Returns the mean of what some rows say as text; nothing where one does not say it.
-
-    Args:
-        rows: Rows of one stage.
-        name: Name of the field.
-        show: Function from a number to text.
-    """
-    values = [row.get(name) for row in rows]
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
-        return ""
-    return show(known[0] if len(known) == 1 else statistics.fmean(known))

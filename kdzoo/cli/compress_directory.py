@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kdzoo.cli import data as data_command
 from kdzoo.cli import model_files
 from kdzoo.utils import digest_of_file, write_text
 
@@ -29,7 +30,7 @@ def identity_of(
     Args:
         files: Of the model and, if there is one, the teacher.
         compression: What is done to it.
-        data: What the user calls the data.
+        data: What the user calls the data; every spelling of a path is one.
         image_size: What was given as `--image-size`.
         crop: Whether a folder's images are cropped.
         seed: Of order and augmentation.
@@ -38,7 +39,8 @@ def identity_of(
     from kdzoo.experiments.stage_settings import settings_of
 
     # What earlier versions did not know is in it only where it is given.
-    how = [settings_of(compression), data, image_size, crop, seed, *filter(None, [scale])]
+    name, rest = data_command.plain_name(data), filter(None, [scale])
+    how = [settings_of(compression), name, image_size, crop, seed, *rest]
     content = json.dumps([*map(digest_of_file, files), how])
     return hashlib.sha256(content.encode()).hexdigest()
 

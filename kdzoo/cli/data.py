@@ -1,5 +1,6 @@
 """Data sets as commands take them, and `kdzoo data export`, which writes one as .npy files."""
 
+import os
 import pathlib
 import re
 import typing
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kdzoo.cli import terminal
+from kdzoo.cli.help_texts import Command
 from kdzoo.utils import shown
 
 if typing.TYPE_CHECKING:
@@ -45,7 +47,7 @@ def _group(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-@app.command("export")
+@app.command("export", cls=Command)
 def export(
     name: Annotated[str, typer.Argument(help=f"A data set, e.g. cifar10, or {FOLDER}.")],
     directory: Annotated[
@@ -61,7 +63,7 @@ def export(
     """
     from kdzoo.data import npy
 
-    check(name, image_size, crop)
+    check(name, image_size, crop, data_dir)
     if is_folder(name) and image_size is None:
         raise without_size(name)
     npy.check_empty(directory)
@@ -78,13 +80,19 @@ def export(
     )
 
 
-def check(name: str, image_size: str | None = None, crop: bool = False) -> None:
+def check(
+    name: str,
+    image_size: str | None = None,
+    crop: bool = False,
+    data_dir: pathlib.Path | None = None,
+) -> None:
     """Raises `ValueError` for what cannot be data, or is given beside it in vain; without Keras.
 
     Args:
         name: The name or the path.
         image_size: What was given as `--image-size`.
         crop: Whether a folder's images are to be cropped.
+        data_dir: What was given as `--data-dir`.
     """
     if not is_folder(name):
         if image_size is not None or crop:
@@ -101,6 +109,11 @@ def check(name: str, image_size: str | None = None, crop: bool = False) -> None:
         raise ValueError(
             "Expected --image-size to be a side in pixels, as 96, or HEIGHTxWIDTH, as 96x128. "
             f"Received: {shown(image_size)}"
+        )
+    elif data_dir is not None:
+        raise ValueError(
+            "Expected the name of a data set beside --data-dir, where data sets are prepared. "
+            f"Received: {name}, {FOLDER}"
         )
 
 
@@ -124,7 +137,7 @@ def load(
     """
     import kdzoo.data
 
-    check(name, image_size, crop)
+    check(name, image_size, crop, data_dir)
     if not is_folder(name):
         note_of_folder(name)
         with terminal.working(f"Loading {name}"):
@@ -152,13 +165,29 @@ def is_folder(name: str) -> bool:
 
     A name of a data set or a recipe wins; `./name` is the folder.
     """
+    path = pathlib.Path(name).expanduser()
+    return not is_known(name) and path.is_dir() and not (path / _EXPORTED).is_file()
+
+
+def is_known(name: str) -> bool:
+    """Whether this is the name of a data set or a recipe."""
     from kdzoo.data.catalog import DATASETS
     from kdzoo.recipes import RECIPES
 
-    if name in DATASETS or name in RECIPES:
-        return False
+    return name in DATASETS or name in RECIPES
+
+
+def plain_name(name: str) -> str:
+    """Returns what data are known by, however the path of a folder or of an export is spelled.
+
+    Args:
+        name: The name or the path: "photos", "./photos", "photos/" and its absolute path are one.
+    """
     path = pathlib.Path(name).expanduser()
-    return path.is_dir() and not (path / _EXPORTED).is_file()
+    if not is_folder(name) and not (path / _EXPORTED).is_file():
+        return name
+    plain = os.path.relpath(path)
+    return f"./{plain}" if is_known(plain) else plain
 
 
 def what_else(name: str) -> str:

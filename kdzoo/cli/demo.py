@@ -1,4 +1,4 @@
-"""`kdzoo demo`: what distilling is worth, in a minute or two."""
+"""`kdzoo demo`: what distilling is worth, in about a minute."""
 
 import pathlib
 import time
@@ -28,7 +28,7 @@ def demo(
         "demo"
     ),
 ) -> None:
-    """Show in a minute or two what distilling is worth.
+    """Show in about a minute what distilling is worth.
 
     Trains a teacher and small students on handwritten digits, alone and distilled, over several
     splits of the images; converts them for a phone, and prints what was measured.

@@ -8,13 +8,16 @@ import typer
 
 from kdzoo.cli import data as data_command
 from kdzoo.cli import fit_to_data, model_files, terminal
+from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import unknown_name
 
 if TYPE_CHECKING:
     import keras
 
+    from kdzoo.data import Split
     from kdzoo.export import LiteRTModel
     from kdzoo.export.runner import TensorInfo
+    from kdzoo.graph.outputs import OutputType
 
 _SPLITS = ("train", "validation", "test")
 
@@ -51,47 +54,69 @@ def evaluate(
         if path is not None:
             model_files.file_of(path)
     fit_to_data.check_scale(scale)
-    data_command.check(data, image_size, crop)
-    measured = model_files.load_model(model)
-    loaded_teacher = model_files.load_model(teacher) if teacher else None
+    data_command.check(data, image_size, crop, data_dir)
+    terminal.start_keras()
+    steps = 4 if teacher is None else 6
+    with TrainingProgress(steps) as progress:
+        progress.step(f"load {model}")
+        measured = model_files.load_model(model)
+        loaded_teacher = None
+        if teacher is not None:
+            progress.step(f"load {teacher}")
+            loaded_teacher = model_files.load_model(teacher)
+        progress.step(f"read {data}")
+        loaded = data_command.load(data, data_dir, image_size, measured, crop)
+        part = getattr(loaded, split)
+        if part is None:
+            raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
+        fit_to_data.check_fit(model, measured, loaded, scale)
+        if teacher is not None and loaded_teacher is not None:
+            fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
+            networks = (loaded_teacher, measured)
+            columns = [fit_to_data.gives_one_answer(network) for network in networks]
+            if columns[0] != columns[1] and hasattr(loaded_teacher, "count_params"):
+                loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, measured, loaded)
+        fed = fit_to_data.fed(measured, scale)
+        rows = [*_rows(fed, loaded_teacher, part, progress)]
+        progress.step("count what it costs")
+        rows += [("images", f"{len(part):,}")]
+        rows += (_of_keras if hasattr(measured, "count_params") else _of_file)(measured)
+        rows += [("bytes", f"{model_files.file_of(model).stat().st_size:,}")]
+    table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
+    for row in rows:
+        table.add_row(*row)
+    terminal.show(table)
+
+
+def _rows(
+    model: Any,
+    teacher: "keras.Model | LiteRTModel | None",
+    part: "Split",
+    progress: TrainingProgress,
+) -> Iterator[tuple[str, str]]:
+    """Yields (measure, value) of a model on a part of the data, a step for each that takes time."""
     from kdzoo import evaluation
     from kdzoo.evaluation.labelled_batches import predictor
     from kdzoo.graph.outputs import is_one_column
 
-    loaded = data_command.load(data, data_dir, image_size, measured, crop)
-    part = getattr(loaded, split)
-    if part is None:
-        raise ValueError(f"Expected data with a {split} split. Received: {data!r} without one.")
-    fit_to_data.check_fit(model, measured, loaded, scale)
-    if teacher is not None and loaded_teacher is not None:
-        fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
-        columns = [fit_to_data.gives_one_answer(network) for network in (loaded_teacher, measured)]
-        if columns[0] != columns[1] and hasattr(loaded_teacher, "count_params"):
-            loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, measured, loaded)
-    fed = fit_to_data.fed(measured, scale)
     images, labels = part.arrays()
-    table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
-    with terminal.working("Measuring"):
-        are_logits = fit_to_data.gives_logits(fed, images)
-        accuracy = evaluation.accuracy(fed, images, labels, from_logits=are_logits)
-        table.add_row("accuracy", terminal.percent(accuracy, 2))
-        if loaded_teacher is not None:
-            # One column whose accuracy could be measured is a yes or no.
-            is_one = is_one_column(predictor(fed)(images[:1]).shape)
-            agreement = evaluation.agreement(
-                loaded_teacher,
-                fed,
-                images,
-                output_type="binary" if is_one else None,
-                from_logits=(fit_to_data.gives_logits(loaded_teacher, images), are_logits),
-            )
-            table.add_row("agreement with the teacher", terminal.percent(agreement, 2))
-        table.add_row("images", f"{len(part):,}")
-        is_keras = hasattr(measured, "count_params")
-        for row in (_of_keras if is_keras else _of_file)(measured):
-            table.add_row(*row)
-        table.add_row("bytes", f"{model_files.file_of(model).stat().st_size:,}")
-    terminal.show(table)
+    progress.step(f"measure accuracy on {len(part):,} images")
+    are_logits = fit_to_data.gives_logits(model, images)
+    accuracy = evaluation.accuracy(model, images, labels, from_logits=are_logits)
+    yield "accuracy", terminal.percent(accuracy, 2)
+    if teacher is not None:
+        progress.step("compare with the teacher")
+        # One column whose accuracy could be measured is a yes or no.
+        is_one = is_one_column(predictor(model)(images[:1]).shape)
+        output_type: OutputType | None = "binary" if is_one else None
+        agreement = evaluation.agreement(
+            teacher,
+            model,
+            images,
+            output_type=output_type,
+            from_logits=(fit_to_data.gives_logits(teacher, images), are_logits),
+        )
+        yield "agreement with the teacher", terminal.percent(agreement, 2)
 
 
 def _of_keras(model: "keras.Model") -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import typer
 
 from kdzoo.cli import data as data_command
 from kdzoo.cli import fit_to_data, model_files, terminal
+from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import unknown_name
 
 if TYPE_CHECKING:
@@ -75,18 +76,22 @@ def export(
     _check_ships_no_file(model, output)
     model_files.file_of(model, takes_litert=False)
     _check_data(data, data_dir, image_size, crop)
-    converted = cast("keras.Model", model_files.load_model(model, takes_litert=False))
-    images = labels = None
-    if data is not None:
-        loaded = data_command.load(data, data_dir, image_size, converted, crop)
-        fit_to_data.check_fit(model, converted, loaded, scale)
-        images, labels = loaded.train.arrays()[0], list(loaded.class_names)
-        if fit_to_data.gives_one_answer(converted):  # To the second class.
-            labels, output_type = labels[1:], output_type or "binary"
-    _check_scalable(model, converted, scale)
-    from kdzoo.export import to_litert
+    terminal.start_keras()
+    with TrainingProgress(steps=2 + (data is not None)) as progress:
+        progress.step(f"load {model}")
+        converted = cast("keras.Model", model_files.load_model(model, takes_litert=False))
+        images = labels = None
+        if data is not None:
+            progress.step(f"read {data}")
+            loaded = data_command.load(data, data_dir, image_size, converted, crop)
+            fit_to_data.check_fit(model, converted, loaded, scale)
+            images, labels = loaded.train.arrays()[0], list(loaded.class_names)
+            if fit_to_data.gives_one_answer(converted):  # To the second class.
+                labels, output_type = labels[1:], output_type or "binary"
+        _check_scalable(model, converted, scale)
+        from kdzoo.export import to_litert
 
-    with terminal.working("Converting"):
+        progress.step(f"convert to {output} and verify it")
         report = to_litert(
             fit_to_data.fed(converted, scale),
             output,
@@ -153,7 +158,7 @@ def _check_data(
 ) -> None:
     """Raises for data that there is not, and for options that need data; before Keras starts."""
     if data is not None:
-        data_command.check(data, image_size, crop)
+        data_command.check(data, image_size, crop, data_dir)
         return
     given = {"--data-dir": data_dir, "--image-size": image_size, "--crop": crop or None}
     for option, value in given.items():

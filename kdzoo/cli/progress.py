@@ -1,16 +1,20 @@
 """The progress of a training of several stages: a bar in a terminal, lines elsewhere."""
 
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from kdzoo.cli import terminal
 
 if TYPE_CHECKING:
     import keras
 
 _LINES = 10  # Of the epochs of a stage, at most.
 _NUMBERED = re.compile(r"(\d+)/(\d+) (.*)", re.DOTALL)
+_FINISHED = ": finished before"  # How an experiment's line on such a stage ends.
 
 
 class TrainingProgress:
@@ -33,6 +37,7 @@ class TrainingProgress:
         self._number, self._steps, self._further, self._tells = 0, steps, further, epochs
         self._stage: str | None = None
         self._bar: Any = None  # None where lines are written.
+        self._file: IO[str] | None = None  # What the bar is drawn on.
         self._task: Any = None
         self._epochs = 0
         self._accuracy: tuple[str, Any] | None = None
@@ -42,12 +47,15 @@ class TrainingProgress:
         from rich.console import Console
 
         if sys.stderr.isatty():
+            # A descriptor of its own: a step may hold back standard error.
+            self._file = os.fdopen(os.dup(2), "w")
+            terminal.show_spinners(False)
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}"),
                 progress.BarColumn(),
                 progress.TextColumn("{task.fields[state]}"),
                 progress.TimeRemainingColumn(),
-                console=Console(stderr=True, highlight=False),
+                console=Console(file=self._file, highlight=False),
                 transient=True,
             )
             self._bar.start()
@@ -56,14 +64,18 @@ class TrainingProgress:
     def __exit__(self, *error: object) -> None:
         if not any(error):
             self._end_stage()
-        if self._bar:
+        if self._file:
             self._bar.stop()
+            self._file.close()
+            terminal.show_spinners(True)
 
     def stage(self, line: str) -> None:
         """Ends the stage before, and begins the one that `line` describes."""
         self._end_stage()
+        # An experiment, whose lines have numbers, says itself which stages are finished.
+        self._needs_epochs = not _NUMBERED.fullmatch(line)
         line = self._numbered(line)
-        self._stage, self._epochs, self._accuracy, self._trains = line, 0, None, True
+        self._stage, self._epochs, self._accuracy = line, 0, None
         self._start = time.perf_counter()
         if self._bar:
             if self._task is not None:
@@ -73,7 +85,7 @@ class TrainingProgress:
     def step(self, line: str) -> None:
         """Ends the stage before, and begins a step without epochs, such as an export."""
         self.stage(line)
-        self._trains = False
+        self._needs_epochs = False
 
     def _numbered(self, line: str) -> str:
         """A line with its number among all."""
@@ -122,9 +134,9 @@ class TrainingProgress:
         if self._stage is None:
             return
         seconds = time.perf_counter() - self._start
-        is_new = self._epochs or not self._trains
-        end = f"{seconds:.1f} s{self._in_words()}" if is_new else "finished before"
-        self._say(f"{self._stage}: {end}")
+        is_new = self._epochs or not self._needs_epochs
+        end = f": {seconds:.1f} s{self._in_words()}" if is_new else _FINISHED
+        self._say(self._stage if self._stage.endswith(_FINISHED) else self._stage + end)
         self._stage = None
 
     def _in_words(self) -> str:

@@ -73,10 +73,23 @@ def show(table: "Table") -> None:
     console.print(table)
 
 
+_spins = True  # Not while something else is drawn on the terminal.
+
+
+def show_spinners(shown: bool) -> None:
+    """Says whether `working` shows its spinner.
+
+    Args:
+        shown: False while something else is drawn on the terminal.
+    """
+    global _spins
+    _spins = shown
+
+
 @contextlib.contextmanager
 def working(text: str) -> Iterator[None]:
     """Shows `text` and a spinner on standard error, in a terminal, while the block runs."""
-    if not sys.stderr.isatty():
+    if not (_spins and sys.stderr.isatty()):
         yield
         return
     from rich.console import Console

@@ -3,20 +3,24 @@
 import contextlib
 import os
 import pathlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdzoo.cli import completion, compress, fit_to_data, model_files, terminal, train_folder
+from kdzoo.cli import (
+    completion,
+    model_files,
+    result_tables,
+    terminal,
+    train_checks,
+    train_folder,
+)
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import check_directory, unknown_name
 from kdzoo.utils.types import PathLike
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from kdzoo.data import Dataset
     from kdzoo.experiments import Experiment
 
@@ -174,12 +178,14 @@ def train(
     for key in ("name", "directory", "data_dir", "smoke", "image_size", "crop"):
         given.pop(key, None)
     if seeds is not None:
-        given["seeds"] = _as_seeds(seeds)
-    _check_options(name, given, smoke)
-    data_command.check(name, image_size, crop)
+        given["seeds"] = train_checks.as_seeds(seeds)
+    train_checks.check_options(name, given, smoke)
+    data_command.check(name, image_size, crop, data_dir)
     if data_command.is_folder(name):
-        folder, name = name, pathlib.Path(os.path.abspath(os.path.expanduser(name))).name
-        directory = model_files.check_run_directory(directory or pathlib.Path("runs") / name)
+        folder, name = name, os.path.basename(os.path.abspath(os.path.expanduser(name)))
+        # The run of a recipe or a data set of that name has the usual place.
+        usual = pathlib.Path("runs") / (f"{name}-folder" if data_command.is_known(name) else name)
+        directory = model_files.check_run_directory(directory or usual)
         recipe, dataset = train_folder.of_folder(folder, given, image_size, crop)
     elif teacher_logits is not None:
         raise ValueError(
@@ -196,7 +202,8 @@ def train(
     from kdzoo.experiments.distilled_vs_alone import verdict
 
     compresses = any(stage["type"] == "Compress" for stage in results["settings"]["stages"])
-    terminal.show(compress.table_of_recipe(results) if compresses else _table(results))
+    table = result_tables.of_compressions if compresses else result_tables.of_comparison
+    terminal.show(table(results))
     said = "" if compresses else verdict(results)
     said = "A smoke run: it says that everything runs." if smoke else said
     if dataset is not None:
@@ -235,15 +242,6 @@ def _draw(results: dict[str, Any], path: pathlib.Path, name: str) -> None:
         typer.echo(f"Plot: {path}")
 
 
-def _as_seeds(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(
-            f"Expected --seeds to be integers such as 0,1,2. Received: {text!r}"
-        ) from None
-
-
 def _experiment(name: str, given: dict[str, Any]) -> "Experiment":
     """The recipe of this name with what was given instead, or one on a data set."""
     from kdzoo.cli import train_options
@@ -263,70 +261,3 @@ def _experiment(name: str, given: dict[str, Any]) -> "Experiment":
         f"Expected {recipes}--teacher and --student. Received: {name!r} alone; `kdzoo list models` "
         "shows what they may be."
     )
-
-
-def _check_options(name: str, given: Mapping[str, Any], smoke: bool) -> None:
-    """Raises `ValueError` for options that do not go together, before Keras starts."""
-    from kdzoo.cli import train_options
-
-    if "/" in given.get("student", ""):
-        raise ValueError(
-            "Expected an architecture as --student, which starts from fresh weights. Received: "
-            f"{given['student']!r}, which may be a pretrained model."
-        )
-    if "student" in given:
-        from kdzoo.zoo import architecture
-
-        architecture(given["student"])
-    teacher = given.get("teacher", "")
-    is_file = train_options.is_file(teacher)
-    if is_file:
-        model_files.file_of(pathlib.Path(teacher), takes_litert=False)
-    elif "/" in teacher:
-        from kdzoo.zoo.manifest import find
-
-        find(teacher)
-    elif teacher:
-        from kdzoo.zoo import architecture
-
-        architecture(teacher)
-    fit_to_data.check_scale(given.get("teacher_scale"))
-    if "teacher_scale" in given and not is_file:
-        raise ValueError(
-            "Expected the file of a model as --teacher beside --teacher-scale. Received: "
-            f"--teacher {teacher or 'left out'}"
-        )
-    if smoke and (is_file or data_command.is_folder(name)):
-        raise ValueError(
-            "Expected a recipe or a data set beside --smoke, which runs on digits. Received: a "
-            "folder, or a teacher from a file; `--epochs 1 --seeds 0` is quick"
-        )
-    if is_file or "/" in teacher:
-        fixed = [option for option in given if option.startswith("teacher_")]
-        fixed = [option for option in fixed if option not in ("teacher_scale", "teacher_logits")]
-        if fixed:
-            raise ValueError(
-                f"Expected no --{fixed[0].replace('_', '-')} for a pretrained teacher, which "
-                f"teaches as it is. Received: --teacher {given['teacher']} and that."
-            )
-
-
-def _table(results: Mapping[str, Any]) -> "Table":
-    settings = results["settings"]
-    paper = settings.get("paper") or {}
-    stages = {stage["name"]: stage for stage in settings["stages"]}
-    columns = [">test errors", ">in the paper"] if paper else []
-    table = terminal.table("model", ">test accuracy", *columns, ">parameters", ">seconds")
-    for name, summary in results["summary"].items():
-        stage = stages[name]
-        built = stage.get("architecture", stage.get("model", "")), stage.get("arguments", {})
-        rows = [row for row in results["rows"] if row["kind"] == name]
-        errors = " ".join(str(row.get("test_errors", "")) for row in rows if paper).strip()
-        table.add_row(
-            f"{name}: {terminal.architecture(*built)}",
-            terminal.mean_and_std(summary) if len(rows) > 1 else terminal.percent(summary["mean"]),
-            *([errors, str(paper.get(name, ""))] if paper else []),
-            compress.shown_mean(rows[:1], "parameters", "{:,}".format),
-            compress.shown_mean(rows, "seconds", "{:.1f}".format),
-        )
-    return table

@@ -10,6 +10,7 @@ from kdzoo.data.transfer_set import UNLABELLED
 from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.stage import Built
 from kdzoo.experiments.training_settings import Training
+from kdzoo.training.checkpoints.state import restore_state, shapes_of, state_of
 from kdzoo.training.stages import train
 from kdzoo.utils import first_line
 from kdzoo.zoo import create as create_by_name
@@ -62,12 +63,25 @@ def copy_in(precision: str, model: keras.Model, built: Built, data: Dataset) -> 
     return copy
 
 
+def finished(model: keras.Model, context: "StageContext") -> keras.Model:
+    """Returns a trained model as it is measured and saved: not compiled, and in float32.
+
+    Whoever loads it needs nothing but Keras. The next seed of the stage is measured in the same
+    object.
+    """
+    if "finished" not in context.kept:
+        context.kept["finished"] = create(context.built, context.data)
+    context.kept["finished"].set_weights(model.get_weights())
+    return context.kept["finished"]
+
+
 def fit(
     model: keras.Model,
     training: Training,
     context: "StageContext",
     batches_from: Callable[[int], Any],
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    reuse: bool = False,
     loss: keras.losses.Loss | None = None,
 ) -> dict[str, Any]:
     """Fits a model, going on where a killed process stopped; returns its history.
@@ -75,16 +89,44 @@ def fit(
     Args:
         model: The model.
         training: How it is trained.
-        context: What its stage works with.
-        batches_from: Function from an epoch to the batches from there on.
+        context: What the stage works with.
+        batches_from: Function from the first epoch to the batches from there on.
         callbacks: Further callbacks.
+        reuse: Whether the models of all seeds differ in their weights alone, so that the step that
+            was compiled for one serves the next, if both have one teacher.
         loss: The loss on labels; `cross_entropy()` when None.
     """
     loss = cross_entropy() if loss is None else loss
-    model.compile(optimizer(training, context.data), loss, metrics=["accuracy"])
+    # An object has its variables at once; by a name, the step would be traced twice to make them.
+    accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    model.compile(optimizer(training, context.data), loss, metrics=[accuracy])
     given = options(context)
     given["callbacks"] = [*callbacks, *given["callbacks"]]
-    return train(model, batches_from, training.epochs, context.directory, **given)
+    trained = _compiled_before(model, context) if reuse else model
+    history = train(trained, batches_from, training.epochs, context.directory, **given)
+    if trained is not model:
+        model.set_weights(trained.get_weights())
+    return history
+
+
+def _compiled_before(model: keras.Model, context: "StageContext") -> keras.Model:
+    """The model that an earlier seed was trained in, in the state of this one; or else this one."""
+    kept = context.kept.setdefault("trained", model)
+    if kept is model:
+        return model
+    if _how_compiled(kept) != _how_compiled(model):
+        context.kept["trained"] = model
+        return model
+    model.optimizer.build(model.trainable_variables)
+    restore_state(kept, state_of(model).arrays)
+    return kept
+
+
+def _how_compiled(model: keras.Model) -> Any:
+    """What the compiled step of a model depends on, of models of one stage."""
+    teacher = id(getattr(model, "teacher", None))
+    settings = {**model.optimizer.get_config(), "name": None}  # Each has another name.
+    return model.dtype_policy.name, shapes_of(model), settings, teacher
 
 
 def options(context: "StageContext") -> dict[str, Any]:

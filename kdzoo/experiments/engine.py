@@ -48,6 +48,7 @@ class Engine:
         self.experiment, self.runs, self.data, self.options = experiment, runs, data, options
         self.data_dir = data_dir
         self._models: dict[Node, keras.Model] = {}
+        self._kept: dict[tuple[str, str], dict[str, keras.Model]] = {}
 
     def model(self, node: Node, precision: str = "float32") -> keras.Model:
         """Returns the finished model of a stage with a seed, in a precision."""
@@ -71,9 +72,12 @@ class Engine:
         for number, node in enumerate(nodes, start=1):
             stage = self.experiment.stage(node.stage)
             how = f"seed {node.seed}" if stage.trains else "pretrained"
-            report(f"{number}/{len(nodes)} {node.stage}, {how}")
+            end = "" if node in missing else ": finished before"
+            report(f"{number}/{len(nodes)} {node.stage}, {how}{end}")
             if node in missing:
                 self._make(node)
+                if not any(later[:2] == node[:2] for later in missing.intersection(nodes[number:])):
+                    self._kept.pop(node[:2], None)  # No further seed takes it.
 
     def _make(self, node: Node) -> None:
         """Makes, measures and saves one model."""
@@ -97,6 +101,7 @@ class Engine:
             runs=self.runs,
             model=self.model,
             data_dir=self.data_dir,
+            kept=self._kept.setdefault(node[:2], {}),
         )
         outcome = self.experiment.stage(node.stage).run(context)
         row = {

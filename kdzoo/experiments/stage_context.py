@@ -29,6 +29,8 @@ class StageContext:
         runs: The run directories.
         model: Function of a node and a precision, which returns its finished model.
         data_dir: Where other data sets lie, as in `kdzoo.data.load`.
+        kept: What seeds of the stage keep for the next one: name -> a model whose steps are
+            compiled, which takes the weights of another seed.
     """
 
     data: Dataset
@@ -40,6 +42,7 @@ class StageContext:
     runs: Runs
     model: Callable[[Node, str], keras.Model]
     data_dir: PathLike | None = None
+    kept: dict[str, keras.Model] = dataclasses.field(default_factory=dict)
 
     def settled(self, setting: str, precision: str, known: str | None = None) -> str:
         """Returns the dtype policy that the stage computes in; what `"auto"` is stays chosen.

@@ -160,7 +160,8 @@ def _is_slow(layer):
 
 
 def _has_gpu():
-    return bool(heavy_libraries.tensorflow().config.list_physical_devices("GPU"))
+    # Not those that are there: the user may have hidden them from TensorFlow.
+    return bool(heavy_libraries.tensorflow().config.get_visible_devices("GPU"))
 
 
 def _is_fusible(layer):

@@ -7,6 +7,7 @@ from typing import Any, cast
 import keras
 
 from kdzoo.graph.exportable import TrainsStudent
+from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.untuned_passes import untuned_passes
 from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
 from kdzoo.utils import check_directory, check_integer, one_process, onednn, shown
@@ -70,6 +71,7 @@ def train(
         if done < epochs:
             check_data_function(data)
             onednn.warn_if_off()
+            build_optimizer(model)
             with plain_errors(), untuned_passes():
                 model.fit(
                     cast(Callable[[int], Any], data)(done),
@@ -83,6 +85,15 @@ def train(
                     shuffle=False,
                 )
     return checkpoint.history
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Makes the variables of a compiled model's optimizer, if all layers have theirs.
+
+    A step that has to make them is traced twice.
+    """
+    if not model.optimizer.built and all(layer.built for layer in flatten_layers(model)):
+        model.optimizer.build(model.trainable_variables)
 
 
 def check_data_function(data: Any) -> None:

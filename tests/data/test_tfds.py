@@ -146,6 +146,10 @@ def test_neither_prepared_nor_downloadable(tmp_path, monkeypatch):
     assert f"not prepared in '{tmp_path}/svhn_cropped/" in message
     assert "ConnectionError: no route to host" in message
     assert f"tfds build svhn_cropped --data_dir={tmp_path}" in message
+    monkeypatch.setenv("KDZOO_TRACEBACK", "1")  # Who asks for the traceback sees the cause.
+    with pytest.raises(FileNotFoundError) as caught:
+        kdzoo.data.load("svhn_cropped", tmp_path)
+    assert isinstance(caught.value.__cause__, ConnectionError)
 
 
 def test_a_download_is_shown(tmp_path, monkeypatch, capsys):

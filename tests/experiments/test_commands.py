@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from tiny_experiments import STUDENT, TINY, with_stages
 
-from kdzoo.cli import compress as compress_command
-from kdzoo.cli import train as train_command
+from kdzoo.cli import result_tables
 from kdzoo.cli.train_options import changed
 from kdzoo.experiments import (
     Compress,
@@ -33,7 +32,7 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("seconds", [{}, {"seconds": None}, {"seconds": 2.0}])
-@pytest.mark.parametrize("table", [train_command._table, compress_command.table_of_recipe])
+@pytest.mark.parametrize("table", [result_tables.of_comparison, result_tables.of_compressions])
 def test_what_a_row_does_not_say_is_left_empty(table, seconds):
     shown = table({**RESULTS, "rows": [{**row, **seconds} for row in ROWS]})
     cells = [next(iter(column.cells)) for column in shown.columns]

@@ -645,3 +645,29 @@ def test_stages_are_made_one_at_a_time(finished, tmp_path):
         TINY.run(tmp_path, verbose=0, stages=["alon"])
     with pytest.raises(ValueError, match=r"Expected a list of names\. Received: stages='alone'"):
         TINY.run(tmp_path, verbose=0, stages="alone")
+
+
+@on_tensorflow
+def test_what_one_seed_compiled_serves_the_next(tmp_path, monkeypatch):
+    """Nothing is traced again, and each seed ends as it does alone."""
+    traced, apply = [], keras.optimizers.Optimizer.apply
+    monkeypatch.setattr(
+        keras.optimizers.Optimizer,
+        "apply",
+        lambda optimizer, *given: traced.append(optimizer) or apply(optimizer, *given),
+    )
+    distilled = Distill("distilled", *STUDENT, losses=soft_targets(4.0))
+    training = Training(1, augmentation=None)
+    in_memory = dataclasses.replace(distilled, name="in memory", training=training)
+    recipe = with_stages(Train("alone", "mlp_2x64", Training(2)), distilled, in_memory)
+    results, counts = {}, {}
+    for seeds in ((1,), (0, 1)):
+        run = dataclasses.replace(recipe, seeds=seeds).run(tmp_path / str(len(seeds)), verbose=0)
+        results[seeds] = {(row["kind"], row["seed"]): row for row in run["rows"]}
+        counts[seeds] = len(traced)
+        del traced[:]
+    assert counts[0, 1] == counts[1,] > 0
+    for key, row in results[1,].items():
+        again = results[0, 1][key]
+        assert again["history"]["loss"] == row["history"]["loss"]
+        assert (again["weights"], again["test_errors"]) == (row["weights"], row["test_errors"])

@@ -320,3 +320,17 @@ def test_what_tensorflow_lacks_is_found_on_tensorflow_alone():
     expected = 2 if keras.backend.backend() == "tensorflow" else 0
     assert acceleration.accelerate(model) == expected
     assert model(images(2)).shape == (2, 5, 4, 3)
+
+
+@needs_tensorflow
+def test_a_gpu_that_is_hidden_from_tensorflow_is_none(monkeypatch):
+    """The machine has one, and `set_visible_devices([], "GPU")` was called."""
+    import tensorflow as tf
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model, devices = strided_net(), [object()]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: devices)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: [])
+    assert len(acceleration.strided_layers(model)) == 1
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: devices)
+    assert not acceleration.strided_layers(model)

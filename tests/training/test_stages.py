@@ -183,3 +183,19 @@ def test_a_model_must_be_compiled(tmp_path):
     inputs = keras.Input((2,))
     with pytest.raises(ValueError, match="compiled and built"):
         train(keras.Model(inputs, inputs), batches, 1, tmp_path)
+
+
+@pytest.mark.tensorflow
+def test_a_step_is_traced_once(tmp_path, monkeypatch):
+    """Whose optimizer has no variables yet, which the step would make as it is traced."""
+    traced, apply = [], keras.optimizers.Optimizer.apply
+    monkeypatch.setattr(
+        keras.optimizers.Optimizer,
+        "apply",
+        lambda optimizer, *given: traced.append(optimizer) or apply(optimizer, *given),
+    )
+    flat = keras.layers.Flatten()
+    model = keras.Sequential([keras.Input((4, 4, 1)), flat, keras.layers.Dense(3)])
+    model.compile("adamw", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    train(model, batches, 1, tmp_path, verbose=0)
+    assert len(traced) == 1

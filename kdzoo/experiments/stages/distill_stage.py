@@ -121,12 +121,15 @@ class Distill(Train):
             name = student.distillation_losses[0].name
             schedule = callbacks.linear(*self.teacher_weight, epochs=training.epochs)
             annealing = [callbacks.Anneal("distillation_loss_weight", schedule, name)]
+        # What a loss keeps of layers or samples is another one for another seed.
+        reuse = not any(loss.student_layers for loss in student.distillation_losses)
         return build_and_fit.fit(
             student,
             training,
             context,
             self._recorded_batches(whole, context) if self.views else self._batches(context),
             annealing,
+            reuse,
             self.loss,
         )
 

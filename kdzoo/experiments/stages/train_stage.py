@@ -76,8 +76,7 @@ class Train(Stage):
             context, context.settled("precision", self.training.precision)
         )
         history = self.fit(model, context)
-        # Not compiled, and in float32: whoever loads it needs nothing but Keras.
-        model = build_and_fit.copy_in("float32", model, context.built, context.data)
+        model = build_and_fit.finished(model, context)
         measured = measure(model, context.data)
         if self.transfer is not None:
             measured["test_errors_by_class"] = errors_by_class(model, context.data)
@@ -104,10 +103,5 @@ class Train(Stage):
         """
         acceleration.accelerate(model)
         context = self.with_transfer(context)
-        return build_and_fit.fit(
-            model,
-            self.training,
-            context,
-            build_and_fit.batches(self.training, context),
-            loss=self.loss,
-        )
+        batches = build_and_fit.batches(self.training, context)
+        return build_and_fit.fit(model, self.training, context, batches, reuse=True, loss=self.loss)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from kdzoo.training.checkpoints import files, hdf5
-from kdzoo.training.checkpoints.state import restore_state, shapes_of, state_of
+from kdzoo.training.checkpoints.state import StateReader, restore_state, shapes_of, state_of
 from kdzoo.utils import atomic_path, check_directory, remove_directory, shown, sweep
 from kdzoo.utils.types import PathLike
 
@@ -55,6 +55,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         # Whether the model is in the state of the newest checkpoint, and which are damaged.
         self._is_restored = False
         self._damaged: set[pathlib.Path] = set()
+        self._reader = StateReader()
 
     def exists(self) -> bool:
         """Returns whether there is a checkpoint in the directory."""
@@ -125,7 +126,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        state = state_of(self.model)
+        state = self._reader.read(self.model)
         if not state.is_finite:
             raise ValueError(
                 f"Expected finite weights after epoch {epoch + 1}. Received: NaN or infinity, "

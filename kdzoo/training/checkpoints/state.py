@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kdzoo.graph.keras_internals import Store, load_state, save_state
+from kdzoo.graph.keras_internals import Store, flatten_layers, load_state, save_state
 
 # Keras joins paths, so none holds two slashes, whatever names a layer saves under.
 _BETWEEN = "//"
@@ -59,6 +59,36 @@ def state_of(model: keras.Model) -> State:
     Args:
         model: The built `keras.Model`, with its optimizer if it is compiled.
     """
+    return _state(model, _values(model))
+
+
+class StateReader:
+    """Reads the state of a model again and again, and looks only once where its parts are.
+
+    Keras's walk over all attributes of all layers may take longer than the steps of an epoch.
+    """
+
+    def __init__(self) -> None:
+        self._of: list[keras.Variable] = []
+        self._values: dict[str, keras.Variable] | None = None
+
+    def read(self, model: keras.Model) -> State:
+        """Returns what `state_of` does.
+
+        Args:
+            model: The built `keras.Model`; a model with other variables than the one before is
+                walked over again.
+        """
+        variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", ())]
+        if self._values is not None and list(map(id, variables)) == list(map(id, self._of)):
+            return _state(model, self._values)
+        values = _values(model)
+        self._of, self._values = variables, _as_variables(values, model)
+        return _state(model, values)
+
+
+def _values(model):
+    """Name -> what Keras saves under it, a variable or what a layer makes; and the seeds."""
     store = _Arrays()
     save_state(model, store)
     values = {
@@ -66,7 +96,32 @@ def state_of(model: keras.Model) -> State:
         for path, entry in store.contents.items()
         for name, value in entry.items()
     }
-    values.update({f"{SEED}{number}": seed for number, seed in enumerate(_seeds(model))})
+    return values | {f"{SEED}{number}": seed for number, seed in enumerate(_seeds(model))}
+
+
+def _as_variables(values, model):
+    """Name -> variable, if all values are those of variables, and always will be; else None."""
+    if any(not _is_of_keras(layer.save_own_variables) for layer in flatten_layers(model)):
+        return None
+    found = {}
+    for name, value in values.items():
+        if not isinstance(value, keras.Variable):
+            path, place = split_name(name)
+            optimizer = vars(model).get(path)
+            if not hasattr(optimizer, "save_own_variables") or not place.isdecimal():
+                return None
+            if not _is_of_keras(optimizer.save_own_variables):
+                return None
+            value = optimizer.variables[int(place)]
+        found[name] = value
+    return found
+
+
+def _is_of_keras(method):
+    return method.__module__.partition(".")[0] == "keras"
+
+
+def _state(model, values):
     arrays = {name: _as_array(value) for name, value in values.items()}
     own = frozenset(_own(values, model))
     return State(arrays, own, _trainable_is_finite(model, values, arrays))

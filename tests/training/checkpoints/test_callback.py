@@ -10,6 +10,7 @@ from keras import ops
 
 import kdzoo
 from kdzoo.training.callbacks import EpochCheckpoint
+from kdzoo.training.checkpoints import state
 
 
 def names(run):
@@ -246,3 +247,54 @@ def test_what_a_layer_saves_in_its_own_way_may_have_another_length(is_old, tmp_p
     assert again.layers[-1].seen == (1.0, 2.0, 3.0)
     for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_it_is_looked_once_where_the_state_is(tmp_path, compiled, fit, monkeypatch):
+    """As the walk over all attributes of a model takes longer than a short epoch."""
+    walks, walk = [], state.save_state
+    monkeypatch.setattr(
+        state, "save_state", lambda model, store: walks.append(model) or walk(model, store)
+    )
+    model, checkpoint = compiled(), EpochCheckpoint(tmp_path / "run")
+    fit(model, checkpoint, 3)
+    assert len(walks) == 1
+    again = compiled()
+    assert EpochCheckpoint(tmp_path / "run").restore(again) == 3
+    expected, found = state.state_of(model).arrays, state.state_of(again).arrays
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], name)
+
+
+def test_the_state_of_another_optimizer_is_looked_for_anew(compiled, fit):
+    model, reader = compiled(), state.StateReader()
+    model.optimizer.build(model.trainable_variables)
+    assert "optimizer//4" in reader.read(model).arrays
+    assert "optimizer//4" in reader.read(model).arrays
+    model.compile("sgd", "mse")
+    assert "optimizer//4" not in reader.read(model).arrays
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    assert "optimizer//4" in reader.read(model).arrays
+
+
+def test_what_a_layer_saves_in_its_own_way_is_asked_for_every_time():
+    class Chooses(keras.layers.Layer):
+        """Saves one of its two weights, by what it was told."""
+
+        chosen = 0
+
+        def build(self, shape):
+            self.both = [self.add_weight(shape=(size,)) for size in (1, 2)]
+
+        def call(self, x):
+            return x
+
+        def save_own_variables(self, store):
+            store["chosen"] = self.both[self.chosen]
+
+    layer = Chooses()
+    model, reader = keras.Sequential([keras.Input((4,)), layer]), state.StateReader()
+    for layer.chosen in (0, 1, 0):
+        arrays = reader.read(model).arrays
+        assert [array.size for array in arrays.values()] == [layer.chosen + 1]
