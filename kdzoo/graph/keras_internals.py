@@ -20,6 +20,7 @@ from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving import saving_lib as _saving_lib
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers import data_adapters as _data_adapters
+from keras.src.utils.naming import to_snake_case as _to_snake_case
 
 from kdzoo.utils import heavy_libraries
 
@@ -411,6 +412,11 @@ def save_state(model: keras.Model, store: Store) -> None:
 def load_state(model: keras.Model, store: Store) -> None:
     """Loads what `save_state` saved."""
     _saving_lib._load_state(model, store, None, "", visited_saveables=set())
+
+
+def to_snake_case(class_name: str) -> str:
+    """Returns what `.keras` files call the first layer of a class among the layers of a model."""
+    return _to_snake_case(class_name)
 
 
 def load_keras_weights(model: keras.Model, content: io.BytesIO) -> None:

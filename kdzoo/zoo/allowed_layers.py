@@ -12,7 +12,10 @@ from kdzoo.utils import shown
 # The modules of the parts of a model, and other names that Keras writes into a configuration.
 _PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
 _KERAS = (*(f"keras.{module}" for module in _PARTS), "keras.src.models.", "keras.src.ops.")
-_FROM_KERAS = {"DTypePolicy", "DTypePolicyMap", "Functional", "Model", "Sequential"}
+_FROM_KERAS = {
+    *("DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy"),
+    *("Functional", "Model", "Sequential"),
+}
 _VALUES = {"__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "__slice__", "__ellipsis__"}
 _NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|bfloat16|complex(64|128)")
 _LONGEST = 120  # Characters of a name that an error repeats.
@@ -81,6 +84,14 @@ def _check_refused(part, name):
             "Expected layers that are safe to load from others. Received: "
             f"{_label(part)!r}, a {name}, which {_REFUSED[name]}; replace it by layers of Keras."
         )
+    config = part.get("config")
+    for key, value in config.items() if isinstance(config, dict) else ():
+        if isinstance(value, dict) and value.get("class_name") == "function":
+            raise ValueError(
+                "Expected layers that are safe to load from others. Received: "
+                f"{_label(part)!r}, a {_brief(name)}, with {_brief(key)}= the function "
+                f"{shown(value.get('config'))}; make it a registered layer."
+            )
     if name == "function":
         raise ValueError(
             "Expected layers that are safe to load from others. Received: the function "

@@ -20,6 +20,7 @@ from kdzoo.graph.keras_internals import (
 from kdzoo.utils import check_path, naming, open_regular
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo.keras_2_configs import built, carried_over
+from kdzoo.zoo.keras_2_numbers import renumbered
 from kdzoo.zoo.keras_zip_checks import check_archive, config_of_keras_2, weights_member
 
 # How many times the bytes of a file's weights its layers may take: Keras builds the layer of a
@@ -64,7 +65,7 @@ def load_keras_file(path: PathLike) -> keras.Model:
             model = (
                 keras.saving.load_model(file, compile=False, safe_mode=True)
                 if old is None
-                else _carried_over(old, file)
+                else _carried_over(*old, file)
             )
     except Exception as error:  # A damaged file leads Keras to any exception.
         what = "a .keras file of a model", "which Keras refused"
@@ -76,11 +77,12 @@ def load_keras_file(path: PathLike) -> keras.Model:
     return model
 
 
-def _carried_over(config, path):
+def _carried_over(config, minor, path):
     """Returns the model of a `.keras` file of Keras 2, which has been checked."""
     model = built(carried_over(config, version=2))
     with open_regular(path) as file:
-        load_keras_weights(model, weights_member(file))
+        content = weights_member(file)
+    load_keras_weights(model, renumbered(model, content) if minor in (12, 13) else content)
     return model
 
 

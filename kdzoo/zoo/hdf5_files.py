@@ -89,12 +89,17 @@ def _check_backend(file, texts):
 
 
 def _major(file, texts):
-    """Returns the first number of the version of Keras that wrote a file; 1 if it does not say."""
+    """Returns the first number of the version of Keras that wrote a file; 2 if it does not say."""
     place = file if _VERSION in file.attrs else file[_WEIGHTS]
     if _VERSION not in place.attrs:
-        return 1
+        return 2
     number = _one(texts.of(place, _VERSION), _VERSION).split(b".")[0]
-    return int(number) if number.isdigit() else 1
+    if number in (b"0", b"1"):
+        raise ValueError(
+            "a model of Keras 1, whose layers have other arguments and weights; load it with Keras "
+            "2.0 to 2.3, which carry it over, and save it again"
+        )
+    return int(number) if number.isdigit() else 2
 
 
 def _one(found, attribute):

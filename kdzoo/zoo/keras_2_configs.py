@@ -1,19 +1,20 @@
 """Configurations that Keras 2 wrote, and those of HDF5 files, as Keras 3 writes its own."""
 
 import copy
+import warnings
 from typing import Any
 
 import keras
 
 from kdzoo.utils import shown
 from kdzoo.zoo.allowed_layers import check_parts, is_refused
-from kdzoo.zoo.keras_2_graphs import functional, sequential_layers
-from kdzoo.zoo.keras_2_rules import CLASSES, RULES
+from kdzoo.zoo.keras_2_graphs import functional, is_graph, sequential_layers
+from kdzoo.zoo.keras_2_rules import CLASSES, RULES, RULES_OF_KERAS_3
 
 _MODELS = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
 _MODEL_NAMES = {"Model": "Functional", "Functional": "Functional", "Sequential": "Sequential"}
 _PARTS = ("initializer", "regularizer", "constraint")
-_DTYPES = ("Policy", "PolicyV1", "DTypePolicy")
+_DTYPES = ("Policy", "PolicyV1")
 _REMEDIES = {
     **dict.fromkeys(
         ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceProperty", "InstanceMethod"),
@@ -31,12 +32,14 @@ def carried_over(config: dict[str, Any], version: int) -> dict[str, Any]:
     Args:
         config: The configuration of a model in an HDF5 file of any version, or in a `.keras` file
             of Keras 2.
-        version: The version of the Keras that wrote it, 1, 2 or 3: the rules are for what 1 and 2
-            wrote.
+        version: The version of the Keras that wrote it, 2 or 3: most rules are for what 2 wrote.
 
     Raises:
         ValueError: If it has a layer or an argument that Keras 3 does not have; the error names
             both.
+
+    Warns:
+        UserWarning: If a model is of a class that is not known here; its graph is carried over.
     """
     return _Carrier(version).model(config)
 
@@ -53,33 +56,35 @@ class _Carrier:
 
     def model(self, part: dict[str, Any]) -> dict[str, Any]:
         """Returns a model."""
-        name, config = _MODEL_NAMES[part["class_name"]], part["config"]
-        if name == "Functional" and isinstance(config, dict) and "input_layers" not in config:
-            raise ValueError(
-                f"Expected a functional or sequential model. Received: {part['class_name']!r}, a "
-                "class of its own, whose layers only its code knows"
-            )
-        if name == "Sequential":
+        class_name, config = part["class_name"], part["config"]
+        if _MODEL_NAMES.get(class_name) == "Sequential":
             config = config if isinstance(config, dict) else {"layers": config}
             content = {
                 "name": config.get("name") or "sequential",
                 "layers": sequential_layers(config["layers"], self.layer),
                 **_chosen(config, ("trainable", "build_input_shape")),
             }
-        else:
-            content = functional(config, self.layer, self.is_old)
-        registered = name if name == "Functional" else None
-        return _serialized(_MODELS[name], name, content, registered)
+            return _serialized(_MODELS["Sequential"], "Sequential", content)
+        if not is_graph(config):
+            raise ValueError(
+                f"Expected a functional or sequential model. Received: {_label(part)!r}, of the "
+                f"class {class_name!r}, whose layers only its code knows; where that code is, make "
+                "a functional model of its layers, `keras.Model(inputs, outputs)`, and save that"
+            )
+        content = functional(config, self.layer, self.is_old)
+        if class_name not in _MODEL_NAMES:
+            if _is_here(part):
+                return _of_own_class(part, content)
+            _warn_of_own_class(part)
+        return _serialized(_MODELS["Functional"], "Functional", content, "Functional")
 
     def layer(self, part: dict[str, Any]) -> dict[str, Any]:
         """Returns a layer, which may be a model."""
         old_name, config = part["class_name"], part["config"]
-        if old_name in _MODEL_NAMES and not _is_custom(part):
+        if is_graph(config) or (old_name in _MODEL_NAMES and not _is_custom(part)):
             return self.model(part)
         if _is_custom(part):
-            registered = part.get("registered_name") or old_name
-            name = registered.rpartition(">")[2]
-            return _serialized("builtins", name, self._values(config), registered)
+            return _of_own_class(part, self._values(config))
         name = CLASSES.get(old_name, old_name) if self.is_old else old_name
         if is_refused(name):  # `check_parts` says why.
             return _serialized("keras.layers", name, _chosen(config, ("name",)))
@@ -87,7 +92,7 @@ class _Carrier:
         found = self._values(config)
         if isinstance(found.get("name"), str):  # Keras 3 allows no slash.
             found["name"] = found["name"].replace("/", "_")
-        for rule in RULES if self.is_old else ():
+        for rule in RULES if self.is_old else RULES_OF_KERAS_3:
             try:
                 found = rule(name, old_name, found)
             except ValueError as error:
@@ -115,8 +120,8 @@ class _Carrier:
             return self._values(value)
         if name == "function" and key.endswith("activation"):
             return value["config"]
-        if name in _DTYPES:
-            return self._policy(value)
+        if name in _DTYPES or hasattr(keras.dtype_policies, name):
+            return self._policy(name, value["config"])
         for kind in _PARTS:
             if key.endswith(kind):
                 return self._part(value, kind)
@@ -129,19 +134,18 @@ class _Carrier:
         name = part["class_name"]
         config = self._values(part["config"] or {})
         if _is_custom(part):
-            registered = part.get("registered_name") or name
-            return _serialized("builtins", registered.rpartition(">")[2], config, registered)
+            return _of_own_class(part, config)
         if self.is_old and kind == "initializer":
             config.pop("dtype", None)
             if config.get("distribution") == "normal":
                 config["distribution"] = "truncated_normal"
         return _serialized(f"keras.{kind}s", name, config)
 
-    def _policy(self, part):
+    def _policy(self, class_name, config):
         """Returns a policy of types by its name; None for the one of TensorFlow 2.0 that waits."""
-        if not self.is_old:
-            return _serialized("keras", part["class_name"], part["config"])
-        name = part["config"]["name"]
+        name = config.get("name")
+        if name is None:  # Of Keras 3: of quantized layers, or of several layers.
+            return _serialized("keras.dtype_policies", class_name, self._values(config))
         return None if name in ("infer", "_infer") else name
 
 
@@ -154,11 +158,36 @@ def _serialized(module, name, config, registered=None):
     }
 
 
+def _of_own_class(part, config):
+    """Returns a part of a class that this process must have registered."""
+    registered = _registered_name(part)
+    return _serialized("builtins", registered.rpartition(">")[2], config, registered)
+
+
+def _registered_name(part):
+    return part.get("registered_name") or part["class_name"]
+
+
+def _is_here(part):
+    """Whether this process has registered the class of a part."""
+    return keras.saving.get_registered_object(_registered_name(part)) is not None
+
+
 def _is_custom(part):
     """Whether a part is of a class that was registered there, e.g. `Package>Name`, or is here."""
-    name = part.get("registered_name") or part["class_name"]
-    is_here = keras.saving.get_registered_object(name) is not None
-    return ">" in name or (is_here and not hasattr(keras.layers, name))
+    name = _registered_name(part)
+    return ">" in name or (_is_here(part) and not hasattr(keras.layers, name))
+
+
+def _warn_of_own_class(part):
+    """Warns that a model is opened as its graph, whatever its class did besides."""
+    warnings.warn(
+        f"The model {_label(part)!r} is of the class {shown(part['class_name'])}, which is not "
+        "known here: it opens as its graph of layers, without what that class does in `train_step` "
+        "or `call`. If it has a `call` of its own, outputs differ: load the file within "
+        "`keras.saving.custom_object_scope` of that class.",
+        stacklevel=2,
+    )
 
 
 def _check_known(name, part):
@@ -191,7 +220,7 @@ def _chosen(config, keys):
 def shown_reason(error: ValueError) -> str:
     """Returns what an error says, short."""
     text = str(error)
-    return text if len(text) < 200 else f"{text[:200]}..."
+    return text if len(text) < 300 else f"{text[:300]}..."
 
 
 def built(config: dict[str, Any]) -> keras.Model:

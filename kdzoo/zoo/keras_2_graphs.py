@@ -10,8 +10,18 @@ from kdzoo.zoo.keras_2_rules import RECURRENT
 
 _CONSTANT = "_CONSTANT_VALUE"
 _MODELS = ("Functional", "Sequential")
+_GRAPH = ("layers", "input_layers", "output_layers")
 
 Carry = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def is_graph(config: Any) -> bool:
+    """Whether this is the configuration of a functional model, of whatever class.
+
+    Args:
+        config: What a part of a model has for a configuration.
+    """
+    return isinstance(config, dict) and all(key in config for key in _GRAPH)
 
 
 def sequential_layers(layers: list[dict[str, Any]], carry: Carry) -> list[dict[str, Any]]:
@@ -107,8 +117,8 @@ class _Graph:
         return found[0] if len(found) == 1 else found
 
     def _class(self, name):
-        found = self._layers[name]["class_name"]
-        return "Functional" if found == "Model" else found
+        found = self._layers[name]
+        return "Functional" if is_graph(found["config"]) else found["class_name"]
 
     def _first_call(self, name, layer, named):
         """Returns the number of a layer's first call; Keras 2 counts that of a model from one."""

@@ -108,8 +108,16 @@ def with_old_activations(name: str, old_name: str, config: dict[str, Any]) -> di
     for key, value in config.items():
         if key.endswith("activation") and isinstance(value, str):
             value = value.removesuffix("_v2")
-            is_old = value == "hard_sigmoid"
-            found[key] = dict(_OLD_HARD_SIGMOID) if is_old else _known_activation(key, value)
+            found[key] = dict(_OLD_HARD_SIGMOID) if value == "hard_sigmoid" else value
+    return found
+
+
+def with_own_activations(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Takes layers that are registered here under the names of functions that Keras 3 lacks."""
+    found = dict(config)
+    for key, value in config.items():
+        if key.endswith("activation") and isinstance(value, str):
+            found[key] = _known_activation(key, value)
     return found
 
 
@@ -117,7 +125,14 @@ def _known_activation(key, value):
     try:
         keras.activations.get(value)
     except ValueError:
-        raise ValueError(f"{key}={value!r}, a function that Keras 3 does not have") from None
+        own = keras.saving.get_registered_object(value)
+        if isinstance(own, type) and issubclass(own, keras.layers.Layer):
+            part = {"module": "builtins", "class_name": own.__name__, "config": {}}
+            return {**part, "registered_name": value}
+        raise ValueError(
+            f"{key}={value!r}, a function that Keras 3 does not have; write a layer that computes "
+            f"it, and load the file within `keras.saving.custom_object_scope({{{value!r}: Layer}})`"
+        ) from None
     return value
 
 
@@ -153,6 +168,10 @@ RULES: tuple[Callable[[str, str, dict[str, Any]], dict[str, Any]], ...] = (
     with_one_axis,
     with_old_defaults,
     with_old_activations,
+    with_own_activations,
     without_dropped,
 )
 """Functions of a layer's class in Keras 3, its class in the file, and its arguments."""
+
+RULES_OF_KERAS_3 = (with_own_activations,)
+"""The rules that are for what Keras 3 wrote too."""

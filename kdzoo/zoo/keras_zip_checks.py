@@ -26,7 +26,7 @@ _DEEPEST = 200  # Levels of a configuration; a model within five others has 60.
 _LARGEST = 1 << 63  # No layer has an integer as large.
 _BLOCK = 1 << 20
 _MOST_METADATA = 1 << 16
-_VERSION = re.compile(rb'"keras_version": *"([0-9]+)[.]')
+_VERSION = re.compile(rb'"keras_version": *"([0-9]+)[.]([0-9]+)')
 _NAME_LENGTHS = 26  # Bytes before the lengths of its name in the header of a member.
 
 
@@ -61,11 +61,14 @@ def check_archive(path: PathLike) -> int:
             ) from error
 
 
-def config_of_keras_2(path: PathLike) -> dict[str, Any] | None:
-    """Returns the configuration in a `.keras` file that Keras 2 wrote, or None if it did not.
+def config_of_keras_2(path: PathLike) -> tuple[dict[str, Any], int] | None:
+    """Returns what a `.keras` file that Keras 2 wrote has for a configuration, and its version.
 
     Args:
         path: The file, which `check_archive` has found good.
+
+    Returns:
+        The configuration and the version's second number, 12 of 2.12; None if it is not of Keras 2.
     """
     with open_regular(path) as file, zipfile.ZipFile(_Sparing(file)) as archive:
         if METADATA not in archive.namelist():
@@ -74,7 +77,7 @@ def config_of_keras_2(path: PathLike) -> dict[str, Any] | None:
             found = _VERSION.search(member.read(_MOST_METADATA))
         if found is None or int(found[1]) > 2:
             return None
-        return checked_config(_read_config(archive))
+        return checked_config(_read_config(archive)), int(found[2])
 
 
 def weights_member(file: io.BufferedReader) -> io.BytesIO:

@@ -15,8 +15,8 @@ def load_model(path: PathLike) -> keras.Model:
     """Returns the model of a file or directory, which may come from anybody.
 
     It opens `.keras`, `.h5` and `.hdf5` files, HDF5 under any other name, and directories of
-    `save_pretrained`. Files of Keras 2 and of tf_keras are carried over to Keras 3 by small
-    rules (`docs/files.md`): weights as they are, outputs equal to those of the model that was
+    `save_pretrained`. Files of Keras 2, from 2.0 on, and of tf_keras are carried over to Keras 3 by
+    small rules (`docs/files.md`): weights as they are, outputs equal to those of the model that was
     saved. No code in a file runs, and how a model was compiled is not read, so losses and metrics
     of others do not matter.
 
@@ -30,6 +30,10 @@ def load_model(path: PathLike) -> keras.Model:
         FileNotFoundError: If there is nothing.
         ValueError: If it is damaged, a SavedModel, or has a layer that runs code, or a layer or an
             argument that Keras 3 does not have; the error names these and says what to do.
+
+    Warns:
+        UserWarning: If a functional model is of a class that this process does not know: it opens
+            as its graph, without a `call` or `train_step` of its own.
 
     Example:
 

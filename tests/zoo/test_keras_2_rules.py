@@ -159,6 +159,21 @@ def test_hard_sigmoid_keeps_its_slope(path):
     np.testing.assert_allclose(kdzoo.load_model(path.parent / "shared")(x), model(x), atol=1e-6)
 
 
+@pytest.mark.parametrize(("policy", "tolerance"), [("mixed_float16", 2e-3), ("float64", 1e-12)])
+def test_hard_sigmoid_computes_in_the_type_of_its_layer(policy, tolerance, path):
+    made = tf_keras.Sequential(
+        [
+            layers.Input(SERIES),
+            layers.LSTM(3, recurrent_activation="hard_sigmoid", dtype=policy),
+            layers.Dense(2, activation="hard_sigmoid", dtype=policy),
+        ]
+    )
+    given, expected = written(randomize(made), path)
+    found = kdzoo.load_model(path)(given[0])
+    assert keras.backend.standardize_dtype(found.dtype) == expected[0].dtype.name
+    np.testing.assert_allclose(found, expected[0], atol=tolerance)
+
+
 def test_softmax_v2_is_softmax(path):
     made = tf_keras.Sequential([layers.Input((4,)), layers.Dense(3, activation="softmax")])
     check(made, path, with_argument("Dense", activation="softmax_v2"))
@@ -196,6 +211,23 @@ def test_a_policy_of_types_keeps_its_name(path):
     model = kdzoo.load_model(path)
     assert model.layers[0].dtype_policy.name == "mixed_float16"
     np.testing.assert_allclose(model(given[0]), expected[0], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"class_name": "PolicyV1", "config": {"name": "mixed_float16", "loss_scale": None}},
+        {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}, "module": "keras"},
+        {"class_name": "FloatDTypePolicy", "config": {"name": "mixed_float16"}, "module": "keras"},
+    ],
+)
+@pytest.mark.parametrize("library", [tf_keras, keras])
+def test_policies_of_all_versions_are_read(library, policy, path):
+    made = library.Sequential([library.layers.Input((4,)), library.layers.Dense(3)])
+    with quiet():
+        made.save(path)
+    changed_config(path, with_argument("Dense", dtype=policy))
+    assert kdzoo.load_model(path).layers[0].dtype_policy.name == "mixed_float16"
 
 
 # Classes.

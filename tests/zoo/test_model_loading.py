@@ -220,15 +220,6 @@ def test_a_layer_that_was_never_registered_opens_within_a_scope(tmp_path):
     np.testing.assert_allclose(model(given[0]), expected[0], rtol=1e-5, atol=1e-6)
 
 
-def test_a_model_of_a_class_of_its_own_is_named(tmp_path):
-    class Own(tf_keras.Model):
-        pass
-
-    inputs = layers.Input((4,))
-    written(Own(inputs, layers.Dense(2)(inputs)), tmp_path / "model.h5")
-    assert_refused(tmp_path / "model.h5", "Own")
-
-
 def test_weights_alone_say_what_to_do(good, tmp_path):
     model = kdzoo.load_model(good[0])
     tf_keras.models.load_model(good[0]).save_weights(tmp_path / "weights.h5")
@@ -242,6 +233,13 @@ def test_kernels_that_theano_turns_are_refused(good, tmp_path):
     with h5py.File(tmp_path / "old.h5", "r+") as file:
         file.attrs["backend"] = file["model_weights"].attrs["backend"] = b"theano"
     assert_refused(tmp_path / "old.h5", "a model of Keras on Theano")
+
+
+def test_files_of_keras_1_say_what_to_do(good, tmp_path):
+    path = copied(good, tmp_path / "old.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["keras_version"] = file["model_weights"].attrs["keras_version"] = b"1.2.2"
+    assert_refused(path, "a model of Keras 1, whose layers have other arguments and weights; load")
 
 
 def test_a_saved_model_says_what_to_do(tmp_path):

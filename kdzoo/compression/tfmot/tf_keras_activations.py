@@ -13,6 +13,9 @@ SHARED_ACTIVATIONS = frozenset(
 COMPOSED_ACTIVATIONS = ("hard_sigmoid", "hard_silu", "hard_swish")
 """Activations that tf_keras lacks, or has with another meaning, made of several layers."""
 
+_ARGUMENTS = {"activation": "activation", "recurrent_activation": "recurrent activation"}
+_OLD_HARD_SIGMOID = "kdzoo>HardSigmoidOfKeras2"
+
 
 def take_composed_activation(config: dict[str, Any], path: str, class_name: str) -> str | None:
     """Takes one of `COMPOSED_ACTIVATIONS` out of a layer's configuration and returns it.
@@ -28,21 +31,26 @@ def take_composed_activation(config: dict[str, Any], path: str, class_name: str)
     Raises:
         ValueError: If tf_keras has no such activation.
     """
-    activation, inner = config.get("activation"), config.get("recurrent_activation")
     composed = None
-    if isinstance(activation, str) and activation in COMPOSED_ACTIVATIONS:
-        config["activation"], composed = "linear", activation
-    elif activation is not None and not _is_shared(activation):
-        reason = f"tf_keras has no activation {described(activation)}"
-        raise cannot_clone(path, class_name, reason)
-    if inner is not None and not _is_shared(inner):
-        reason = f"tf_keras has no recurrent activation {described(inner)}"
-        raise cannot_clone(path, class_name, reason)
+    for key, words in _ARGUMENTS.items():
+        activation = config.get(key)
+        if _is_of_keras_2(activation):
+            config[key] = "hard_sigmoid"  # Which tf_keras has as Keras 2 had it.
+        elif key == "activation" and activation in COMPOSED_ACTIVATIONS:
+            config[key], composed = "linear", activation
+        elif activation is not None and not _is_shared(activation):
+            reason = f"tf_keras has no {words} {described(activation)}"
+            raise cannot_clone(path, class_name, reason)
     return composed
 
 
 def _is_shared(activation):
     return isinstance(activation, str) and activation in SHARED_ACTIVATIONS
+
+
+def _is_of_keras_2(activation):
+    """Whether this is the configuration of kdzoo's layer for the `hard_sigmoid` of Keras 2."""
+    return isinstance(activation, dict) and activation.get("registered_name") == _OLD_HARD_SIGMOID
 
 
 def described(value: Any) -> str:

@@ -24,6 +24,7 @@ from kdzoo.compression import (
     strip_clustering,
     strip_pruning,
 )
+from kdzoo.graph.old_activations import HardSigmoidOfKeras2
 from kdzoo.graph.surgery import copy_of
 
 pytestmark = [
@@ -143,6 +144,19 @@ def test_another_slope_is_refused():
     inner = layers.Dense(3, activation="hard_sigmoid", name="inner")
     with pytest.raises(ValueError, match="'hard_sigmoid' in a wrapper"):
         pruned(keras.Sequential([keras.Input((6, 4)), layers.TimeDistributed(inner)]))
+
+
+def test_the_slope_of_keras_2_comes_along():
+    """Files of Keras 2 open with a layer of kdzoo for it, which tf_keras has under its old name."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 4)),
+            layers.LSTM(3, recurrent_activation=HardSigmoidOfKeras2()),
+            layers.Dense(3, activation=HardSigmoidOfKeras2()),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(8, 6, 4)).astype("float32")
+    np.testing.assert_allclose(pruned(model)(x), model(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("verb", [pruned, clustered])
