@@ -1,29 +1,22 @@
 """The outputs of a teacher that were recorded, joined with the images that they are for."""
 
-import copy
-import pathlib
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.data.augmentation import Augmentation
 from kdzoo.data.split import Split
-from kdzoo.data.teacher_outputs_base import Outputs, Spec, TeacherOutputs
+from kdzoo.models.ensemble import Ensemble
+from kdzoo.teacher_cache.averaged_records import AVERAGES, Average, AveragedRecords
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data, fingerprint_of_model, is_alike
+from kdzoo.teacher_cache.record import Record
 from kdzoo.teacher_cache.record_index import INDEX, read_index
 from kdzoo.teacher_cache.record_layout import record_type
-from kdzoo.teacher_cache.record_shards import SMALL_RECORD, check_shard, read_shard
-from kdzoo.teacher_cache.teacher_predictor import (
-    LOGITS,
-    TeacherPredictor,
-    check_paths,
-    check_teacher,
-)
-from kdzoo.teacher_cache.top_k_logits import OF_TOP_K, PLACES, logits_of
-from kdzoo.utils import check_choice, check_path, check_regular
+from kdzoo.teacher_cache.record_shards import check_shard
+from kdzoo.teacher_cache.teacher_predictor import TeacherPredictor, check_teacher
+from kdzoo.utils import check_choice, check_path, check_regular, shown
 from kdzoo.utils.types import PathLike
 
 if typing.TYPE_CHECKING:
@@ -43,27 +36,72 @@ WORDS = {
 
 def with_recorded_teacher(
     data: Split,
-    directory: PathLike,
-    teacher: keras.Model | None = None,
+    directory: PathLike | Sequence[PathLike],
+    teacher: keras.Model | Sequence[keras.Model] | None = None,
     teacher_transform: Callable[[np.ndarray], Any] | None = None,
+    *,
+    average: Average = "logits",
 ) -> "RecordedSplit":
-    """Joins a split and the record of a teacher's outputs for it.
+    """Joins a split and the record of a teacher's outputs for it, or those of several teachers.
+
+    Several are recorded one after another, so that an ensemble of ten takes no more memory than one
+    teacher; their outputs are averaged as they are read.
 
     Args:
         data: The `kdzoo.data.Split` that was recorded.
-        directory: What `record_teacher` wrote.
+        directory: What `record_teacher` wrote; or a list of such directories, of teachers whose
+            logits were recorded for the same views of the images.
         teacher: The teacher, to make sure that the record is of it, in whatever precision it
-            computes; not looked at when None.
+            computes; not looked at when None. Beside a list of directories, as many teachers, or a
+            `kdzoo.Ensemble` of them.
         teacher_transform: What it was recorded with, if anything; looked at with the teacher.
+        average: How several are averaged: `"logits"` for the mean of the logits, which is the
+            geometric mean of the distributions, or `"probabilities"` for the logarithm of the mean
+            of the softmaxes, the arithmetic mean.
 
     Returns:
         A `RecordedSplit`, whose `batches` carry the outputs, for a `Distiller` with `teacher=None`.
 
     Raises:
         FileNotFoundError: If there is no record.
-        ValueError: If it is not complete, damaged, or of another data set or teacher.
+        ValueError: If it is not complete, damaged, or of another data set or teacher; if several
+            records differ in views, augmentation or classes, or hold outputs of layers.
+
+    Example:
+
+    ```python
+    for number, member in enumerate(members):
+        record_teacher(member, data.train, f"member-{number}", views=30, augmentation="default")
+    directories = [f"member-{number}" for number in range(len(members))]
+    recorded = with_recorded_teacher(data.train, directories, average="probabilities")
+    ```
     """
     check_split(data)
+    check_choice("average", average, AVERAGES)
+    if not isinstance(directory, list | tuple):
+        return RecordedSplit(data, _read_record(data, directory, teacher, teacher_transform))
+    teachers = teacher.members if isinstance(teacher, Ensemble) else teacher
+    if teachers is None:
+        teachers = [None] * len(directory)
+    if not directory or not isinstance(teachers, list | tuple) or len(teachers) != len(directory):
+        raise ValueError(
+            "Expected one or more directories, and as many teachers or none. Received: "
+            f"directory={shown(directory)}, teacher={shown(teacher)}"
+        )
+    records = [
+        _read_record(data, path, its_teacher, teacher_transform)
+        for path, its_teacher in zip(directory, teachers, strict=True)
+    ]
+    return RecordedSplit(data, AveragedRecords(records, average))
+
+
+def _read_record(
+    data: Split,
+    directory: Any,
+    teacher: Any,
+    teacher_transform: Callable[[np.ndarray], Any] | None,
+) -> Record:
+    """The record in a directory, if it is one of these data and of this teacher."""
     path = check_path("directory", directory)
     try:
         check_regular(path / INDEX)
@@ -101,7 +139,7 @@ def with_recorded_teacher(
         check_shard(path / name, shard, record_type(index["fields"]))
     record = Record(path, index)
     record.check()
-    return RecordedSplit(data, record)
+    return record
 
 
 def _check_augmentation(path, given, input_shape):
@@ -131,7 +169,7 @@ class RecordedSplit:
         record: What was recorded.
     """
 
-    def __init__(self, split: Split, record: "Record"):
+    def __init__(self, split: Split, record: Record | AveragedRecords):
         self.split, self._record = split, record
 
     def __len__(self) -> int:
@@ -204,100 +242,3 @@ class RecordedSplit:
             indices=indices,
             teacher_outputs=self._record.of_layers(layers),
         )
-
-
-class Record(TeacherOutputs):
-    """The outputs in a directory, by epoch and sample.
-
-    Args:
-        directory: The record's.
-        index: Its index.
-    """
-
-    def __init__(self, directory: pathlib.Path, index: dict[str, Any]):
-        self.directory, self.views, self.seed = directory, index["views"], index["seed"]
-        self.top_k, self.examples, self.classes = (
-            index[name] for name in ("top_k", "examples", "classes")
-        )
-        self.type = record_type(index["fields"])
-        self.layers = [name for name in self.type.names or () if name not in (LOGITS, *OF_TOP_K)]
-        given = index["augmentation"]
-        self._augmentation = None if given is None else Augmentation(**given)
-        self._shards: list[list] = [[] for _ in range(self.views)]
-        for name, shard in index["shards"].items():
-            self._shards[shard["view"]].append((shard["start"], directory / name, shard))
-        self._readers: dict[pathlib.Path, Any] = {}
-        self._kept: tuple[int, np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return self.examples
-
-    def check(self) -> None:
-        """Raises `ValueError` if a file does not hold what the index says of it.
-
-        Its error is one sentence here; in the middle of an epoch TensorFlow makes a page of it.
-        """
-        for shards in self._shards:
-            for _, path, shard in shards:
-                self._read(path, shard)
-
-    def images(self, images: np.ndarray, indices: np.ndarray, epoch: int) -> np.ndarray:
-        if self._augmentation is None:
-            return images
-        return self._augmentation(images, indices, self.seed, epoch % self.views)
-
-    def at(self, indices: np.ndarray, epoch: int) -> Outputs:
-        records = self._records(np.asarray(indices), epoch % self.views)
-        logits = logits_of(records, self.classes)
-        tapped = {name: records[name] for name in self.layers}
-        return {LOGITS: logits, **tapped} if tapped else logits
-
-    def spec(self) -> Spec | dict[str, Spec]:
-        logits = (self.classes,), self.type[LOGITS if self.top_k is None else OF_TOP_K[0]].base
-        tapped = {name: (self.type[name].shape, self.type[name].base) for name in self.layers}
-        return {LOGITS: logits, **tapped} if tapped else logits
-
-    def of_layers(self, layers: str | Iterable[str] | None) -> "Record":
-        """Returns the record with some of its layers alone.
-
-        Args:
-            layers: Their paths, or one path; None for all.
-
-        Raises:
-            ValueError: If a layer was not recorded.
-        """
-        if layers is None:
-            return self
-        found = copy.copy(self)
-        found.layers = [
-            check_choice("recorded layer", path, self.layers) for path in check_paths(layers)
-        ]
-        return found
-
-    def _records(self, indices, view):
-        if self.type.itemsize <= SMALL_RECORD:
-            kept = self._kept  # Another thread may replace it by another view's.
-            if kept is None or kept[0] != view:
-                shards = sorted(self._shards[view], key=lambda shard: shard[0])
-                parts = [self._read(path, shard) for _, path, shard in shards]
-                self._kept = kept = view, np.concatenate(parts)
-            return kept[1][indices]
-        found = np.empty(len(indices), self.type)
-        for start, path, shard in self._shards[view]:
-            here = np.flatnonzero((indices >= start) & (indices < shard["stop"]))
-            if here.size:
-                found[here] = self._read(path, shard, (indices[here] - start).tolist())
-        return found
-
-    def _read(self, path, shard, places=None):
-        """The records of a file, all of them or those at some places."""
-        readers = None if places is None else self._readers
-        records = read_shard(path, shard, self.type, places, readers)
-        if self.top_k is not None:
-            classes = records[PLACES]
-            if classes.min() < 0 or classes.max() >= self.classes:
-                raise ValueError(
-                    f"Expected classes from 0 to {self.classes - 1} in {path}. Received: others; "
-                    "record into another directory."
-                )
-        return records

@@ -172,7 +172,7 @@ def put(directory, parts, group=1024):
 
 def outputs(split, directory, monkeypatch, small):
     """The outputs for all samples, read a view at a time or record by record."""
-    monkeypatch.setattr("kdzoo.teacher_cache.recorded_split.SMALL_RECORD", 1 << 10 if small else 0)
+    monkeypatch.setattr("kdzoo.teacher_cache.record.SMALL_RECORD", 1 << 10 if small else 0)
     return with_recorded_teacher(split, directory)._record.at(np.arange(18), 0)
 
 
@@ -226,7 +226,7 @@ def test_classes_that_there_are_not(tmp_path, split):
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("damage", ["removed", "cut", "altered", "pipe"])
 def test_a_file_that_changes_while_a_student_learns(damage, small, plain, split, monkeypatch):
-    monkeypatch.setattr("kdzoo.teacher_cache.recorded_split.SMALL_RECORD", 1 << 10 if small else 0)
+    monkeypatch.setattr("kdzoo.teacher_cache.record.SMALL_RECORD", 1 << 10 if small else 0)
     record = with_recorded_teacher(split, plain)._record
     record.at(np.arange(18), 0)
     path = plain / "view-0001-from-00000000.arrayrecord"

@@ -10,7 +10,7 @@ import pytest
 import kdzoo
 import kdzoo.data
 from kdzoo.data import Augmentation, record_teacher, with_recorded_teacher
-from kdzoo.teacher_cache import record_shards, recorded_split, recording
+from kdzoo.teacher_cache import record, record_shards, recording
 
 AUGMENTATION = Augmentation(shift=1, flip=True)
 
@@ -51,7 +51,7 @@ def test_outputs_are_those_of_the_images_they_come_with(
 ):
     """Read a view at a time or record by record, from several files."""
     monkeypatch.setattr(recording, "samples_a_shard", lambda fields: 32)
-    for module in (recorded_split, record_shards):
+    for module in (record, record_shards):
         monkeypatch.setattr(module, "SMALL_RECORD", 0 if large else 1 << 20)
     teacher = net(0)
     record_teacher(
