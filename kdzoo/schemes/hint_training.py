@@ -26,7 +26,7 @@ from kdzoo.utils.types import PathLike
 def hint_training(
     teacher: keras.Model,
     student: keras.Model,
-    hint_layer: str,
+    hint_layer: str | None,
     guided_layer: str,
     data: Any,
     directory: PathLike,
@@ -60,7 +60,10 @@ def hint_training(
         teacher: A trained functional or sequential `keras.Model` that gives logits; one, as hints
             come from one network.
         student: The functional or built sequential `keras.Model` to train; it is changed in place.
-        hint_layer: Name of the teacher's layer that is learnt, a path in a nested model.
+        hint_layer: Name of the teacher's layer that is learnt, a path in a nested model. None where
+            labels take the place of the hint, for comparison: in the first stage the layers up to
+            the guided one then learn `loss`, through a linear classifier that is no part of the
+            student.
         guided_layer: Name of the student's layer that learns it.
         data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
             `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. The second stage
@@ -134,11 +137,16 @@ def hint_training(
         "weights": [student_loss_weight, *weights],
     }
 
-    parts = taps.cut(teacher, hint_layer), taps.cut(student, guided_layer)
-    hint = Hint(activation=activation, reduction=reduction)
     transform: dict[str, Any] = {"teacher_transform": teacher_transform}
-    hints = Distiller(*parts, hint, student_loss_weight=0.0, name="hints", **transform)
-    hints.compile(hint_optimizer)
+    hints: keras.Model
+    if hint_layer is None:
+        hints = classifier_on(student, guided_layer)
+        hints.compile(hint_optimizer, loss)
+    else:
+        parts = taps.cut(teacher, hint_layer), taps.cut(student, guided_layer)
+        hint = Hint(activation=activation, reduction=reduction)
+        hints = Distiller(*parts, hint, student_loss_weight=0.0, name="hints", **transform)
+        hints.compile(hint_optimizer)
     distiller = Distiller(
         teacher, student, soft_targets, student_loss_weight=student_loss_weight, **transform
     )
@@ -150,6 +158,20 @@ def hint_training(
         SchemeStage("distillation", lambda: distiller, epochs, validation_data, [annealing]),
     ]
     return student, train_stages(stages, batches, directory, settings, callbacks, verbose)
+
+
+def classifier_on(student: keras.Model, layer: str) -> keras.Model:
+    """Returns a student's layers up to one, and a new linear classifier of its outputs.
+
+    Args:
+        student: The functional or sequential `keras.Model`, which gives logits (batch, classes);
+            the layers are its own.
+        layer: Name of the layer.
+    """
+    part = taps.cut(student, layer)
+    features = keras.layers.Flatten(name="guided_features")(part.outputs[0])
+    classifier = keras.layers.Dense(student.output_shape[-1], name="guided_logits", dtype="float32")
+    return keras.Model(part.inputs, classifier(features), name="guided_by_labels")
 
 
 def _check_teacher(teacher: Any) -> None:

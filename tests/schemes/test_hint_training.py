@@ -102,6 +102,41 @@ def test_both_stages_learn_and_share_one_history(tmp_path):
     assert student.count_params() == net(4, seed=0).count_params()
 
 
+def test_labels_can_take_the_place_of_the_hint(tmp_path):
+    student, looked = net(4, seed=2), {}
+    before = student.get_weights()
+
+    def look(model):
+        kernel, bias = model.get_layer("guided_logits").get_weights()
+        features = np.asarray(student.get_layer("stage1").output.shape[1:]).prod()
+        looked["classifier"] = kernel.shape == (features, 3) and not bias.any()
+        looked["weights"] = len(model.trainable_variables)
+        looked["loss"] = model.evaluate(*arrays, verbose=0)
+        images, labels = arrays
+        flat = keras.ops.convert_to_numpy(model.layers[1](images)).reshape(len(images), -1)
+        logits = flat @ model.get_layer("guided_logits").get_weights()[0] + bias
+        logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        looked["expected"] = -logs[np.arange(len(labels)), labels].mean()
+
+    arrays = [np.concatenate(part) for part in zip(*map(arrays_of, batches(0)), strict=True)]
+    first = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: None if looked else look(first.model)
+    )
+    _, history = run(
+        tmp_path, [first], models=(net(8, seed=1), student), layers=(None, "stage1"), epochs=1
+    )
+    assert looked["classifier"]
+    assert looked["weights"] == 4  # Of the guided layer and of the classifier.
+    assert looked["loss"] == pytest.approx(looked["expected"], rel=1e-4)
+    assert history["stage"] == [1] * HINT_EPOCHS + [2]
+    assert np.abs(before[0] - student.get_weights()[0]).max() > 0
+    assert "guided_logits" not in [layer.name for layer in student.layers]
+
+
+def arrays_of(batch):
+    return [np.asarray(part) for part in batch]
+
+
 def test_the_teachers_weight_falls_evenly(tmp_path):
     weights = []
     note = keras.callbacks.LambdaCallback(

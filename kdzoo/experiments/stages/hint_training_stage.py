@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kdzoo import losses, schemes
 from kdzoo.distillation import distiller
@@ -24,11 +24,14 @@ class HintTraining(Distill):
     """Trains a student by `kdzoo.schemes.hint_training`.
 
     Attributes:
-        hints: (hint layer, guided layer, epochs) of the first of the two trainings, whose epochs
-            come on top of those of `training`. The second learns from the one loss in `losses`.
+        hints: (hint layer, guided layer, epochs) of the first of the two trainings; None as the
+            hint layer for labels in its place. Its epochs come on top of those of `training`. The
+            second training learns from the one loss in `losses`.
     """
 
-    hints: tuple[str, str, int] = dataclasses.field(kw_only=True)
+    hints: tuple[str | None, str, int] = dataclasses.field(kw_only=True)
+
+    takes_ensembles: ClassVar[bool] = False
 
     @property
     def epochs(self) -> int:
@@ -56,8 +59,10 @@ class HintTraining(Distill):
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         super().check_models(model, sources)
         hint_layer, guided_layer, _ = self.hints
-        parts = taps.cut(sources["teacher"], hint_layer), taps.cut(model, guided_layer)
-        distiller.Distiller(*parts, losses.Hint(), student_loss_weight=0.0)
+        guided = taps.cut(model, guided_layer)
+        if hint_layer is not None:
+            hint = taps.cut(sources["teacher"], hint_layer)
+            distiller.Distiller(hint, guided, losses.Hint(), student_loss_weight=0.0)
 
     def smoke(self) -> "HintTraining":
         return dataclasses.replace(self, training=self.training.smoke(), hints=(*self.hints[:2], 1))
