@@ -131,6 +131,7 @@ def _in_words(augmentation: "Augmentation") -> str:
 
 
 def _recipes() -> "Table":
+    from kdzoo.experiments.stage import as_tuple
     from kdzoo.recipes import RECIPES
 
     table = terminal.table("name", "data", "teacher", "student", "compared", title="Recipes")
@@ -139,8 +140,13 @@ def _recipes() -> "Table":
         students = list(dict.fromkeys(recipe.built_from(stage)[0] for stage in stages))
         student = students[0] if len(students) == 1 else f"{len(students)} networks"
         compared = ", ".join(stages) if len(stages) < 4 else f"{len(stages)} variants"
-        is_taught = "teacher" in (recipe.base or recipe).names
-        teacher = recipe.stage("teacher").title if is_taught else "none"
+        teachers = {
+            recipe.stage(dependency.stage).title: None
+            for stage in recipe.stages
+            for dependency in as_tuple(stage.dependencies().get("teacher", ()))
+        }
+        teacher = "none" if not teachers else f"{len(teachers)} networks"
+        teacher = next(iter(teachers)) if len(teachers) == 1 else teacher
         table.add_row(name, recipe.data, teacher, student, compared)
     return table
 

@@ -13,7 +13,10 @@ def verdict(results: Mapping[str, Any]) -> str:
     nothing to say.
     """
     summary = results["summary"]
-    taught = [stage for stage in summary if stage not in ("teacher", "alone")]
+    # An ensemble is no student.
+    described = results["settings"].get("stages", ())
+    others = {stage["name"] for stage in described if stage.get("type") == "EnsembleOf"}
+    taught = [stage for stage in summary if stage not in ("teacher", "alone", *others)]
     if "alone" not in summary or not taught:
         return ""
     best = max(taught, key=lambda stage: summary[stage]["mean"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from kdzoo.experiments.training_settings import FLOAT32, HALF, Training
 from kdzoo.graph import taps
+from kdzoo.teacher_cache.averaged_records import Average
 from kdzoo.teacher_cache.record_index import INDEX, read_index
 from kdzoo.teacher_cache.recorded_split import RecordedSplit, with_recorded_teacher
 from kdzoo.teacher_cache.recording import record_teacher
@@ -71,8 +72,12 @@ def recorded_split(
     layers: Sequence[str] = (),
     epochs: int | None = None,
     variant: str = "",
+    average: Average = "logits",
 ) -> RecordedSplit:
     """Returns training images with the outputs that a teacher gave for augmented views of them.
+
+    Of several teachers each has a record of its own, which its students alone share; they predict
+    one after another, and are averaged as the records are read.
 
     Args:
         context: What a stage with a teacher works with.
@@ -84,20 +89,26 @@ def recorded_split(
         epochs: For how many epochs they are; of fewer than there are views, no more views are
             recorded than they see, one each. None for all views.
         variant: What tells the samples from others that the teacher's outputs are recorded for.
+        average: How the outputs of several teachers are averaged.
     """
     # A record of its own for each set of layers: a student of logits alone reads no more.
-    layers, directory = list(layers), context.record_directory("teacher")
+    layers, split = list(layers), context.data.train
     augmentation = training.augmentation_for(context.data.name)
-    parts = (directory.name, *(layer.replace("/", "_") for layer in layers), variant)
-    name = "-".join(filter(None, parts))
-    directory = directory.with_name(name)
-    precision = context.settled("teacher_precision", precision, _precision_of(directory))
-    teacher, split = context.source("teacher", precision), context.data.train
+    ending = [*(layer.replace("/", "_") for layer in layers), variant]
+    directories = [
+        directory.with_name("-".join(filter(None, (directory.name, *ending))))
+        for directory in context.record_directories("teacher")
+    ]
+    precision = context.settled("teacher_precision", precision, _precision_of(directories[0]))
     views = views if augmentation else 1
     if epochs is not None:
-        views = min(views, max(epochs, _views_in(directory)))
-    record_teacher(teacher, split, directory, views, layers=layers, augmentation=augmentation)
-    return with_recorded_teacher(split, directory)
+        views = min(views, max(epochs, *map(_views_in, directories)))
+    for node, directory in zip(context.sources["teacher"], directories, strict=True):
+        teacher = context.model(node, precision)
+        record_teacher(teacher, split, directory, views, layers=layers, augmentation=augmentation)
+    if len(directories) == 1:
+        return with_recorded_teacher(split, directories[0])
+    return with_recorded_teacher(split, directories, average=average)
 
 
 def _precision_of(directory: pathlib.Path) -> str | None:

@@ -94,10 +94,20 @@ class StageContext:
         return [self.runs.product(node, name) for node in self.sources[role]]
 
     def record_directory(self, role: str) -> pathlib.Path:
-        """Returns where the outputs of the model of a role are recorded, with its own run.
+        """Returns where the outputs of the model of a role are recorded, the first of several.
 
         Args:
             role: As in `Stage.dependencies`.
         """
-        node = self.sources[role][0]
-        return record_directory(self.runs.of_run(node.run), node.stage, node.seed)
+        return self.record_directories(role)[0]
+
+    def record_directories(self, role: str) -> list[pathlib.Path]:
+        """Returns where the outputs of each model of a role are recorded, with its own run.
+
+        Args:
+            role: As in `Stage.dependencies`.
+        """
+        return [
+            record_directory(self.runs.of_run(node.run), node.stage, node.seed)
+            for node in self.sources[role]
+        ]

@@ -466,6 +466,7 @@ def _add_data():
             "directory": t.record,
             "teacher": t.teacher,
             "teacher_transform": lambda images: images,
+            "average": "logits",
         },
     )
     batches = {
@@ -901,6 +902,8 @@ def _add_experiments():
         (hinted, made_with),
         (e.MutualLearning(*student, peers=(("mlp_2x64", {}), start), seeds=(0,)), made_with),
         (e.BornAgain(*student, generations=1, teacher=start, seeds=(0,)), made_with),
+        (e.EnsembleOf("b", e.Dependency("teacher", "all"), seeds=(0,)), made_with),
+        (e.Specialists("b", start, e.Training(1), clusters=2, seeds=(0,)), made_with),
         (e.TeacherAssistant(*student, assistants=(("mlp_2x64", {}),), seeds=(0,)), made_with),
         (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),

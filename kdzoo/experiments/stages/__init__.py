@@ -5,9 +5,11 @@ from kdzoo.experiments.stages.calibrate_biases_stage import CalibrateBiases
 from kdzoo.experiments.stages.compress_stage import Compress
 from kdzoo.experiments.stages.distill_from_logits_stage import DistillFromLogits
 from kdzoo.experiments.stages.distill_stage import Distill
+from kdzoo.experiments.stages.ensemble_of_stage import EnsembleOf
 from kdzoo.experiments.stages.hint_training_stage import HintTraining
 from kdzoo.experiments.stages.mutual_learning_stage import MutualLearning
 from kdzoo.experiments.stages.pretrained_stage import Pretrained
+from kdzoo.experiments.stages.specialists_stage import Specialists
 from kdzoo.experiments.stages.teacher_assistant_stage import TeacherAssistant
 from kdzoo.experiments.stages.teacher_file_stage import TeacherFile
 from kdzoo.experiments.stages.train_stage import Train
@@ -18,9 +20,11 @@ __all__ = [
     "Compress",
     "Distill",
     "DistillFromLogits",
+    "EnsembleOf",
     "HintTraining",
     "MutualLearning",
     "Pretrained",
+    "Specialists",
     "TeacherAssistant",
     "TeacherFile",
     "Train",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kdzoo import schemes
 from kdzoo.experiments import build_and_fit, optimizer_and_schedule, several_models
@@ -37,6 +37,8 @@ class TeacherAssistant(Distill):
     """
 
     assistants: tuple[tuple[str, dict[str, Any]], ...] = dataclasses.field(kw_only=True)
+
+    takes_ensembles: ClassVar[bool] = False
 
     @property
     def epochs(self) -> int:
