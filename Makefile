@@ -20,13 +20,14 @@ ifeq ($(origin TF_ENABLE_ONEDNN_OPTS)$(LEFT_OFF),undefined1)
 export TF_ENABLE_ONEDNN_OPTS := 1
 endif
 
-.PHONY: help demo test large benchmark zoo zoo-estimate cards docs-tables clean
+.PHONY: help demo test large benchmark estimate zoo zoo-estimate cards docs-tables clean
 
 help:
 	@echo "make demo          teach a small network, convert it, print the table; about a minute once installed"
 	@echo "make test          the whole suite: lint, types, TensorFlow, JAX"
 	@echo "make large         the tests that take minutes or need a prepared data set"
 	@echo "make benchmark     one distillation step against its peers, images/s and memory"
+	@echo "make estimate      what is left to train of every recipe, and about how long that takes"
 	@echo "make zoo           train and publish all pretrained models anew; goes on in runs/ where it was stopped"
 	@echo "make zoo-estimate  what is left to train for the zoo, and how long that takes"
 	@echo "make cards         write the zoo's cards anew from zoo_weights/manifest.json"
@@ -54,6 +55,9 @@ large: $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	@$(BIN)/python benchmarks/distiller_step
+
+estimate: $(INSTALLED)
+	@$(BIN)/python -m tools.estimate_recipes
 
 zoo: $(INSTALLED)
 	@$(BIN)/python -m tools.train_zoo --anew

@@ -81,7 +81,7 @@ def estimate(
         left = estimates.left(recipe, directory, stages, is_finished)
         counted.update(left)
         times = estimates.seconds(
-            recipe, directory, left, lambda run: _committed_rows(measured, run)
+            recipe, directory, left, lambda run: committed_rows(measured, run)
         )
         yield name, left, [seconds for seconds in times if seconds is not None]
 
@@ -101,7 +101,8 @@ def _names(entry: Entry) -> tuple[str, ...]:
     return entry.name, *entry.name.split("/")[:2], entry.name.rpartition("/")[0]
 
 
-def _committed_rows(measured: pathlib.Path, name: str) -> list[dict[str, Any]]:
+def committed_rows(measured: pathlib.Path, name: str) -> list[dict[str, Any]]:
+    """Returns the rows of the committed results of a recipe; none where there are none."""
     path = measured / f"{name}.json"
     return read_results(path)["rows"] if path.exists() else []
 
@@ -111,7 +112,7 @@ def _committed_stages(entries: Sequence[Entry], measured: pathlib.Path) -> dict[
     return {
         name: [
             stage
-            for stage in dict.fromkeys(row["kind"] for row in _committed_rows(measured, name))
+            for stage in dict.fromkeys(row["kind"] for row in committed_rows(measured, name))
             if stage in RECIPES[name].names
         ]
         for name in dict.fromkeys(entry.recipe for entry in entries)

@@ -1,0 +1,46 @@
+"""What is left of a recipe, timed where it was trained and guessed where it was not."""
+
+import json
+
+import pytest
+
+from kdzoo import recipes
+from kdzoo.experiments import Dependency, Distill, Experiment, MutualLearning, Train, Training
+from kdzoo.experiments.stage import Node
+from tools import estimate_recipes
+
+STUDENT = ("mlp_2x64", Training(3))
+SMALL = Experiment(
+    "small",
+    "mnist",
+    (
+        Train("teacher", "mlp_2x128", Training(4), seeds=(0,)),
+        Distill("student", *STUDENT),
+        MutualLearning("peers", *STUDENT, peers=(("mlp_2x64", {}),), seeds=(0,)),
+        Train("other", "lenet_5", Training(1), seeds=(0,)),
+        Distill("last", *STUDENT, teacher=Dependency("other", 0), seeds=(0,)),
+    ),
+    seeds=(0, 1),
+    validation=0,
+)
+
+
+def guessed(stage):
+    return estimate_recipes.guessed_seconds(SMALL, Node("small", stage, 0))
+
+
+def test_a_guess_goes_by_images_and_multiplications():
+    macs = 784 * 64 + 64 * 64 + 64 * 10
+    seconds = 60_000 * 3 * macs / (1e6 * estimate_recipes.RATES["mlp"])
+    assert guessed("student") == pytest.approx(seconds)
+    assert guessed("peers") == pytest.approx(2 * seconds)
+    assert guessed("other") is None
+
+
+def test_a_line_says_what_is_timed_and_what_is_guessed(monkeypatch, tmp_path):
+    monkeypatch.setitem(recipes.RECIPES, "small", SMALL)
+    row = {"kind": "teacher", "seed": 0, "seconds": 7200.0, "test_accuracy": 1.0}
+    content = {"settings": {}, "versions": {}, "rows": [row]}
+    (tmp_path / "small.json").write_text(json.dumps(content))
+    line = estimate_recipes.line("small", tmp_path / "runs", tmp_path)
+    assert line == "small: 6 models to train, about 2.0 hours (1 timed, 4 guessed, 1 not timed yet)"

@@ -1,0 +1,125 @@
+"""What is left to train of recipes, and how long it will take, before it is begun.
+
+python -m tools.estimate_recipes               all recipes; `make estimate`
+python -m tools.estimate_recipes digits ...    some of them
+
+A model that was trained before, here or for the committed results, takes what it took. Of others
+the time is guessed: from the images that are trained on, the multiply-accumulates of the network,
+and how many of these its family was measured to train in a second on two cores of an EPYC with
+AVX512_BF16. What a teacher predicts comes on top: about a third of that, once for each recorded
+view.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+# Before Keras: so TensorFlow uses oneDNN on every processor.
+import kdzoo  # noqa: F401  # isort: skip
+
+from kdzoo.evaluation import count_macs
+from kdzoo.experiments import Compress, Experiment, Specialists
+from kdzoo.experiments import estimate as estimates
+from kdzoo.experiments.stage import Node
+from kdzoo.recipes import RECIPES
+from kdzoo.utils import unknown_name
+from kdzoo.zoo import create
+from kdzoo.zoo.registry import architecture
+from tools.train_zoo import MEASURED, committed_rows
+
+# Training images, classes and shape of an image.
+_DATA: dict[str, tuple[int, int, tuple[int, int, int]]] = {
+    "digits": (1000, 10, (8, 8, 1)),
+    "mnist": (60_000, 10, (28, 28, 1)),
+    "fashion_mnist": (60_000, 10, (28, 28, 1)),
+    "cifar10": (50_000, 10, (32, 32, 3)),
+    "cifar100": (50_000, 100, (32, 32, 3)),
+}
+# Family -> millions of multiply-accumulates of one forward pass that a second of training takes.
+RATES: dict[str, float] = {
+    "separable": 5000,
+    "resnet": 10_000,
+    "mlp": 25_000,
+}
+
+
+def guessed_seconds(recipe: Experiment, node: Node) -> float | None:
+    """Returns how long a model will take that was never timed; None if nothing is known.
+
+    Args:
+        recipe: The recipe.
+        node: One of its stages, or of its base's, with a seed.
+    """
+    stage, owner = recipe.stage(node.stage), recipe.owner(node.stage)
+    name, arguments = recipe.built_from(node.stage)
+    if not stage.trains:
+        return 0.0
+    rate = RATES.get(architecture(name).family)
+    if rate is None or owner.data not in _DATA or isinstance(stage, Compress):
+        return None
+    images, classes, shape = _DATA[owner.data]
+    kept = 1 - (0.1 if owner.validation is None else owner.validation)
+    transfer: Any = getattr(stage, "transfer", None)
+    if transfer is not None and transfer.fraction:
+        kept *= transfer.fraction
+    models = 1 + len(getattr(stage, "peers", ()))
+    if isinstance(stage, Specialists):
+        models = 2  # So many more samples has an epoch.
+    macs = _macs(name, json.dumps(arguments), classes, shape)
+    return images * kept * stage.epochs * models * macs / (1e6 * rate)
+
+
+@functools.cache
+def _macs(name: str, arguments: str, classes: int, shape: tuple[int, int, int]) -> int:
+    """The multiply-accumulates of a network, whose arguments come as JSON to be looked up by."""
+    return count_macs(create(name, classes, shape, **json.loads(arguments)))
+
+
+def line(name: str, runs: pathlib.Path, measured: pathlib.Path = MEASURED) -> str:
+    """Returns what is left of a recipe, and how long that takes, in a line.
+
+    Args:
+        name: Name of the recipe.
+        runs: Directory with a directory of each recipe's run.
+        measured: Directory of committed results, which say how long a model took.
+    """
+    recipe, directory = RECIPES[name], runs / name
+    left = estimates.left(recipe, directory)
+    if not left:
+        return f"{name}: finished"
+    timed = estimates.seconds(recipe, directory, left, lambda run: committed_rows(measured, run))
+    guessed = [
+        guessed_seconds(recipe, node) if seconds is None else None
+        for node, seconds in zip(left, timed, strict=True)
+    ]
+    known = [seconds for seconds in (*timed, *guessed) if seconds is not None]
+    if not known:
+        return f"{name}: {len(left)} models to train, not timed yet"
+    hours, untimed = sum(known) / 3600, len(left) - len(known)
+    how = [f"{len([s for s in timed if s is not None])} timed"]
+    how += [f"{len([s for s in guessed if s is not None])} guessed"]
+    how += [f"{untimed} not timed yet"] if untimed else []
+    return f"{name}: {len(left)} models to train, about {hours:.1f} hours ({', '.join(how)})"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a line for each recipe."""
+    parser = argparse.ArgumentParser(prog="python -m tools.estimate_recipes")
+    parser.add_argument("recipes", nargs="*", help="names of recipes; all if left out")
+    parser.add_argument("--runs", default="runs", type=pathlib.Path)
+    given = parser.parse_args(arguments)
+    for name in given.recipes:
+        if name not in RECIPES:
+            parser.error(str(unknown_name("recipe", name, RECIPES)))
+    for name in given.recipes or RECIPES:
+        try:
+            print(line(name, given.runs), flush=True)
+        except ValueError as error:
+            print(f"{name}: {error}")
+
+
+if __name__ == "__main__":
+    main()
