@@ -175,7 +175,7 @@ class Distill(Train):
         if self.predicts_once:
             images = context.data.train.arrays()[0]
             more["teacher_outputs"] = keep_teacher_outputs.predict(
-                context.source("teacher"), images, self._layers
+                context.source("teacher"), images, self._tapped_layers
             )
         return build_and_fit.batches(self.training, context, **more)
 
@@ -198,7 +198,7 @@ class Distill(Train):
             self.training,
             self.views or 1,
             self.teacher_precision,
-            self._layers,
+            self._tapped_layers,
             variant=variant,
         ).with_labels_of(context.data.train)
         more: dict[str, Any] = {"indices": True} if self._needs_indices else {}
@@ -207,7 +207,7 @@ class Distill(Train):
         )
 
     @property
-    def _layers(self) -> list[str]:
+    def _tapped_layers(self) -> list[str]:
         """The layers of the teacher that losses tap."""
         losses, _ = self.make_losses()
         return list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))
