@@ -432,7 +432,7 @@ ERRORS = [
     (["train"], 2, "Missing argument"),
     (["card", "mlp_2x80/mnist"], 1, "Did you mean 'mlp_2x800/mnist'"),
     (["train", "digit"], 1, "Unknown recipe or data set: 'digit'. Did you mean 'digits'?"),
-    (["train", "mnist"], 1, "(hinton_mnist, hinton_mnist_temperatures, fitnet_mnist, zoo_mnist)"),
+    (["train", "mnist"], 1, "name of a recipe (hinton_mnist, hinton_mnist_temp"),
     (["train", "./", "--teacher", "mlp_2x64"], 1, "Expected --image-size for ./"),
     (["train", "digits", "--student", "fitnet_mnist/mnist"], 1, "may be a pretrained model"),
     (["train", "digits", *BY_FITNET], 1, "for images of (8, 8, 1), as 'digits' has"),
@@ -597,7 +597,8 @@ class TestFiles:
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         kdzoo.export.to_litert(model, path)
         ended = run("benchmark", path, "--runs", "2")
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.returncode == 0
+        assert re.fullmatch(r"1/1 time 2 runs of .*model\.tflite: \d+\.\d s\n", ended.stderr)
 
     @pytest.mark.tensorflow
     def test_export_evaluate_and_benchmark(self, student, tmp_path, capsys):

@@ -190,9 +190,11 @@ def test_a_model_is_taught_pruned_clustered_and_quantized(name, folder, tmp_path
     quantized = compression.quantize_model(clustered)
     train(name, teacher, quantized, x)
     path = tmp_path / "model.tflite"
-    report = kdzoo.export.to_litert(quantized, path, "int8", x, check_images=False)
+    report = kdzoo.export.to_litert(
+        quantized, path, "int8", x, check_images=False, min_agreement=0.8
+    )
     assert report.layers_in_float == OPEN[name].in_float
-    assert min(output.agreement for output in report.outputs_verified) >= 0.9
+    assert min(output.agreement for output in report.outputs_verified) >= 0.8
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -2,13 +2,15 @@
 
 import dataclasses
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kdzoo.data import Dataset, Split, load
-from kdzoo.data.transfer_set import transfer_set
+from kdzoo import data as data_sets
 from kdzoo.experiments.stage_settings import canonical, settings_of
 from kdzoo.utils import check_flag, check_integer, check_positive_integer, check_text, shown
 from kdzoo.utils.types import PathLike
+
+if TYPE_CHECKING:
+    from kdzoo.data import Dataset, Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Transfer:
         """Returns the same without other data sets."""
         return dataclasses.replace(self, others=(), alone=False, weights=(), size=None)
 
-    def of(self, data: Dataset, data_dir: PathLike | None = None) -> Dataset:
+    def of(self, data: "Dataset", data_dir: PathLike | None = None) -> "Dataset":
         """Returns the data set with these samples in place of the training images.
 
         Args:
@@ -88,11 +90,12 @@ class Transfer:
             ValueError: If they cannot be taken of these data, or none is left.
         """
         sources: list[Split] = [] if self.alone else [data.train]
-        sources += [load(name, data_dir=data_dir, validation=0).train for name in self.others]
+        for name in self.others:
+            sources.append(data_sets.load(name, data_dir=data_dir, validation=0).train)
         more: dict[str, Any] = {}
         if self.weights:
             more = {"weights": self.weights, "size": self.size or len(data.train)}
-        train = transfer_set(
+        train = data_sets.transfer_set(
             *sources,
             without=self.without,
             only=self.only,
@@ -103,6 +106,8 @@ class Transfer:
             **more,
         )
         if self.alone:  # Of another name: its labels are those of other classes.
-            train = transfer_set(train, labelled=0.0)
-            train = Split(train.images, train.labels, train.scale, train.indices, data.name)
+            train = data_sets.transfer_set(train, labelled=0.0)
+            train = data_sets.Split(
+                train.images, train.labels, train.scale, train.indices, data.name
+            )
         return dataclasses.replace(data, train=train)

@@ -1,6 +1,7 @@
 """What the schemes share: checks of their arguments, and stages that go on after a kill."""
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -11,6 +12,7 @@ from kdzoo.distillation import argument_checks
 from kdzoo.distillation.copies import check_metrics, new_metrics, new_optimizer
 from kdzoo.training.callbacks import EpochCheckpoint
 from kdzoo.training.stages import train
+from kdzoo.utils import shown
 from kdzoo.utils.types import PathLike
 
 
@@ -184,3 +186,37 @@ def check_optimizers(*optimizers: Any) -> None:
             "Expected an optimizer for each stage, as they train other weights. Received: the same "
             "object twice; make two."
         )
+
+
+def check_chain(teacher: Any, models: Any) -> list[keras.Model]:
+    """Returns the teacher and the models that follow it.
+
+    Args:
+        teacher: The teacher.
+        models: The assistants and, at the end, the student.
+
+    Raises:
+        ValueError: If they are no built models, or one has more parameters than its teacher.
+    """
+    if not isinstance(models, list | tuple) or not models:
+        raise ValueError(
+            "Expected `models` as a list of assistants with the student at its end. Received: "
+            f"models={shown(models)}"
+        )
+    chain = [teacher, *models]
+    for number, model in enumerate(chain):
+        argument_checks.check_model("teacher" if not number else f"models[{number - 1}]", model)
+        if not model.built:
+            raise ValueError(
+                f"Expected built models. Received: {model.name!r}, which has no weights yet; call "
+                "it on a batch."
+            )
+    for larger, smaller in itertools.pairwise(chain):
+        sizes = larger.count_params(), smaller.count_params()
+        if sizes[1] > sizes[0]:
+            raise ValueError(
+                "Expected each model of the chain to be no larger than the one that teaches it. "
+                f"Received: {smaller.name!r} with {sizes[1]:,} parameters, after {larger.name!r} "
+                f"with {sizes[0]:,}"
+            )
+    return chain

@@ -11,7 +11,13 @@ import keras
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.losses import SoftTargets
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, check_batches, train_stages
+from kdzoo.schemes.scheme_stages import (
+    Compiling,
+    SchemeStage,
+    check_batches,
+    check_chain,
+    train_stages,
+)
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_positive_integer, shown
 from kdzoo.utils.types import PathLike
@@ -171,40 +177,6 @@ def assistant_sizes(teacher_parameters: int, student_parameters: int, count: int
         round(teacher_parameters * math.exp(ratio * number / (count + 1)))
         for number in range(1, count + 1)
     ]
-
-
-def check_chain(teacher: Any, models: Any) -> list[keras.Model]:
-    """Returns the teacher and the models that follow it.
-
-    Args:
-        teacher: The teacher.
-        models: The assistants and, at the end, the student.
-
-    Raises:
-        ValueError: If they are no built models, or one has more parameters than its teacher.
-    """
-    if not isinstance(models, list | tuple) or not models:
-        raise ValueError(
-            "Expected `models` as a list of assistants with the student at its end. Received: "
-            f"models={shown(models)}"
-        )
-    chain = [teacher, *models]
-    for number, model in enumerate(chain):
-        argument_checks.check_model("teacher" if not number else f"models[{number - 1}]", model)
-        if not model.built:
-            raise ValueError(
-                f"Expected built models. Received: {model.name!r}, which has no weights yet; call "
-                "it on a batch."
-            )
-    for larger, smaller in itertools.pairwise(chain):
-        sizes = larger.count_params(), smaller.count_params()
-        if sizes[1] > sizes[0]:
-            raise ValueError(
-                "Expected each model of the chain to be no larger than the one that teaches it. "
-                f"Received: {smaller.name!r} with {sizes[1]:,} parameters, after {larger.name!r} "
-                f"with {sizes[0]:,}"
-            )
-    return chain
 
 
 def _check_epochs(epochs: Any, count: int) -> list[int]:

@@ -117,6 +117,7 @@ def architecture(name: str) -> Architecture:
     >>> architecture("wide_resnet_16_2").arguments
     {'depth': 16, 'width': 2}
     """
-    found = _ARCHITECTURES[check_choice("model", name, _ARCHITECTURES)]
+    one_each = {found.family: name for name, found in reversed(_ARCHITECTURES.items())}
+    found = _ARCHITECTURES[check_choice("model", name, _ARCHITECTURES, one_each.values())]
     # The arguments are copied, because a caller may change them.
     return dataclasses.replace(found, arguments=copy.deepcopy(found.arguments))

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import stat
@@ -27,6 +28,7 @@ MOST_MEMORY = 1 << 30
 MOST_TO_REFUSE = 100 << 20  # And twice the bytes on disk, of files that are not opened.
 ADDRESSES = 6 << 30  # Beyond what is mapped at the start: what no case may come near.
 _EXPECTED = (ValueError, OSError, RuntimeError)
+_STEP = re.compile(r"\d+/\d+ .*: \d+\.\d s")  # A numbered step that took its time.
 # What finite weights under checksums that fit may lead to: an error of the model, not of its file.
 _OF_VALUES = (
     "Expected finite outputs",
@@ -161,12 +163,14 @@ def complaint_of(text, subject, place, done):
 
 
 def of_command(status, error, subject, place, done):
-    """Whether a command ended well or in one line."""
+    """Whether a command ended well or in one line, after those of steps that ended well."""
     if status == 0:
         return "loaded", ""
     if status not in (1, 2):
         return "status", f"{status}: {error[:300]}"
-    lines = [line for line in error.splitlines() if line.strip()]
+    lines = [
+        line for line in error.splitlines() if line.strip() and not _STEP.fullmatch(line)
+    ]
     if len(lines) != 1:
         return "no sentence", error[:600]
     return complaint_of(lines[0], subject, place, done) or "refused", lines[0][:400]

@@ -86,7 +86,7 @@ def test_the_row_says_what_was_chosen(on, tmp_path, monkeypatch, features, expec
     on(features)
     policies = []
 
-    def note(model, training, context, batches, callbacks=()):
+    def note(model, training, context, batches, callbacks=(), reuse=False, loss=None):
         policies.append(getattr(model, "student", model).dtype_policy.name)
         return {}
 

@@ -310,7 +310,7 @@ def test_how_a_student_is_taught_reaches_its_distiller(augmentation, tmp_path, m
     stage = dataclasses.replace(stage, teacher_weight=(4.0, 1.0), teacher_precision=half)
     seen = []
 
-    def note(model, training, context, batches, callbacks=None):
+    def note(model, training, context, batches, callbacks=None, reuse=False, loss=None):
         seen.append((model, callbacks))
         return {}
 
@@ -347,7 +347,7 @@ def test_the_teacher_may_see_augmented_images_of_its_own(tmp_path, monkeypatch):
     recipe = changed(recipe, "alone", augmentation="default")
     first = []
 
-    def note(model, training, context, batches, callbacks=None):
+    def note(model, training, context, batches, callbacks=None, reuse=False, loss=None):
         first.append(next(iter(batches(0)))[0])
         return {}
 

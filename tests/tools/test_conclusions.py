@@ -148,3 +148,17 @@ def test_compression_costs_no_more_than_with_tf_keras():
 def test_a_recorded_teacher_costs_no_more_than_its_target():
     found = results("benchmarks/recorded_teacher")
     assert found["ratio"] <= found["limit"]
+
+
+def test_whole_calls_take_little_beside_their_steps():
+    calls = results("benchmarks/epoch_overhead")["calls"]
+    ratios = {
+        (call, form): found["ratios"][form]
+        for call, found in calls.items()
+        for form in ("arrays", "tf.data", "PyDataset")
+    }
+    assert [key for key, ratio in ratios.items() if ratio > 1.05] == [("predict", "arrays")]
+    of_predict = calls["predict"]["seconds"]
+    beside = statistics.median(of_predict["arrays"]) - statistics.median(of_predict["steps"])
+    assert 0.075 < beside < 0.09
+    assert calls["fit"]["ratios"]["Keras, arrays"] > 1.4

@@ -71,6 +71,17 @@ def distiller_step() -> Table:
     return table
 
 
+def epoch_overhead() -> Table:
+    """Whole calls over the steps in them, and the same by Keras alone."""
+    forms = ("arrays", "tf.data", "PyDataset", "Keras, arrays")
+    table = [["", "s of steps", *forms]]
+    for call, found in results("benchmarks/epoch_overhead")["calls"].items():
+        steps = statistics.median(found["seconds"]["steps"])
+        ratios = (f"{found['ratios'][form]:.3f}" for form in forms)
+        table.append([f"`{call}`", f"{steps:.1f}", *ratios])
+    return table
+
+
 def losses_cost() -> Table:
     """What a loss adds to a step."""
     dtypes = ("float32", "mixed_bfloat16")
@@ -153,6 +164,7 @@ TABLES: dict[str, Callable[[], Table]] = {
         optimizers,
         separable_alternatives,
         distiller_step,
+        epoch_overhead,
         losses_cost,
         compression_cost,
         half_precision,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from kdzoo import schemes
 from kdzoo.experiments import build_and_fit
 from kdzoo.experiments.measure_model import errors_by_class, measure, test_arrays
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.schemes.calibrate_biases import calibrate_biases
 from kdzoo.utils import is_integer, shown
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class CalibrateBiases(Stage):
             given: dict[str, Any] = {"images": test_arrays(data)[0], "offsets": offsets}
         else:
             given = {"images": data.validation.arrays()[0]}
-        corrected, report = calibrate_biases(model, **given)
+        corrected, report = schemes.calibrate_biases(model, **given)
         # The layer has a bias now, whether it had one or not.
         final = build_and_fit.copy_in("float32", corrected, context.built, data)
         measured = {

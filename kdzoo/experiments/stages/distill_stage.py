@@ -237,7 +237,7 @@ class Distill(Train):
         if self.predicts_once:
             images = context.data.train.arrays()[0]
             more["teacher_outputs"] = keep_teacher_outputs.predict(
-                self._teacher(context), images, self._layers
+                self._teacher(context), images, self._tapped_layers
             )
         return build_and_fit.batches(self.training, context, **more)
 
@@ -260,7 +260,7 @@ class Distill(Train):
             self.training,
             self.views or 1,
             self.teacher_precision,
-            self._layers,
+            self._tapped_layers,
             variant=variant,
             average=self.average,
         ).with_labels_of(context.data.train)
@@ -270,7 +270,7 @@ class Distill(Train):
         )
 
     @property
-    def _layers(self) -> list[str]:
+    def _tapped_layers(self) -> list[str]:
         """The layers of the teacher that losses tap."""
         losses, _ = self.make_losses()
         return list(dict.fromkeys(path for loss in losses for path in loss.teacher_layers))

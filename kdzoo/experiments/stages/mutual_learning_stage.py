@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo import schemes
-from kdzoo.distillation.peer_checks import check_peers
+from kdzoo.distillation import peer_checks
 from kdzoo.experiments import build_and_fit, optimizer_and_schedule, several_models
 from kdzoo.experiments.stage import Built, Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.graph import acceleration
-from kdzoo.losses.base import check_positive, check_weight
+from kdzoo.losses import base
 from kdzoo.utils import check_choice, shown
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class MutualLearning(Train):
             if not isinstance(peer, Dependency):
                 several_models.check_built("peer", peer)
         check_choice("update", self.update, _UPDATES)
-        check_weight("mutual_weight", self.mutual_weight)
-        check_positive("temperature", self.temperature)
+        base.check_weight("mutual_weight", self.mutual_weight)
+        base.check_positive("temperature", self.temperature)
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         fresh = several_models.created_like(model, self._fresh)
-        check_peers([model, *fresh, *sources.get("peers", ())])
+        peer_checks.check_peers([model, *fresh, *sources.get("peers", ())])
 
     @property
     def _fresh(self) -> list[Built]:
