@@ -3,6 +3,7 @@
 from kdzoo.recipes import (
     cluster_separable_cifar10,
     digits,
+    ensemble_digits,
     fashion_mnist,
     few_samples_cifar10,
     fitnet_mnist,
@@ -28,6 +29,7 @@ RECIPES = {
     for recipe in (
         digits.RECIPE,
         hard_weight_digits.RECIPE,
+        ensemble_digits.RECIPE,
         fashion_mnist.RECIPE,
         hinton_mnist.RECIPE,
         hinton_mnist_temperatures.RECIPE,
