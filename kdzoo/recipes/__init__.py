@@ -3,6 +3,7 @@
 from kdzoo.recipes import (
     cluster_separable_cifar10,
     digits,
+    ensemble_cifar10,
     ensemble_digits,
     fashion_mnist,
     few_samples_cifar10,
@@ -38,6 +39,7 @@ RECIPES = {
         fitnet_mnist.RECIPE,
         few_samples_cifar10.RECIPE,
         transfer_set_cifar10.RECIPE,
+        ensemble_cifar10.RECIPE,
         losses_compared.RECIPE,
         separable_cifar10.RECIPE,
         qat_separable_cifar10.RECIPE,
