@@ -2,6 +2,7 @@
 
 from kdzoo.recipes import (
     cluster_separable_cifar10,
+    compute_budget,
     digits,
     ensemble_cifar10,
     ensemble_digits,
@@ -46,6 +47,8 @@ RECIPES = {
         mimic_cifar10.RECIPE,
         teacher_sweep_cifar10.RECIPE,
         teacher_assistant_cifar10.RECIPE,
+        compute_budget.BUDGET_30_M,
+        compute_budget.BUDGET_107_M,
         losses_compared.RECIPE,
         separable_cifar10.RECIPE,
         qat_separable_cifar10.RECIPE,
