@@ -10,7 +10,7 @@ WRN-16-2, 69.06 of a ResNet-20 alone and 70.66 with the soft targets of a ResNet
 from kdzoo.experiments import Distill, Experiment, Train
 from kdzoo.recipes.students import AUTO, by_sgd
 
-_STUDENT = ("resnet_20", by_sgd(40))
+STUDENT = ("resnet_20", by_sgd(40))
 
 RECIPE = Experiment(
     name="zoo_cifar100",
@@ -19,13 +19,13 @@ RECIPE = Experiment(
         Train("teacher", "wide_resnet_16_2", by_sgd(30), seeds=(0,)),
         Distill(
             "resnet_20, distilled",
-            *_STUDENT,
+            *STUDENT,
             student_loss_weight=0.5,
             teacher_weight=(2.0, 0.0),
             views=10,
             teacher_precision=AUTO,
         ),
-        Train("resnet_20, alone", *_STUDENT),
+        Train("resnet_20, alone", *STUDENT),
     ),
     seeds=(0,),
     validation=0,
