@@ -1,6 +1,7 @@
 """Recipes: each reproduces a published result, or one of ours, as a graph of stages."""
 
 from kdzoo.recipes import (
+    born_again_fashion_mnist,
     cluster_separable_cifar10,
     compute_budget,
     digits,
@@ -37,6 +38,7 @@ RECIPES = {
         hard_weight_digits.RECIPE,
         ensemble_digits.RECIPE,
         fashion_mnist.RECIPE,
+        born_again_fashion_mnist.RECIPE,
         hinton_mnist.RECIPE,
         hinton_mnist_temperatures.RECIPE,
         hinton_mnist_transfer.WITHOUT_3,
