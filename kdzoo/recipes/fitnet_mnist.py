@@ -14,8 +14,8 @@ from typing import Any
 
 from kdzoo.experiments import Distill, Experiment, HintTraining, Train, Training, soft_targets
 
-_STUDENT = Training(epochs=15, learning_rate=2e-3, weight_decay=0.0, precision="auto")
-_TEACHING: dict[str, Any] = {
+STUDENT = Training(epochs=15, learning_rate=2e-3, weight_decay=0.0, precision="auto")
+TEACHING: dict[str, Any] = {
     "losses": soft_targets(3.0),
     "student_loss_weight": 0.5,
     "teacher_weight": (4.0, 1.0),
@@ -29,15 +29,15 @@ RECIPE = Experiment(
         Train(
             "teacher",
             "maxout_mnist",
-            dataclasses.replace(_STUDENT, epochs=20, learning_rate=1e-3),
+            dataclasses.replace(STUDENT, epochs=20, learning_rate=1e-3),
             {"dropout": 0.2, "input_dropout": 0.0},
             seeds=(0,),
         ),
-        Train("alone", "fitnet_mnist", _STUDENT),
+        Train("alone", "fitnet_mnist", STUDENT),
         # As the hints and what follows them take together.
-        Train("alone, as long", "fitnet_mnist", dataclasses.replace(_STUDENT, epochs=20)),
-        Distill("distilled", "fitnet_mnist", _STUDENT, **_TEACHING),
-        HintTraining("hints", "fitnet_mnist", _STUDENT, hints=("stage2", "stage2", 5), **_TEACHING),
+        Train("alone, as long", "fitnet_mnist", dataclasses.replace(STUDENT, epochs=20)),
+        Distill("distilled", "fitnet_mnist", STUDENT, **TEACHING),
+        HintTraining("hints", "fitnet_mnist", STUDENT, hints=("stage2", "stage2", 5), **TEACHING),
     ),
     validation=0,
     # The teacher's pooling wants larger images than the digits are.
