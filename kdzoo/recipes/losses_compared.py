@@ -20,7 +20,7 @@ from kdzoo.recipes.separable_cifar10 import TEACHER
 _STAGES = ["stage1", "stage2", "stage3"]
 
 
-def _tapping(*layers: str) -> dict[str, Any]:
+def tapping(*layers: str) -> dict[str, Any]:
     """The same layers in both networks, as arguments of a loss."""
     layer = layers[0] if len(layers) == 1 else list(layers)
     return {"teacher_layer": layer, "student_layer": layer}
@@ -28,15 +28,15 @@ def _tapping(*layers: str) -> dict[str, Any]:
 
 _ADDED: dict[str, Losses] = {
     "": (),
-    " + hint": (("Hint", {**_tapping("stage2"), "reduction": "mean"}, 200.0),),
-    " + attention": (("AttentionTransfer", _tapping(*_STAGES), 1000.0),),
+    " + hint": (("Hint", {**tapping("stage2"), "reduction": "mean"}, 200.0),),
+    " + attention": (("AttentionTransfer", tapping(*_STAGES), 1000.0),),
     " + relational": (
-        ("RelationalDistance", _tapping("features"), 25.0),
-        ("RelationalAngle", _tapping("features"), 50.0),
+        ("RelationalDistance", tapping("features"), 25.0),
+        ("RelationalAngle", tapping("features"), 50.0),
     ),
-    " + similarity": (("SimilarityPreserving", _tapping("stage3"), 3000.0),),
+    " + similarity": (("SimilarityPreserving", tapping("stage3"), 3000.0),),
     " + contrastive": (
-        ("ContrastiveRepresentation", {**_tapping("features"), "negatives": 4096}, 0.8),
+        ("ContrastiveRepresentation", {**tapping("features"), "negatives": 4096}, 0.8),
     ),
 }
 _STUDENT = ("separable_025", Training(epochs=8, augmentation=None))
