@@ -6,26 +6,44 @@ import keras
 import numpy as np
 import pytest
 
+import kdzoo
 from kdzoo.data.catalog import DATASETS
-from kdzoo.recipes import RECIPES
+from kdzoo.recipes import RECIPES, compute_budget, specialists_cifar100
 from kdzoo.zoo.registry import architecture
 
 # On JAX, which compiles for long, the simplest of them.
-COMPRESSING = sorted(name for name, recipe in RECIPES.items() if recipe.base is not None)
+COMPRESSING = sorted(
+    name
+    for name, recipe in RECIPES.items()
+    if recipe.base is not None and "float32" in recipe.names
+)
 OF_THE_ZOO = ["cluster_separable_cifar10"]  # They compress a model that is there already.
 SMOKE = {"jax": ["hinton_mnist"]}.get(
     keras.backend.backend(), sorted(set(RECIPES) - {*COMPRESSING, *OF_THE_ZOO})
 )
 # Many networks, or ones of the same architectures as in the recipes that are left.
 LONG = (
+    "born_again_fashion_mnist",
+    "compute_budget",
+    "compute_budget_107m",
+    "ensemble_cifar10",
+    "ensemble_digits",
     "fashion_mnist",
     "few_samples_cifar10",
     "fitnet_mnist",
+    "fitnet_mnist_by_labels",
     "hard_weight_digits",
+    "hinton_mnist_again",
     "hinton_mnist_temperatures",
     "hinton_mnist_without_3",
     "losses_compared",
+    "losses_compared_unlike",
+    "mimic_cifar10",
+    "mutual_learning_cifar100",
     "separable_cifar10",
+    "specialists_cifar100",
+    "teacher_assistant_cifar10",
+    "teacher_sweep_cifar10",
     "transfer_set_cifar10",
 )
 LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist")
@@ -37,7 +55,7 @@ LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist")
 )
 def test_a_recipe_runs_in_its_smoke_mode(name, tmp_path):
     recipe = RECIPES[name].smoke()
-    results = recipe.run(tmp_path, verbose=0)
+    results = recipe.run(tmp_path / name, verbose=0)  # Beside it, what it starts from.
     assert set(results["summary"]) == set(recipe.names)
     for row in results["rows"]:
         assert 0 < row["test_accuracy"] <= 1
@@ -56,6 +74,7 @@ def test_the_smoke_mode_trains_for_an_epoch(name):
         if not stage.trains:
             continue
         trainings = len(stage.compression.steps) if hasattr(stage, "compression") else 1
+        trainings *= getattr(stage, "generations", 1) * (getattr(stage, "clusters", None) or 1)
         assert stage.epochs == trainings + (1 if hasattr(stage, "hints") else 0)
         assert node.seed == 0
 
@@ -106,3 +125,50 @@ def test_recipes_name_what_exists():
 def test_the_teacher_of_one_recipe_serves_another():
     one, other = RECIPES["hinton_mnist"], RECIPES["hinton_mnist_temperatures"]
     assert one.identity("teacher", 0) == other.identity("teacher", 0)
+
+
+@pytest.mark.tensorflow
+def test_networks_have_the_multiplications_of_their_budget():
+    """Those of FitNets 1 and 2, which the paper states as 30 M and 108 M."""
+    for networks, budget in ((compute_budget.OF_30_M, 30.15e6), (compute_budget.OF_107_M, 107.5e6)):
+        for layers, units in networks.items():
+            macs = kdzoo.evaluation.count_macs(kdzoo.create("fitnet_1", stages=units))
+            assert abs(macs / budget - 1) < 0.01, layers
+            assert sum(map(len, units)) + 2 == layers
+
+
+@pytest.mark.tensorflow
+def test_a_shallow_student_has_as_many_parameters_as_its_teacher():
+    recipe = RECIPES["mimic_cifar10"]
+    sizes = [
+        kdzoo.create(architecture, 10, (32, 32, 3), **arguments).count_params()
+        for architecture, arguments in map(recipe.built_from, ("of the teacher's size", "member"))
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.001)
+
+
+def test_the_groups_of_cifar100_are_five_classes_each():
+    groups = specialists_cifar100.COARSE
+    assert [len(group) for group in groups] == [5] * 20
+    assert sorted(label for group in groups for label in group) == list(range(100))
+    # Beaver, dolphin, otter, seal, whale; and the first five of its vehicles.
+    assert groups[0] == (4, 30, 55, 72, 95)
+    assert groups[18] == (8, 13, 48, 58, 90)
+
+
+def test_rows_that_are_compared_with_another_recipe_are_trained_as_it():
+    """By what identifies them, but for what is compared."""
+    pairs = (
+        ("born_again_fashion_mnist", "alone", "fashion_mnist", "alone"),
+        ("mutual_learning_cifar100", "two peers", "zoo_cifar100", "resnet_20, alone"),
+        ("fitnet_mnist_by_labels", "labels first", "fitnet_mnist", "hints"),
+    )
+    for one, stage, other, its_stage in pairs:
+        found = [
+            {**RECIPES[name].settings(of, 0), "kind": None, "type": None}
+            for name, of in ((one, stage), (other, its_stage))
+        ]
+        compared = {"peers", "hints", "teacher"}
+        assert [{key: part[key] for key in part if key not in compared} for part in found] == [
+            {key: found[0][key] for key in found[0] if key not in compared}
+        ] * 2
