@@ -5,9 +5,9 @@ python -m tools.estimate_recipes digits ...    some of them
 
 A model that was trained before, here or for the committed results, takes what it took. Of others
 the time is guessed: from the images that are trained on, the multiply-accumulates of the network,
-and how many of these its family was measured to train in a second on two cores of an EPYC with
-AVX512_BF16. What a teacher predicts comes on top: about a third of that, once for each recorded
-view.
+and how many of these such networks were seen to train in a second on two cores of an EPYC with
+AVX512_BF16, some of them beside other work: a guess may be off by half. What a teacher predicts
+comes on top, once for each recorded view, at about a third of its own training's time.
 """
 
 import argparse
@@ -38,10 +38,18 @@ _DATA: dict[str, tuple[int, int, tuple[int, int, int]]] = {
     "cifar10": (50_000, 10, (32, 32, 3)),
     "cifar100": (50_000, 100, (32, 32, 3)),
 }
-# Family -> millions of multiply-accumulates of one forward pass that a second of training takes.
+# Architecture or family -> millions of multiply-accumulates of one forward pass that a second of
+# training takes.
 RATES: dict[str, float] = {
     "separable": 5000,
     "resnet": 10_000,
+    "wide_resnet": 15_000,
+    "plain_cnn_2": 4000,
+    "plain_cnn_10": 20_000,
+    "plain_cnn": 9000,
+    "fitnet": 20_000,
+    "fitnet_mnist": 15_000,
+    "shallow": 9000,
     "mlp": 25_000,
 }
 
@@ -57,7 +65,7 @@ def guessed_seconds(recipe: Experiment, node: Node) -> float | None:
     name, arguments = recipe.built_from(node.stage)
     if not stage.trains:
         return 0.0
-    rate = RATES.get(architecture(name).family)
+    rate = RATES.get(name, RATES.get(architecture(name).family))
     if rate is None or owner.data not in _DATA or isinstance(stage, Compress):
         return None
     images, classes, shape = _DATA[owner.data]

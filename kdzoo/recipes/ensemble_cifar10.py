@@ -14,7 +14,7 @@ from typing import Any
 from kdzoo.experiments import Dependency, Distill, EnsembleOf, Experiment, Train
 from kdzoo.recipes.students import AUTO, by_sgd
 
-_NETWORK = ("plain_cnn_8", by_sgd(30))
+_NETWORK = ("plain_cnn_8", by_sgd(25))
 ONE, ALL = Dependency("member", 0), Dependency("member", "all")
 TEACHING: dict[str, Any] = {"views": 10, "teacher_precision": AUTO}
 
@@ -25,7 +25,7 @@ RECIPE = Experiment(
         Train("member", *_NETWORK, seeds=(0, 1, 2, 3, 4)),
         EnsembleOf("ensemble, arithmetic", ALL, "probabilities", seeds=(0,)),
         EnsembleOf("ensemble, geometric", ALL, seeds=(0,)),
-        Distill("by one", *_NETWORK, teacher=ONE, **TEACHING),
+        Distill("by one", *_NETWORK, teacher=ONE, seeds=(0,), **TEACHING),
         Distill("by the ensemble", *_NETWORK, teacher=ALL, average="probabilities", **TEACHING),
     ),
     validation=0,

@@ -18,7 +18,7 @@ from kdzoo.experiments.stages.distill_stage import OF_TEACHER, Losses
 from kdzoo.recipes import ensemble_cifar10
 from kdzoo.recipes.students import AUTO
 
-_TRAINING = Training(12, 1e-3, 0.0, batch_size=256, precision=AUTO)
+_TRAINING = Training(10, 1e-3, 0.0, batch_size=256, precision=AUTO)
 _SHORT = Training(5, 1e-3, 0.0, batch_size=256, precision=AUTO)
 
 
