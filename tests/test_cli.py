@@ -432,7 +432,7 @@ ERRORS = [
     (["train"], 2, "Missing argument"),
     (["card", "mlp_2x80/mnist"], 1, "Did you mean 'mlp_2x800/mnist'"),
     (["train", "digit"], 1, "Unknown recipe or data set: 'digit'. Did you mean 'digits'?"),
-    (["train", "mnist"], 1, "name of a recipe (hinton_mnist, hinton_mnist_temp"),
+    (["train", "mnist"], 1, "name of a recipe (hinton_mnist, hinton_mnist_"),
     (["train", "./", "--teacher", "mlp_2x64"], 1, "Expected --image-size for ./"),
     (["train", "digits", "--student", "fitnet_mnist/mnist"], 1, "may be a pretrained model"),
     (["train", "digits", *BY_FITNET], 1, "for images of (8, 8, 1), as 'digits' has"),

@@ -9,8 +9,9 @@ from kdzoo import evaluation
 from kdzoo.experiments import build_and_fit
 from kdzoo.experiments.measure_model import measure, test_arrays
 from kdzoo.experiments.stage import Built
-from kdzoo.models.ensemble import Ensemble
-from kdzoo.utils import check_text, shown
+from kdzoo.models.ensemble import Ensemble as Ensemble
+from kdzoo.models.specialist_ensemble import check_classes as check_classes
+from kdzoo.utils import check_choice, check_text, shown
 from kdzoo.zoo.registry import architecture
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ def check_built(what: str, given: Any) -> None:
             f"{shown(given)}"
         )
     architecture(check_text(f"architecture of a {what}", given[0]))
+
+
+def check_average(average: Any) -> None:
+    """Raises `ValueError` unless this is a way to average an ensemble."""
+    check_choice("average", average, Ensemble.AVERAGES)
 
 
 def created_like(model: keras.Model, built: Sequence[Built]) -> list[keras.Model]:

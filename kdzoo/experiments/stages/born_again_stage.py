@@ -10,7 +10,6 @@ from kdzoo.experiments import build_and_fit, optimizer_and_schedule, several_mod
 from kdzoo.experiments.stage import Dependency, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.train_stage import Train
-from kdzoo.losses import base
 from kdzoo.utils import check_choice, check_positive_integer
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class BornAgain(Train):
         if self.teacher is not None:
             check_dependency("teacher", self.teacher)
         check_choice("variant", self.variant, _VARIANTS)
-        base.check_positive("temperature", self.temperature)
+        losses.base.check_positive("temperature", self.temperature)
         if self.student_loss_weight is not None:
             argument_checks.check_student_loss_weight(self.student_loss_weight)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kdzoo import losses as loss_types
 from kdzoo.distillation import argument_checks, distiller
-from kdzoo.experiments import build_and_fit, keep_teacher_outputs
+from kdzoo.experiments import build_and_fit, keep_teacher_outputs, several_models
 from kdzoo.experiments.stage import Dependencies, Dependency, as_tuple, check_dependency, register
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import (
@@ -15,7 +15,6 @@ from kdzoo.experiments.training_settings import (
     SAID_OF_PRECISION,
     check_dictionaries,
 )
-from kdzoo.models import ensemble
 from kdzoo.training import callbacks
 from kdzoo.utils import check_choice, check_positive_integer, first_line, shown
 
@@ -113,7 +112,7 @@ class Distill(Train):
 
     def check_teacher(self) -> None:
         """Raises `ValueError` unless it is said where the teacher's outputs come from."""
-        check_choice("average", self.average, ensemble.Ensemble.AVERAGES)
+        several_models.check_average(self.average)
         if not self.has_several_teachers:
             check_dependency("teacher", self.teacher)
             return
@@ -173,7 +172,9 @@ class Distill(Train):
         """The model that teaches: an ensemble where there are several."""
         teachers = context.all_sources("teacher", precision)
         return (
-            ensemble.Ensemble(teachers, self.average) if self.has_several_teachers else teachers[0]
+            several_models.Ensemble(teachers, self.average)
+            if self.has_several_teachers
+            else teachers[0]
         )
 
     @property

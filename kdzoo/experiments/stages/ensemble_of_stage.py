@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from kdzoo.experiments import several_models
 from kdzoo.experiments.measure_model import measure
 from kdzoo.experiments.stage import (
     Built,
@@ -15,8 +16,7 @@ from kdzoo.experiments.stage import (
     register,
 )
 from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.models import ensemble
-from kdzoo.utils import check_choice, shown
+from kdzoo.utils import shown
 
 if TYPE_CHECKING:
     from kdzoo.experiments.stage_context import StageContext
@@ -60,8 +60,8 @@ class EnsembleOf(Stage):
             )
         for member in as_tuple(self.members):
             check_dependency("members", member)
-        check_choice("average", self.average, ensemble.Ensemble.AVERAGES)
+        several_models.check_average(self.average)
 
     def run(self, context: "StageContext") -> Outcome:
-        model = ensemble.Ensemble(context.all_sources("members"), self.average)
+        model = several_models.Ensemble(context.all_sources("members"), self.average)
         return Outcome({"model": model}, measure(model, context.data))

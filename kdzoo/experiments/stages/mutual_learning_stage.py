@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo import schemes
+from kdzoo import losses, schemes
 from kdzoo.distillation import peer_checks
 from kdzoo.experiments import build_and_fit, optimizer_and_schedule, several_models
 from kdzoo.experiments.stage import Built, Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.graph import acceleration
-from kdzoo.losses import base
 from kdzoo.utils import check_choice, shown
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ class MutualLearning(Train):
             if not isinstance(peer, Dependency):
                 several_models.check_built("peer", peer)
         check_choice("update", self.update, _UPDATES)
-        base.check_weight("mutual_weight", self.mutual_weight)
-        base.check_positive("temperature", self.temperature)
+        losses.base.check_weight("mutual_weight", self.mutual_weight)
+        losses.base.check_positive("temperature", self.temperature)
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         fresh = several_models.created_like(model, self._fresh)

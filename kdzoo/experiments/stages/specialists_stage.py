@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kdzoo import schemes
-from kdzoo.experiments import optimizer_and_schedule
+from kdzoo.experiments import optimizer_and_schedule, several_models
 from kdzoo.experiments.measure_model import measure
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import Training
-from kdzoo.models import specialist_ensemble
 from kdzoo.utils import check_positive_integer, shown
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Specialists(Stage):
 
     def check_data(self, data: "Dataset") -> None:
         if self.classes:
-            specialist_ensemble.check_classes(self.classes, data.classes)
+            several_models.check_classes(self.classes, data.classes)
         if max(self.clusters or 0, self.most_probable) > data.classes:
             raise ValueError(
                 f"Expected at most {data.classes} clusters and most probable classes. Received: "

@@ -10,7 +10,6 @@ from kdzoo.experiments.stage import Built, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.distill_stage import Distill
 from kdzoo.graph import acceleration
-from kdzoo.schemes import scheme_stages
 from kdzoo.utils import shown
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class TeacherAssistant(Distill):
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         super().check_models(model, sources)
         assistants = several_models.created_like(model, self._built)
-        scheme_stages.check_chain(sources["teacher"], [*assistants, model])
+        schemes.scheme_stages.check_chain(sources["teacher"], [*assistants, model])
 
     @property
     def _built(self) -> list[Built]:
