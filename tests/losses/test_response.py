@@ -556,4 +556,4 @@ def test_at_high_temperatures_logits_are_matched():
     np.testing.assert_allclose(10 * gradient, centred[0] - centred[1], atol=1e-3)
     usual = losses.soft_targets(teacher, student, 1e5).numpy()
     expected = 1e10 * kl_divergence(teacher, student, 1e5).numpy()
-    np.testing.assert_allclose(usual, expected, rtol=1e-3)
+    np.testing.assert_allclose(usual, expected, rtol=1e-2)  # In float32.
