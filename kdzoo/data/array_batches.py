@@ -13,37 +13,52 @@ class ArrayMaker:
 
     Args:
         inputs: Array (n, ...).
-        labels: Array (n, ...).
+        indices: Which inputs the samples have, integers (k,); one may come several times.
+        labels: Of the samples, array (k, ...).
         batch_size: Samples in a batch.
         seed: Decides the order.
     """
 
-    def __init__(self, inputs: np.ndarray, labels: np.ndarray, batch_size: int, seed: int):
-        self.inputs, self.labels, self.batch_size, self.seed = inputs, labels, batch_size, seed
-        self.count = -(-len(inputs) // batch_size)
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        indices: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+    ):
+        self.inputs, self.indices, self.labels = inputs, indices, labels
+        self.batch_size, self.seed = batch_size, seed
+        self.count = -(-len(labels) // batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the positions of all samples in the order of this epoch."""
-        return randomness.permutation(len(self.inputs), self.seed, epoch, 0)
+        return randomness.permutation(len(self.labels), self.seed, epoch, 0)
 
     def batch(self, order: np.ndarray, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns a batch of an epoch."""
         start = position * self.batch_size
         places = order[start : start + self.batch_size]
-        return self.inputs[places], self.labels[places]
+        return self.inputs[self.indices[places]], self.labels[places]
 
 
 def array_batches(
-    inputs: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, initial_epoch: int
+    inputs: np.ndarray,
+    indices: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    initial_epoch: int,
 ) -> Batches:
     """Returns shuffled batches of arrays, whose every pass is one epoch.
 
     Args:
         inputs: Array (n, ...).
-        labels: Array (n, ...).
+        indices: Which inputs the samples have, integers (k,).
+        labels: Of the samples, array (k, ...).
         batch_size: Samples in a batch.
         seed: Decides the order.
         initial_epoch: Number of the first epoch.
     """
-    maker: Any = ArrayMaker(inputs, labels, batch_size, seed)
+    maker: Any = ArrayMaker(inputs, indices, labels, batch_size, seed)
     return Batches(maker, initial_epoch)

@@ -16,7 +16,7 @@ UNLABELLED = -1
 """The label of a sample whose class is not known."""
 
 _MOST_SAMPLES = 1 << 31
-_SAMPLES, _LABELS = 1, 2  # What random choices are for.
+_SAMPLES = 1  # What random choices are for.
 
 Source = Split | Dataset | ArrayLike
 
@@ -57,7 +57,8 @@ def transfer_set(
         size: Number of samples in the mix; None for as many as the first source has. Taken with
             `weights`.
         labelled: The fraction of the labelled samples that keep their label, from 0 to 1, each
-            class in proportion; None for all.
+            class in proportion; None for all. Of one whole source they are the samples that
+            `fraction` would keep.
         seed: Integer of at least 0 that decides every choice.
 
     Returns:
@@ -82,11 +83,18 @@ def transfer_set(
     """
     seed = check_integer("seed", seed, 0)
     _check_numbers(fraction, per_class, labelled)
+    _check_lists(without, only)
     splits = [_as_split(source) for source in sources]
     if not splits:
         raise ValueError("Expected at least one source of images. Received: none.")
     _check_shapes(splits)
     first = splits[0]
+    if _labels(first).max() < 0 and (len(without) or len(only) or per_class is not None):
+        raise ValueError(
+            "Expected a first source with labels, of whose classes some are chosen. Received: "
+            f"{first.name!r} without labels, with without={shown(without)}, only={shown(only)}, "
+            f"per_class={per_class}"
+        )
     counts = None if weights is None else _counts(weights, size, len(splits), len(first))
     if counts is None and size is not None:
         raise ValueError(f"Expected weights beside a size. Received: weights=None, size={size}")
@@ -117,6 +125,15 @@ def _check_numbers(fraction: Any, per_class: Any, labelled: Any) -> None:
             raise ValueError(
                 "Expected a fraction or a number of samples per class. Received: "
                 f"fraction={fraction}, per_class={per_class}"
+            )
+
+
+def _check_lists(without: Any, only: Any) -> None:
+    for name, classes in {"without": without, "only": only}.items():
+        is_list = isinstance(classes, list | tuple | range | np.ndarray)
+        if not is_list or not all(is_integer(label) for label in classes):
+            raise ValueError(
+                f"Expected {name} to be a list of classes. Received: {name}={shown(classes)}"
             )
 
 
@@ -176,11 +193,6 @@ def _selected(split: Split, without: Sequence[int], only: Sequence[int]) -> np.n
     """The positions of the samples of some classes."""
     labels, known = _labels(split), set(np.unique(_labels(split)).tolist())
     for name, classes in {"without": without, "only": only}.items():
-        is_list = isinstance(classes, list | tuple | range | np.ndarray)
-        if not is_list or not all(is_integer(label) for label in classes):
-            raise ValueError(
-                f"Expected {name} to be a list of classes. Received: {name}={shown(classes)}"
-            )
         for label in classes:
             if int(label) not in known:
                 raise ValueError(
@@ -257,8 +269,11 @@ def _partly_labelled(split: Split, fraction: float, seed: int) -> Split:
             "Expected labelled samples, a fraction of which keeps its labels. Received: "
             f"labelled={fraction} of samples without any"
         )
-    count = round(len(known) * fraction)
-    kept = known[stratified_choice(labels[known], count, seed, _LABELS)] if count else known[:0]
+    # A sample that comes several times is one, and those that `fraction` would choose are chosen.
+    known = known[np.sort(np.unique(known, return_index=True)[1])]
+    kept = known[:0]
+    if round(len(known) * fraction):
+        kept = _drawn(labels[known], known, fraction, None, seed, 0)
     labels[np.setdiff1d(known, kept)] = UNLABELLED
     where = split.indices
     return Split(split.images, labels, split.scale, where, split.name, paths=split._paths)

@@ -50,6 +50,12 @@ class Transfer:
                 raise ValueError(f"Expected {field} as a tuple. Received: {field}={value}")
         for name in self.others:
             check_text("a name among others", name)
+        sources = len(self.others) + (not self.alone)
+        if self.weights and len(self.weights) != sources:
+            raise ValueError(
+                f"Expected a weight for each of {sources} sources. Received: "
+                f"weights={shown(self.weights)}"
+            )
         if check_flag("alone", self.alone) and not self.others:
             raise ValueError("Expected other data sets that stand alone. Received: others=()")
         check_integer("seed", self.seed, least=0)
@@ -59,6 +65,13 @@ class Transfer:
                 raise ValueError(
                     f"Expected weights beside a size. Received: weights=(), size={self.size}"
                 )
+
+    def check_data(self, data: "Dataset") -> None:
+        """Raises `ValueError` if the classes or fractions cannot be taken of these data.
+
+        The other data sets are loaded when the stage runs.
+        """
+        dataclasses.replace(self, others=(), alone=False, weights=(), size=None).of(data)
 
     @property
     def has_unlabelled(self) -> bool:

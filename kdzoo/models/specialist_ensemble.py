@@ -14,7 +14,7 @@ from kdzoo.utils import check_name, check_positive_integer, is_integer, shown
 from kdzoo.utils.field_checks import check_fields, is_name
 from kdzoo.utils.types import Tensor
 
-_TURNS = 40
+_TURNS = 160
 _TINY = 1e-30
 
 
@@ -103,6 +103,8 @@ def _nearer(q: Tensor, own: Tensor, dealt: Tensor, others: Tensor) -> Tensor:
     ahead = q + 2 * length * change + length**2 * bend
     is_better = ops.min(ahead, axis=-1, keepdims=True) > 0
     ahead = ops.where(is_better, ahead, second)
+    # What is maximized says something of distributions alone, and rounding leaves them.
+    ahead = ahead / ops.sum(ahead, axis=-1, keepdims=True)
     is_better = ops.logical_and(is_better, fit(ahead) >= fit(second))
     return turn(ops.where(is_better, ahead, second))
 

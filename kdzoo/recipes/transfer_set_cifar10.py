@@ -3,7 +3,7 @@
     kdzoo train transfer_set_cifar10
 
 No student sees a label: the teacher of CIFAR-10 gives soft targets for images of any kind. All
-students take the same number of steps. CIFAR-100 has none of the ten classes but trucks.
+students take the same number of steps. CIFAR-100 has none of the ten classes.
 """
 
 from typing import Any

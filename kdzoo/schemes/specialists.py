@@ -259,8 +259,7 @@ def _batches(
 ) -> Any:
     """Function from an epoch to a specialist's batches."""
     if not isinstance(split, Split):
-        inputs = split[indices]
-        return lambda epoch: array_batches(inputs, labels, batch_size, seed, epoch)
+        return lambda epoch: array_batches(split, indices, labels, batch_size, seed, epoch)
     stored = np.arange(len(split.labels)) if split.indices is None else split.indices
     # The labels belong to the positions in the mix, so the images are looked up by them.
     mixed = _Relabelled(split.images, labels, split.scale, stored[indices], split.name)

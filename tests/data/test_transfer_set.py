@@ -120,6 +120,30 @@ def test_nothing_makes_no_transfer_set():
         transfer_set()
 
 
+def test_the_labels_that_are_kept_are_those_of_the_same_fraction(data):
+    images, labels = transfer_set(data, labelled=0.1).arrays()
+    few, of_few = transfer_set(data, fraction=0.1).arrays()
+    np.testing.assert_array_equal(images[labels >= 0], few)
+    np.testing.assert_array_equal(labels[labels >= 0], of_few)
+    held_out = from_arrays(data.train.images, data.train.labels, validation=0.2)
+    images, labels = transfer_set(held_out, labelled=0.1).arrays()
+    np.testing.assert_array_equal(
+        images[labels >= 0], transfer_set(held_out, fraction=0.1).arrays()[0]
+    )
+
+
+def test_a_sample_that_comes_several_times_has_its_label_each_time_or_never(data):
+    split = transfer_set(data, weights=[1.0], size=800, labelled=0.2)
+    labels = split.arrays()[1]
+    assert (labels >= 0).sum() == 0.2 * 800
+
+
+@pytest.mark.parametrize("options", [{"without": [3]}, {"only": [3]}, {"per_class": 2}])
+def test_classes_of_images_without_labels_cannot_be_chosen(options):
+    with pytest.raises(ValueError, match="a first source with labels"):
+        transfer_set(SMALL, **options)
+
+
 def test_labels_of_samples_without_any_cannot_be_kept_in_part():
     with pytest.raises(ValueError, match="without any"):
         transfer_set(np.zeros((4, 4, 4, 1), "uint8"), labelled=0.5)

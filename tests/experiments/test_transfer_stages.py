@@ -8,17 +8,22 @@ import pytest
 from tiny_experiments import SOFT, TEACHER
 
 import kdzoo.data
+from kdzoo import schemes
 from kdzoo.experiments import (
+    BornAgain,
     CalibrateBiases,
     Dependency,
     Distill,
     Experiment,
+    MutualLearning,
+    TeacherAssistant,
     Train,
     Training,
     Transfer,
 )
 from kdzoo.experiments.stages import calibrate_biases_stage
 
+TEACHER_STAGE = type(TEACHER)
 NO_THREES = Transfer(without=(3,))
 STUDENT = ("mlp_2x64", Training(3, augmentation=None))
 START = Dependency("distilled")
@@ -87,6 +92,37 @@ def test_a_transfer_set_is_part_of_what_identifies_a_stage():
     assert identity(Transfer(without=[3])) == identity(NO_THREES)
 
 
+@pytest.mark.parametrize(
+    "stage",
+    [
+        BornAgain("s", *STUDENT, generations=1, transfer=NO_THREES),
+        MutualLearning("s", *STUDENT, peers=(("mlp_2x64", {}),), transfer=NO_THREES),
+        TeacherAssistant("s", *STUDENT, assistants=(("mlp_2x64", {}),), transfer=NO_THREES),
+    ],
+    ids=lambda stage: type(stage).__name__,
+)
+@pytest.mark.tensorflow
+def test_schemes_of_several_models_see_no_threes_either(stage, tmp_path, monkeypatch):
+    seen = []
+
+    def note(*arguments, **options):
+        (batches,) = [given for given in arguments if callable(given) and not is_model(given)]
+        seen.extend(int(label) for _, labels in batches(0) for label in np.ravel(labels))
+        raise KeyboardInterrupt
+
+    def is_model(given):
+        return isinstance(given, keras.Model)
+
+    name = {"BornAgain": "born_again", "MutualLearning": "mutual_learning"}.get(
+        type(stage).__name__, "teacher_assistant"
+    )
+    monkeypatch.setattr(schemes, name, note)
+    monkeypatch.setattr(TEACHER_STAGE, "fit", lambda self, model, context: {})
+    with pytest.raises(KeyboardInterrupt):
+        dataclasses.replace(RECIPE, stages=(TEACHER, stage)).run(tmp_path, verbose=0)
+    assert set(seen) == set(range(10)) - {3}
+
+
 @pytest.mark.tensorflow
 def test_labels_that_are_left_out_do_not_count(tmp_path):
     """Without them the loss on labels is that of the labelled samples alone."""
@@ -107,6 +143,8 @@ def test_labels_that_are_left_out_do_not_count(tmp_path):
         ({"transfer": Transfer(without=3)}, "without as a tuple"),
         ({"transfer": Transfer(without=(12,))}, "from 0 to 9"),
         ({"transfer": Transfer(alone=True)}, "stand alone"),
+        ({"transfer": Transfer(others=("mnist",), without=(77,))}, "from 0 to 9. Received: 77"),
+        ({"transfer": Transfer(others=("mnist",), weights=(1, 2, 3))}, "each of 2 sources"),
     ],
 )
 def test_a_wrong_transfer_set_is_refused_before_anything_is_trained(tmp_path, change, message):

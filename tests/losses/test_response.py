@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from kdzoo import losses
+from kdzoo.losses.divergence import kl_divergence
 
 TEACHER = np.array([[1.0, 2.0, 5.0]])
 STUDENT = np.array([[0.5, 2.5, 0.0]])
@@ -531,3 +532,28 @@ def test_correlations_are_of_exclusive_classes():
         losses.prediction_correlation(TEACHER[:, :1], STUDENT[:, :1])
     with pytest.raises(ValueError, match="Expected `intra_class_weight` to be a number of at leas"):
         losses.PredictionCorrelation(intra_class_weight=-1.0)
+
+
+@pytest.mark.tensorflow
+def test_at_high_temperatures_logits_are_matched():
+    """Equation 4 of Hinton et al. 2015: the gradient is (z - v) / classes, both centred.
+
+    In float64: in float32 a difference of probabilities keeps too few digits.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    teacher, student = map(tf.constant, rng.uniform(-5, 5, (2, 6, 10)))
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        value = tf.reduce_sum(1e10 * kl_divergence(teacher, student, 1e5))
+    assert value.dtype == tf.float64
+    centred = [
+        (logits - tf.reduce_mean(logits, -1, keepdims=True)).numpy()
+        for logits in (student, teacher)
+    ]
+    gradient = tape.gradient(value, student).numpy()
+    np.testing.assert_allclose(10 * gradient, centred[0] - centred[1], atol=1e-3)
+    usual = losses.soft_targets(teacher, student, 1e5).numpy()
+    expected = 1e10 * kl_divergence(teacher, student, 1e5).numpy()
+    np.testing.assert_allclose(usual, expected, rtol=1e-2)  # In float32.

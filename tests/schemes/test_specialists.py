@@ -45,6 +45,23 @@ def test_the_distribution_is_what_a_general_optimizer_finds():
         np.testing.assert_allclose(found[row], special.softmax(best.x), atol=1e-5)
 
 
+def test_certain_predictions_that_contradict_each_other_are_agreed_on():
+    """Where the objective is flat, only it is compared."""
+    rng, classes = np.random.default_rng(1), [[0, 1, 2], [2, 3], [5, 1]]
+    general = special.softmax(rng.normal(0, 5, (400, 6)), -1).astype("float32")
+    parts = [
+        special.softmax(rng.normal(0, 5, (400, len(part) + 1)), -1).astype("float32")
+        for part in classes
+    ]
+    found = keras.ops.convert_to_numpy(specialist_distribution(general, parts, classes, 6))
+    found = found.astype("float64")
+    for row in range(400):
+        of_row = general[row].astype("float64"), [part[row].astype("float64") for part in parts]
+        reached = objective(np.log(np.maximum(found[row], 1e-300)), *of_row, classes)
+        best = optimize.minimize(objective, np.log(found[row] + 1e-12), (*of_row, classes)).fun
+        assert reached - best < 1e-4
+
+
 def test_only_specialists_of_the_most_probable_classes_are_asked():
     general = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]], "float32")
     part = np.array([[0.2, 0.3, 0.5]] * 2, "float32")

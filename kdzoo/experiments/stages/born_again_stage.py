@@ -66,13 +66,14 @@ class BornAgain(Train):
     def run(self, context: "StageContext") -> Outcome:
         precision = context.settled("precision", self.training.precision)
         teacher = None if self.teacher is None else context.source("teacher")
+        context = self.with_transfer(context)
         students, history = schemes.born_again(
             build_and_fit.create_seeded(context, precision),
             build_and_fit.batches(self.training, context),
             context.directory,
             generations=self.generations,
             epochs=self.training.epochs,
-            loss=build_and_fit.cross_entropy(),
+            loss=self.loss,
             teacher=teacher,
             variant=self.variant,  # type: ignore[arg-type]
             temperature=self.temperature,
@@ -85,4 +86,4 @@ class BornAgain(Train):
         built = [context.built] * len(students)
         models = several_models.in_float32(students[::-1], built, context)
         products, measured = several_models.products_of(models, "generation", context, True)
-        return Outcome(products, measured, history)
+        return Outcome(products, {**measured, **self.by_class(models[0], context)}, history)

@@ -65,7 +65,11 @@ class HintTraining(Distill):
             distiller.Distiller(hint, guided, losses.Hint(), student_loss_weight=0.0)
 
     def smoke(self) -> "HintTraining":
-        return dataclasses.replace(self, training=self.training.smoke(), hints=(*self.hints[:2], 1))
+        transfer = self.transfer and self.transfer.smoke()
+        hints = (*self.hints[:2], 1)
+        return dataclasses.replace(
+            self, training=self.training.smoke(), transfer=transfer, hints=hints
+        )
 
     def fit(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         hint_layer, guided_layer, hint_epochs = self.hints

@@ -77,10 +77,11 @@ class MutualLearning(Train):
         history = self._fit_all([first, *others, *joining], context)
         whole = several_models.in_float32([first, *others], [context.built, *fresh], context)
         products, measured = several_models.products_of([*whole, *joining], "peer", context)
-        return Outcome(products, measured, history)
+        return Outcome(products, {**measured, **self.by_class(whole[0], context)}, history)
 
     def _fit_all(self, peers: list["keras.Model"], context: "StageContext") -> dict[str, Any]:
         """Trains the peers in place and returns their history."""
+        context = self.with_transfer(context)
         for peer in peers:
             acceleration.accelerate(peer)
         optimizers = [optimizer_and_schedule.optimizer(self.training, context.data) for _ in peers]
@@ -89,7 +90,7 @@ class MutualLearning(Train):
             build_and_fit.batches(self.training, context),
             context.directory,
             epochs=self.training.epochs,
-            loss=build_and_fit.cross_entropy(),
+            loss=self.loss,
             optimizer=optimizers,
             update=self.update,  # type: ignore[arg-type]
             mutual_weight=self.mutual_weight,

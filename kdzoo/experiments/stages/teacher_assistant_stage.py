@@ -78,6 +78,7 @@ class TeacherAssistant(Distill):
         at = context.settled("teacher_precision", self.teacher_precision)
         # Before the seed is set, as a model that is loaded draws random numbers, too.
         teacher = context.source("teacher", at)
+        context = self.with_transfer(context)
         student = build_and_fit.create_seeded(context, precision)
         built = self._built
         models = [*(build_and_fit.create(part, context.data, precision) for part in built), student]
@@ -89,7 +90,7 @@ class TeacherAssistant(Distill):
             build_and_fit.batches(self.training, context),
             context.directory,
             epochs=self.training.epochs,
-            loss=build_and_fit.cross_entropy(),
+            loss=self.loss,
             distillation_loss=self.make_losses()[0][0],
             student_loss_weight=self.student_loss_weight,
             optimizer=optimizer_and_schedule.optimizer(self.training, context.data),
@@ -98,4 +99,4 @@ class TeacherAssistant(Distill):
         )
         whole = several_models.in_float32(models, [*built, context.built], context)[::-1]
         products, measured = several_models.products_of(whole, "assistant", context)
-        return Outcome(products, measured, history)
+        return Outcome(products, {**measured, **self.by_class(whole[0], context)}, history)

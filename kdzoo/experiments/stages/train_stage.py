@@ -64,8 +64,8 @@ class Train(Stage):
             self.transfer.check()
 
     def check_data(self, data: "Dataset") -> None:
-        if self.transfer is not None and not self.transfer.others:
-            self.transfer.of(data)
+        if self.transfer is not None:
+            self.transfer.check_data(data)
 
     def smoke(self) -> "Train":
         transfer = self.transfer and self.transfer.smoke()
@@ -77,10 +77,14 @@ class Train(Stage):
         )
         history = self.fit(model, context)
         model = build_and_fit.finished(model, context)
-        measured = measure(model, context.data)
-        if self.transfer is not None:
-            measured["test_errors_by_class"] = errors_by_class(model, context.data)
+        measured = {**measure(model, context.data), **self.by_class(model, context)}
         return Outcome({"model": model}, measured, history)
+
+    def by_class(self, model: "keras.Model", context: "StageContext") -> dict[str, list[int]]:
+        """Returns what the row says of the classes: nothing where it trains on all images."""
+        if self.transfer is None:
+            return {}
+        return {"test_errors_by_class": errors_by_class(model, context.data)}
 
     def with_transfer(self, context: "StageContext") -> "StageContext":
         """Returns the context with the samples that are trained on."""
