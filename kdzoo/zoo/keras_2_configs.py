@@ -6,14 +6,15 @@ from typing import Any
 
 import keras
 
+from kdzoo.graph.keras_internals import operation_class
 from kdzoo.utils import shown
 from kdzoo.zoo.allowed_layers import check_parts, is_refused
 from kdzoo.zoo.keras_2_graphs import functional, is_graph, sequential_layers
-from kdzoo.zoo.keras_2_rules import CLASSES, RULES, RULES_OF_KERAS_3
+from kdzoo.zoo.keras_2_rules import CLASSES, PARTS, RULES, RULES_OF_KERAS_3
 
 _MODELS = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
 _MODEL_NAMES = {"Model": "Functional", "Functional": "Functional", "Sequential": "Sequential"}
-_PARTS = ("initializer", "regularizer", "constraint")
+_SAVE_AS_KERAS = "where it can be loaded, save the model as a `.keras` file"
 _DTYPES = ("Policy", "PolicyV1")
 _REMEDIES = {
     **dict.fromkeys(
@@ -85,6 +86,8 @@ class _Carrier:
             return self.model(part)
         if _is_custom(part):
             return _of_own_class(part, self._values(config))
+        if not self.is_old and _is_operation(part):
+            return _operation(part)
         name = CLASSES.get(old_name, old_name) if self.is_old else old_name
         if is_refused(name):  # `check_parts` says why.
             return _serialized("keras.layers", name, _chosen(config, ("name",)))
@@ -122,7 +125,7 @@ class _Carrier:
             return value["config"]
         if name in _DTYPES or hasattr(keras.dtype_policies, name):
             return self._policy(name, value["config"])
-        for kind in _PARTS:
+        for kind in PARTS:
             if key.endswith(kind):
                 return self._part(value, kind)
         if name.startswith("__") or name == "function":
@@ -132,6 +135,8 @@ class _Carrier:
     def _part(self, part, kind):
         """Returns an initializer, a regularizer or a constraint."""
         name = part["class_name"]
+        if name == "function":
+            return part["config"]  # `with_own_parts` looks at its name.
         config = self._values(part["config"] or {})
         if _is_custom(part):
             return _of_own_class(part, config)
@@ -177,6 +182,31 @@ def _is_custom(part):
     """Whether a part is of a class that was registered there, e.g. `Package>Name`, or is here."""
     name = _registered_name(part)
     return ">" in name or (_is_here(part) and not hasattr(keras.layers, name))
+
+
+def _is_operation(part):
+    """Whether a part that Keras 3 wrote is an operation of `keras.ops`; layers say `trainable`."""
+    config = part["config"]
+    is_input = part["class_name"] == "InputLayer"
+    return not is_input and isinstance(config, dict) and "trainable" not in config
+
+
+def _operation(part):
+    """Returns an operation, with its module, which HDF5 files leave out."""
+    name = part["class_name"]
+    found = operation_class(name)
+    if "function" in part["config"]:
+        raise ValueError(
+            "Expected layers that are safe to load from others. Received: "
+            f"{_label(part)!r}, the operation {name}, with the function "
+            f"{shown(part['config']['function'])}; make it a registered layer."
+        )
+    if found is None:
+        raise ValueError(
+            f"Expected layers of Keras, or operations of `keras.ops`. Received: {_label(part)!r}, "
+            f"the operation {name}, which an HDF5 file does not tell enough of; {_SAVE_AS_KERAS}"
+        )
+    return _serialized(found.__module__, name, part["config"], name)
 
 
 def _warn_of_own_class(part):
@@ -257,8 +287,10 @@ def _naming_layer(config, error):
             keras.saving.deserialize_keras_object(copy.deepcopy(part), safe_mode=True)
         except Exception as own:
             text = " ".join(str(own).rpartition("Exception encountered: ")[2].split())
+            is_operation = operation_class(layer["class_name"]) is not None
+            what, remedy = ("operation", f"; {_SAVE_AS_KERAS}") if is_operation else ("layer", "")
             return ValueError(
-                "Expected layers that this Keras can make. Received: the layer "
-                f"{layer['config'].get('name')!r}, a {layer['class_name']}: {text[:300]}"
+                f"Expected layers that this Keras can make. Received: the {what} "
+                f"{layer['config'].get('name')!r}, a {layer['class_name']}: {text[:300]}{remedy}"
             )
     return error
