@@ -101,7 +101,7 @@ class Texts:
         start = self._read(place, 12)
         if start.startswith(_NEW_HEADER):
             raise ValueError(
-                'a newer layout of HDF5, as h5py writes it by `libver="latest"`; save it anew, with '
+                'a newer layout of HDF5, as of `libver="latest"` of h5py; save it anew, with '
                 "h5py's usual libver"
             )
         version, _, _, _, size = struct.unpack("<BBHII", start)

@@ -10,7 +10,7 @@ from kdzoo.graph.keras_internals import operation_class
 from kdzoo.utils import shown
 from kdzoo.zoo.allowed_layers import check_parts, is_refused
 from kdzoo.zoo.keras_2_graphs import functional, is_graph, sequential_layers
-from kdzoo.zoo.keras_2_rules import CLASSES, PARTS, RULES, RULES_OF_KERAS_3
+from kdzoo.zoo.keras_2_rules import CLASSES, PARTS, RULES, RULES_OF_KERAS_3, serialized
 
 _MODELS = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
 _MODEL_NAMES = {"Model": "Functional", "Functional": "Functional", "Sequential": "Sequential"}
@@ -65,7 +65,7 @@ class _Carrier:
                 "layers": sequential_layers(config["layers"], self.layer),
                 **_chosen(config, ("trainable", "build_input_shape")),
             }
-            return _serialized(_MODELS["Sequential"], "Sequential", content)
+            return serialized(_MODELS["Sequential"], "Sequential", content)
         if not is_graph(config):
             raise ValueError(
                 f"Expected a functional or sequential model. Received: {_label(part)!r}, of the "
@@ -77,7 +77,7 @@ class _Carrier:
             if _is_here(part):
                 return _of_own_class(part, content)
             _warn_of_own_class(part)
-        return _serialized(_MODELS["Functional"], "Functional", content, "Functional")
+        return serialized(_MODELS["Functional"], "Functional", content, "Functional")
 
     def layer(self, part: dict[str, Any]) -> dict[str, Any]:
         """Returns a layer, which may be a model."""
@@ -90,7 +90,7 @@ class _Carrier:
             return _operation(part)
         name = CLASSES.get(old_name, old_name) if self.is_old else old_name
         if is_refused(name):  # `check_parts` says why.
-            return _serialized("keras.layers", name, _chosen(config, ("name",)))
+            return serialized("keras.layers", name, _chosen(config, ("name",)))
         _check_known(name, part)
         found = self._values(config)
         if isinstance(found.get("name"), str):  # Keras 3 allows no slash.
@@ -103,7 +103,7 @@ class _Carrier:
                     f"Expected arguments that Keras 3 has. Received: the layer {_label(part)!r}, a "
                     f"{old_name}, with {shown_reason(error)}"
                 ) from error
-        return _serialized("keras.layers", name, found)
+        return serialized("keras.layers", name, found)
 
     def _values(self, config):
         return {key: self._argument(value, key) for key, value in config.items()}
@@ -138,35 +138,26 @@ class _Carrier:
         if name == "function":
             return part["config"]  # `with_own_parts` looks at its name.
         config = self._values(part["config"] or {})
-        if _is_custom(part):
+        if _is_custom(part) or not hasattr(getattr(keras, f"{kind}s"), name):
             return _of_own_class(part, config)
         if self.is_old and kind == "initializer":
             config.pop("dtype", None)
             if config.get("distribution") == "normal":
                 config["distribution"] = "truncated_normal"
-        return _serialized(f"keras.{kind}s", name, config)
+        return serialized(f"keras.{kind}s", name, config)
 
     def _policy(self, class_name, config):
         """Returns a policy of types by its name; None for the one of TensorFlow 2.0 that waits."""
         name = config.get("name")
         if name is None:  # Of Keras 3: of quantized layers, or of several layers.
-            return _serialized("keras.dtype_policies", class_name, self._values(config))
+            return serialized("keras.dtype_policies", class_name, self._values(config))
         return None if name in ("infer", "_infer") else name
-
-
-def _serialized(module, name, config, registered=None):
-    return {
-        "module": module,
-        "class_name": name,
-        "config": config,
-        "registered_name": registered,
-    }
 
 
 def _of_own_class(part, config):
     """Returns a part of a class that this process must have registered."""
     registered = _registered_name(part)
-    return _serialized("builtins", registered.rpartition(">")[2], config, registered)
+    return serialized("builtins", registered.rpartition(">")[2], config, registered)
 
 
 def _registered_name(part):
@@ -206,7 +197,7 @@ def _operation(part):
             f"Expected layers of Keras, or operations of `keras.ops`. Received: {_label(part)!r}, "
             f"the operation {name}, which an HDF5 file does not tell enough of; {_SAVE_AS_KERAS}"
         )
-    return _serialized(found.__module__, name, part["config"], name)
+    return serialized(found.__module__, name, part["config"], name)
 
 
 def _warn_of_own_class(part):

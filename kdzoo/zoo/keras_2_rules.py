@@ -14,13 +14,6 @@ PARTS = ("initializer", "regularizer", "constraint")
 
 ANY = None  # An argument that changes no output, whatever its value is.
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-_OLD_HARD_SIGMOID = {
-    "module": "kdzoo.graph.old_activations",
-    "class_name": "HardSigmoidOfKeras2",
-    "config": {"dtype": "float32"},
-    "registered_name": "kdzoo>HardSigmoidOfKeras2",
-}
-
 CLASSES = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -77,6 +70,25 @@ RENAMED = {
 _OF_EVERY_LAYER = {"activity_regularizer", "autocast", "dtype", "name", "trainable"}
 
 
+def serialized(
+    module: str, name: str, config: dict[str, Any], registered: str | None = None
+) -> dict[str, Any]:
+    """Returns a part of a model as Keras 3 serializes it.
+
+    Args:
+        module: The module of its class.
+        name: The name of its class.
+        config: What it is made with.
+        registered: The name that its class is registered under.
+    """
+    return {
+        "module": module,
+        "class_name": name,
+        "config": config,
+        "registered_name": registered,
+    }
+
+
 def with_new_names(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
     """Renames arguments, and says what an old class did besides."""
     found = {}
@@ -111,8 +123,14 @@ def with_old_activations(name: str, old_name: str, config: dict[str, Any]) -> di
     for key, value in config.items():
         if key.endswith("activation") and isinstance(value, str):
             value = value.removesuffix("_v2")
-            found[key] = dict(_OLD_HARD_SIGMOID) if value == "hard_sigmoid" else value
+            found[key] = _old_hard_sigmoid() if value == "hard_sigmoid" else value
     return found
+
+
+def _old_hard_sigmoid():
+    name = "HardSigmoidOfKeras2"
+    config = {"dtype": "float32"}
+    return serialized("kdzoo.graph.old_activations", name, config, f"kdzoo>{name}")
 
 
 def with_own_activations(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +148,7 @@ def _known_activation(key, value):
     except ValueError:
         own = keras.saving.get_registered_object(value)
         if isinstance(own, type) and issubclass(own, keras.layers.Layer):
-            return _serialized("builtins", own.__name__, value)
+            return serialized("builtins", own.__name__, {}, value)
         raise ValueError(
             f"{key}={value!r}, a function that Keras 3 does not have; write a layer that computes "
             f"it, and load the file within `keras.saving.custom_object_scope({{{value!r}: Layer}})`"
@@ -148,9 +166,9 @@ def with_own_parts(name: str, old_name: str, config: dict[str, Any]) -> dict[str
             continue
         own = keras.saving.get_registered_object(label)
         if isinstance(own, type):  # Under the name of a function.
-            found[key] = _serialized("builtins", own.__name__, label)
+            found[key] = serialized("builtins", own.__name__, {}, label)
         elif part == "initializer":
-            found[key] = _serialized("keras.initializers", "Zeros", None)
+            found[key] = serialized("keras.initializers", "Zeros", {})
         else:
             raise ValueError(f"{key}={label!r}, {_without(part, label)}")
     return found
@@ -165,16 +183,6 @@ def _without(part, label):
         f"without it, or write a class of a {part} of Keras 3 and load the file within "
         f"`keras.saving.custom_object_scope({{{label!r}: Class}})`"
     )
-
-
-def _serialized(module, name, registered):
-    config: dict[str, Any] = {}
-    return {
-        "module": module,
-        "class_name": name,
-        "config": config,
-        "registered_name": registered,
-    }
 
 
 def _is_known(part, value):

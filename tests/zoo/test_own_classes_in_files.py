@@ -175,6 +175,31 @@ def test_another_part_of_ones_own_is_named_with_its_layer(argument, part, name, 
     assert (scope in str(refused.value)) == (name != "__lambda__")
 
 
+@keras.saving.register_keras_serializable("kdzoo_tests_of_files")
+class Holding(keras.layers.Layer):
+    def __init__(self, kernel_constraint, **settings):
+        super().__init__(**settings)
+        self.kept = kernel_constraint
+
+    def get_config(self):
+        kept = keras.constraints.serialize(self.kept)
+        return {**super().get_config(), "kernel_constraint": kept}
+
+
+def test_so_is_one_of_a_layer_of_ones_own(tmp_path):
+    made = keras.Sequential([keras.Input((4,)), Holding(BoundedOfKeras3(), name="inner")])
+    with quiet():
+        made.save(tmp_path / "model.h5")
+    words = r"'inner', a Holding, with kernel_constraint='BoundedOfKeras3', .*import what registers"
+    with pytest.raises(ValueError, match=words):
+        kdzoo.load_model(tmp_path / "model.h5")
+    made = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(2, kernel_constraint=no_penalty)]
+    )
+    with pytest.raises(ValueError, match=r"kernel_constraint= the function .* a registered class"):
+        kdzoo.save_pretrained(made, tmp_path / "shared")
+
+
 @pytest.mark.parametrize("constraint", [no_penalty, Bounded()])
 def test_it_opens_where_a_class_of_keras_3_takes_its_place(constraint, tmp_path):
     name = getattr(constraint, "__name__", "Bounded")
