@@ -195,7 +195,9 @@ def _operation(part):
     if found is None:
         raise ValueError(
             f"Expected layers of Keras, or operations of `keras.ops`. Received: {_label(part)!r}, "
-            f"the operation {name}, which an HDF5 file does not tell enough of; {_SAVE_AS_KERAS}"
+            f"the operation {name}, which an HDF5 file does not tell enough of; {_SAVE_AS_KERAS}, "
+            "or, if it is a layer of yours, load the file within "
+            "`keras.saving.custom_object_scope` of it"
         )
     return serialized(found.__module__, name, part["config"], name)
 
