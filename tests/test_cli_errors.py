@@ -424,6 +424,46 @@ def test_a_file_is_evaluated_with_what_it_takes_gives_and_costs(tmp_path, capsys
 
 
 @pytest.mark.tensorflow
+def test_a_file_is_held_against_the_data(tmp_path):
+    from kdzoo.cli import fit_to_data
+
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    path, names = tmp_path / "f.tflite", ["a", "b", "c"]
+    kdzoo.export.to_litert(model, path, labels=names)
+    file = kdzoo.export.LiteRTModel(path)
+
+    def check(shape, class_names):
+        images, labels = np.zeros((6, *shape), "float32"), np.arange(6) % 3
+        data = kdzoo.data.from_arrays(images, labels, class_names=class_names, name="held")
+        fit_to_data.check_fit(path, file, data)
+
+    check((4, 4, 1), names)
+    for shape, class_names, words in (
+        ((4, 4, 3), names, r"images of 'held', \(4, 4, 3\).*f\.tflite for \(4, 4, 1\)"),
+        ((4, 4, 1), [*names, "d"], r"classes of 'held', \(4,\).*f\.tflite for \(3,\)"),
+        ((4, 4, 1), ["a", "c", "b"], r"f\.tflite, with the label 'b' where the data have 'c'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check(shape, class_names)
+
+
+@pytest.mark.parametrize("said", ["", "Unable to allocate 3. TiB"])
+def test_too_little_memory_is_a_sentence(said, monkeypatch, capsys):
+    from kdzoo.cli import model_files
+
+    def file_of(*args, **settings):
+        raise MemoryError(said)
+
+    monkeypatch.setattr(model_files, "file_of", file_of)
+    assert main(["evaluate", "model.keras", "digits"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("kdzoo: Expected data and a model that memory has room for. Received: ")
+    assert said in error
+    assert "(--image-size)" in error
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("form", ["int8", "sparse_80"])
 def test_shipped_files_cost_what_the_manifest_says(form):
     from kdzoo.utils.litert.network_costs import network_costs

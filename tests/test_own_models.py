@@ -223,7 +223,9 @@ class TestPixels:
         kept = keras.saving.load_model("runs/compress-raw/model.keras").get_weights()
         assert np.mean(kept[0] == 0) == pytest.approx(0.5, abs=0.01)
         assert "Expected --quantize int8 beside" in refused(capsys, *command, "--quantize=qat")
-        assert "let it teach a student" in refused(capsys, *command, "--scale=caffe")
+        said = refused(capsys, *command, "--scale=caffe")
+        assert "let it teach a student" in said
+        assert "without training, by `kdzoo export --scale caffe --quantize int8`" in said
 
     @pytest.mark.large
     @pytest.mark.tensorflow

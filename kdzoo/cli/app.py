@@ -27,7 +27,7 @@ from kdzoo.cli import (
 from kdzoo.cli.help_texts import Command
 from kdzoo.version import __version__
 
-_EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
+_EXPECTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 _INTERRUPTED = 130  # What shells report for a process that Ctrl-C ended.
 
 app = typer.Typer(
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _fail(f"{error.format_message()} (see {_help_of(error)})", 2)
         if os.environ.get("KDZOO_TRACEBACK") or not isinstance(error, _EXPECTED):
             raise
-        return _fail(str(error) or type(error).__name__, 1)
+        return _fail(_sentence(error), 1)
     if status == _INTERRUPTED:
         return _fail("Interrupted; trainings and recordings go on where they were.", status)
     return status if isinstance(status, int) else 0
@@ -120,6 +120,17 @@ def _interrupts_raised_again() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = usual
+
+
+def _sentence(error: Exception) -> str:
+    """Returns what an expected error says."""
+    if isinstance(error, MemoryError):
+        found = f": {error}" if str(error) else ""
+        return (
+            f"Expected data and a model that memory has room for. Received: more{found}; take "
+            "fewer or smaller images (--image-size)"
+        )
+    return str(error) or type(error).__name__
 
 
 def _help_of(error: Exception) -> str:

@@ -50,7 +50,8 @@ def check_trainable(scale: str | None, quantize: str) -> None:
         raise ValueError(
             "Expected a model of red, green and blue, as TF-MOT works on none that turns channels "
             "around. Received: --scale caffe; let it teach a student, by `kdzoo train --teacher` "
-            "and --teacher-scale, and compress that"
+            "and --teacher-scale, and compress that, or quantize it without training, by "
+            "`kdzoo export --scale caffe --quantize int8`"
         )
     if scale not in (None, "0..1") and quantize == "qat":
         raise ValueError(
@@ -72,8 +73,8 @@ def check_fit(
         path: What the user called the model: its file or name.
         model: The model.
         data: The data set: the shape of its images and its number of classes are compared and, for
-            a pretrained model, the names of the classes. One column is a yes or no to the second of
-            two classes.
+            a pretrained model and a file with labels, the names of the classes. One column is a yes
+            or no to the second of two classes.
         scale: What was given as `--scale`.
         remedy: What to do about a model for pixels in [0, 255] where no scale was given.
 
@@ -81,6 +82,8 @@ def check_fit(
         ValueError: If they differ.
     """
     _check_shapes(path, model, data)
+    if _is_litert(model):
+        _check_labels(path, typing.cast(Any, model), data)
     if scale is None:
         _check_pixels(path, model, remedy)
     if model_files.is_name(pathlib.Path(path)):
@@ -103,14 +106,12 @@ def _check_pixels(path: Any, model: Any, remedy: str) -> None:
 
 
 def _check_shapes(path: Any, model: Any, data: "Dataset") -> None:
-    from kdzoo.graph.exportable import shape_model
-
-    model = shape_model(model)
-    if model is None:
+    graph = _graph_of(model)
+    if graph is None:
         return
-    classes = (2,) if gives_one_answer(model) else model.outputs[0].shape[-1:]
+    classes = (2,) if gives_one_answer(model) else graph.outputs[0].shape[-1:]
     expected = data.input_shape, (data.classes,)
-    shapes = model.inputs[0].shape[1:], classes
+    shapes = graph.inputs[0].shape[1:], classes
     for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
         if tuple(own) != tuple(needed) and None not in own:
             shape = ",".join(map(str, data.input_shape))
@@ -121,13 +122,30 @@ def _check_shapes(path: Any, model: Any, data: "Dataset") -> None:
             )
 
 
+def _check_labels(path: Any, file: "LiteRTModel", data: "Dataset") -> None:
+    """Raises for a file whose labels are not the names of the data's classes, in their order."""
+    names = list(data.class_names[-1:] if gives_one_answer(file) else data.class_names)
+    labels = file.labels
+    if labels is not None and len(file.outputs) == 1 and labels != names:
+        label, name = next(pair for pair in zip(labels, names, strict=True) if pair[0] != pair[1])
+        raise ValueError(
+            f"Expected a file with the classes of {data.name!r}, in their order. Received: {path}, "
+            f"with the label {label!r} where the data have {name!r}"
+        )
+
+
 def gives_one_answer(model: "keras.Model | LiteRTModel") -> bool:
     """Whether a model gives one column, a yes or no to the second of two classes."""
-    from kdzoo.graph.exportable import shape_model
-
-    graph: Any = model if _is_litert(model) else shape_model(model)
+    graph = _graph_of(model)
     shapes = [] if graph is None else [tuple(output.shape[1:]) for output in graph.outputs]
     return shapes == [(1,)]
+
+
+def _graph_of(model: Any) -> Any:
+    """Returns what has the shapes of a model's inputs and outputs, the batch first, or None."""
+    from kdzoo.graph.exportable import shape_model
+
+    return model if _is_litert(model) else shape_model(model)
 
 
 def _is_litert(model: Any) -> bool:

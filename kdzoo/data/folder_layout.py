@@ -10,11 +10,14 @@ from kdzoo.data import image_files
 
 _SPLITS = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
+    "testing": "test",
 }
+"""Name of a folder in lower case -> the split that is in it."""
 _UNPACKED = "__MACOSX"  # What macOS adds to archives: no images, by names as images have.
 
 
@@ -60,16 +63,17 @@ def list_images(
 def _parts(directory: pathlib.Path) -> dict[str, str]:
     """Split -> its folder, relative to the directory; for a folder of classes `"train"` alone."""
     folders = _folders(directory)
-    if "train" not in folders or not _folders(directory / "train"):
+    trained = [name for name in folders if _SPLITS.get(name.lower()) == "train"]
+    if not any(_folders(directory / name) for name in trained):
         return {"train": ""}
     parts: dict[str, str] = {}
     for folder in folders:
-        part = _SPLITS.get(folder)
+        part = _SPLITS.get(folder.lower())
         if part is None or part in parts:
             raise ValueError(
                 "Expected folders of classes, or train, validation and test with folders of "
                 f"classes in each. Received: {directory}, with {folder!r} beside "
-                f"{parts.get(part or '', 'train')!r}"
+                f"{parts.get(part or '', trained[0])!r}"
             )
         parts[part] = folder
     return {part: parts[part] for part in ("train", "validation", "test") if part in parts}

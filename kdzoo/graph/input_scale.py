@@ -114,7 +114,8 @@ def for_images(model: keras.Model, input_shape: tuple[int, int, int], scale: str
         second of two classes, it gives (batch, 2).
 
     Raises:
-        ValueError: If the scale is unknown, or the model takes other channels.
+        ValueError: If the scale is unknown, or is `"torch"` or `"caffe"` and the images have other
+            than three channels, or the model takes other channels.
     """
     check_choice("scale", scale, SCALES)
     height, width, channels = _own_shape(model)
@@ -147,7 +148,8 @@ def with_scale(model: keras.Model, scale: str) -> keras.Model:
         A functional `keras.Model` that calls `model`.
 
     Raises:
-        ValueError: If the scale is unknown, or the model takes no images.
+        ValueError: If the scale is unknown, or is `"torch"` or `"caffe"` and the model takes other
+            than three channels, or it takes no images.
     """
     check_choice("scale", scale, SCALES)
     images = keras.Input(_own_shape(model), name="image")
@@ -170,9 +172,17 @@ def scaled(x: Any, scale: str) -> Any:
     Args:
         x: A tensor, or a symbolic one, (batch, height, width, channels).
         scale: One of `SCALES`.
+
+    Raises:
+        ValueError: If the scale is of red, green and blue, and there are other channels.
     """
     if scale == "0..1":
         return x
+    if scale in ("torch", "caffe") and x.shape[-1] not in (None, 3):
+        raise ValueError(
+            f"Expected images of 3 channels beside the scale {scale!r}, which has a mean for red, "
+            f"green and blue. Received: {x.shape[-1]} channels"
+        )
     if scale == "caffe":
         x = x[..., ::-1]
     factor, offset = {

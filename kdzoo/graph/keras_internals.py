@@ -17,6 +17,12 @@ from keras.src import backend as _backend
 from keras.src.backend.common import global_state as _global_state
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.models.functional import Functional, functional_like_constructor
+from keras.src.ops import core as _core_operations
+from keras.src.ops import image as _image_operations
+from keras.src.ops import linalg as _linalg_operations
+from keras.src.ops import math as _math_operations
+from keras.src.ops import nn as _nn_operations
+from keras.src.ops import numpy as _numpy_operations
 from keras.src.saving import saving_lib as _saving_lib
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers import data_adapters as _data_adapters
@@ -353,6 +359,26 @@ def current_scope() -> keras.StatelessScope | None:
 
 
 # Operations.
+
+
+def operation_class(name: str) -> type[keras.Operation] | None:
+    """Returns the class that a function of `keras.ops` makes a node of a graph with, or None.
+
+    Args:
+        name: The name of the class, such as `"GetItem"`, which is all that HDF5 files tell.
+    """
+    for module in (
+        _numpy_operations,
+        _nn_operations,
+        _core_operations,
+        _math_operations,
+        _image_operations,
+        _linalg_operations,
+    ):
+        found = vars(module).get(name)
+        if isinstance(found, type) and found.__module__ == module.__name__:
+            return found if issubclass(found, keras.Operation) else None
+    return None
 
 
 @contextlib.contextmanager

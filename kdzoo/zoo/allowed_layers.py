@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kdzoo.utils import shown
+from kdzoo.zoo.keras_2_rules import PARTS
 
 # The modules of the parts of a model, and other names that Keras writes into a configuration.
 _PARTS = ("initializers", "layers", "regularizers", "constraints", "dtype_policies", "models")
@@ -71,7 +72,7 @@ def check_parts(config: Any) -> None:
         if not is_value and not _is_of_keras(name, module) and registered is None:
             raise ValueError(
                 "Expected layers of Keras, or registered in this process. Received: "
-                f"{_label(part)!r}, a {_brief(name)} of "
+                f"{_holder(config, part)}{_label(part)!r}, a {_brief(name)} of "
                 f"{repr(_brief(module)) if module else 'an unknown module'}, registered as "
                 f"{shown(part.get('registered_name'))}; {_remedy(module)}."
             )
@@ -90,13 +91,25 @@ def _check_refused(part, name):
             raise ValueError(
                 "Expected layers that are safe to load from others. Received: "
                 f"{_label(part)!r}, a {_brief(name)}, with {_brief(key)}= the function "
-                f"{shown(value.get('config'))}; make it a registered layer."
+                f"{shown(value.get('config'))}; make it a registered "
+                f"{'class' if key.endswith(PARTS) else 'layer'}."
             )
     if name == "function":
         raise ValueError(
             "Expected layers that are safe to load from others. Received: the function "
             f"{part.get('config')!r}; make it a registered layer."
         )
+
+
+def _holder(config, part):
+    """Returns the layer and its argument that a part is, for an error; nothing for a layer."""
+    for holder in _parts(config):
+        inner = holder.get("config")
+        for key, value in inner.items() if isinstance(inner, dict) else ():
+            if value is part:
+                name = _brief(holder["class_name"])
+                return f"{_label(holder)!r}, a {name}, with {_brief(key)}="
+    return ""
 
 
 def _remedy(module):

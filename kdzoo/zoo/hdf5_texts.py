@@ -16,6 +16,7 @@ _CONTINUED, _ATTRIBUTE = 0x10, 0x0C  # Messages in the header of a group.
 _REFERENCE = struct.Struct("<IQI")  # The length of a text, its heap's place, its number there.
 _OBJECT = struct.Struct("<HHIQ")  # Of a text in a heap: its number, uses, nothing, its size.
 _HEAP, _HEAP_START = b"GCOL\x01\0\0\0", 16
+_NEW_HEADER = b"OHDR"  # Of a group in the format of HDF5 1.8 and later.
 _MOST_BLOCKS = 1000  # Parts of a header, which Keras keeps below 64 KB.
 
 
@@ -97,7 +98,13 @@ class Texts:
 
     def _attributes(self, place):
         """Yields the messages of attributes in the header of a group."""
-        version, _, _, _, size = struct.unpack("<BBHII", self._read(place, 12))
+        start = self._read(place, 12)
+        if start.startswith(_NEW_HEADER):
+            raise ValueError(
+                'a newer layout of HDF5, as of `libver="latest"` of h5py; save it anew, with '
+                "h5py's usual libver"
+            )
+        version, _, _, _, size = struct.unpack("<BBHII", start)
         blocks = [(place + 16, size)]
         for _ in range(_MOST_BLOCKS):
             if version != 1 or not blocks:

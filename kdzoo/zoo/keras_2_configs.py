@@ -6,14 +6,15 @@ from typing import Any
 
 import keras
 
+from kdzoo.graph.keras_internals import operation_class
 from kdzoo.utils import shown
 from kdzoo.zoo.allowed_layers import check_parts, is_refused
 from kdzoo.zoo.keras_2_graphs import functional, is_graph, sequential_layers
-from kdzoo.zoo.keras_2_rules import CLASSES, RULES, RULES_OF_KERAS_3
+from kdzoo.zoo.keras_2_rules import CLASSES, PARTS, RULES, RULES_OF_KERAS_3, serialized
 
 _MODELS = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
 _MODEL_NAMES = {"Model": "Functional", "Functional": "Functional", "Sequential": "Sequential"}
-_PARTS = ("initializer", "regularizer", "constraint")
+_SAVE_AS_KERAS = "where it can be loaded, save the model as a `.keras` file"
 _DTYPES = ("Policy", "PolicyV1")
 _REMEDIES = {
     **dict.fromkeys(
@@ -64,7 +65,7 @@ class _Carrier:
                 "layers": sequential_layers(config["layers"], self.layer),
                 **_chosen(config, ("trainable", "build_input_shape")),
             }
-            return _serialized(_MODELS["Sequential"], "Sequential", content)
+            return serialized(_MODELS["Sequential"], "Sequential", content)
         if not is_graph(config):
             raise ValueError(
                 f"Expected a functional or sequential model. Received: {_label(part)!r}, of the "
@@ -76,7 +77,7 @@ class _Carrier:
             if _is_here(part):
                 return _of_own_class(part, content)
             _warn_of_own_class(part)
-        return _serialized(_MODELS["Functional"], "Functional", content, "Functional")
+        return serialized(_MODELS["Functional"], "Functional", content, "Functional")
 
     def layer(self, part: dict[str, Any]) -> dict[str, Any]:
         """Returns a layer, which may be a model."""
@@ -85,9 +86,11 @@ class _Carrier:
             return self.model(part)
         if _is_custom(part):
             return _of_own_class(part, self._values(config))
+        if not self.is_old and _is_operation(part):
+            return _operation(part)
         name = CLASSES.get(old_name, old_name) if self.is_old else old_name
         if is_refused(name):  # `check_parts` says why.
-            return _serialized("keras.layers", name, _chosen(config, ("name",)))
+            return serialized("keras.layers", name, _chosen(config, ("name",)))
         _check_known(name, part)
         found = self._values(config)
         if isinstance(found.get("name"), str):  # Keras 3 allows no slash.
@@ -100,7 +103,7 @@ class _Carrier:
                     f"Expected arguments that Keras 3 has. Received: the layer {_label(part)!r}, a "
                     f"{old_name}, with {shown_reason(error)}"
                 ) from error
-        return _serialized("keras.layers", name, found)
+        return serialized("keras.layers", name, found)
 
     def _values(self, config):
         return {key: self._argument(value, key) for key, value in config.items()}
@@ -122,7 +125,7 @@ class _Carrier:
             return value["config"]
         if name in _DTYPES or hasattr(keras.dtype_policies, name):
             return self._policy(name, value["config"])
-        for kind in _PARTS:
+        for kind in PARTS:
             if key.endswith(kind):
                 return self._part(value, kind)
         if name.startswith("__") or name == "function":
@@ -132,36 +135,29 @@ class _Carrier:
     def _part(self, part, kind):
         """Returns an initializer, a regularizer or a constraint."""
         name = part["class_name"]
+        if name == "function":
+            return part["config"]  # `with_own_parts` looks at its name.
         config = self._values(part["config"] or {})
-        if _is_custom(part):
+        if _is_custom(part) or not hasattr(getattr(keras, f"{kind}s"), name):
             return _of_own_class(part, config)
         if self.is_old and kind == "initializer":
             config.pop("dtype", None)
             if config.get("distribution") == "normal":
                 config["distribution"] = "truncated_normal"
-        return _serialized(f"keras.{kind}s", name, config)
+        return serialized(f"keras.{kind}s", name, config)
 
     def _policy(self, class_name, config):
         """Returns a policy of types by its name; None for the one of TensorFlow 2.0 that waits."""
         name = config.get("name")
         if name is None:  # Of Keras 3: of quantized layers, or of several layers.
-            return _serialized("keras.dtype_policies", class_name, self._values(config))
+            return serialized("keras.dtype_policies", class_name, self._values(config))
         return None if name in ("infer", "_infer") else name
-
-
-def _serialized(module, name, config, registered=None):
-    return {
-        "module": module,
-        "class_name": name,
-        "config": config,
-        "registered_name": registered,
-    }
 
 
 def _of_own_class(part, config):
     """Returns a part of a class that this process must have registered."""
     registered = _registered_name(part)
-    return _serialized("builtins", registered.rpartition(">")[2], config, registered)
+    return serialized("builtins", registered.rpartition(">")[2], config, registered)
 
 
 def _registered_name(part):
@@ -177,6 +173,33 @@ def _is_custom(part):
     """Whether a part is of a class that was registered there, e.g. `Package>Name`, or is here."""
     name = _registered_name(part)
     return ">" in name or (_is_here(part) and not hasattr(keras.layers, name))
+
+
+def _is_operation(part):
+    """Whether a part that Keras 3 wrote is an operation of `keras.ops`; layers say `trainable`."""
+    config = part["config"]
+    is_input = part["class_name"] == "InputLayer"
+    return not is_input and isinstance(config, dict) and "trainable" not in config
+
+
+def _operation(part):
+    """Returns an operation, with its module, which HDF5 files leave out."""
+    name = part["class_name"]
+    found = operation_class(name)
+    if "function" in part["config"]:
+        raise ValueError(
+            "Expected layers that are safe to load from others. Received: "
+            f"{_label(part)!r}, the operation {name}, with the function "
+            f"{shown(part['config']['function'])}; make it a registered layer."
+        )
+    if found is None:
+        raise ValueError(
+            f"Expected layers of Keras, or operations of `keras.ops`. Received: {_label(part)!r}, "
+            f"the operation {name}, which an HDF5 file does not tell enough of; {_SAVE_AS_KERAS}, "
+            "or, if it is a layer of yours, load the file within "
+            "`keras.saving.custom_object_scope` of it"
+        )
+    return serialized(found.__module__, name, part["config"], name)
 
 
 def _warn_of_own_class(part):
@@ -257,8 +280,10 @@ def _naming_layer(config, error):
             keras.saving.deserialize_keras_object(copy.deepcopy(part), safe_mode=True)
         except Exception as own:
             text = " ".join(str(own).rpartition("Exception encountered: ")[2].split())
+            is_operation = operation_class(layer["class_name"]) is not None
+            what, remedy = ("operation", f"; {_SAVE_AS_KERAS}") if is_operation else ("layer", "")
             return ValueError(
-                "Expected layers that this Keras can make. Received: the layer "
-                f"{layer['config'].get('name')!r}, a {layer['class_name']}: {text[:300]}"
+                f"Expected layers that this Keras can make. Received: the {what} "
+                f"{layer['config'].get('name')!r}, a {layer['class_name']}: {text[:300]}{remedy}"
             )
     return error

@@ -102,7 +102,7 @@ class _Graph:
         name = self._names[layer["name"]]
         found["config"]["name"] = name
         nodes = layer.get("inbound_nodes") or []
-        calls = [node if isinstance(node, dict) else self._call(node, found) for node in nodes]
+        calls = [self._call(node, found) for node in nodes]
         return {**found, "name": name, "inbound_nodes": calls}
 
     def ends(self, tensors: Any) -> Any:

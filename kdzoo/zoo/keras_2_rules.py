@@ -9,15 +9,11 @@ from typing import Any
 
 import keras
 
+PARTS = ("initializer", "regularizer", "constraint")
+"""How arguments end that a layer takes them by."""
+
 ANY = None  # An argument that changes no output, whatever its value is.
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-_OLD_HARD_SIGMOID = {
-    "module": "kdzoo.graph.old_activations",
-    "class_name": "HardSigmoidOfKeras2",
-    "config": {"dtype": "float32"},
-    "registered_name": "kdzoo>HardSigmoidOfKeras2",
-}
-
 CLASSES = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -74,6 +70,25 @@ RENAMED = {
 _OF_EVERY_LAYER = {"activity_regularizer", "autocast", "dtype", "name", "trainable"}
 
 
+def serialized(
+    module: str, name: str, config: dict[str, Any], registered: str | None = None
+) -> dict[str, Any]:
+    """Returns a part of a model as Keras 3 serializes it.
+
+    Args:
+        module: The module of its class.
+        name: The name of its class.
+        config: What it is made with.
+        registered: The name that its class is registered under.
+    """
+    return {
+        "module": module,
+        "class_name": name,
+        "config": config,
+        "registered_name": registered,
+    }
+
+
 def with_new_names(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
     """Renames arguments, and says what an old class did besides."""
     found = {}
@@ -108,8 +123,14 @@ def with_old_activations(name: str, old_name: str, config: dict[str, Any]) -> di
     for key, value in config.items():
         if key.endswith("activation") and isinstance(value, str):
             value = value.removesuffix("_v2")
-            found[key] = dict(_OLD_HARD_SIGMOID) if value == "hard_sigmoid" else value
+            found[key] = _old_hard_sigmoid() if value == "hard_sigmoid" else value
     return found
+
+
+def _old_hard_sigmoid():
+    name = "HardSigmoidOfKeras2"
+    config = {"dtype": "float32"}
+    return serialized("kdzoo.graph.old_activations", name, config, f"kdzoo>{name}")
 
 
 def with_own_activations(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -127,13 +148,54 @@ def _known_activation(key, value):
     except ValueError:
         own = keras.saving.get_registered_object(value)
         if isinstance(own, type) and issubclass(own, keras.layers.Layer):
-            part = {"module": "builtins", "class_name": own.__name__, "config": {}}
-            return {**part, "registered_name": value}
+            return serialized("builtins", own.__name__, {}, value)
         raise ValueError(
             f"{key}={value!r}, a function that Keras 3 does not have; write a layer that computes "
             f"it, and load the file within `keras.saving.custom_object_scope({{{value!r}: Layer}})`"
         ) from None
     return value
+
+
+def with_own_parts(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Lets an initializer that is not known here be zeros, as the file has the weights."""
+    found = dict(config)
+    for key, value in config.items():
+        part = next((part for part in PARTS if key.endswith(part)), None)
+        label = value.get("class_name") if isinstance(value, dict) else value
+        if part is None or not isinstance(label, str) or _is_known(part, value):
+            continue
+        own = keras.saving.get_registered_object(label)
+        if isinstance(own, type):  # Under the name of a function.
+            found[key] = serialized("builtins", own.__name__, {}, label)
+        elif part == "initializer":
+            found[key] = serialized("keras.initializers", "Zeros", {})
+        else:
+            raise ValueError(f"{key}={label!r}, {_without(part, label)}")
+    return found
+
+
+def _without(part, label):
+    """Returns what to do about a regularizer or a constraint that is not known here."""
+    if label == "__lambda__":
+        return "which is code; it changes no output: save the model without it"
+    return (
+        "which is neither of Keras 3 nor registered here; it changes no output: save the model "
+        f"without it, or write a class of a {part} of Keras 3 and load the file within "
+        f"`keras.saving.custom_object_scope({{{label!r}: Class}})`"
+    )
+
+
+def _is_known(part, value):
+    """Whether an initializer, regularizer or constraint can be made here."""
+    owner = getattr(keras, f"{part}s")
+    if isinstance(value, dict):
+        registered = keras.saving.get_registered_object(value.get("registered_name"))
+        return registered is not None or isinstance(getattr(owner, value["class_name"], None), type)
+    try:
+        owner.get(value)
+    except ValueError:
+        return False
+    return True
 
 
 def without_dropped(name: str, old_name: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -170,8 +232,9 @@ RULES: tuple[Callable[[str, str, dict[str, Any]], dict[str, Any]], ...] = (
     with_old_activations,
     with_own_activations,
     without_dropped,
+    with_own_parts,
 )
 """Functions of a layer's class in Keras 3, its class in the file, and its arguments."""
 
-RULES_OF_KERAS_3 = (with_own_activations,)
+RULES_OF_KERAS_3 = (with_own_activations, with_own_parts)
 """The rules that are for what Keras 3 wrote too."""

@@ -111,6 +111,22 @@ def test_own_splits_are_taken(folder, tmp_path):
         from_directory(parts, SIZE)
 
 
+@pytest.mark.parametrize(
+    "names", [("Train", "Test"), ("TRAINING", "TESTING", "VAL"), ("training", "testing", "Valid")]
+)
+def test_own_splits_have_the_usual_names(names, tmp_path):
+    for part in names:
+        write_pictures(tmp_path / "parts" / part, 2, SIZE, ("b", "a"), seed=len(part))
+    data = from_directory(tmp_path / "parts", SIZE, **({} if names[2:] else {"validation": 0.5}))
+    assert data.class_names == ("a", "b")
+    assert {path.partition("/")[0] for path in data.train.paths} == {names[0]}
+    assert {path.partition("/")[0] for path in data.test.paths} == {names[1]}
+    assert {path.partition("/")[0] for path in data.validation.paths} == {(*names, names[0])[2]}
+    (tmp_path / "parts" / "train" / "a").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"'train' beside '|beside 'train'"):
+        from_directory(tmp_path / "parts", SIZE)
+
+
 def test_paths_stay_with_their_images(folder):
     data = from_directory(folder, SIZE)
     known = all_of(data)

@@ -104,6 +104,18 @@ def test_pixels_are_what_the_model_takes(scale):
         np.testing.assert_allclose(given, expected.reshape(2, -1), atol=2e-4)
 
 
+@pytest.mark.parametrize("scale", ["torch", "caffe"])
+def test_means_of_three_colours_are_for_three_channels(scale):
+    grey = identity((16, 16, 1))
+    for make in (lambda: with_scale(grey, scale), lambda: for_images(grey, (16, 16, 1), scale)):
+        with pytest.raises(ValueError, match=rf"3 channels .*'{scale}'.*Received: 1 channels"):
+            make()
+    layer = layers.GlobalAveragePooling2D()
+    inputs = keras.Input((16, 16, None))
+    model = keras.Model(inputs, layer(inputs))
+    assert for_images(model, SHAPE, scale).input_shape[1:] == SHAPE
+
+
 def test_images_are_resized_to_its_own_size():
     images = np.repeat(np.repeat(np.random.default_rng(0).random((2, 4, 4, 3)), 2, 1), 2, 2)
     model = for_images(identity((16, 16, 3)), SHAPE, "0..1")

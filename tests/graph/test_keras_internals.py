@@ -379,6 +379,25 @@ def test_nobody_else_touches_a_private_part_of_keras():
     assert found == [], "put it into kdzoo/graph/keras_internals.py, with a test"
 
 
+@pytest.mark.parametrize(
+    ("name", "compute"),
+    [
+        ("Multiply", lambda x: x * 2.0),
+        ("Relu", keras.ops.relu),
+        ("Cast", lambda x: keras.ops.cast(x, "int32")),
+        ("Logsumexp", keras.ops.logsumexp),
+        ("Resize", lambda x: keras.ops.image.resize(x, (2, 2))),
+        ("Norm", keras.ops.norm),
+    ],
+)
+def test_operations_have_their_classes_by_name(name, compute):
+    made = keras_internals.maker_of(compute(keras.Input((4, 4, 3))))
+    assert keras_internals.operation_class(name) is type(made)
+    assert keras_internals.operation_class("Dense") is None
+    assert keras_internals.operation_class("Operation") is None
+    assert keras_internals.operation_class("KerasTensor") is None
+
+
 @pytest.mark.tensorflow
 def test_a_function_knows_whether_it_is_traced_for_xla():
     import tensorflow as tf

@@ -346,6 +346,15 @@ def test_several_inputs_and_outputs_keep_their_order(path):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_a_model_within_another_takes_a_dictionary(suffix, tmp_path):
+    a, b = layers.Input((3,), name="a"), layers.Input((3,), name="b")
+    inner = tf_keras.Model({"a": a, "b": b}, layers.Dense(2)(layers.Subtract()([a, b])))
+    x, y = layers.Input((3,), name="x"), layers.Input((3,), name="y")
+    twice = layers.Add()([inner({"a": y, "b": x}), inner({"a": x, "b": x})])
+    check(tf_keras.Model([x, y], twice), tmp_path / f"model{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_how_a_model_was_compiled_does_not_matter(suffix, tmp_path):
     def own_loss(y_true, y_pred):
         return y_pred - y_true

@@ -61,6 +61,31 @@ def test_the_rules_are_not_for_files_of_keras_3(tmp_path):
     np.testing.assert_allclose(kdzoo.load_model(tmp_path / "model.h5")(x), model(x), atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_an_optimizer_that_diverged_does_not_matter(suffix, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.variables[2].assign(np.full((4, 3), np.nan))
+    with quiet():
+        model.save(tmp_path / f"model{suffix}")
+        again = kdzoo.load_model(tmp_path / f"model{suffix}")
+        np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+        model.layers[0].bias.assign([0, np.nan, 0])
+        model.save(tmp_path / f"model{suffix}")
+    assert_refused(tmp_path / f"model{suffix}", "NaN or infinity among its weights")
+
+
+def test_the_newer_layout_of_hdf5_is_refused_with_a_remedy(good, tmp_path):
+    with (
+        h5py.File(tmp_path / "model.h5", "w", libver="latest") as file,
+        h5py.File(good[0]) as usual,
+    ):
+        file.attrs.update(usual.attrs)
+        usual.copy("model_weights", file)
+    assert_refused(tmp_path / "model.h5", "save it anew, with h5py's usual libver")
+
+
 def assert_refused(path, complaint, error=ValueError):
     with pytest.raises(error, match=r"^Expected ") as refused:
         kdzoo.load_model(path)
