@@ -168,7 +168,8 @@ def _check_importance(importance, data, loss):
             keras.losses.get(loss)
         except ValueError:
             known = (name for name in dir(keras.losses) if name[0] != "_")
-            raise unknown_name("loss", loss, known) from None
+            examples = ("mean_squared_error", "sparse_categorical_crossentropy")
+            raise unknown_name("loss", loss, known, examples) from None
 
 
 def _layers_of(model, ignored_layers):

@@ -64,15 +64,16 @@ def check_gradients(model, smaller):
     x = rng.random((8, *model.inputs[0].shape[1:]), "float32")
     y = rng.normal(size=(8, *model.outputs[0].shape[1:])).astype("float32")
 
-    def still(net):
+    def still(net, least):
         net.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=False)
         before = [np.array(weight) for weight in net.trainable_weights]
         net.train_on_batch(x, y)
         pairs = zip(before, net.trainable_weights, strict=True)
-        return {w.path for old, w in pairs if np.array_equal(old, np.array(w))}
+        return {w.path for old, w in pairs if np.abs(old - np.array(w)).max() <= least}
 
-    dead = still(smaller)
-    assert dead <= still(model), dead
+    dead = still(smaller, 0.0)
+    # What a batch normalization takes away again has a gradient of rounding errors.
+    assert dead <= still(model, 1e-5), dead
 
 
 def net(body, shape=(8, 8, 3), outputs=True):
