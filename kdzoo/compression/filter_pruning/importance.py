@@ -175,8 +175,11 @@ def _gradients(model, data, loss):
     copy.trainable = True
     for variable in copy.trainable_variables:
         variable.constraint = None
+    # A few batches: TensorFlow would take longer to trace the step, JAX to run it uncompiled.
     is_jax = keras.backend.backend() == "jax"
-    copy.compile(_KeepGradients(1.0, name="keep_gradients"), loss, jit_compile=is_jax)
+    copy.compile(
+        _KeepGradients(1.0, name="keep_gradients"), loss, run_eagerly=not is_jax, jit_compile=is_jax
+    )
     before = copy.get_weights()
     for x, y in batches:
         copy.set_weights(before)

@@ -58,7 +58,7 @@ def prune_filters(
     channels, and exactly the weights that are left. Train it on, best with the model as its
     teacher. Channels are followed through the graph: those that a sum, a product, a depthwise or a
     grouped convolution ties together go or stay together, and batch normalizations, following
-    layers and shapes follow. The model's outputs keep their channels. A layer through which
+    layers and shapes follow. The model's outputs and the inputs of nested models keep their channels. A layer through which
     channels cannot be followed, such as a recurrent one or attention, keeps its own and those that
     it reads; the report says so.
 

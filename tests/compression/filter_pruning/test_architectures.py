@@ -173,6 +173,7 @@ def small(name):
 FAMILIES = sorted({row.family for row in ARCHITECTURES})
 
 
+@pytest.mark.tensorflow  # JAX would compile each of them; it runs the networks above.
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family(family):
     model = small(family)
