@@ -58,9 +58,9 @@ def prune_filters(
     channels, and exactly the weights that are left. Train it on, best with the model as its
     teacher. Channels are followed through the graph: those that a sum, a product, a depthwise or a
     grouped convolution ties together go or stay together, and batch normalizations, following
-    layers and shapes follow. The model's outputs and the inputs of nested models keep their channels. A layer through which
-    channels cannot be followed, such as a recurrent one or attention, keeps its own and those that
-    it reads; the report says so.
+    layers and shapes follow. The outputs of the model and the inputs of nested models keep their
+    channels. A layer through which channels cannot be followed, such as a recurrent one or
+    attention, keeps its own and those that it reads; the report says so.
 
     A channel that is zero for every input goes without any change of the outputs. So does one that
     is another constant, such as a filter of zeros before a batch normalization: the constant is
