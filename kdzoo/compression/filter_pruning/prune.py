@@ -195,11 +195,11 @@ def _layers_of(model, ignored_layers):
 def _check_any(model: keras.Model, groups: Sequence[ChannelGroup], coupling: Coupling) -> None:
     """Raises unless any channel may go."""
     if all(group.stays.all() or group.size == 1 for group in groups):
-        reasons = [f"those of {group.layers[0]!r}: {group.reason}" for group in groups]
-        reasons += [f"{path!r}: {reason}" for path, reason in coupling.untouched.items()]
+        reasons = {f"{group.layers[0]!r}: {group.reason}": 0 for group in groups}
+        reasons |= {f"{path!r}: {reason}": 0 for path, reason in coupling.untouched.items()}
         raise ValueError(
             "Expected a model with channels that may go. Received: "
-            f"{model.name!r}, where all stay ({shown('; '.join(reasons))})"
+            f"{model.name!r}, where all stay ({'; '.join([*reasons][:3])[:300]})"
         )
 
 

@@ -174,7 +174,6 @@ def _checked_inputs(layer, x):
     """The numbers and constants of a layer's input channels, and their axis."""
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         raise NotUnderstoodError("its kernel is held in parts")
-    check_elementwise(layer.activation)
     axis = channel_axis(layer, x)
     return *x.along(axis), axis
 
@@ -236,7 +235,12 @@ def _output(coupling, call, shape, axis, ids, constants):
     """The channels of what a layer gives after its activation."""
     layer: Any = call.operation
     is_linear = layer.activation is keras.activations.linear
-    if not is_linear:
+    try:
+        check_elementwise(layer.activation)
+    except NotUnderstoodError as reason:
+        coupling.freeze(ids, f"{call.path!r}: {reason}")
+        constants = np.full(len(ids), np.nan)
+    if not np.isnan(constants).all() and not is_linear:
         known = keras.ops.convert_to_tensor(np.nan_to_num(constants).astype("float32"))
         activated = keras.ops.convert_to_numpy(layer.activation(known))
         constants = np.where(np.isnan(constants), np.nan, activated)

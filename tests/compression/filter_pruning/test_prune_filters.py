@@ -294,3 +294,13 @@ def test_models_that_cannot_be_pruned():
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3)(free))
     with pytest.raises(ValueError, match="known sizes"):
         prune_filters(keras.Model(free, layers.Dense(2)(x)), target_macs=0.5)
+
+
+def test_what_a_softmax_reads_goes():
+    inputs = keras.Input((4,))
+    x = layers.Dense(16, activation="softmax", name="mixed")(inputs)
+    x = layers.Dense(16, activation="relu", name="free")(x)
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax", name="out")(x))
+    smaller, report = prune_filters(model, ratio=0.5, scope="local")
+    assert [smaller.get_layer(name).units for name in ("mixed", "free", "out")] == [16, 8, 3]
+    assert "softmax" in report.groups[0].reason
