@@ -111,3 +111,12 @@ def lying_along(shape: Sequence, axis: int, ids: np.ndarray, constants: np.ndarr
 
 def _equal(one, two):
     return (one == two) | (np.isnan(one) & np.isnan(two))
+
+
+def matter(constants: np.ndarray) -> np.ndarray:
+    """Returns which constants differ from 0 by more than what an old moving average leaves.
+
+    Args:
+        constants: The constants; NaN where there is none.
+    """
+    return np.abs(np.nan_to_num(constants)) > 1e-7

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.compression.filter_pruning.channels import Channels, NotUnderstoodError, fixed
+from kdzoo.compression.filter_pruning.channels import Channels, NotUnderstoodError, fixed, matter
 from kdzoo.compression.filter_pruning.coupling import Coupling
 from kdzoo.compression.filter_pruning.weighted_rules import channel_axis, check_elementwise
 from kdzoo.graph.calls import Call
@@ -186,7 +186,7 @@ def zero_padded(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs:
     padding = {first + place: tuple(pair) for place, pair in enumerate(pairs) if any(pair)}
     along = [axis for axis in padding if axis in x.varying]
     if not along:
-        wrong = np.nan_to_num(x.constants) != 0
+        wrong = matter(x.constants)
         coupling.freeze(x.ids[wrong], f"{call.path!r}: {_CONSTANT}")
         return Channels(shape, x.ids, np.where(wrong, np.nan, x.constants))
     if len(padding) > 1 or x.varying != along:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdzoo.compression.filter_pruning.channels import matter
 from kdzoo.compression.filter_pruning.coupling import Coupling, Fold, Slices, kernel_of
 from kdzoo.graph.keras_internals import copy_of_operation
 from kdzoo.graph.surgery import compile_like, copy_of, rebuild
@@ -70,7 +71,7 @@ def _sliced(layer, parts, stays):
 def _folded(fold: Fold, stays: np.ndarray) -> np.ndarray:
     """What constants that have gone add to the outputs that are left."""
     gone = ~stays[fold.ids]
-    constants = np.nan_to_num(fold.constants[gone])
+    constants = np.where(matter(fold.constants[gone]), fold.constants[gone], 0.0)
     if not constants.any():
         return np.zeros(0)
     added = constants @ kernel_of(fold.layer, fold.weight).sum(0)[gone]

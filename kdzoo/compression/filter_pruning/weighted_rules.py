@@ -14,6 +14,7 @@ from kdzoo.compression.filter_pruning.channels import (
     Channels,
     NotUnderstoodError,
     lying_along,
+    matter,
 )
 from kdzoo.compression.filter_pruning.coupling import Coupling, Fold, kernel_of
 from kdzoo.graph.calls import Call
@@ -63,7 +64,7 @@ def convolution(coupling: Coupling, call: Call, x: Channels) -> Channels:
     coupling.has(layer, call.path, "bias", 0, outputs, "through")
     coupling.change(layer, filters=_count(outputs))
     if layer.groups > 1:
-        coupling.freeze(ids[np.nan_to_num(constants) != 0], f"{call.path!r} has several groups")
+        coupling.freeze(ids[matter(constants)], f"{call.path!r} has several groups")
         zero = ~np.asarray(layer.kernel).reshape(-1, filters).any(0)
         made = np.where(zero, _bias(layer), np.nan)
     else:
@@ -212,7 +213,7 @@ def _depthwise_part(coupling, call, ids, constants, weight, multiplier, bias):
     kernel = kernel.reshape(-1, len(ids) * multiplier)
     is_zero, constants = ~kernel.any(0), np.repeat(constants, multiplier)
     if _pads(layer):
-        wrong = ~is_zero & (np.nan_to_num(constants) != 0)
+        wrong = ~is_zero & matter(constants)
         coupling.freeze(outputs[wrong], f"{call.path!r}: {_CONSTANT}")
         constants = np.where(wrong, np.nan, constants)
     return outputs, np.where(is_zero, 0.0, constants * kernel.sum(0)) + bias
@@ -224,7 +225,7 @@ def _made_constants(coupling, layer, weight, ids, constants, outputs, pads):
     reads, known = kernel.any(0), np.nan_to_num(constants)
     varies = reads & np.isnan(constants)[:, None]
     if pads:
-        wrong = reads & (known != 0)[:, None]
+        wrong = reads & matter(constants)[:, None]
         coupling.freeze(ids[wrong.any(1)], f"{layer.name!r}: {_CONSTANT}")
         varies |= wrong
     coupling.folds_into(Fold(layer, weight, ids, constants, outputs))

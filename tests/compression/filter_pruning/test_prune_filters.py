@@ -87,9 +87,14 @@ def test_a_constant_stays_where_zeros_are_padded():
     assert kernel.shape[-1] == 8
     assert not kernel.any()  # All others went before.
     assert "zeros are padded" in report.groups[0].reason
-    # A negative one is zero after the ReLU.
-    model = with_zero_filters(classifier("same"), "first", shift=-0.4)
-    smaller, _ = pruned(model, "first")
+
+
+@pytest.mark.parametrize("shift", [-0.4, 1e-9])
+def test_a_constant_of_zero_goes_where_zeros_are_padded(shift):
+    model = with_zero_filters(classifier("same"), "first", shift=shift)
+    model.get_layer("norm").beta.assign(np.full(16, shift))
+    model.get_layer("norm").moving_mean.assign(np.zeros(16))
+    smaller, _ = pruned(model, "first")  # A negative one is zero after the ReLU.
     assert widths(smaller)[0] == 8
     check_equal(model, smaller)
 
