@@ -1,11 +1,14 @@
-"""Compression: TF-MOT's pruning, clustering and quantization for Keras 3 models.
+"""Compression: TF-MOT's pruning, clustering and quantization for Keras 3 models; filter pruning.
 
-Needs Keras's TensorFlow backend. The functions have TF-MOT's names and take its arguments.
+What is of TF-MOT needs Keras's TensorFlow backend, has TF-MOT's names and takes its arguments.
+`prune_filters` runs on every backend, without TF-MOT.
 """
 
 import operator
 import typing
 
+from kdzoo.compression.filter_pruning.prune import prune_filters
+from kdzoo.compression.filter_pruning.report import FilterPruningReport
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -77,6 +80,7 @@ __all__ = [
     "Default8BitClusterPreserveQuantizeScheme",
     "Default8BitPrunePreserveQuantizeScheme",
     "Default8BitQuantizeScheme",
+    "FilterPruningReport",
     "FixedQuantizer",
     "LastValueQuantizer",
     "MovingAverageQuantizer",
@@ -95,6 +99,7 @@ __all__ = [
     "cluster_scope",
     "cluster_weights",
     "fold_batch_normalization",
+    "prune_filters",
     "prune_low_magnitude",
     "prune_scope",
     "quantize_annotate_layer",

@@ -20,6 +20,7 @@ MADE_BY_KDZOO = {
     "BiasReport": "`calibrate_biases` returns it",
     "Dataset": "`from_arrays`, `from_directory` and `load` make it",
     "ExportReport": "`to_litert` returns it",
+    "FilterPruningReport": "`prune_filters` returns it",
     "OutputAgreement": "`to_litert` returns it",
     "Fidelity": "`fidelity` returns it",
     "Latency": "`latency` returns it",
@@ -989,6 +990,24 @@ def _add_compression():
         **usual,
     )
     _add(compression, "fold_batch_normalization", lambda t: {"model": t.model})
+    _add(
+        compression,
+        "prune_filters",
+        lambda t: {
+            "model": t.model,
+            "ratio": 0.5,
+            "target_macs": None,
+            "target_parameters": None,
+            "importance": "taylor",
+            "scope": "local",
+            "round_to": 1,
+            "ignored_layers": [],
+            "data": (t.images, t.labels),
+            "loss": t.loss,
+            "seed": 0,
+            "dry_run": True,
+        },
+    )
     _add(
         compression,
         "quantize_annotate_layer",

@@ -1,0 +1,204 @@
+"""How much each channel of a group counts: the criteria by which filters are pruned.
+
+A criterion is a function of a `ChannelGroup` to an array `(size,)` of scores, the least important
+first to go, or to None where it says nothing of a group.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup
+from kdzoo.compression.filter_pruning.coupling import Slices
+from kdzoo.evaluation.labelled_batches import labelled_batches
+from kdzoo.graph.calls import graph_of
+from kdzoo.graph.input_shape_checks import check_input_shapes
+from kdzoo.graph.keras_internals import functional_of, nodes_of
+from kdzoo.graph.surgery import copy_of, rebuild
+
+Importance = Callable[[ChannelGroup], "np.ndarray | None"]
+
+CRITERIA = ("l1", "l2", "group_l2", "batch_norm", "geometric_median", "apoz", "taylor", "random")
+NEED_DATA = ("apoz", "taylor")
+_WEIGHTS = ("kernel", "depthwise_kernel", "pointwise_kernel", "bias", "gamma", "beta", "alpha")
+
+
+def criterion(name: str, model: keras.Model, data: Any, loss: Any, seed: int) -> Importance:
+    """Returns the criterion of a name.
+
+    Args:
+        name: One of `CRITERIA`.
+        model: The model that is to be pruned.
+        data: `(x, y)` or batches of them, for those of `NEED_DATA`.
+        loss: The loss for `"taylor"`.
+        seed: The seed for `"random"`.
+    """
+    if name == "apoz":
+        return _activity(model, data)
+    if name == "taylor":
+        return _taylor(model, data, loss)
+    if name == "random":
+        rng = np.random.default_rng(seed)
+        return lambda group: rng.random(group.size)
+    return {
+        "l1": lambda group: _of_filters(group, 1),
+        "l2": lambda group: _of_filters(group, 2),
+        "group_l2": _of_all_weights,
+        "batch_norm": _of_scales,
+        "geometric_median": _distances,
+    }[name]
+
+
+def _of_filters(group: ChannelGroup, order: int) -> np.ndarray | None:
+    """The norms of filters (Li et al. 2017), each kernel's divided by their mean."""
+    return _mean([np.linalg.norm(rows, order, axis=1) for rows in group.filters()])
+
+
+def _of_all_weights(group: ChannelGroup) -> np.ndarray | None:
+    """The norm of all weights that go with a channel, also those that read it (DepGraph)."""
+    squares = np.zeros(group.size)
+    for part in group.parts:
+        if part[0].role in ("in", "out"):
+            added = _added_up(group, part, lambda array: np.square(array.astype("float64")))
+            squares += added / max(added.mean(), 1e-30)
+    return np.sqrt(squares)
+
+
+def _of_scales(group: ChannelGroup) -> np.ndarray | None:
+    """The sizes of batch normalizations' scales (Liu et al. 2017)."""
+    scales = [part for part in group.parts if part[0].weight == "gamma"]
+    return _mean([_added_up(group, part, np.abs) for part in scales])
+
+
+def _distances(group: ChannelGroup) -> np.ndarray | None:
+    """The sums of each filter's distances to all of its kernel (He et al. 2019, FPGM)."""
+    found = []
+    for rows in group.filters():
+        squares = np.square(rows).sum(1)
+        sums = [
+            np.sqrt(np.maximum(square + squares - 2 * (rows @ row), 0)).sum()
+            for row, square in zip(rows, squares, strict=True)
+        ]
+        found.append(np.array(sums))
+    return _mean(found)
+
+
+def _mean(scores: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The mean of several scores, each divided by its own mean; None of none."""
+    if not scores:
+        return None
+    return np.mean([score / max(float(score.mean()), 1e-30) for score in scores], axis=0)
+
+
+def _added_up(
+    group: ChannelGroup,
+    part: tuple[Slices, np.ndarray, np.ndarray],
+    function: Callable[[np.ndarray], np.ndarray],
+    arrays: dict[tuple[int, str], np.ndarray] | None = None,
+) -> np.ndarray:
+    """For each channel the sum of what a function makes of its part of a weight."""
+    slices, positions, channels = part
+    if arrays is None:
+        array = np.asarray(getattr(slices.layer, slices.weight), "float32")
+    else:
+        array = arrays[id(slices.layer), slices.weight]
+    rows = np.moveaxis(function(array), slices.axis, 0)[positions]
+    sums = rows.reshape(len(positions), -1).sum(1)
+    return np.bincount(channels, weights=sums, minlength=group.size)
+
+
+def _activity(model: keras.Model, data: Any) -> Importance:
+    """How often values after activations are not zero: 1 - APoZ (Hu et al. 2016)."""
+    graph = graph_of(model)
+    own = {id(tensor) for node in nodes_of(graph) for tensor in node.outputs}
+    batches = [x for x, _ in _checked_batches(model, data)]
+    fractions: dict[int, np.ndarray] = {}
+
+    def fraction(tensor, ids):
+        if id(tensor) not in fractions:
+            counting = keras.Model(graph.inputs, tensor)
+            axes = tuple(axis for axis, size in enumerate(ids.shape) if size == 1)
+            parts = [np.mean(counting.predict_on_batch(x) != 0, axis=axes) for x in batches]
+            fractions[id(tensor)] = np.mean(parts, axis=0).reshape(-1)
+        return fractions[id(tensor)]
+
+    def importance(group):
+        scores = []
+        for (tensor, ids), positions, channels in group.activations:
+            if id(tensor) in own:
+                found = np.broadcast_to(fraction(tensor, ids), ids.size)[positions]
+                counts = np.bincount(channels, minlength=group.size)
+                sums = np.bincount(channels, weights=found, minlength=group.size)
+                scores.append(sums / np.maximum(counts, 1))
+        return np.mean(scores, axis=0) if scores else None
+
+    return importance
+
+
+def _taylor(model: keras.Model, data: Any, loss: Any) -> Importance:
+    """By how much the loss would change, to first order (Molchanov et al. 2019)."""
+    gradients = list(_gradients(model, data, loss))
+
+    def importance(group):
+        scores = np.zeros(group.size)
+        for part in group.parts:
+            if part[0].role != "in" and (id(part[0].layer), part[0].weight) in gradients[0]:
+                for products in gradients:
+                    scores += np.abs(_added_up(group, part, lambda array: array, products))
+        return scores / len(gradients) if scores.any() else None
+
+    return importance
+
+
+class _KeepGradients(keras.optimizers.SGD):
+    """Leaves the gradients in the place of the weights."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Sets a variable to its gradient."""
+        self.assign(variable, keras.ops.cast(keras.ops.convert_to_tensor(gradient), variable.dtype))
+
+
+def _gradients(model, data, loss):
+    """Yields, for each batch, (`id` of a layer, name of a weight) -> weight times gradient."""
+    batches = list(_checked_batches(model, data, needs_labels=True))
+    copies: dict[int, tuple[keras.layers.Layer, keras.layers.Layer]] = {}
+
+    def copied(operation, path):
+        if not isinstance(operation, keras.layers.Layer) or functional_of(operation) is not None:
+            return None
+        copies[id(operation)] = operation, copy_of(operation, trainable=True)
+        return copies[id(operation)][1], operation.get_weights()
+
+    copy = rebuild(model, copied)
+    copy.trainable = True
+    for variable in copy.trainable_variables:
+        variable.constraint = None
+    # A few batches: TensorFlow would take longer to trace the step, JAX to run it uncompiled.
+    is_jax = keras.backend.backend() == "jax"
+    copy.compile(
+        _KeepGradients(1.0, name="keep_gradients"), loss, run_eagerly=not is_jax, jit_compile=is_jax
+    )
+    before = copy.get_weights()
+    for x, y in batches:
+        copy.set_weights(before)
+        copy.train_on_batch(x, y)
+        yield {
+            (number, name): np.asarray(getattr(layer, name), "float32")
+            * np.asarray(getattr(new, name), "float32")
+            for number, (layer, new) in copies.items()
+            for name in _WEIGHTS
+            if isinstance(getattr(layer, name, None), keras.Variable)
+        }
+
+
+def _checked_batches(model, data, needs_labels=False):
+    """Yields batches that the model takes."""
+    for x, y in labelled_batches(data):
+        check_input_shapes(x, model, "samples")
+        if needs_labels and y is None:
+            raise ValueError(
+                "Expected data as (x, y) for importance='taylor'. Received: data without labels"
+            )
+        yield x, y

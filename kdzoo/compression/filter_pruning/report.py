@@ -1,0 +1,72 @@
+"""What pruning did, or would do, to each group of channels."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupReport:
+    """A group of channels that go together.
+
+    Attributes:
+        layers: Paths of the layers that make the channels, a tuple.
+        before: Number of channels before.
+        after: Number of channels after.
+        macs_saved: Multiply-accumulates that are saved if this group alone is pruned; None where
+            the model's are not known.
+        parameters_saved: Weights that are saved if this group alone is pruned.
+        reason: Why channels stay that could have gone, or had to stay; empty if there is no reason.
+    """
+
+    layers: tuple[str, ...]
+    before: int
+    after: int
+    macs_saved: int | None
+    parameters_saved: int
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterPruningReport:
+    """What `prune_filters` did. `str(report)` is a table.
+
+    Attributes:
+        groups: A `GroupReport` for each group of channels, in the order of the layers.
+        untouched: Path of a layer with weights whose own channels cannot go -> why.
+        macs_before: Multiply-accumulates of one example before; None where a size is not known.
+        macs_after: Multiply-accumulates of one example after; None where a size is not known.
+        parameters_before: Number of weights before.
+        parameters_after: Number of weights after, without biases that were added to hold constants
+            in a dry run.
+        dry_run: Whether nothing was pruned.
+    """
+
+    groups: tuple[GroupReport, ...]
+    untouched: dict[str, str]
+    macs_before: int | None
+    macs_after: int | None
+    parameters_before: int
+    parameters_after: int
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        rows = [("layers", "channels", "MACs saved", "parameters saved", "why not more")]
+        for group in self.groups:
+            macs = "" if group.macs_saved is None else f"{group.macs_saved:,}"
+            channels = f"{group.before} -> {group.after}"
+            saved = f"{group.parameters_saved:,}"
+            rows.append((_listed(group.layers), channels, macs, saved, group.reason))
+        rows += [(path, "", "", "", reason) for path, reason in self.untouched.items()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines.append(f"parameters {self.parameters_before:,} -> {self.parameters_after:,}")
+        if self.macs_before is not None and self.macs_after is not None:
+            lines.append(f"MACs {self.macs_before:,} -> {self.macs_after:,}")
+        if self.dry_run:
+            lines.append("dry run: nothing was pruned")
+        return "\n".join(lines)
+
+
+def _listed(layers):
+    """The first layers of a group, and how many more there are."""
+    more = f" + {len(layers) - 2}" if len(layers) > 2 else ""
+    return ", ".join(layers[:2]) + more
