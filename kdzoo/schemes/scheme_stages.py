@@ -104,7 +104,7 @@ def train_stages(
         history = train(
             stage.make(),
             stage.batches or functools.partial(_counted_from, batches, before),
-            # A stage that ended early is not gone on with once a later one has begun.
+            # Earlier versions kept no end of a stage that ended early: a later one has begun.
             0 if any(begun[number:]) else stage.epochs,
             directory / stage.name,
             stage.validation_data,

@@ -168,9 +168,7 @@ def of_command(status, error, subject, place, done):
         return "loaded", ""
     if status not in (1, 2):
         return "status", f"{status}: {error[:300]}"
-    lines = [
-        line for line in error.splitlines() if line.strip() and not _STEP.fullmatch(line)
-    ]
+    lines = [line for line in error.splitlines() if line.strip() and not _STEP.fullmatch(line)]
     if len(lines) != 1:
         return "no sentence", error[:600]
     return complaint_of(lines[0], subject, place, done) or "refused", lines[0][:400]
