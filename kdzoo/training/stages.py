@@ -32,7 +32,8 @@ def train(
     result of an undisturbed run, provided that `data` depend on the epoch alone. Averages of an
     optimizer with `use_ema` and the weights that `EarlyStopping` restored are kept with the end of
     the run. What a callback itself remembers is not: after a kill within the run, `EarlyStopping`
-    counts and compares the epochs anew.
+    counts and compares the epochs anew, and a kill between the last epoch and the end of the run
+    loses what callbacks do there, such as restoring the best weights.
 
     Args:
         model: A compiled and built `keras.Model`, such as a `Distiller`.
