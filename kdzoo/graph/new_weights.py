@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kdzoo.graph.keras_internals import functional_of
+from kdzoo.graph.keras_internals import flatten_layers, functional_of
 from kdzoo.graph.outputs import remember_types_of
 
 _MOST = 2**31  # Of a seed.
@@ -14,8 +14,9 @@ _MOST = 2**31  # Of a seed.
 def with_new_weights(model: keras.Model, seed: str) -> keras.Model:
     """Returns a model of the same layers, whose initial weights are drawn anew.
 
-    Seeds that the layers were given, of initializers and dropout, are replaced too. The model
-    itself and the state of Python's random numbers stay as they are.
+    Seeds that the layers were given, of initializers and dropout, are replaced too. Weights that
+    training would not change keep their values: those of `Normalization`, and of layers that are
+    not trainable. The model itself and the state of Python's random numbers stay as they are.
 
     Args:
         model: A functional or built sequential `keras.Model`.
@@ -37,6 +38,12 @@ def with_new_weights(model: keras.Model, seed: str) -> keras.Model:
         copy = keras.models.clone_model(model, clone_function=_new_layer)
     finally:
         random.setstate(before)
+    for theirs, ours in zip(flatten_layers(model), flatten_layers(copy), strict=True):
+        if isinstance(theirs, keras.layers.Normalization):
+            ours.set_weights(theirs.get_weights())
+            ours.finalize_state()
+        elif not theirs.trainable:
+            ours.set_weights(theirs.get_weights())
     remember_types_of(copy, model)
     return copy
 

@@ -129,7 +129,7 @@ class PredictionCorrelation(Softened):
     where ρᵢ is Pearson's correlation between teacher and student over the classes of sample i, and
     ρ_c that over the samples of the batch in their probabilities of class c; see
     `prediction_correlation`. Meant for teachers much stronger than the student. The loss of a
-    sample depends on the other samples of its batch.
+    sample depends on the other samples of its batch; over replicas, of its replica's part of it.
 
     The authors add it to the loss on the labels, on CIFAR-100 at T = 4 and both weights at 2, on
     ImageNet at T = 1.

@@ -63,7 +63,8 @@ class ProbabilisticTransfer(DistillationLoss):
     `mean_j p(j | i) log (p(j | i) / q(j | i))` for each sample i, where p and q say how likely
     sample j is a neighbour of i to the teacher and to the student, by the cosines of their
     features; see `probabilistic_transfer`. The loss of a sample depends on the other samples of
-    its batch. The authors tap the layer before the logits.
+    its batch; over replicas, of its replica's part of it. The authors tap the layer before the
+    logits.
 
     Args:
         teacher_layer: Layer that gives the teacher's features, such as `"features"`; `None` for

@@ -103,7 +103,7 @@ class RelationalDistance(DistillationLoss):
 
     `mean_j huber(d_S(i, j) − d_T(i, j))` for each sample i, where `d(i, j)` is the Euclidean
     distance of features over the mean distance in the batch; see `relational_distance`. The loss of
-    a sample depends on the other samples of its batch.
+    a sample depends on the other samples of its batch; over replicas, of its replica's part of it.
 
     Args:
         teacher_layer: Layer that gives the teacher's features, such as `"features"`; `None` for
@@ -132,7 +132,7 @@ class RelationalAngle(DistillationLoss):
 
     `mean_jk huber(cos_S(j, i, k) − cos_T(j, i, k))` for each sample i, where `cos` is the cosine of
     the angle at i between the directions to j and to k; see `relational_angle`. The loss of a
-    sample depends on the other samples of its batch.
+    sample depends on the other samples of its batch; over replicas, of its replica's part of it.
 
     Args:
         teacher_layer: Layer that gives the teacher's features, such as `"features"`; `None` for
@@ -152,8 +152,9 @@ class SimilarityPreserving(DistillationLoss):
     """Similarity-preserving distillation of Tung & Mori.
 
     `Σ_j (G_T(i, j) − G_S(i, j))² / batch` for each sample i, where G is the matrix of the inner
-    products of the batch's features, each row divided by its L2 norm. The authors tap the last
-    convolutional stage, before the pooling.
+    products of the batch's features, each row divided by its L2 norm. The loss of a sample
+    depends on the other samples of its batch; over replicas, of its replica's part of it. The
+    authors tap the last convolutional stage, before the pooling.
 
     Args:
         teacher_layer: Layer that gives the teacher's features, such as `"stage3"`; `None` for its

@@ -9,6 +9,7 @@ import keras
 
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.graph.acceleration import accelerate
 from kdzoo.graph.new_weights import with_new_weights
 from kdzoo.losses import (
     ConfidenceWeightedLabels,
@@ -60,8 +61,9 @@ def born_again(
     Args:
         student: The architecture: a functional or built sequential `keras.Model` that gives logits.
             It is left as it is; every generation is a new model of its layers, with weights drawn
-            anew. For other models a function from the number of a generation to a fresh, built
-            model, whose weights follow from that number.
+            anew; `Normalization` and layers that are not trainable keep theirs. For other models a
+            function from the number of a generation to a fresh, built model, whose weights follow
+            from that number.
         data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
             `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. The generations
             go on counting. Or a `tf.data.Dataset` or `keras.utils.PyDataset`, the same each time.
@@ -84,8 +86,10 @@ def born_again(
         validation_data: What each generation is validated on after each epoch: `(x, y)` or batches;
             None for no validation.
         seed: Integer of at least 0 that decides the initial weights of all generations.
-        settings: JSON-able value that identifies the run, beside the arguments above, which are
-            always part of it; checkpoints written with other settings are refused.
+        settings: JSON-able value that identifies the run, for example data and teacher. The numbers
+            of generations and epochs, variant, temperature, weight, seed, whether there is a
+            teacher, and the configurations of optimizer and loss are always part of it; checkpoints
+            written with other settings are refused.
         callbacks: Further callbacks, for all generations.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
@@ -143,6 +147,7 @@ def born_again(
         distiller(*pair)
     makers = [functools.partial(compiled, *pair) for pair in pairs]
     if teacher is None:
+        accelerate(students[0])  # The others are in a `Distiller`, which does it for itself.
         makers.insert(0, functools.partial(compiling.compiled, students[0]))
     stages = [
         SchemeStage(f"generation-{number}", make, epochs, validation_data)
@@ -155,6 +160,7 @@ def born_again(
         "variant": [variant, temperature, weight],
         "seed": seed,
         "has_teacher": teacher is not None,
+        **compiling.described(),
     }
     return students, train_stages(stages, batches, directory, settings, callbacks, verbose)
 

@@ -15,6 +15,7 @@ from kdzoo.schemes.scheme_stages import (
     SchemeStage,
     check_batches,
     check_optimizers,
+    describe,
     train_stages,
 )
 from kdzoo.training.callbacks import Anneal, linear
@@ -86,8 +87,9 @@ def hint_training(
         metrics: The second stage's metrics, Keras metrics or names, on labels and student logits.
         validation_data: What the second stage is validated on after each epoch: `(x, y)` or
             batches; None for no validation.
-        settings: JSON-able value that identifies the run, beside the arguments above, which are
-            always part of it; checkpoints written with other settings are refused.
+        settings: JSON-able value that identifies the run, for example data and optimizers. The
+            layers, epochs, regressor, `soft_targets` and all weights of losses are always part of
+            it; checkpoints written with other settings are refused.
         callbacks: Further callbacks, for both stages.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
@@ -132,7 +134,7 @@ def hint_training(
         "run": settings,
         "layers": [hint_layer, guided_layer],
         "epochs": [hint_epochs, epochs],
-        "regressor": [None if activation is None else str(activation), reduction],
+        "regressor": [_name_of(activation), reduction],
         "soft_targets": soft_targets.get_config(),
         "weights": [student_loss_weight, *weights],
     }
@@ -172,6 +174,13 @@ def classifier_on(student: keras.Model, layer: str) -> keras.Model:
     features = keras.layers.Flatten(name="guided_features")(part.outputs[0])
     classifier = keras.layers.Dense(student.output_shape[-1], name="guided_logits", dtype="float32")
     return keras.Model(part.inputs, classifier(features), name="guided_by_labels")
+
+
+def _name_of(activation: Any) -> Any:
+    """What identifies an activation in every process."""
+    is_named = activation is None or " at 0x" not in str(activation)
+    # As earlier versions wrote it, whose runs go on; but for an address, which is of one process.
+    return activation and str(activation) if is_named else describe(activation)
 
 
 def _check_teacher(teacher: Any) -> None:

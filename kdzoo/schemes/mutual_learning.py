@@ -7,7 +7,7 @@ import keras
 
 from kdzoo.distillation.copies import check_metrics
 from kdzoo.distillation.mutual_learner import MutualLearner
-from kdzoo.schemes.scheme_stages import SchemeStage, check_batches, train_stages
+from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, check_batches, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_positive_integer
 from kdzoo.utils.types import PathLike
@@ -65,8 +65,10 @@ def mutual_learning(
         metrics: Metrics of each peer, Keras metrics or names, on labels and logits.
         validation_data: What the peers are validated on after each epoch: `(x, y)` or batches; None
             for no validation.
-        settings: JSON-able value that identifies the run, beside the arguments above, which are
-            always part of it; checkpoints written with other settings are refused.
+        settings: JSON-able value that identifies the run, for example the data. The number of
+            peers, `epochs`, `update`, `mutual_weight`, `temperature`, and the configurations of
+            optimizers and loss are always part of it; checkpoints written with other settings are
+            refused.
         callbacks: Further callbacks.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
@@ -104,13 +106,15 @@ def mutual_learning(
     check_metrics(metrics)
     learner = MutualLearner(peers, mutual_weight, temperature, update)
     learner.compile(optimizer, loss, metrics=metrics)
+    optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer] * len(peers)
     settings = {
         "run": settings,
-        "peers": learner.peer_names,
+        "peers": len(peers),
         "epochs": epochs,
         "update": update,
         "mutual_weight": learner.mutual_weight,
         "temperature": learner.divergence.temperature,
+        "each": [Compiling(part, loss, metrics).described() for part in optimizers],
     }
     stages = [SchemeStage("peers", lambda: learner, epochs, validation_data)]
     history = train_stages(stages, batches, directory, settings, callbacks, verbose)

@@ -1,7 +1,9 @@
 """What the schemes share: checks of their arguments, and stages that go on after a kill."""
 
+import dataclasses
 import functools
 import itertools
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -72,6 +74,60 @@ class Compiling(NamedTuple):
         model.compile(new_optimizer(self.optimizer), self.loss, metrics=metrics)
         return model
 
+    def described(self) -> dict[str, Any]:
+        """Returns what of them identifies a run: optimizer and loss, JSON-able."""
+        loss = keras.losses.get(self.loss) if isinstance(self.loss, str) else self.loss
+        return {"optimizer": describe(new_optimizer(self.optimizer)), "loss": describe(loss)}
+
+
+def describe(given: Any) -> Any:
+    """Returns a JSON-able description of an object that is equal in every process.
+
+    Args:
+        given: A loss, optimizer, activation or other setting, or several. Of an object that has a
+            configuration, it counts without names; of a function its name alone.
+
+    Example:
+
+    >>> describe(keras.activations.relu), describe(keras.regularizers.L1(0.5))
+    ('relu', ['L1', {'l1': 0.5}])
+    """
+    if isinstance(given, list | tuple):
+        return [describe(part) for part in given]
+    if isinstance(given, dict):
+        return {str(name): describe(part) for name, part in given.items()}
+    if given is None or isinstance(given, str | int | float):
+        return given
+    if dataclasses.is_dataclass(given):
+        config = dataclasses.asdict(cast(Any, given))
+    elif hasattr(given, "get_config"):
+        try:
+            config = given.get_config()
+        except Exception:  # An object of the user's own may fail in any way.
+            config = None
+    elif hasattr(given, "tolist"):
+        return given.tolist()
+    elif callable(given):
+        return getattr(given, "__qualname__", type(given).__name__)
+    else:
+        return type(given).__name__
+    return [type(given).__name__, _without_names(json.loads(json.dumps(config, default=describe)))]
+
+
+def _without_names(config: Any) -> Any:
+    """A configuration without the names of objects and modules, and without code."""
+    if isinstance(config, list):
+        return [_without_names(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "__lambda__":  # Its code holds the path of its file.
+        return "<lambda>"
+    return {
+        name: _without_names(part)
+        for name, part in config.items()
+        if name not in ("name", "module", "registered_name", "build_config")
+    }
+
 
 def train_stages(
     stages: Sequence[SchemeStage],
@@ -104,7 +160,7 @@ def train_stages(
         history = train(
             stage.make(),
             stage.batches or functools.partial(_counted_from, batches, before),
-            # A stage that ended early is not gone on with once a later one has begun.
+            # Earlier versions kept no end of a stage that ended early: a later one has begun.
             0 if any(begun[number:]) else stage.epochs,
             directory / stage.name,
             stage.validation_data,

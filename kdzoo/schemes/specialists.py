@@ -16,7 +16,7 @@ from kdzoo.graph.calls import graph_of
 from kdzoo.graph.final_activation import final_activation, operations_before_outputs
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, check_classes
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, train_stages
+from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, describe, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_name, check_positive_integer, shown
 from kdzoo.utils.types import PathLike
@@ -65,8 +65,10 @@ def specialists(
             sample are chosen.
         metrics: Keras metrics or names of such, on a specialist's classes and the dustbin.
         seed: Integer of at least 0 that decides clusters and the order of samples.
-        settings: JSON-able value that identifies the run beside the arguments; checkpoints written
-            with other settings are refused.
+        settings: JSON-able value that identifies the run, for example data and generalist. The
+            classes of the specialists, `batch_size`, `augmentation`, `seed` and the configuration
+            of the optimizer are always part of it; checkpoints written with other settings are
+            refused.
         callbacks: Further callbacks, for every specialist.
         verbose: As in `keras.Model.fit`.
 
@@ -124,15 +126,15 @@ def specialists(
         )
         for number, (model, part) in enumerate(zip(models, samples, strict=True))
     ]
-    described = {"run": settings, "classes": [list(map(int, part)) for part in classes]}
-    history = train_stages(
-        stages,
-        None,
-        directory,
-        {**described, "batch_size": batch_size, "seed": seed},
-        callbacks,
-        verbose,
-    )
+    settings = {
+        "run": settings,
+        "classes": [list(map(int, part)) for part in classes],
+        "batch_size": batch_size,
+        "augmentation": describe(augmentation),
+        "seed": seed,
+        **compiling.described(),
+    }
+    history = train_stages(stages, None, directory, settings, callbacks, verbose)
     for model, (_, _, times) in zip(models, samples, strict=True):
         _raise_dustbin(model, math.log(times))
     return SpecialistEnsemble(generalist, models, classes, most_probable), history

@@ -68,8 +68,9 @@ def teacher_assistant(
         metrics: Metrics of each model, Keras metrics or names, on labels and logits.
         validation_data: What each model is validated on after each epoch: `(x, y)` or batches; None
             for no validation.
-        settings: JSON-able value that identifies the run, beside the arguments above, which are
-            always part of it; checkpoints written with other settings are refused.
+        settings: JSON-able value that identifies the run, for example data and teacher. The epochs,
+            the distillation loss, `student_loss_weight`, and the configurations of optimizer and
+            loss are always part of it; checkpoints written with other settings are refused.
         callbacks: Further callbacks, for all stages.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
@@ -135,8 +136,9 @@ def teacher_assistant(
     settings = {
         "run": settings,
         "epochs": counts,
-        "loss": [type(taught_by).__name__, taught_by.get_config()],
+        "distillation_loss": [type(taught_by).__name__, taught_by.get_config()],
         "student_loss_weight": student_loss_weight,
+        **compiling.described(),
     }
     history = train_stages(stages, batches, directory, settings, callbacks, verbose)
     return chain[-1], history

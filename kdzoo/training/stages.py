@@ -9,7 +9,8 @@ import keras
 from kdzoo.graph.exportable import TrainsStudent
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.untuned_passes import untuned_passes
-from kdzoo.training.callbacks import EpochCheckpoint, StopAtNonFiniteLoss
+from kdzoo.training.callbacks import StopAtNonFiniteLoss
+from kdzoo.training.checkpoints import RunCheckpoint
 from kdzoo.utils import check_directory, check_integer, one_process, onednn, shown
 from kdzoo.utils.keras_errors import plain_errors
 from kdzoo.utils.types import PathLike
@@ -28,14 +29,19 @@ def train(
     """Fits a model, with a checkpoint after every epoch, going on from the newest one found.
 
     A run that is killed at any moment and started again with the same arguments ends with the
-    result of an undisturbed run, provided that `data` depend on the epoch alone.
+    result of an undisturbed run, provided that `data` depend on the epoch alone. Averages of an
+    optimizer with `use_ema` and the weights that `EarlyStopping` restored are kept with the end of
+    the run. What a callback itself remembers is not: after a kill within the run, `EarlyStopping`
+    counts and compares the epochs anew, and a kill between the last epoch and the end of the run
+    loses what callbacks do there, such as restoring the best weights.
 
     Args:
         model: A compiled and built `keras.Model`, such as a `Distiller`.
         data: Function from the number of the first epoch to what `fit` takes, for example
             `lambda epoch: split.batches(128, shuffle=True, seed=0, initial_epoch=epoch)`. None
             serves where nothing is left to train.
-        epochs: Number of epochs in all, those before a kill included.
+        epochs: Number of epochs in all, those before a kill included. A finished run that is
+            asked for more goes on as it was after its last epoch, before averages were written.
         directory: Where the checkpoints go.
         validation_data: As in `keras.Model.fit`.
         settings: JSON-able value that identifies the run; a checkpoint that was written with
@@ -63,28 +69,38 @@ def train(
             f"built={model.built}, compiled={model.compiled}; call `compile`, and the model on a "
             "batch."
         )
-    checkpoint = EpochCheckpoint(pathlib.Path(directory), settings)
+    checkpoint = RunCheckpoint(pathlib.Path(directory), settings)
     with one_process(directory):
         if checkpoint.exists() and callable(data) and isinstance(model, TrainsStudent):
             model.prepare(data(0))
-        done = checkpoint.restore(model)
-        if done < epochs:
-            check_data_function(data)
-            onednn.warn_if_off()
-            build_optimizer(model)
-            with plain_errors(), untuned_passes():
-                model.fit(
-                    cast(Callable[[int], Any], data)(done),
-                    epochs=epochs,
-                    initial_epoch=done,
-                    validation_data=validation_data,
-                    # The checkpoint comes last: an epoch that another callback rejects is not kept.
-                    callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
-                    verbose=verbose,
-                    # The data have an order of their own; Keras warns if asked to shuffle them.
-                    shuffle=False,
-                )
+        if not checkpoint.restore_finished(model, epochs):
+            done = checkpoint.restore(model)
+            if done < epochs:
+                _fit(model, data, done, epochs, validation_data, [*callbacks], checkpoint, verbose)
+            elif done:
+                # Killed between its last epoch and its end, or of a version that kept no end.
+                model.optimizer.finalize_variable_values(model.trainable_weights)
     return checkpoint.history
+
+
+def _fit(model, data, done, epochs, validation_data, callbacks, checkpoint, verbose):
+    """Trains a model from an epoch on to the end of its run."""
+    check_data_function(data)
+    onednn.warn_if_off()
+    build_optimizer(model)
+    with plain_errors(), untuned_passes():
+        model.fit(
+            cast(Callable[[int], Any], data)(done),
+            epochs=epochs,
+            initial_epoch=done,
+            validation_data=validation_data,
+            # The checkpoint comes last: an epoch that another callback rejects is not kept.
+            callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
+            verbose=verbose,
+            # The data have an order of their own; Keras warns if asked to shuffle them.
+            shuffle=False,
+        )
+    checkpoint.finish(model, epochs)
 
 
 def build_optimizer(model: keras.Model) -> None:

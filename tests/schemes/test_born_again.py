@@ -115,8 +115,15 @@ def test_a_run_stopped_in_any_generation_ends_as_an_undisturbed_one(tmp_path, ep
     students, again = run_it(tmp_path / "stopped")
     assert again == history
     assert_same(students, expected)
-    with pytest.raises(ValueError, match="choose another directory"):
-        run_it(tmp_path / "stopped", temperature=3.0)
+    others = {
+        "temperature": 3.0,
+        "optimizer": keras.optimizers.Adam(0.5),
+        "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0),
+    }
+    for name, value in others.items():
+        with pytest.raises(ValueError, match="choose another directory"):
+            run_it(tmp_path / "stopped", **{name: value})
+    run_it(tmp_path / "stopped", optimizer=keras.optimizers.Adam(name="as_by_name"))
 
 
 def test_seeds_of_layers_are_drawn_anew():
@@ -137,6 +144,26 @@ def test_seeds_of_layers_are_drawn_anew():
     seeds = [model.layers[1].seed for model in models]
     assert len(set(seeds)) == 3
     assert seeds[1] == seeds[3]
+
+
+def test_weights_that_training_does_not_change_are_kept():
+    adapted = keras.layers.Normalization()
+    adapted.adapt(X * 9 + 5)
+    frozen = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)], name="frozen")
+    frozen.trainable = False
+    student = keras.Sequential([keras.Input((6,)), adapted, frozen, keras.layers.Dense(3)])
+    made = with_new_weights(student, "a")
+    expected = (X - X.mean(0)) / X.std(0)
+    np.testing.assert_allclose(made.layers[0](X * 9 + 5), expected, rtol=1e-4, atol=1e-4)
+    assert_same([made.layers[1]], [frozen])
+    assert not made.layers[1].trainable_weights
+    assert np.abs(made.get_weights()[-2] - student.get_weights()[-2]).min() > 0
+
+
+@pytest.mark.tensorflow
+def test_generation_0_is_accelerated_as_the_others_are(tmp_path):
+    students, _ = run(tmp_path, generations=1)
+    assert "call" in vars(students[0].get_layer("norm"))  # As `kdzoo.accelerate` leaves it.
 
 
 def test_a_function_makes_models_of_other_classes(tmp_path):

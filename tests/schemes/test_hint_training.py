@@ -1,5 +1,6 @@
 """FitNets' two stages: what each trains, and that a kill in either changes nothing."""
 
+import json
 import os
 import pathlib
 import signal
@@ -204,10 +205,26 @@ def test_an_early_end_of_a_stage_shows_in_the_history(tmp_path):
     _, history = run(tmp_path, early())
     assert history["stage"] == [1, 1, 2, 2]
     assert {len(values) for values in history.values()} == {4}
-    # Called again, neither stage is begun anew: the second goes on, the first does not.
-    _, again = run(tmp_path)
-    assert again["stage"] == [1, 1] + [2] * EPOCHS
-    assert again["loss"][:4] == history["loss"]
+    # Called again, neither stage is begun anew or gone on with: both have ended.
+    assert run(tmp_path)[1] == history
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: lambda x: x, "<lambda>.<locals>.<lambda>"),
+        (lambda: keras.activations.relu, "relu"),
+        (lambda: "relu", "relu"),
+    ],
+    ids=["own", "function", "name"],
+)
+def test_a_run_knows_the_activation_in_any_process(tmp_path, make, name):
+    """By another function at another address that has its name."""
+    options = {"hint_epochs": 1, "epochs": 1, "models": (sequential(3, 1), sequential(2, 2))}
+    _, history = run(tmp_path, **options, activation=make())
+    kept = json.loads((tmp_path / "hints" / "epoch-0001" / "state.json").read_text())
+    assert kept["settings"]["regressor"] == [name, "mean"]
+    assert run(tmp_path, **options, activation=make())[1] == history
 
 
 @pytest.mark.parametrize(

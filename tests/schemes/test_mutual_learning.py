@@ -142,6 +142,15 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, update):
         run(tmp_path / "stopped", **options, mutual_weight=0.5)
 
 
+def test_peers_that_were_made_again_may_have_other_names(tmp_path):
+    whole, _ = run(tmp_path, [net(4, 1), net(3, 2)], epochs=1)
+    again, _ = run(tmp_path, [net(4, 3), net(3, 4)], epochs=1)
+    assert whole[0].name != again[0].name
+    assert_same(again, whole)
+    with pytest.raises(ValueError, match="choose another directory"):
+        run(tmp_path, again, epochs=1, optimizer=["adam", keras.optimizers.Adam(0.5)])
+
+
 def test_schedules_and_optimizers_of_their_own(tmp_path):
     rates = []
     note = keras.callbacks.LambdaCallback(

@@ -80,6 +80,23 @@ def test_a_run_stopped_in_any_stage_ends_as_an_undisturbed_one(tmp_path, epoch):
         run(tmp_path / "stopped", student_loss_weight=0.1)
 
 
+def test_a_stage_that_ended_early_is_not_gone_on_with(tmp_path):
+    class StopEarly(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    def run_it(directory, models, *callbacks):
+        return run(directory, models, epochs=3, callbacks=[StopEarly(), *callbacks])[1]
+
+    models, again = chain(), chain()
+    expected = run_it(tmp_path / "whole", models)
+    with pytest.raises(Stopped):  # In the first epoch of the second stage.
+        run_it(tmp_path / "stopped", chain(), StopIn(2))
+    assert run_it(tmp_path / "stopped", again) == expected
+    assert expected["stage"] == [1, 1, 2, 2]
+    assert_same(again, models)
+
+
 def test_a_teacher_of_other_inputs_and_a_loss_with_weights(tmp_path):
     teacher = net(20, 1, inputs=3)
     hint = kdzoo.losses.Hint("features", "features")

@@ -94,7 +94,8 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 def test_the_last_two_epochs_are_kept_and_whole(tmp_path):
     train(compiled(), batches, 3, tmp_path, settings={"seed": 1}, verbose=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002", "epoch-0003"]
+    names = ["epoch-0002", "epoch-0003", "finished"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     files = {path.name for path in (tmp_path / "epoch-0002").iterdir()}
     assert files == {"state.safetensors", "state.json"}
     state = json.loads((tmp_path / "epoch-0002" / "state.json").read_text())
@@ -132,7 +133,7 @@ def test_what_a_kill_left_of_a_write_is_removed(tmp_path):
     rest.mkdir()
     (rest / "new").write_bytes(b"half")
     train(compiled(), batches, 1, tmp_path, verbose=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001", "finished"]
 
 
 def test_the_newest_of_many_epochs_is_found(tmp_path):

@@ -126,24 +126,35 @@ class EpochCheckpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        state = self._reader.read(self.model)
-        if not state.is_finite:
-            raise ValueError(
-                f"Expected finite weights after epoch {epoch + 1}. Received: NaN or infinity, "
-                f"which {self.directory} is not to keep; start again with a lower learning rate."
-            )
         history = {name: list(values) for name, values in self.history.items()}
         for name, value in (logs or {}).items():
             history.setdefault(name, []).append(float(value))
-        contents = files.pack(state, epoch + 1, self.settings, history, shapes_of(self.model))
         path = self.directory / f"epoch-{epoch + 1:04d}"
+        self._write(path, epoch + 1, history, replace=path in self._damaged)
+        self.history, self._is_restored = history, True
+        self._keep_last(path)
+
+    def _write(
+        self,
+        path: pathlib.Path,
+        epochs: int,
+        history: dict[str, list[float]],
+        replace: bool,
+        asked: int | None = None,
+    ) -> None:
+        """Saves the model's state after some epochs."""
+        state = self._reader.read(self.model)
+        if not state.is_finite:
+            raise ValueError(
+                f"Expected finite weights after epoch {epochs}. Received: NaN or infinity, "
+                f"which {self.directory} is not to keep; start again with a lower learning rate."
+            )
+        contents = files.pack(state, epochs, self.settings, history, shapes_of(self.model), asked)
         size = sum(map(len, contents.values()))
-        with atomic_path(path, size, replace=path in self._damaged) as temporary:
+        with atomic_path(path, size, replace=replace) as temporary:
             temporary.mkdir()
             for name, content in contents.items():
                 (temporary / name).write_bytes(content)
-        self.history, self._is_restored = history, True
-        self._keep_last(path)
 
     def _keep_last(self, newest: pathlib.Path) -> None:
         """Removes all checkpoints but the newest and the last undamaged one before it."""

@@ -20,6 +20,7 @@ from kdzoo.utils.hashed_json import digest, with_hash
 
 STATE = "state.json"
 ARRAYS = "state.safetensors"
+FINISHED = "finished"  # Name of the directory of what `fit` returned.
 FORMAT = 3
 _FIELDS = ("epochs", "settings", "history")
 _OF_HASHED = ("format", "shapes", "own", "not_finite", "files", "sha256")
@@ -47,6 +48,7 @@ def pack(
     settings: Any,
     history: Mapping[str, list[float]],
     shapes: list[list[int]],
+    asked: int | None = None,
 ) -> dict[str, bytes]:
     """Returns name -> bytes of the files of a checkpoint.
 
@@ -56,6 +58,7 @@ def pack(
         settings: The value that identifies the run, as JSON gives it back.
         history: Name -> list of floats; numbers that are not finite are written as null.
         shapes: The shapes of the model's weights.
+        asked: The number of epochs that were asked for, if `fit` has returned.
     """
     arrays = model_state.arrays
     content = save(arrays)
@@ -74,6 +77,7 @@ def pack(
             name for name, array in arrays.items() if not np.isfinite(array).all()
         ),
         "files": {ARRAYS: {"sha256": digest(content), "bytes": len(content)}},
+        **({} if asked is None else {"asked": asked}),
     }
     return {ARRAYS: content, STATE: json.dumps(with_hash(state)).encode()}
 
@@ -114,6 +118,26 @@ def read_state(directory: pathlib.Path, epochs: int) -> dict[str, Any]:
         for name, values in state["history"].items()
     }
     return state
+
+
+def asked_epochs(directory: pathlib.Path, epochs: int) -> int | None:
+    """Returns how many epochs the run was asked for that `fit` finished, or None.
+
+    Args:
+        directory: The directory of what `fit` returned.
+        epochs: The number of epochs that are done; None is returned if more were, or fewer.
+
+    Raises:
+        Damaged: If it is not as it was written.
+    """
+    path = directory / STATE
+    done = read_or_damaged(path, lambda: read_object(path, _WHAT)).get("epochs")
+    if type(done) is int and done != epochs:
+        return None
+    asked = read_state(directory, epochs).get("asked")
+    if type(asked) is not int:
+        raise Damaged(path, "no number of epochs that were asked for")
+    return asked
 
 
 def read_arrays(
