@@ -1,11 +1,16 @@
-"""Compression: TF-MOT's pruning, clustering and quantization for Keras 3 models.
+"""Compression: networks made smaller.
 
-Needs Keras's TensorFlow backend. The functions have TF-MOT's names and take its arguments.
+Low rank, separable convolutions and binary weights work on any Keras graph. The pruning, clustering
+and quantization of TF-MOT, for Keras 3 models, need Keras's TensorFlow backend; these functions
+have TF-MOT's names and take its arguments.
 """
 
 import operator
 import typing
 
+from kdzoo.compression.binary import BinaryReport, binarize, strip_binarization
+from kdzoo.compression.low_rank import factorize
+from kdzoo.compression.separable import to_separable
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -37,6 +42,8 @@ from kdzoo.compression.tfmot.quantize_annotate import (
     quantize_annotate_model,
 )
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
+from kdzoo.graph.layer_chains import LowRankReport, ReplacedLayer
+from kdzoo.graph.merged_factors import merge_factors
 
 if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors.
     from tensorflow_model_optimization.python.core.api.clustering.keras import (
@@ -69,6 +76,7 @@ if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors.
 __all__ = [
     "AllValuesQuantizer",
     "AnnotatedModel",
+    "BinaryReport",
     "CentroidInitialization",
     "ClusteredLayer",
     "ClusteredModel",
@@ -79,6 +87,7 @@ __all__ = [
     "Default8BitQuantizeScheme",
     "FixedQuantizer",
     "LastValueQuantizer",
+    "LowRankReport",
     "MovingAverageQuantizer",
     "PolynomialDecay",
     "PruneForLatencyOnXNNPack",
@@ -91,10 +100,14 @@ __all__ = [
     "QuantizeConfig",
     "QuantizedModel",
     "Quantizer",
+    "ReplacedLayer",
     "UpdatePruningStep",
+    "binarize",
     "cluster_scope",
     "cluster_weights",
+    "factorize",
     "fold_batch_normalization",
+    "merge_factors",
     "prune_low_magnitude",
     "prune_scope",
     "quantize_annotate_layer",
@@ -103,9 +116,11 @@ __all__ = [
     "quantize_model",
     "quantize_scope",
     "schedule_over_epochs",
+    "strip_binarization",
     "strip_clustering",
     "strip_clustering_cqat",
     "strip_pruning",
+    "to_separable",
 ]
 
 _OF_TFMOT = {
