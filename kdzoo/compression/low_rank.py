@@ -35,7 +35,7 @@ from kdzoo.utils import (
 
 Method = Literal["auto", "svd", "spatial", "channel", "tucker"]
 
-_OF_CONVOLUTIONS = ("spatial", "channel", "tucker")
+_OF_CONVOLUTIONS = ("channel", "spatial", "tucker")  # Of equal ones the first is taken.
 _METHODS = ("auto", "svd", *_OF_CONVOLUTIONS)
 # Of each convolution of a chain, whether it steps along the (height, width).
 _STEPS = {

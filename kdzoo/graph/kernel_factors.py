@@ -57,32 +57,37 @@ class MatrixFactors:
             matrix = matrix.transpose(0, 2, 1, 3).reshape(height * inputs, width * outputs)
         elif method == "channel":
             matrix = matrix.reshape(-1, kernel.shape[-1])
-        self._sides = matrix.shape
-        self._left, self._values, self._right = np.linalg.svd(matrix, full_matrices=False)
+        # The vectors of the shorter side are all that a projection needs, and quicker found.
+        self._matrix, self._shorter = matrix, int(matrix.shape[1] <= matrix.shape[0])
+        self._squares, self._vectors = _principal(matrix, self._shorter)
 
     def rank_of(self, number: int) -> int:
         """Returns the number, or the full rank where that is smaller."""
-        return min(number, len(self._values))
+        return min(number, len(self._squares))
 
     def rank_for(self, energy: float) -> int:
         """Returns the smallest rank that keeps a fraction of the sum of squares."""
-        return _first_that_keeps(self._values**2, energy)
+        return _first_that_keeps(self._squares, energy)
 
     def parameters(self, rank: Rank) -> int:
         """Returns (M + N) · rank."""
         assert isinstance(rank, int)
-        return sum(self._sides) * rank
+        return sum(self._matrix.shape) * rank
 
     def error(self, rank: Rank) -> float:
         """Returns the norm of the singular values from the rank on over that of all."""
         assert isinstance(rank, int)
-        return _relative((self._values[rank:] ** 2).sum(), (self._values**2).sum())
+        return _relative(self._squares[rank:].sum(), self._squares.sum())
 
     def kernels(self, rank: Rank) -> tuple[np.ndarray, ...]:
         """Returns the two factors; the root of each singular value goes to either."""
         assert isinstance(rank, int)
-        root = np.sqrt(self._values[:rank])
-        left, right = self._left[:, :rank] * root, root[:, None] * self._right[:rank]
+        basis, root = self._vectors[:, :rank], self._squares[:rank] ** 0.25
+        root = np.where(root, root, 1)
+        if self._shorter:
+            left, right = self._matrix @ basis / root, root[:, None] * basis.T
+        else:
+            left, right = basis * root, basis.T @ self._matrix / root[:, None]
         if self.method == "svd":
             return left, right
         height, width, inputs, outputs = self._shape

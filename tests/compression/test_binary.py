@@ -62,9 +62,9 @@ def test_draws_have_the_latent_weight_for_a_mean():
     coefficient = np.sqrt(1.5 / (6 + 5))
     latent = np.clip(kernel / 2 / coefficient, -1, 1)
     layer = binary.layers[-1]
-    draws = np.stack([numpy(layer.binary_kernel(training=True)) for _ in range(400)])
+    draws = np.stack([numpy(layer.binary_kernel(training=True)) for _ in range(100)])
     assert set(np.unique(draws)) == {-1.0, 1.0}
-    np.testing.assert_allclose(draws.mean(0), latent, atol=0.2)
+    np.testing.assert_allclose(draws.mean(0), latent, atol=0.35)
     x = rng.normal(size=(3, 6)).astype("float32")
     wanted = x @ latent + model.get_weights()[1]
     np.testing.assert_allclose(numpy(binary(x, training=False)), wanted, rtol=1e-4, atol=1e-5)
@@ -79,7 +79,7 @@ def test_a_step_moves_latent_weights_as_the_paper_scales_it_and_clips_them():
     x, y = rng.normal(size=(8, 6)).astype("float32"), rng.normal(size=(8, 5)).astype("float32")
     error = x @ np.sign(kernel) + model.get_weights()[1] - y
     gradient = 2 * x.T @ error / error.size
-    binary.compile(keras.optimizers.SGD(0.02), "mse")
+    binary.compile(keras.optimizers.SGD(0.02), "mse", run_eagerly=True)
     binary.train_on_batch(x, y)
     wanted = np.clip(latent - 0.02 / coefficient**2 * gradient, -1, 1)
     moved = binary.get_weights()[0] / coefficient
@@ -103,20 +103,22 @@ def test_stripped_models_are_plain_and_compute_what_was_computed(method, model, 
     assert all(len(np.unique(np.abs(column))) == 1 for column in signs.T)
 
 
-def test_a_distiller_trains_it_and_a_file_has_one_bit_a_weight(model, images, tmp_path):
-    binary, _ = binarize(model, layers=["logits"], method="stochastic", seed=0)
-    before = binary.get_layer("logits").get_weights()[0]
-    distiller = kdzoo.Distiller(model, binary, kdzoo.losses.SoftTargets())
+def test_a_distiller_trains_it_and_a_file_has_one_bit_a_weight(tmp_path):
+    rng = np.random.default_rng(0)
+    teacher, _ = dense(rng, 90, 6)
+    binary, _ = binarize(teacher, method="stochastic", seed=0)
+    before = binary.get_weights()[0]
+    distiller = kdzoo.Distiller(teacher, binary, kdzoo.losses.SoftTargets())
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    distiller.compile(keras.optimizers.Adam(0.1), loss)
-    distiller.train_on_batch(images, np.array([0, 1, 2, 0]))
-    after = binary.get_layer("logits").get_weights()[0]
+    distiller.compile(keras.optimizers.Adam(0.1), loss, run_eagerly=True)
+    distiller.train_on_batch(rng.random((4, 90), "float32"), np.array([0, 1, 2, 0]))
+    after = binary.get_weights()[0]
     assert (before != after).any()
-    assert np.abs(after).max() <= np.float32(np.sqrt(1.5 / 103))
+    assert np.abs(after).max() <= np.float32(np.sqrt(1.5 / 96))
     report = kdzoo.save_compressed(strip_binarization(binary), tmp_path / "net.kdz")
-    (kernel,) = (row for row in report.weights if row.path == "logits/kernel")
+    kernel = next(row for row in report.weights if row.path == "logits/kernel")
     assert kernel.codebook == 8
-    assert kernel.symbols <= 300 / 8 + 1
+    assert kernel.symbols <= 540 / 8 + 1
 
 
 def test_what_is_left_or_refused(model):

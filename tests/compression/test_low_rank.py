@@ -154,16 +154,22 @@ def test_tucker_keeps_the_energy(model):
     assert any(row.weight_error > 0.1 for row in report.layers)
 
 
-def test_auto_takes_the_fewest_parameters_or_the_smallest_error(model):
-    reports = {
-        method: factorize(model, energy=0.8, method=method, only_smaller=False)[1].layers
+def test_auto_takes_the_fewest_parameters_or_the_smallest_error():
+    convolutions = [LAYERS.Conv2D(6, 3), LAYERS.Conv2D(9, (1, 5))]
+    model = keras.Sequential([keras.Input((9, 9, 4)), *convolutions])
+    rows = {
+        method: [
+            factorize(model, **amount, method=method, only_smaller=False)[1].layers
+            for amount in ({"energy": 0.7}, {"rank": 3})
+        ]
         for method in ("auto", *METHODS)
     }
-    for auto, *others in zip(*reports.values(), strict=True):
+    at_energy, at_rank = zip(*rows.values(), strict=True)
+    for auto, *others in zip(*at_energy, strict=True):
         assert auto.parameters_after == min(row.parameters_after for row in others)
-    rows = [factorize(model, rank={"first": 3}, method=m)[1].layers for m in ("auto", *METHODS)]
-    auto, *others = (row[0] for row in rows if row)
-    assert auto.weight_error == min(row.weight_error for row in others)
+    for auto, *others in zip(*at_rank, strict=True):
+        smaller = [row for row in others if row.parameters_after < row.parameters_before]
+        assert auto.weight_error == min(row.weight_error for row in smaller)
 
 
 @pytest.mark.parametrize("ratio", [0.6, 0.9])

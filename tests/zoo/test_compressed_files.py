@@ -293,7 +293,7 @@ INDICES = {
     "a list": lambda index: b"[1, 2]",
     "no model": lambda index: b'{"class_name": "kdz", "weights": {}}',
     "lists without end": nested,
-    "no end of zeros": lambda index: bytes(40 << 20),
+    "no end of zeros": lambda index: bytes((32 << 20) + 1),
 }
 
 
