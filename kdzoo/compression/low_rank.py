@@ -49,7 +49,7 @@ _HALVINGS = 40
 def factorize(
     model: keras.Model,
     *,
-    rank: int | Mapping[str, int] | None = None,
+    rank: int | Literal["vbmf"] | Mapping[str, int] | None = None,
     energy: float | None = None,
     ratio: float | None = None,
     layers: Collection[str] | None = None,
@@ -74,14 +74,15 @@ def factorize(
     Args:
         model: A functional or built sequential `keras.Model`. It is not changed.
         rank: The rank of every layer, at least 1, or path -> rank of those to be replaced; the full
-            rank where a layer has less.
+            rank where a layer has less. `"vbmf"` takes for each kernel the rank that empirical
+            variational Bayes tells from noise.
         energy: The fraction in (0, 1] of the sum of squares of each kernel that is kept at least.
         ratio: The fraction in (0, 1) of the model's parameters that remain at most. Every kernel
             then keeps the same energy, the highest that fits.
         layers: Paths of the layers to replace (names joined by "/" through nested models); None
             for all that can be.
         method: How convolutions are split; `"svd"` leaves them. By `"auto"` each is split in the
-            way that needs the fewest parameters for the energy or, at a given rank, that makes the
+            way that needs the fewest parameters or, at a given number for the rank, that makes the
             smallest error among those that make it smaller. Dense layers are split by all of them.
         only_smaller: Whether a layer is left whose chain would have as many parameters or more.
 
@@ -105,7 +106,7 @@ def factorize(
 
     References: Denton et al., 2014, arXiv:1404.0736; Jaderberg et al., 2014, arXiv:1405.3866,
     scheme 2; Zhang et al., 2015, arXiv:1505.06798, without its fit to responses; Kim et al., 2016,
-    arXiv:1511.06530, whose ranks come from variational Bayes instead.
+    arXiv:1511.06530, Tucker-2 at ranks by variational Bayes.
     """
     known = layers_with_kernels(model)
     check_choice("method", method, _METHODS)
@@ -118,12 +119,7 @@ def factorize(
     kernels = {path: _Kernel(known[path], method) for path in paths}
     if ratio is not None:
         energy = _energy_for(ratio, model, kernels, only_smaller)
-    cuts = {
-        path: kernel.at_energy(energy)
-        if energy is not None
-        else kernel.at_rank(_rank_at(rank, path))
-        for path, kernel in kernels.items()
-    }
+    cuts = {path: _cut(kernel, energy, rank, path) for path, kernel in kernels.items()}
     for path in known.keys() - cuts.keys() - left.keys():
         left[path] = "not among the layers that were named"
     for path, cut in list(cuts.items()):
@@ -163,6 +159,11 @@ class _Kernel:
         cuts = [_Cut(way, way.rank_for(energy)) for way in self._ways]
         return min(cuts, key=lambda cut: cut.parameters)
 
+    def above_noise(self) -> _Cut:
+        """The fewest parameters that keep what is no noise."""
+        cuts = [_Cut(way, way.rank_above_noise()) for way in self._ways]
+        return min(cuts, key=lambda cut: cut.parameters)
+
     def at_rank(self, number: int) -> _Cut:
         """The smallest error, of what is smaller than the kernel if anything is."""
         cuts = [_Cut(way, way.rank_of(number)) for way in self._ways]
@@ -184,6 +185,8 @@ def _check_amount(rank, energy, ratio):
             )
         for path, number in rank.items():
             check_positive_integer(f"rank of {path!r}", number)
+    elif isinstance(rank, str):
+        check_choice("rank", rank, ("vbmf",))
     elif rank is not None:
         check_positive_integer("rank", rank)
     if energy is not None and not check_number("energy", energy, 0, 1) > 0:
@@ -192,8 +195,15 @@ def _check_amount(rank, energy, ratio):
         raise ValueError(f"Expected ratio to lie in (0, 1). Received: ratio={shown(ratio)}")
 
 
-def _rank_at(rank, path):
-    return int(rank[path]) if isinstance(rank, Mapping) else int(rank)
+def _cut(kernel, energy, rank, path):
+    """Where a kernel is cut."""
+    if energy is not None:
+        return kernel.at_energy(energy)
+    if isinstance(rank, str):
+        return kernel.above_noise()
+    if isinstance(rank, Mapping) and path not in rank:
+        raise ValueError(f"Expected a rank for each of the layers. Received: none for {path!r}")
+    return kernel.at_rank(int(rank[path] if isinstance(rank, Mapping) else rank))
 
 
 def _left(known: Mapping[str, keras.layers.Layer], method: str) -> dict[str, str]:

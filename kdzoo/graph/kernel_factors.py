@@ -9,6 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from kdzoo.graph.noise_ranks import rank_above_noise
+
 Rank = int | tuple[int, int]
 
 _ROUNDING = 1e-13  # The energy of float32's rounding, which no rank has to keep.
@@ -29,6 +31,9 @@ class KernelFactors(Protocol):
 
     def rank_for(self, energy: float) -> Rank:
         """Returns the smallest rank that keeps a fraction of the sum of squares."""
+
+    def rank_above_noise(self) -> Rank:
+        """Returns the rank that empirical variational Bayes finds."""
 
     def parameters(self, rank: Rank) -> int:
         """Returns how many numbers the factors of a rank have."""
@@ -68,6 +73,10 @@ class MatrixFactors:
     def rank_for(self, energy: float) -> int:
         """Returns the smallest rank that keeps a fraction of the sum of squares."""
         return _first_that_keeps(self._squares, energy)
+
+    def rank_above_noise(self) -> int:
+        """Returns the rank that empirical variational Bayes finds."""
+        return rank_above_noise(self._squares, self._matrix.shape)
 
     def parameters(self, rank: Rank) -> int:
         """Returns (M + N) · rank."""
@@ -122,6 +131,15 @@ class TuckerFactors:
         """Returns ranks of which either loses half of what may be lost."""
         kept = 1 - (1 - energy) / 2
         return _first_that_keeps(self._of_inputs, kept), _first_that_keeps(self._of_outputs, kept)
+
+    def rank_above_noise(self) -> tuple[int, int]:
+        """Returns the ranks that empirical variational Bayes finds, of inputs and of outputs."""
+        sides = [(side, self._kernel.size // side) for side in self._kernel.shape[2:]]
+        inputs, outputs = (
+            rank_above_noise(squares, shape)
+            for squares, shape in zip((self._of_inputs, self._of_outputs), sides, strict=True)
+        )
+        return inputs, outputs
 
     def parameters(self, rank: Rank) -> int:
         """Returns how many numbers the three factors have."""

@@ -180,6 +180,20 @@ def test_a_ratio_is_reached_and_hardly_more(ratio, model):
     assert report.parameters_after == smaller.count_params()
 
 
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_variational_bayes_tells_a_rank_from_noise(noise):
+    rng = np.random.default_rng(0)
+    dense, conv = LAYERS.Dense(40, name="dense"), LAYERS.Conv2D(30, 3, name="conv")
+    model = keras.Sequential([keras.Input((6, 6, 20)), conv, dense])
+    matrix = rng.normal(size=(30, 4)) @ rng.normal(size=(4, 40))
+    core = rng.normal(size=(3, 3, 3, 5))
+    kernel = np.einsum("hwab,ia,ob->hwio", core, rng.normal(size=(20, 3)), rng.normal(size=(30, 5)))
+    for layer, values in ((dense, matrix), (conv, kernel)):
+        layer.kernel.assign(values + noise * rng.normal(size=values.shape))
+    _, report = factorize(model, rank="vbmf", method="tucker")
+    assert {row.path: row.rank for row in report.layers} == {"conv": (3, 5), "dense": 4}
+
+
 def test_what_would_not_be_smaller_is_left(model):
     same, report = factorize(model, energy=1.0)
     assert "no smaller at rank" in report.left["logits"]
@@ -247,6 +261,8 @@ def test_a_compiled_sequential_model_of_halves_stays_one():
         ({"energy": 0}, "energy to lie in"),
         ({"ratio": 1}, "ratio to lie in"),
         ({"ratio": 0.001}, "Expected a ratio of at least 0"),
+        ({"rank": "bayes"}, "Unknown rank"),
+        ({"rank": {"logits": 1}, "layers": ["hidden"]}, "a rank for each of the layers"),
         ({"rank": {"logits": 0}}, "rank of 'logits' to be a positive integer"),
         ({"rank": 1, "layers": ["logit"]}, "Did you mean 'logits'"),
         ({"rank": 1, "layers": ["depthwise"]}, "Received: 'depthwise', a DepthwiseConv2D"),
