@@ -97,6 +97,14 @@ def encode(array: np.ndarray, sparse: bool = True) -> tuple[Coded, bytes]:
     return {"dtype": name, "shape": list(array.shape), **coded}, code
 
 
+def negative_zeros(array: np.ndarray) -> np.ndarray:
+    """Returns where an array is -0.0, booleans of its shape."""
+    if array.dtype.kind in "biu":
+        return np.zeros(array.shape, bool)
+    sign = 1 << (8 * array.itemsize - 1)
+    return array.view(f"u{array.itemsize}") == sign  # A comparison of floats warns of some NaNs.
+
+
 def bytes_of(coded: Coded) -> CodedBytes:
     """Returns how many bytes of code an array has, by what they say."""
     parts = ("positions", "codebook", "symbols")

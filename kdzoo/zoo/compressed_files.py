@@ -25,6 +25,7 @@ from kdzoo.compression.huffman_coding import (
     check_coded,
     decode,
     encode,
+    negative_zeros,
 )
 from kdzoo.graph.adapted_layers import finalize_states
 from kdzoo.utils import (
@@ -163,7 +164,9 @@ def load_compressed(path: PathLike) -> keras.Model:
 def _array(variable, keep_negative_zeros):
     """The value of a variable, perhaps without -0.0."""
     array = keras.ops.convert_to_numpy(variable)
-    return array if keep_negative_zeros else np.where(array == 0, array.dtype.type(0), array)
+    if keep_negative_zeros:
+        return array
+    return np.where(negative_zeros(array), array.dtype.type(0), array)
 
 
 def _to_bytes(

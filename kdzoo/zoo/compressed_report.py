@@ -5,7 +5,7 @@ import gzip
 
 import numpy as np
 
-from kdzoo.compression.huffman_coding import Coded, bytes_of
+from kdzoo.compression.huffman_coding import Coded, bytes_of, negative_zeros
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,7 @@ class CompressedWeight:
             coded as other numbers.
         codebook: Bytes in the file of its different values; 0 where it has no codebook.
         symbols: Bytes in the file of the numbers, or of their indices in the codebook.
+        negative_zeros: How many of its numbers are -0.0, which is not coded as a zero.
     """
 
     path: str
@@ -32,6 +33,7 @@ class CompressedWeight:
     positions: int
     codebook: int
     symbols: int
+    negative_zeros: int
 
     @property
     def bytes(self) -> int:
@@ -79,6 +81,8 @@ class CompressedFile:
             for row in self.weights
         ]
         lines.append(f"{'index':32} {'':11} {'':11} {self.index:11,}")
+        if zeros := sum(weight.negative_zeros for weight in self.weights):
+            lines.append(f"{zeros:,} numbers are -0.0: see keep_negative_zeros")
         total = f"{'all':32} {self.plain:11,} {self.gzipped:11,} {self.bytes:11,}"
         return "\n".join([*lines, f"{total}  {self.plain / self.bytes:.1f} times smaller"])
 
@@ -101,4 +105,5 @@ def row_of(name: str, array: np.ndarray, coded: Coded) -> CompressedWeight:
         positions=parts.positions,
         codebook=parts.codebook,
         symbols=parts.symbols,
+        negative_zeros=int(negative_zeros(array).sum()),
     )

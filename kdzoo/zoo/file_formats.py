@@ -40,10 +40,11 @@ def leads_to_model(path: PathLike) -> bool:
     """Whether a path is that of a model of Keras, which may be missing or damaged.
 
     Args:
-        path: A directory, an HDF5 file of any name, or what ends in one of `SUFFIXES`, there or
-            not.
+        path: A directory, an HDF5 file of any name, or what ends in one of `SUFFIXES` or in `.kdz`,
+            there or not.
     """
-    return os.path.isdir(path) or pathlib.Path(path).suffix in SUFFIXES or is_hdf5(path)
+    is_named_so = pathlib.Path(path).suffix in (*SUFFIXES, ".kdz")
+    return os.path.isdir(path) or is_named_so or is_hdf5(path)
 
 
 def format_of(path: PathLike) -> Format:

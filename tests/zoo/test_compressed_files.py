@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.zoo import compressed_files
+from kdzoo.zoo import compressed_files, file_formats
 
 START = struct.Struct("<8sIQQ")
 LAYERS = keras.layers
@@ -138,8 +138,12 @@ def test_negative_zeros_are_dropped_only_where_they_may_be(tmp_path):
     model.set_weights([kernel, np.zeros(50, "float32")])
     whole = kdzoo.save_compressed(model, tmp_path / "whole.kdz")
     assert bits(kdzoo.load_compressed(tmp_path / "whole.kdz")) == bits(model)
+    count = int(((kernel == 0) & np.signbit(kernel)).sum())
+    assert [row.negative_zeros for row in whole.weights] == [count, 0]
+    assert f"{count} numbers are -0.0" in str(whole)
     less = kdzoo.save_compressed(model, tmp_path / "less.kdz", keep_negative_zeros=False)
     assert less.bytes < 0.8 * whole.bytes
+    assert "-0.0" not in str(less)
     again = kdzoo.load_compressed(tmp_path / "less.kdz").get_weights()[0]
     assert again.tobytes() == (kernel + 0.0).tobytes() != kernel.tobytes()
 
@@ -329,6 +333,11 @@ def test_sizes_that_lie_take_no_memory(file, tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_commands_take_it_by_its_name(file):
+    assert file_formats.leads_to_model("missing.kdz")
+    assert file_formats.format_of(file[0]) == "compressed"
 
 
 def test_another_version_names_the_remedy(file, tmp_path):
