@@ -1,14 +1,18 @@
-"""Compression: TF-MOT's pruning, clustering and quantization for Keras 3 models; filter pruning.
+"""Compression: networks made smaller.
 
-What is of TF-MOT needs Keras's TensorFlow backend, has TF-MOT's names and takes its arguments.
-`prune_filters` runs on every backend, without TF-MOT.
+Filter pruning, low rank, separable convolutions and binary weights work on any Keras graph, on every
+backend. The pruning, clustering and quantization of TF-MOT, for Keras 3 models, need Keras's
+TensorFlow backend; these functions have TF-MOT's names and take its arguments.
 """
 
 import operator
 import typing
 
+from kdzoo.compression.binary import BinaryReport, binarize, strip_binarization
 from kdzoo.compression.filter_pruning.prune import prune_filters
 from kdzoo.compression.filter_pruning.report import FilterPruningReport
+from kdzoo.compression.low_rank import factorize
+from kdzoo.compression.separable import to_separable
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -40,6 +44,8 @@ from kdzoo.compression.tfmot.quantize_annotate import (
     quantize_annotate_model,
 )
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
+from kdzoo.graph.layer_chains import LowRankReport, ReplacedLayer
+from kdzoo.graph.merged_factors import merge_factors
 
 if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors.
     from tensorflow_model_optimization.python.core.api.clustering.keras import (
@@ -72,6 +78,7 @@ if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors.
 __all__ = [
     "AllValuesQuantizer",
     "AnnotatedModel",
+    "BinaryReport",
     "CentroidInitialization",
     "ClusteredLayer",
     "ClusteredModel",
@@ -83,6 +90,7 @@ __all__ = [
     "FilterPruningReport",
     "FixedQuantizer",
     "LastValueQuantizer",
+    "LowRankReport",
     "MovingAverageQuantizer",
     "PolynomialDecay",
     "PruneForLatencyOnXNNPack",
@@ -95,10 +103,14 @@ __all__ = [
     "QuantizeConfig",
     "QuantizedModel",
     "Quantizer",
+    "ReplacedLayer",
     "UpdatePruningStep",
+    "binarize",
     "cluster_scope",
     "cluster_weights",
+    "factorize",
     "fold_batch_normalization",
+    "merge_factors",
     "prune_filters",
     "prune_low_magnitude",
     "prune_scope",
@@ -108,9 +120,11 @@ __all__ = [
     "quantize_model",
     "quantize_scope",
     "schedule_over_epochs",
+    "strip_binarization",
     "strip_clustering",
     "strip_clustering_cqat",
     "strip_pruning",
+    "to_separable",
 ]
 
 _OF_TFMOT = {

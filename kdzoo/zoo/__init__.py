@@ -15,6 +15,8 @@ from kdzoo.zoo.registry import architecture, list_models, register
 
 if typing.TYPE_CHECKING:
     from kdzoo.zoo.building import create
+    from kdzoo.zoo.compressed_files import load_compressed, save_compressed
+    from kdzoo.zoo.compressed_report import CompressedFile, CompressedWeight
     from kdzoo.zoo.model_loading import load_model
     from kdzoo.zoo.pairs import Pair, pair
     from kdzoo.zoo.pretrained import load
@@ -22,19 +24,25 @@ if typing.TYPE_CHECKING:
     from kdzoo.zoo.save_load_pretrained import load_pretrained, save_pretrained
 
 _NEED_KERAS = {
+    "CompressedFile": "compressed_report",
+    "CompressedWeight": "compressed_report",
     "Pair": "pairs",
     "create": "building",
     "load": "pretrained",
+    "load_compressed": "compressed_files",
     "load_model": "model_loading",
     "load_pretrained": "save_load_pretrained",
     "load_weights": "safetensors_weights",
     "pair": "pairs",
+    "save_compressed": "compressed_files",
     "save_pretrained": "save_load_pretrained",
     "save_weights": "safetensors_weights",
 }
 
 __all__ = [
     "Architecture",
+    "CompressedFile",
+    "CompressedWeight",
     "Pair",
     "Pretrained",
     "architecture",
@@ -44,11 +52,13 @@ __all__ = [
     "list_pairs",
     "list_pretrained",
     "load",
+    "load_compressed",
     "load_model",
     "load_pretrained",
     "load_weights",
     "pair",
     "register",
+    "save_compressed",
     "save_pretrained",
     "save_weights",
     "tflite",

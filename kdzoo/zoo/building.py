@@ -78,9 +78,24 @@ def build_with_weights(
         ValueError: If it is no safetensors file, a layer that is left out does not exist, or a
             weight is missing, left over, not finite, or of another shape or type.
     """
+    return build_and_fill(build, lambda model: load_weights(model, content, name, left_out))
+
+
+def build_and_fill(
+    build: Callable[[], keras.Model], fill: Callable[[keras.Model], None]
+) -> keras.Model:
+    """Builds a model whose variables have the values that a function assigns as their first ones.
+
+    Args:
+        build: Function without arguments that builds the model.
+        fill: Function of the model that assigns a value to each of its variables, or raises.
+
+    Returns:
+        The model.
+    """
     with _deferring() as scope:
         model = build()
-        load_weights(model, content, name, left_out)
+        fill(model)
         _start_from_assigned(model, scope)
     return model
 

@@ -7,9 +7,12 @@ from typing import Literal
 from kdzoo.utils import check_path, open_regular
 from kdzoo.utils.types import PathLike
 
-Format = Literal["keras", "hdf5", "pretrained"]
+Format = Literal["keras", "hdf5", "pretrained", "compressed"]
 SUFFIXES = (".keras", ".h5", ".hdf5")
 """What the names of files end in that are opened as models of Keras; HDF5 opens under any name."""
+
+COMPRESSED = b"\x89KDZ\r\n\x1a\n"
+"""What a `.kdz` file begins with."""
 
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK"
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
@@ -37,10 +40,11 @@ def leads_to_model(path: PathLike) -> bool:
     """Whether a path is that of a model of Keras, which may be missing or damaged.
 
     Args:
-        path: A directory, an HDF5 file of any name, or what ends in one of `SUFFIXES`, there or
-            not.
+        path: A directory, an HDF5 file of any name, or what ends in one of `SUFFIXES` or in `.kdz`,
+            there or not.
     """
-    return os.path.isdir(path) or pathlib.Path(path).suffix in SUFFIXES or is_hdf5(path)
+    is_named_so = pathlib.Path(path).suffix in (*SUFFIXES, ".kdz")
+    return os.path.isdir(path) or is_named_so or is_hdf5(path)
 
 
 def format_of(path: PathLike) -> Format:
@@ -50,7 +54,8 @@ def format_of(path: PathLike) -> Format:
         path: The file, or the directory that `save_pretrained` wrote.
 
     Returns:
-        `"keras"`, `"hdf5"` whatever the name ends in, or `"pretrained"`.
+        `"keras"`; `"hdf5"` or `"compressed"`, a `.kdz` file, whatever the name ends in; or
+        `"pretrained"`.
 
     Raises:
         FileNotFoundError: If there is nothing.
@@ -65,6 +70,8 @@ def format_of(path: PathLike) -> Format:
         start = file.read(len(_HDF5))
     if start == _HDF5:
         return "hdf5"
+    if start == COMPRESSED:
+        return "compressed"
     if path.suffix in SUFFIXES:
         return "keras" if path.suffix == ".keras" else "hdf5"
     is_archive = start.startswith(_ZIP)

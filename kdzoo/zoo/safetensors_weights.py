@@ -140,7 +140,7 @@ def load_weights(
     _check_names(variables, tensors, name, model.name)
     values = {key: _value(key, tensors[key], variables[key], name) for key in variables}
     for key, variable in variables.items():
-        _assign(variable, values.pop(key))
+        assign(variable, values.pop(key))
     finalize_states(model)
 
 
@@ -183,7 +183,7 @@ def _value(key, tensor, variable, name):
     return value
 
 
-def _assign(variable, value):
+def assign(variable: keras.Variable, value: np.ndarray) -> None:
     """Assigns a value; within a scope that defers, the array itself instead of a copy."""
     scope = current_scope()
     if scope is None or value.dtype.name != variable.dtype:

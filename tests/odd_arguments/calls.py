@@ -17,17 +17,22 @@ MADE_BY_KDZOO = {
     "PrunedModel": "`prune_low_magnitude` makes it",
     "QuantizedModel": "`quantize_model` makes it",
     "Architecture": "`zoo.register` makes it",
+    "BinaryReport": "`binarize` returns it",
     "BiasReport": "`calibrate_biases` returns it",
+    "CompressedFile": "`save_compressed` returns it",
+    "CompressedWeight": "`save_compressed` returns it",
     "Dataset": "`from_arrays`, `from_directory` and `load` make it",
     "ExportReport": "`to_litert` returns it",
     "FilterPruningReport": "`prune_filters` returns it",
     "OutputAgreement": "`to_litert` returns it",
     "Fidelity": "`fidelity` returns it",
     "Latency": "`latency` returns it",
+    "LowRankReport": "`factorize` and `to_separable` return it",
     "Outcome": "the `run` of a stage returns it",
     "Pair": "`pair` returns it",
     "Pretrained": "`list_pretrained` reads it",
     "RECIPES": "a dictionary",
+    "ReplacedLayer": "`factorize` and `to_separable` return it",
     "RecordedSplit": "`with_recorded_teacher` makes it",
     "Split": "`from_arrays`, `from_directory` and `load` make it",
     "Stage": "stage types extend it",
@@ -138,6 +143,12 @@ class Things:
         directory = self.new_path()
         kdzoo.save_pretrained(self.model, directory)
         return directory
+
+    @functools.cached_property
+    def packed(self):
+        path = self.new_path()
+        kdzoo.save_compressed(self.model, path)
+        return path
 
     @functools.cached_property
     def weights(self):
@@ -621,6 +632,12 @@ def _add_zoo():
     )
     _add(zoo, "load_pretrained", lambda t: {"directory": t.shared})
     _add(zoo, "load_model", lambda t: {"path": t.shared})
+    _add(
+        zoo,
+        "save_compressed",
+        lambda t: {"model": t.model, "path": t.new_path(), "keep_negative_zeros": True},
+    )
+    _add(zoo, "load_compressed", lambda t: {"path": t.packed})
     _add_method(
         "zoo.Pair.distiller",
         lambda t: kdzoo.pair("mnist_lenet_5").distiller,
@@ -1007,6 +1024,40 @@ def _add_compression():
             "seed": 0,
             "dry_run": True,
         },
+    )
+    _add(
+        compression,
+        "factorize",
+        lambda t: {
+            "model": t.model,
+            "rank": 1,
+            "energy": None,
+            "ratio": None,
+            "layers": ["logits"],
+            "method": "auto",
+            "only_smaller": True,
+        },
+    )
+    _add(
+        compression,
+        "binarize",
+        lambda t: {
+            "model": t.model,
+            "layers": ["logits"],
+            "method": "stochastic",
+            "seed": 0,
+        },
+    )
+    _add(
+        compression,
+        "strip_binarization",
+        lambda t: {"model": compression.binarize(t.model)[0], "real_valued": False},
+    )
+    _add(compression, "merge_factors", lambda t: {"model": t.model})
+    _add(
+        compression,
+        "to_separable",
+        lambda t: {"model": t.model, "layers": ["stage1"], "depth_multiplier": 1},
     )
     _add(
         compression,

@@ -1,0 +1,109 @@
+"""What a `.kdz` file costs: where the bytes of each weight go."""
+
+import dataclasses
+import gzip
+
+import numpy as np
+
+from kdzoo.compression.huffman_coding import Coded, bytes_of, negative_zeros
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressedWeight:
+    """Where the bytes of a weight go in a `.kdz` file.
+
+    Attributes:
+        path: Its name after those of its layers, joined by "/".
+        shape: Its shape.
+        dtype: The name of its type.
+        plain: Bytes of its numbers as they are.
+        gzipped: Bytes of them as gzip packs them.
+        positions: Bytes in the file for where its numbers lie that are not zero; 0 where zeros are
+            coded as other numbers.
+        codebook: Bytes in the file of its different values; 0 where it has no codebook.
+        symbols: Bytes in the file of the numbers, or of their indices in the codebook.
+        negative_zeros: How many of its numbers are -0.0, which is not coded as a zero.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    plain: int
+    gzipped: int
+    positions: int
+    codebook: int
+    symbols: int
+    negative_zeros: int
+
+    @property
+    def bytes(self) -> int:
+        """All its bytes in the file."""
+        return self.positions + self.codebook + self.symbols
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressedFile:
+    """What `save_compressed` wrote.
+
+    Attributes:
+        path: The file.
+        weights: Where the bytes of each weight go.
+        index: Bytes of the rest: of the configuration, of what tells how weights are coded, and of
+            the hash.
+    """
+
+    path: str
+    weights: tuple[CompressedWeight, ...]
+    index: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the file."""
+        return self.index + sum(weight.bytes for weight in self.weights)
+
+    @property
+    def plain(self) -> int:
+        """Bytes of all weights as they are."""
+        return sum(weight.plain for weight in self.weights)
+
+    @property
+    def gzipped(self) -> int:
+        """Bytes of all weights, each packed by gzip."""
+        return sum(weight.gzipped for weight in self.weights)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'weight':32} {'plain':>11} {'gzip':>11} {'kdz':>11}  positions, codebook, symbols"
+        ]
+        lines += [
+            f"{row.path:32} {row.plain:11,} {row.gzipped:11,} {row.bytes:11,}  "
+            f"{row.positions:,}, {row.codebook:,}, {row.symbols:,}"
+            for row in self.weights
+        ]
+        lines.append(f"{'index':32} {'':11} {'':11} {self.index:11,}")
+        if zeros := sum(weight.negative_zeros for weight in self.weights):
+            lines.append(f"{zeros:,} numbers are -0.0: see keep_negative_zeros")
+        total = f"{'all':32} {self.plain:11,} {self.gzipped:11,} {self.bytes:11,}"
+        return "\n".join([*lines, f"{total}  {self.plain / self.bytes:.1f} times smaller"])
+
+
+def row_of(name: str, array: np.ndarray, coded: Coded) -> CompressedWeight:
+    """Returns what the report says of a weight.
+
+    Args:
+        name: Its path.
+        array: Its value.
+        coded: How it is coded, as `encode` returned it.
+    """
+    parts = bytes_of(coded)
+    return CompressedWeight(
+        path=name,
+        shape=array.shape,
+        dtype=array.dtype.name,
+        plain=array.nbytes,
+        gzipped=len(gzip.compress(array.tobytes(), 6, mtime=0)),
+        positions=parts.positions,
+        codebook=parts.codebook,
+        symbols=parts.symbols,
+        negative_zeros=int(negative_zeros(array).sum()),
+    )

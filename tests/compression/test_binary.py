@@ -1,0 +1,132 @@
+"""Binary weights: what layers compute, what they learn, and what is left when they are stripped."""
+
+import keras
+import numpy as np
+import pytest
+
+import kdzoo
+from kdzoo.compression import binarize, strip_binarization
+
+LAYERS = keras.layers
+
+
+def net():
+    inputs = keras.Input((5, 5, 2))
+    x = LAYERS.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    x = LAYERS.BatchNormalization(name="norm")(x)
+    x = LAYERS.Flatten(name="flat")(LAYERS.ReLU()(x))
+    return keras.Model(inputs, LAYERS.Dense(3, name="logits")(x), name="net")
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return net()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((4, 5, 5, 2), "float32")
+
+
+def numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def dense(rng, inputs=6, outputs=5):
+    """A model of one dense layer, and its kernel."""
+    model = keras.Sequential([keras.Input((inputs,)), LAYERS.Dense(outputs, name="logits")])
+    kernel = rng.normal(0, 0.5, (inputs, outputs)).astype("float32")
+    model.set_weights([kernel, rng.normal(size=outputs).astype("float32")])
+    return model, kernel
+
+
+def test_signs_are_what_a_layer_computes_with():
+    rng = np.random.default_rng(0)
+    model, kernel = dense(rng)
+    x, bias = rng.normal(size=(3, 6)).astype("float32"), model.get_weights()[1]
+    binary, report = binarize(model)
+    np.testing.assert_allclose(numpy(binary(x)), x @ np.sign(kernel) + bias, rtol=1e-5)
+    assert report.layers == {"logits": 30}
+    assert report.real == 5
+    scaled, _ = binarize(model, method="xnor")
+    wanted = x @ (np.abs(kernel).mean(0) * np.sign(kernel)) + bias
+    np.testing.assert_allclose(numpy(scaled(x)), wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(model.get_weights()[0], kernel)
+
+
+def test_draws_have_the_latent_weight_for_a_mean():
+    rng = np.random.default_rng(0)
+    model, kernel = dense(rng)
+    binary, _ = binarize(model, method="stochastic", seed=3)
+    coefficient = np.sqrt(1.5 / (6 + 5))
+    latent = np.clip(kernel / 2 / coefficient, -1, 1)
+    layer = binary.layers[-1]
+    draws = np.stack([numpy(layer.binary_kernel(training=True)) for _ in range(100)])
+    assert set(np.unique(draws)) == {-1.0, 1.0}
+    np.testing.assert_allclose(draws.mean(0), latent, atol=0.35)
+    x = rng.normal(size=(3, 6)).astype("float32")
+    wanted = x @ latent + model.get_weights()[1]
+    np.testing.assert_allclose(numpy(binary(x, training=False)), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_moves_latent_weights_as_the_paper_scales_it_and_clips_them():
+    rng = np.random.default_rng(0)
+    model, kernel = dense(rng)
+    binary, _ = binarize(model)
+    coefficient = np.sqrt(1.5 / (6 + 5))
+    latent = np.clip(kernel / 2 / coefficient, -1, 1)
+    x, y = rng.normal(size=(8, 6)).astype("float32"), rng.normal(size=(8, 5)).astype("float32")
+    error = x @ np.sign(kernel) + model.get_weights()[1] - y
+    gradient = 2 * x.T @ error / error.size
+    binary.compile(keras.optimizers.SGD(0.02), "mse", run_eagerly=True)
+    binary.train_on_batch(x, y)
+    wanted = np.clip(latent - 0.02 / coefficient**2 * gradient, -1, 1)
+    moved = binary.get_weights()[0] / coefficient
+    np.testing.assert_allclose(moved, wanted, atol=1e-5)
+    assert (np.abs(wanted) == 1).any()
+    assert (np.abs(wanted - latent) > 0.01).any()
+
+
+@pytest.mark.parametrize("method", ["deterministic", "stochastic", "xnor"])
+def test_stripped_models_are_plain_and_compute_what_was_computed(method, model, images, tmp_path):
+    binary, report = binarize(model, method=method, seed=0)
+    assert report.layers == {"conv": 72, "logits": 300}
+    plain = strip_binarization(binary, real_valued=method == "stochastic")
+    assert {type(layer).__module__.split(".")[0] for layer in plain.layers} == {"keras"}
+    assert [layer.name for layer in plain.layers] == [layer.name for layer in model.layers]
+    np.testing.assert_allclose(plain(images), binary(images, training=False), rtol=1e-4, atol=1e-4)
+    binary.save(tmp_path / "net.keras")
+    again = kdzoo.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(again(images), binary(images))
+    signs = strip_binarization(binary).get_layer("logits").get_weights()[0]
+    assert all(len(np.unique(np.abs(column))) == 1 for column in signs.T)
+
+
+def test_a_distiller_trains_it_and_a_file_has_one_bit_a_weight(tmp_path):
+    rng = np.random.default_rng(0)
+    teacher, _ = dense(rng, 90, 6)
+    binary, _ = binarize(teacher, method="stochastic", seed=0)
+    before = binary.get_weights()[0]
+    distiller = kdzoo.Distiller(teacher, binary, kdzoo.losses.SoftTargets())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distiller.compile(keras.optimizers.Adam(0.1), loss, run_eagerly=True)
+    distiller.train_on_batch(rng.random((4, 90), "float32"), np.array([0, 1, 2, 0]))
+    after = binary.get_weights()[0]
+    assert (before != after).any()
+    assert np.abs(after).max() <= np.float32(np.sqrt(1.5 / 96))
+    report = kdzoo.save_compressed(strip_binarization(binary), tmp_path / "net.kdz")
+    kernel = next(row for row in report.weights if row.path == "logits/kernel")
+    assert kernel.codebook == 8
+    assert kernel.symbols <= 540 / 8 + 1
+
+
+def test_what_is_left_or_refused(model):
+    _, report = binarize(model, layers=["conv"])
+    assert report.left == {"logits": "not among the layers that were named"}
+    with pytest.raises(ValueError, match="Unknown method"):
+        binarize(model, method="ternary")
+    with pytest.raises(ValueError, match="layer with a kernel: 'norm'"):
+        binarize(model, layers=["norm"])
+    with pytest.raises(ValueError, match="without binary layers"):
+        strip_binarization(model)
