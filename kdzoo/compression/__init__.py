@@ -1,7 +1,7 @@
 """Compression: networks made smaller.
 
-Filter pruning, low rank, separable convolutions and binary weights work on any Keras graph, on every
-backend. The pruning, clustering and quantization of TF-MOT, for Keras 3 models, need Keras's
+Filter pruning, low rank, separable convolutions and binary weights work on any Keras graph, on
+every backend. The pruning, clustering and quantization of TF-MOT, for Keras 3 models, need Keras's
 TensorFlow backend; these functions have TF-MOT's names and take its arguments.
 """
 
