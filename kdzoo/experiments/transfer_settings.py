@@ -44,6 +44,7 @@ class Transfer:
 
     def check(self) -> None:
         """Raises `ValueError` unless the fields are of the right types."""
+        check_flag("alone", self.alone)
         for field in ("without", "only", "others", "weights"):
             if not isinstance(getattr(self, field), tuple | list):
                 value = shown(getattr(self, field))
@@ -56,7 +57,7 @@ class Transfer:
                 f"Expected a weight for each of {sources} sources. Received: "
                 f"weights={shown(self.weights)}"
             )
-        if check_flag("alone", self.alone) and not self.others:
+        if self.alone and not self.others:
             raise ValueError("Expected other data sets that stand alone. Received: others=()")
         check_integer("seed", self.seed, least=0)
         if self.size is not None:

@@ -178,9 +178,11 @@ def classifier_on(student: keras.Model, layer: str) -> keras.Model:
 
 def _name_of(activation: Any) -> Any:
     """What identifies an activation in every process."""
-    is_named = activation is None or " at 0x" not in str(activation)
+    if activation is None:
+        return None
     # As earlier versions wrote it, whose runs go on; but for an address, which is of one process.
-    return activation and str(activation) if is_named else describe(activation)
+    name = str(activation)
+    return describe(activation) if " at 0x" in name else name
 
 
 def _check_teacher(teacher: Any) -> None:
