@@ -56,6 +56,7 @@ def test_attention_equals_the_formula(shapes, power):
     np.testing.assert_allclose(value, numpy_attention(teacher, student, power), rtol=1e-5)
 
 
+@pytest.mark.tensorflow  # The same operations of Keras; JAX compiles each for long.
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_attention_gradient_equals_finite_differences(shapes, check_gradient):
     teacher, student = random_pair(shapes)

@@ -91,6 +91,7 @@ def test_values_equal_the_formula(case, shapes):
     np.testing.assert_allclose(value, formula(teacher, student), rtol=1e-5)
 
 
+@pytest.mark.tensorflow  # The same operations of Keras; JAX compiles each for long.
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_equal_finite_differences(case, shapes, check_gradient):
@@ -128,6 +129,7 @@ ODD = {
 }
 
 
+@pytest.mark.tensorflow  # The same operations of Keras; JAX compiles each for long.
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("case", CASES)
 def test_odd_batches_give_finite_values_and_gradients(case, name, gradient_of):

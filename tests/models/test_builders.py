@@ -110,6 +110,7 @@ def test_bad_arguments_of_every_family(build, arguments, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.tensorflow  # The same operations of Keras; JAX compiles each for long.
 @pytest.mark.parametrize("build", BUILDERS)
 def test_classes_may_be_an_integer_of_numpy(build):
     assert build(classes=np.arange(7).max() + 1).output_shape == (None, 7)

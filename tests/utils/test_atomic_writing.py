@@ -163,6 +163,7 @@ def test_an_empty_directory_is_removed_by_its_own_name_alone(tmp_path):
     assert not room.exists()
 
 
+@pytest.mark.large
 def test_many_writers_of_one_file_leave_one_of_theirs(tmp_path):
     code = """
         import sys

@@ -32,6 +32,7 @@ def test_every_pair_names_what_there_is(name):
 SHIPPED = [name for name in kdzoo.list_pairs() if kdzoo.pair(name).teacher in read_manifest()]
 
 
+@pytest.mark.tensorflow  # The same operations of Keras; JAX compiles each for long.
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_distiller_in_one_line(name):
     found = kdzoo.pair(name)

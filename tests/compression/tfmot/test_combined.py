@@ -69,7 +69,9 @@ def most_values(kernel):
     return max(len(np.unique(channel)) for channel in channels)
 
 
-@on_every_road
+@pytest.mark.parametrize(
+    "road", [pytest.param(road, marks=[pytest.mark.large] * (road != "both")) for road in ROADS]
+)
 # 200 steps at a smaller rate, for the reason in test_clustering.py.
 @pytest.mark.parametrize(
     ("epochs", "learning_rate"), [(10, 0.02), pytest.param(50, 0.005, marks=pytest.mark.large)]
