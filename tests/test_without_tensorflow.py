@@ -118,6 +118,7 @@ def test_models_losses_distiller_and_training_work_without_tensorflow(tmp_path):
     assert done.stdout.startswith("trained")
 
 
+@pytest.mark.large
 def test_the_zoo_is_trained_without_tensorflow_and_published_with_it(tmp_path):
     done = run(WITHOUT + ZOO, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
