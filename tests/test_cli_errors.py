@@ -446,6 +446,9 @@ def test_a_file_is_held_against_the_data(tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             check(shape, class_names)
+    file.labels = names[:2]
+    with pytest.raises(ValueError, match="with the label None where the data have 'c'; rename"):
+        check((4, 4, 1), names)
 
 
 @pytest.mark.parametrize("said", ["", "Unable to allocate 3. TiB"])

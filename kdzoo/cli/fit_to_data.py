@@ -1,5 +1,6 @@
 """How the models that commands are given fit a data set, and how they are fed its images."""
 
+import itertools
 import pathlib
 import typing
 from typing import Annotated, Any
@@ -127,10 +128,11 @@ def _check_labels(path: Any, file: "LiteRTModel", data: "Dataset") -> None:
     names = list(data.class_names[-1:] if gives_one_answer(file) else data.class_names)
     labels = file.labels
     if labels is not None and len(file.outputs) == 1 and labels != names:
-        label, name = next(pair for pair in zip(labels, names, strict=True) if pair[0] != pair[1])
+        pairs = itertools.zip_longest(labels, names)
+        label, name = next(pair for pair in pairs if pair[0] != pair[1])
         raise ValueError(
             f"Expected a file with the classes of {data.name!r}, in their order. Received: {path}, "
-            f"with the label {label!r} where the data have {name!r}"
+            f"with the label {label!r} where the data have {name!r}; rename the data's classes."
         )
 
 

@@ -8,14 +8,13 @@ from keras import ops
 
 from kdzoo.graph.outputs import OutputType
 from kdzoo.graph.replicas import gather_over_replicas
-from kdzoo.losses.base import LayerPaths, Softened, as_float32, check_temperature, of_same_samples
+from kdzoo.losses.base import LayerPaths, as_float32, check_temperature, of_same_samples
 from kdzoo.losses.divergence import kl_divergence, logits_pair, soften
 from kdzoo.losses.labels import as_classes
-from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
+from kdzoo.losses.output_types import EXCLUSIVE, OfClasses, type_of_logits
 from kdzoo.utils import check_integer
 from kdzoo.utils.types import Tensor, TensorLike
 
-_ACCEPTED: tuple[OutputType, ...] = ("classes",)
 _MOST = 2**31 - 1  # Of a seed.
 
 
@@ -63,7 +62,7 @@ def confidence_weighted_labels(
         )
     temperature = check_temperature(temperature)
     teacher, student = logits_pair(teacher_logits, student_logits)
-    type_of_logits("confidence_weighted_labels", teacher.shape, None, accepted=_ACCEPTED)
+    type_of_logits("confidence_weighted_labels", teacher.shape, None, accepted=EXCLUSIVE)
     labels, is_class = as_classes(labels, student, "each label is weighted by one confidence")
     # The largest softened logit is 0.
     confidence = 1 / ops.sum(ops.exp(soften(teacher, temperature)), axis=-1)
@@ -116,7 +115,7 @@ def permuted_soft_targets(
     """
     temperature = check_temperature(temperature)
     teacher, student = logits_pair(teacher_logits, student_logits)
-    type_of_logits("permuted_soft_targets", teacher.shape, None, accepted=_ACCEPTED)
+    type_of_logits("permuted_soft_targets", teacher.shape, None, accepted=EXCLUSIVE)
     order = of_same_samples(teacher, as_float32("order", order), "rows", ("logits", "order"))
     if order.shape[1:] != teacher.shape[1:]:
         raise ValueError(
@@ -139,37 +138,8 @@ def _permuted(logits, order):
     )
 
 
-class _OfClasses(Softened):
-    """A loss on logits `(batch, classes)` at a temperature, and on nothing else.
-
-    Args:
-        temperature: Divisor of the logits, above 0.
-        teacher_layer: Layer that gives the teacher's logits; `None` for its output.
-        student_layer: Layer that gives the student's logits; `None` for its output.
-        name: Name of the loss.
-        output_type: `"classes"` or None.
-    """
-
-    def __init__(
-        self,
-        temperature: float,
-        teacher_layer: LayerPaths,
-        student_layer: LayerPaths,
-        name: str | None,
-        output_type: OutputType | None,
-    ):
-        super().__init__(temperature, teacher_layer, student_layer, name)
-        self.output_type = check_output_type(type(self).__name__, output_type, _ACCEPTED)
-
-    def _check_type(self, teacher, told):
-        type_of_logits(type(self).__name__, teacher.shape, self.output_type, told, _ACCEPTED)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **config_of_type(self.output_type)}
-
-
 @keras.saving.register_keras_serializable("kdzoo")
-class ConfidenceWeightedLabels(_OfClasses):
+class ConfidenceWeightedLabels(OfClasses):
     """Labels weighted by the teacher's confidence: CWTM of Furlanello et al.
 
     `−wₛ log q_label` with `wₛ = max p / mean over the batch of max p`, where
@@ -198,17 +168,6 @@ class ConfidenceWeightedLabels(_OfClasses):
     Reference: Furlanello et al., 2018, arXiv:1805.04770, equation 8.
     """
 
-    def __init__(
-        self,
-        temperature: float = 1.0,
-        teacher_layer: LayerPaths = None,
-        student_layer: LayerPaths = None,
-        name: str | None = None,
-        *,
-        output_type: OutputType | None = None,
-    ):
-        super().__init__(temperature, teacher_layer, student_layer, name, output_type)
-
     def call(
         self,
         teacher: Any,
@@ -216,12 +175,12 @@ class ConfidenceWeightedLabels(_OfClasses):
         labels: Any = None,
         output_type: OutputType | None = None,
     ) -> Tensor:
-        self._check_type(teacher, output_type)
+        self.check_type(teacher, output_type)
         return confidence_weighted_labels(teacher, student, labels, self._temperature.variable)
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class PermutedSoftTargets(_OfClasses):
+class PermutedSoftTargets(OfClasses):
     """Soft targets with the classes permuted: DKPP of Furlanello et al.
 
     `T² · KL(p' ‖ q)`, where `p'` has the values of `p = softmax(teacher / T)`: the largest at its
@@ -260,7 +219,7 @@ class PermutedSoftTargets(_OfClasses):
         seed: int = 0,
         output_type: OutputType | None = None,
     ):
-        super().__init__(temperature, teacher_layer, student_layer, name, output_type)
+        super().__init__(temperature, teacher_layer, student_layer, name, output_type=output_type)
         self.seed = check_integer("seed", seed, 0, _MOST)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
@@ -271,7 +230,7 @@ class PermutedSoftTargets(_OfClasses):
         labels: Any = None,
         output_type: OutputType | None = None,
     ) -> Tensor:
-        self._check_type(teacher, output_type)
+        self.check_type(teacher, output_type)
         order = keras.random.uniform(ops.shape(teacher), seed=self.seed_generator, dtype="float32")
         return permuted_soft_targets(teacher, student, order, self._temperature.variable)
 

@@ -8,18 +8,16 @@ from keras import ops
 from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import (
     LayerPaths,
-    Softened,
     check_temperature,
     check_weight,
     mean_over_positions,
 )
 from kdzoo.losses.divergence import logits_pair, soften
-from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
+from kdzoo.losses.output_types import EXCLUSIVE, OfClasses, type_of_logits
 from kdzoo.utils.types import Tensor, TensorLike
 
 _EPSILON = 1e-8  # The authors', beside which a vector of this squared length is none.
 _FLAT = 1e-30
-_ACCEPTED: tuple[OutputType, ...] = ("classes",)
 
 
 def prediction_correlation(
@@ -83,7 +81,7 @@ def _prediction_correlation(
     inter = check_weight("inter_class_weight", weights[0])
     intra = check_weight("intra_class_weight", weights[1])
     teacher, student = logits_pair(teacher_logits, student_logits)
-    type_of_logits(name, teacher.shape, given, told, _ACCEPTED)
+    type_of_logits(name, teacher.shape, given, told, EXCLUSIVE)
     teacher = ops.softmax(soften(teacher, temperature), axis=-1)
     student = ops.softmax(soften(student, temperature), axis=-1)
     over_classes = ops.sum(_uncorrelated(teacher, student), axis=-1)
@@ -122,7 +120,7 @@ def _standardized(values):
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class PredictionCorrelation(Softened):
+class PredictionCorrelation(OfClasses):
     """DIST of Huang et al.: correlations between the student's predictions and the teacher's.
 
     `T² (inter_class_weight · (1 − ρᵢ) + intra_class_weight · mean_c (1 − ρ_c))` for each sample i,
@@ -170,8 +168,7 @@ class PredictionCorrelation(Softened):
         *,
         output_type: OutputType | None = None,
     ):
-        super().__init__(temperature, teacher_layer, student_layer, name)
-        self.output_type = check_output_type("PredictionCorrelation", output_type, _ACCEPTED)
+        super().__init__(temperature, teacher_layer, student_layer, name, output_type=output_type)
         self.inter_class_weight = check_weight("inter_class_weight", inter_class_weight)
         self.intra_class_weight = check_weight("intra_class_weight", intra_class_weight)
 
@@ -191,4 +188,4 @@ class PredictionCorrelation(Softened):
             "inter_class_weight": self.inter_class_weight,
             "intra_class_weight": self.intra_class_weight,
         }
-        return {**super().get_config(), **config, **config_of_type(self.output_type)}
+        return {**super().get_config(), **config}

@@ -9,16 +9,14 @@ from keras import ops
 from kdzoo.graph.outputs import OutputType
 from kdzoo.losses.base import (
     LayerPaths,
-    Softened,
     check_temperature,
     check_weight,
 )
 from kdzoo.losses.divergence import kl_divergence, logits_pair
 from kdzoo.losses.labels import as_classes
-from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
+from kdzoo.losses.output_types import EXCLUSIVE, OfClasses, type_of_logits
 from kdzoo.utils.types import Tensor, TensorLike
 
-_ACCEPTED: tuple[OutputType, ...] = ("classes",)
 _WHY = "decoupled soft targets weight the one true class of a sample"
 
 
@@ -66,7 +64,7 @@ def decoupled_soft_targets(
     target_weight = check_weight("target_weight", target_weight)
     non_target_weight = check_weight("non_target_weight", non_target_weight)
     teacher, student = logits_pair(teacher_logits, student_logits)
-    type_of_logits("decoupled_soft_targets", teacher.shape, None, accepted=_ACCEPTED)
+    type_of_logits("decoupled_soft_targets", teacher.shape, None, accepted=EXCLUSIVE)
     labels, is_class = as_classes(labels, teacher, _WHY)
     is_label = ops.cast(ops.one_hot(labels, teacher.shape[-1]), "bool")
     target_part = kl_divergence(
@@ -81,7 +79,7 @@ def decoupled_soft_targets(
 
 
 @keras.saving.register_keras_serializable("kdzoo")
-class DecoupledSoftTargets(Softened):
+class DecoupledSoftTargets(OfClasses):
     """Decoupled soft targets of Zhao et al.: the true class and the rest, each with its weight.
 
     `T² (target_weight · KL(b_T ‖ b_S) + non_target_weight · KL(p̂_T ‖ p̂_S))`, where
@@ -117,8 +115,7 @@ class DecoupledSoftTargets(Softened):
         *,
         output_type: OutputType | None = None,
     ):
-        super().__init__(temperature, teacher_layer, student_layer, name)
-        self.output_type = check_output_type("DecoupledSoftTargets", output_type, _ACCEPTED)
+        super().__init__(temperature, teacher_layer, student_layer, name, output_type=output_type)
         self.target_weight = check_weight("target_weight", target_weight)
         self.non_target_weight = check_weight("non_target_weight", non_target_weight)
 
@@ -129,8 +126,7 @@ class DecoupledSoftTargets(Softened):
         labels: Any = None,
         output_type: OutputType | None = None,
     ) -> Tensor:
-        types = self.output_type, output_type, _ACCEPTED
-        type_of_logits("DecoupledSoftTargets", teacher.shape, *types)
+        self.check_type(teacher, output_type)
         weights = self.target_weight, self.non_target_weight
         temperature = self._temperature.variable
         return decoupled_soft_targets(teacher, student, labels, *weights, temperature)
@@ -140,7 +136,7 @@ class DecoupledSoftTargets(Softened):
             "target_weight": self.target_weight,
             "non_target_weight": self.non_target_weight,
         }
-        return {**super().get_config(), **config, **config_of_type(self.output_type)}
+        return {**super().get_config(), **config}
 
 
 def _without_label(logits, is_label):

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdzoo.graph.outputs import OUTPUT_TYPES, OutputType, is_one_column
+from kdzoo.losses.base import LayerPaths, Softened
 from kdzoo.utils import check_choice
+from kdzoo.utils.types import Tensor
 
 # Packages between a loss and the code of the user that trains with it.
 _BETWEEN = ("kdzoo", "keras", "tensorflow", "jax", "contextlib", "functools", "threading")
+EXCLUSIVE: tuple[OutputType, ...] = ("classes",)  # What some losses can be on.
 _REMEDY = "take `kdzoo.losses.OutputRegression()` for numbers"
 
 
@@ -108,3 +111,40 @@ def config_of_type(output_type: OutputType | None) -> dict[str, OutputType]:
         output_type: What the caller said, or None.
     """
     return {} if output_type is None else {"output_type": output_type}
+
+
+class OfClasses(Softened):
+    """A loss on logits of exclusive classes, softened by a temperature.
+
+    Args:
+        temperature: Divisor of the logits, above 0.
+        teacher_layer: Layer that gives the teacher's logits; `None` for its output.
+        student_layer: Layer that gives the student's logits; `None` for its output.
+        name: Name of the loss.
+        output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
+            independent answers, and exclusive classes are meant; otherwise `None`.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        teacher_layer: LayerPaths = None,
+        student_layer: LayerPaths = None,
+        name: str | None = None,
+        *,
+        output_type: OutputType | None = None,
+    ):
+        super().__init__(temperature, teacher_layer, student_layer, name)
+        self.output_type = check_output_type(type(self).__name__, output_type, EXCLUSIVE)
+
+    def check_type(self, teacher: Tensor, told: OutputType | None) -> None:
+        """Raises `ValueError` unless the logits are those of exclusive classes.
+
+        Args:
+            teacher: The teacher's logits.
+            told: What the models or the loss on the labels say that they are, or None.
+        """
+        type_of_logits(type(self).__name__, teacher.shape, self.output_type, told, EXCLUSIVE)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **config_of_type(self.output_type)}

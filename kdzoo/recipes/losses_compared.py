@@ -26,7 +26,7 @@ def tapping(*layers: str) -> dict[str, Any]:
     return {"teacher_layer": layer, "student_layer": layer}
 
 
-_ADDED: dict[str, Losses] = {
+ADDED: dict[str, Losses] = {
     "": (),
     " + hint": (("Hint", {**tapping("stage2"), "reduction": "mean"}, 200.0),),
     " + attention": (("AttentionTransfer", tapping(*_STAGES), 1000.0),),
@@ -39,6 +39,30 @@ _ADDED: dict[str, Losses] = {
         ("ContrastiveRepresentation", {**tapping("features"), "negatives": 4096}, 0.8),
     ),
 }
+
+
+def by_each_loss(
+    added: dict[str, Losses], architecture: str, training: Training
+) -> tuple[Distill, ...]:
+    """Returns a student by soft targets and each of some losses.
+
+    Args:
+        added: What the name of the stage ends in -> the losses beside the soft targets.
+        architecture: Of the student.
+        training: Of the student.
+    """
+    return tuple(
+        Distill(
+            f"soft targets{name}",
+            architecture,
+            training,
+            losses=(*soft_targets(), *losses),
+            student_loss_weight=0.5,
+        )
+        for name, losses in added.items()
+    )
+
+
 _STUDENT = ("separable_025", Training(epochs=8, augmentation=None))
 
 RECIPE = Experiment(
@@ -47,15 +71,7 @@ RECIPE = Experiment(
     stages=(
         TEACHER,
         Train("alone", *_STUDENT),
-        *(
-            Distill(
-                f"soft targets{name}",
-                *_STUDENT,
-                losses=(*soft_targets(), *losses),
-                student_loss_weight=0.5,
-            )
-            for name, losses in _ADDED.items()
-        ),
+        *by_each_loss(ADDED, *_STUDENT),
     ),
     smoke_settings={"teacher": {"arguments": {"depth": 10}}},
 )

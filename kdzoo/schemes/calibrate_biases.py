@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdzoo.graph.calls import graph_of
-from kdzoo.graph.final_activation import final_activation, operations_before_outputs
+from kdzoo.graph.logits_layer import logits_layer
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import check_numeric_array, check_positive_integer, is_integer, is_number, shown
 
@@ -87,7 +86,7 @@ def calibrate_biases(
     Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531, section 3, where the offset was
     chosen by the test errors.
     """
-    layer = _logits_layer(model)
+    layer = logits_layer(model)
     check_positive_integer("batch_size", batch_size)
     logits = _logits(model, images, batch_size)
     classes = logits.shape[-1]
@@ -101,31 +100,6 @@ def calibrate_biases(
         found = _check_offsets(offsets, classes)
     report = BiasReport(found, _mean(logits), _mean(logits + found), wanted)
     return _with_offsets(model, layer, found), report
-
-
-def _logits_layer(model: Any) -> keras.layers.Dense:
-    """The layer whose biases are changed, or raises if there is none."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"Expected a keras.Model. Received: model={shown(model)} of type {type(model).__name__}"
-        )
-    graph = graph_of(model)
-    if len(graph.outputs) != 1:
-        raise ValueError(
-            f"Expected a model of one output. Received: {model.name!r} with {len(graph.outputs)}"
-        )
-    if activation := final_activation(model):
-        raise ValueError(
-            f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
-            f"{activation}; pass `kdzoo.as_logits(model)`."
-        )
-    layer = operations_before_outputs(model)[0][-1]
-    if not isinstance(layer, keras.layers.Dense):
-        raise ValueError(
-            "Expected a model whose last layer is a Dense, which has a bias for each class. "
-            f"Received: {model.name!r}, which ends in {layer.name!r}"
-        )
-    return layer
 
 
 def _logits(model: keras.Model, images: Any, batch_size: int) -> np.ndarray:

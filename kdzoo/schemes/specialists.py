@@ -12,8 +12,7 @@ from kdzoo.data import Dataset, Split
 from kdzoo.data.array_batches import array_batches
 from kdzoo.data.catalog import resolve_augmentation
 from kdzoo.evaluation.confusable_classes import confusable_classes
-from kdzoo.graph.calls import graph_of
-from kdzoo.graph.final_activation import final_activation, operations_before_outputs
+from kdzoo.graph.logits_layer import logits_layer
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, check_classes
 from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, describe, train_stages
@@ -91,7 +90,7 @@ def specialists(
 
     Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531, section 5.
     """
-    layer = _logits_layer(generalist)
+    layer = logits_layer(generalist, least=3)
     check_run(directory, callbacks)
     check_positive_integer("epochs", epochs)
     batch_size = check_positive_integer("batch_size", batch_size)
@@ -156,7 +155,7 @@ def specialist_of(
     Raises:
         ValueError: If the generalist does not end in such a layer, or the classes are none.
     """
-    layer = _logits_layer(generalist)
+    layer = logits_layer(generalist, least=3)
     check_classes([classes], layer.units)
     own = [int(label) for label in classes]
     others = np.setdiff1d(np.arange(layer.units), own)
@@ -175,27 +174,6 @@ def specialist_of(
         return copy_of(layer, units=len(own) + 1, use_bias=True), weights
 
     return rebuild(generalist, replace, name=check_name(name))
-
-
-def _logits_layer(model: Any) -> keras.layers.Dense:
-    """The last layer of a generalist, or raises if it is another than a `Dense` of logits."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"Expected a keras.Model. Received: {shown(model)} of type {type(model).__name__}"
-        )
-    graph = graph_of(model)
-    if activation := final_activation(model):
-        raise ValueError(
-            f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
-            f"{activation}; pass `kdzoo.as_logits(model)`."
-        )
-    layer = operations_before_outputs(model)[0][-1] if len(graph.outputs) == 1 else None
-    if not isinstance(layer, keras.layers.Dense) or layer.units < 3:
-        raise ValueError(
-            "Expected a model of one output whose last layer is a Dense of three or more classes. "
-            f"Received: {model.name!r}, which ends in {getattr(layer, 'name', layer)!r}"
-        )
-    return layer
 
 
 def _samples(data: Any, classes: int, augmentation: Any) -> tuple[Any, np.ndarray]:
@@ -282,7 +260,7 @@ class _Relabelled(Split):
 
 def _raise_dustbin(model: keras.Model, offset: float) -> None:
     """Adds to the bias of the last output."""
-    layer: keras.layers.Dense = operations_before_outputs(model)[0][-1]
+    layer = logits_layer(model)
     kernel, bias = layer.get_weights()
     bias[-1] += offset
     layer.set_weights([kernel, bias])

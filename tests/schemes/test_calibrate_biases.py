@@ -97,3 +97,11 @@ def test_a_model_without_a_last_dense_layer_is_refused():
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(images)
     with pytest.raises(ValueError, match="ends in 'pool'"):
         kdzoo.calibrate_biases(keras.Model(images, pooled), np.zeros((2, 4, 4, 3), "float32"))
+
+
+def test_a_last_layer_that_changes_its_sums_is_refused(inputs):
+    """An offset of the bias is one of the logits only without an activation."""
+    with pytest.raises(ValueError, match=r"'logits' of .* with the activation 'relu'"):
+        kdzoo.calibrate_biases(make_model(activation="relu"), inputs)
+    with pytest.raises(ValueError, match="with the activation 'tanh'"):
+        kdzoo.schemes.specialist_of(make_model(activation="tanh"), [0, 1])
