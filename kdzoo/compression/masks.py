@@ -167,11 +167,7 @@ def apply_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> keras.Mo
     def replace(layer: keras.Operation, path: str) -> Any:
         inner = layer.layer if isinstance(layer, MaskedLayer) else layer
         if id(inner) not in of_layers:
-            return (
-                None
-                if inner is layer
-                else (copy_of(inner), layer.masked(layer.layer.get_weights()))
-            )
+            return _plain(layer)
         bits = {name: packed(mask) for name, mask in of_layers[id(inner)].items()}
         made = MaskedLayer(built_copy(inner, path), bits, trainable=layer.trainable)
         set_input_shape_argument(made, input_shape_argument(layer))
@@ -197,15 +193,7 @@ def strip_masks(model: keras.Model) -> keras.Model:
         raise ValueError(
             f"Expected a model that `apply_masks` made. Received: {shown(model)}, without masks"
         )
-
-    def replace(layer: keras.Operation, path: str) -> Any:
-        if not isinstance(layer, MaskedLayer):
-            return None
-        return copy_of(layer.layer, trainable=layer.trainable), layer.masked(
-            layer.layer.get_weights()
-        )
-
-    return compile_like(rebuild(model, replace), model)
+    return compile_like(rebuild(model, lambda layer, path: _plain(layer)), model)
 
 
 def masks_of(model: keras.Model) -> Masks:
@@ -223,6 +211,14 @@ def masks_of(model: keras.Model) -> Masks:
         if isinstance(layer, MaskedLayer)
         for name, mask in layer.masks.items()
     }
+
+
+def _plain(layer: keras.Operation) -> Any:
+    """The layer and its weights in the place of a masked one; None for another one."""
+    if not isinstance(layer, MaskedLayer):
+        return None
+    copy = copy_of(layer.layer, trainable=layer.trainable)
+    return copy, layer.masked(layer.layer.get_weights())
 
 
 def _kernels(model: keras.Model) -> dict[str, tuple[keras.layers.Layer, keras.Variable]]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,11 +17,58 @@ from kdzoo.graph.calls import graph_of
 from kdzoo.graph.masked_layer import Masks
 from kdzoo.graph.new_weights import seeds_from, with_new_weights
 from kdzoo.losses import DistillationLoss
+from kdzoo.schemes.early_weights import EarlyWeights
 from kdzoo.schemes.scheme_stages import Compiling, SchemeStage
-from kdzoo.training.callbacks import EpochCheckpoint
+from kdzoo.utils import check_choice, check_integer, check_positive_integer, shown
 
 REINITIALIZED, RANDOM_TICKET, FROM_SCRATCH = "reinitialized", "random_ticket", "from_scratch"
 CONTROLS = (REINITIALIZED, RANDOM_TICKET, FROM_SCRATCH)
+
+
+def epochs_of_controls(rounds: int, epochs: int, rewind_epoch: int) -> dict[str, int]:
+    """Returns for how many epochs each control is trained.
+
+    Args:
+        rounds: How often is pruned.
+        epochs: Epochs of the dense network.
+        rewind_epoch: After how many of them the early weights are.
+    """
+    of_ticket = epochs - rewind_epoch
+    return {
+        REINITIALIZED: epochs,
+        RANDOM_TICKET: of_ticket,
+        FROM_SCRATCH: epochs + rounds * of_ticket,
+    }
+
+
+def check_epochs(epochs: int, rewind_epoch: int) -> None:
+    """Raises `ValueError` unless tickets go back to an epoch that leaves some.
+
+    Args:
+        epochs: Epochs of the dense network.
+        rewind_epoch: After how many of them the early weights are.
+    """
+    check_positive_integer("epochs", epochs)
+    check_integer("rewind_epoch", rewind_epoch, least=0)
+    if rewind_epoch >= epochs:
+        raise ValueError(
+            "Expected rewind_epoch to be below the epochs of the dense network. Received: "
+            f"rewind_epoch={rewind_epoch}, epochs={shown(epochs)}"
+        )
+
+
+def check_controls(controls: Any) -> None:
+    """Raises `ValueError` unless these are names of controls, each once.
+
+    Args:
+        controls: What was given.
+    """
+    if not isinstance(controls, list | tuple) or len(set(map(str, controls))) < len(controls):
+        raise ValueError(
+            f"Expected controls as a list of names, each once. Received: controls={shown(controls)}"
+        )
+    for control in controls:
+        check_choice("control", control, CONTROLS)
 
 
 class Teaching(NamedTuple):
@@ -60,66 +106,13 @@ class Teaching(NamedTuple):
             accelerate(trainee)  # A `Distiller` does it for itself.
             return trainee
         own = type(self.loss).from_config(self.loss.get_config())
-        weights = {"student_loss_weight": self.student_loss_weight}
-        return Distiller(self.teacher, student, own, **weights)
+        return Distiller(self.teacher, student, own, student_loss_weight=self.student_loss_weight)
 
     def described(self) -> Any:
         """Returns what identifies a run, JSON-able."""
         if self.teacher is None:
             return None
         return [type(self.loss).__name__, self.loss.get_config(), self.student_loss_weight]
-
-
-class EarlyWeights:
-    """The weights of the dense network to which tickets go back, kept on disk.
-
-    Args:
-        directory: Where they go.
-        settings: JSON-able value that identifies the run.
-        model: A model of their shapes.
-    """
-
-    def __init__(self, directory: pathlib.Path, settings: Any, model: keras.Model):
-        self._checkpoint = EpochCheckpoint(directory, settings)
-        self._model = model
-
-    def exist(self) -> bool:
-        """Returns whether they were kept."""
-        return self._checkpoint.exists()
-
-    def keep(self, student: keras.Model, epochs: int, steps: int) -> None:
-        """Keeps the weights of the dense network, unless they are there since before a kill.
-
-        Args:
-            student: The dense network.
-            epochs: For how many epochs it has trained.
-            steps: How many steps its optimizer has made.
-        """
-        if not self.exist():
-            self._holder.set_weights(student.get_weights())
-            self._checkpoint.set_model(self._holder)
-            self._checkpoint.on_epoch_end(epochs - 1, {"steps": steps} if epochs else {})
-
-    def read(self) -> tuple[list[np.ndarray], int]:
-        """Returns the weights, and how many steps the optimizer had made.
-
-        Raises:
-            ValueError: If they are not there, or of a run with other settings.
-        """
-        if not self.exist():
-            raise ValueError(
-                f"Expected the early weights in {self._checkpoint.directory}. Received: nothing "
-                "there; delete the directory of the run to begin anew."
-            )
-        self._checkpoint.restore(self._holder)
-        return self._holder.get_weights(), int(self._checkpoint.history.get("steps", [0])[0])
-
-    @functools.cached_property
-    def _holder(self) -> keras.Model:
-        """A model of such weights, compiled as a checkpoint asks for."""
-        holder = with_new_weights(self._model, "")
-        holder.compile("sgd")
-        return holder
 
 
 class _KeepEarlyWeights(keras.callbacks.Callback):
@@ -171,11 +164,7 @@ class Lottery:
             validation_data: What is validated on after each epoch, or None.
         """
         of_ticket = self.epochs - self.rewind_epoch
-        of_controls = {
-            REINITIALIZED: self.epochs,
-            RANDOM_TICKET: of_ticket,
-            FROM_SCRATCH: self.epochs + self.rounds * of_ticket,
-        }
+        of_controls = epochs_of_controls(self.rounds, self.epochs, self.rewind_epoch)
         dense = SchemeStage(
             "round-0", self._dense, self.epochs, validation_data, [_KeepEarlyWeights(self)]
         )

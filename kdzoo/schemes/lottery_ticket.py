@@ -12,10 +12,18 @@ import numpy as np
 from kdzoo.compression.masks import magnitude_masks, masks_of
 from kdzoo.distillation import argument_checks
 from kdzoo.losses import SoftTargets
-from kdzoo.schemes.lottery_rounds import CONTROLS, EarlyWeights, Lottery, Teaching, optimizer_for
+from kdzoo.schemes.early_weights import EarlyWeights
+from kdzoo.schemes.lottery_rounds import (
+    CONTROLS,
+    Lottery,
+    Teaching,
+    check_controls,
+    check_epochs,
+    optimizer_for,
+)
 from kdzoo.schemes.scheme_stages import Compiling, check_batches, one_loss, train_stages
 from kdzoo.training.stages import check_run
-from kdzoo.utils import check_choice, check_fraction, check_integer, check_positive_integer, shown
+from kdzoo.utils import check_fraction, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike
 
 _MOST_ROUNDS = 1000
@@ -152,13 +160,13 @@ def lottery_ticket(
     batches = check_batches(data)
     check_run(directory, callbacks)
     check_positive_integer("rounds", rounds, _MOST_ROUNDS)
-    _check_epochs(epochs, rewind_epoch)
+    check_epochs(epochs, rewind_epoch)
     check_integer("seed", seed, least=0)
-    _check_controls(controls)
+    check_controls(controls)
     if not check_fraction("fraction", fraction):
         raise ValueError(f"Expected fraction to be above 0. Received: fraction={fraction}")
     argument_checks.check_model("model", model)
-    how = {"fraction": fraction, "output_fraction": output_fraction, "scope": scope}
+    how: dict[str, Any] = {"fraction": fraction, "output_fraction": output_fraction, "scope": scope}
     magnitude_masks(model, **how)  # What does not fit is refused before anything is trained.
     learnt = one_loss(SoftTargets(4.0) if distillation_loss is None else distillation_loss)
     teaching = Teaching(teacher, learnt, student_loss_weight)
@@ -200,22 +208,3 @@ def _tickets(lottery: Lottery, controls: Sequence[str]) -> LotteryTickets:
         masks[-1],
         {name: lottery.finished(name) for name in controls},
     )
-
-
-def _check_epochs(epochs: int, rewind_epoch: int) -> None:
-    check_positive_integer("epochs", epochs)
-    check_integer("rewind_epoch", rewind_epoch, least=0)
-    if rewind_epoch >= epochs:
-        raise ValueError(
-            "Expected rewind_epoch to be below the epochs of the dense network. Received: "
-            f"rewind_epoch={rewind_epoch}, epochs={shown(epochs)}"
-        )
-
-
-def _check_controls(controls: Any) -> None:
-    if not isinstance(controls, list | tuple) or len(set(map(str, controls))) < len(controls):
-        raise ValueError(
-            f"Expected controls as a list of names, each once. Received: controls={shown(controls)}"
-        )
-    for control in controls:
-        check_choice("control", control, CONTROLS)
