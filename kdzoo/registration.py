@@ -2,10 +2,7 @@
 
 from kdzoo import compression, losses
 from kdzoo.distillation import distiller
-from kdzoo.graph import masked_layer, old_activations
+from kdzoo.graph import old_activations
 from kdzoo.models import ensemble, specialist_ensemble
 
-MODULES = (
-    *(compression, distiller, ensemble, losses, masked_layer, old_activations),
-    specialist_ensemble,
-)
+MODULES = (compression, distiller, ensemble, losses, old_activations, specialist_ensemble)

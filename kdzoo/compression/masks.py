@@ -11,14 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdzoo.graph.final_activation import operations_before_outputs
-from kdzoo.graph.keras_internals import (
-    functional_of,
-    input_shape_argument,
-    set_input_shape_argument,
-)
-from kdzoo.graph.layer_chains import layers_with_kernels
-from kdzoo.graph.masked_layer import (
+from kdzoo.compression.masked_layer import (
     MaskedLayer,
     Masks,
     built_copy,
@@ -26,6 +19,13 @@ from kdzoo.graph.masked_layer import (
     packed,
     weights_by_name,
 )
+from kdzoo.graph.final_activation import operations_before_outputs
+from kdzoo.graph.keras_internals import (
+    functional_of,
+    input_shape_argument,
+    set_input_shape_argument,
+)
+from kdzoo.graph.layer_chains import layers_with_kernels
 from kdzoo.graph.surgery import compile_like, copy_of, rebuild
 from kdzoo.utils import check_choice, check_fraction, check_integer, shown, unknown_name
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kdzoo.compression.masked_layer import Masks
 from kdzoo.compression.masks import apply_masks, masks_of, random_masks, strip_masks
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.copies import new_metrics, new_optimizer
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.graph.acceleration import accelerate
 from kdzoo.graph.calls import graph_of
-from kdzoo.graph.masked_layer import Masks
 from kdzoo.graph.new_weights import seeds_from, with_new_weights
 from kdzoo.losses import DistillationLoss
 from kdzoo.schemes.early_weights import EarlyWeights

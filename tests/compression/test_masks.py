@@ -232,6 +232,12 @@ def test_files_keep_masks_and_need_no_kdzoo_once_stripped(model, tmp_path):
     np.testing.assert_allclose(outputs, loaded.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_model_with_masks_is_not_shared(model, tmp_path):
+    sparse = apply_masks(model, magnitude_masks(model, 0.5))
+    with pytest.raises(ValueError, match=r"pass the result of .*`strip_masks`"):
+        kdzoo.save_pretrained(sparse, tmp_path / "shared")
+
+
 @pytest.mark.parametrize("kind", ["recurrent", "convolutions"])
 def test_layers_with_several_kernels_are_masked(kind):
     inputs = keras.Input((5, 4))
