@@ -29,9 +29,12 @@ def made(monkeypatch):
 
 
 def bases():
-    """Good configurations of a Distiller with each loss, and of an ensemble."""
+    """Good configurations of a Distiller with each loss, of an ensemble, and of masks."""
     paths = [*sorted(FILES.glob("distiller_*.keras")), FILES / "ensemble.keras"]
     models = [keras.saving.load_model(path) for path in paths]
+    dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    masks = kdzoo.compression.magnitude_masks(dense, 0.5)
+    models.append(kdzoo.compression.apply_masks(dense, masks))
     return [json.loads(json.dumps(keras.saving.serialize_keras_object(model))) for model in models]
 
 

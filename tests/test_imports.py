@@ -40,9 +40,9 @@ COMPOSERS = {"cli", "demo", "__main__"}
 TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks"},
-    "kdzoo.schemes": {"scheme_stages"},
+    "kdzoo.schemes": {"early_weights", "lottery_rounds", "scheme_stages"},
     "kdzoo.dynamic": set(),
-    "kdzoo.compression": {"tfmot"},
+    "kdzoo.compression": {"masked_layer", "tfmot"},
     "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
 }
 # And a package of techniques and much that they share: of this one the techniques are listed.

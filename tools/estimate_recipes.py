@@ -50,6 +50,8 @@ RATES: dict[str, float] = {
     "fitnet": 20_000,
     "fitnet_mnist": 15_000,
     "shallow": 9000,
+    "lenet": 20_000,
+    "lenet_300_100": 10_000,
     "mlp": 25_000,
 }
 

@@ -1,8 +1,8 @@
 """Compression: networks made smaller.
 
-Filter pruning, low rank, separable convolutions and binary weights work on any Keras graph, on
-every backend. The pruning, clustering and quantization of TF-MOT, for Keras 3 models, need Keras's
-TensorFlow backend; these functions have TF-MOT's names and take its arguments.
+Filter pruning, masks, low rank, separable convolutions and binary weights work on any Keras graph,
+on every backend. The pruning, clustering and quantization of TF-MOT, for Keras 3 models, need
+Keras's TensorFlow backend; these functions have TF-MOT's names and take its arguments.
 """
 
 import operator
@@ -12,6 +12,13 @@ from kdzoo.compression.binary import BinaryReport, binarize, strip_binarization
 from kdzoo.compression.filter_pruning.prune import prune_filters
 from kdzoo.compression.filter_pruning.report import FilterPruningReport
 from kdzoo.compression.low_rank import factorize
+from kdzoo.compression.masks import (
+    apply_masks,
+    magnitude_masks,
+    masks_of,
+    random_masks,
+    strip_masks,
+)
 from kdzoo.compression.separable import to_separable
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
@@ -105,11 +112,14 @@ __all__ = [
     "Quantizer",
     "ReplacedLayer",
     "UpdatePruningStep",
+    "apply_masks",
     "binarize",
     "cluster_scope",
     "cluster_weights",
     "factorize",
     "fold_batch_normalization",
+    "magnitude_masks",
+    "masks_of",
     "merge_factors",
     "prune_filters",
     "prune_low_magnitude",
@@ -119,10 +129,12 @@ __all__ = [
     "quantize_apply",
     "quantize_model",
     "quantize_scope",
+    "random_masks",
     "schedule_over_epochs",
     "strip_binarization",
     "strip_clustering",
     "strip_clustering_cqat",
+    "strip_masks",
     "strip_pruning",
     "to_separable",
 ]

@@ -1,6 +1,8 @@
 """A model like another one, with initial weights of its own."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -31,13 +33,8 @@ def with_new_weights(model: keras.Model, seed: str) -> keras.Model:
             f"made. Received: {model.name!r} of type {type(model).__name__}; pass a function that "
             "returns a fresh model."
         )
-    # Keras draws the seeds of layers that were given none from Python's random numbers.
-    before = random.getstate()
-    random.seed(seed)
-    try:
+    with seeds_from(seed):
         copy = keras.models.clone_model(model, clone_function=_new_layer)
-    finally:
-        random.setstate(before)
     for theirs, ours in zip(flatten_layers(model), flatten_layers(copy), strict=True):
         if isinstance(theirs, keras.layers.Normalization):
             ours.set_weights(theirs.get_weights())
@@ -46,6 +43,23 @@ def with_new_weights(model: keras.Model, seed: str) -> keras.Model:
             ours.set_weights(theirs.get_weights())
     remember_types_of(copy, model)
     return copy
+
+
+@contextlib.contextmanager
+def seeds_from(seed: str) -> Iterator[None]:
+    """Context in which layers and initializers that are given no seed get one that follows from it.
+
+    Keras draws them from Python's random numbers, whose state is afterwards what it was before.
+
+    Args:
+        seed: Text that decides the seeds.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def _new_layer(layer):

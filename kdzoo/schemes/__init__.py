@@ -4,6 +4,7 @@ from kdzoo.models.specialist_ensemble import SpecialistEnsemble, specialist_dist
 from kdzoo.schemes.born_again import born_again
 from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
 from kdzoo.schemes.hint_training import hint_training
+from kdzoo.schemes.lottery_ticket import LotteryTickets, lottery_ticket
 from kdzoo.schemes.mutual_learning import mutual_learning
 from kdzoo.schemes.specialists import specialist_of, specialists
 from kdzoo.schemes.teacher_assistant import assistant_sizes, teacher_assistant
@@ -11,11 +12,13 @@ from kdzoo.training.stages import train
 
 __all__ = [
     "BiasReport",
+    "LotteryTickets",
     "SpecialistEnsemble",
     "assistant_sizes",
     "born_again",
     "calibrate_biases",
     "hint_training",
+    "lottery_ticket",
     "mutual_learning",
     "specialist_distribution",
     "specialist_of",

@@ -16,6 +16,7 @@ from kdzoo.schemes.scheme_stages import (
     SchemeStage,
     check_batches,
     check_chain,
+    one_loss,
     train_stages,
 )
 from kdzoo.training.stages import check_run
@@ -108,13 +109,7 @@ def teacher_assistant(
     argument_checks.check_student_loss_weight(student_loss_weight)
     compiling = Compiling(optimizer, loss, metrics)
     compiling.check(student_loss_weight)
-    given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
-    taught_by, *others = argument_checks.as_losses(given)
-    if others:
-        raise ValueError(
-            "Expected `distillation_loss` to be one distillation loss. Received: "
-            f"distillation_loss={shown(given)}"
-        )
+    taught_by = one_loss(SoftTargets(4.0) if distillation_loss is None else distillation_loss)
 
     def distiller(teacher, student, transform):
         own = type(taught_by).from_config(taught_by.get_config())

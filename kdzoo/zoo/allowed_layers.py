@@ -61,7 +61,7 @@ def check_parts(config: Any) -> None:
             raise ValueError(
                 "Expected a model that is not being compressed any more. Received: "
                 f"{_label(part)!r}, a {name}; pass the result of `strip_pruning`, "
-                "`strip_clustering`, `strip_binarization` or `plain_model()`."
+                "`strip_clustering`, `strip_binarization`, `strip_masks` or `plain_model()`."
             )
         if module.startswith("keras.quantizers"):
             raise ValueError(

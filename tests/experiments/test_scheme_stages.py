@@ -8,7 +8,14 @@ import pytest
 from tiny_experiments import TEACHER, with_stages
 
 import kdzoo
-from kdzoo.experiments import BornAgain, Dependency, MutualLearning, TeacherAssistant, Training
+from kdzoo.experiments import (
+    BornAgain,
+    Dependency,
+    LotteryTicket,
+    MutualLearning,
+    TeacherAssistant,
+    Training,
+)
 from kdzoo.experiments.engine import load_data
 
 NET = ("mlp_2x64", Training(1, augmentation=None))
@@ -18,6 +25,7 @@ STAGES = (
     MutualLearning("mutual", *NET, peers=(SMALL, TRAINED)),
     BornAgain("again", *NET, generations=2, teacher=TRAINED, variant="cwtm"),
     TeacherAssistant("assisted", *NET, {"hidden": (16,)}, assistants=(SMALL,)),
+    LotteryTicket("lottery", *NET, {"hidden": (16,)}, rounds=2, fraction=0.5, teacher=TRAINED),
 )
 
 pytestmark = pytest.mark.tensorflow
@@ -55,6 +63,27 @@ def test_a_scheme_is_a_stage_of_a_recipe(finished, name, models, epochs):
     assert row["test_accuracy"] == pytest.approx(found[0])
 
 
+def test_lottery_tickets_are_a_stage_of_a_recipe(finished):
+    directory, rows = finished
+    row, data = rows["lottery"], kdzoo.data.load("digits").test.arrays()
+    assert len(row["history"]["loss"]) == STAGES[-1].epochs == 3 + 1 + 1 + 3
+    controls = ("reinitialized", "random_ticket", "from_scratch")
+    assert set(row["products"]) == {"dense", *controls}
+    found = {}
+    for name in ("model", *row["products"]):
+        model = keras.saving.load_model(directory / "lottery-0" / f"{name}.keras")
+        kernels = [weight for weight in model.get_weights() if weight.ndim == 2]
+        # A half of 1024 and 160 weights, and of these a half.
+        left = [1024, 160] if name == "dense" else [256, 40]
+        assert [np.count_nonzero(kernel) for kernel in kernels] == left
+        found[name] = kdzoo.evaluation.accuracy(model, *data)
+    assert row["weights_left"] == [1.0, 0.5, 0.25]
+    assert row["test_accuracy"] == pytest.approx(found["model"])
+    assert row["round_test_accuracies"][::2] == pytest.approx([found["dense"], found["model"]])
+    expected = {name: pytest.approx(found[name]) for name in controls}
+    assert row["control_test_accuracies"] == expected
+
+
 def test_a_peer_that_joins_is_a_copy(finished):
     directory, rows = finished
     teacher = keras.saving.load_model(directory / "teacher-0" / "model.keras")
@@ -73,6 +102,8 @@ def test_a_peer_that_joins_is_a_copy(finished):
         (dataclasses.replace(STAGES[0], update="other"), "Unknown update"),
         (dataclasses.replace(STAGES[1], generations=0), "generations to be a positive"),
         (dataclasses.replace(STAGES[1], variant="other"), "Unknown variant"),
+        (dataclasses.replace(STAGES[3], rewind_epoch=1), "rewind_epoch to be below"),
+        (dataclasses.replace(STAGES[3], fraction=1.0), r"fraction to lie in \[0, 1\)"),
         (dataclasses.replace(STAGES[2], assistants=()), "Expected assistants as a tuple"),
         (dataclasses.replace(STAGES[2], views=1), "Expected (no )?views"),
         (dataclasses.replace(STAGES[2], losses=()), "one loss of weight 1"),

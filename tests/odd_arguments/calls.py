@@ -27,6 +27,7 @@ MADE_BY_KDZOO = {
     "OutputAgreement": "`to_litert` returns it",
     "Fidelity": "`fidelity` returns it",
     "Latency": "`latency` returns it",
+    "LotteryTickets": "`lottery_ticket` returns it",
     "LowRankReport": "`factorize` and `to_separable` return it",
     "Outcome": "the `run` of a stage returns it",
     "Pair": "`pair` returns it",
@@ -860,6 +861,25 @@ def _add_schemes_of_several_models():
         },
         passed_on,
     )
+    _add_method(
+        "schemes.lottery_ticket",
+        lambda t: _without_training(schemes.lottery_ticket),
+        lambda t: {
+            **usual(t),
+            "model": t.model,
+            "rounds": 1,
+            "fraction": 0.25,
+            "output_fraction": 0.125,
+            "scope": "global",
+            "rewind_epoch": 0,
+            "controls": ["random_ticket"],
+            "teacher": t.teacher,
+            "distillation_loss": None,
+            "student_loss_weight": 0.5,
+            "seed": 0,
+        },
+        passed_on,
+    )
     _add(
         schemes,
         "assistant_sizes",
@@ -920,6 +940,7 @@ def _add_experiments():
         (hinted, made_with),
         (e.MutualLearning(*student, peers=(("mlp_2x64", {}), start), seeds=(0,)), made_with),
         (e.BornAgain(*student, generations=1, teacher=start, seeds=(0,)), made_with),
+        (e.LotteryTicket(*student, rounds=1, teacher=start, seeds=(0,)), made_with),
         (e.EnsembleOf("b", e.Dependency("teacher", "all"), seeds=(0,)), made_with),
         (e.Specialists("b", start, e.Training(1), clusters=2, seeds=(0,)), made_with),
         (e.TeacherAssistant(*student, assistants=(("mlp_2x64", {}),), seeds=(0,)), made_with),
@@ -944,6 +965,27 @@ def _add_experiments():
         lambda t: check(e.soft_targets, lambda losses: e.Distill(*student, losses=losses).check()),
         lambda t: {"temperature": 4.0},
     )
+
+
+def _add_masks(compression):
+    def masks():
+        return {"logits/kernel": np.arange(20).reshape(4, 5) % 2 == 0}
+
+    _add(
+        compression,
+        "magnitude_masks",
+        lambda t: {
+            "model": t.model,
+            "fraction": 0.25,
+            "output_fraction": 0.125,
+            "scope": "layer",
+            "masks": masks(),
+        },
+    )
+    _add(compression, "random_masks", lambda t: {"masks": masks(), "seed": 0})
+    _add(compression, "apply_masks", lambda t: {"model": t.model, "masks": masks()})
+    _add(compression, "masks_of", lambda t: {"model": t.model})
+    _add(compression, "strip_masks", lambda t: {"model": compression.apply_masks(t.model, masks())})
 
 
 def _add_compression():
@@ -1054,6 +1096,7 @@ def _add_compression():
         lambda t: {"model": compression.binarize(t.model)[0], "real_valued": False},
     )
     _add(compression, "merge_factors", lambda t: {"model": t.model})
+    _add_masks(compression)
     _add(
         compression,
         "to_separable",

@@ -40,6 +40,11 @@ _, history = schemes.mutual_learning(models, batches, directory, epochs=12, **op
 options |= dict(generations=3, epochs=3, variant="dkpp", seed=4)
 models, history = schemes.born_again(net(6, 1), batches, directory, **options)
 """,
+    "lottery_ticket": """
+options |= dict(rounds=2, epochs=3, rewind_epoch=1, teacher=net(9, 3), seed=4)
+tickets, history = schemes.lottery_ticket(net(6, 1), batches, directory, **options)
+models = [*tickets.models, *tickets.controls.values()]
+""",
     "teacher_assistant": """
 models = [net(width, width) for width in (9, 7, 6)]
 _, history = schemes.teacher_assistant(net(12, 1), models, batches, directory, epochs=4, **options)

@@ -7,6 +7,7 @@ from kdzoo.experiments.stages.distill_from_logits_stage import DistillFromLogits
 from kdzoo.experiments.stages.distill_stage import Distill
 from kdzoo.experiments.stages.ensemble_of_stage import EnsembleOf
 from kdzoo.experiments.stages.hint_training_stage import HintTraining
+from kdzoo.experiments.stages.lottery_ticket_stage import LotteryTicket
 from kdzoo.experiments.stages.mutual_learning_stage import MutualLearning
 from kdzoo.experiments.stages.pretrained_stage import Pretrained
 from kdzoo.experiments.stages.specialists_stage import Specialists
@@ -22,6 +23,7 @@ __all__ = [
     "DistillFromLogits",
     "EnsembleOf",
     "HintTraining",
+    "LotteryTicket",
     "MutualLearning",
     "Pretrained",
     "Specialists",
