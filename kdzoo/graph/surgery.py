@@ -31,7 +31,7 @@ Replace = Callable[
 ]
 
 
-def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
+def copy_of(layer: keras.layers.Layer, /, **changes: Any) -> keras.layers.Layer:
     """Returns a new layer of the same configuration, without weights.
 
     Args:
