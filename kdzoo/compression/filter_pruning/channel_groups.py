@@ -14,6 +14,8 @@ from kdzoo.compression.filter_pruning.rules import passed
 from kdzoo.graph.calls import Call, graph_of, run_graph
 from kdzoo.graph.keras_internals import functional_of
 
+_ADDED = ("bias", "beta", "alpha", "moving_mean", "moving_variance")
+
 
 @dataclasses.dataclass(frozen=True)
 class ChannelGroup:
@@ -40,6 +42,10 @@ class ChannelGroup:
     parts: list[tuple[Slices, np.ndarray, np.ndarray]]
     activations: list[tuple[tuple[keras.KerasTensor, np.ndarray], np.ndarray, np.ndarray]]
     one_by_one: bool = False
+
+    def kernels_and_scales(self) -> list[tuple[Slices, np.ndarray, np.ndarray]]:
+        """Returns those of `parts` that multiply: no biases, shifts or statistics."""
+        return [part for part in self.parts if part[0].weight.rpartition(".")[-1] not in _ADDED]
 
     def filters(self) -> list[np.ndarray]:
         """Returns, for each kernel that makes these channels, its filters: `(size, weights)`."""

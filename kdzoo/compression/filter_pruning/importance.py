@@ -4,6 +4,7 @@ A criterion is a function of a `ChannelGroup` to an array `(size,)` of scores, t
 first to go, or to None where it says nothing of a group.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,16 +14,15 @@ import numpy as np
 from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup, follow
 from kdzoo.compression.filter_pruning.coupling import Slices
 from kdzoo.evaluation.labelled_batches import labelled_batches
-from kdzoo.graph.calls import graph_of
+from kdzoo.graph.calls import nodes_within
 from kdzoo.graph.input_shape_checks import check_input_shapes
-from kdzoo.graph.keras_internals import functional_of, nodes_of
+from kdzoo.graph.keras_internals import functional_of
 from kdzoo.graph.surgery import copy_of, rebuild
 
 Importance = Callable[[ChannelGroup], "np.ndarray | None"]
 
 CRITERIA = ("l1", "l2", "group_l2", "batch_norm", "geometric_median", "apoz", "taylor", "random")
 NEED_DATA = ("apoz", "taylor")
-_STATISTICS_AND_SHIFTS = ("bias", "beta", "alpha", "moving_mean", "moving_variance")
 _NOISE = ("rate", "stddev", "dropout", "recurrent_dropout")  # In configurations of layers.
 
 
@@ -63,9 +63,8 @@ def _of_all_weights(group: ChannelGroup) -> np.ndarray | None:
     These are filters, what reads them, and scales between; neither biases nor shifts.
     """
     squares = np.zeros(group.size)
-    for part in group.parts:
-        if part[0].weight.rpartition(".")[-1] not in _STATISTICS_AND_SHIFTS:
-            squares += _added_up(group, part, lambda array: np.square(array.astype("float64")))
+    for part in group.kernels_and_scales():
+        squares += _added_up(group, part, lambda array: np.square(array.astype("float64")))
     return squares / max(squares.mean(), 1e-30) if squares.any() else None
 
 
@@ -133,11 +132,16 @@ def _activity(model: keras.Model, data: Any) -> Importance:
 
 def _fractions_not_zero(model, data):
     """`id` of a tensor after an activation -> how often values of each channel are not zero."""
-    graph = graph_of(model)
-    own = {id(tensor) for node in nodes_of(graph) for tensor in node.outputs}
+    calls = Counter(id(tensor) for node in nodes_within(model) for tensor in node.outputs)
     found = {id(tensor): (tensor, ids) for tensor, ids in follow(model).activations}
-    found = {number: pair for number, pair in found.items() if number in own}
-    counting = keras.Model(graph.inputs, [tensor for tensor, _ in found.values()])
+    # What a nested model gives that is called twice is no single tensor.
+    found = {number: pair for number, pair in found.items() if calls[number] == 1}
+    if not found:
+        raise ValueError(
+            "Expected a model with activations of known layers for importance='apoz'. Received: "
+            f"{model.name!r}, without any"
+        )
+    counting = rebuild(model, outputs=[tensor for tensor, _ in found.values()])
     sums, samples = dict.fromkeys(found, 0.0), 0
     for x, _ in _checked_batches(model, data):
         outputs = keras.tree.flatten(counting.predict_on_batch(x))

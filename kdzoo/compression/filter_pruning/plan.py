@@ -106,9 +106,13 @@ class PruningPlan:
         ]
         return ~np.isin(roots, np.concatenate(gone))
 
-    def smaller(self) -> keras.Model:
-        """Returns the smaller model."""
-        return smaller_model(self._model, self._coupling, self.stays)
+    def smaller(self, stays: np.ndarray | None = None) -> keras.Model:
+        """Returns the smaller model.
+
+        Args:
+            stays: What stays, as `stays` of a plan of an equal model was; as chosen when None.
+        """
+        return smaller_model(self._model, self._coupling, self.stays if stays is None else stays)
 
     def report(self, made: keras.Model | None) -> FilterPruningReport:
         """Returns the report.

@@ -35,6 +35,7 @@ _WEIGHTED: dict[str, weighted_rules.Rule] = {
     "LayerNormalization": weighted_rules.normalization_over_channels,
     "RMSNormalization": weighted_rules.normalization_over_channels,
     "PReLU": weighted_rules.prelu,
+    "LayerScale": weighted_rules.layer_scale,
 }
 _LAYERS: dict[str, Any] = {
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), sequence_rules.recurrent),

@@ -57,7 +57,7 @@ def bidirectional(
         coupling.change(wrapper, **{name: _serialized(part, found[-1])})
     if wrapper.merge_mode == "concat":
         return [_with_units(call.outputs[0], np.concatenate(found))]
-    coupling.unite(*found, f"{call.path!r} joins it with what stays")
+    coupling.unite(found[0], found[1], f"{call.path!r} joins it with what stays")
     return [_with_units(call.outputs[0], found[0])]
 
 

@@ -161,6 +161,17 @@ def normalization_over_channels(coupling: Coupling, call: Call, x: Channels) -> 
     return lying_along(x.shape, axes[0] % len(x.shape), ids, np.full(len(ids), np.nan))
 
 
+def layer_scale(coupling: Coupling, call: Call, x: Channels) -> Channels:
+    """`LayerScale` of ConvNeXt: a factor for each channel."""
+    layer: Any = call.operation
+    ids, constants = x.along(-1)
+    coupling.has(layer, call.path, "gamma", 0, ids, "through")
+    coupling.change(layer, projection_dim=count_left(ids))
+    gamma = np.asarray(layer.gamma, "float64")
+    made = np.where(gamma == 0, 0.0, constants * gamma)
+    return lying_along(x.shape, len(x.shape) - 1, ids, made)
+
+
 def prelu(coupling: Coupling, call: Call, x: Channels) -> Channels:
     """`PReLU`, with slopes for all values or shared along some axes."""
     layer: Any = call.operation

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from kdzoo.compression import prune_filters
 from kdzoo.compression.filter_pruning.channel_groups import follow, groups_of
 from kdzoo.compression.filter_pruning.importance import criterion
 
@@ -116,3 +117,17 @@ def test_the_losses_of_a_model_stay_its_own():
     model = keras.Model(inputs, layers.Dense(2)(x))
     follow(model)
     assert model.losses == []
+
+
+def test_zeros_are_counted_in_nested_models(model):
+    inputs = keras.Input((6, 6, 2))
+    inner = keras.Model(model.inputs, model.get_layer("relu").output, name="inner")
+    x = layers.GlobalAveragePooling2D()(inner(inputs))
+    nested = keras.Model(inputs, layers.Dense(3)(x))
+    expected = (inner.predict_on_batch(X) != 0).mean((0, 1, 2))
+    (group, _) = groups_of(follow(nested))
+    given = criterion("apoz", nested, X, None, 0)(group)
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+    without = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(2)])
+    with pytest.raises(ValueError, match="with activations of known layers"):
+        prune_filters(without, ratio=0.5, importance="apoz", data=np.ones((2, 4)))

@@ -356,3 +356,10 @@ def test_latency_is_that_of_litert():
     with measured_latency.MeasuredLatency(model) as measure:
         before, after = measure(pruned(model, "second", ratio=0.9)[0])
     assert 0 < after < 1000 > before > 0
+
+
+def test_a_loss_that_keras_cannot_copy_leaves_the_smaller_model_uncompiled():
+    model = classifier()
+    model.compile("sgd", lambda y, p: keras.ops.mean(p))
+    smaller, _ = prune_filters(model, ratio=0.5)
+    assert not smaller.compiled
