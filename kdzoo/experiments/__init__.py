@@ -13,9 +13,11 @@ from kdzoo.experiments.stages import (
     HintTraining,
     MutualLearning,
     Pretrained,
+    PruneFilters,
     Specialists,
     TeacherAssistant,
     Train,
+    TrainPruned,
 )
 from kdzoo.experiments.stages.distill_stage import soft_targets
 from kdzoo.experiments.training_settings import Training
@@ -34,10 +36,12 @@ __all__ = [
     "MutualLearning",
     "Outcome",
     "Pretrained",
+    "PruneFilters",
     "Specialists",
     "Stage",
     "TeacherAssistant",
     "Train",
+    "TrainPruned",
     "Training",
     "Transfer",
     "register",

@@ -9,9 +9,11 @@ from kdzoo.experiments.stages.ensemble_of_stage import EnsembleOf
 from kdzoo.experiments.stages.hint_training_stage import HintTraining
 from kdzoo.experiments.stages.mutual_learning_stage import MutualLearning
 from kdzoo.experiments.stages.pretrained_stage import Pretrained
+from kdzoo.experiments.stages.prune_filters_stage import PruneFilters
 from kdzoo.experiments.stages.specialists_stage import Specialists
 from kdzoo.experiments.stages.teacher_assistant_stage import TeacherAssistant
 from kdzoo.experiments.stages.teacher_file_stage import TeacherFile
+from kdzoo.experiments.stages.train_pruned_stage import TrainPruned
 from kdzoo.experiments.stages.train_stage import Train
 
 __all__ = [
@@ -24,8 +26,10 @@ __all__ = [
     "HintTraining",
     "MutualLearning",
     "Pretrained",
+    "PruneFilters",
     "Specialists",
     "TeacherAssistant",
     "TeacherFile",
     "Train",
+    "TrainPruned",
 ]
