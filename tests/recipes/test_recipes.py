@@ -40,6 +40,7 @@ LONG = (
     "losses_compared_unlike",
     "mimic_cifar10",
     "mutual_learning_cifar100",
+    "prune_filters_cifar10",
     "separable_cifar10",
     "specialists_cifar100",
     "teacher_assistant_cifar10",

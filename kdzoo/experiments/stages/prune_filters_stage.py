@@ -104,8 +104,8 @@ class PruneFilters(Stage):
             check_positive_integer("views", self.views)
 
     def smoke(self) -> "PruneFilters":
-        changes = {"training": self.training.smoke(), "steps": min(self.steps, 2)}
-        return dataclasses.replace(self, **changes, views=self.views and 1)
+        training, views = self.training.smoke(), self.views and 1
+        return dataclasses.replace(self, training=training, steps=1, views=views)
 
     def run(self, context: "StageContext") -> Outcome:
         model = context.source("start", context.settled("precision", self.training.precision))
