@@ -142,12 +142,12 @@ def filter_pruning(
         *(importance, scope, round_to, _checked_paths(ignored_layers), importance_data, loss),
         check_integer("seed", seed, least=0, most=(1 << 32) - 1),
     )
-    pruning.check()
     teacher = _checked_teacher(teacher, model)
     teaching = Teaching(teacher, distillation_loss, student_loss_weight)
     compiling = Compiling(optimizer, loss, metrics)
     compiling.check(1.0 if teacher is None else student_loss_weight)
     teaching.check(model)  # What does not fit is refused before anything is trained.
+    pruning.check()
     described = {
         "run": settings,
         "epochs": [epochs, sparsity_epochs, float(sparsity) if sparsity_epochs else None],
