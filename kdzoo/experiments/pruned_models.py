@@ -4,10 +4,33 @@ from typing import Any
 
 import keras
 
+from kdzoo.compression.filter_pruning.importance import CRITERIA, NEED_DATA
 from kdzoo.compression.filter_pruning.measured_latency import MeasuredLatency
+from kdzoo.compression.filter_pruning.prune_arguments import check_target
 from kdzoo.evaluation import count_macs
 from kdzoo.graph.keras_internals import functional_of
 from kdzoo.graph.surgery import copy_of, rebuild
+from kdzoo.utils import check_choice, shown
+
+_TARGETS = ("target_macs", "target_parameters", "target_latency")
+
+
+def check_settings(target: Any, importance: Any) -> None:
+    """Raises `ValueError` unless a stage can prune to a target by a criterion.
+
+    Args:
+        target: (name, fraction).
+        importance: Name of a criterion that needs no data.
+    """
+    if not isinstance(target, tuple | list) or len(target) != 2:
+        raise ValueError(
+            "Expected target as (name, fraction), such as ('target_macs', 0.5). Received: "
+            f"target={shown(target)}"
+        )
+    name, fraction = target
+    check_choice("target", name, _TARGETS)
+    check_target({name: fraction})
+    check_choice("importance", importance, [n for n in CRITERIA if n not in NEED_DATA])
 
 
 def computing_like(model: keras.Model, other: keras.Model) -> keras.Model:

@@ -40,9 +40,10 @@ def prune_filters(
     channels, and exactly the weights that are left. Train it on, best with the model as its
     teacher. Channels are followed through the graph: those that a sum, a product, a depthwise or a
     grouped convolution ties together go or stay together, and batch normalizations, following
-    layers and shapes follow. The outputs of the model and the inputs of nested models keep their
-    channels. A layer through which channels cannot be followed, such as a recurrent one or
-    attention, keeps its own and those that it reads; the report says so.
+    layers and shapes follow; units of recurrent layers and heads of attention go as filters do. The
+    outputs of the model and the inputs of nested models keep their channels. A layer through which
+    channels cannot be followed, such as one of your own, keeps its own and those that it reads; the
+    report says so.
 
     A channel that is zero for every input goes without any change of the outputs. So does one that
     is another constant, such as a filter of zeros before a batch normalization: the constant is
@@ -62,7 +63,8 @@ def prune_filters(
         target_latency: The largest fraction of the model's latency that may be left, in (0, 1).
         target_latency_ms: The largest latency of one example, in milliseconds, above 0.
         importance: By what the channels that go are chosen: `"l2"` or `"l1"`, norms of filters;
-            `"group_l2"`, the norm of all weights that a channel has, also in layers that read it;
+            `"group_l2"`, DepGraph's, the squares of all weights that a channel has, also in layers
+            that read it, relative to the group's mean;
             `"batch_norm"`, sizes of scales; `"geometric_median"`, distances to the other filters;
             `"apoz"`, how often activations are not zero; `"taylor"`, how the loss would change;
             `"random"`; or a function of a `ChannelGroup` to an array `(group.size,)` of scores,
@@ -70,7 +72,7 @@ def prune_filters(
         scope: `"global"`: the lowest scores of the whole network go; `"local"`: the same fraction
             of every group.
         round_to: Numbers of channels that are left are multiples of this, and at least this, where
-            channels go.
+            channels go; heads of attention go one by one.
         ignored_layers: Paths of layers, or layers, of which nothing may change.
         data: For `"apoz"` and `"taylor"`: `(x, y)`, or batches of them, a few hundred samples.
         loss: For `"taylor"`: the loss, as for `compile`.

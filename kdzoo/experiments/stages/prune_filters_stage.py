@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kdzoo import losses, schemes
-from kdzoo.compression.filter_pruning.importance import CRITERIA, NEED_DATA
-from kdzoo.compression.filter_pruning.prune_arguments import check_target
 from kdzoo.distillation import argument_checks
-from kdzoo.experiments import build_and_fit, keep_teacher_outputs, pruned_models
+from kdzoo.experiments import (
+    build_and_fit,
+    keep_teacher_outputs,
+    optimizer_and_schedule,
+    pruned_models,
+)
 from kdzoo.experiments.measure_model import measure
-from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import (
@@ -84,18 +86,9 @@ class PruneFilters(Stage):
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         self.training.check()
-        if not isinstance(self.target, tuple | list) or len(self.target) != 2:
-            raise ValueError(
-                "Expected target as (name, fraction), such as ('target_macs', 0.5). Received: "
-                f"target={shown(self.target)}"
-            )
-        known = ("target_macs", "target_parameters", "target_latency")
-        check_choice("target", self.target[0], known)
-        check_target({self.target[0]: self.target[1]})
+        pruned_models.check_settings(self.target, self.importance)
         for field in ("steps", "round_to"):
             check_positive_integer(field, getattr(self, field))
-        known = tuple(name for name in CRITERIA if name not in NEED_DATA)
-        check_choice("importance", self.importance, known)
         check_choice("scope", self.scope, ("global", "local"))
         check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
         losses.SoftTargets(self.temperature)
@@ -125,7 +118,7 @@ class PruneFilters(Stage):
             teacher=teacher,
             distillation_loss=losses.SoftTargets(self.temperature),
             student_loss_weight=self.student_loss_weight,
-            optimizer=optimizer(self.training, context.data),
+            optimizer=optimizer_and_schedule.optimizer(self.training, context.data),
             metrics=["accuracy"],
             seed=context.seed,
             **build_and_fit.options(context),

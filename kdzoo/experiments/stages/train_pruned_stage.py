@@ -9,8 +9,7 @@ from kdzoo.experiments.measure_model import measure
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import Training
-from kdzoo.graph import acceleration
-from kdzoo.graph.new_weights import with_new_weights
+from kdzoo.graph import acceleration, new_weights
 from kdzoo.utils import shown
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class TrainPruned(Stage):
         whole = build_and_fit.create(
             context.built, context.data, context.settled("precision", precision)
         )
-        model = with_new_weights(pruned, f"seed {context.seed}")
+        model = new_weights.with_new_weights(pruned, f"seed {context.seed}")
         model = pruned_models.computing_like(model, whole)
         acceleration.accelerate(model)
         batches = build_and_fit.batches(self.training, context)
