@@ -92,10 +92,8 @@ class PruningSteps:
         plan = PruningPlan(model, check_ignored_layers(model, self.ignored_layers))
         amount = 1 - (1 - self.amount) * step / self.steps
         if self.target != "target_latency":
-            place = 0 if self.target == "target_macs" else 1
-            costs = PruningPlan(self.unpruned, ()).costs, plan.costs
-            before, now = ((cost.macs, cost.parameters)[place] for cost in costs)
-            amount *= before / now
+            unpruned = PruningPlan(self.unpruned, ()).costs
+            amount *= unpruned.whole(self.target) / plan.costs.whole(self.target)
         if amount >= 1:
             return None
         by = self.importance

@@ -62,14 +62,25 @@ class Costs:
         Raises:
             ValueError: If the model's MACs are not known.
         """
-        which = 0 if target == "target_macs" else 1
-        whole = (self.macs, self.parameters)[which]
+        which, whole = (0 if target == "target_macs" else 1), self.whole(target)
+        return lambda counts: (self.after(counts)[which] or 0) / whole
+
+    def whole(self, target: str) -> int:
+        """Returns a cost of the model.
+
+        Args:
+            target: `"target_macs"` or `"target_parameters"`.
+
+        Raises:
+            ValueError: If the model's MACs are not known.
+        """
+        whole = self.macs if target == "target_macs" else self.parameters
         if whole is None:
             raise ValueError(
                 "Expected a model whose inputs have known sizes, of which MACs can be counted. "
                 f"Received: {target}; use ratio or target_parameters."
             )
-        return lambda counts: (self.after(counts)[which] or 0) / whole
+        return whole
 
     def after(self, counts: Sequence[int] | np.ndarray) -> tuple[int | None, int]:
         """Returns MACs and parameters with so many channels of each group.

@@ -104,6 +104,7 @@ class PruneFilters(Stage):
         model = context.source("start", context.settled("precision", self.training.precision))
         teacher, batches = self._teacher_and_batches(context)
         name, fraction = self.target
+        target: dict[str, Any] = {name: fraction}
         smaller, history = schemes.filter_pruning(
             model,
             batches,
@@ -111,7 +112,7 @@ class PruneFilters(Stage):
             epochs=self.training.epochs,
             loss=build_and_fit.cross_entropy(),
             steps=self.steps,
-            **{name: fraction},
+            **target,
             importance=self.importance,
             scope=self.scope,
             round_to=self.round_to,
@@ -142,7 +143,7 @@ class PruneFilters(Stage):
         split = keep_teacher_outputs.recorded_split(
             context, self.training, self.views, self.teacher_precision, epochs=self.epochs
         )
-        size, options = self.training.batch_size, {"shuffle": True, "seed": context.seed}
+        size, seed = self.training.batch_size, context.seed
         return "recorded", lambda epoch: split.batches(
-            size, initial_epoch=epoch, layers=(), **options
+            size, shuffle=True, seed=seed, initial_epoch=epoch, layers=()
         )
