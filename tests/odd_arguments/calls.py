@@ -857,11 +857,11 @@ def _add_schemes_of_several_models():
             "target_macs": 0.5,
             "target_parameters": None,
             "target_latency": None,
-            "importance": "taylor",
+            "importance": "l1",
             "scope": "local",
             "round_to": 1,
             "ignored_layers": [],
-            "importance_data": (t.images, t.labels),
+            "importance_data": None,  # `prune_filters` has odd ones.
             "sparsity_epochs": 1,
             "sparsity": 0.1,
             "teacher": t.teacher,
