@@ -40,7 +40,7 @@ COMPOSERS = {"cli", "demo", "__main__"}
 TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks"},
-    "kdzoo.schemes": {"early_weights", "lottery_rounds", "scheme_stages"},
+    "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps", "scheme_stages"},
     "kdzoo.dynamic": set(),
     "kdzoo.compression": {"masked_layer", "tfmot"},
     "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.

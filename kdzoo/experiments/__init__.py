@@ -14,9 +14,11 @@ from kdzoo.experiments.stages import (
     LotteryTicket,
     MutualLearning,
     Pretrained,
+    PruneFilters,
     Specialists,
     TeacherAssistant,
     Train,
+    TrainPruned,
 )
 from kdzoo.experiments.stages.distill_stage import soft_targets
 from kdzoo.experiments.training_settings import Training
@@ -36,10 +38,12 @@ __all__ = [
     "MutualLearning",
     "Outcome",
     "Pretrained",
+    "PruneFilters",
     "Specialists",
     "Stage",
     "TeacherAssistant",
     "Train",
+    "TrainPruned",
     "Training",
     "Transfer",
     "register",

@@ -3,6 +3,7 @@
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, specialist_distribution
 from kdzoo.schemes.born_again import born_again
 from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
+from kdzoo.schemes.filter_pruning import filter_pruning
 from kdzoo.schemes.hint_training import hint_training
 from kdzoo.schemes.lottery_ticket import LotteryTickets, lottery_ticket
 from kdzoo.schemes.mutual_learning import mutual_learning
@@ -17,6 +18,7 @@ __all__ = [
     "assistant_sizes",
     "born_again",
     "calibrate_biases",
+    "filter_pruning",
     "hint_training",
     "lottery_ticket",
     "mutual_learning",

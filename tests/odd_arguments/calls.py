@@ -849,6 +849,30 @@ def _add_schemes_of_several_models():
         passed_on,
     )
     _add_method(
+        "schemes.filter_pruning",
+        lambda t: _without_training(schemes.filter_pruning),
+        lambda t: {
+            **usual(t),
+            "model": t.model,
+            "steps": 1,
+            "target_macs": 0.5,
+            "target_parameters": None,
+            "target_latency": None,
+            "importance": "l1",
+            "scope": "local",
+            "round_to": 1,
+            "ignored_layers": [],
+            "importance_data": None,  # `prune_filters` has odd ones.
+            "sparsity_epochs": 1,
+            "sparsity": 0.1,
+            "teacher": t.teacher,
+            "distillation_loss": None,
+            "student_loss_weight": 0.5,
+            "seed": 0,
+        },
+        passed_on,
+    )
+    _add_method(
         "schemes.teacher_assistant",
         lambda t: _without_training(schemes.teacher_assistant),
         lambda t: {
@@ -944,6 +968,8 @@ def _add_experiments():
         (e.EnsembleOf("b", e.Dependency("teacher", "all"), seeds=(0,)), made_with),
         (e.Specialists("b", start, e.Training(1), clusters=2, seeds=(0,)), made_with),
         (e.TeacherAssistant(*student, assistants=(("mlp_2x64", {}),), seeds=(0,)), made_with),
+        (e.PruneFilters("b", start, e.Training(1), seeds=(0,)), made_with),
+        (e.TrainPruned("b", start, e.Training(1), seeds=(0,)), made_with),
         (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),
         (e.Transfer(fraction=0.5), lambda made: made_with(e.Train(*student, transfer=made))),
@@ -1057,6 +1083,8 @@ def _add_compression():
             "ratio": 0.5,
             "target_macs": None,
             "target_parameters": None,
+            "target_latency": None,
+            "target_latency_ms": None,
             "importance": "taylor",
             "scope": "local",
             "round_to": 1,
@@ -1066,6 +1094,11 @@ def _add_compression():
             "seed": 0,
             "dry_run": True,
         },
+    )
+    _add(
+        compression,
+        "regularize_groups",
+        lambda t: {"model": t.model, "strength": 0.1, "alpha": 4.0, "ignored_layers": []},
     )
     _add(
         compression,

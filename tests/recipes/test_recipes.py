@@ -41,6 +41,7 @@ LONG = (
     "lottery_lenet",
     "mimic_cifar10",
     "mutual_learning_cifar100",
+    "prune_filters_cifar10",
     "separable_cifar10",
     "specialists_cifar100",
     "teacher_assistant_cifar10",

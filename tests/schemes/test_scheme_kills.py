@@ -45,6 +45,11 @@ options |= dict(rounds=2, epochs=3, rewind_epoch=1, teacher=net(9, 3), seed=4)
 tickets, history = schemes.lottery_ticket(net(6, 1), batches, directory, **options)
 models = [*tickets.models, *tickets.controls.values()]
 """,
+    "filter_pruning": """
+options |= dict(target_macs=0.5, steps=3, epochs=3, sparsity_epochs=3, round_to=1, seed=4)
+model, history = schemes.filter_pruning(net(16, 1), batches, directory, **options)
+models = [model]
+""",
     "teacher_assistant": """
 models = [net(width, width) for width in (9, 7, 6)]
 _, history = schemes.teacher_assistant(net(12, 1), models, batches, directory, epochs=4, **options)

@@ -10,9 +10,11 @@ from kdzoo.experiments.stages.hint_training_stage import HintTraining
 from kdzoo.experiments.stages.lottery_ticket_stage import LotteryTicket
 from kdzoo.experiments.stages.mutual_learning_stage import MutualLearning
 from kdzoo.experiments.stages.pretrained_stage import Pretrained
+from kdzoo.experiments.stages.prune_filters_stage import PruneFilters
 from kdzoo.experiments.stages.specialists_stage import Specialists
 from kdzoo.experiments.stages.teacher_assistant_stage import TeacherAssistant
 from kdzoo.experiments.stages.teacher_file_stage import TeacherFile
+from kdzoo.experiments.stages.train_pruned_stage import TrainPruned
 from kdzoo.experiments.stages.train_stage import Train
 
 __all__ = [
@@ -26,8 +28,10 @@ __all__ = [
     "LotteryTicket",
     "MutualLearning",
     "Pretrained",
+    "PruneFilters",
     "Specialists",
     "TeacherAssistant",
     "TeacherFile",
     "Train",
+    "TrainPruned",
 ]
