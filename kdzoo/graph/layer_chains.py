@@ -43,6 +43,21 @@ class ReplacedLayer:
 
 
 @dataclasses.dataclass(frozen=True)
+class RankTrial:
+    """A size that `factorize` tried on its way to an accuracy.
+
+    Attributes:
+        energy: The fraction of each kernel's sum of squares that was kept.
+        parameters: Numbers in all weights of the model.
+        accuracy: Its accuracy on the data, in [0, 1].
+    """
+
+    energy: float
+    parameters: int
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
 class LowRankReport:
     """What `factorize` or `to_separable` made of a model.
 
@@ -51,23 +66,32 @@ class LowRankReport:
         left: Path of each other layer that has a kernel -> why it was left.
         parameters_before: Numbers in all weights of the model.
         parameters_after: Those of the new one.
+        tried: What was tried where an accuracy was given, in that order.
     """
 
     layers: tuple[ReplacedLayer, ...]
     left: dict[str, str]
     parameters_before: int
     parameters_after: int
+    tried: tuple[RankTrial, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{'layer':24} {'method':9} {'rank':>9} {'before':>10} {'after':>10}  error"]
+        numbers = f"{'before':>10} {'predicted':>10} {'after':>10}"
+        lines = [f"{'layer':24} {'method':9} {'rank':>9} {numbers}  error"]
         lines += [
             f"{row.path:24} {row.method:9} {row.rank!s:>9} {row.parameters_before:10,} "
-            f"{row.parameters_after:10,} {row.weight_error:6.3f}"
+            f"{row.parameters_predicted:10,} {row.parameters_after:10,} {row.weight_error:6.3f}"
             for row in self.layers
         ]
         lines += [f"{path:24} left: {reason}" for path, reason in self.left.items()]
-        total = f"{self.parameters_before:10,} {self.parameters_after:10,}"
-        return "\n".join([*lines, f"{'all weights':44} {total}"])
+        total = f"{self.parameters_before:10,} {'':10} {self.parameters_after:10,}"
+        lines.append(f"{'all weights':44} {total}")
+        lines += [
+            f"tried: {trial.parameters:,} at energy {trial.energy:.6f}, accuracy "
+            f"{trial.accuracy:.4f}"
+            for trial in self.tried
+        ]
+        return "\n".join(lines)
 
 
 def layers_with_kernels(model: keras.Model) -> dict[str, keras.layers.Layer]:
