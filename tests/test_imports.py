@@ -42,7 +42,7 @@ TECHNIQUES = {
     "kdzoo.models": {"blocks"},
     "kdzoo.schemes": {"scheme_stages"},
     "kdzoo.dynamic": set(),
-    "kdzoo.compression": {"tfmot"},
+    "kdzoo.compression": {"binary_layers", "sign_activations", "tfmot"},
     "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
 }
 # And a package of techniques and much that they share: of this one the techniques are listed.

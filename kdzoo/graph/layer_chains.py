@@ -12,8 +12,9 @@ from kdzoo.graph.keras_internals import functional_of, nodes_of
 from kdzoo.graph.surgery import compile_like, rebuild
 from kdzoo.utils import shown, unknown_name
 
-Chain = Sequence[tuple[keras.layers.Layer, Sequence[np.ndarray]]]
-"""New layers, not built, in the order in which they are called, and the weights of each."""
+Chain = Sequence[tuple[Any, Sequence[np.ndarray]]]
+"""New layers, not built, in the order in which they are called, and the weights of each; before the
+last there may be functions of a tensor, without weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,14 +174,14 @@ def why_left(layer: keras.layers.Layer, types: Collection[type]) -> str | None:
 
 
 def with_chains(
-    model: keras.Model, chains: Mapping[str, Chain], known: Mapping[str, keras.layers.Layer]
+    model: keras.Model, chains: Mapping[str, Chain], known: Mapping[str, keras.Operation]
 ) -> keras.Model:
     """Returns a model in which chains of layers take the places of some.
 
     Args:
         model: The model; it is not changed.
-        chains: Path of a layer -> the new layers.
-        known: What `layers_with_kernels` returned.
+        chains: Path of a layer or operation -> the new layers.
+        known: Path -> layer or operation, such as `layers_with_kernels` returned.
     """
     by_layer = {known[path]: chain for path, chain in chains.items()}
 
@@ -195,7 +196,8 @@ def with_chains(
     made = compile_like(rebuild(model, replace, perform), model)
     for chain in by_layer.values():
         for layer, weights in chain[:-1]:
-            layer.set_weights(weights)
+            if isinstance(layer, keras.layers.Layer):
+                layer.set_weights(weights)
     return made
 
 

@@ -1049,6 +1049,7 @@ def _add_compression():
             "layers": ["logits"],
             "method": "stochastic",
             "seed": 0,
+            "sign_activations": False,
         },
     )
     _add(
