@@ -32,7 +32,7 @@ from kdzoo.utils import (
 
 Method = Literal["auto", "svd", "spatial", "channel", "tucker"]
 
-_METHODS = ("auto", "svd", *OF_CONVOLUTIONS)
+METHODS = ("auto", "svd", *OF_CONVOLUTIONS)
 # Of each convolution of a chain, whether it steps along the (height, width).
 _STEPS = {
     "spatial": ((1, 0), (0, 1)),
@@ -114,9 +114,9 @@ def factorize(
     arXiv:1511.06530, Tucker-2 at ranks by variational Bayes.
     """
     known = layers_with_kernels(model)
-    check_choice("method", method, _METHODS)
+    check_choice("method", method, METHODS)
     check_flag("only_smaller", only_smaller)
-    _check_amount({"rank": rank, "energy": energy, "ratio": ratio, "accuracy": accuracy})
+    check_amount({"rank": rank, "energy": energy, "ratio": ratio, "accuracy": accuracy})
     if (data is None) != (accuracy is None):
         raise ValueError(
             "Expected data with accuracy, and only then. Received: "
@@ -137,8 +137,12 @@ def factorize(
     return work.at({path: _cut(kernel, energy, rank, path) for path, kernel in kernels.items()})
 
 
-def _check_amount(amounts):
-    """Raises unless one of the four is given, and right."""
+def check_amount(amounts: Mapping[str, Any]) -> None:
+    """Raises `ValueError` unless one of four amounts is given, and in its range.
+
+    Args:
+        amounts: `"rank"`, `"energy"`, `"ratio"` and `"accuracy"` -> what was given.
+    """
     names = [name for name, value in amounts.items() if value is not None]
     if len(names) != 1:
         received = " and ".join(names) or "none of them"
