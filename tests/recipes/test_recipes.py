@@ -23,6 +23,7 @@ SMOKE = {"jax": ["hinton_mnist"]}.get(
 )
 # Many networks, or ones of the same architectures as in the recipes that are left.
 LONG = (
+    "binary_connect_mnist",
     "born_again_fashion_mnist",
     "compute_budget",
     "compute_budget_107m",
@@ -38,6 +39,7 @@ LONG = (
     "hinton_mnist_without_3",
     "losses_compared",
     "losses_compared_unlike",
+    "low_rank_cifar10",
     "mimic_cifar10",
     "mutual_learning_cifar100",
     "separable_cifar10",

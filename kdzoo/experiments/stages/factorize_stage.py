@@ -73,7 +73,8 @@ class Factorize(Stage):
         check_choice("method", self.method, METHODS)
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
-        self._trained("lenet_5").check()
+        taught = dataclasses.replace(self, teacher=self.teacher or self.start)
+        taught._trained("lenet_5").check()  # Any architecture: the settings are checked.
 
     def smoke(self) -> "Factorize":
         training = self.training.smoke()
