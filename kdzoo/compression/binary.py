@@ -130,10 +130,9 @@ def binarize(
         for number, path in enumerate(paths)
     }
     changed: dict[str, keras.Operation] = {path: known[path] for path in paths}
-    signed, real_inputs = [], []
-    if sign_activations:
-        signed, real_inputs = activations_read_by(model, [*changed.values()])
-        _add_signs(chains, changed, signed)
+    readers = [known[path] for path in paths] if sign_activations else []
+    signed, real_inputs = activations_read_by(model, readers)
+    _add_signs(chains, changed, signed)
     made = with_chains(model, chains, changed)
     counts = {path: math.prod(known[path].kernel.shape) for path in paths}
     for path in known.keys() - counts.keys() - left.keys():

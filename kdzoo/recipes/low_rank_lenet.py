@@ -12,7 +12,9 @@ _START = Dependency("unfactorized", 0)
 _TRAINING = retraining(15, 2e-3, precision="auto")
 
 
-def _factorized(name: str, ratio: float, taught: bool, **options: tuple[int, ...]) -> Factorize:
+def _factorized(
+    name: str, ratio: float, taught: bool, seeds: tuple[int, ...] | None = None
+) -> Factorize:
     """A smaller network, of a fraction of the parameters."""
     return Factorize(
         name,
@@ -22,7 +24,7 @@ def _factorized(name: str, ratio: float, taught: bool, **options: tuple[int, ...
         teacher=_START if taught else None,
         views=10 if taught else None,
         teacher_precision="auto" if taught else "float32",
-        **options,
+        seeds=seeds,
     )
 
 
@@ -31,10 +33,7 @@ RECIPE = Experiment(
     data="mnist",
     stages=(
         Pretrained("unfactorized", "lenet_300_100/mnist", seeds=(0,)),
-        *(
-            _factorized(f"{ratio:.3g} of it", ratio, True, seeds=(0,))
-            for ratio in (0.5, 0.125, 0.0625)
-        ),
+        *(_factorized(f"{ratio:.3g} of it", ratio, True, (0,)) for ratio in (0.5, 0.125, 0.0625)),
         _factorized("0.25 of it", 0.25, True),
         _factorized("0.25 of it, by labels", 0.25, False),
     ),

@@ -571,7 +571,10 @@ def _add_models():
     _add(
         models,
         "mlp",
-        lambda t: {**usual, "hidden": (4,), "dropout": 0.1, "input_dropout": 0.1, "max_norm": 2.0},
+        lambda t: {
+            **{**usual, "hidden": (4,), "dropout": 0.1, "input_dropout": 0.1, "max_norm": 2.0},
+            "batch_norm": False,
+        },
     )
     _add(models, "resnet", lambda t: {**usual, "depth": 8})
     _add(models, "separable", lambda t: {**usual, "width": 0.125, "dropout": 0.1, "halvings": 1})

@@ -69,11 +69,13 @@ class Factorize(Stage):
     def check(self) -> None:
         super().check()
         check_dependency("start", self.start)
+        if self.teacher is not None:
+            check_dependency("teacher", self.teacher)
         check_amount({"rank": None, "energy": self.energy, "ratio": self.ratio, "accuracy": None})
         check_choice("method", self.method, METHODS)
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
-        taught = dataclasses.replace(self, teacher=self.teacher or self.start)
+        taught = dataclasses.replace(self, teacher=self.start)
         taught._trained("lenet_5").check()  # Any architecture: the settings are checked.
 
     def smoke(self) -> "Factorize":
