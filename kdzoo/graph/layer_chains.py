@@ -167,7 +167,7 @@ def why_left(layer: keras.layers.Layer, types: Collection[type]) -> str | None:
     if layer.quantization_mode is not None or layer.lora_enabled:
         return "quantized by Keras, or with LoRA"
     if layer.kernel_constraint is not None:
-        return "with a constraint, which its factors would not keep"
+        return "with a constraint, which new kernels would not keep"
     if not np.isfinite(keras.ops.convert_to_numpy(layer.kernel).astype("float32")).all():
         return "with a weight that is not finite"
     return None

@@ -148,6 +148,25 @@ def test_an_average_of_weights_is_clipped_where_it_is_computed_with():
     np.testing.assert_array_equal(plain.get_weights()[0], np.ones((6, 5)))
 
 
+def test_fit_clips_under_weight_decay_and_averages():
+    """The average that the optimizer leaves in the end is computed with within [-1, 1]."""
+    rng = np.random.default_rng(0)
+    model, _ = dense(rng)
+    x, y = rng.normal(size=(64, 6)).astype("float32"), 5 * rng.normal(size=(64, 5))
+    limit = np.float32(np.sqrt(1.5 / 11)) * (1 + 1e-6)
+    for average in (False, True):
+        binary, _ = binarize(model, method="stochastic", seed=0)
+        before = binary.get_weights()[0]
+        rate = {"learning_rate": 0.5, "weight_decay": 0.1, "use_ema": average}
+        binary.compile(keras.optimizers.AdamW(**rate, ema_momentum=0.5), "mse")
+        binary.fit(x, y, batch_size=8, epochs=2, verbose=0)
+        assert (binary.get_weights()[0] != before).any()
+        assert average or np.abs(binary.get_weights()[0]).max() <= limit
+        assert np.abs(numpy(binary.layers[0].binary_kernel())).max() <= 1
+        plain = strip_binarization(binary, real_valued=True)
+        np.testing.assert_allclose(numpy(plain(x)), numpy(binary(x)), rtol=1e-4, atol=1e-4)
+
+
 def test_scaled_signs_pass_the_gradient_within_1():
     """Of α · sign(w), with α the mean of |w|: through the sign where |w| <= 1, and through α."""
     model, _ = dense(np.random.default_rng(0), 3, 1)

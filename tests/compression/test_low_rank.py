@@ -263,7 +263,7 @@ def test_what_is_left_and_why():
     once, report = factorize(model, rank=1)
     assert report.left == {
         "grouped": "a convolution of 2 groups",
-        "constrained": "with a constraint, which its factors would not keep",
+        "constrained": "with a constraint, which new kernels would not keep",
         "broken": "with a weight that is not finite",
         "own": "a Own, no Dense or Conv2D",
     }
