@@ -11,8 +11,8 @@ from typing import Any
 from kdzoo.experiments import Dependency, Experiment, Factorize, Pretrained, retraining
 
 _START = Dependency("unfactorized", 0)
-_TRAINING = retraining(10, 2e-3, precision="auto")
-_TEACHING: dict[str, Any] = {"teacher": _START, "views": 10, "teacher_precision": "auto"}
+_TRAINING = retraining(8, 2e-3, precision="auto")
+_TEACHING: dict[str, Any] = {"teacher": _START, "views": 8, "teacher_precision": "auto"}
 
 RECIPE = Experiment(
     name="low_rank_cifar10",

@@ -244,3 +244,13 @@ def test_what_is_left_or_refused(model):
         binarize(model, layers=["norm"])
     with pytest.raises(ValueError, match="without binary layers"):
         strip_binarization(model)
+
+
+@pytest.mark.tensorflow
+def test_a_stripped_model_of_signs_is_exported(model, images, tmp_path):
+    binary, report = binarize(model, sign_activations=True)
+    assert len(report.signs) == 1
+    plain = strip_binarization(binary)
+    kdzoo.export.to_litert(plain, tmp_path / "net.tflite", representative_data=images)
+    found = kdzoo.export.LiteRTModel(tmp_path / "net.tflite").predict(images)
+    np.testing.assert_allclose(found, numpy(binary(images, training=False)), rtol=1e-4, atol=1e-4)
