@@ -229,8 +229,8 @@ def _plain_weights(layer, real_valued):
     kernel, *bias = layer.get_weights()
     values = kernel.astype("float32")
     made = np.where(values >= 0, np.float32(1), np.float32(-1))
-    if layer.binarization == "xnor":
-        made *= np.abs(values).mean(tuple(range(kernel.ndim - 1)), keepdims=True)
+    if layer.binarization == "xnor":  # To the last bit: a sign after it may turn on that.
+        made = keras.ops.convert_to_numpy(layer.unrounded_kernel())
     elif real_valued:
         values = np.clip(values / glorot_coefficient(kernel.shape), -1, 1)
     return [(values if real_valued else made).astype(kernel.dtype), *bias]

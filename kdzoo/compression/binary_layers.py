@@ -64,9 +64,10 @@ class BinaryLayer(keras.layers.Layer):
 
     def binary_kernel(self, training: bool | None = None) -> Any:
         """Returns the kernel to compute with; its gradient is that of the latent one."""
-        return ops.cast(self._binary_kernel(training), self.compute_dtype)
+        return ops.cast(self.unrounded_kernel(training), self.compute_dtype)
 
-    def _binary_kernel(self, training):
+    def unrounded_kernel(self, training: bool | None = None) -> Any:
+        """Returns the kernel to compute with, in the type of the weights."""
         kernel = ops.convert_to_tensor(self.kernel)
         if self.binarization == "xnor":
             axes = tuple(range(len(kernel.shape) - 1))

@@ -96,6 +96,8 @@ def test_stripped_models_are_plain_and_compute_what_was_computed(method, model, 
     assert {type(layer).__module__.split(".")[0] for layer in plain.layers} == {"keras"}
     assert [layer.name for layer in plain.layers] == [layer.name for layer in model.layers]
     np.testing.assert_allclose(plain(images), binary(images, training=False), rtol=1e-4, atol=1e-4)
+    kernels = [numpy(binary.get_layer("logits").binary_kernel()), plain.get_weights()[-2]]
+    np.testing.assert_array_equal(*kernels)  # A sign after it may turn on the last bit.
     binary.save(tmp_path / "net.keras")
     again = kdzoo.load_model(tmp_path / "net.keras")
     np.testing.assert_array_equal(again(images), binary(images))
