@@ -227,10 +227,13 @@ def _plain(layer: keras.layers.Layer, real_valued: bool) -> Chain:
 def _plain_weights(layer, real_valued):
     """The weights of a binary layer, with the kernel that it computes with, or the latent one."""
     kernel, *bias = layer.get_weights()
-    values = kernel.astype("float32")
-    made = np.where(values >= 0, np.float32(1), np.float32(-1))
-    if layer.binarization == "xnor":  # To the last bit: a sign after it may turn on that.
+    if real_valued == (layer.binarization == "stochastic"):
+        # What it computes with, to the last bit: a sign after it may turn on that.
         made = keras.ops.convert_to_numpy(layer.unrounded_kernel())
-    elif real_valued:
-        values = np.clip(values / glorot_coefficient(kernel.shape), -1, 1)
-    return [(values if real_valued else made).astype(kernel.dtype), *bias]
+    elif not real_valued:
+        made = np.where(kernel >= 0, 1, -1)
+    elif layer.binarization == "xnor":
+        made = kernel
+    else:
+        made = np.clip(kernel.astype("float32") / glorot_coefficient(kernel.shape), -1, 1)
+    return [made.astype(kernel.dtype), *bias]
