@@ -51,7 +51,6 @@ RATES: dict[str, float] = {
     "fitnet_mnist": 15_000,
     "shallow": 9000,
     "mlp": 25_000,
-    "lenet": 10_000,
 }
 
 
