@@ -42,7 +42,7 @@ TECHNIQUES = {
     "kdzoo.models": {"blocks"},
     "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps", "scheme_stages"},
     "kdzoo.dynamic": set(),
-    "kdzoo.compression": {"masked_layer", "tfmot"},
+    "kdzoo.compression": {"binary_layers", "masked_layer", "sign_activations", "tfmot"},
     "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
 }
 # And a package of techniques and much that they share: of this one the techniques are listed.

@@ -52,7 +52,7 @@ from kdzoo.compression.tfmot.quantize_annotate import (
     quantize_annotate_model,
 )
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
-from kdzoo.graph.layer_chains import LowRankReport, ReplacedLayer
+from kdzoo.graph.layer_chains import LowRankReport, RankTrial, ReplacedLayer
 from kdzoo.graph.merged_factors import merge_factors
 
 if typing.TYPE_CHECKING:  # What `__getattr__` loads, for editors.
@@ -111,6 +111,7 @@ __all__ = [
     "QuantizeConfig",
     "QuantizedModel",
     "Quantizer",
+    "RankTrial",
     "ReplacedLayer",
     "UpdatePruningStep",
     "apply_masks",

@@ -1,14 +1,29 @@
-"""Weights of one bit: BinaryConnect, deterministic and stochastic, and XNOR-Net's scaled signs."""
+"""Weights of one bit: BinaryConnect, XNOR-Net's scaled signs, and BinaryNet's sign activations."""
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import Literal
 
 import keras
 import numpy as np
-from keras import ops
 
+from kdzoo.compression.binary_layers import (
+    METHODS,
+    BinaryConv2D,
+    BinaryDense,
+    BinaryLayer,
+    GlorotClip,
+    glorot_coefficient,
+)
+from kdzoo.compression.sign_activations import (
+    activations_read_by,
+    binary_sign,
+    is_sign,
+    plain_sign,
+    with_sign,
+)
+from kdzoo.graph.calls import nodes_within
 from kdzoo.graph.layer_chains import (
     Chain,
     check_layers,
@@ -16,11 +31,10 @@ from kdzoo.graph.layer_chains import (
     why_left,
     with_chains,
 )
+from kdzoo.graph.surgery import copy_of
 from kdzoo.utils import check_choice, check_flag, check_integer
 
 Binarization = Literal["deterministic", "stochastic", "xnor"]
-
-_METHODS = ("deterministic", "stochastic", "xnor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +45,16 @@ class BinaryReport:
         layers: Path of each layer whose kernel is binary -> how many numbers that has.
         left: Path of each other layer that has a kernel -> why it was left.
         real: How many numbers of the model's weights are not binary.
+        signs: Names of the layers and operations whose activation became a sign.
+        real_inputs: Paths of the binary layers whose inputs are no signs, as far as signs were
+            wanted.
     """
 
     layers: dict[str, int]
     left: dict[str, str]
     real: int
+    signs: tuple[str, ...] = ()
+    real_inputs: tuple[str, ...] = ()
 
 
 def binarize(
@@ -44,6 +63,7 @@ def binarize(
     layers: Collection[str] | None = None,
     method: Binarization = "deterministic",
     seed: int | None = None,
+    sign_activations: bool = False,
 ) -> tuple[keras.Model, BinaryReport]:
     """Makes dense layers and convolutions compute with binary weights, and learn real ones.
 
@@ -59,7 +79,12 @@ def binarize(
     rates as the paper does: by its inverse for Adam and the like, by the square of that for SGD.
     It starts at the model's kernel over twice the coefficient: from a fresh Glorot-uniform
     initialization, at uniform numbers in [-1, 1]. Where outputs become sums of ±1, a
-    normalization has to follow. By XNOR w is the model's kernel.
+    normalization has to follow. By XNOR w is the model's kernel, and the gradient goes through the
+    sign where |w| is at most 1.
+
+    With `sign_activations` layers also read signs, as in BinaryNet: the activation before a binary
+    layer, if it is a ReLU or alike, becomes sign(x), whose gradient is that of clip(x, -1, 1).
+    Pooling of maxima, dropout and reshapes may lie between them. The first layer reads the images.
 
     The new model trains with any loss and optimizer, and as the student of a `Distiller`.
 
@@ -69,6 +94,7 @@ def binarize(
             `Dense` and `Conv2D` that can be. XNOR-Net leaves the first and the last.
         method: How weights become binary.
         seed: Where the draws of `"stochastic"` begin; None for anywhere.
+        sign_activations: Whether activations become signs, too.
 
     Returns:
         A new model, compiled as the model was, and a `BinaryReport`. `strip_binarization` makes
@@ -88,11 +114,13 @@ def binarize(
     ```
 
     References: Courbariaux, Bengio & David, "BinaryConnect", 2015, arXiv:1511.00363, sections 2.3,
-    2.4 and 3.1; Rastegari et al., "XNOR-Net", 2016, arXiv:1603.05279, section 3.1 (real inputs).
+    2.4 and 3.1; Rastegari et al., "XNOR-Net", 2016, arXiv:1603.05279, section 3.1 (real inputs);
+    Courbariaux, Hubara et al., "Binarized Neural Networks", 2016, arXiv:1602.02830, section 1.
     """
-    check_choice("method", method, _METHODS)
+    check_choice("method", method, METHODS)
     if seed is not None:
         check_integer("seed", seed, 0, (1 << 32) - 1)
+    check_flag("sign_activations", sign_activations)
     known = layers_with_kernels(model)
     plain = (keras.layers.Dense, keras.layers.Conv2D)
     left = {path: why for path, layer in known.items() if (why := why_left(layer, plain))}
@@ -101,12 +129,33 @@ def binarize(
         path: _binary(known[path], method, None if seed is None else seed + number)
         for number, path in enumerate(paths)
     }
-    made = with_chains(model, chains, known)
+    changed: dict[str, keras.Operation] = {path: known[path] for path in paths}
+    readers = [known[path] for path in paths] if sign_activations else []
+    signed, real_inputs = activations_read_by(model, readers)
+    _add_signs(chains, changed, signed)
+    made = with_chains(model, chains, changed)
     counts = {path: math.prod(known[path].kernel.shape) for path in paths}
     for path in known.keys() - counts.keys() - left.keys():
         left[path] = "not among the layers that were named"
-    real = made.count_params() - sum(counts.values())
-    return made, BinaryReport(counts, {path: left[path] for path in known if path in left}, real)
+    return made, BinaryReport(
+        counts,
+        {path: left[path] for path in known if path in left},
+        made.count_params() - sum(counts.values()),
+        tuple(operation.name for operation in signed),
+        tuple(path for path in paths if known[path] in real_inputs),
+    )
+
+
+def _add_signs(chains, changed, signed):
+    """Adds what takes the place of activations to the binary layers, some of which have them."""
+    paths = {id(layer): path for path, layer in changed.items()}
+    for number, operation in enumerate(signed):
+        path = paths.get(id(operation))
+        if path is None:
+            chains[f"sign {number}"], changed[f"sign {number}"] = with_sign(operation), operation
+        else:
+            ((layer, weights),) = chains[path]
+            chains[path] = [(copy_of(layer, activation=binary_sign), weights)]
 
 
 def strip_binarization(model: keras.Model, *, real_valued: bool = False) -> keras.Model:
@@ -127,104 +176,14 @@ def strip_binarization(model: keras.Model, *, real_valued: bool = False) -> kera
         ValueError: If the model has no graph, or no binary layer.
     """
     check_flag("real_valued", real_valued)
-    known = layers_with_kernels(model)
-    chains = {
-        path: _plain(layer, real_valued)
-        for path, layer in known.items()
-        if isinstance(layer, _Binary)
-    }
-    if not chains:
+    known = {str(number): node.operation for number, node in enumerate(nodes_within(model))}
+    chains = {path: _plain(layer, real_valued) for path, layer in known.items() if _is_made(layer)}
+    if not any(isinstance(known[path], BinaryLayer) for path in chains):
         raise ValueError(
             "Expected a model that `binarize` made. Received: "
             f"{model.name!r}, without binary layers"
         )
     return with_chains(model, chains, known)
-
-
-def glorot_coefficient(shape: Sequence[int]) -> float:
-    """Returns √(1.5 / (inputs + outputs)), what a latent weight of 1 is kept as.
-
-    Args:
-        shape: That of the kernel.
-    """
-    *field, inputs, outputs = shape
-    return math.sqrt(1.5 / (math.prod(field) * (inputs + outputs)))
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class GlorotClip(keras.constraints.Constraint):
-    """Keeps a kernel within its layer's Glorot coefficient, which stands for [-1, 1]."""
-
-    def __call__(self, w: Any) -> Any:
-        limit = glorot_coefficient(w.shape)
-        return ops.clip(w, -limit, limit)
-
-
-class _Binary(keras.layers.Layer):
-    """What binary layers add to Keras's: what the kernel is that they compute with."""
-
-    def __init__(
-        self,
-        *args: Any,
-        binarization: str = "deterministic",
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.binarization = check_choice("binarization", binarization, _METHODS)
-        self.seed = seed
-        if binarization == "stochastic":
-            self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def binary_kernel(self, training: bool | None = None) -> Any:
-        """Returns the kernel to compute with; its gradient is that of the latent one."""
-        kernel = ops.convert_to_tensor(self.kernel)
-        if self.binarization == "xnor":
-            axes = tuple(range(len(kernel.shape) - 1))
-            return ops.mean(ops.abs(kernel), axes, keepdims=True) * _through(_signs(kernel), kernel)
-        latent = kernel / glorot_coefficient(kernel.shape)
-        if self.binarization == "deterministic":
-            return _through(_signs(latent), latent)
-        if not training:
-            return latent
-        drawn = keras.random.uniform(kernel.shape, dtype=kernel.dtype, seed=self.seed_generator)
-        return _through(_signs((latent + 1) / 2 - drawn), latent)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {**config, "binarization": self.binarization, "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class BinaryDense(_Binary, keras.layers.Dense):
-    """A `Dense` layer that computes with a binary kernel; `binarize` makes it."""
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        outputs = ops.matmul(inputs, self.binary_kernel(training))
-        outputs = ops.add(outputs, self.bias) if self.use_bias else outputs
-        return self.activation(outputs)
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class BinaryConv2D(_Binary, keras.layers.Conv2D):
-    """A `Conv2D` that computes with a binary kernel; `binarize` makes it."""
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        outputs = self.convolution_op(inputs, self.binary_kernel(training))
-        if self.use_bias:
-            is_last = self.data_format == "channels_last"
-            shape = (1, 1, 1, self.filters) if is_last else (1, self.filters, 1, 1)
-            outputs = ops.add(outputs, ops.reshape(self.bias, shape))
-        return self.activation(outputs)
-
-
-def _signs(x):
-    return ops.where(x >= 0, ops.ones_like(x), -ops.ones_like(x))
-
-
-def _through(value, x):
-    """A value, exactly, with the gradient of x."""
-    return ops.stop_gradient(value) + (x - ops.stop_gradient(x))
 
 
 def _binary(layer: keras.layers.Layer, method: str, seed: int | None) -> Chain:
@@ -239,20 +198,42 @@ def _binary(layer: keras.layers.Layer, method: str, seed: int | None) -> Chain:
     return [(made_of.from_config(config), [kernel, *bias])]
 
 
-def _plain(layer: "BinaryDense | BinaryConv2D", real_valued: bool) -> Chain:
-    """The plain layer in the place of a binary one, and its weights."""
-    kernel, *bias = layer.get_weights()
-    values = kernel.astype("float32")
-    signs = np.where(values >= 0, 1, -1)
-    if layer.binarization == "xnor":
-        axes = tuple(range(kernel.ndim - 1))
-        binary = np.abs(values).mean(axes, keepdims=True) * signs
+def _is_made(operation):
+    """Whether `binarize` made a layer of a model, a binary one or a sign."""
+    return isinstance(operation, BinaryLayer) or (
+        isinstance(operation, keras.layers.Layer) and is_sign(operation)
+    )
+
+
+def _plain(layer: keras.layers.Layer, real_valued: bool) -> Chain:
+    """Plain layers in the place of one that `binarize` made, and their weights."""
+    if type(layer) is keras.layers.Activation:
+        return plain_sign(layer.name, layer.dtype_policy)
+    if isinstance(layer, BinaryLayer):
+        config = {**layer.get_config(), "kernel_constraint": None}
+        for name in ("binarization", "seed"):
+            del config[name]
+        is_dense = isinstance(layer, keras.layers.Dense)
+        made_of = keras.layers.Dense if is_dense else keras.layers.Conv2D
+        weights = _plain_weights(layer, real_valued)
     else:
-        values = values / glorot_coefficient(kernel.shape)
-        binary = signs
-    config = layer.get_config()
-    for name in ("binarization", "seed"):
-        del config[name]
-    made_of = keras.layers.Dense if isinstance(layer, keras.layers.Dense) else keras.layers.Conv2D
-    made = made_of.from_config({**config, "kernel_constraint": None})
-    return [(made, [(values if real_valued else binary).astype(kernel.dtype), *bias])]
+        config, made_of, weights = layer.get_config(), type(layer), layer.get_weights()
+    if not is_sign(layer):
+        return [(made_of.from_config(config), weights)]
+    made = made_of.from_config({**config, "activation": "linear"})
+    return [(made, weights), *plain_sign(f"{layer.name}_sign", layer.dtype_policy)]
+
+
+def _plain_weights(layer, real_valued):
+    """The weights of a binary layer, with the kernel that it computes with, or the latent one."""
+    kernel, *bias = layer.get_weights()
+    if real_valued == (layer.binarization == "stochastic"):
+        # What it computes with, to the last bit: a sign after it may turn on that.
+        made = keras.ops.convert_to_numpy(layer.unrounded_kernel())
+    elif not real_valued:
+        made = np.where(kernel >= 0, 1, -1)
+    elif layer.binarization == "xnor":
+        made = kernel
+    else:
+        made = np.clip(kernel.astype("float32") / glorot_coefficient(kernel.shape), -1, 1)
+    return [made.astype(kernel.dtype), *bias]

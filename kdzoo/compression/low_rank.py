@@ -2,20 +2,17 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
-from kdzoo.graph.kernel_factors import (
-    KernelFactors,
-    MatrixFactors,
-    Rank,
-    TuckerFactors,
-)
+from kdzoo.evaluation.accuracy import accuracy as accuracy_of
+from kdzoo.graph.kernel_cuts import OF_CONVOLUTIONS, Cut, KernelCuts, energy_for
 from kdzoo.graph.layer_chains import (
     Chain,
     LowRankReport,
+    RankTrial,
     ReplacedLayer,
     check_layers,
     count_in_kernels,
@@ -35,15 +32,14 @@ from kdzoo.utils import (
 
 Method = Literal["auto", "svd", "spatial", "channel", "tucker"]
 
-_OF_CONVOLUTIONS = ("channel", "spatial", "tucker")  # Of equal ones the first is taken.
-_METHODS = ("auto", "svd", *_OF_CONVOLUTIONS)
+METHODS = ("auto", "svd", *OF_CONVOLUTIONS)
 # Of each convolution of a chain, whether it steps along the (height, width).
 _STEPS = {
     "spatial": ((1, 0), (0, 1)),
     "channel": ((1, 1), (0, 0)),
     "tucker": ((0, 0), (1, 1), (0, 0)),
 }
-_HALVINGS = 40
+_SIZES = 8  # That are tried for an accuracy, after the largest.
 
 
 def factorize(
@@ -52,6 +48,8 @@ def factorize(
     rank: int | Literal["vbmf"] | Mapping[str, int] | None = None,
     energy: float | None = None,
     ratio: float | None = None,
+    accuracy: float | None = None,
+    data: Any = None,
     layers: Collection[str] | None = None,
     method: Method = "auto",
     only_smaller: bool = True,
@@ -69,7 +67,7 @@ def factorize(
     are called NAME_factor_1 and so on. Strides, padding, dilation and types are kept. Kernels are
     approximated without data; train the new model on, with the old one as its teacher.
 
-    Exactly one of `rank`, `energy` and `ratio` says how much is kept.
+    Exactly one of `rank`, `energy`, `ratio` and `accuracy` says how much is kept.
 
     Args:
         model: A functional or built sequential `keras.Model`. It is not changed.
@@ -79,6 +77,12 @@ def factorize(
         energy: The fraction in (0, 1] of the sum of squares of each kernel that is kept at least.
         ratio: The fraction in (0, 1) of the model's parameters that remain at most. Every kernel
             then keeps the same energy, the highest that fits.
+        accuracy: The accuracy in (0, 1] on `data` that the new model has at least, without any
+            training. Nine sizes are tried by bisection, of each the highest energy that fits, and
+            the smallest that is accurate enough is taken; the report says what was tried.
+        data: With `accuracy` alone: `(x, y)`, or batches of them that can be read again and again,
+            of samples that neither the training nor the test has. It is measured as by
+            `kdzoo.evaluation.accuracy`.
         layers: Paths of the layers to replace (names joined by "/" through nested models); None
             for all that can be.
         method: How convolutions are split; `"svd"` leaves them. By `"auto"` each is split in the
@@ -90,9 +94,10 @@ def factorize(
         A new model, compiled as the model was, and a `LowRankReport`.
 
     Raises:
-        ValueError: If the model has no graph, not exactly one of `rank`, `energy` and `ratio` is
-            given or one is outside its range, the ratio cannot be reached, or a layer in `layers`
-            does not exist or cannot be replaced.
+        ValueError: If the model has no graph, not exactly one of `rank`, `energy`, `ratio` and
+            `accuracy` is given or one is outside its range, the ratio or the accuracy cannot be
+            reached, data are missing or too many, or a layer in `layers` does not exist or cannot
+            be replaced.
 
     Example:
 
@@ -109,75 +114,40 @@ def factorize(
     arXiv:1511.06530, Tucker-2 at ranks by variational Bayes.
     """
     known = layers_with_kernels(model)
-    check_choice("method", method, _METHODS)
+    check_choice("method", method, METHODS)
     check_flag("only_smaller", only_smaller)
-    _check_amount(rank, energy, ratio)
+    check_amount({"rank": rank, "energy": energy, "ratio": ratio, "accuracy": accuracy})
+    if (data is None) != (accuracy is None):
+        raise ValueError(
+            "Expected data with accuracy, and only then. Received: "
+            f"accuracy={shown(accuracy)}, data={shown(data)}"
+        )
     left = _left(known, method)
     if isinstance(rank, Mapping):
         layers = [*rank] if layers is None else layers
     paths = check_layers(layers, known, left)
-    kernels = {path: _Kernel(known[path], method) for path in paths}
-    if ratio is not None:
-        energy = _energy_for(ratio, model, kernels, only_smaller)
-    cuts = {path: _cut(kernel, energy, rank, path) for path, kernel in kernels.items()}
-    for path in known.keys() - cuts.keys() - left.keys():
+    for path in known.keys() - set(paths) - left.keys():
         left[path] = "not among the layers that were named"
-    for path, cut in list(cuts.items()):
-        if only_smaller and cut.parameters >= kernels[path].size:
-            left[path] = f"no smaller at rank {cut.rank}, which would need {cut.parameters:,}"
-            del cuts[path]
-    return _replaced(model, known, cuts, left)
+    kernels = {path: KernelCuts(known[path], method) for path in paths}
+    work = _Factorization(model, known, left, kernels, only_smaller)
+    if accuracy is not None:
+        return work.at_accuracy(accuracy, data)
+    if ratio is not None:
+        energy = work.energy_at_ratio(ratio)
+    return work.at({path: _cut(kernel, energy, rank, path) for path, kernel in kernels.items()})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Cut:
-    """A kernel's factors at a rank."""
+def check_amount(amounts: Mapping[str, Any]) -> None:
+    """Raises `ValueError` unless one of four amounts is given, and in its range.
 
-    factors: KernelFactors
-    rank: Rank
-
-    @property
-    def parameters(self) -> int:
-        return self.factors.parameters(self.rank)
-
-
-class _Kernel:
-    """A layer's kernel, and the ways in which it may be cut."""
-
-    def __init__(self, layer: keras.layers.Layer, method: str) -> None:
-        kernel = keras.ops.convert_to_numpy(layer.kernel)
-        self.size = int(kernel.size)
-        methods = [method] if kernel.ndim == 4 else ["svd"]
-        methods = [*_OF_CONVOLUTIONS] if methods == ["auto"] else methods
-        self._ways: list[KernelFactors] = [
-            TuckerFactors(kernel) if way == "tucker" else MatrixFactors(kernel, way)
-            for way in methods
-        ]
-
-    def at_energy(self, energy: float) -> _Cut:
-        """The fewest parameters that keep the energy."""
-        cuts = [_Cut(way, way.rank_for(energy)) for way in self._ways]
-        return min(cuts, key=lambda cut: cut.parameters)
-
-    def above_noise(self) -> _Cut:
-        """The fewest parameters that keep what is no noise."""
-        cuts = [_Cut(way, way.rank_above_noise()) for way in self._ways]
-        return min(cuts, key=lambda cut: cut.parameters)
-
-    def at_rank(self, number: int) -> _Cut:
-        """The smallest error, of what is smaller than the kernel if anything is."""
-        cuts = [_Cut(way, way.rank_of(number)) for way in self._ways]
-        smaller = [cut for cut in cuts if cut.parameters < self.size]
-        return min(smaller or cuts, key=lambda cut: cut.factors.error(cut.rank))
-
-
-def _check_amount(rank, energy, ratio):
-    """Raises unless one of the three is given, and right."""
-    given = {"rank": rank, "energy": energy, "ratio": ratio}
-    names = [name for name, value in given.items() if value is not None]
+    Args:
+        amounts: `"rank"`, `"energy"`, `"ratio"` and `"accuracy"` -> what was given.
+    """
+    names = [name for name, value in amounts.items() if value is not None]
     if len(names) != 1:
         received = " and ".join(names) or "none of them"
-        raise ValueError(f"Expected one of rank, energy and ratio. Received: {received}")
+        raise ValueError(f"Expected one of rank, energy, ratio and accuracy. Received: {received}")
+    rank, energy, ratio, accuracy = amounts.values()
     if isinstance(rank, Mapping):
         if not rank or not all(isinstance(path, str) for path in rank):
             raise ValueError(
@@ -189,8 +159,9 @@ def _check_amount(rank, energy, ratio):
         check_choice("rank", rank, ("vbmf",))
     elif rank is not None:
         check_positive_integer("rank", rank)
-    if energy is not None and not check_number("energy", energy, 0, 1) > 0:
-        raise ValueError("Expected energy to lie in (0, 1]. Received: energy=0")
+    for name, value in (("energy", energy), ("accuracy", accuracy)):
+        if value is not None and not check_number(name, value, 0, 1) > 0:
+            raise ValueError(f"Expected {name} to lie in (0, 1]. Received: {name}=0")
     if ratio is not None and not 0 < check_number("ratio", ratio, 0, 1) < 1:
         raise ValueError(f"Expected ratio to lie in (0, 1). Received: ratio={shown(ratio)}")
 
@@ -208,12 +179,12 @@ def _cut(kernel, energy, rank, path):
 
 def _left(known: Mapping[str, keras.layers.Layer], method: str) -> dict[str, str]:
     """Path -> reason of the layers that cannot be replaced."""
-    left, names = {}, {layer.name for layer in known.values()}
+    left, lasts = {}, {named[1] for path in known if (named := FACTOR.fullmatch(path))}
     for path, layer in known.items():
         reason = why_left(layer, FACTORED)
-        if reason is None and FACTOR.fullmatch(layer.name):
+        if reason is None and FACTOR.fullmatch(path):
             reason = "a factor already; `merge_factors` makes one layer of the chain"
-        if reason is None and f"{layer.name}_factor_1" in names:
+        if reason is None and path in lasts:
             reason = "the last of a chain already; `merge_factors` makes one layer of it"
         if reason is None and method == "svd" and isinstance(layer, keras.layers.Conv2D):
             reason = "a Conv2D, which the method 'svd' leaves"
@@ -222,51 +193,91 @@ def _left(known: Mapping[str, keras.layers.Layer], method: str) -> dict[str, str
     return left
 
 
-def _energy_for(ratio, model, kernels, only_smaller):
-    """The highest energy at which the model has a fraction of its parameters at most."""
-    whole = model.count_params()
-    others = whole - sum(kernel.size for kernel in kernels.values())
+@dataclasses.dataclass(frozen=True)
+class _Factorization:
+    """A model, its kernels, and what can be made of them."""
 
-    def size(energy: float) -> int:
-        return others + sum(
-            min(cut, kernel.size) if only_smaller else cut
-            for kernel in kernels.values()
-            for cut in [kernel.at_energy(energy).parameters]
+    model: keras.Model
+    known: Mapping[str, keras.layers.Layer]
+    left: Mapping[str, str]
+    kernels: Mapping[str, KernelCuts]
+    only_smaller: bool
+
+    def size(self, energy: float) -> int:
+        """The numbers in all weights, where every kernel keeps an energy."""
+        kernels = self.kernels.values()
+        cuts = [(kernel.at_energy(energy).parameters, kernel.size) for kernel in kernels]
+        others = self.model.count_params() - sum(kernel.size for kernel in kernels)
+        return others + sum(min(pair) if self.only_smaller else pair[0] for pair in cuts)
+
+    def at_energy(self, energy: float) -> tuple[keras.Model, LowRankReport]:
+        """The model whose kernels keep an energy, and its report."""
+        return self.at({path: kernel.at_energy(energy) for path, kernel in self.kernels.items()})
+
+    def energy_at_ratio(self, ratio: float) -> float:
+        """The highest energy at which the model has a fraction of its parameters at most."""
+        whole, smallest = self.model.count_params(), self.size(0)
+        if smallest > ratio * whole:
+            raise ValueError(
+                f"Expected a ratio of at least {smallest / whole:.4f}, which rank 1 of every layer "
+                f"reaches. Received: ratio={ratio}"
+            )
+        return energy_for(self.size, ratio * whole)
+
+    def at_accuracy(self, wanted: float, data: Any) -> tuple[keras.Model, LowRankReport]:
+        """The smallest model that was tried and is accurate enough, and its report."""
+        tried: list[RankTrial] = []
+
+        def reached(energy: float, made: keras.Model) -> bool:
+            tried.append(RankTrial(energy, made.count_params(), accuracy_of(made, data)))
+            return tried[-1].accuracy >= wanted
+
+        best, report = self.at_energy(1.0)
+        if not reached(1.0, best):
+            raise ValueError(
+                "Expected an accuracy that the model has on the data, at most "
+                f"{tried[0].accuracy:.4f}. Received: accuracy={wanted}"
+            )
+        failed, low, high = 0, float(self.size(0)), float(report.parameters_after)
+        for _ in range(_SIZES):
+            middle = (low + high) / 2
+            energy = energy_for(self.size, middle)
+            if not failed < self.size(energy) < high:  # Ranks are whole: there is no such size.
+                low = middle
+                continue
+            made, of_made = self.at_energy(energy)
+            if reached(energy, made):
+                best, report, high = made, of_made, float(of_made.parameters_after)
+            else:
+                failed, low = of_made.parameters_after, middle
+        return best, dataclasses.replace(report, tried=tuple(tried))
+
+    def at(self, cuts: Mapping[str, Cut]) -> tuple[keras.Model, LowRankReport]:
+        """The new model, and its report."""
+        left, known = dict(self.left), self.known
+        for path, cut in cuts.items():
+            if self.only_smaller and cut.parameters >= self.kernels[path].size:
+                left[path] = f"no smaller at rank {cut.rank}, which would need {cut.parameters:,}"
+        cuts = {path: cut for path, cut in cuts.items() if path not in left}
+        chains = {path: _chain(known[path], cut) for path, cut in cuts.items()}
+        made = with_chains(self.model, chains, known)
+        rows = tuple(
+            ReplacedLayer(
+                path,
+                cut.factors.method,
+                cut.rank,
+                count_in_kernels([known[path]]),
+                cut.parameters,
+                count_in_kernels([layer for layer, _ in chains[path]]),
+                cut.factors.error(cut.rank),
+            )
+            for path, cut in cuts.items()
         )
-
-    low, high = 0.0, 1.0
-    if size(low) > ratio * whole:
-        raise ValueError(
-            f"Expected a ratio of at least {size(low) / whole:.4f}, which rank 1 of every layer "
-            f"reaches. Received: ratio={ratio}"
-        )
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if size(middle) <= ratio * whole else (low, middle)
-    return low
+        left = {path: left[path] for path in known if path in left}
+        return made, LowRankReport(rows, left, self.model.count_params(), made.count_params())
 
 
-def _replaced(model, known, cuts, left):
-    """The new model, and its report."""
-    chains = {path: _chain(known[path], cut) for path, cut in cuts.items()}
-    made = with_chains(model, chains, known)
-    rows = tuple(
-        ReplacedLayer(
-            path,
-            cut.factors.method,
-            cut.rank,
-            count_in_kernels([known[path]]),
-            cut.parameters,
-            count_in_kernels([layer for layer, _ in chains[path]]),
-            cut.factors.error(cut.rank),
-        )
-        for path, cut in cuts.items()
-    )
-    left = {path: left[path] for path in known if path in left}
-    return made, LowRankReport(rows, left, model.count_params(), made.count_params())
-
-
-def _chain(layer: keras.layers.Layer, cut: _Cut) -> Chain:
+def _chain(layer: keras.layers.Layer, cut: Cut) -> Chain:
     """New layers in the place of one, and their weights."""
     old, *bias = layer.get_weights()
     kernels = [kernel.astype(old.dtype) for kernel in cut.factors.kernels(cut.rank)]

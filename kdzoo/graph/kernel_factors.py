@@ -122,6 +122,7 @@ class TuckerFactors:
         self._kernel = kernel.astype("float64")
         self._of_inputs, _ = _principal(self._kernel, 2)
         self._of_outputs, self._first = _principal(self._kernel, 3)
+        self._found: dict[Rank, tuple[np.ndarray, ...]] = {}  # Error and kernels want the same.
 
     def rank_of(self, number: int) -> tuple[int, int]:
         """Returns the number for inputs and outputs, or how many there are where that is less."""
@@ -155,6 +156,11 @@ class TuckerFactors:
     def kernels(self, rank: Rank) -> tuple[np.ndarray, ...]:
         """Returns the 1 × 1 kernel to fewer inputs, the core, and the 1 × 1 one to the outputs."""
         assert isinstance(rank, tuple)
+        if rank not in self._found:
+            self._found = {rank: self._kernels(rank)}
+        return self._found[rank]
+
+    def _kernels(self, rank):
         outer = self._first[:, : rank[1]]
         for _ in range(_SWEEPS):
             _, vectors = _principal(np.tensordot(self._kernel, outer, (3, 0)), 2)

@@ -12,8 +12,9 @@ from kdzoo.graph.keras_internals import functional_of, nodes_of
 from kdzoo.graph.surgery import compile_like, rebuild
 from kdzoo.utils import shown, unknown_name
 
-Chain = Sequence[tuple[keras.layers.Layer, Sequence[np.ndarray]]]
-"""New layers, not built, in the order in which they are called, and the weights of each."""
+Chain = Sequence[tuple[Any, Sequence[np.ndarray]]]
+"""New layers, not built, in the order in which they are called, and the weights of each; before the
+last there may be functions of a tensor, without weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,21 @@ class ReplacedLayer:
 
 
 @dataclasses.dataclass(frozen=True)
+class RankTrial:
+    """A size that `factorize` tried on its way to an accuracy.
+
+    Attributes:
+        energy: The fraction of each kernel's sum of squares that was kept.
+        parameters: Numbers in all weights of the model.
+        accuracy: Its accuracy on the data, in [0, 1].
+    """
+
+    energy: float
+    parameters: int
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
 class LowRankReport:
     """What `factorize` or `to_separable` made of a model.
 
@@ -51,23 +67,32 @@ class LowRankReport:
         left: Path of each other layer that has a kernel -> why it was left.
         parameters_before: Numbers in all weights of the model.
         parameters_after: Those of the new one.
+        tried: What was tried where an accuracy was given, in that order.
     """
 
     layers: tuple[ReplacedLayer, ...]
     left: dict[str, str]
     parameters_before: int
     parameters_after: int
+    tried: tuple[RankTrial, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{'layer':24} {'method':9} {'rank':>9} {'before':>10} {'after':>10}  error"]
+        numbers = f"{'before':>10} {'predicted':>10} {'after':>10}"
+        lines = [f"{'layer':24} {'method':9} {'rank':>9} {numbers}  error"]
         lines += [
             f"{row.path:24} {row.method:9} {row.rank!s:>9} {row.parameters_before:10,} "
-            f"{row.parameters_after:10,} {row.weight_error:6.3f}"
+            f"{row.parameters_predicted:10,} {row.parameters_after:10,} {row.weight_error:6.3f}"
             for row in self.layers
         ]
         lines += [f"{path:24} left: {reason}" for path, reason in self.left.items()]
-        total = f"{self.parameters_before:10,} {self.parameters_after:10,}"
-        return "\n".join([*lines, f"{'all weights':44} {total}"])
+        total = f"{self.parameters_before:10,} {'':10} {self.parameters_after:10,}"
+        lines.append(f"{'all weights':44} {total}")
+        lines += [
+            f"tried: {trial.parameters:,} at energy {trial.energy:.6f}, accuracy "
+            f"{trial.accuracy:.4f}"
+            for trial in self.tried
+        ]
+        return "\n".join(lines)
 
 
 def layers_with_kernels(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -142,21 +167,21 @@ def why_left(layer: keras.layers.Layer, types: Collection[type]) -> str | None:
     if layer.quantization_mode is not None or layer.lora_enabled:
         return "quantized by Keras, or with LoRA"
     if layer.kernel_constraint is not None:
-        return "with a constraint, which its factors would not keep"
+        return "with a constraint, which new kernels would not keep"
     if not np.isfinite(keras.ops.convert_to_numpy(layer.kernel).astype("float32")).all():
         return "with a weight that is not finite"
     return None
 
 
 def with_chains(
-    model: keras.Model, chains: Mapping[str, Chain], known: Mapping[str, keras.layers.Layer]
+    model: keras.Model, chains: Mapping[str, Chain], known: Mapping[str, keras.Operation]
 ) -> keras.Model:
     """Returns a model in which chains of layers take the places of some.
 
     Args:
         model: The model; it is not changed.
-        chains: Path of a layer -> the new layers.
-        known: What `layers_with_kernels` returned.
+        chains: Path of a layer or operation -> the new layers.
+        known: Path -> layer or operation, such as `layers_with_kernels` returned.
     """
     by_layer = {known[path]: chain for path, chain in chains.items()}
 
@@ -171,7 +196,8 @@ def with_chains(
     made = compile_like(rebuild(model, replace, perform), model)
     for chain in by_layer.values():
         for layer, weights in chain[:-1]:
-            layer.set_weights(weights)
+            if isinstance(layer, keras.layers.Layer):
+                layer.set_weights(weights)
     return made
 
 

@@ -31,8 +31,8 @@ def merge_factors(model: keras.Model) -> keras.Model:
         where there is no chain.
 
     Raises:
-        ValueError: If the model has no graph, or a layer of a chain got a bias or an activation, or
-            is used elsewhere.
+        ValueError: If the model has no graph, or a layer of a chain got a bias, an activation or
+            LoRA, is quantized by Keras, or is used elsewhere.
 
     Example:
 
@@ -61,13 +61,19 @@ def _chains(model: keras.Model) -> dict[keras.Operation, list[keras.Operation]]:
     uses = Counter(id(tensor) for node in nodes.values() for tensor in node.inputs)
     graphs = [model, *(n.operation for n in nodes.values() if functional_of(n.operation))]
     uses.update(id(tensor) for graph in graphs for tensor in graph_of(graph).outputs)
-    chains = {}
+    chains, calls = {}, {id(node) for node in nodes.values()}
     for node in nodes.values():
         chain = _chain_to(node, lambda tensor: makers.get(id(tensor)))
         if len(chain) > 1:
             for link in chain[:-1]:
                 _check_link(link, uses[id(link.outputs[0])])
+            _check_kernel(node.operation)
             chains[node.operation] = [link.operation for link in chain]
+            calls.difference_update(id(link) for link in chain[:-1])
+    firsts = {link for chain in chains.values() for link in chain[:-1]}
+    for node in nodes.values():
+        if node.operation in firsts and id(node) in calls:
+            raise _refused(node.operation, "which is also called elsewhere")
     return chains
 
 
@@ -87,14 +93,22 @@ def _check_link(node, uses):
     """Raises unless a factor is linear and only the next layer takes what it gives."""
     layer = node.operation
     if type(layer) not in FACTORED:
-        reason = f"a {type(layer).__name__}"
-    elif layer.use_bias or layer.activation is not keras.activations.linear:
-        reason = "with a bias or an activation"
-    elif uses != 1:
-        reason = "whose output also goes elsewhere"
-    else:
-        return
-    raise ValueError(
+        raise _refused(layer, f"a {type(layer).__name__}")
+    if layer.use_bias or layer.activation is not keras.activations.linear:
+        raise _refused(layer, "with a bias or an activation")
+    if uses != 1:
+        raise _refused(layer, "whose output also goes elsewhere")
+    _check_kernel(layer)
+
+
+def _check_kernel(layer):
+    """Raises unless the kernel is all that a layer of a chain multiplies by."""
+    if layer.quantization_mode is not None or layer.lora_enabled:
+        raise _refused(layer, "quantized by Keras, or with LoRA")
+
+
+def _refused(layer, reason):
+    return ValueError(
         "Expected chains as `factorize` makes them, of linear layers without bias. Received: "
         f"{layer.name!r}, {reason}"
     )

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
-from kdzoo.utils import is_number, shown
+from kdzoo.utils import check_flag, is_number, shown
 
 
 @blocks.channels_last
@@ -19,6 +19,8 @@ def mlp(
     input_dropout: float = 0.0,
     max_norm: float | None = None,
     name: str | None = None,
+    *,
+    batch_norm: bool = False,
 ) -> keras.Model:
     """Builds a fully connected network with ReLU hidden layers.
 
@@ -34,6 +36,8 @@ def mlp(
         max_norm: Largest L2 norm of the weights into a hidden unit, above 0; `None` for any. The
             paper's teacher has such a bound.
         name: Name of the model; `"mlp_"` and the hidden units when None.
+        batch_norm: Whether a batch normalization follows each dense layer, the last one included,
+            none of which has a bias then; binary weights want that.
 
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
@@ -61,6 +65,7 @@ def mlp(
     classes = blocks.check_classes(classes)
     blocks.check_rate("dropout", dropout)
     blocks.check_rate("input_dropout", input_dropout)
+    check_flag("batch_norm", batch_norm)
     if max_norm is not None and not (is_number(max_norm) and max_norm > 0):
         raise ValueError(
             f"Expected max_norm above 0, or None. Received: max_norm={shown(max_norm)}"
@@ -71,16 +76,26 @@ def mlp(
     if input_dropout:
         x = layers.Dropout(input_dropout, name="input_dropout")(x)
     for stage, units in enumerate(hidden, start=1):
-        x = layers.Dense(
-            units,
-            activation="relu",
-            kernel_initializer="he_normal",
-            kernel_constraint=None if max_norm is None else keras.constraints.MaxNorm(max_norm),
-            name=f"stage{stage}",
-        )(x)
+        x = _hidden(x, units, max_norm, f"stage{stage}", batch_norm)
         if stage == len(hidden):
             x = layers.Activation("linear", name="features")(x)
         if dropout:
             x = layers.Dropout(dropout, name=f"stage{stage}_dropout")(x)
-    outputs = blocks.logits(classes)(x)
+    if batch_norm:
+        dense = layers.Dense(classes, use_bias=False, dtype="float32", name="logits_dense")
+        norm = layers.BatchNormalization(momentum=0.9, dtype="float32", name="logits")
+        outputs = norm(dense(x))
+    else:
+        outputs = blocks.logits(classes)(x)
     return keras.Model(inputs, outputs, name=name or "_".join(["mlp", *map(str, hidden)]))
+
+
+def _hidden(x, units, max_norm, name, batch_norm):
+    """A hidden layer; BinaryConnect's initial weights where a normalization follows."""
+    bound = None if max_norm is None else keras.constraints.MaxNorm(max_norm)
+    options = {"kernel_constraint": bound}
+    if not batch_norm:
+        dense = layers.Dense(units, "relu", kernel_initializer="he_normal", name=name, **options)
+        return dense(x)
+    x = layers.Dense(units, use_bias=False, name=f"{name}_dense", **options)(x)
+    return layers.ReLU(name=name)(blocks.batch_norm(name=f"{name}_norm")(x))

@@ -1,6 +1,7 @@
 """Recipes: each reproduces a published result, or one of ours, as a graph of stages."""
 
 from kdzoo.recipes import (
+    binary_connect_mnist,
     born_again_fashion_mnist,
     cluster_separable_cifar10,
     compute_budget,
@@ -19,6 +20,8 @@ from kdzoo.recipes import (
     losses_compared,
     losses_compared_unlike,
     lottery_lenet,
+    low_rank_cifar10,
+    low_rank_lenet,
     mimic_cifar10,
     mutual_learning_cifar100,
     prune_2_of_4_cifar10,
@@ -71,6 +74,9 @@ RECIPES = {
         prune_2_of_4_cifar10.RECIPE,
         prune_filters_cifar10.RECIPE,
         cluster_separable_cifar10.RECIPE,
+        binary_connect_mnist.RECIPE,
+        low_rank_lenet.RECIPE,
+        low_rank_cifar10.RECIPE,
         zoo_mnist.RECIPE,
         zoo_fashion_mnist.RECIPE,
         zoo_cifar10.RECIPE,

@@ -26,8 +26,9 @@ from kdzoo.utils import (
 )
 from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
+from kdzoo.zoo.packed_signs import SIGNS, packed, unpacked
 
-Dtype = Literal["float32", "float16"]
+Dtype = Literal["float32", "float16", "binary"]
 
 _SHOWN = 3  # Names that an error lists.
 
@@ -41,14 +42,16 @@ def save_weights(model: keras.Model, path: PathLike, dtype: Dtype = "float32") -
         dtype: `"float32"` for the values as they are, or `"float16"` to store floating-point
             weights of two dimensions and more in half the bytes. Vectors keep their type, and so
             does a weight whose largest absolute value is above 65504 or below 6.1e-5, where
-            float16 overflows or loses digits.
+            float16 overflows or loses digits. `"binary"` for a bit a number of weights of two
+            dimensions and more that are ±s, with one s for each output, such as those of
+            `kdzoo.compression.strip_binarization`, bit for bit; others stay as they are.
 
     Returns:
         (SHA-256 in hexadecimal, bytes) of the file.
 
     Raises:
-        ValueError: If `dtype` is neither, the model is not built, a weight is not finite, or two
-            weights have one path.
+        ValueError: If `dtype` is none of these, the model is not built, a weight is not finite, two
+            weights have one path, or no weight is binary that shall be.
 
     Example:
 
@@ -67,22 +70,28 @@ def to_bytes(model: keras.Model, dtype: Dtype = "float32") -> bytes:
 
     Args:
         model: The built `keras.Model`.
-        dtype: `"float32"` for the values as they are, or `"float16"` for half the bytes where
-            float16 holds the values.
+        dtype: `"float32"` for the values as they are, `"float16"` for half the bytes where float16
+            holds the values, or `"binary"` for a bit a number of weights that are ±s.
 
     Raises:
-        ValueError: If `dtype` is neither, the model is not built, a weight is not finite, or two
-            weights have one path.
+        ValueError: If `dtype` is none of these, the model is not built, a weight is not finite, two
+            weights have one path, or no weight is binary that shall be.
     """
-    check_choice("dtype", dtype, ("float32", "float16"))
-    tensors = {}
+    check_choice("dtype", dtype, ("float32", "float16", "binary"))
+    tensors: dict[str, np.ndarray] = {}
     for key, variable in named_weights(model).items():
         tensor = keras.ops.convert_to_numpy(variable)
         if tensor.dtype.name == "bfloat16":  # The NumPy format of safetensors has no bfloat16.
             tensor = tensor.astype("float32")
         if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
             raise ValueError(f"Expected finite weights in {model.name!r}. Received: {key!r}")
-        tensors[key] = np.asarray(_halved(tensor) if dtype == "float16" else tensor, order="C")
+        tensor = np.asarray(_halved(tensor) if dtype == "float16" else tensor, order="C")
+        tensors.update(packed(key, tensor) if dtype == "binary" else {key: tensor})
+    if dtype == "binary" and not any(key.endswith(SIGNS) for key in tensors):
+        raise ValueError(
+            "Expected a model with binary weights, such as `strip_binarization` returns, for "
+            f"dtype='binary'. Received: {model.name!r}, without one"
+        )
     return safetensors.numpy.save(tensors)
 
 
@@ -136,7 +145,8 @@ def load_weights(
         if layer not in layers:
             raise unknown_name("layer with weights", layer, layers)
     variables = _without(variables, excluded)
-    tensors = _without(_parsed(content, name), excluded)
+    shapes = {key: variable.shape for key, variable in variables.items()}
+    tensors = unpacked(_without(_parsed(content, name), excluded), shapes, name)
     _check_names(variables, tensors, name, model.name)
     values = {key: _value(key, tensors[key], variables[key], name) for key in variables}
     for key, variable in variables.items():

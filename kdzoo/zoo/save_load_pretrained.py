@@ -42,8 +42,9 @@ def save_pretrained(
             model, then the card; if saving fails, the earlier model stays whole.
         card: Text for the card, in Markdown. If empty, a table of the model's shapes and sizes; an
             earlier card that was edited by hand then stays.
-        dtype: `"float32"`, or `"float16"` to store the weights in half the bytes where float16
-            holds their values; they are float32 again when loaded.
+        dtype: `"float32"`, `"float16"` to store the weights in half the bytes where float16 holds
+            their values, or `"binary"` for a bit a number of those that are ±s, as
+            `kdzoo.compression.strip_binarization` makes them; they are float32 again when loaded.
 
     Raises:
         ValueError: If the model cannot be shared: it is subclassed or not built; a weight is not

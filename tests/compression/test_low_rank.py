@@ -105,6 +105,8 @@ def test_a_dense_layer_is_cut_as_numpy_cuts_it(model):
     saved = kernel.size - row.parameters_after
     assert report.parameters_before - report.parameters_after == saved
     assert smaller.count_params() == report.parameters_after
+    shown = str(report).split("\n")[1].split()
+    assert shown[-4:-1] == [f"{kernel.size:,}", *[f"{sum(kernel.shape) * 3:,}"] * 2]
 
 
 @pytest.mark.parametrize("method", ["spatial", "channel"])
@@ -194,6 +196,47 @@ def test_variational_bayes_tells_a_rank_from_noise(noise):
     assert {row.path: row.rank for row in report.layers} == {"conv": (3, 5), "dense": 4}
 
 
+@pytest.fixture(scope="module")
+def classifier():
+    """A model of kernels near to a low rank, inputs, and as labels its classes."""
+    rng = np.random.default_rng(0)
+    layers = [LAYERS.Dense(40, activation="relu"), LAYERS.Dense(30), LAYERS.Dense(5)]
+    made = keras.Sequential([keras.Input((20,)), *layers])
+    for layer in layers[:2]:
+        inputs, units = layer.kernel.shape
+        low = rng.normal(size=(inputs, 4)) @ rng.normal(size=(4, units))
+        layer.kernel.assign(low + 0.3 * rng.normal(size=(inputs, units)))
+    made.compile(loss="mse", run_eagerly=True)  # So that nothing is traced for each size.
+    x = rng.normal(size=(200, 20)).astype("float32")
+    return made, x, outputs(made, x).argmax(-1)
+
+
+def test_an_accuracy_is_kept_at_the_smallest_size_that_was_tried(classifier):
+    made, x, labels = classifier
+    smaller, report = factorize(made, accuracy=0.8, data=(x, labels))
+    reached = np.mean(outputs(smaller, x).argmax(-1) == labels)
+    assert 0.8 <= reached < 1
+    fitting = [trial for trial in report.tried if trial.accuracy >= 0.8]
+    assert min(trial.parameters for trial in fitting) == smaller.count_params()
+    assert any(trial.accuracy < 0.8 for trial in report.tried)
+    assert (report.tried[0].energy, report.tried[0].accuracy) == (1.0, 1.0)
+    assert report.parameters_after == smaller.count_params() < made.count_params()
+    taken = next(t for t in report.tried if t.parameters == smaller.count_params())
+    assert taken.accuracy == pytest.approx(reached)
+    again, _ = factorize(made, energy=taken.energy)
+    for ours, theirs in zip(smaller.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len({trial.parameters for trial in report.tried}) == len(report.tried) <= 9
+    assert str(report).count("tried: ") == len(report.tried)
+
+
+def test_an_accuracy_that_the_model_does_not_have_is_refused(classifier):
+    made, x, labels = classifier
+    wrong = np.where(np.arange(200) < 50, (labels + 1) % 5, labels)
+    with pytest.raises(ValueError, match=r"on the data, at most 0\.7500. Received: accuracy=0.9"):
+        factorize(made, accuracy=0.9, data=(x, wrong))
+
+
 def test_what_would_not_be_smaller_is_left(model):
     same, report = factorize(model, energy=1.0)
     assert "no smaller at rank" in report.left["logits"]
@@ -220,7 +263,7 @@ def test_what_is_left_and_why():
     once, report = factorize(model, rank=1)
     assert report.left == {
         "grouped": "a convolution of 2 groups",
-        "constrained": "with a constraint, which its factors would not keep",
+        "constrained": "with a constraint, which new kernels would not keep",
         "broken": "with a weight that is not finite",
         "own": "a Own, no Dense or Conv2D",
     }
@@ -256,7 +299,10 @@ def test_a_compiled_sequential_model_of_halves_stays_one():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "one of rank, energy and ratio. Received: none"),
+        ({}, "one of rank, energy, ratio and accuracy. Received: none"),
+        ({"accuracy": 0, "data": ()}, "Expected accuracy to lie in"),
+        ({"rank": 1, "data": ()}, "Expected data with accuracy, and only then"),
+        ({"accuracy": 0.5}, "accuracy=0.5, data=None"),
         ({"rank": 1, "energy": 0.5}, "Received: rank and energy"),
         ({"energy": 0}, "energy to lie in"),
         ({"ratio": 1}, "ratio to lie in"),
@@ -285,3 +331,35 @@ def test_a_chain_that_is_no_product_is_refused():
     model = keras.Model(inputs, [LAYERS.Dense(3, name="a")(x), x])
     with pytest.raises(ValueError, match="whose output also goes elsewhere"):
         merge_factors(model)
+
+
+def test_a_layer_of_a_chain_that_is_called_elsewhere_is_refused():
+    inputs = keras.Input((4,))
+    first = LAYERS.Dense(4, use_bias=False, name="a_factor_1")
+    x = LAYERS.Dense(4, name="a")(first(inputs))
+    model = keras.Model(inputs, [x, LAYERS.Dense(3, name="b")(first(x))])
+    with pytest.raises(ValueError, match="'a_factor_1', which is also called elsewhere"):
+        merge_factors(model)
+
+
+@pytest.mark.parametrize("change", ["enable_lora", "quantize"])
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_chain_whose_kernels_are_not_all_is_refused(change, position):
+    model = keras.Sequential([keras.Input((9,)), LAYERS.Dense(8, name="a")])
+    smaller, _ = factorize(model, rank=2)
+    getattr(smaller.layers[position], change)({"enable_lora": 1, "quantize": "int8"}[change])
+    with pytest.raises(ValueError, match="quantized by Keras, or with LoRA"):
+        merge_factors(smaller)
+
+
+def test_names_of_strangers_are_not_taken_twice():
+    """And a name in a nested model is none of the layers around it."""
+    layers = [LAYERS.Conv2D(8, 3, name=name) for name in ("a", "a_factor_2")]
+    inner = keras.Sequential(
+        [keras.Input((4, 4, 8)), LAYERS.Conv2D(8, 3, name="b_factor_1")], name="inner"
+    )
+    b = LAYERS.Conv2D(9, 1, name="b")
+    model = keras.Sequential([keras.Input((8, 8, 8)), *layers, inner, b])
+    _, report = factorize(model, rank=2, method="tucker")
+    assert [row.path for row in report.layers] == ["b"]
+    assert report.left["a"].startswith("the last of a chain already")

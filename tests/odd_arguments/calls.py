@@ -33,6 +33,7 @@ MADE_BY_KDZOO = {
     "Pair": "`pair` returns it",
     "Pretrained": "`list_pretrained` reads it",
     "RECIPES": "a dictionary",
+    "RankTrial": "`factorize` returns it",
     "ReplacedLayer": "`factorize` and `to_separable` return it",
     "RecordedSplit": "`with_recorded_teacher` makes it",
     "Split": "`from_arrays`, `from_directory` and `load` make it",
@@ -571,7 +572,10 @@ def _add_models():
     _add(
         models,
         "mlp",
-        lambda t: {**usual, "hidden": (4,), "dropout": 0.1, "input_dropout": 0.1, "max_norm": 2.0},
+        lambda t: {
+            **{**usual, "hidden": (4,), "dropout": 0.1, "input_dropout": 0.1, "max_norm": 2.0},
+            "batch_norm": False,
+        },
     )
     _add(models, "resnet", lambda t: {**usual, "depth": 8})
     _add(models, "separable", lambda t: {**usual, "width": 0.125, "dropout": 0.1, "halvings": 1})
@@ -972,6 +976,9 @@ def _add_experiments():
         (e.TrainPruned("b", start, e.Training(1), seeds=(0,)), made_with),
         (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),
+        (e.TrainBinary(*student, seeds=(0,)), made_with),
+        (e.DistillBinary(*student, seeds=(0,)), made_with),
+        (e.Factorize("b", start, ratio=0.5, seeds=(0,)), made_with),
         (e.Transfer(fraction=0.5), lambda made: made_with(e.Train(*student, transfer=made))),
         (e.CalibrateBiases("b", e.Dependency("teacher", 0), seeds=(0,)), made_with),
         (experiment, load_data),
@@ -1108,6 +1115,8 @@ def _add_compression():
             "rank": 1,
             "energy": None,
             "ratio": None,
+            "accuracy": None,
+            "data": None,
             "layers": ["logits"],
             "method": "auto",
             "only_smaller": True,
@@ -1121,6 +1130,7 @@ def _add_compression():
             "layers": ["logits"],
             "method": "stochastic",
             "seed": 0,
+            "sign_activations": False,
         },
     )
     _add(

@@ -23,6 +23,7 @@ SMOKE = {"jax": ["hinton_mnist"]}.get(
 )
 # Many networks, or ones of the same architectures as in the recipes that are left.
 LONG = (
+    "binary_connect_mnist",
     "born_again_fashion_mnist",
     "compute_budget",
     "compute_budget_107m",
@@ -39,6 +40,7 @@ LONG = (
     "losses_compared",
     "losses_compared_unlike",
     "lottery_lenet",
+    "low_rank_cifar10",
     "mimic_cifar10",
     "mutual_learning_cifar100",
     "prune_filters_cifar10",

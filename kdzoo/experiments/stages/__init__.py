@@ -3,9 +3,11 @@
 from kdzoo.experiments.stages.born_again_stage import BornAgain
 from kdzoo.experiments.stages.calibrate_biases_stage import CalibrateBiases
 from kdzoo.experiments.stages.compress_stage import Compress
+from kdzoo.experiments.stages.distill_binary_stage import DistillBinary
 from kdzoo.experiments.stages.distill_from_logits_stage import DistillFromLogits
 from kdzoo.experiments.stages.distill_stage import Distill
 from kdzoo.experiments.stages.ensemble_of_stage import EnsembleOf
+from kdzoo.experiments.stages.factorize_stage import Factorize
 from kdzoo.experiments.stages.hint_training_stage import HintTraining
 from kdzoo.experiments.stages.lottery_ticket_stage import LotteryTicket
 from kdzoo.experiments.stages.mutual_learning_stage import MutualLearning
@@ -14,6 +16,7 @@ from kdzoo.experiments.stages.prune_filters_stage import PruneFilters
 from kdzoo.experiments.stages.specialists_stage import Specialists
 from kdzoo.experiments.stages.teacher_assistant_stage import TeacherAssistant
 from kdzoo.experiments.stages.teacher_file_stage import TeacherFile
+from kdzoo.experiments.stages.train_binary_stage import TrainBinary
 from kdzoo.experiments.stages.train_pruned_stage import TrainPruned
 from kdzoo.experiments.stages.train_stage import Train
 
@@ -22,8 +25,10 @@ __all__ = [
     "CalibrateBiases",
     "Compress",
     "Distill",
+    "DistillBinary",
     "DistillFromLogits",
     "EnsembleOf",
+    "Factorize",
     "HintTraining",
     "LotteryTicket",
     "MutualLearning",
@@ -33,5 +38,6 @@ __all__ = [
     "TeacherAssistant",
     "TeacherFile",
     "Train",
+    "TrainBinary",
     "TrainPruned",
 ]
