@@ -13,6 +13,11 @@ from kdzoo.compression.filter_pruning.prune import prune_filters
 from kdzoo.compression.filter_pruning.report import FilterPruningReport
 from kdzoo.compression.low_rank import factorize
 from kdzoo.compression.separable import to_separable
+from kdzoo.compression.shared_weights import (
+    SharedWeightsReport,
+    share_weights,
+    strip_shared_weights,
+)
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -104,6 +109,7 @@ __all__ = [
     "QuantizedModel",
     "Quantizer",
     "ReplacedLayer",
+    "SharedWeightsReport",
     "UpdatePruningStep",
     "binarize",
     "cluster_scope",
@@ -120,10 +126,12 @@ __all__ = [
     "quantize_model",
     "quantize_scope",
     "schedule_over_epochs",
+    "share_weights",
     "strip_binarization",
     "strip_clustering",
     "strip_clustering_cqat",
     "strip_pruning",
+    "strip_shared_weights",
     "to_separable",
 ]
 

@@ -3,6 +3,8 @@
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, specialist_distribution
 from kdzoo.schemes.born_again import born_again
 from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
+from kdzoo.schemes.deep_compression import deep_compression
+from kdzoo.schemes.deep_compression_presets import DEEP_COMPRESSION_PRESETS
 from kdzoo.schemes.hint_training import hint_training
 from kdzoo.schemes.mutual_learning import mutual_learning
 from kdzoo.schemes.specialists import specialist_of, specialists
@@ -10,11 +12,13 @@ from kdzoo.schemes.teacher_assistant import assistant_sizes, teacher_assistant
 from kdzoo.training.stages import train
 
 __all__ = [
+    "DEEP_COMPRESSION_PRESETS",
     "BiasReport",
     "SpecialistEnsemble",
     "assistant_sizes",
     "born_again",
     "calibrate_biases",
+    "deep_compression",
     "hint_training",
     "mutual_learning",
     "specialist_distribution",

@@ -109,12 +109,7 @@ def teacher_assistant(
     compiling = Compiling(optimizer, loss, metrics)
     compiling.check(student_loss_weight)
     given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
-    taught_by, *others = argument_checks.as_losses(given)
-    if others:
-        raise ValueError(
-            "Expected `distillation_loss` to be one distillation loss. Received: "
-            f"distillation_loss={shown(given)}"
-        )
+    taught_by = argument_checks.as_one_loss(given)
 
     def distiller(teacher, student, transform):
         own = type(taught_by).from_config(taught_by.get_config())

@@ -40,6 +40,11 @@ _, history = schemes.mutual_learning(models, batches, directory, epochs=12, **op
 options |= dict(generations=3, epochs=3, variant="dkpp", seed=4)
 models, history = schemes.born_again(net(6, 1), batches, directory, **options)
 """,
+    "deep_compression": """
+options |= dict(sparsity=0.7, bits=3, rounds=2, epochs=4, teacher=net(12, 5))
+small, history = schemes.deep_compression(net(40, 1), batches, directory, **options)
+models = [small]
+""",
     "teacher_assistant": """
 models = [net(width, width) for width in (9, 7, 6)]
 _, history = schemes.teacher_assistant(net(12, 1), models, batches, directory, epochs=4, **options)
