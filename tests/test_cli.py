@@ -475,6 +475,20 @@ ERRORS = [
     (["compress", "{student}", "o.tflite", "digits", "--prune", "half"], 1, "such as 0.8"),
     (["compress", "{student}", "o.tflite", "digits", "--prune", "1.5"], 1, "prune=1.5"),
     (["compress", "{student}", "o.tflite", "digits", "--quantize", "qta"], 1, "mean 'qat'"),
+    (["compress", "{student}", "o.kdz", "digits", "--filters", "2"], 1, "filters=2"),
+    (["compress", "{student}", "o.kdz", "digits", "--low-rank", "0"], 1, "low_rank=0"),
+    (["compress", "{student}", "o.kdz", "digits", "--binary", "ternary"], 1, "Unknown binary"),
+    (
+        ["compress", "{student}", "o.kdz", "digits", "--binary", "xnor", "--cluster", "4"],
+        1,
+        "binary='xnor' with cluster=4",
+    ),
+    (
+        ["compress", "{student}", "o.kdz", "digits", "--filters=0.5", "--order=low-rank"],
+        1,
+        "each once: filters. Received: order",
+    ),
+    (["compress", "{student}", "{student}", "digits", "--filters=0.5"], 1, "which exists"),
     (
         ["compress", "{student}", "o.tflite", "digits", "--prune", "0.5", "--cluster", "2"],
         1,

@@ -50,7 +50,10 @@ COMPRESS = ("compress", "m.keras", "out.tflite", "digits")
     ("arguments", "words"),
     [
         # The argument that is wrong, not the first that is missing.
-        (("compress", "m.keras", "out.keras", "digits"), "Received: out.keras"),
+        (("compress", "m.keras", "out.h5", "digits"), "a .tflite file or a .keras or .kdz file"),
+        (("compress", "m.keras", "o.kdz", "digits", "--quantize=int8"), "beside --quantize int8"),
+        (("compress", "m.keras", "o.kdz", "digits", "--quantize=qat"), "beside --quantize qat"),
+        (("compress", "m.keras", "o.keras", "digits", "--prune=0.5", "--sparse"), "beside --spars"),
         (("load", "mlp_2x800/mnist", "s.tflite"), "`kdzoo export mlp_2x800/mnist s.tflite` makes"),
         (("benchmark", "mlp_2x800/mnist"), "`kdzoo export mlp_2x800/mnist FILE.tflite` makes"),
         # What would be ignored.

@@ -51,6 +51,8 @@ RATES: dict[str, float] = {
     "fitnet_mnist": 15_000,
     "shallow": 9000,
     "mlp": 25_000,
+    "lenet_300_100": 5000,
+    "lenet_5": 12_000,
 }
 
 

@@ -116,10 +116,15 @@ def check_ships_file(name: str, output: str | pathlib.Path) -> None:
         )
 
 
-def check_output(output: pathlib.Path) -> None:
-    """Raises unless this is a path at which a `.tflite` file can be written."""
+def check_output(output: pathlib.Path, others: str = "") -> None:
+    """Raises unless this is a path at which a `.tflite` file can be written.
+
+    Args:
+        output: The path.
+        others: What else the command writes, in words.
+    """
     if output.suffix != ".tflite":
-        raise ValueError(f"Expected a .tflite file to write. Received: {output}")
+        raise ValueError(f"Expected a .tflite file{others} to write. Received: {output}")
     if output.is_dir():
         raise ValueError(f"Expected a .tflite file to write. Received: {output}, a directory")
     check_writable(output)

@@ -12,17 +12,20 @@ teacher; "smaller" fewer weights and bits.
 from typing import Any
 
 from kdzoo.experiments import DeepCompress, Dependency, Experiment, Train, Training
-from kdzoo.schemes.deep_compression_presets import DEEP_COMPRESSION_PRESETS
 
 _DENSE = Dependency("dense")
 _NO_DECAY: dict[str, Any] = {"weight_decay": 0.0, "augmentation": None}
 
 
 def _recipe(
-    architecture: str, dense: Training, training: Training, smaller: dict[str, Any], errors: int
+    architecture: str,
+    dense: Training,
+    training: Training,
+    usual: dict[str, Any],
+    smaller: dict[str, Any],
+    errors: int,
 ) -> Experiment:
     """The recipe of a network."""
-    usual: dict[str, Any] = DEEP_COMPRESSION_PRESETS[architecture]
     return Experiment(
         name=f"deep_compression_{architecture}",
         data="mnist",
@@ -43,6 +46,10 @@ LENET_300_100 = _recipe(
     Training(30),
     Training(10, 2e-3, **_NO_DECAY),
     {
+        "sparsity": {"stage1": 0.92, "stage2": 0.91, "logits": 0.74},
+        "bits": {"stage1": 6, "stage2": 6, "logits": 6},
+    },
+    {
         "sparsity": {"stage1": 0.945, "stage2": 0.94, "logits": 0.8},
         "bits": {"stage1": 5, "stage2": 5, "logits": 5},
     },
@@ -53,6 +60,10 @@ LENET_5 = _recipe(
     "lenet_5",
     Training(20),
     Training(8, 1e-3, **_NO_DECAY),
+    {
+        "sparsity": {"stage1_conv": 0.34, "stage2_conv": 0.88, "stage3": 0.92, "logits": 0.81},
+        "bits": {"stage1_conv": 8, "stage2_conv": 8, "stage3": 5, "logits": 5},
+    },
     {
         "sparsity": {"stage1_conv": 0.4, "stage2_conv": 0.9, "stage3": 0.94, "logits": 0.85},
         "bits": {"stage1_conv": 5, "stage2_conv": 5, "stage3": 4, "logits": 5},

@@ -1,4 +1,4 @@
-"""What Deep Compression made of each layer, by the tables of the paper; without Keras."""
+"""What Deep Compression made of each layer, by the tables of the paper."""
 
 from typing import Any
 

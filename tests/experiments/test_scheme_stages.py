@@ -8,7 +8,14 @@ import pytest
 from tiny_experiments import TEACHER, with_stages
 
 import kdzoo
-from kdzoo.experiments import BornAgain, Dependency, MutualLearning, TeacherAssistant, Training
+from kdzoo.experiments import (
+    BornAgain,
+    DeepCompress,
+    Dependency,
+    MutualLearning,
+    TeacherAssistant,
+    Training,
+)
 from kdzoo.experiments.engine import load_data
 
 NET = ("mlp_2x64", Training(1, augmentation=None))
@@ -18,6 +25,14 @@ STAGES = (
     MutualLearning("mutual", *NET, peers=(SMALL, TRAINED)),
     BornAgain("again", *NET, generations=2, teacher=TRAINED, variant="cwtm"),
     TeacherAssistant("assisted", *NET, {"hidden": (16,)}, assistants=(SMALL,)),
+    DeepCompress(
+        *("deep", TRAINED, Training(1, augmentation=None, weight_decay=0.0)),
+        sparsity={"stage1": 0.9},
+        bits={"stage1": 3, "logits": 4},
+        rounds=2,
+        codebook_epochs=1,
+        teacher=TRAINED,
+    ),
 )
 
 pytestmark = pytest.mark.tensorflow
@@ -55,6 +70,23 @@ def test_a_scheme_is_a_stage_of_a_recipe(finished, name, models, epochs):
     assert row["test_accuracy"] == pytest.approx(found[0])
 
 
+def test_a_stage_of_deep_compression_leaves_a_small_file(finished):
+    directory, rows = finished
+    row, path = rows["deep"], directory / "deep-0" / "model.kdz"
+    assert set(row["products"]) == {"model.kdz"}
+    assert row["bytes"] == path.stat().st_size
+    assert row["plain_bytes"] == 4 * row["parameters"]
+    assert row["times_smaller"] == pytest.approx(row["plain_bytes"] / row["bytes"])
+    assert row["history"]["stage"] == [1, 2, 3]
+    model = kdzoo.load_compressed(path)
+    data = kdzoo.data.load("digits").test.arrays()
+    assert kdzoo.evaluation.accuracy(model, *data) == row["test_accuracy"]
+    kernel = model.get_layer("stage1").get_weights()[0]
+    assert (kernel == 0).mean() == pytest.approx(0.9, abs=0.001)
+    assert len(np.unique(kernel)) <= 1 + 8
+    assert len(np.unique(model.get_layer("logits").get_weights()[0])) <= 16
+
+
 def test_a_peer_that_joins_is_a_copy(finished):
     directory, rows = finished
     teacher = keras.saving.load_model(directory / "teacher-0" / "model.keras")
@@ -74,6 +106,10 @@ def test_a_peer_that_joins_is_a_copy(finished):
         (dataclasses.replace(STAGES[1], generations=0), "generations to be a positive"),
         (dataclasses.replace(STAGES[1], variant="other"), "Unknown variant"),
         (dataclasses.replace(STAGES[2], assistants=()), "Expected assistants as a tuple"),
+        (dataclasses.replace(STAGES[3], rounds=0), "rounds"),
+        (dataclasses.replace(STAGES[3], sparsity=0.5), "sparsity as a dictionary"),
+        (dataclasses.replace(STAGES[3], sparsity={"stage9": 0.5}), "layer with a kernel"),
+        (dataclasses.replace(STAGES[3], bits={"stage1": 9}), r"bits\['stage1'\] to be an integer"),
         (dataclasses.replace(STAGES[2], views=1), "Expected (no )?views"),
         (dataclasses.replace(STAGES[2], losses=()), "one loss of weight 1"),
         (
