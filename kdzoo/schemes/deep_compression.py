@@ -302,4 +302,5 @@ class _Masked(keras.constraints.Constraint):
         self._kept = kept
 
     def __call__(self, w: Any) -> Any:
-        return ops.where(self._kept, w, ops.zeros_like(w))
+        kernel = ops.convert_to_tensor(w)
+        return ops.where(self._kept, kernel, ops.zeros_like(kernel))
