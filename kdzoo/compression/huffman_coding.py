@@ -45,7 +45,8 @@ _TYPES = {
 }
 _CODEBOOK = 256  # Values that an index of one byte tells apart.
 _SKIP = 255  # The byte for as many zeros and no number.
-_BLOCK = 1 << 20  # Gaps that are added up at once.
+_GAPS = 1 << 16  # That are added up at once.
+_SHORT = 1 << 20  # Bytes of a stream that is packed in every way.
 _SAMPLE = 4096  # Numbers whose different values say whether all are worth counting.
 _MOST_AXES = 32
 
@@ -125,7 +126,7 @@ def _stream(data: bytes | np.ndarray, may_repeat: bool = True) -> tuple[list, by
     plain = bytes(data)
     code = _deflated(plain, zlib.Z_HUFFMAN_ONLY)
     # Long streams repeat themselves only where they have few different bytes.
-    if may_repeat and (len(plain) <= _BLOCK or len(code) < len(plain) / 5):
+    if may_repeat and (len(plain) <= _SHORT or len(code) < len(plain) / 5):
         code = min(code, _deflated(plain, zlib.Z_DEFAULT_STRATEGY), key=len)
     is_shorter = len(code) < len(plain)
     code = code if is_shorter else plain
@@ -145,7 +146,7 @@ def _planes(bits, may_repeat=True):
         for place in range(bits.itemsize)
     ]
     is_shorter = any(is_coded for (is_coded, *_), _ in apart)
-    if is_shorter and bits.nbytes > _BLOCK:
+    if is_shorter and bits.nbytes > _SHORT:
         return apart
     whole = [_stream(bits, may_repeat)]
     return min(whole, apart, key=lambda streams: sum(len(code) for _, code in streams))
@@ -280,8 +281,8 @@ def _decoded(is_coded, code, size):
 def _spread(numbers, gaps, size):
     """Numbers with the zeros between them."""
     filled, place, done = np.zeros(size, numbers.dtype), -1, 0
-    for start in range(0, len(gaps), _BLOCK):
-        block = gaps[start : start + _BLOCK]
+    for start in range(0, len(gaps), _GAPS):
+        block = gaps[start : start + _GAPS]
         places = np.cumsum(block + (block != _SKIP), dtype="i8") + place
         place = int(places[-1])
         places = places[block != _SKIP]
