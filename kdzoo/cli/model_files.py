@@ -156,8 +156,12 @@ def check_run_directory(directory: pathlib.Path) -> pathlib.Path:
 def save(model: "keras.Model", output: pathlib.Path) -> None:
     """Saves a model, and says what was written."""
     from kdzoo.graph.model_saving import save_model
+    from kdzoo.zoo import save_compressed
 
-    save_model(model, output)
+    if output.suffix == ".kdz":
+        save_compressed(model, output)
+    else:
+        save_model(model, output)
     typer.echo(
         f"Wrote {output}: {model.name}, {model.count_params():,} parameters, images "
         f"{model.input_shape[1:]}, {model.output_shape[-1]} classes."
