@@ -182,6 +182,7 @@ def compress(
     trained = fit_to_data.fed(fit_to_data.with_logits(model, trained), scale)
     if teacher is not None:
         loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, trained, loaded)
+    compressed_output.check_backend(output, trained)
     with one_process(work):
         compress_directory.mark(work, identity)
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)

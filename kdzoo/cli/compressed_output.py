@@ -40,6 +40,21 @@ def check_settings(output: pathlib.Path, compression: "Compression") -> None:
         raise ValueError(f"Expected a .tflite file beside --sparse. Received: {output}")
 
 
+def check_backend(output: pathlib.Path, model: "keras.Model") -> None:
+    """Raises `RuntimeError` if only another backend can write the file; before anything is trained.
+
+    Args:
+        output: The file.
+        model: The model that is compressed.
+    """
+    import keras
+
+    from kdzoo.export.signature import check_exportable
+
+    if output.suffix == ".tflite" and keras.backend.backend() != "tensorflow":
+        check_exportable(model)
+
+
 def write(
     model: "keras.Model", path: pathlib.Path, compression: "Compression", data: "Dataset"
 ) -> None:
