@@ -187,6 +187,10 @@ class TestNames:
         expected = kdzoo.load("fitnet_mnist/mnist").predict(images, verbose=0)
         found = keras.saving.load_model(path).predict(images, verbose=0)
         np.testing.assert_array_equal(found, expected)
+        path = tmp_path / "student.kdz"
+        assert main(["load", "fitnet_mnist/mnist", str(path)]) == 0
+        found = kdzoo.load_compressed(path).predict(images, verbose=0)
+        np.testing.assert_array_equal(found, expected)
         path = tmp_path / "mine.keras"
         assert main(["load", "fitnet_mnist/mnist", str(path), "--classes", "3"]) == 0
         assert keras.saving.load_model(path).output_shape == (None, 3)
@@ -420,7 +424,7 @@ ERRORS = [
     (["create", "mlp_2x64", "{broken}/out.keras"], 1, "Received: {broken}, a file, for"),
     (["load", "mlp_2x800/mnist", "{broken}/a/out.keras"], 1, "Received: {broken}, a file, for"),
     (["load", "mlp_2x80/mnist", "out.keras"], 1, "Did you mean 'mlp_2x800/mnist'?"),
-    (["load", "mlp_2x800/mnist", "out.h5"], 1, "Expected a .keras or .tflite file"),
+    (["load", "mlp_2x800/mnist", "out.h5"], 1, "Expected a .keras or .kdz or .tflite file"),
     (["load", "mlp_2x800/mnist", "out.tflite"], 1, "mnist out.tflite` makes one"),
     (["load", "mlp_2x800/mnist", "out.tflite", "--classes", "3"], 1, "and --classes"),
     (["pair", "mnist_mlp"], 1, "Did you mean 'mnist_mlp_2x800'?"),
@@ -475,6 +479,20 @@ ERRORS = [
     (["compress", "{student}", "o.tflite", "digits", "--prune", "half"], 1, "such as 0.8"),
     (["compress", "{student}", "o.tflite", "digits", "--prune", "1.5"], 1, "prune=1.5"),
     (["compress", "{student}", "o.tflite", "digits", "--quantize", "qta"], 1, "mean 'qat'"),
+    (["compress", "{student}", "o.kdz", "digits", "--filters", "2"], 1, "filters=2"),
+    (["compress", "{student}", "o.kdz", "digits", "--low-rank", "0"], 1, "low_rank=0"),
+    (["compress", "{student}", "o.kdz", "digits", "--binary", "ternary"], 1, "Unknown binary"),
+    (
+        ["compress", "{student}", "o.kdz", "digits", "--binary", "xnor", "--cluster", "4"],
+        1,
+        "binary='xnor' with cluster=4",
+    ),
+    (
+        ["compress", "{student}", "o.kdz", "digits", "--filters=0.5", "--order=low-rank"],
+        1,
+        "each once: filters. Received: order",
+    ),
+    (["compress", "{student}", "{student}", "digits", "--filters=0.5"], 1, "which exists"),
     (
         ["compress", "{student}", "o.tflite", "digits", "--prune", "0.5", "--cluster", "2"],
         1,

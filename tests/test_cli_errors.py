@@ -50,7 +50,10 @@ COMPRESS = ("compress", "m.keras", "out.tflite", "digits")
     ("arguments", "words"),
     [
         # The argument that is wrong, not the first that is missing.
-        (("compress", "m.keras", "out.keras", "digits"), "Received: out.keras"),
+        (("compress", "m.keras", "out.h5", "digits"), "a .tflite file or a .keras or .kdz file"),
+        (("compress", "m.keras", "o.kdz", "digits", "--quantize=int8"), "beside --quantize int8"),
+        (("compress", "m.keras", "o.kdz", "digits", "--quantize=qat"), "beside --quantize qat"),
+        (("compress", "m.keras", "o.keras", "digits", "--prune=0.5", "--sparse"), "beside --spars"),
         (("load", "mlp_2x800/mnist", "s.tflite"), "`kdzoo export mlp_2x800/mnist s.tflite` makes"),
         (("benchmark", "mlp_2x800/mnist"), "`kdzoo export mlp_2x800/mnist FILE.tflite` makes"),
         # What would be ignored.
@@ -518,3 +521,12 @@ def test_a_model_that_ends_in_a_softmax_is_compressed(tmp_path, monkeypatch, cap
     pruned = keras.saving.load_model(directory / "model.keras")
     zeros = float(np.mean(pruned.weights[0].numpy() == 0))
     assert zeros == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="it has the converter")
+def test_a_tflite_file_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    kdzoo.create("mlp_2x64", 10, (8, 8, 1)).save("net.keras")
+    assert main(["compress", "net.keras", "net.tflite", "digits", "--filters=0.5"]) == 1
+    assert "Expected the TensorFlow backend" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*/*"))

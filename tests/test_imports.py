@@ -64,6 +64,7 @@ HEAVY = {
     "tensorflow_datasets": ("kdzoo.data", LIBRARIES),
     "tensorflow_model_optimization": ("kdzoo.compression.tfmot.library",),
     "tf_keras": ("kdzoo.compression.tfmot.library",),
+    "zstandard": (LIBRARIES,),
 }
 # A command may ask for whatever it needs; of TF-MOT many modules are needed, a function for each.
 MANY_ACCESSORS = ("kdzoo.cli", "kdzoo.compression.tfmot.library")

@@ -53,6 +53,7 @@ RATES: dict[str, float] = {
     "lenet": 20_000,
     "lenet_300_100": 10_000,
     "mlp": 25_000,
+    "lenet_5": 12_000,
 }
 
 

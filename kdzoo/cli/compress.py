@@ -1,14 +1,22 @@
-"""`kdzoo compress`: a trained model pruned, clustered and quantized, as a verified .tflite file."""
+"""`kdzoo compress`: a trained model made small, as a verified .tflite, a .keras or a .kdz file."""
 
 import pathlib
 import tempfile
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdzoo.cli import compress_directory, fit_to_data, model_files, result_tables, terminal
+from kdzoo.cli import (
+    compress_directory,
+    compress_options,
+    compressed_output,
+    fit_to_data,
+    model_files,
+    result_tables,
+    terminal,
+)
 from kdzoo.cli import data as data_command
 from kdzoo.cli.progress import TrainingProgress
 from kdzoo.utils import one_process
@@ -24,11 +32,31 @@ def compress(
     model: Annotated[
         pathlib.Path, typer.Argument(help=f"The file of a Keras model, {model_files.NAME}.")
     ],
-    output: Annotated[pathlib.Path, typer.Argument(help="The .tflite file to write.")],
+    output: Annotated[
+        pathlib.Path,
+        typer.Argument(help="The file to write: .tflite for a device, .keras, or .kdz."),
+    ],
     data: Annotated[
         str,
         typer.Argument(help=f"A data set, a directory of an export, or {data_command.FOLDER}."),
     ],
+    filters: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave out filters until this fraction of the MACs is left, e.g. 0.5.",
+            show_default="all",
+        ),
+    ] = None,
+    low_rank: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave this fraction of the parameters, in chains of layers of a low rank.",
+            show_default="none",
+        ),
+    ] = None,
+    separable: Annotated[
+        bool, typer.Option("--separable", help="Make convolutions depthwise-separable.")
+    ] = False,
     prune: Annotated[
         str | None,
         typer.Option(
@@ -40,6 +68,12 @@ def compress(
         int | None,
         typer.Option(help="Leave so many different values in each kernel.", show_default="all"),
     ] = None,
+    binary: Annotated[
+        str | None,
+        typer.Option(
+            help="Make weights binary: deterministic, stochastic or xnor.", show_default="none"
+        ),
+    ] = None,
     quantize: Annotated[
         str,
         typer.Option(
@@ -47,6 +81,12 @@ def compress(
             "qat; none is float32."
         ),
     ] = "none",
+    order: Annotated[
+        str | None,
+        typer.Option(
+            help="Change layers in this order.", show_default="filters,low-rank,separable"
+        ),
+    ] = None,
     teacher: Annotated[
         pathlib.Path | None,
         typer.Option(
@@ -102,19 +142,23 @@ def compress(
     crop: data_command.Crop = False,
     scale: fit_to_data.Scale = None,
 ) -> None:
-    """Prune, cluster, quantize and convert a trained model.
+    """Make a trained model small, and convert it.
 
-    In this order; each step keeps what the one before it reached. Pruning, clustering and qat
-    train the model again for some epochs, with a teacher if one is given; killed and started
-    again, the same command goes on from the last finished epoch.
+    First layers change (--filters, --low-rank, --separable), then weights (--prune and --cluster,
+    or --binary), then --quantize; each step keeps what the one before it reached. All but
+    quantization after training train the model again for some epochs, with a teacher if one is
+    given; killed and started again, the same command goes on from the last finished epoch.
     """
     given = {
-        name: value for name, value in locals().items() if name in _SETTINGS and value is not None
+        name: value
+        for name, value in locals().items()
+        if name in compress_options.SETTINGS and value is not None
     }
-    model_files.check_output(output)
+    compressed_output.check_path(output)
     fit_to_data.check_scale(scale)
     fit_to_data.check_trainable(scale, quantize)
-    compression = _compression(given, prune, quantize, teacher)
+    compression = compress_options.compression_of(given, prune, quantize, teacher, order)
+    compressed_output.check_settings(output, compression)
     paths = [path for path in (model, teacher) if path is not None]
     files = [model_files.file_of(path, takes_litert=False) for path in paths]
     data_command.check(data, image_size, crop, data_dir)
@@ -138,6 +182,7 @@ def compress(
     trained = fit_to_data.fed(fit_to_data.with_logits(model, trained), scale)
     if teacher is not None:
         loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, trained, loaded)
+    compressed_output.check_backend(output, trained)
     with one_process(work):
         compress_directory.mark(work, identity)
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)
@@ -147,9 +192,6 @@ def compress(
 
 
 _TIMED_RUNS = 50  # Enough for a median.
-_OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augment")
-_OF_TEACHER = ("temperature", "student_loss_weight")
-_SETTINGS = ("cluster", "sparse", *_OF_TEACHER, *_OF_TRAINING)
 
 
 def run(
@@ -164,13 +206,13 @@ def run(
     """Compresses a model with its progress on standard error.
 
     Returns:
-        (measured before, measured after), see `compress_and_retrain.measure`, and `"median_ms"` of
-        one run of the file.
+        (measured before, measured after), see `compressed_output.measured`, and of a `.tflite` file
+        `"median_ms"` of one run.
     """
     from kdzoo.experiments import Compression, compress_and_retrain
     from kdzoo.graph.model_saving import save_model
 
-    steps = len(compression.steps) + 3
+    steps = len(compression.steps) + (3 if output.suffix == ".tflite" else 2)
     with warnings.catch_warnings(record=True) as said, TrainingProgress(steps) as progress:
         warnings.simplefilter("always", UserWarning)
         compressed, _ = compress_and_retrain.compress(
@@ -184,13 +226,13 @@ def run(
             report=progress.stage,
             callbacks=[progress.callback()],
         )
-        progress.step(f"convert to {output}")
+        progress.step(f"write {output}")
         save_model(compressed, work / "model.keras")
         with tempfile.TemporaryDirectory() as folder:
             with terminal.quiet():
-                plain = pathlib.Path(folder) / "before.tflite"
-                compress_and_retrain.export(model, plain, Compression(), data)
-                compress_and_retrain.export(compressed, output, compression, data)
+                plain = pathlib.Path(folder) / f"before{output.suffix}"
+                compressed_output.write(model, plain, Compression(), data)
+                compressed_output.write(compressed, output, compression, data)
             files = ((plain, model), (output, compressed))
             result = _measured(files, data, progress)
     for message in dict.fromkeys(str(warning.message) for warning in said if _is_ours(warning)):
@@ -205,11 +247,12 @@ def _measured(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """What two files and their models are worth, and how fast the files are."""
     from kdzoo.evaluation import latency
-    from kdzoo.experiments import compress_and_retrain
 
     progress.step("measure accuracy before and after")
     with terminal.quiet():
-        before, after = (compress_and_retrain.measure(*file, data) for file in files)
+        before, after = (compressed_output.measured(*file, data) for file in files)
+    if files[0][0].suffix != ".tflite":
+        return before, after
     progress.step(f"time {_TIMED_RUNS} runs before and after")
     with terminal.quiet():
         times = [latency(path, runs=_TIMED_RUNS).median_ms for path, _ in files]
@@ -220,52 +263,3 @@ def _is_ours(warning: warnings.WarningMessage) -> bool:
     package = pathlib.Path(__file__).parents[1]
     is_within = package in pathlib.Path(warning.filename).parents
     return issubclass(warning.category, UserWarning) and is_within
-
-
-def _compression(
-    given: dict[str, Any], prune: str | None, quantize: str, teacher: pathlib.Path | None
-) -> "Compression":
-    """The `Compression` that the options ask for, checked before Keras starts."""
-    from kdzoo.experiments import Compression, retraining
-    from kdzoo.utils import unknown_name
-
-    forms = ("none", "float16", "dynamic", "int8", "qat")
-    if quantize not in forms:
-        raise unknown_name("quantization", quantize, forms)
-    training = {name: given.pop(name) for name in _OF_TRAINING if name in given}
-    options = [f"--{name.replace('_', '-')}" for name in training]
-    if training.pop("augment", None) is False:
-        training["augmentation"] = None
-    compression = Compression(
-        prune=_fraction(prune),
-        quantize=cast(Any, None if quantize == "none" else quantize),
-        training=retraining(**training),
-        **given,
-    )
-    if not compression.steps and compression.quantize is None:
-        raise ValueError(
-            "Expected at least one of --prune, --cluster and --quantize. Received: none of them."
-        )
-    options += ["--teacher"] * (teacher is not None)
-    if options and not compression.steps:
-        raise ValueError(
-            f"Expected --prune, --cluster or --quantize qat beside {options[-1]}, as nothing else "
-            f"is trained. Received: --quantize {quantize}"
-        )
-    for name in _OF_TEACHER:
-        if name in given and teacher is None:
-            raise ValueError(
-                f"Expected --teacher beside --{name.replace('_', '-')}. Received: the latter alone"
-            )
-    return compression
-
-
-def _fraction(prune: str | None) -> float | str | None:
-    if prune in (None, "2:4"):
-        return prune
-    try:
-        return float(prune)
-    except ValueError:
-        raise ValueError(
-            f"Expected --prune to be a fraction such as 0.8, or 2:4. Received: {prune!r}"
-        ) from None

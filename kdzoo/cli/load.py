@@ -18,7 +18,9 @@ def load(
     ],
     output: Annotated[
         pathlib.Path,
-        typer.Argument(help="The .keras file to write; a .tflite file where one is shipped."),
+        typer.Argument(
+            help="The .keras or .kdz file to write; a .tflite file where one is shipped."
+        ),
     ],
     classes: Annotated[
         int | None,
@@ -33,7 +35,7 @@ def load(
     from kdzoo.zoo.manifest import find
 
     row = find(name)
-    model_files.check_new_output(output, ".keras or .tflite")
+    model_files.check_new_output(output, ".keras or .kdz or .tflite")
     if output.suffix == ".tflite":
         if classes is not None:
             raise ValueError(

@@ -116,10 +116,15 @@ def check_ships_file(name: str, output: str | pathlib.Path) -> None:
         )
 
 
-def check_output(output: pathlib.Path) -> None:
-    """Raises unless this is a path at which a `.tflite` file can be written."""
+def check_output(output: pathlib.Path, others: str = "") -> None:
+    """Raises unless this is a path at which a `.tflite` file can be written.
+
+    Args:
+        output: The path.
+        others: What else the command writes, in words.
+    """
     if output.suffix != ".tflite":
-        raise ValueError(f"Expected a .tflite file to write. Received: {output}")
+        raise ValueError(f"Expected a .tflite file{others} to write. Received: {output}")
     if output.is_dir():
         raise ValueError(f"Expected a .tflite file to write. Received: {output}, a directory")
     check_writable(output)
@@ -151,8 +156,12 @@ def check_run_directory(directory: pathlib.Path) -> pathlib.Path:
 def save(model: "keras.Model", output: pathlib.Path) -> None:
     """Saves a model, and says what was written."""
     from kdzoo.graph.model_saving import save_model
+    from kdzoo.zoo import save_compressed
 
-    save_model(model, output)
+    if output.suffix == ".kdz":
+        save_compressed(model, output)
+    else:
+        save_model(model, output)
     typer.echo(
         f"Wrote {output}: {model.name}, {model.count_params():,} parameters, images "
         f"{model.input_shape[1:]}, {model.output_shape[-1]} classes."

@@ -75,9 +75,11 @@ def before_and_after(result: Sequence[Mapping[str, Any]], title: str) -> "Table"
         ("zeros among the weights", "sparsity", terminal.percent),
         ("bytes", "bytes", "{:,}".format),
         ("bytes after gzip", "gzipped_bytes", "{:,}".format),
+        ("bytes of the weights", "plain_bytes", "{:,}".format),
         ("ms per image, median", "median_ms", "{:.3g}".format),
     ):
-        table.add_row(name, show(before[key]), show(after[key]))
+        if key in after:  # Files of Keras are not timed or compared with it.
+            table.add_row(name, show(before[key]), show(after[key]))
     return table
 
 

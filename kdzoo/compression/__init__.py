@@ -21,6 +21,11 @@ from kdzoo.compression.masks import (
     strip_masks,
 )
 from kdzoo.compression.separable import to_separable
+from kdzoo.compression.shared_weights import (
+    SharedWeightsReport,
+    share_weights,
+    strip_shared_weights,
+)
 from kdzoo.compression.tfmot.clustering import (
     ClusteredLayer,
     ClusteredModel,
@@ -113,6 +118,7 @@ __all__ = [
     "Quantizer",
     "RankTrial",
     "ReplacedLayer",
+    "SharedWeightsReport",
     "UpdatePruningStep",
     "apply_masks",
     "binarize",
@@ -134,11 +140,13 @@ __all__ = [
     "random_masks",
     "regularize_groups",
     "schedule_over_epochs",
+    "share_weights",
     "strip_binarization",
     "strip_clustering",
     "strip_clustering_cqat",
     "strip_masks",
     "strip_pruning",
+    "strip_shared_weights",
     "to_separable",
 ]
 

@@ -9,8 +9,9 @@ Each array is coded in the way that takes the fewest bytes of it:
 - where it has zeros, either of these for the numbers that are not zero, and one byte for the gap
   before each: 0 to 254 zeros, 255 for 255 zeros and no number.
 
-Every stream of bytes is Huffman-coded by zlib where that is shorter. A number counts as zero, and
-two as equal, by their bits: -0.0 is not zero, and a NaN keeps its payload.
+Every stream of bytes is Huffman-coded by zlib where that is shorter, with repetitions told as such
+where that is shorter still. A number counts as zero, and two as equal, by their bits: -0.0 is not
+zero, and a NaN keeps its payload.
 """
 
 import dataclasses
@@ -44,6 +45,8 @@ _TYPES = {
 }
 _CODEBOOK = 256  # Values that an index of one byte tells apart.
 _SKIP = 255  # The byte for as many zeros and no number.
+_GAPS = 1 << 16  # That are added up at once.
+_SHORT = 1 << 20  # Bytes of a stream that is packed in every way.
 _SAMPLE = 4096  # Numbers whose different values say whether all are worth counting.
 _MOST_AXES = 32
 
@@ -73,7 +76,8 @@ def encode(array: np.ndarray, sparse: bool = True) -> tuple[Coded, bytes]:
 
     Args:
         array: Of any shape, of one of Keras's types.
-        sparse: Whether zeros may be left out.
+        sparse: Whether zeros may be left out, and repetitions be told as such; else an array takes
+            less than `LARGEST_RATIO` times the bytes of its code.
 
     Returns:
         A dictionary that JSON holds: the type, the shape, and of each stream (whether it is
@@ -87,11 +91,11 @@ def encode(array: np.ndarray, sparse: bool = True) -> tuple[Coded, bytes]:
     if name not in _TYPES:
         raise ValueError(f"Expected weights of one of Keras's types. Received: {name}")
     bits = _bits_of(np.asarray(array, _TYPES[name]))
-    ways = [_values(bits)]
+    ways = [_values(bits, sparse)]
     if sparse and bits.size and not bits.all():
         positions = np.flatnonzero(bits)
         ways.append({"positions": [_stream(_gaps(positions))], **_values(bits[positions])})
-    best = min(ways, key=lambda way: sum(len(code) for part in way.values() for _, code in part))
+    best = min(ways, key=_size)
     coded = {part: [header for header, _ in streams] for part, streams in best.items()}
     code = b"".join(code for streams in best.values() for _, code in streams)
     return {"dtype": name, "shape": list(array.shape), **coded}, code
@@ -117,30 +121,52 @@ def _bits_of(array: np.ndarray) -> np.ndarray:
     return flat.view(f"u{array.dtype.itemsize}")
 
 
-def _stream(data: bytes | np.ndarray) -> tuple[list, bytes]:
+def _stream(data: bytes | np.ndarray, may_repeat: bool = True) -> tuple[list, bytes]:
     """(header, code) of bytes: Huffman-coded where that is shorter."""
     plain = bytes(data)
-    coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
-    code = coder.compress(plain) + coder.flush()
+    code = _deflated(plain, zlib.Z_HUFFMAN_ONLY)
+    # Long streams repeat themselves only where they have few different bytes.
+    if may_repeat and (len(plain) <= _SHORT or len(code) < len(plain) / 5):
+        code = min(code, _deflated(plain, zlib.Z_DEFAULT_STRATEGY), key=len)
     is_shorter = len(code) < len(plain)
     code = code if is_shorter else plain
     return [int(is_shorter), len(code), len(plain)], code
 
 
-def _values(bits):
-    """The streams of numbers, all of which are kept."""
+def _deflated(plain, strategy):
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
+    return coder.compress(plain) + coder.flush()
+
+
+def _planes(bits, may_repeat=True):
+    """The streams of the bytes of numbers, of each place on their own where that is shorter."""
     planes = bits.view("u1").reshape(-1, bits.itemsize)
-    streams = [_stream(np.ascontiguousarray(planes[:, place])) for place in range(bits.itemsize)]
-    if not any(is_shorter for (is_shorter, *_), _ in streams):
-        streams = [_stream(bits)]
-    ways = [{"symbols": streams}]
+    apart = [
+        _stream(np.ascontiguousarray(planes[:, place]), may_repeat)
+        for place in range(bits.itemsize)
+    ]
+    is_shorter = any(is_coded for (is_coded, *_), _ in apart)
+    if is_shorter and bits.nbytes > _SHORT:
+        return apart
+    whole = [_stream(bits, may_repeat)]
+    return min(whole, apart, key=lambda streams: sum(len(code) for _, code in streams))
+
+
+def _size(way):
+    """Bytes of all streams."""
+    return sum(len(code) for part in way.values() for _, code in part)
+
+
+def _values(bits, may_repeat=True):
+    """The streams of numbers, all of which are kept."""
+    ways = [{"symbols": _planes(bits, may_repeat)}]
     if len(np.unique(bits[:_SAMPLE])) <= _CODEBOOK:
         book, indices = np.unique(bits, return_inverse=True)
         if len(book) <= _CODEBOOK:
             for width in {8, _width(book)}:
-                symbols = _stream(_packed(indices.reshape(-1).astype("u1"), width))
-                ways.append({"codebook": [_stream(book)], "symbols": [symbols]})
-    return min(ways, key=lambda way: sum(len(code) for part in way.values() for _, code in part))
+                symbols = _stream(_packed(indices.reshape(-1).astype("u1"), width), may_repeat)
+                ways.append({"codebook": _planes(book), "symbols": [symbols]})
+    return min(ways, key=_size)
 
 
 def _width(book):
@@ -190,7 +216,7 @@ def check_coded(coded: Any) -> int:
     most = {"positions": size, "codebook": _CODEBOOK * item, "symbols": size * item}
     for part, bytes_at_most in most.items():
         streams = coded.get(part, [])
-        is_list = isinstance(streams, list) and len(streams) <= (item if part == "symbols" else 1)
+        is_list = isinstance(streams, list) and len(streams) <= (1 if part == "positions" else item)
         if not is_list or not all(_are_counts(stream) and len(stream) == 3 for stream in streams):
             raise ValueError(f"{shown(streams)} in the place of {part}")
         if sum(length for *_, length in streams) > bytes_at_most:
@@ -224,12 +250,12 @@ def decode(coded: Coded, code: memoryview) -> np.ndarray:
         raise ValueError(f"{len(code):,} bytes that belong to no stream")
     dtype, shape = _TYPES[coded["dtype"]], coded["shape"]
     size, unsigned = math.prod(shape), np.dtype(f"u{dtype.itemsize}")
-    positions = _positions(streams["positions"][0], size) if "positions" in streams else None
-    bits = _numbers(streams, size if positions is None else len(positions), unsigned)
-    if positions is not None:
-        filled = np.zeros(size, unsigned)
-        filled[positions] = bits
-        bits = filled
+    if "positions" in streams:
+        (gaps,) = streams["positions"]
+        bits = _numbers(streams, int(np.count_nonzero(gaps != _SKIP)), unsigned)
+        bits = _spread(bits, gaps, size)
+    else:
+        bits = _numbers(streams, size, unsigned)
     if dtype == np.bool_ and bits.size and bits.max() > 1:
         raise ValueError("a boolean that is neither true nor false")
     return bits.view(dtype).reshape(shape)
@@ -252,38 +278,48 @@ def _decoded(is_coded, code, size):
     return np.frombuffer(plain, "u1") if size else np.empty(0, "u1")
 
 
-def _positions(gaps, size):
-    """Where the numbers lie that are not zero."""
-    steps = np.where(gaps == _SKIP, _SKIP, gaps.astype("i8") + 1)
-    positions = np.cumsum(steps)[gaps != _SKIP] - 1
-    if len(positions) and positions[-1] >= size:
-        raise ValueError("numbers beyond the end of the weights")
-    return positions
+def _spread(numbers, gaps, size):
+    """Numbers with the zeros between them."""
+    filled, place, done = np.zeros(size, numbers.dtype), -1, 0
+    for start in range(0, len(gaps), _GAPS):
+        block = gaps[start : start + _GAPS]
+        places = np.cumsum(block + (block != _SKIP), dtype="i8") + place
+        place = int(places[-1])
+        places = places[block != _SKIP]
+        if len(places) and places[-1] >= size:
+            raise ValueError("numbers beyond the end of the weights")
+        filled[places] = numbers[done : done + len(places)]
+        done += len(places)
+    return filled
 
 
 def _numbers(streams, count, unsigned):
     """The numbers that were kept, as unsigned integers."""
     symbols = streams.get("symbols", [])
     if "codebook" in streams:
-        return _looked_up(streams["codebook"][0], symbols, count, unsigned)
-    expected = count * unsigned.itemsize
-    if len(symbols) not in (1, unsigned.itemsize) or sum(map(len, symbols)) != expected:
+        book = streams["codebook"]
+        size = sum(map(len, book))
+        return _looked_up(_joined(book, size // unsigned.itemsize, unsigned), symbols, count)
+    return _joined(symbols, count, unsigned)
+
+
+def _joined(streams, count, unsigned):
+    """Numbers of their bytes, or of the bytes of each place on their own."""
+    lengths = [len(stream) for stream in streams]
+    if lengths == [count * unsigned.itemsize]:
+        return streams[0].copy().view(unsigned)  # Aligned, and no part of the file.
+    if lengths != [count] * unsigned.itemsize:
         raise ValueError("numbers that do not fit the weights")
-    if len(symbols) == 1:
-        return symbols[0].copy().view(unsigned)  # Aligned, and no part of the file.
     planes = np.empty((count, unsigned.itemsize), "u1")
-    for place, plane in enumerate(symbols):
-        if len(plane) != count:
-            raise ValueError("numbers that do not fit the weights")
+    for place, plane in enumerate(streams):
         planes[:, place] = plane
     return planes.reshape(-1).view(unsigned)
 
 
-def _looked_up(book, symbols, count, unsigned):
+def _looked_up(book, symbols, count):
     """The numbers that packed indices stand for."""
-    if len(symbols) != 1 or len(book) % unsigned.itemsize:
-        raise ValueError("a codebook that does not fit the weights")
-    book = book.view(unsigned)
+    if len(symbols) != 1:
+        raise ValueError("indices that do not fit the weights")
     width = 8 if len(symbols[0]) == count else _width(book)
     if len(symbols[0]) != -(-count * width // 8):
         raise ValueError("indices that do not fit the weights")
@@ -292,5 +328,5 @@ def _looked_up(book, symbols, count, unsigned):
     is_beyond = (indices >= len(book)).any(axis=1)
     if is_beyond[symbols[0]].any():
         raise ValueError("an index beyond the codebook")
-    values = np.resize(book, 1 << width) if len(book) else np.zeros(1 << width, unsigned)
+    values = np.resize(book, 1 << width) if len(book) else np.zeros(1 << width, book.dtype)
     return values[indices][symbols[0]].reshape(-1)[:count]

@@ -121,6 +121,17 @@ def as_losses(losses: Any) -> list[DistillationLoss]:
     ]
 
 
+def as_one_loss(loss: Any) -> DistillationLoss:
+    """Returns the one distillation loss that was given, or raises."""
+    first, *others = as_losses(loss)
+    if others:
+        raise ValueError(
+            "Expected `distillation_loss` to be one distillation loss. Received: "
+            f"distillation_loss={shown(loss)}"
+        )
+    return first
+
+
 def check_loss_weights(loss_weights: Any, losses: Sequence[DistillationLoss]) -> list[float]:
     """Returns a weight of at least 0 for each loss, 1 if none is given, or raises."""
     if loss_weights is None:

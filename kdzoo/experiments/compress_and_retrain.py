@@ -110,8 +110,7 @@ class _Step:
     ) -> tuple[keras.Model, dict[str, Any]]:
         """Returns the model after the step, and the history of its training."""
         keras.utils.set_random_seed(self.seed)  # Of the step, so that it may be gone on with.
-        ways = {"prune": self._prune, "cluster": self._cluster, "quantize": self._quantize}
-        wrapped, strip, more = ways[self.step](model)
+        wrapped, strip, more = getattr(self, f"_{self.step}")(model)
         trained = self._distiller(wrapped) if self.teacher is not None else wrapped
         loss, metric = _loss_and_metric(model)
         trained.compile(optimizer(self.compression.training, self.data), loss, metrics=[metric])
@@ -122,7 +121,7 @@ class _Step:
             directory,
             validation_data=self.data.validation and self.data.validation.batches(500),
             settings={"step": self.step, **self._identity(model)},
-            callbacks=[*more, tools.CompressionMonitor(), *callbacks],
+            callbacks=[*more, *callbacks],
             verbose=verbose,
         )
         return strip(wrapped), history
@@ -143,6 +142,27 @@ class _Step:
             "data": [self.data.name, self.data.version, len(self.data.train)],
         }
 
+    def _filters(self, model: keras.Model) -> Wrapped:
+        macs = cast(float, self.compression.filters)
+        return tools.prune_filters(model, target_macs=macs)[0], _as_it_is, []
+
+    def _low_rank(self, model: keras.Model) -> Wrapped:
+        return tools.factorize(model, ratio=self.compression.low_rank)[0], _as_it_is, []
+
+    def _separable(self, model: keras.Model) -> Wrapped:
+        made, report = tools.to_separable(model)
+        if not report.layers:
+            raise ValueError(
+                "Expected a model with convolutions that can be separable. Received: "
+                f"{model.name!r}, without any"
+            )
+        return made, _as_it_is, []
+
+    def _binary(self, model: keras.Model) -> Wrapped:
+        method = cast(tools.binary.Binarization, self.compression.binary)
+        binary, _ = tools.binarize(model, method=method, seed=self.seed)
+        return binary, tools.strip_binarization, []
+
     def _prune(self, model: keras.Model) -> Wrapped:
         prune, training = cast(Any, self.compression.prune), self.compression.training
         two_of_four = prune == TWO_OF_FOUR
@@ -155,13 +175,13 @@ class _Step:
         )
         m_by_n = (2, 4) if two_of_four else None
         pruned = tools.prune_low_magnitude(model, schedule, sparsity_m_by_n=m_by_n)
-        return pruned, tools.strip_pruning, [tools.UpdatePruningStep()]
+        return pruned, tools.strip_pruning, [tools.UpdatePruningStep(), *_monitors()]
 
     def _cluster(self, model: keras.Model) -> Wrapped:
         number = cast(int, self.compression.cluster)
         keeps_zeros = self.compression.prune is not None
         clustered = tools.cluster_weights(model, number, preserve_sparsity=keeps_zeros)
-        return clustered, tools.strip_clustering, []
+        return clustered, tools.strip_clustering, _monitors()
 
     def _quantize(self, model: keras.Model) -> Wrapped:
         scheme = None
@@ -172,7 +192,7 @@ class _Step:
             scheme = tools.Default8BitPrunePreserveQuantizeScheme()
         folded = tools.fold_batch_normalization(model)
         quantized = tools.quantize_apply(tools.quantize_annotate_model(folded), scheme)
-        return quantized, _with_rounded_biases, []
+        return quantized, _with_rounded_biases, _monitors()
 
     def _distiller(self, student: keras.Model) -> Distiller:
         predicts = self.recorded is None and self._augmentation() is not None
@@ -203,6 +223,15 @@ def _loss_and_metric(model: keras.Model) -> tuple[keras.losses.Loss, Any]:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True), "accuracy"
     right = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
     return keras.losses.BinaryCrossentropy(from_logits=True), right
+
+
+def _monitors() -> list[Any]:
+    """Callbacks that measure zeros and clusters."""
+    return [tools.CompressionMonitor()]
+
+
+def _as_it_is(model: keras.Model) -> keras.Model:
+    return model
 
 
 def _with_rounded_biases(model: keras.Model) -> keras.Model:
@@ -253,6 +282,25 @@ def measure_file(path: PathLike, model: keras.Model, data: Dataset) -> dict[str,
         ),
         "bytes": evaluation.file_bytes(path),
         "gzipped_bytes": evaluation.gzipped_bytes(path),
+    }
+
+
+def measure_saved(path: PathLike, model: keras.Model, data: Dataset) -> dict[str, Any]:
+    """Returns what a `.keras` or `.kdz` file is worth, and how many weights are zero or alike.
+
+    Returns:
+        A dictionary: accuracy of the model on the test images, bytes of the file, those after gzip
+        and those of all weights as they are, and what `measure_compression` returns.
+    """
+    images, labels = test_arrays(data)
+    known = True if is_one_column(model.output_shape) else None
+    plain = plain_copy(model) or model
+    return {
+        "keras_accuracy": evaluation.accuracy(model, images, labels, from_logits=known),
+        "bytes": evaluation.file_bytes(path),
+        "gzipped_bytes": evaluation.gzipped_bytes(path),
+        "plain_bytes": sum(weight.nbytes for weight in plain.get_weights()),
+        **measure_compression(plain),
     }
 
 

@@ -9,6 +9,9 @@ from kdzoo.experiments.training_settings import Training
 from kdzoo.utils import check_choice, check_flag, is_integer, is_number, shown
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
+BINARY = ("deterministic", "stochastic", "xnor")
+SHAPING = ("filters", "low_rank", "separable")
+"""The steps that change layers, which may come in any order, before those that change weights."""
 TWO_OF_FOUR = "2:4"
 
 
@@ -28,9 +31,11 @@ _TRAINING = retraining()
 
 @dataclasses.dataclass(frozen=True)
 class Compression:
-    """What is done to a trained model, in this order: prune, cluster, quantize.
+    """What is done to a trained model, in an order in which each step keeps what came before.
 
-    What comes later keeps what came before: zeros stay zeros, clusters stay clusters.
+    First layers change: fewer filters, a low rank, separable convolutions; then weights: prune,
+    cluster or make binary, quantize. Zeros stay zeros, and clusters stay clusters. After each step
+    but quantization after training, the model is trained again.
 
     Attributes:
         prune: Fraction of the weights of each prunable kernel that become zero, between 0 and 1,
@@ -43,6 +48,15 @@ class Compression:
         temperature: Of the soft targets, where a teacher teaches meanwhile.
         student_loss_weight: Weight of the loss on labels, where a teacher teaches.
         sparse: Whether zeros are left out of the file, see `kdzoo.export.to_litert`.
+        filters: Fraction of the multiply-accumulates that is left when the least important filters
+            and neurons are gone (`compression.prune_filters`), between 0 and 1. None for all.
+        low_rank: Fraction of the parameters that is left when layers are chains of a low rank
+            (`compression.factorize`), between 0 and 1. None for none.
+        separable: Whether convolutions become depthwise-separable (`compression.to_separable`).
+        binary: `"deterministic"`, `"stochastic"` or `"xnor"`: how weights become binary
+            (`compression.binarize`). None for none. Zeros, clusters and qat do not go with it.
+        order: The order of those of `"filters"`, `"low_rank"` and `"separable"` that are made, if
+            another than this.
     """
 
     prune: float | str | None = None
@@ -52,10 +66,16 @@ class Compression:
     temperature: float = 4.0
     student_loss_weight: float = 0.1
     sparse: bool = False
+    filters: float | None = None
+    low_rank: float | None = None
+    separable: bool = False
+    binary: Literal["deterministic", "stochastic", "xnor"] | None = None
+    order: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
         check_flag("sparse", self.sparse)
+        self._check_shaping()
         prune: Any = self.prune
         is_fraction = is_number(prune) and 0 < prune < 1
         is_known = isinstance(prune, str) and prune == TWO_OF_FOUR
@@ -88,6 +108,40 @@ class Compression:
         argument_checks.check_student_loss_weight(self.student_loss_weight)
         export.convert.check_sparse(self.sparse, self.quantize_file)
 
+    def _check_shaping(self) -> None:
+        """Raises `ValueError` unless layers can be changed so, and weights be binary."""
+        for name in ("filters", "low_rank"):
+            value = getattr(self, name)
+            if value is not None and not (is_number(value) and 0 < value < 1):
+                raise ValueError(
+                    f"Expected {name} to be the fraction that is left, between 0 and 1. Received: "
+                    f"{name}={shown(value)}"
+                )
+        check_flag("separable", self.separable)
+        if self.binary is not None:
+            check_choice("binary", self.binary, BINARY)
+            for name in ("prune", "cluster", "quantize"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        "Expected binary weights alone, or after steps that change layers, as "
+                        "signs have no zeros, clusters or other types. Received: "
+                        f"binary={self.binary!r} with {name}={shown(getattr(self, name))}"
+                    )
+        is_order = isinstance(self.order, tuple | list) and all(
+            isinstance(name, str) for name in self.order
+        )
+        if not is_order or (self.order and sorted(self.order) != sorted(self._shaping)):
+            raise ValueError(
+                "Expected order as those steps that change layers and are made, each once: "
+                f"{', '.join(self._shaping) or 'none of them'}. Received: order={shown(self.order)}"
+            )
+
+    @property
+    def _shaping(self) -> list[str]:
+        """The steps that change layers and are made, in their usual order."""
+        wanted = {name: getattr(self, name) for name in SHAPING}
+        return [name for name, value in wanted.items() if value is not None and value is not False]
+
     @property
     def quantize_file(self) -> Literal["float16", "dynamic", "int8"] | None:
         """How the file is quantized, as `kdzoo.export.to_litert` takes it."""
@@ -100,7 +154,15 @@ class Compression:
             taught: Whether a teacher teaches meanwhile.
         """
         by = " by its teacher" if taught else ""
-        parts = []
+        words = {
+            "filters": "filters left for {:.0%} of the MACs",
+            "low_rank": "{:.0%} of the parameters left by low rank",
+            "separable": "separable convolutions",
+        }
+        parts = [
+            f"{words[name].format(getattr(self, name))}, trained again{by}"
+            for name in self.order or self._shaping
+        ]
         if self.prune == TWO_OF_FOUR:
             parts.append(f"two of four weights zero, trained again{by}")
         elif self.prune is not None:
@@ -108,6 +170,8 @@ class Compression:
             parts.append(f"{zeros}, trained again{by}")
         if self.cluster is not None:
             parts.append(f"{self.cluster} values in each kernel, trained again{by}")
+        if self.binary is not None:
+            parts.append(f"binary weights ({self.binary}), trained again{by}")
         if self.quantize == "qat":
             parts.append(f"int8, trained aware of it{by}")
         elif self.quantize is not None:
@@ -116,10 +180,12 @@ class Compression:
 
     @property
     def steps(self) -> list[str]:
-        """The trainings that are made, in order: of `"prune"`, `"cluster"` and `"quantize"`."""
+        """The trainings that are made, in order, by the names of settings."""
         trained = {
             "prune": self.prune is not None,
             "cluster": self.cluster is not None,
+            "binary": self.binary is not None,
             "quantize": self.quantize == "qat",
         }
-        return [step for step, wanted in trained.items() if wanted]
+        shaping = list(self.order or self._shaping)
+        return [*shaping, *(step for step, wanted in trained.items() if wanted)]

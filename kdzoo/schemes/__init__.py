@@ -3,6 +3,8 @@
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, specialist_distribution
 from kdzoo.schemes.born_again import born_again
 from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
+from kdzoo.schemes.deep_compression import deep_compression
+from kdzoo.schemes.deep_compression_presets import DEEP_COMPRESSION_PRESETS
 from kdzoo.schemes.filter_pruning import filter_pruning
 from kdzoo.schemes.hint_training import hint_training
 from kdzoo.schemes.lottery_ticket import LotteryTickets, lottery_ticket
@@ -12,12 +14,14 @@ from kdzoo.schemes.teacher_assistant import assistant_sizes, teacher_assistant
 from kdzoo.training.stages import train
 
 __all__ = [
+    "DEEP_COMPRESSION_PRESETS",
     "BiasReport",
     "LotteryTickets",
     "SpecialistEnsemble",
     "assistant_sizes",
     "born_again",
     "calibrate_biases",
+    "deep_compression",
     "filter_pruning",
     "hint_training",
     "lottery_ticket",

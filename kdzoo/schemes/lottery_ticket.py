@@ -21,7 +21,7 @@ from kdzoo.schemes.lottery_rounds import (
     check_epochs,
     optimizer_for,
 )
-from kdzoo.schemes.scheme_stages import Compiling, check_batches, one_loss, train_stages
+from kdzoo.schemes.scheme_stages import Compiling, check_batches, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_fraction, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike
@@ -168,7 +168,8 @@ def lottery_ticket(
     argument_checks.check_model("model", model)
     how: dict[str, Any] = {"fraction": fraction, "output_fraction": output_fraction, "scope": scope}
     magnitude_masks(model, **how)  # What does not fit is refused before anything is trained.
-    learnt = one_loss(SoftTargets(4.0) if distillation_loss is None else distillation_loss)
+    given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
+    learnt = argument_checks.as_one_loss(given)
     teaching = Teaching(teacher, learnt, student_loss_weight)
     teaching.check(model)
     compiling = Compiling(optimizer_for(optimizer, epochs), loss, metrics)

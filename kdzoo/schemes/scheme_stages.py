@@ -12,7 +12,6 @@ import keras
 
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.copies import check_metrics, new_metrics, new_optimizer
-from kdzoo.losses import DistillationLoss
 from kdzoo.training.callbacks import EpochCheckpoint
 from kdzoo.training.stages import train
 from kdzoo.utils import shown
@@ -224,24 +223,6 @@ def check_batches(data: Any) -> Callable[[int], Any]:
             "makes batches of arrays."
         )
     return data if callable(data) else lambda epoch: data
-
-
-def one_loss(given: Any) -> DistillationLoss:
-    """Returns what was given for the one distillation loss of a scheme.
-
-    Args:
-        given: A distillation loss, also one of `keras.distillation`.
-
-    Raises:
-        ValueError: If it is something else, or several.
-    """
-    loss, *others = argument_checks.as_losses(given)
-    if others:
-        raise ValueError(
-            "Expected `distillation_loss` to be one distillation loss. Received: "
-            f"distillation_loss={shown(given)}"
-        )
-    return loss
 
 
 def check_optimizers(*optimizers: Any) -> None:

@@ -16,7 +16,6 @@ from kdzoo.schemes.scheme_stages import (
     SchemeStage,
     check_batches,
     check_chain,
-    one_loss,
     train_stages,
 )
 from kdzoo.training.stages import check_run
@@ -109,7 +108,8 @@ def teacher_assistant(
     argument_checks.check_student_loss_weight(student_loss_weight)
     compiling = Compiling(optimizer, loss, metrics)
     compiling.check(student_loss_weight)
-    taught_by = one_loss(SoftTargets(4.0) if distillation_loss is None else distillation_loss)
+    given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
+    taught_by = argument_checks.as_one_loss(given)
 
     def distiller(teacher, student, transform):
         own = type(taught_by).from_config(taught_by.get_config())

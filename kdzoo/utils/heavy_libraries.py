@@ -1,5 +1,6 @@
 """Heavy libraries, each imported when something first needs it, and by this module alone."""
 
+from collections.abc import Callable
 from types import ModuleType
 
 
@@ -30,6 +31,15 @@ def matplotlib() -> ModuleType:
             "Expected matplotlib, which draws plots; install it with `pip install 'kdzoo[report]'`."
         ) from error
     return matplotlib
+
+
+def zstd() -> Callable[[bytes], bytes] | None:
+    """Returns what packs bytes as zstd does by default; None where it is not installed."""
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    return zstandard.compress
 
 
 def pillow() -> ModuleType:

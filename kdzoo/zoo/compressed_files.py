@@ -1,9 +1,10 @@
 """A model as one `.kdz` file: its configuration, and its weights in as few bytes, bit for bit.
 
 The file begins with 60 bytes: what it is, its version, its size, the size of its index, and the
-SHA-256 of all but that hash. The index is JSON, deflated: the configuration of the model, and how
-each weight is coded. The codes follow in the order of the index. A reader compares size and hash
-before it looks at anything else, and believes nothing that the index says.
+SHA-256 of all but that hash. The index is JSON, deflated with a dictionary of what it usually says:
+the configuration of the model, and how each weight is coded. The codes follow in its order. A
+reader compares size and hash before it looks at anything else, and believes nothing that the index
+says.
 """
 
 import hashlib
@@ -52,6 +53,7 @@ from kdzoo.zoo.model_configs import (
     without_compilation,
 )
 from kdzoo.zoo.safetensors_weights import assign, named_weights
+from kdzoo.zoo.usual_index import USUAL
 
 _VERSION = 1
 _START = struct.Struct("<8sIQQ")  # What it is, version, bytes of the file, bytes of the index.
@@ -178,7 +180,9 @@ def _to_bytes(
         coded = {name: encode(array, sparse) for name, array in arrays.items()}
         codes = {name: header for name, (header, _) in coded.items()}
         index = {"class_name": "kdz", "model": config, "weights": codes}
-        packed = zlib.compress(json.dumps(index, separators=(",", ":")).encode(), 9)
+        packer = zlib.compressobj(9, zdict=USUAL)
+        text = json.dumps(index, separators=(",", ":")).encode()
+        packed = packer.compress(text) + packer.flush()
         body = packed + b"".join(code for _, code in coded.values())
         size = _START.size + _HASH + len(body)
         if _is_believed(plain, size):
@@ -202,7 +206,7 @@ def _parsed(content, path):
     """The configuration in a file, and how its weights are coded, after comparing its hash."""
     packed = _checked(memoryview(content), path)
     try:
-        unpacker = zlib.decompressobj()
+        unpacker = zlib.decompressobj(zdict=USUAL)
         unpacked = unpacker.decompress(packed, _MOST_INDEX + 1)
         if not unpacker.eof or unpacker.unused_data or unpacker.unconsumed_tail:
             raise ValueError("an index that does not end")

@@ -6,6 +6,7 @@ import gzip
 import numpy as np
 
 from kdzoo.compression.huffman_coding import Coded, bytes_of, negative_zeros
+from kdzoo.utils import heavy_libraries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class CompressedWeight:
         dtype: The name of its type.
         plain: Bytes of its numbers as they are.
         gzipped: Bytes of them as gzip packs them.
+        zstd: Bytes of them as zstd packs them; None where `zstandard` is not installed.
         positions: Bytes in the file for where its numbers lie that are not zero; 0 where zeros are
             coded as other numbers.
         codebook: Bytes in the file of its different values; 0 where it has no codebook.
@@ -30,6 +32,7 @@ class CompressedWeight:
     dtype: str
     plain: int
     gzipped: int
+    zstd: int | None
     positions: int
     codebook: int
     symbols: int
@@ -71,20 +74,35 @@ class CompressedFile:
         """Bytes of all weights, each packed by gzip."""
         return sum(weight.gzipped for weight in self.weights)
 
+    @property
+    def zstd(self) -> int | None:
+        """Bytes of all weights, each packed by zstd; None where `zstandard` is not installed."""
+        sizes = [weight.zstd for weight in self.weights]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
+
     def __str__(self) -> str:
-        lines = [
-            f"{'weight':32} {'plain':>11} {'gzip':>11} {'kdz':>11}  positions, codebook, symbols"
-        ]
+        lines = [_line("weight", "plain", "gzip", "zstd", "kdz", "positions, codebook, symbols")]
         lines += [
-            f"{row.path:32} {row.plain:11,} {row.gzipped:11,} {row.bytes:11,}  "
-            f"{row.positions:,}, {row.codebook:,}, {row.symbols:,}"
+            _line(
+                *(row.path, row.plain, row.gzipped, row.zstd, row.bytes),
+                f"{row.positions:,}, {row.codebook:,}, {row.symbols:,}",
+            )
             for row in self.weights
         ]
-        lines.append(f"{'index':32} {'':11} {'':11} {self.index:11,}")
+        lines.append(_line("index", "", "", "", self.index, ""))
         if zeros := sum(weight.negative_zeros for weight in self.weights):
             lines.append(f"{zeros:,} numbers are -0.0: see keep_negative_zeros")
-        total = f"{'all':32} {self.plain:11,} {self.gzipped:11,} {self.bytes:11,}"
-        return "\n".join([*lines, f"{total}  {self.plain / self.bytes:.1f} times smaller"])
+        times = f"{self.plain / self.bytes:.1f} times smaller"
+        total = _line("all", self.plain, self.gzipped, self.zstd, self.bytes, times)
+        return "\n".join([*lines, total])
+
+
+def _line(name: str, *columns: str | int | None) -> str:
+    """A line of the report; what is not known is left empty."""
+    *sizes, last = ("" if size is None else size for size in columns)
+    cells = [f"{size:>11,}" if isinstance(size, int) else f"{size:>11}" for size in sizes]
+    return f"{name:32} {' '.join(cells)}  {last}".rstrip()
 
 
 def row_of(name: str, array: np.ndarray, coded: Coded) -> CompressedWeight:
@@ -95,13 +113,15 @@ def row_of(name: str, array: np.ndarray, coded: Coded) -> CompressedWeight:
         array: Its value.
         coded: How it is coded, as `encode` returned it.
     """
-    parts = bytes_of(coded)
+    parts, pack = bytes_of(coded), heavy_libraries.zstd()
+    content = array.tobytes()
     return CompressedWeight(
         path=name,
         shape=array.shape,
         dtype=array.dtype.name,
         plain=array.nbytes,
-        gzipped=len(gzip.compress(array.tobytes(), 6, mtime=0)),
+        gzipped=len(gzip.compress(content, 6, mtime=0)),
+        zstd=None if pack is None else len(pack(content)),
         positions=parts.positions,
         codebook=parts.codebook,
         symbols=parts.symbols,

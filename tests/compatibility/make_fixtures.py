@@ -246,6 +246,23 @@ def _copy(layer):
     return type(layer).from_config(layer.get_config())
 
 
+def save_kdz(directory):
+    """A model whose weights are coded in each way that there is."""
+    model, random = network("compressed"), np.random.default_rng(0)
+    for layer in model.layers:
+        weights = [np.where(random.random(w.shape) < 0.4, w, 0) for w in layer.get_weights()]
+        if layer.name == "stage2":
+            weights = [np.round(8 * w) / 8 for w in layer.get_weights()]  # A codebook.
+        elif layer.name in ("depthwise", "norm"):
+            weights = layer.get_weights()
+        layer.set_weights(weights)
+    report = kdzoo.save_compressed(model, directory / "compressed.kdz")
+    print(report)
+    x, _ = floats(8)
+    outputs = keras.ops.convert_to_numpy(model(x, training=False))
+    np.savez_compressed(directory / "compressed.npz", inputs=x, outputs=outputs)
+
+
 def save_others(directory):
     members = [network("first"), network("second", 6)]
     save(directory / "ensemble.keras", kdzoo.Ensemble(members, "probabilities"))
@@ -308,6 +325,7 @@ def main(directory):
     save_compressed(directory)
     keras.utils.set_random_seed(0)
     save_others(directory)
+    save_kdz(directory)  # Written later.
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Weights as few bytes: every bit comes back, and the bytes are those that entropy allows."""
 
 import time
+import tracemalloc
+import zlib
 
 import ml_dtypes
 import numpy as np
@@ -140,3 +142,37 @@ def test_it_decodes_a_hundred_megabytes_a_second(zeros):
     rate = array.nbytes / min(times) / 1e6
     print(f"{rate:.0f} MB/s at {zeros:.0%} zeros, {array.nbytes / len(code):.2f} times smaller")
     assert rate >= 100
+
+
+def test_gaps_take_no_more_memory_than_the_weights_do():
+    """Two kilobytes that say where a million equal numbers lie."""
+    count = 1 << 20
+    gaps, symbols = (zlib.compress(bytes(size), wbits=-15) for size in (count, count // 8))
+    coded = {
+        "dtype": "float32",
+        "shape": [count],
+        "positions": [[1, len(gaps), count]],
+        "codebook": [[0, 4, 4]],
+        "symbols": [[1, len(symbols), count // 8]],
+    }
+    assert check_coded(coded) == 4 * count
+    code = gaps + np.float32(0.5).tobytes() + symbols
+    tracemalloc.start()
+    try:
+        array = decode(coded, memoryview(code))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (array == 0.5).all()
+    assert peak < 4 * array.nbytes
+
+
+def test_constant_bytes_and_codebooks_take_next_to_nothing():
+    rng = np.random.default_rng(0)
+    rounded = rng.normal(size=300).astype(ml_dtypes.bfloat16).astype("float32")
+    _, code = round_trip(rounded)
+    assert len(code) < 2 * 300  # Two of four bytes are zero.
+    book = np.sort(rng.normal(size=64)).astype(ml_dtypes.bfloat16).astype("float32")
+    coded, code = round_trip(book[rng.integers(0, 64, 5000)])
+    assert 64 < bytes_of(coded).codebook < 2 * 64
+    assert len(code) < 6.1 * 5000 / 8 + 2 * 64 + 60

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import struct
 import zipfile
+import zlib
 
 _DEEP = "@@deep@@"  # Stands for lists within lists, which `json.dumps` cannot write.
 _LIES = ("-1", "0", "1", "x2", "x1000", "2**31", "2**40", "2**63", "+1", "-")
@@ -466,6 +467,31 @@ def set_not_finite(path, rng):
     return f"{kind} from {start}", _reseal_beside(path, rng, always=True)
 
 
+def change_kdz(path, rng):
+    """Changes the index or the codes of a `.kdz` file, whose hash fits again."""
+    import hashlib
+
+    from kdzoo.zoo.usual_index import USUAL
+
+    content, start = path.read_bytes(), struct.Struct("<8sIQQ")
+    *_, size = start.unpack(content[: start.size])
+    body = content[start.size + 32 :]
+    index, codes = body[:size], body[size:]
+    if rng.random() < 0.7:
+        text = zlib.decompressobj(zdict=USUAL).decompress(index)
+        changed, said = mutated(json.loads(text), rng)
+        packer = zlib.compressobj(zdict=USUAL)
+        index = packer.compress(as_json(changed).encode("utf-8", "surrogatepass")) + packer.flush()
+    elif rng.random() < 0.3:
+        index, said = _changed_bytes(index, rng)
+    else:
+        codes, said = _changed_bytes(codes, rng)
+    body = bytes(index) + bytes(codes)
+    begun = start.pack(content[:8], 1, start.size + 32 + len(body), len(index))
+    path.write_bytes(begun + hashlib.sha256(begun + body).digest() + body)
+    return f"{said}, sealed", True
+
+
 # HDF5.
 
 
@@ -580,6 +606,7 @@ _OF_FORMAT = {
     ".npz": [change_member, add_member, inflate_member, lie_in_archive],
     ".safetensors": [lie_in_weights, change_sealed, set_not_finite],
     ".arrayrecord": [change_sealed, set_not_finite],
+    ".kdz": 3 * [change_kdz],
     ".h5": [set_not_finite, change_hdf5],
     "of_keras_2.h5": [*3 * [change_hdf5_config], change_hdf5, overlap_heaps],
     ".tflite": [lie_in_archive, lie_in_archive],

@@ -180,6 +180,12 @@ def hdf5_file(place):
     return weights_of(kdzoo.load_model(place / "of_keras_2.h5"))
 
 
+def kdz_file(place):
+    import kdzoo
+
+    return weights_of(kdzoo.load_model(place / "compressed.kdz"))
+
+
 def shared(name):
     def load(place):
         import kdzoo
@@ -373,6 +379,7 @@ def _keras_subjects():
 def _loaders():
     yield from _keras_subjects()
     yield Subject("load_model(HDF5)", ("of_keras_2.h5",), "*.h5", hdf5_file, 24)
+    yield Subject("load_model(.kdz)", ("compressed.kdz",), "*.kdz", kdz_file, 16, sealed=True)
     for name in ("shared", "shared_float16"):
         yield Subject(
             f"load_pretrained({name})", (name,), f"{name}/*", shared(name), 8, sealed=True
@@ -405,8 +412,10 @@ def _commands():
     every = ("--data-dir", "{}/none")
     evaluated = ("evaluate", "{}/student.keras", "{}/full", *every)
     of_keras_2 = ("evaluate", "{}/of_keras_2.h5", "{}/full", *every)
+    of_kdz = ("evaluate", "{}/compressed.kdz", "{}/full", *every)
     for name, needs, damaged, arguments, weight, tensorflow in (
         ("evaluate HDF5", ("of_keras_2.h5", "full"), "*.h5", of_keras_2, 4, False),
+        ("evaluate .kdz", ("compressed.kdz", "full"), "*.kdz", of_kdz, 4, False),
         ("evaluate file", ("student.keras", "full"), "*.keras", evaluated, 5, False),
         ("evaluate data", ("student.keras", "full"), "full/*", evaluated, 5, False),
         (

@@ -264,3 +264,67 @@ def test_a_model_that_is_being_pruned_is_refused(trained, data, tmp_path):
     with pytest.raises(ValueError, match=r"'net', which is being pruned, .* already: pass `strip"):
         compress(pruned, Compression(prune=0.9, training=retraining(1)), data, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def small(tmp_path):
+    """A file of a network of two layers, and the network."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(40, "relu", name="wide")]
+    head = keras.layers.Dense(10, name="logits")
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers, head], name="net")
+    model.save(tmp_path / "net.keras")
+    return model
+
+
+def test_a_kdz_file_is_written_evaluated_and_exported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small(tmp_path)
+    options = ["--filters", "0.6", "--epochs", "1", "--teacher", "net.keras"]
+    assert main(["compress", "net.keras", "net.kdz", "digits", *options]) == 0
+    shown = capsys.readouterr().out
+    assert f"{(tmp_path / 'net.kdz').stat().st_size:,}" in shown
+    model = kdzoo.load_model("net.kdz")
+    units = model.get_layer("wide").units
+    assert units <= 24
+    weights = 4 * (64 * units + units + 10 * units + 10)
+    assert f"{weights:,}" in shown
+    assert main(["evaluate", "net.kdz", "digits"]) == 0
+    assert f"{model.count_params():,}" in capsys.readouterr().out
+    assert main(["export", "net.kdz", "net.tflite"]) == 0
+    images = kdzoo.data.load("digits").test.arrays()[0][:8]
+    outputs = keras.ops.convert_to_numpy(model(images))
+    np.testing.assert_allclose(LiteRTModel("net.tflite").predict(images), outputs, atol=1e-4)
+
+
+@pytest.mark.large
+def test_steps_that_change_layers_come_in_any_order_and_weights_after_them(trained, data, tmp_path):
+    training = retraining(1, 5e-3, augmentation=None)
+    shaping = {"filters": 0.7, "low_rank": 0.9, "separable": True}
+    for order in ((), ("separable", "filters", "low_rank")):
+        inputs = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(16, 3, activation="relu", name="conv")(inputs)
+        x = keras.layers.Conv2D(24, 3, activation="relu", name="stage2")(x)
+        x = keras.layers.Dense(48, "relu", name="wide")(keras.layers.Flatten()(x))
+        model = keras.Model(inputs, keras.layers.Dense(10, name="logits")(x), name="net")
+        compression = Compression(0.5, 8, training=training, **shaping, order=order)
+        steps = list(order) or ["filters", "low_rank", "separable"]
+        directory = tmp_path / "-".join(steps)
+        made, histories = compress(model, compression, data, directory, verbose=0)
+        assert list(histories) == [*steps, "prune", "cluster"]
+        report = kdzoo.save_compressed(made, tmp_path / "net.kdz", keep_negative_zeros=False)
+        assert report.bytes < 0.5 * report.plain < 0.4 * 4 * model.count_params()
+    binary, histories = compress(
+        trained, Compression(binary="xnor", training=training), data, tmp_path / "b", verbose=0
+    )
+    assert list(histories) == ["binary"]
+    kernel = binary.get_layer("stage2").get_weights()[0]
+    assert len(np.unique(np.abs(kernel[..., 0]))) == 1
+    with pytest.raises(ValueError, match="convolutions that can be separable"):
+        compress(
+            keras.Sequential(
+                [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+            ),
+            Compression(separable=True, training=training),
+            data,
+            tmp_path / "s",
+        )

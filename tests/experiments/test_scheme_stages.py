@@ -10,6 +10,7 @@ from tiny_experiments import TEACHER, with_stages
 import kdzoo
 from kdzoo.experiments import (
     BornAgain,
+    DeepCompress,
     Dependency,
     LotteryTicket,
     MutualLearning,
@@ -26,6 +27,14 @@ STAGES = (
     BornAgain("again", *NET, generations=2, teacher=TRAINED, variant="cwtm"),
     TeacherAssistant("assisted", *NET, {"hidden": (16,)}, assistants=(SMALL,)),
     LotteryTicket("lottery", *NET, {"hidden": (16,)}, rounds=2, fraction=0.5, teacher=TRAINED),
+    DeepCompress(
+        *("deep", TRAINED, Training(1, augmentation=None, weight_decay=0.0)),
+        sparsity={"stage1": 0.9},
+        bits={"stage1": 3, "logits": 4},
+        rounds=2,
+        codebook_epochs=1,
+        teacher=TRAINED,
+    ),
 )
 
 pytestmark = pytest.mark.tensorflow
@@ -66,7 +75,7 @@ def test_a_scheme_is_a_stage_of_a_recipe(finished, name, models, epochs):
 def test_lottery_tickets_are_a_stage_of_a_recipe(finished):
     directory, rows = finished
     row, data = rows["lottery"], kdzoo.data.load("digits").test.arrays()
-    assert len(row["history"]["loss"]) == STAGES[-1].epochs == 3 + 1 + 1 + 3
+    assert len(row["history"]["loss"]) == STAGES[3].epochs == 3 + 1 + 1 + 3
     controls = ("reinitialized", "random_ticket", "from_scratch")
     assert set(row["products"]) == {"dense", *controls}
     found = {}
@@ -82,6 +91,23 @@ def test_lottery_tickets_are_a_stage_of_a_recipe(finished):
     assert row["round_test_accuracies"][::2] == pytest.approx([found["dense"], found["model"]])
     expected = {name: pytest.approx(found[name]) for name in controls}
     assert row["control_test_accuracies"] == expected
+
+
+def test_a_stage_of_deep_compression_leaves_a_small_file(finished):
+    directory, rows = finished
+    row, path = rows["deep"], directory / "deep-0" / "model.kdz"
+    assert set(row["products"]) == {"model.kdz"}
+    assert row["bytes"] == path.stat().st_size
+    assert row["plain_bytes"] == 4 * row["parameters"]
+    assert row["times_smaller"] == pytest.approx(row["plain_bytes"] / row["bytes"])
+    assert row["history"]["stage"] == [1, 2, 3]
+    model = kdzoo.load_compressed(path)
+    data = kdzoo.data.load("digits").test.arrays()
+    assert kdzoo.evaluation.accuracy(model, *data) == row["test_accuracy"]
+    kernel = model.get_layer("stage1").get_weights()[0]
+    assert (kernel == 0).mean() == pytest.approx(0.9, abs=0.001)
+    assert len(np.unique(kernel)) <= 1 + 8
+    assert len(np.unique(model.get_layer("logits").get_weights()[0])) <= 16
 
 
 def test_a_peer_that_joins_is_a_copy(finished):
@@ -105,6 +131,10 @@ def test_a_peer_that_joins_is_a_copy(finished):
         (dataclasses.replace(STAGES[3], rewind_epoch=1), "rewind_epoch to be below"),
         (dataclasses.replace(STAGES[3], fraction=1.0), r"fraction to lie in \[0, 1\)"),
         (dataclasses.replace(STAGES[2], assistants=()), "Expected assistants as a tuple"),
+        (dataclasses.replace(STAGES[4], rounds=0), "rounds"),
+        (dataclasses.replace(STAGES[4], sparsity=0.5), "sparsity as a dictionary"),
+        (dataclasses.replace(STAGES[4], sparsity={"stage9": 0.5}), "layer with a kernel"),
+        (dataclasses.replace(STAGES[4], bits={"stage1": 9}), r"bits\['stage1'\] to be an integer"),
         (dataclasses.replace(STAGES[2], views=1), "Expected (no )?views"),
         (dataclasses.replace(STAGES[2], losses=()), "one loss of weight 1"),
         (

@@ -21,6 +21,7 @@ MADE_BY_KDZOO = {
     "BiasReport": "`calibrate_biases` returns it",
     "CompressedFile": "`save_compressed` returns it",
     "CompressedWeight": "`save_compressed` returns it",
+    "DEEP_COMPRESSION_PRESETS": "a dictionary",
     "Dataset": "`from_arrays`, `from_directory` and `load` make it",
     "ExportReport": "`to_litert` returns it",
     "FilterPruningReport": "`prune_filters` returns it",
@@ -37,6 +38,7 @@ MADE_BY_KDZOO = {
     "ReplacedLayer": "`factorize` and `to_separable` return it",
     "RecordedSplit": "`with_recorded_teacher` makes it",
     "Split": "`from_arrays`, `from_directory` and `load` make it",
+    "SharedWeightsReport": "`share_weights` returns it",
     "Stage": "stage types extend it",
     "specialist_distribution": "it takes tensors that `SpecialistEnsemble` checks",
     "TensorInfo": "`LiteRTModel` makes it",
@@ -908,6 +910,24 @@ def _add_schemes_of_several_models():
         },
         passed_on,
     )
+    _add_method(
+        "schemes.deep_compression",
+        lambda t: _without_training(schemes.deep_compression),
+        lambda t: {
+            **usual(t),
+            "model": t.model,
+            "sparsity": 0.5,
+            "bits": 2,
+            "rounds": 1,
+            "codebook_epochs": 1,
+            "round_biases": True,
+            "teacher": t.teacher,
+            "distillation_loss": None,
+            "student_loss_weight": 0.5,
+            "codebook_optimizer": "adam",
+        },
+        passed_on,
+    )
     _add(
         schemes,
         "assistant_sizes",
@@ -979,6 +999,12 @@ def _add_experiments():
         (e.TrainBinary(*student, seeds=(0,)), made_with),
         (e.DistillBinary(*student, seeds=(0,)), made_with),
         (e.Factorize("b", start, ratio=0.5, seeds=(0,)), made_with),
+        (
+            e.DeepCompress(
+                *("b", start, training), sparsity={"stage1": 0.5}, bits={"stage1": 2}, seeds=(0,)
+            ),
+            made_with,
+        ),
         (e.Transfer(fraction=0.5), lambda made: made_with(e.Train(*student, transfer=made))),
         (e.CalibrateBiases("b", e.Dependency("teacher", 0), seeds=(0,)), made_with),
         (experiment, load_data),
@@ -1137,6 +1163,12 @@ def _add_compression():
         compression,
         "strip_binarization",
         lambda t: {"model": compression.binarize(t.model)[0], "real_valued": False},
+    )
+    _add(compression, "share_weights", lambda t: {"model": t.model, "values": 2})
+    _add(
+        compression,
+        "strip_shared_weights",
+        lambda t: {"model": compression.share_weights(t.model, 2)[0]},
     )
     _add(compression, "merge_factors", lambda t: {"model": t.model})
     _add_masks(compression)

@@ -27,6 +27,8 @@ LONG = (
     "born_again_fashion_mnist",
     "compute_budget",
     "compute_budget_107m",
+    "deep_compression_lenet_300_100",
+    "deep_compression_lenet_5",
     "ensemble_cifar10",
     "ensemble_digits",
     "fashion_mnist",
@@ -81,7 +83,8 @@ def test_the_smoke_mode_trains_for_an_epoch(name):
         trainings *= getattr(stage, "generations", 1) * (getattr(stage, "clusters", None) or 1)
         if hasattr(stage, "controls"):  # Dense, a ticket, and controls, one as long as both.
             trainings = 6
-        assert stage.epochs == trainings + (1 if hasattr(stage, "hints") else 0)
+        trainings += hasattr(stage, "hints") + hasattr(stage, "codebook_epochs")
+        assert stage.epochs == trainings
         assert node.seed == 0
 
 
@@ -131,6 +134,12 @@ def test_recipes_name_what_exists():
 def test_the_teacher_of_one_recipe_serves_another():
     one, other = RECIPES["hinton_mnist"], RECIPES["hinton_mnist_temperatures"]
     assert one.identity("teacher", 0) == other.identity("teacher", 0)
+
+
+def test_deep_compression_has_the_settings_of_the_paper():
+    for name, preset in kdzoo.schemes.DEEP_COMPRESSION_PRESETS.items():
+        stage = RECIPES[f"deep_compression_{name}"].stage("as in the paper")
+        assert {"sparsity": stage.sparsity, "bits": stage.bits} == preset
 
 
 @pytest.mark.tensorflow

@@ -50,6 +50,11 @@ options |= dict(target_macs=0.5, steps=3, epochs=3, sparsity_epochs=3, round_to=
 model, history = schemes.filter_pruning(net(16, 1), batches, directory, **options)
 models = [model]
 """,
+    "deep_compression": """
+options |= dict(sparsity=0.7, bits=3, rounds=2, epochs=4, teacher=net(12, 5))
+small, history = schemes.deep_compression(net(40, 1), batches, directory, **options)
+models = [small]
+""",
     "teacher_assistant": """
 models = [net(width, width) for width in (9, 7, 6)]
 _, history = schemes.teacher_assistant(net(12, 1), models, batches, directory, epochs=4, **options)

@@ -17,7 +17,7 @@ SMALL = Experiment(
         Train("teacher", "mlp_2x128", Training(4), seeds=(0,)),
         Distill("student", *STUDENT),
         MutualLearning("peers", *STUDENT, peers=(("mlp_2x64", {}),), seeds=(0,)),
-        Train("other", "lenet_5", Training(1), seeds=(0,)),
+        Train("other", "vgg_8", Training(1), seeds=(0,)),
         Distill("last", *STUDENT, teacher=Dependency("other", 0), seeds=(0,)),
     ),
     seeds=(0, 1),

@@ -15,15 +15,16 @@ import pytest
 
 import kdzoo
 from kdzoo.zoo import compressed_files, file_formats
+from kdzoo.zoo.usual_index import USUAL
 
 START = struct.Struct("<8sIQQ")
 LAYERS = keras.layers
 
 
-def sealed(packed, codes, version=1):
+def sealed(index, codes, version=1):
     """The content of a file of an index, packed, and codes."""
-    body = packed + codes
-    start = START.pack(b"\x89KDZ\r\n\x1a\n", version, START.size + 32 + len(body), len(packed))
+    body = index + codes
+    start = START.pack(b"\x89KDZ\r\n\x1a\n", version, START.size + 32 + len(body), len(index))
     return start + hashlib.sha256(start + body).digest() + body
 
 
@@ -31,14 +32,20 @@ def opened(content):
     """(index, codes) of a file."""
     *_, size = START.unpack(content[: START.size])
     body = content[START.size + 32 :]
-    return json.loads(zlib.decompress(body[:size])), body[size:]
+    return json.loads(zlib.decompressobj(zdict=USUAL).decompress(body[:size])), body[size:]
+
+
+def packed(text):
+    """An index, as it stands in a file."""
+    packer = zlib.compressobj(zdict=USUAL)
+    return packer.compress(text) + packer.flush()
 
 
 def altered(content, change):
     """The content of a file whose index, or codes, a function changes, with the hash that fits."""
     index, codes = opened(content)
     codes = change(index, codes) or codes
-    return sealed(zlib.compress(json.dumps(index).encode()), codes)
+    return sealed(packed(json.dumps(index).encode()), codes)
 
 
 def net():
@@ -305,7 +312,7 @@ INDICES = {
 def test_an_index_that_is_none_is_refused(kind, file, tmp_path):
     index, codes = opened(file[2])
     path = tmp_path / "file.kdz"
-    path.write_bytes(sealed(zlib.compress(INDICES[kind](index)), codes))
+    path.write_bytes(sealed(packed(INDICES[kind](index)), codes))
     with pytest.raises(ValueError, match=r"Expected a \.kdz file of a model. Received: .*index"):
         kdzoo.load_compressed(path)
 
@@ -343,7 +350,7 @@ def test_commands_take_it_by_its_name(file):
 def test_another_version_names_the_remedy(file, tmp_path):
     path = tmp_path / "new.kdz"
     index, codes = opened(file[2])
-    path.write_bytes(sealed(zlib.compress(json.dumps(index).encode()), codes, version=2))
+    path.write_bytes(sealed(packed(json.dumps(index).encode()), codes, version=2))
     with pytest.raises(ValueError, match="version 2, which another kdzoo wrote; update kdzoo"):
         kdzoo.load_compressed(path)
 

@@ -3,6 +3,7 @@
 from kdzoo.experiments.stages.born_again_stage import BornAgain
 from kdzoo.experiments.stages.calibrate_biases_stage import CalibrateBiases
 from kdzoo.experiments.stages.compress_stage import Compress
+from kdzoo.experiments.stages.deep_compress_stage import DeepCompress
 from kdzoo.experiments.stages.distill_binary_stage import DistillBinary
 from kdzoo.experiments.stages.distill_from_logits_stage import DistillFromLogits
 from kdzoo.experiments.stages.distill_stage import Distill
@@ -24,6 +25,7 @@ __all__ = [
     "BornAgain",
     "CalibrateBiases",
     "Compress",
+    "DeepCompress",
     "Distill",
     "DistillBinary",
     "DistillFromLogits",

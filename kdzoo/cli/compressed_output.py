@@ -1,0 +1,93 @@
+"""What `kdzoo compress` writes, a `.tflite`, `.keras` or `.kdz` file, and what that is worth."""
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from kdzoo.cli import model_files
+
+if TYPE_CHECKING:
+    import keras
+
+    from kdzoo.data import Dataset
+    from kdzoo.experiments import Compression
+
+_OF_KERAS = (".keras", ".kdz")
+
+
+def check_path(output: pathlib.Path) -> None:
+    """Raises unless one of these files can be written there; before Keras starts."""
+    if output.suffix in _OF_KERAS:
+        model_files.check_new_output(output, " or ".join(_OF_KERAS))
+    else:
+        model_files.check_output(output, " or a .keras or .kdz file")
+
+
+def check_settings(output: pathlib.Path, compression: "Compression") -> None:
+    """Raises unless the file can be what is asked for.
+
+    Args:
+        output: The file.
+        compression: What is done to the model.
+    """
+    if output.suffix == ".tflite":
+        return
+    trained = (None, "qat") if output.suffix == ".keras" else (None,)
+    if compression.quantize not in trained:
+        raise ValueError(
+            f"Expected a .tflite file beside --quantize {compression.quantize}. Received: {output}"
+        )
+    if compression.sparse:
+        raise ValueError(f"Expected a .tflite file beside --sparse. Received: {output}")
+
+
+def check_backend(output: pathlib.Path, model: "keras.Model") -> None:
+    """Raises `RuntimeError` if only another backend can write the file; before anything is trained.
+
+    Args:
+        output: The file.
+        model: The model that is compressed.
+    """
+    import keras
+
+    from kdzoo.export.signature import check_exportable
+
+    if output.suffix == ".tflite" and keras.backend.backend() != "tensorflow":
+        check_exportable(model)
+
+
+def write(
+    model: "keras.Model", path: pathlib.Path, compression: "Compression", data: "Dataset"
+) -> None:
+    """Writes a model as the file that a path names.
+
+    Args:
+        model: The model.
+        path: The file.
+        compression: How its numbers are written, of a `.tflite` file.
+        data: The data set.
+    """
+    from kdzoo.experiments import compress_and_retrain
+    from kdzoo.graph.model_saving import save_model
+    from kdzoo.zoo import save_compressed
+
+    if path.suffix == ".tflite":
+        compress_and_retrain.export(model, path, compression, data)
+    elif path.suffix == ".kdz":
+        save_compressed(model, path, keep_negative_zeros=False)
+    else:
+        save_model(model, path)
+
+
+def measured(path: pathlib.Path, model: "keras.Model", data: "Dataset") -> dict[str, Any]:
+    """Returns what a file and its model are worth.
+
+    Args:
+        path: The file.
+        model: Its model.
+        data: The data set.
+    """
+    from kdzoo.experiments import compress_and_retrain
+
+    if path.suffix == ".tflite":
+        return compress_and_retrain.measure(path, model, data)
+    return compress_and_retrain.measure_saved(path, model, data)

@@ -1,0 +1,306 @@
+"""Deep Compression: prune, train again, share weights, and train the values that are shared."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+from keras import ops
+
+from kdzoo.compression.shared_weights import (
+    PLAIN,
+    check_bits,
+    check_by_layer,
+    share_weights,
+    strip_shared_weights,
+)
+from kdzoo.distillation import argument_checks
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.graph.acceleration import accelerate
+from kdzoo.graph.layer_chains import layers_with_kernels
+from kdzoo.graph.surgery import rebuild
+from kdzoo.losses import SoftTargets
+from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, check_batches, train_stages
+from kdzoo.training.stages import check_run
+from kdzoo.utils import check_flag, check_fraction, check_positive_integer
+from kdzoo.utils.types import PathLike
+
+_MOST_ROUNDS = 100
+
+
+def deep_compression(
+    model: keras.Model,
+    data: Any,
+    directory: PathLike,
+    *,
+    sparsity: float | Mapping[str, float],
+    bits: int | Mapping[str, int],
+    epochs: int,
+    loss: Any,
+    rounds: int = 3,
+    codebook_epochs: int | None = None,
+    round_biases: bool = True,
+    teacher: keras.Model | None = None,
+    distillation_loss: Any = None,
+    student_loss_weight: float = 0.5,
+    optimizer: str | keras.optimizers.Optimizer = "adam",
+    codebook_optimizer: str | keras.optimizers.Optimizer | None = None,
+    metrics: Sequence[Any] = (),
+    validation_data: Any = None,
+    settings: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+) -> tuple[keras.Model, dict[str, list[Any]]]:
+    """Prunes a trained model, lets its weights share values, and trains both; survives a kill.
+
+    In `rounds` rounds the smallest numbers of each kernel become zero, in each round the same
+    fraction of those that are left, and the model is trained again; zeros stay zeros. Then the
+    numbers that are left are clustered (`kdzoo.compression.share_weights`), and the values that
+    they share are trained. `kdzoo.save_compressed` makes a small file of the result: zeros,
+    codebooks and Huffman codes, the last step of the paper.
+
+    Args:
+        model: A trained functional or built sequential `keras.Model`. It is left as it is.
+        data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
+            `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. Later stages go
+            on counting. Or a `tf.data.Dataset` or `keras.utils.PyDataset`, the same each time.
+        directory: Where the checkpoints of the stages go.
+        sparsity: The fraction of zeros in each kernel at the end, at least 0 and below 1: one for
+            every `Dense`, `Conv1D`, `Conv2D` and `Conv3D` that can be, or path of a layer (names
+            joined by "/" through nested models) -> its fraction; others are then not pruned.
+        bits: The bits of an index, from 1 to 8: 2 to the power of it values are shared in a kernel.
+            One for all of these layers, or path of a layer -> its bits; others then share nothing.
+            `kdzoo.schemes.DEEP_COMPRESSION_PRESETS` has both arguments for two networks.
+        epochs: Epochs of each round.
+        loss: The loss on the labels: a Keras loss, a function, or a name.
+        rounds: How many times there is pruning and training, from 1 to 100.
+        codebook_epochs: Epochs of the shared values; None for `epochs`.
+        round_biases: Whether at the end biases and codebooks are rounded to the eight significant
+            bits of bfloat16, which halves what they take in a file.
+        teacher: A trained model that gives logits, such as `model` itself, which teaches in every
+            stage; None for the labels alone, as in the paper.
+        distillation_loss: What is learnt of the teacher, one distillation loss; `SoftTargets(4.0)`
+            when None.
+        student_loss_weight: Weight of the loss on the labels beside a teacher, between 0 and 1.
+        optimizer: An optimizer of Keras, whose settings that of each stage has, or a name.
+        codebook_optimizer: That of the shared values; None for the settings of `optimizer`.
+        metrics: Metrics of each stage, Keras metrics or names, on labels and outputs.
+        validation_data: What each stage is validated on after each epoch: `(x, y)` or batches; None
+            for no validation.
+        settings: JSON-able value that identifies the run, for example data, model and teacher. The
+            numbers of this call, whether there is a teacher, and the configurations of optimizers
+            and losses are always part of it; checkpoints written with other settings are refused.
+        callbacks: Further callbacks, for all stages.
+        verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
+
+    Returns:
+        A new model of plain layers, not compiled; and the history of all stages: a dictionary of
+        lists with one entry for each epoch. `"stage"` counts from 1, and what a stage does not
+        measure is `None`.
+
+    Raises:
+        ValueError: If the model has no graph, a layer does not exist or cannot be compressed,
+            teacher and model do not fit each other, a number is out of range, or the directory
+            holds a run with other settings. Nothing is trained then.
+
+    Example:
+
+    ```python
+    model = kdzoo.load("lenet_300_100/mnist")
+    small, history = kdzoo.schemes.deep_compression(
+        model,
+        lambda epoch: data.train.batches(128, shuffle=True, initial_epoch=epoch),
+        "runs/deep-compression",
+        **kdzoo.schemes.DEEP_COMPRESSION_PRESETS["lenet_300_100"],
+        epochs=10,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        teacher=model,
+    )
+    print(kdzoo.save_compressed(small, "lenet.kdz"))
+    ```
+
+    Reference: Han, Mao & Dally, "Deep Compression", 2016, arXiv:1510.00149; Han et al., "Learning
+    both Weights and Connections", 2015, arXiv:1506.02626, whose pruning in rounds this is. The
+    paper prunes by a threshold for each layer; here the fraction that it leaves is given.
+    """
+    batches = check_batches(data)
+    known = layers_with_kernels(model)
+    last = epochs if codebook_epochs is None else codebook_epochs
+    for name, number in {"epochs": epochs, "rounds": rounds, "codebook_epochs": last}.items():
+        check_positive_integer(name, number, _MOST_ROUNDS if name == "rounds" else None)
+    check_run(directory, callbacks)
+    check_flag("round_biases", round_biases)
+    procedure = _Procedure(
+        rebuild(model),
+        check_by_layer("sparsity", sparsity, known, check_fraction),
+        check_by_layer("bits", bits, known, check_bits),
+        _Teaching(teacher, distillation_loss, student_loss_weight),
+    )
+    compiling = Compiling(optimizer, loss, metrics)
+    of_codebooks = optimizer if codebook_optimizer is None else codebook_optimizer
+    compiling_codebooks = compiling._replace(optimizer=of_codebooks)
+    for one in (compiling, compiling_codebooks):
+        one.check(procedure.teaching.weight)
+
+    def prune(number: int) -> keras.Model:
+        return compiling.compiled(procedure.pruned_to(number / rounds))
+
+    stages = [
+        SchemeStage(f"prune-{n}", functools.partial(prune, n), epochs, validation_data)
+        for n in range(1, rounds + 1)
+    ]
+
+    def share() -> keras.Model:
+        return compiling_codebooks.compiled(procedure.shared())
+
+    stages.append(SchemeStage("share", share, last, validation_data))
+    settings = {
+        "run": settings,
+        "epochs": [epochs, last],
+        "rounds": rounds,
+        **procedure.described(),
+        **compiling.described(),
+        "codebook_optimizer": compiling_codebooks.described()["optimizer"],
+    }
+    history = train_stages(stages, batches, directory, settings, callbacks, verbose)
+    return procedure.plain(round_biases), history
+
+
+class _Teaching:
+    """Who teaches the stages, and how.
+
+    Args:
+        teacher: The teacher, or None.
+        distillation_loss: What is learnt of it; None for the usual.
+        student_loss_weight: Weight of the loss on the labels beside it.
+    """
+
+    def __init__(self, teacher: Any, distillation_loss: Any, student_loss_weight: Any) -> None:
+        given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
+        self._teacher, self._loss = teacher, argument_checks.as_one_loss(given)
+        weight = argument_checks.check_student_loss_weight(student_loss_weight)
+        self.weight = 1.0 if teacher is None else weight
+
+    def of(self, student: keras.Model) -> keras.Model:
+        """Returns what is to be compiled and trained."""
+        if self._teacher is None:
+            accelerate(student)  # A `Distiller` does it for itself.
+            return student
+        own = type(self._loss).from_config(self._loss.get_config())
+        return Distiller(self._teacher, student, own, student_loss_weight=self.weight)
+
+    def described(self) -> Any:
+        """Returns what identifies it, JSON-able."""
+        if self._teacher is None:
+            return None
+        return [type(self._loss).__name__, self._loss.get_config(), self.weight]
+
+
+class _Procedure:
+    """The model on its way, which each stage takes as the one before has left it.
+
+    Args:
+        model: The model, which is changed.
+        sparsities: Path of a layer -> the fraction of zeros in its kernel.
+        bits: Path of a layer -> the bits of an index.
+        teaching: Who teaches.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        sparsities: Mapping[str, float],
+        bits: Mapping[str, int],
+        teaching: _Teaching,
+    ) -> None:
+        self._model, self._sparsities, self._bits = model, sparsities, bits
+        self.teaching, self._zeros = teaching, _Zeros()
+        teaching.of(model)  # What does not fit is refused before anything is trained.
+
+    def pruned_to(self, part: float) -> keras.Model:
+        """Returns what is trained when a part of the way to the last sparsity is made."""
+        left = {path: (1 - fraction) ** part for path, fraction in self._sparsities.items()}
+        self._zeros.prune(self._model, {path: 1 - kept for path, kept in left.items()})
+        return self.teaching.of(self._model)
+
+    def shared(self) -> keras.Model:
+        """Returns what is trained when weights share values."""
+        self._zeros.restore(self._model)
+        values = {path: 1 << width for path, width in self._bits.items()}
+        self._model, _ = share_weights(self._model, values)
+        self._zeros.hold(self._model)
+        return self.teaching.of(self._model)
+
+    def plain(self, round_biases: bool) -> keras.Model:
+        """Returns the model of plain layers, when all is trained."""
+        model = strip_shared_weights(self._model)
+        self._zeros.restore(model)
+        for path, layer in layers_with_kernels(model).items() if round_biases else ():
+            if type(layer) in PLAIN:
+                shared = [layer.kernel] * (path in self._bits)
+                for variable in (*shared, *([layer.bias] * layer.use_bias)):
+                    value = ops.convert_to_numpy(variable)
+                    variable.assign(value.astype(ml_dtypes.bfloat16).astype(value.dtype))
+        return model
+
+    def described(self) -> dict[str, Any]:
+        """Returns what identifies it, JSON-able."""
+        teaching = self.teaching.described()
+        return {"sparsity": self._sparsities, "bits": self._bits, "teacher": teaching}
+
+
+class _Zeros:
+    """Which numbers of kernels are zero, and stay so in training."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, np.ndarray] = {}
+
+    def prune(self, model: keras.Model, fractions: Mapping[str, float]) -> None:
+        """Makes the smallest numbers of kernels zero, those that were zero before among them.
+
+        Args:
+            model: The model.
+            fractions: Path of a layer -> the fraction of zeros in its kernel.
+        """
+        self.restore(model)
+        layers = layers_with_kernels(model)
+        for path, fraction in fractions.items():
+            kernel = ops.convert_to_numpy(layers[path].kernel)
+            sizes = np.abs(kernel.astype("float64")).reshape(-1)
+            kept = np.ones(sizes.size, bool)
+            kept[np.argsort(sizes, kind="stable")[: round(fraction * sizes.size)]] = False
+            self._kept[path] = kept.reshape(kernel.shape)
+        self.hold(model)
+
+    def hold(self, model: keras.Model) -> None:
+        """Lets the plain layers of a model keep the zeros in training."""
+        for kernel, kept in self._found(model):
+            kernel.constraint = _Masked(kept)
+        self.restore(model)
+
+    def restore(self, model: keras.Model) -> None:
+        """Makes zero what averages of an optimizer, written at its end, have made of the zeros."""
+        for kernel, kept in self._found(model):
+            kernel.assign(np.where(kept, ops.convert_to_numpy(kernel), 0))
+
+    def _found(self, model):
+        layers = layers_with_kernels(model)
+        plain = [path for path in self._kept if type(layers[path]) in PLAIN]
+        return [(layers[path].kernel, self._kept[path]) for path in plain]
+
+
+class _Masked(keras.constraints.Constraint):
+    """Keeps numbers of a kernel zero.
+
+    Args:
+        kept: Where it is not zero, booleans of its shape.
+    """
+
+    def __init__(self, kept: np.ndarray) -> None:
+        self._kept = kept
+
+    def __call__(self, w: Any) -> Any:
+        kernel = ops.convert_to_tensor(w)
+        return ops.where(self._kept, kernel, ops.zeros_like(kernel))
