@@ -11,16 +11,15 @@ from numpy.typing import ArrayLike
 
 from kdzoo.dynamic.exits import exit_macs, exit_parts
 from kdzoo.dynamic.thresholds import (
-    CONFIDENCES,
     RULES,
-    Confidence,
     Rule,
-    confidence_of,
     exits_taken,
     fit_to_accuracy,
     fit_to_budget,
 )
 from kdzoo.evaluation.labelled_batches import labelled_batches
+from kdzoo.graph.confidence import CONFIDENCES, Confidence, confidence_of
+from kdzoo.graph.exportable import Exits, Exportable
 from kdzoo.graph.predictions import class_indices
 from kdzoo.utils import check_choice, check_number, is_number, shown
 
@@ -66,7 +65,7 @@ class BudgetedPredictions:
         return self.logits.argmax(-1)
 
 
-class BudgetedClassifier:
+class BudgetedClassifier(Exportable):
     """Runs a network of several exits and stops each sample at the first exit that is sure of it.
 
     `fit` chooses from validation samples how sure each exit must be, so that the mean cost of a
@@ -89,6 +88,7 @@ class BudgetedClassifier:
     report = classifier.fit(validation_images, validation_labels, budget=20e6)
     predictions = classifier.predict(images)
     predictions.classes, predictions.exits, predictions.mean_cost
+    kdzoo.export.to_litert(classifier, "exits.tflite", representative_data=validation_images)
     ```
 
     Reference: Huang et al., "Multi-scale dense networks", 2018, arXiv:1703.09844, section 5.
@@ -208,6 +208,10 @@ class BudgetedClassifier:
         taken = np.concatenate(exits)
         mean_cost = float(np.asarray(self.costs)[taken].mean())
         return BudgetedPredictions(np.concatenate(logits), taken + 1, mean_cost)
+
+    def exits(self) -> Exits:
+        confidence, thresholds = self.confidence, self._thresholds
+        return Exits(self.parts, confidence, thresholds, self.costs)
 
     def anytime(self, x: Any) -> Iterator[np.ndarray]:
         """Yields the logits of each exit, from the first to the last, as soon as it is computed.
