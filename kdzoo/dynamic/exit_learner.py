@@ -168,7 +168,7 @@ class ExitLearner(TrainsStudent, TeacherKept):
         """
         model = self._trained.model if training else self.student
         with acceleration.accelerated(acceleration.fusible_layers(self.student)):
-            return keras.tree.flatten(model(inputs, training=training))
+            return keras.tree.flatten(model(inputs, training=training))  # type: ignore[misc]
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains all exits, as `keras.Model.fit` does.
@@ -224,9 +224,7 @@ class ExitLearner(TrainsStudent, TeacherKept):
     def _loss_of_exit(self, place, outputs, targets, training):
         """The loss of one exit, before its weight."""
         name, own = self.exit_names[place], outputs[place]
-        on_labels = compile_loss(self)(  # type: ignore[misc]
-            targets.label, own, targets.sample_weight
-        )
+        on_labels = compile_loss(self)(targets.label, own, targets.sample_weight)
         self._track(f"{name}_loss", on_labels, own)
         teacher = targets.teacher_outputs
         if teacher is None and place + 1 < len(outputs):
