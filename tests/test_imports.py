@@ -41,7 +41,9 @@ TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks"},
     "kdzoo.schemes": {"scheme_stages"},
-    "kdzoo.dynamic": {"exit_graph", "exits", "scaled_gradients", "thresholds"},
+    "kdzoo.dynamic": {
+        *("exit_graph", "exits", "joint_learner", "scaled_gradients", "slimmable", "thresholds"),
+    },
     "kdzoo.compression": {"tfmot"},
     "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
 }

@@ -1,4 +1,4 @@
-"""One network, several costs: early exits, and who chooses between them at run time."""
+"""One network, several costs: exits, widths, and who chooses between them at run time."""
 
 from kdzoo.dynamic.budgeted_classifier import (
     BudgetedClassifier,
@@ -8,6 +8,8 @@ from kdzoo.dynamic.budgeted_classifier import (
 from kdzoo.dynamic.controller import Controller, battery_policy
 from kdzoo.dynamic.exit_learner import ExitLearner
 from kdzoo.dynamic.exits import add_exits, exit_macs, exit_model, exit_parts
+from kdzoo.dynamic.slimmable import Slimmable, extract
+from kdzoo.dynamic.width_learner import WidthLearner
 
 __all__ = [
     "BudgetReport",
@@ -15,9 +17,12 @@ __all__ = [
     "BudgetedPredictions",
     "Controller",
     "ExitLearner",
+    "Slimmable",
+    "WidthLearner",
     "add_exits",
     "battery_policy",
     "exit_macs",
     "exit_model",
     "exit_parts",
+    "extract",
 ]

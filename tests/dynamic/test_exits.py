@@ -237,9 +237,9 @@ def test_wrong_learners(exits):
         ExitLearner(_network())
     with pytest.raises(ValueError, match="of 3 classes"):
         ExitLearner(exits, keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Dense(4)]))
-    with pytest.raises(ValueError, match="each of 3 exits"):
+    with pytest.raises(ValueError, match="each of 3 outputs"):
         ExitLearner(exits, exit_weights=[1.0])
-    with pytest.raises(ValueError, match="an exit that counts"):
+    with pytest.raises(ValueError, match="an output that counts"):
         ExitLearner(exits, exit_weights=[0, 0, 0])
     with pytest.raises(ValueError, match="one loss on the labels"):
         ExitLearner(exits).compile("adam")
