@@ -40,7 +40,7 @@ COMPOSERS = {"cli", "demo", "__main__"}
 TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks"},
-    "kdzoo.schemes": {"scheme_stages"},
+    "kdzoo.schemes": {"pruning_steps", "scheme_stages"},
     "kdzoo.dynamic": {
         *("exit_graph", "exits", "joint_learner", "scaled_gradients", "slimmable", "thresholds"),
     },

@@ -9,6 +9,7 @@ import operator
 import typing
 
 from kdzoo.compression.binary import BinaryReport, binarize, strip_binarization
+from kdzoo.compression.filter_pruning.group_sparsity import regularize_groups
 from kdzoo.compression.filter_pruning.prune import prune_filters
 from kdzoo.compression.filter_pruning.report import FilterPruningReport
 from kdzoo.compression.low_rank import factorize
@@ -119,6 +120,7 @@ __all__ = [
     "quantize_apply",
     "quantize_model",
     "quantize_scope",
+    "regularize_groups",
     "schedule_over_epochs",
     "strip_binarization",
     "strip_clustering",

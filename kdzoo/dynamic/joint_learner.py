@@ -97,7 +97,8 @@ class JointLearner(TrainsStudent, TeacherKept):
 
         Args:
             optimizer: An optimizer of Keras, or its name.
-            loss: The loss of each output on the labels: a `keras.losses.Loss`, a function or a name.
+            loss: The loss of each output on the labels: a `keras.losses.Loss`, a function or a
+                name.
             metrics: Metrics of each output, Keras metrics or names, a list.
             **kwargs: Further arguments of `keras.Model.compile`, such as `jit_compile`.
 
@@ -117,9 +118,8 @@ class JointLearner(TrainsStudent, TeacherKept):
         known = (type_of_loss(loss), *(told[:1] if told else ()))
         self._output_type = next((kind for kind in known if kind is not None), None)
         check_metrics(metrics)
-        by_name = (
-            {name: new_metrics(metrics) for name in self.names_of_outputs} if metrics else None
-        )
+        names = self.names_of_outputs if metrics else []
+        by_name = {name: new_metrics(metrics) for name in names} or None
         super().compile(optimizer=optimizer, loss=loss, metrics=by_name, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:

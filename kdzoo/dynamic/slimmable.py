@@ -17,7 +17,7 @@ from kdzoo.graph.calls import graph_of
 from kdzoo.graph.exportable import HasGraph
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.surgery import rebuild
-from kdzoo.utils import check_positive_integer, is_number, shown
+from kdzoo.utils import check_flag, check_positive_integer, is_number, shown
 from kdzoo.utils.types import Tensor
 
 _NORMS = (keras.layers.BatchNormalization,)
@@ -78,7 +78,8 @@ class Slimmable(HasGraph, keras.Model):
         super().__init__(name=name or f"{model.name}_slimmable", dtype=model.dtype_policy)
         self.whole = whole
         self.widths = self_widths
-        self.universal, self.round_to = bool(universal), round_to
+        self.universal = check_flag("universal", universal)
+        self.round_to = round_to
         coupling = follow(whole)
         groups = groups_of(coupling)
         if not any((~group.stays).any() for group in groups):
@@ -87,9 +88,7 @@ class Slimmable(HasGraph, keras.Model):
                 f"{model.name!r}, whose channels all have to stay."
             )
         self._narrow = {
-            width: _Narrow(
-                whole, coupling, _first(coupling, groups, width, round_to), self.universal
-            )
+            width: _Narrow(whole, coupling, _first(coupling, groups, width, round_to), universal)
             for width in self.widths[:-1]
         }
         # What the widths have of their own, where Keras finds it.
@@ -264,6 +263,9 @@ class _Narrow:
                     self._sources.append((variable, source, cuts))
                 else:
                     own.append(variable)
+            if own:  # Keras finds the layer, and is not to train what stands for the whole one's.
+                for variable in small.variables:
+                    variable.trainable &= any(variable is kept for kept in own)
             self.own += own
             self.own_layers += [small] if own else []
         self.changing = [variable for variable in self.own if not variable.trainable]

@@ -100,7 +100,8 @@ class WidthLearner(JointLearner):
                 self.student(inputs, width=width) for width in _spread(middle, self._middle_count)
             ]
         first, last = (
-            self.student(inputs, width=w, training=training) for w in widths[:: len(widths) - 1]
+            self.student(inputs, width=width, training=training)
+            for width in (widths[0], widths[-1])
         )
         return [first, *between, last]
 

@@ -4,6 +4,8 @@ All that kdzoo changes in a network goes through here: what is copied, replaced,
 given other widths, tapped or split is new, and the model that it was made of stays as it was.
 """
 
+import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +33,7 @@ Replace = Callable[
 ]
 
 
-def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
+def copy_of(layer: keras.layers.Layer, /, **changes: Any) -> keras.layers.Layer:
     """Returns a new layer of the same configuration, without weights.
 
     Args:
@@ -113,11 +115,17 @@ def rebuild(
 def compile_like(new: keras.Model, model: keras.Model) -> keras.Model:
     """Compiles a model with the configuration of another one, if that is compiled, and returns it.
 
+    A loss or metric that Keras cannot make from its configuration, such as a lambda, leaves the
+    model uncompiled.
+
     Args:
         new: The model, such as `rebuild` returned.
         model: The other one.
     """
-    if model.compiled:
+    if not model.compiled:
+        return new
+    with warnings.catch_warnings(), contextlib.suppress(ValueError, TypeError):
+        warnings.simplefilter("ignore")  # Keras warns of lambdas that it serializes.
         new.compile_from_config(model.get_compile_config())
     return new
 

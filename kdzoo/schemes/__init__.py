@@ -3,6 +3,7 @@
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble, specialist_distribution
 from kdzoo.schemes.born_again import born_again
 from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
+from kdzoo.schemes.filter_pruning import filter_pruning
 from kdzoo.schemes.hint_training import hint_training
 from kdzoo.schemes.mutual_learning import mutual_learning
 from kdzoo.schemes.specialists import specialist_of, specialists
@@ -15,6 +16,7 @@ __all__ = [
     "assistant_sizes",
     "born_again",
     "calibrate_biases",
+    "filter_pruning",
     "hint_training",
     "mutual_learning",
     "specialist_distribution",

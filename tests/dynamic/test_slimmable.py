@@ -80,9 +80,10 @@ def test_all_widths_learn_and_are_extracted(trained, images, tmp_path):
 
 def test_switchable_norms_are_a_width_s_own(trained):
     slimmable, _ = trained
-    norms = [extract(slimmable, width).get_layer("norm") for width in slimmable.widths]
-    for name in ("gamma", "moving_mean"):
-        first, *others = (ops.convert_to_numpy(getattr(norm, name)) for norm in norms)
+    models = [extract(slimmable, width) for width in slimmable.widths]
+    for name, statistic in (("norm", "gamma"), ("norm2", "moving_mean")):
+        found = [getattr(model.get_layer(name), statistic) for model in models]
+        first, *others = map(ops.convert_to_numpy, found)
         assert all(not np.allclose(first, other[: len(first)]) for other in others)
     kernels = [extract(slimmable, width).get_layer("one").kernel for width in slimmable.widths]
     first, *others = map(ops.convert_to_numpy, kernels)

@@ -1015,6 +1015,8 @@ def _add_compression():
             "ratio": 0.5,
             "target_macs": None,
             "target_parameters": None,
+            "target_latency": None,
+            "target_latency_ms": None,
             "importance": "taylor",
             "scope": "local",
             "round_to": 1,

@@ -40,6 +40,11 @@ _, history = schemes.mutual_learning(models, batches, directory, epochs=12, **op
 options |= dict(generations=3, epochs=3, variant="dkpp", seed=4)
 models, history = schemes.born_again(net(6, 1), batches, directory, **options)
 """,
+    "filter_pruning": """
+options |= dict(target_macs=0.5, steps=3, epochs=3, sparsity_epochs=3, round_to=1, seed=4)
+model, history = schemes.filter_pruning(net(16, 1), batches, directory, **options)
+models = [model]
+""",
     "teacher_assistant": """
 models = [net(width, width) for width in (9, 7, 6)]
 _, history = schemes.teacher_assistant(net(12, 1), models, batches, directory, epochs=4, **options)

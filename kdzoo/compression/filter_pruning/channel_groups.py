@@ -14,6 +14,8 @@ from kdzoo.compression.filter_pruning.rules import passed
 from kdzoo.graph.calls import Call, graph_of, run_graph
 from kdzoo.graph.keras_internals import functional_of
 
+_ADDED = ("bias", "beta", "alpha", "moving_mean", "moving_variance")
+
 
 @dataclasses.dataclass(frozen=True)
 class ChannelGroup:
@@ -27,6 +29,7 @@ class ChannelGroup:
         roots: What each of them is found by.
         parts: For each `Slices` that has some of them: it, positions along its axis, and the
             channel of each of these positions, from 0.
+        one_by_one: Whether any number of them may stay, whatever counts are rounded to.
         activations: For each tensor after an activation that has some of them: the Keras tensor and
             the numbers of its channels, positions along these, and the channel of each position.
     """
@@ -38,13 +41,18 @@ class ChannelGroup:
     roots: np.ndarray
     parts: list[tuple[Slices, np.ndarray, np.ndarray]]
     activations: list[tuple[tuple[keras.KerasTensor, np.ndarray], np.ndarray, np.ndarray]]
+    one_by_one: bool = False
+
+    def kernels_and_scales(self) -> list[tuple[Slices, np.ndarray, np.ndarray]]:
+        """Returns those of `parts` that multiply: no biases, shifts or statistics."""
+        return [part for part in self.parts if part[0].weight.rpartition(".")[-1] not in _ADDED]
 
     def filters(self) -> list[np.ndarray]:
         """Returns, for each kernel that makes these channels, its filters: `(size, weights)`."""
         found = []
         for part, positions, channels in self.parts:
             if part.role == "out":
-                kernel = np.asarray(getattr(part.layer, part.weight), "float32")
+                kernel = np.asarray(part.variable, "float32")
                 rows = np.moveaxis(kernel, part.axis, 0)[positions]
                 rows = rows[np.argsort(channels, kind="stable")]
                 found.append(rows.reshape(self.size, -1))
@@ -72,6 +80,9 @@ def follow(model: keras.Model, ignored: Collection[keras.Operation] = ()) -> Cou
             for part in keras.tree.flatten((args, kwargs, outputs)):
                 if isinstance(part, Channels):
                     coupling.freeze(part.ids, f"{call.path!r} is in ignored_layers")
+            for own in coupling.slices.values():
+                if own.layer is call.operation:
+                    coupling.freeze(own.ids, f"{call.path!r} is in ignored_layers")
         return outputs
 
     inputs = keras.tree.map_structure(lambda tensor: fixed(tensor.shape), graph_of(model).input)
@@ -106,6 +117,7 @@ def groups_of(coupling: Coupling) -> list[ChannelGroup]:
         if len(differs) > 1:
             coupling.freeze(ids, "a reshape cuts the channels into parts")
     reasons = {coupling.root(number): reason for number, reason in coupling.reasons.items()}
+    one_by_one = {coupling.root(number) for number in coupling.one_by_one}
     makers: dict[int, Counter] = {}
     for number, maker in enumerate(coupling.makers):
         if number:
@@ -129,6 +141,7 @@ def groups_of(coupling: Coupling) -> list[ChannelGroup]:
             roots=np.array(roots),
             parts=parts.get(number, []),
             activations=[(pair, *found) for pair, *found in seen.get(number, [])],
+            one_by_one=not one_by_one.isdisjoint(roots),
         )
         for number, (layers, roots) in enumerate(members.items())
     ]

@@ -1,6 +1,6 @@
 """What a network costs with fewer channels, without building it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -40,18 +40,36 @@ class Costs:
         values: dict[tuple[int, str], int] = {}
         for (layer, weight, axis), part in coupling.slices.items():
             axes.setdefault((layer, weight), []).append(numbers[layer, weight, axis])
-            values[layer, weight] = int(np.prod(getattr(part.layer, part.weight).shape))
+            values[layer, weight] = int(np.prod(part.variable.shape))
         self._weights = [(values[key], axes[key]) for key in axes]
         self._products = [
             (positions * values[id(layer), weight], axes[id(layer), weight])
             for layer, weight, positions in coupling.products
             if (id(layer), weight) in axes
-        ]
+        ] + [(macs, [numbers[key]]) for macs, key in coupling.products_along]
 
     def _left(self, counts):
         """The fraction of each axis of a weight that is left."""
         gone = self._shares @ (self._sizes - np.asarray(counts, float))
         return 1 - gone / self._lengths
+
+    def fraction_left(self, target: str) -> Callable[[np.ndarray], float]:
+        """Returns the function of how many channels stay to the fraction of a cost that is left.
+
+        Args:
+            target: `"target_macs"` or `"target_parameters"`.
+
+        Raises:
+            ValueError: If the model's MACs are not known.
+        """
+        which = 0 if target == "target_macs" else 1
+        whole = (self.macs, self.parameters)[which]
+        if whole is None:
+            raise ValueError(
+                "Expected a model whose inputs have known sizes, of which MACs can be counted. "
+                f"Received: {target}; use ratio or target_parameters."
+            )
+        return lambda counts: (self.after(counts)[which] or 0) / whole
 
     def after(self, counts: Sequence[int] | np.ndarray) -> tuple[int | None, int]:
         """Returns MACs and parameters with so many channels of each group.

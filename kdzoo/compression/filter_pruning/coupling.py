@@ -1,6 +1,7 @@
 """Channels that go together, as numbers that are united while a graph is followed."""
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ class Slices:
     Attributes:
         layer: The layer that has the weight.
         path: Its name, in nested models after the names of these.
-        weight: The name of the layer's attribute, such as `"kernel"`.
+        weight: The name of the layer's attribute, such as `"kernel"`; of a part of the layer after
+            that of the part, as `"cell.kernel"`.
         axis: The axis, from 0.
         ids: The number of the channel of each position.
         role: `"out"` for filters, which make the channels; `"in"` for what reads them; `"through"`
@@ -31,6 +33,11 @@ class Slices:
     axis: int
     ids: np.ndarray
     role: str
+
+    @property
+    def variable(self) -> keras.Variable:
+        """The weight itself."""
+        return operator.attrgetter(self.weight)(self.layer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +68,9 @@ class Coupling:
         slices: The `Slices` of all weights.
         products: Layer, name of a weight, and at how many positions each of its values is
             multiplied in one pass.
+        products_along: Multiplications that no weight takes part in, and the key in `slices` of the
+            channels that they are proportional to.
+        one_by_one: The numbers of channels that are wide themselves, of which any number may stay.
         changes: `id` of a layer or operation -> it, and its fields that follow from what stays.
         folds: `id` of a layer -> its `Fold`.
         shapes: Channels of tensors that must keep straight edges.
@@ -73,6 +83,8 @@ class Coupling:
         self.reasons: dict[int, str] = {}
         self.slices: dict[tuple[int, str, int], Slices] = {}
         self.products: list[tuple[keras.layers.Layer, str, int]] = []
+        self.products_along: list[tuple[int, tuple[int, str, int]]] = []
+        self.one_by_one: set[int] = set()
         self.changes: dict[int, tuple[keras.Operation, dict[str, Value]]] = {}
         self.folds: dict[int, Fold] = {}
         self.shapes: list[np.ndarray] = []
@@ -135,7 +147,10 @@ class Coupling:
         self, layer: keras.Operation, path: str, weight: str, axis: int, ids: np.ndarray, role: str
     ) -> None:
         """Notes that a weight has channels along an axis; nothing where there is no such weight."""
-        variable = getattr(layer, weight, None)
+        try:
+            variable = operator.attrgetter(weight)(layer)
+        except AttributeError:
+            return
         if variable is None:
             return
         axis %= len(variable.shape)
@@ -150,6 +165,14 @@ class Coupling:
         sizes = tuple(sizes)
         self.products.append((layer, weight, 0 if None in sizes else int(np.prod(sizes))))
 
+    def multiplies_along(self, layer: keras.Operation, weight: str, axis: int, macs: int) -> None:
+        """Notes multiplications that are proportional to the channels along an axis of a weight."""
+        self.products_along.append((macs, (id(layer), weight, axis)))
+
+    def goes_one_by_one(self, ids: np.ndarray) -> None:
+        """Notes channels whose number need not be rounded, such as heads of attention."""
+        self.one_by_one.update(ids.tolist())
+
     def change(self, operation: keras.Operation, **fields: Value) -> None:
         """Notes fields of a layer's configuration that follow from what stays."""
         self.changes.setdefault(id(operation), (operation, {}))[1].update(fields)
@@ -160,6 +183,11 @@ class Coupling:
         differ = ~np.isclose(known.constants, fold.constants, equal_nan=True)
         if differ.any():  # One bias cannot hold what two calls add up.
             self.freeze(fold.ids[differ], f"{fold.layer.name!r} is called with several constants")
+
+
+def count_left(ids: np.ndarray) -> Value:
+    """Returns the function of what stays to how many of some channels stay."""
+    return lambda stays: int(stays[ids].sum())
 
 
 def kernel_of(layer: keras.layers.Layer, weight: str) -> np.ndarray:

@@ -4,25 +4,26 @@ A criterion is a function of a `ChannelGroup` to an array `(size,)` of scores, t
 first to go, or to None where it says nothing of a group.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup
+from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup, follow
 from kdzoo.compression.filter_pruning.coupling import Slices
 from kdzoo.evaluation.labelled_batches import labelled_batches
-from kdzoo.graph.calls import graph_of
+from kdzoo.graph.calls import nodes_within
 from kdzoo.graph.input_shape_checks import check_input_shapes
-from kdzoo.graph.keras_internals import functional_of, nodes_of
+from kdzoo.graph.keras_internals import functional_of
 from kdzoo.graph.surgery import copy_of, rebuild
 
 Importance = Callable[[ChannelGroup], "np.ndarray | None"]
 
 CRITERIA = ("l1", "l2", "group_l2", "batch_norm", "geometric_median", "apoz", "taylor", "random")
 NEED_DATA = ("apoz", "taylor")
-_WEIGHTS = ("kernel", "depthwise_kernel", "pointwise_kernel", "bias", "gamma", "beta", "alpha")
+_NOISE = ("rate", "stddev", "dropout", "recurrent_dropout")  # In configurations of layers.
 
 
 def criterion(name: str, model: keras.Model, data: Any, loss: Any, seed: int) -> Importance:
@@ -57,13 +58,14 @@ def _of_filters(group: ChannelGroup, order: int) -> np.ndarray | None:
 
 
 def _of_all_weights(group: ChannelGroup) -> np.ndarray | None:
-    """The norm of all weights that go with a channel, also those that read it (DepGraph)."""
+    """The sum of squares of all weights of a channel, relative to the group's mean (DepGraph).
+
+    These are filters, what reads them, and scales between; neither biases nor shifts.
+    """
     squares = np.zeros(group.size)
-    for part in group.parts:
-        if part[0].role in ("in", "out"):
-            added = _added_up(group, part, lambda array: np.square(array.astype("float64")))
-            squares += added / max(added.mean(), 1e-30)
-    return np.sqrt(squares)
+    for part in group.kernels_and_scales():
+        squares += _added_up(group, part, lambda array: np.square(array.astype("float64")))
+    return squares / max(squares.mean(), 1e-30) if squares.any() else None
 
 
 def _of_scales(group: ChannelGroup) -> np.ndarray | None:
@@ -96,14 +98,14 @@ def _added_up(
     group: ChannelGroup,
     part: tuple[Slices, np.ndarray, np.ndarray],
     function: Callable[[np.ndarray], np.ndarray],
-    arrays: dict[tuple[int, str], np.ndarray] | None = None,
+    arrays: dict[int, np.ndarray] | None = None,
 ) -> np.ndarray:
     """For each channel the sum of what a function makes of its part of a weight."""
     slices, positions, channels = part
     if arrays is None:
-        array = np.asarray(getattr(slices.layer, slices.weight), "float32")
+        array = np.asarray(slices.variable, "float32")
     else:
-        array = arrays[id(slices.layer), slices.weight]
+        array = arrays[id(slices.variable)]
     rows = np.moveaxis(function(array), slices.axis, 0)[positions]
     sums = rows.reshape(len(positions), -1).sum(1)
     return np.bincount(channels, weights=sums, minlength=group.size)
@@ -111,30 +113,43 @@ def _added_up(
 
 def _activity(model: keras.Model, data: Any) -> Importance:
     """How often values after activations are not zero: 1 - APoZ (Hu et al. 2016)."""
-    graph = graph_of(model)
-    own = {id(tensor) for node in nodes_of(graph) for tensor in node.outputs}
-    batches = [x for x, _ in _checked_batches(model, data)]
     fractions: dict[int, np.ndarray] = {}
 
-    def fraction(tensor, ids):
-        if id(tensor) not in fractions:
-            counting = keras.Model(graph.inputs, tensor)
-            axes = tuple(axis for axis, size in enumerate(ids.shape) if size == 1)
-            parts = [np.mean(counting.predict_on_batch(x) != 0, axis=axes) for x in batches]
-            fractions[id(tensor)] = np.mean(parts, axis=0).reshape(-1)
-        return fractions[id(tensor)]
-
     def importance(group):
+        if not fractions:
+            fractions.update(_fractions_not_zero(model, data))
         scores = []
         for (tensor, ids), positions, channels in group.activations:
-            if id(tensor) in own:
-                found = np.broadcast_to(fraction(tensor, ids), ids.size)[positions]
+            if id(tensor) in fractions:
+                found = np.broadcast_to(fractions[id(tensor)], ids.size)[positions]
                 counts = np.bincount(channels, minlength=group.size)
                 sums = np.bincount(channels, weights=found, minlength=group.size)
                 scores.append(sums / np.maximum(counts, 1))
         return np.mean(scores, axis=0) if scores else None
 
     return importance
+
+
+def _fractions_not_zero(model, data):
+    """`id` of a tensor after an activation -> how often values of each channel are not zero."""
+    calls = Counter(id(tensor) for node in nodes_within(model) for tensor in node.outputs)
+    found = {id(tensor): (tensor, ids) for tensor, ids in follow(model).activations}
+    # What a nested model gives that is called twice is no single tensor.
+    found = {number: pair for number, pair in found.items() if calls[number] == 1}
+    if not found:
+        raise ValueError(
+            "Expected a model with activations of known layers for importance='apoz'. Received: "
+            f"{model.name!r}, without any"
+        )
+    counting = rebuild(model, outputs=[tensor for tensor, _ in found.values()])
+    sums, samples = dict.fromkeys(found, 0.0), 0
+    for x, _ in _checked_batches(model, data):
+        outputs = keras.tree.flatten(counting.predict_on_batch(x))
+        samples += len(outputs[0])
+        for (number, (_, ids)), array in zip(found.items(), outputs, strict=True):
+            axes = tuple(axis for axis, size in enumerate(ids.shape) if size == 1)
+            sums[number] += len(array) * np.mean(array != 0, axis=axes).reshape(-1)
+    return {number: total / samples for number, total in sums.items()}
 
 
 def _taylor(model: keras.Model, data: Any, loss: Any) -> Importance:
@@ -144,7 +159,7 @@ def _taylor(model: keras.Model, data: Any, loss: Any) -> Importance:
     def importance(group):
         scores = np.zeros(group.size)
         for part in group.parts:
-            if part[0].role != "in" and (id(part[0].layer), part[0].weight) in gradients[0]:
+            if part[0].role != "in" and id(part[0].variable) in gradients[0]:
                 for products in gradients:
                     scores += np.abs(_added_up(group, part, lambda array: array, products))
         return scores / len(gradients) if scores.any() else None
@@ -161,36 +176,48 @@ class _KeepGradients(keras.optimizers.SGD):
 
 
 def _gradients(model, data, loss):
-    """Yields, for each batch, (`id` of a layer, name of a weight) -> weight times gradient."""
+    """Yields, for each batch, `id` of a weight -> weight times gradient of the loss alone."""
     batches = list(_checked_batches(model, data, needs_labels=True))
     copies: dict[int, tuple[keras.layers.Layer, keras.layers.Layer]] = {}
 
     def copied(operation, path):
         if not isinstance(operation, keras.layers.Layer) or functional_of(operation) is not None:
             return None
-        copies[id(operation)] = operation, copy_of(operation, trainable=True)
+        copies[id(operation)] = operation, _trainable_copy(operation)
         return copies[id(operation)][1], operation.get_weights()
 
     copy = rebuild(model, copied)
     copy.trainable = True
     for variable in copy.trainable_variables:
-        variable.constraint = None
+        variable.constraint = variable.regularizer = None
     # A few batches: TensorFlow would take longer to trace the step, JAX to run it uncompiled.
     is_jax = keras.backend.backend() == "jax"
     copy.compile(
         _KeepGradients(1.0, name="keep_gradients"), loss, run_eagerly=not is_jax, jit_compile=is_jax
     )
     before = copy.get_weights()
+    trained = {id(variable) for variable in copy.trainable_variables}
+    pairs = [
+        (old, new, np.asarray(new, "float32"))
+        for layer, own in copies.values()
+        for old, new in zip(layer.weights, own.weights, strict=True)
+        if id(new) in trained
+    ]
     for x, y in batches:
         copy.set_weights(before)
         copy.train_on_batch(x, y)
-        yield {
-            (number, name): np.asarray(getattr(layer, name), "float32")
-            * np.asarray(getattr(new, name), "float32")
-            for number, (layer, new) in copies.items()
-            for name in _WEIGHTS
-            if isinstance(getattr(layer, name, None), keras.Variable)
-        }
+        yield {id(old): value * np.asarray(new, "float32") for old, new, value in pairs}
+
+
+def _trainable_copy(layer):
+    """A copy of a layer that has a gradient, and neither noise nor losses of its own."""
+    config = layer.get_config() if type(layer).__module__.startswith("keras.") else {}
+    quiet = {name: 0.0 for name in _NOISE if isinstance(config.get(name), float)}
+    if isinstance(layer, keras.layers.ActivityRegularization):
+        quiet = {"l1": 0.0, "l2": 0.0}
+    copy = copy_of(layer, **quiet)
+    copy.trainable, copy.activity_regularizer = True, None
+    return copy
 
 
 def _checked_batches(model, data, needs_labels=False):

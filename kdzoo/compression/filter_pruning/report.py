@@ -8,7 +8,8 @@ class GroupReport:
     """A group of channels that go together.
 
     Attributes:
-        layers: Paths of the layers that make the channels, a tuple.
+        layers: Paths of the layers that make the channels, a tuple; for heads of attention with
+            `/heads` after the path.
         before: Number of channels before.
         after: Number of channels after.
         macs_saved: Multiply-accumulates that are saved if this group alone is pruned; None where
@@ -38,6 +39,9 @@ class FilterPruningReport:
         parameters_after: Number of weights after, without biases that were added to hold constants
             in a dry run.
         dry_run: Whether nothing was pruned.
+        latency_ms_before: Median time of one example in LiteRT before, in milliseconds; None unless
+            it was measured for a target.
+        latency_ms_after: Median time of one example in LiteRT after, in milliseconds, or None.
     """
 
     groups: tuple[GroupReport, ...]
@@ -47,6 +51,8 @@ class FilterPruningReport:
     parameters_before: int
     parameters_after: int
     dry_run: bool = False
+    latency_ms_before: float | None = dataclasses.field(default=None, kw_only=True)
+    latency_ms_after: float | None = dataclasses.field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         rows = [("layers", "channels", "MACs saved", "parameters saved", "why not more")]
@@ -61,6 +67,8 @@ class FilterPruningReport:
         lines.append(f"parameters {self.parameters_before:,} -> {self.parameters_after:,}")
         if self.macs_before is not None and self.macs_after is not None:
             lines.append(f"MACs {self.macs_before:,} -> {self.macs_after:,}")
+        if self.latency_ms_before is not None and self.latency_ms_after is not None:
+            lines.append(f"latency {self.latency_ms_before:.3g} -> {self.latency_ms_after:.3g} ms")
         if self.dry_run:
             lines.append("dry run: nothing was pruned")
         return "\n".join(lines)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kdzoo.compression.filter_pruning import shape_rules, weighted_rules
+from kdzoo.compression.filter_pruning import sequence_rules, shape_rules, weighted_rules
 from kdzoo.compression.filter_pruning.channels import Channels, NotUnderstoodError
 from kdzoo.compression.filter_pruning.coupling import Coupling
 from kdzoo.graph.calls import Call
@@ -35,8 +35,13 @@ _WEIGHTED: dict[str, weighted_rules.Rule] = {
     "LayerNormalization": weighted_rules.normalization_over_channels,
     "RMSNormalization": weighted_rules.normalization_over_channels,
     "PReLU": weighted_rules.prelu,
+    "LayerScale": weighted_rules.layer_scale,
 }
 _LAYERS: dict[str, Any] = {
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), sequence_rules.recurrent),
+    "Bidirectional": sequence_rules.bidirectional,
+    "MultiHeadAttention": sequence_rules.attention,
+    "Embedding": sequence_rules.embedding,
     **dict.fromkeys(
         _KEPT.split(),
         shape_rules.kept,
@@ -79,8 +84,8 @@ _OPERATIONS: dict[str, Any] = {
 
 def passed(
     coupling: Coupling, call: Call, inputs: list[Channels], args: Any, kwargs: Any
-) -> Channels:
-    """Returns the channels of what a call gives.
+) -> Channels | list[Channels]:
+    """Returns the channels of what a call gives, a list of several tensors.
 
     Args:
         coupling: What is known of all channels; what the call tells is added.
@@ -92,7 +97,8 @@ def passed(
     Raises:
         NotUnderstoodError: If channels cannot be followed through it.
     """
-    operation, name = call.operation, type(call.operation).__name__
+    operation: Any = call.operation
+    name = type(operation).__name__
     is_layer = isinstance(operation, keras.layers.Layer)
     if not type(operation).__module__.startswith("keras."):
         raise NotUnderstoodError("a layer of one's own")

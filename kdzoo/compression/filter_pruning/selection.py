@@ -1,13 +1,12 @@
 """How many channels of each group go, by their scores and a target."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 
 from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup
-from kdzoo.compression.filter_pruning.costs import Costs
 from kdzoo.compression.filter_pruning.importance import Importance
 from kdzoo.utils import check_numeric_array
 
@@ -49,13 +48,14 @@ class Selection:
         scores: For each group its channels' scores.
         scope: `"global"`: the lowest scores of all groups go first; `"local"`: of each group the
             same fraction goes.
-        round_to: What counts are multiples of.
+        round_to: What counts are multiples of, a number for each group.
     """
 
-    def __init__(self, scores: Sequence[np.ndarray], scope: Scope, round_to: int):
+    def __init__(self, scores: Sequence[np.ndarray], scope: Scope, round_to: Sequence[int]):
         self._sizes = np.array([len(part) for part in scores])
-        self._least = np.array([np.isinf(part).sum() for part in scores])
-        self._round_to, self._is_global = round_to, scope == "global"
+        self._round_to, self._is_global = np.array(round_to), scope == "global"
+        stay = np.array([np.isinf(part).sum() for part in scores])
+        self._least = -(-stay // self._round_to) * self._round_to
         owners = np.repeat(np.arange(len(scores)), self._sizes)
         together = np.concatenate([*scores, np.zeros(0)])
         order = np.argsort(together, kind="stable")
@@ -81,29 +81,25 @@ class Selection:
         """Returns how many channels of each group stay if this fraction of channels goes."""
         return self.counts(round(ratio * self.steps))
 
-    def for_target(self, name: str, target: float, costs: Costs) -> np.ndarray:
-        """Returns the first counts at which the cost is at most a fraction of what it was.
+    def for_target(
+        self,
+        name: str,
+        target: float,
+        left: Callable[[np.ndarray], float],
+        one_by_one: bool = True,
+    ) -> np.ndarray:
+        """Returns the first counts at which no more is left than a target.
 
         Args:
-            name: `"target_macs"` or `"target_parameters"`.
-            target: The fraction.
-            costs: What the network costs.
+            name: The argument that the target was given by.
+            target: How much may be left.
+            left: Function of counts to how much is left.
+            one_by_one: Whether groups that lose channels at once are tried one after the other.
 
         Raises:
             ValueError: If it cannot be reached.
         """
-        which = 0 if name == "target_macs" else 1
-        whole = (costs.macs, costs.parameters)[which]
-        if whole is None:
-            raise ValueError(
-                "Expected a model whose inputs have known sizes, of which MACs can be counted. "
-                f"Received: {name}={target}; use ratio or target_parameters."
-            )
-
-        def fraction(counts):
-            return (costs.after(counts)[which] or 0) / whole
-
-        if (reached := fraction(self.counts(self.steps))) > target:
+        if (reached := left(self.counts(self.steps))) > target:
             least = math.ceil(1000 * reached) / 1000
             raise ValueError(
                 f"Expected {name} to be at least {least}, which is left when all goes that may; "
@@ -111,12 +107,14 @@ class Selection:
                 f"{target}"
             )
         low, high = 0, self.steps  # Too much is left at `low`, or it is 0.
-        while high - low > 1:
+        while high - low > 1 and (self.counts(low) != self.counts(high)).any():
             middle = (low + high) // 2
-            enough = fraction(self.counts(middle)) <= target
+            enough = left(self.counts(middle)) <= target
             low, high = (low, middle) if enough else (middle, high)
         counts, fewer = self.counts(low), self.counts(high)
+        if not one_by_one:
+            return fewer
         for place in np.flatnonzero(counts != fewer):  # Several groups of one size, one by one.
-            if fraction(counts) > target:
+            if left(counts) > target:
                 counts[place] = fewer[place]
         return counts

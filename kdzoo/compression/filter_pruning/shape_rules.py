@@ -14,6 +14,7 @@ from kdzoo.compression.filter_pruning.channels import Channels, NotUnderstoodErr
 from kdzoo.compression.filter_pruning.coupling import Coupling
 from kdzoo.compression.filter_pruning.weighted_rules import channel_axis, check_elementwise
 from kdzoo.graph.calls import Call
+from kdzoo.graph.input_shape_checks import is_array
 
 _CONSTANT = "a constant in it would depend on where zeros are padded"
 
@@ -31,6 +32,8 @@ def elementwise(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs:
         if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
             raise NotUnderstoodError("it scales each channel by a number of its own")
     x = inputs[0]
+    if any(np.size(value) > 1 for value in vars(call.operation).values() if is_array(value)):
+        raise NotUnderstoodError("it takes numbers for each channel")
     out = x.with_constants(_computed(call, inputs, args, kwargs, x.ids.shape))
     name = type(call.operation).__name__
     if name == "Activation" or "relu" in name.lower():
@@ -242,7 +245,8 @@ def _computed(call, inputs, args, kwargs, shape):
         return keras.ops.convert_to_tensor(np.nan_to_num(leaf.constants).astype("float32"))
 
     args, kwargs = keras.tree.map_structure(number, (args, kwargs))
-    made = keras.ops.convert_to_numpy(call.operation(*args, **kwargs)).astype("float64")
+    # Not by `__call__`, which would add an activity regularizer's loss to the user's layer.
+    made = keras.ops.convert_to_numpy(call.operation.call(*args, **kwargs)).astype("float64")
     return np.where(varies, np.nan, np.broadcast_to(made, shape))
 
 

@@ -27,9 +27,11 @@ def smaller_model(model: keras.Model, coupling: Coupling, stays: np.ndarray) -> 
         if not stays[part.ids].all():
             parts.setdefault(id(part.layer), []).append(part)
 
+    everything = np.ones_like(stays)
+
     def replace(layer: keras.Operation, path: str) -> Any:
-        fields = _changed(coupling, layer, stays)
-        if id(layer) not in parts and not fields:
+        fields = _fields(coupling, layer, stays)
+        if id(layer) not in parts and fields == _fields(coupling, layer, everything):
             return None
         if not isinstance(layer, keras.layers.Layer):
             operation = copy_of_operation(layer)
@@ -48,13 +50,10 @@ def smaller_model(model: keras.Model, coupling: Coupling, stays: np.ndarray) -> 
     return compile_like(rebuild(model, replace), model)
 
 
-def _changed(coupling, layer, stays):
-    """The fields of a layer's configuration that are others now."""
+def _fields(coupling, layer, stays):
+    """The fields of a layer's configuration that follow from what stays."""
     _, fields = coupling.changes.get(id(layer), (layer, {}))
-    everything = np.ones_like(stays)
-    return {
-        name: value(stays) for name, value in fields.items() if value(stays) != value(everything)
-    }
+    return {name: value(stays) for name, value in fields.items()}
 
 
 def _sliced(layer, parts, stays):
@@ -62,7 +61,7 @@ def _sliced(layer, parts, stays):
     weights = layer.get_weights()
     variables: list = list(map(id, layer.weights))
     for part in parts:
-        place = variables.index(id(getattr(layer, part.weight)))
+        place = variables.index(id(part.variable))
         positions = np.flatnonzero(stays[part.ids])
         weights[place] = np.take(weights[place], positions, part.axis)
     return weights

@@ -16,7 +16,7 @@ from kdzoo.compression.filter_pruning.channels import (
     lying_along,
     matter,
 )
-from kdzoo.compression.filter_pruning.coupling import Coupling, Fold, kernel_of
+from kdzoo.compression.filter_pruning.coupling import Coupling, Fold, count_left, kernel_of
 from kdzoo.graph.calls import Call
 
 Rule = Callable[[Coupling, Call, Channels], Channels]
@@ -54,7 +54,7 @@ def convolution(coupling: Coupling, call: Call, x: Channels) -> Channels:
     coupling.multiplies(layer, "kernel", _positions(shape, axis))
     if layer.groups > 1 and reads == 1:  # A depthwise convolution under another name.
         outputs = np.repeat(ids, filters // len(ids))
-        coupling.change(layer, groups=_count(ids))
+        coupling.change(layer, groups=count_left(ids))
         coupling.has(layer, call.path, "kernel", -1, outputs, "through")
     else:
         outputs = coupling.new(layer, call.path, filters)
@@ -62,7 +62,7 @@ def convolution(coupling: Coupling, call: Call, x: Channels) -> Channels:
         coupling.has(layer, call.path, "kernel", -2, ids[:reads], "in")
         coupling.has(layer, call.path, "kernel", -1, outputs, "out")
     coupling.has(layer, call.path, "bias", 0, outputs, "through")
-    coupling.change(layer, filters=_count(outputs))
+    coupling.change(layer, filters=count_left(outputs))
     if layer.groups > 1:
         coupling.freeze(ids[matter(constants)], f"{call.path!r} has several groups")
         zero = ~np.asarray(layer.kernel).reshape(-1, filters).any(0)
@@ -96,7 +96,7 @@ def separable(coupling: Coupling, call: Call, x: Channels) -> Channels:
     coupling.has(layer, call.path, "pointwise_kernel", -2, between, "in")
     coupling.has(layer, call.path, "pointwise_kernel", -1, outputs, "out")
     coupling.has(layer, call.path, "bias", 0, outputs, "through")
-    coupling.change(layer, filters=_count(outputs))
+    coupling.change(layer, filters=count_left(outputs))
     shape = call.outputs[0].shape
     for weight in ("depthwise_kernel", "pointwise_kernel"):
         coupling.multiplies(layer, weight, _positions(shape, axis))
@@ -112,7 +112,7 @@ def transposed(coupling: Coupling, call: Call, x: Channels) -> Channels:
     coupling.has(layer, call.path, "kernel", -1, ids, "in")
     coupling.has(layer, call.path, "kernel", -2, outputs, "out")
     coupling.has(layer, call.path, "bias", 0, outputs, "through")
-    coupling.change(layer, filters=_count(outputs))
+    coupling.change(layer, filters=count_left(outputs))
     coupling.multiplies(layer, "kernel", _positions(x.shape, axis))
     made = _made_constants(coupling, layer, "kernel", ids, constants, outputs, True)
     return _output(coupling, call, call.outputs[0].shape, axis, outputs, made)
@@ -126,7 +126,7 @@ def dense(coupling: Coupling, call: Call, x: Channels) -> Channels:
     coupling.has(layer, call.path, "kernel", 0, ids, "in")
     coupling.has(layer, call.path, "kernel", 1, outputs, "out")
     coupling.has(layer, call.path, "bias", 0, outputs, "through")
-    coupling.change(layer, units=_count(outputs))
+    coupling.change(layer, units=count_left(outputs))
     shape = call.outputs[0].shape
     coupling.multiplies(layer, "kernel", shape[1:-1])
     made = _made_constants(coupling, layer, "kernel", ids, constants, outputs, False)
@@ -161,6 +161,17 @@ def normalization_over_channels(coupling: Coupling, call: Call, x: Channels) -> 
     return lying_along(x.shape, axes[0] % len(x.shape), ids, np.full(len(ids), np.nan))
 
 
+def layer_scale(coupling: Coupling, call: Call, x: Channels) -> Channels:
+    """`LayerScale` of ConvNeXt: a factor for each channel."""
+    layer: Any = call.operation
+    ids, constants = x.along(-1)
+    coupling.has(layer, call.path, "gamma", 0, ids, "through")
+    coupling.change(layer, projection_dim=count_left(ids))
+    gamma = np.asarray(layer.gamma, "float64")
+    made = np.where(gamma == 0, 0.0, constants * gamma)
+    return lying_along(x.shape, len(x.shape) - 1, ids, made)
+
+
 def prelu(coupling: Coupling, call: Call, x: Channels) -> Channels:
     """`PReLU`, with slopes for all values or shared along some axes."""
     layer: Any = call.operation
@@ -181,10 +192,6 @@ def _checked_inputs(layer, x):
 
 def _positions(shape, axis):
     return [size for place, size in enumerate(shape) if place not in (0, axis)]
-
-
-def _count(ids):
-    return lambda stays: int(stays[ids].sum())
 
 
 def _bias(layer):

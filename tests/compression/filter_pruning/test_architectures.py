@@ -30,9 +30,9 @@ def deafened(model, seed=0):
         scores[group.roots[0]] = 1.0 - np.isin(np.arange(group.size), free)
         for part, positions, channels in group.parts:
             if part.role == "in":
-                kernel = np.array(getattr(part.layer, part.weight))
+                kernel = np.array(part.variable)
                 np.moveaxis(kernel, part.axis, 0)[positions[np.isin(channels, free)]] = 0
-                getattr(part.layer, part.weight).assign(kernel)
+                part.variable.assign(kernel)
     return lambda group: scores[group.roots[0]]
 
 
@@ -130,6 +130,25 @@ def sequence(x):
     return layers.Dense(8, activation="silu", name="b")(x)
 
 
+def encoder_decoder(x):
+    x = layers.Dense(8, activation="relu", name="a")(x)
+    x, *state = layers.LSTM(8, return_sequences=True, return_state=True, name="encoder")(x)
+    y = layers.LSTM(8, return_sequences=True, name="decoder")(x, initial_state=state)
+    y = layers.Concatenate()([layers.SimpleRNN(8, return_sequences=True, name="rnn")(y), x])
+    y = layers.Bidirectional(layers.GRU(8, return_sequences=True, name="gru"), name="two")(y)
+    both = layers.LSTM(4, return_sequences=True, use_bias=False, name="lstm")
+    return layers.Bidirectional(both, merge_mode="ave", name="mean")(y)
+
+
+def attention(x):
+    x = layers.Dense(16, name="a")(x)
+    memory = layers.Dense(8, name="memory")(x)
+    y = layers.MultiHeadAttention(4, 8, name="of_itself")(x, x)
+    x = layers.Add()([x, y])
+    options = {"value_dim": 6, "use_bias": False, "output_shape": 12, "dropout": 0.1}
+    return layers.MultiHeadAttention(4, 4, **options, name="cross")(x, memory)
+
+
 def nested_and_shared(x):
     inner = keras.Input((8, 8, 8))
     conv = layers.Conv2D(8, 3, padding="same", activation="relu", name="twice")
@@ -148,8 +167,25 @@ def test_what_nothing_reads_goes_without_a_change(body):
     assert all(group.after < group.before for group in report.groups if not group.reason)
 
 
-def test_in_sequences():
-    check(net(sequence, (12, 4)))
+@pytest.mark.parametrize("body", [sequence, encoder_decoder, attention])
+def test_in_sequences(body):
+    _, report = check(net(body, (12, 4)))
+    assert report.untouched == {}
+    assert all(group.after < group.before for group in report.groups if not group.reason)
+
+
+def test_heads_go_one_by_one_and_words_have_fewer_numbers():
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 32, mask_zero=True, name="words")(inputs)
+    x = layers.Add()([x, layers.MultiHeadAttention(4, 8, name="attention")(x, x)])
+    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x))
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    smaller, report = prune_filters(model, ratio=0.4, scope="local", ignored_layers=["logits"])
+    after = {group.layers: group.after for group in report.groups}
+    assert after == {("words", "attention"): 32, ("attention/heads",): 2, ("logits",): 3}
+    assert kdzoo.evaluation.count_macs(smaller) == report.macs_after
+    with pytest.raises(ValueError, match="'attention/heads': 'attention' is in ignored_layers"):
+        prune_filters(model, ratio=0.4, ignored_layers=["attention"])
 
 
 def small(name):

@@ -1,0 +1,123 @@
+"""Group sparsity: a loss that lets whole groups of weights vanish before they are pruned."""
+
+from collections.abc import Collection
+from typing import Any
+
+import keras
+
+from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup, follow, groups_of
+from kdzoo.compression.filter_pruning.prune_arguments import check_ignored_layers
+from kdzoo.graph.surgery import compile_like, rebuild
+from kdzoo.utils import is_number, shown
+
+
+def regularize_groups(
+    model: keras.Model,
+    strength: float = 1e-4,
+    *,
+    alpha: float = 4.0,
+    ignored_layers: Collection[str] = (),
+) -> keras.Model:
+    """Returns a copy of a model that learns which of its channels `prune_filters` may take.
+
+    To the losses of the copy comes `strength` times the sum, over all channels that may go, of
+    `2 ** (alpha * (largest - I) / (largest - smallest)) * I`. I is the sum of squares of all
+    weights that go with the channel: its filters, what reads them, and the scales of
+    normalizations. Its largest and smallest values are those of the channel's group; the factor
+    is a constant in the gradient. So channels that matter less shrink faster.
+
+    `fit` and a `Distiller` count the loss. It stays with this object: neither a file of it nor what
+    `prune_filters` makes of it has the loss.
+
+    Args:
+        model: The functional or built sequential `keras.Model`; it is not changed.
+        strength: Factor of the whole loss, above 0.
+        alpha: How much more the least important channel of a group is pressed than the most
+            important one, as a power of 2, at least 0.
+        ignored_layers: Paths of layers, as for `prune_filters`, of which nothing may change.
+
+    Returns:
+        A `keras.Model` with the model's weights, compiled like it.
+
+    Raises:
+        ValueError: If the model has no graph, or an argument is out of range.
+
+    Example:
+
+    ```python
+    sparse = kdzoo.compression.regularize_groups(model, strength=1e-4)
+    sparse.compile("adam", loss)
+    sparse.fit(x_train, y_train, epochs=10)
+    smaller, report = kdzoo.compression.prune_filters(
+        sparse, target_macs=0.5, importance="group_l2"
+    )
+    ```
+
+    Reference: Fang et al., "DepGraph: Towards Any Structural Pruning", 2023, arXiv:2301.12900,
+    section 3.3.
+    """
+    for name, value, least in (("strength", strength, "above 0"), ("alpha", alpha, "at least 0")):
+        if (
+            not is_number(value)
+            or not 0 <= value < float("inf")
+            or (least[:2] == "ab" and not value)
+        ):
+            raise ValueError(f"Expected {name} to be {least}. Received: {name}={shown(value)}")
+    copy = rebuild(model)
+    for group in groups_of(follow(copy, check_ignored_layers(copy, ignored_layers))):
+        trained = [
+            part.variable for part, *_ in group.kernels_and_scales() if part.variable.trainable
+        ]
+        if trained and not group.stays.all():
+            first = trained[0]
+            first.regularizer = GroupRegularizer(group, strength, alpha, first)
+    return compile_like(copy, model)
+
+
+class GroupRegularizer:
+    """The loss of a group, as a regularizer of one of its weights.
+
+    Args:
+        group: The group of channels.
+        strength: Factor of the loss.
+        alpha: As `regularize_groups` takes it.
+        variable: The weight that has this regularizer; one that it had before is added.
+    """
+
+    def __init__(
+        self, group: ChannelGroup, strength: float, alpha: float, variable: keras.Variable
+    ) -> None:
+        self._strength, self._alpha = float(strength), float(alpha)
+        self._variable, self._own = variable, variable.regularizer
+        self._size, self._may_go = group.size, (~group.stays).astype("float32")
+        self._parts = [
+            (part.variable, part.axis, positions.astype("int32"), channels.astype("int32"))
+            for part, positions, channels in group.kernels_and_scales()
+        ]
+
+    def __call__(self, value: Any) -> Any:
+        """Returns the loss.
+
+        Args:
+            value: What the weight is now, a tensor.
+        """
+        importance = self._squares(value)
+        known = keras.ops.stop_gradient(importance)
+        largest, smallest = keras.ops.max(known), keras.ops.min(known)
+        spread = keras.ops.maximum(largest - smallest, 1e-12)
+        factors = 2.0 ** (self._alpha * (largest - known) / spread)
+        loss = self._strength * keras.ops.sum(factors * importance * self._may_go)
+        return loss if self._own is None else loss + self._own(value)
+
+    def _squares(self, value):
+        """The sums of squares of all weights of each channel."""
+        total = keras.ops.zeros(self._size, "float32")
+        for variable, axis, positions, channels in self._parts:
+            array = value if variable is self._variable else variable
+            squares = keras.ops.square(keras.ops.cast(array, "float32"))
+            others = [other for other in range(len(variable.shape)) if other != axis]
+            sums = keras.ops.sum(squares, others) if others else squares
+            total += keras.ops.segment_sum(
+                keras.ops.take(sums, positions), channels, num_segments=self._size
+            )
+        return total

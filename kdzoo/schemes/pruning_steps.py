@@ -1,0 +1,264 @@
+"""What filter pruning in steps is made of: how channels go, who teaches, and the models."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from kdzoo.compression.filter_pruning.group_sparsity import regularize_groups
+from kdzoo.compression.filter_pruning.importance import criterion
+from kdzoo.compression.filter_pruning.plan import PruningPlan
+from kdzoo.compression.filter_pruning.prune import prune_filters
+from kdzoo.compression.filter_pruning.prune_arguments import check_ignored_layers
+from kdzoo.distillation import argument_checks
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.graph.acceleration import accelerate
+from kdzoo.graph.surgery import rebuild
+from kdzoo.losses import DistillationLoss, SoftTargets
+from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, describe
+from kdzoo.utils import shown, write_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningSteps:
+    """How channels are chosen at each step.
+
+    Attributes:
+        unpruned: The model that is pruned; it is not changed.
+        target: Name of the cost that falls, as `prune_filters` takes it.
+        amount: The fraction of it that may be left at the end.
+        steps: How many steps there are.
+        importance: As `prune_filters` takes it.
+        scope: As `prune_filters` takes it.
+        round_to: As `prune_filters` takes it.
+        ignored_layers: Paths of layers of which nothing may change.
+        data: For criteria that need samples.
+        loss: For the criterion that needs gradients.
+        seed: For the criterion that is random.
+    """
+
+    unpruned: keras.Model
+    target: str
+    amount: float
+    steps: int
+    importance: Any
+    scope: Any
+    round_to: int
+    ignored_layers: tuple[str, ...]
+    data: Any
+    loss: Any
+    seed: int
+
+    def check(self) -> None:
+        """Raises unless the unpruned model can be pruned so, and to the target if that is known."""
+        known = {self.target: self.amount} if self.target != "target_latency" else {"ratio": 0.5}
+        prune_filters(
+            self.unpruned,
+            **known,
+            importance=self.importance,
+            scope=self.scope,
+            round_to=self.round_to,
+            ignored_layers=self.ignored_layers,
+            data=self.data,
+            loss=self.loss,
+            seed=self.seed,
+            dry_run=True,
+        )
+
+    def described(self) -> dict[str, Any]:
+        """Returns what of it identifies a run, JSON-able."""
+        return {
+            "target": [self.target, self.amount, self.steps],
+            "importance": [describe(self.importance), self.scope, int(self.round_to)],
+            "ignored_layers": list(self.ignored_layers),
+            "seed": self.seed,
+        }
+
+    def plan(self, model: keras.Model, step: int) -> PruningPlan | None:
+        """Returns what a step takes from a model; None if that costs little enough already.
+
+        Args:
+            model: What the step before left.
+            step: Number of the step, from 1.
+        """
+        plan = PruningPlan(model, check_ignored_layers(model, self.ignored_layers))
+        amount = 1 - (1 - self.amount) * step / self.steps
+        if self.target != "target_latency":
+            place = 0 if self.target == "target_macs" else 1
+            costs = PruningPlan(self.unpruned, ()).costs, plan.costs
+            before, now = ((cost.macs, cost.parameters)[place] for cost in costs)
+            amount *= before / now
+        if amount >= 1:
+            return None
+        by = self.importance
+        if isinstance(by, str):
+            by = criterion(by, model, self.data, self.loss, self.seed)
+        plan.choose(self.target, amount, by, self.scope, self.round_to, self.unpruned)
+        return plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Teaching:
+    """Who teaches, what, and how much the labels count beside that.
+
+    Attributes:
+        teacher: The teacher, `"recorded"` or None.
+        loss: What is learnt of it; None for `SoftTargets(4.0)`.
+        student_loss_weight: The weight of the loss on the labels.
+    """
+
+    teacher: Any
+    loss: DistillationLoss | None
+    student_loss_weight: float
+
+    def check(self, model: keras.Model) -> None:
+        """Raises `ValueError` unless a model can be taught so.
+
+        Args:
+            model: The unpruned model.
+        """
+        argument_checks.check_student_loss_weight(self.student_loss_weight)
+        if self.teacher is not None:
+            self.trained(rebuild(model))
+
+    def trained(self, student: keras.Model) -> keras.Model:
+        """Returns what is trained so that the student is: a `Distiller`, or the student.
+
+        Args:
+            student: The student.
+        """
+        if self.teacher is None:
+            accelerate(student)
+            return student
+        loss, *others = argument_checks.as_losses(
+            SoftTargets(4.0) if self.loss is None else self.loss
+        )
+        if others:
+            raise ValueError(
+                "Expected `distillation_loss` to be one distillation loss. Received: "
+                f"distillation_loss={shown(self.loss)}"
+            )
+        own = type(loss).from_config(loss.get_config())
+        teacher = None if isinstance(self.teacher, str) else self.teacher
+        return Distiller(teacher, student, own, student_loss_weight=self.student_loss_weight)
+
+    def described(self) -> dict[str, Any]:
+        """Returns what of it identifies a run, JSON-able."""
+        if self.teacher is None:
+            return {"teacher": None}
+        is_recorded = isinstance(self.teacher, str)
+        loss = SoftTargets(4.0) if self.loss is None else self.loss
+        weight = float(self.student_loss_weight)
+        return {"teacher": ["recorded" if is_recorded else "model", describe(loss), weight]}
+
+
+class Procedure:
+    """The models of the stages, each made from the one before when that is trained.
+
+    Args:
+        pruning: How channels are chosen.
+        teaching: Who teaches.
+        compiling: What all trainings have.
+        directory: Where files say which channels each step took.
+        settings: JSON-able value that identifies the run.
+
+    Attributes:
+        model: The model of the last stage that was made.
+    """
+
+    def __init__(
+        self,
+        pruning: PruningSteps,
+        teaching: Teaching,
+        compiling: Compiling,
+        directory: pathlib.Path,
+        settings: Any,
+    ) -> None:
+        self.model = pruning.unpruned
+        self._pruning, self._teaching, self._compiling = pruning, teaching, compiling
+        self._directory = directory
+        text = json.dumps(settings, sort_keys=True, default=describe)
+        self._identity = hashlib.sha256(text.encode()).hexdigest()
+
+    def stages(
+        self, epochs: int, sparsity_epochs: int, sparsity: float, validation_data: Any
+    ) -> list[SchemeStage]:
+        """Returns the trainings.
+
+        Args:
+            epochs: Epochs after each step.
+            sparsity_epochs: Epochs before the first step.
+            sparsity: The strength of the loss that prepares the model.
+            validation_data: What each training is validated on.
+        """
+        makers = {
+            f"step-{number}": functools.partial(self.step, number)
+            for number in range(1, self._pruning.steps + 1)
+        }
+        stages = [SchemeStage(name, make, epochs, validation_data) for name, make in makers.items()]
+        if not sparsity_epochs:
+            return stages
+        make = functools.partial(self.sparsity, sparsity)
+        return [SchemeStage("sparsity", make, sparsity_epochs, validation_data), *stages]
+
+    def sparsity(self, strength: float) -> keras.Model:
+        """Returns what is trained before the first step.
+
+        Args:
+            strength: As `regularize_groups` takes it.
+        """
+        ignored = self._pruning.ignored_layers
+        with _seeded(f"{self._pruning.seed}, sparsity"):
+            self.model = regularize_groups(self.model, strength, ignored_layers=ignored)
+        return self._compiled()
+
+    def step(self, number: int) -> keras.Model:
+        """Returns what is trained at a step, without the channels that it takes.
+
+        Args:
+            number: Number of the step, from 1.
+        """
+        stays = self._stays(number)
+        with _seeded(f"{self._pruning.seed}, step {number}"):
+            if stays is None:
+                self.model = rebuild(self.model)
+            else:
+                ignored = check_ignored_layers(self.model, self._pruning.ignored_layers)
+                self.model = PruningPlan(self.model, ignored).smaller(stays)
+        return self._compiled()
+
+    def _compiled(self) -> keras.Model:
+        return self._compiling.compiled(self._teaching.trained(self.model))
+
+    def _stays(self, number: int) -> np.ndarray | None:
+        """Which channels stay, as a killed run chose, whatever is measured now; None for all."""
+        path = self._directory / f"step-{number}-channels.json"
+        if path.exists():
+            known = json.loads(path.read_text())
+            if known["identity"] == self._identity:
+                return None if known["stays"] is None else np.array(known["stays"], bool)
+        plan = self._pruning.plan(self.model, number)
+        stays = None if plan is None else plan.stays
+        listed = None if stays is None else stays.astype(int).tolist()
+        content = json.dumps({"identity": self._identity, "stays": listed})
+        write_bytes(path, content.encode())
+        return stays
+
+
+@contextlib.contextmanager
+def _seeded(seed: str) -> Iterator[None]:
+    """Lets layers draw the seeds that they were given none of from a seed."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)

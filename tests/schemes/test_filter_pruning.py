@@ -1,0 +1,126 @@
+"""`schemes.filter_pruning`: steps to a target, who teaches, and runs that are stopped."""
+
+import keras
+import numpy as np
+import pytest
+from small_schemes import CROSS_ENTROPY, StopIn, Stopped, assert_same, batches, net
+
+import kdzoo
+from kdzoo import schemes
+
+OPTIONS = {
+    **{"target_macs": 0.5, "steps": 2, "epochs": 2, "round_to": 1},
+    **{"loss": CROSS_ENTROPY, "metrics": ["accuracy"], "verbose": 0, "optimizer": "sgd"},
+}
+
+
+def pruned(model, directory, **options):
+    return schemes.filter_pruning(model, batches, directory, **{**OPTIONS, **options})
+
+
+def width(model):
+    return model.get_layer("features").units
+
+
+@pytest.fixture(scope="module")
+def unpruned():
+    return net(16, 1)
+
+
+@pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.large)])
+def test_a_run_that_is_stopped_goes_on(unpruned, tmp_path, steps):
+    options = {"sparsity_epochs": 1, "steps": steps}
+    before = unpruned.get_weights()
+    widths = []
+    watch = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: widths.append(width(watch.model.student))
+    )
+    whole, history = pruned(unpruned, tmp_path / "whole", callbacks=[watch], **options)
+    assert widths == [16, *([8], [12, 8])[steps - 1]]  # In equal parts.
+    assert history["stage"] == [1, 2, 2, 3, 3][: 1 + 2 * steps]
+    assert len(history["accuracy"]) == 1 + 2 * steps
+    half = kdzoo.evaluation.count_macs(unpruned) / 2
+    assert 0.8 * half < kdzoo.evaluation.count_macs(whole) <= half
+    assert whole.losses == []
+    for old, now in zip(before, unpruned.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, now)
+
+    with pytest.raises(Stopped):
+        pruned(unpruned, tmp_path / "stopped", callbacks=[StopIn(2)], **options)
+    again, history_again = pruned(unpruned, tmp_path / "stopped", **options)
+    assert history == history_again
+    assert_same([whole], [again])
+
+
+def test_what_a_killed_run_chose_stays_chosen(unpruned, tmp_path):
+    """Also where the criterion, such as a measured latency, now says something else."""
+
+    def first(group):
+        return np.arange(group.size)
+
+    def choose(group):
+        return choose.by(group)
+
+    choose.by = first
+    with pytest.raises(Stopped):
+        pruned(unpruned, tmp_path, importance=choose, callbacks=[StopIn(1)], teacher=None)
+    choose.by = lambda group: -first(group)
+    expected = unpruned.get_layer("features").get_weights()[0][:, 4:]
+    weights = {}
+    watch = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: weights.setdefault("first", width(watch.model))
+    )
+    smaller, _ = pruned(
+        unpruned, tmp_path, importance=choose, callbacks=[watch], teacher=None, optimizer="sgd"
+    )
+    assert expected.shape[1] == 12
+    # The first four of sixteen went, then the last four.
+    kernel = smaller.get_layer("features").get_weights()[0]
+    nearest = [
+        int(np.abs(unpruned.get_layer("features").get_weights()[0].T - row).sum(1).argmin())
+        for row in kernel.T
+    ]
+    assert nearest == list(range(4, 12))
+
+
+@pytest.mark.parametrize("who", ["unpruned", "another", "nobody"])
+def test_who_teaches(tmp_path, who):
+    """The loss of the first epoch is that of a `Distiller` made by hand."""
+    model, other = net(16, 1, dropout=0), net(5, 2, dropout=0)
+    given = {"unpruned": "unpruned", "another": other, "nobody": None}[who]
+    optimizer, weight = keras.optimizers.SGD(0.0), {"student_loss_weight": 0.25}
+    options = {"optimizer": optimizer, "steps": 1, "epochs": 1, **weight}
+    smaller, history = pruned(model, tmp_path, teacher=given, **options)
+    trained, _ = kdzoo.compression.prune_filters(
+        model, target_macs=0.5, importance="group_l2", round_to=1
+    )
+    np.testing.assert_array_equal(smaller.get_weights()[0], trained.get_weights()[0])
+    if who != "nobody":
+        teacher = model if who == "unpruned" else other
+        trained = kdzoo.Distiller(teacher, trained, kdzoo.losses.SoftTargets(4.0), **weight)
+    trained.compile(keras.optimizers.SGD(0.0), CROSS_ENTROPY)
+    expected = trained.fit(batches(0), epochs=1, verbose=0).history["loss"]
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"target_parameters": 0.5}, "exactly one of target_macs, target_parameters"),
+        ({"target_macs": 0.01}, "target_macs to be at least"),
+        ({"steps": 0}, "steps to be a positive integer"),
+        ({"epochs": 0}, "epochs to be a positive integer"),
+        ({"importance": "l3"}, "Unknown importance"),
+        ({"importance": "taylor"}, "data for importance='taylor'"),
+        ({"teacher": "unprune"}, "teacher to be 'unpruned', 'recorded'"),
+        ({"teacher": net(3, 1, classes=4)}, "4"),
+        ({"ignored_layers": [keras.layers.Dense(2)]}, "a list of paths"),
+        ({"loss": None, "teacher": None}, "loss"),
+        ({"sparsity_epochs": 1, "sparsity": 0.0}, "sparsity to be above 0"),
+        ({"sparsity_epochs": -1}, "sparsity_epochs"),
+    ],
+)
+def test_wrong_arguments(unpruned, tmp_path, change, said):
+    with pytest.raises(ValueError, match=said):
+        pruned(unpruned, tmp_path, **change)
+    assert not [*tmp_path.iterdir()]
