@@ -880,6 +880,7 @@ def test_tensorflow_starts_without_a_word_where_keras_imports_it_later(
     del sys.modules["tensorflow"]
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "meta_path", [terminal.QuietTensorFlow(), *sys.meta_path])
+    assert importlib.util.find_spec("tensorflow")  # As JAX does, to know whether it is there.
     assert importlib.import_module("tensorflow").__file__ == str(tmp_path / "tensorflow.py")
     assert capfd.readouterr().err == "an error\n"
     assert not any(isinstance(finder, terminal.QuietTensorFlow) for finder in sys.meta_path)

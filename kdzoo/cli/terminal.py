@@ -120,12 +120,17 @@ class QuietTensorFlow(importlib.abc.MetaPathFinder):
         if fullname != "tensorflow":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:  # Some only ask whether TensorFlow is there.
+            sys.meta_path.insert(0, self)
         if spec is None or spec.loader is None:
             return spec
         usual = spec.loader.exec_module
 
         def exec_module(module: types.ModuleType) -> None:
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             with quiet():
                 usual(module)
 

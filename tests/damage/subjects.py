@@ -294,8 +294,9 @@ def read_run(place):
 
     for path in sorted((place / "run").glob("*/result.json")):
         run_json_files.read_result(path)
-    made = data()
-    same_data_check.check_same_data(place / "run", made.name, same_data_check.what_data(made))
+    if os.path.lexists(place / "run" / same_data_check.DATA):  # Of a new run it is written.
+        made = data()
+        same_data_check.check_same_data(place / "run", made.name, same_data_check.what_data(made))
     return {}
 
 
