@@ -17,7 +17,7 @@ from kdzoo.dynamic.thresholds import (
     fit_to_accuracy,
     fit_to_budget,
 )
-from kdzoo.evaluation.labelled_batches import labelled_batches
+from kdzoo.evaluation.labelled_batches import check_inputs, labelled_batches
 from kdzoo.graph.confidence import CONFIDENCES, Confidence, confidence_of
 from kdzoo.graph.exportable import Exits, Exportable
 from kdzoo.graph.predictions import class_indices
@@ -202,6 +202,7 @@ class BudgetedClassifier(Exportable):
         thresholds = [*self.thresholds, -np.inf]
         logits, exits = [], []
         for batch, _ in labelled_batches(x, None, batch_size):
+            check_inputs(batch, self.parts[0])
             found, stopped = self._run(batch, thresholds)
             logits.append(found)
             exits.append(stopped)
@@ -224,6 +225,7 @@ class BudgetedClassifier(Exportable):
         Yields:
             Arrays `(samples, classes)`.
         """
+        check_inputs(x, self.parts[0])
         carried = x
         for part in self.parts:
             logits, *carried = _outputs(part, carried)

@@ -10,7 +10,7 @@ from kdzoo.evaluation.complexity import count_macs
 from kdzoo.graph.calls import graph_of, output_of
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.surgery import parts
-from kdzoo.utils import check_choice, shown
+from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.types import Tensor
 
 Heads = Literal["pooled", "convolved"]
@@ -68,7 +68,8 @@ def add_exits(
     Reference: Teerapittayanon et al., "BranchyNet", 2016, arXiv:1709.01686.
     """
     graph = _check_model(model)
-    if isinstance(at, str) or not isinstance(at, list | tuple) or not at:
+    is_listed = isinstance(at, list | tuple) and len(at) > 0
+    if not is_listed or not all(isinstance(path, str) for path in at):
         raise ValueError(f"Expected a list of paths of layers. Received: at={shown(at)}")
     if len(set(at)) < len(at):
         raise ValueError(f"Expected each layer once. Received: at={shown(list(at))}")
@@ -79,7 +80,7 @@ def add_exits(
     made = [
         _head(heads, number, tensor, last.shape, len(at)) for number, tensor in enumerate(taken, 1)
     ]
-    new = keras.Model(trunk.input, [*made, last], name=name or f"{model.name}_exits")
+    new = keras.Model(trunk.input, [*made, last], name=check_name(name) or f"{model.name}_exits")
     try:
         exit_graph(new)
     except ValueError as error:
@@ -163,8 +164,6 @@ def _check_model(model):
 
 
 def _feature(model, path):
-    if not isinstance(path, str):
-        raise ValueError(f"Expected the path of a layer. Received: {shown(path)}")
     feature = output_of(model, path)
     if isinstance(feature, list):
         raise ValueError(

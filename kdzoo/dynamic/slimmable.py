@@ -1,7 +1,8 @@
 """Slimmable networks: one set of weights that runs at several widths."""
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,12 +13,13 @@ from kdzoo.compression.filter_pruning.channel_groups import follow, groups_of
 from kdzoo.compression.filter_pruning.coupling import Coupling
 from kdzoo.compression.filter_pruning.smaller_model import smaller_model
 from kdzoo.distillation.settings import Untracked
+from kdzoo.evaluation.labelled_batches import check_inputs, labelled_batches
 from kdzoo.graph import acceleration
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.exportable import HasGraph
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.surgery import rebuild
-from kdzoo.utils import check_flag, check_positive_integer, is_number, shown
+from kdzoo.utils import check_flag, check_name, check_positive_integer, is_number, shown
 from kdzoo.utils.types import Tensor
 
 _NORMS = (keras.layers.BatchNormalization,)
@@ -75,7 +77,9 @@ class Slimmable(HasGraph, keras.Model):
         self_widths = _check_widths(widths)
         round_to = check_positive_integer("round_to", round_to, most=1 << 16)
         whole = rebuild(model)
-        super().__init__(name=name or f"{model.name}_slimmable", dtype=model.dtype_policy)
+        super().__init__(
+            name=check_name(name) or f"{model.name}_slimmable", dtype=model.dtype_policy
+        )
         self.whole = whole
         self.widths = self_widths
         self.universal = check_flag("universal", universal)
@@ -182,9 +186,11 @@ class Slimmable(HasGraph, keras.Model):
         Raises:
             ValueError: If there is no sample.
         """
-        found = list(_batches(x, batch_size, check_positive_integer("batches", batches)))
-        if not found:
-            raise ValueError("Expected data to calibrate with. Received: none.")
+        batches = check_positive_integer("batches", batches, most=1 << 31)
+        labelled = labelled_batches(x, None, batch_size)
+        found = [batch for batch, _ in itertools.islice(labelled, batches)]
+        for batch in found:
+            check_inputs(batch, self.whole)
         for width in self.widths:
             layers = [layer for layer in self._layers_of(width) if isinstance(layer, _NORMS)]
             kept = [layer.momentum for layer in layers]
@@ -350,15 +356,3 @@ def _check_widths(widths: Any) -> list[float]:
             f"Expected widths that increase, up to 1. Received: widths={shown(list(widths))}"
         )
     return found
-
-
-def _batches(x: Any, batch_size: int, most: int) -> Iterable[Any]:
-    """Batches of inputs, at most so many."""
-    if hasattr(x, "shape"):
-        starts = range(0, len(x), batch_size)
-        yield from (x[start : start + batch_size] for start in list(starts)[:most])
-        return
-    for number, element in enumerate(x):
-        if number == most:
-            return
-        yield element[0] if isinstance(element, tuple | list) else element

@@ -79,6 +79,7 @@ class WidthLearner(JointLearner):
             name="width_learner",
         )
         self._is_by_chance = middle_widths is not None
+        seed = None if seed is None else check_integer("seed", seed, 0, (1 << 32) - 1)
         self._random = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Tensor]:

@@ -122,7 +122,8 @@ class DynamicRunner:
             )
         said = read_metadata(read_bytes(path, _MOST)).get("exits")
         said = said if isinstance(said, dict) else {}
-        confidence = confidence or said.get("confidence", "max_probability")
+        if confidence is None:
+            confidence = said.get("confidence", "max_probability")
         self.confidence = check_choice("confidence", confidence, CONFIDENCES)
         found = said.get("thresholds") if thresholds is None else thresholds
         if found is None and not needs_thresholds:
@@ -238,6 +239,8 @@ class DynamicRunner:
         count = len(arrays[0]) if arrays[0].ndim else 0
         for info, array in zip(self.inputs, arrays, strict=True):
             check_samples(info, array, count)
+            if not np.all(np.isfinite(array)):
+                raise ValueError("Expected finite samples. Received: NaN or infinite values.")
         return arrays
 
 

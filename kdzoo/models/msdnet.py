@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from kdzoo.models import blocks
+from kdzoo.utils import is_number, shown
 from kdzoo.utils.types import Tensor
 
 _FACTORS = (1, 2, 4, 4)  # Channels of a scale, times those of the finest; widths of bottlenecks.
@@ -76,10 +77,10 @@ def msdnet(
     scales = blocks.check_count("scales", scales)
     head_channels = blocks.check_count("head_channels", head_channels)
     classes = blocks.check_classes(classes)
-    if scales > len(_FACTORS) or not 0 < reduction <= 1:
+    if scales > len(_FACTORS) or not is_number(reduction) or not 0 < reduction <= 1:
         raise ValueError(
             f"Expected scales from 1 to {len(_FACTORS)} and reduction above 0 up to 1. Received: "
-            f"scales={scales}, reduction={reduction}"
+            f"scales={scales}, reduction={shown(reduction)}"
         )
     shape = blocks.check_image_shape(input_shape, least=2 ** (scales - 1))
     depth = first_layers + (exits - 1) * more_layers
