@@ -302,7 +302,8 @@ class _Narrow:
         made = rebuild(self.model)
         values = {id(variable): value for variable, value in self.values()}
         for variable, copy in zip(self.model.variables, made.variables, strict=True):
-            copy.assign(values[id(variable)])
+            # A copy: on JAX a model's `fit` and `predict` use the memory of its arrays up.
+            copy.assign(np.array(ops.convert_to_numpy(values[id(variable)])))
         return made
 
 
