@@ -2,7 +2,16 @@
 
 from kdzoo import compression, losses
 from kdzoo.distillation import distiller
+from kdzoo.dynamic import slimmable
 from kdzoo.graph import old_activations
 from kdzoo.models import ensemble, specialist_ensemble
 
-MODULES = (compression, distiller, ensemble, losses, old_activations, specialist_ensemble)
+MODULES = (
+    compression,
+    distiller,
+    ensemble,
+    losses,
+    old_activations,
+    slimmable,
+    specialist_ensemble,
+)

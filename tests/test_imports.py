@@ -41,7 +41,9 @@ TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks"},
     "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps", "scheme_stages"},
-    "kdzoo.dynamic": set(),
+    "kdzoo.dynamic": {
+        *("exit_graph", "exits", "joint_learner", "scaled_gradients", "slimmable", "thresholds"),
+    },
     "kdzoo.compression": {"binary_layers", "masked_layer", "sign_activations", "tfmot"},
     "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
 }

@@ -19,7 +19,8 @@ import pytest
 import kdzoo
 
 PACKAGE = f"{pathlib.Path(kdzoo.__file__).parent}{os.sep}"
-ROOMS = ("acceleration", "callbacks", "compression", "data", "evaluation")
+ROOMS = ("acceleration", "callbacks", "compression", "data", "dynamic")
+ROOMS += ("evaluation",)
 ROOMS += ("experiments", "export", "losses", "models", "recipes", "schemes", "zoo")
 OWN = (ValueError, TypeError, RuntimeError, OSError, ImportError)
 LONGEST = 500

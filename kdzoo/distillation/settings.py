@@ -49,7 +49,7 @@ class DistillationSettings(TrainsStudent, TeacherKept):
         output_checks.check_outputs(
             teacher, self.student, self.distillation_losses, self.check_values
         )
-        self._teacher_reference = _Untracked(teacher)
+        self._teacher_reference = Untracked(teacher)
         self._teacher_taps = tapped_paths(self.distillation_losses, "teacher")
         taps.build_losses(self.distillation_losses, teacher, self.student)
         self._compile_anew()
@@ -135,7 +135,7 @@ def tapped_paths(losses: Sequence[DistillationLoss], side: str) -> list[str]:
     return list(dict.fromkeys(path for loss in losses for path in getattr(loss, f"{side}_layers")))
 
 
-class _Untracked:
+class Untracked:
     """Holds a model out of Keras's sight: neither trained, nor counted, nor saved."""
 
     def __init__(self, model: keras.Model | None):

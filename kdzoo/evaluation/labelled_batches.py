@@ -92,6 +92,25 @@ def predictor(model: Any, check_images: bool = True) -> Callable[[Any], np.ndarr
     return outputs_of
 
 
+def check_inputs(x: Any, model: Any) -> None:
+    """Raises `ValueError` unless a batch has the shape that a model takes, and finite values.
+
+    Args:
+        x: The batch: an array, or a list or dict of arrays.
+        model: The Keras model.
+    """
+    check_input_shapes(x, model, "samples")
+    arrays = [check_numeric_array("samples", leaf) for leaf in _leaves(x)]
+    ranks = sorted(len(tensor.shape) for tensor in model.inputs)
+    if sorted(array.ndim for array in arrays) != ranks:
+        raise ValueError(
+            f"Expected samples of {ranks} axes, as the model takes. Received: shapes "
+            f"{[array.shape for array in arrays]}"
+        )
+    for array in arrays:
+        _check_finite(array)
+
+
 def check_finite_outputs(outputs: np.ndarray, model: Any, masks_classes: bool = True) -> None:
     """Raises `ValueError` if outputs are NaN or infinite.
 

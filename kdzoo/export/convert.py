@@ -1,11 +1,13 @@
 """The conversion itself: a Keras model of fixed shapes in, the bytes of a LiteRT file out."""
 
 import contextlib
+import functools
 import re
 import tempfile
 import typing
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -130,14 +132,29 @@ def convert(
     Raises:
         ValueError: If the converter refuses the model.
     """
+    with converting(model) as saved:
+        _save(model, specs, saved)
+        converter = tensorflow().lite.TFLiteConverter.from_saved_model(saved)
+        samples = None
+        if quantize == "int8" and calibration is not None:
+            samples = functools.partial(_calibration_batches, specs, calibration)
+        configure(converter, quantize, samples, sparse, io)
+        return converter.convert()
+
+
+@contextlib.contextmanager
+def converting(model: keras.Model) -> Iterator[str]:
+    """Yields a directory for a SavedModel that is to be converted, and names what is refused.
+
+    Args:
+        model: The model that is converted.
+
+    Raises:
+        ValueError: If the converter refuses it.
+    """
     with tempfile.TemporaryDirectory() as saved, quiet(), plain_argmax():
         try:
-            _save(model, specs, saved)
-            converter = tensorflow().lite.TFLiteConverter.from_saved_model(saved)
-            _configure(converter, specs, quantize, calibration, sparse)
-            converter.inference_input_type = tensorflow().as_dtype(io)
-            converter.inference_output_type = tensorflow().as_dtype(io)
-            return converter.convert()
+            yield saved
         except Exception as error:
             if any(layer.dtype_policy.quantization_mode for layer in flatten_layers(model)):
                 raise ValueError(
@@ -166,9 +183,25 @@ def _save(model, specs, directory):
     tf.saved_model.save(module, directory, signatures=module.serve)
 
 
-def _configure(converter, specs, quantize, calibration, sparse):
-    """Sets the converter's options for one value of `quantize`."""
+def configure(
+    converter: Any,
+    quantize: Quantize | None,
+    calibration: Callable[[], Iterator[Any]] | None,
+    sparse: bool,
+    io: FileIo,
+) -> None:
+    """Sets the options of a converter of TensorFlow.
+
+    Args:
+        converter: The `TFLiteConverter`.
+        quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
+        calibration: For `"int8"`, a function to the samples that calibrate, as the converter takes
+            them; None for a quantization-aware model.
+        sparse: Whether kernels that are mostly zeros are stored without the zeros.
+        io: The type of inputs and outputs of numbers.
+    """
     tf = tensorflow()
+    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.allow_custom_ops = False
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if sparse else []
@@ -179,7 +212,7 @@ def _configure(converter, specs, quantize, calibration, sparse):
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8" and calibration is not None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: _calibration_batches(specs, calibration)
+        converter.representative_dataset = calibration
 
 
 def _calibration_batches(specs, calibration):

@@ -20,6 +20,8 @@ from kdzoo.export.convert import (
     convert,
     file_io,
 )
+from kdzoo.export.dynamic_runner import DynamicRunner
+from kdzoo.export.exits import convert_exits, exits_metadata, signature_name, whole_network
 from kdzoo.export.keras_outputs import keras_outputs
 from kdzoo.export.metadata import append_metadata, check_labels
 from kdzoo.export.runner import LiteRTModel, TensorInfo
@@ -117,7 +119,11 @@ def to_litert(
     exported, and compared, in float32.
 
     Args:
-        model: A built Keras model; of a `Distiller`, its student is exported.
+        model: A built Keras model; of a `Distiller`, its student is exported. A
+            `kdzoo.dynamic.BudgetedClassifier` becomes a file with a signature for each exit:
+            `exit1` from the inputs to `logits` and the features that `exit2` goes on from, and so
+            on; weights are there once, and its thresholds are in `metadata.json`.
+            `kdzoo.export.DynamicRunner` runs it. The report's outputs are the exits' logits.
         path: Where the file goes, usually `*.tflite`. Missing directories are made, and an existing
             file is replaced in one step.
         quantize: None for float32; `"float16"` for float16 weights (half the bytes); `"dynamic"`
@@ -191,9 +197,12 @@ def to_litert(
     sparse = check_flag("sparse", sparse)
     student = student_of(model)
     model = model if student is None else student
+    exits = exportable(model).exits()
+    model = model if exits is None else whole_network(exits)
     check_exportable(model)
     check_loops(model, quantize)
     check_sparse(sparse, quantize)
+    _check_exits(exits, sparse)
     batch_size = check_positive_integer("batch_size", batch_size)
     samples = check_positive_integer("samples", samples, _MOST_SAMPLES)
     _check_limits(tolerance, min_agreement, destination)
@@ -208,13 +217,18 @@ def to_litert(
         check_labels(labels, [(1, *found.values.shape[1:])[-1] for found in expected.values()])
         # The converter writes and reads temporary files of its own.
         with naming_full_disk(f"{tempfile.gettempdir()}, where the model is converted"):
-            content = convert(model, specs, quantize, drawn.calibration, sparse, type_of_io)
+            if exits is None:
+                content = convert(model, specs, quantize, drawn.calibration, sparse, type_of_io)
+            else:
+                content = convert_exits(exits, specs, quantize, drawn.calibration, type_of_io)
     with atomic_path(destination, len(content)) as temporary:
         temporary.write_bytes(content)
-        append_metadata(temporary, labels, quantize=quantize or "float32", io=type_of_io)
-        file = LiteRTModel.of_own_file(temporary)
+        more = {} if exits is None else {"exits": exits_metadata(exits)}
+        append_metadata(temporary, labels, quantize=quantize or "float32", io=type_of_io, **more)
+        own = LiteRTModel if exits is None else DynamicRunner
+        file = own.of_own_file(temporary)
         _check_types(file, type_of_io, specs, expected)
-        received = compare(file, drawn.verification, specs, expected)
+        received = _received(file, drawn.verification, specs, expected)
         steps = {info.name: info.step for info in file.outputs}
         found = tuple(
             judge(name, expected[name], values, steps[name], min_agreement)
@@ -242,6 +256,21 @@ def to_litert(
         io=type_of_io,
         sparsity=None if costs is None else costs.zeros,
     )
+
+
+def _check_exits(exits, sparse):
+    """Raises if a file of several exits is to be in a form that it cannot have."""
+    if exits is not None and sparse:
+        raise ValueError("Expected sparse=False for a network of several exits. Received: True")
+
+
+def _received(file, samples, specs, expected):
+    """What a file gives for the samples: name of an output -> array."""
+    if isinstance(file, LiteRTModel):
+        return compare(file, samples, specs, expected)
+    by_name = {spec.name: array for spec, array in zip(specs, samples, strict=True)}
+    logits = file.logits_of_exits(by_name)
+    return {signature_name(number): array for number, array in enumerate(logits, 1)}
 
 
 def _draw(model, batch_size, data, samples, check_images, calibrates):

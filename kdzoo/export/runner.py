@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdzoo.utils import check_numeric_array, check_path, check_positive_integer
-from kdzoo.utils.litert.integers_inside import range_of
+from kdzoo.utils.litert.integers_inside import Range, range_of
 from kdzoo.utils.litert.network_costs import NetworkCosts, network_costs
 from kdzoo.utils.litert.safe_interpreter import open_litert, read_tables
 from kdzoo.utils.types import PathLike
@@ -155,9 +155,9 @@ class LiteRTModel:
             outputs = runner.get_output_details()  # Two names may stand for one tensor.
         outputs = sorted(outputs.items())
         self.inputs = tuple(
-            _info(detail, input_names[detail["index"]], ranges) for detail in inputs
+            info_of(detail, input_names[detail["index"]], ranges) for detail in inputs
         )
-        self.outputs = tuple(_info(detail, name, ranges) for name, detail in outputs)
+        self.outputs = tuple(info_of(detail, name, ranges) for name, detail in outputs)
         self._input_indices = [detail["index"] for detail in inputs]
         self._output_indices = [detail["index"] for _, detail in outputs]
 
@@ -184,7 +184,7 @@ class LiteRTModel:
         arrays = self._by_input(x)
         count = arrays[0].shape[0] if arrays[0].ndim else 0
         for info, array in zip(self.inputs, arrays, strict=True):
-            _check(info, array, count)
+            check_samples(info, array, count)
         return self._predict(arrays)
 
     def _predict(self, arrays):
@@ -243,11 +243,19 @@ def predict_unchecked(file: LiteRTModel, x: Mapping[str, np.ndarray]) -> Any:
     return file._predict(file._by_input(x))
 
 
-def _info(detail, name, ranges):
-    """Returns the `TensorInfo` of one of the interpreter's tensors."""
+def info_of(
+    detail: Mapping[str, Any], name: str, ranges: Mapping[int, Range] | None = None
+) -> TensorInfo:
+    """Returns the `TensorInfo` of one of the interpreter's tensors.
+
+    Args:
+        detail: What the interpreter says of it.
+        name: Its name.
+        ranges: What `ranges_inside` found.
+    """
     dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
     quantized = scale != 0.0
-    known = ranges.get(detail["index"])
+    known = (ranges or {}).get(detail["index"])
     if quantized and dtype.kind in "iu":
         known = range_of(dtype.name, scale, zero_point)
     return TensorInfo(
@@ -270,8 +278,14 @@ def _check_tensor(path, info):
         )
 
 
-def _check(info, array, count):
-    """Raises unless `array` fits the input: shape, number of samples, range."""
+def check_samples(info: TensorInfo, array: np.ndarray, count: int) -> None:
+    """Raises `ValueError` unless an array fits an input: shape, number of samples, range.
+
+    Args:
+        info: The input.
+        array: The samples.
+        count: How many there are of the first input.
+    """
     if array.shape[1:] != info.shape[1:] or array.ndim != len(info.shape) or len(array) != count:
         expected = ", ".join(map(str, ("samples", *info.shape[1:])))
         raise ValueError(

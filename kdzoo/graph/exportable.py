@@ -1,5 +1,6 @@
 """What taps, export and the zoo need to know of models that compute in a way of their own."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,24 @@ import keras
 
 from kdzoo.graph.keras_internals import functional_of
 from kdzoo.utils.types import PathLike
+
+
+@dataclasses.dataclass(frozen=True)
+class Exits:
+    """A network of several exits in parts, which a file has as signatures.
+
+    Attributes:
+        parts: A model for each exit. The first takes the network's inputs, each other one what the
+            part before gives after its logits. Each but the last gives a list, its logits first.
+        confidence: How sure a prediction is, a name of `kdzoo.graph.confidence`.
+        thresholds: The least confidence with which each exit but the last stops, or None.
+        costs: The cost of a sample up to each exit.
+    """
+
+    parts: list[keras.Model]
+    confidence: str
+    thresholds: list[float] | None
+    costs: list[float]
 
 
 class Exportable:
@@ -38,6 +57,10 @@ class Exportable:
     # A method, as Keras saves the weights of whatever it finds in a property.
     def graph_model(self) -> keras.Model | None:
         """Returns a functional model with the inputs and outputs of this one, or None."""
+        return None
+
+    def exits(self) -> Exits | None:
+        """Returns the parts of a network of which an export makes a signature each, or None."""
         return None
 
     def tapped_layer(self, path: str) -> Any | None:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import kdzoo
-from kdzoo import callbacks, data, evaluation, losses, models, schemes, zoo
+from kdzoo import callbacks, data, dynamic, evaluation, losses, models, schemes, zoo
 
 # What kdzoo makes and hands out, or a value: nobody calls it with arguments.
 MADE_BY_KDZOO = {
@@ -19,10 +19,13 @@ MADE_BY_KDZOO = {
     "Architecture": "`zoo.register` makes it",
     "BinaryReport": "`binarize` returns it",
     "BiasReport": "`calibrate_biases` returns it",
+    "BudgetReport": "`BudgetedClassifier.fit` returns it",
+    "BudgetedPredictions": "`BudgetedClassifier.predict` returns it",
     "CompressedFile": "`save_compressed` returns it",
     "CompressedWeight": "`save_compressed` returns it",
     "DEEP_COMPRESSION_PRESETS": "a dictionary",
     "Dataset": "`from_arrays`, `from_directory` and `load` make it",
+    "DynamicPredictions": "`DynamicRunner.predict` returns it",
     "ExportReport": "`to_litert` returns it",
     "FilterPruningReport": "`prune_filters` returns it",
     "OutputAgreement": "`to_litert` returns it",
@@ -84,6 +87,26 @@ class Things:
     @functools.cached_property
     def teacher(self):
         return self.net()
+
+    @functools.cached_property
+    def exits(self):
+        return dynamic.add_exits(self.model, at=["stage1"])
+
+    @functools.cached_property
+    def classifier(self):
+        classifier = dynamic.BudgetedClassifier(self.exits)
+        classifier.thresholds = [0.5]
+        return classifier
+
+    @functools.cached_property
+    def dynamic_tflite(self):
+        path = self.new_path()
+        kdzoo.export.to_litert(self.classifier, path)
+        return path
+
+    @functools.cached_property
+    def slimmable(self):
+        return dynamic.Slimmable(self.model, widths=(0.5, 1.0), round_to=1)
 
     @functools.cached_property
     def specialist(self):
@@ -577,6 +600,22 @@ def _add_models():
         lambda t: {
             **{**usual, "hidden": (4,), "dropout": 0.1, "input_dropout": 0.1, "max_norm": 2.0},
             "batch_norm": False,
+        },
+    )
+    _add(models, "branchy_lenet", lambda t: usual)
+    _add(
+        models,
+        "msdnet",
+        lambda t: {
+            **usual,
+            "exits": 2,
+            "first_layers": 1,
+            "more_layers": 1,
+            "channels": 2,
+            "growth": 2,
+            "scales": 2,
+            "reduction": 0.5,
+            "head_channels": 2,
         },
     )
     _add(models, "resnet", lambda t: {**usual, "depth": 8})
@@ -1247,6 +1286,128 @@ def _add_compression():
     )
 
 
+def _add_dynamic():
+    labelled = {"batch_size": 4}
+    _add(
+        dynamic,
+        "add_exits",
+        lambda t: {"model": t.model, "at": ["stage1"], "heads": "pooled", "name": "exits"},
+    )
+    for name in ("exit_macs", "exit_parts"):
+        _add(dynamic, name, lambda t: {"model": t.exits})
+    _add(dynamic, "exit_model", lambda t: {"model": t.exits, "exit": 1})
+    learner = {"student_loss_weight": 0.5, "distillation_loss": losses.SoftTargets()}
+    _add(
+        dynamic,
+        "ExitLearner",
+        lambda t: {
+            "student": t.exits,
+            "teacher": t.teacher,
+            **learner,
+            "exit_weights": [1.0, 1.0],
+            "equal_gradients": True,
+        },
+    )
+    _add(
+        dynamic,
+        "BudgetedClassifier",
+        lambda t: {"model": t.exits, "confidence": "margin", "costs": [1.0, 2.0]},
+    )
+    _add_method(
+        "dynamic.BudgetedClassifier.fit",
+        lambda t: t.classifier.fit,
+        lambda t: {
+            "x": t.images,
+            "y": t.labels,
+            "budget": 1e9,
+            "accuracy": None,
+            "rule": "shared",
+            **labelled,
+        },
+    )
+    _add_method(
+        "dynamic.BudgetedClassifier.evaluate",
+        lambda t: t.classifier.evaluate,
+        lambda t: {"x": t.images, "y": t.labels, **labelled},
+    )
+    _add_method(
+        "dynamic.BudgetedClassifier.predict",
+        lambda t: t.classifier.predict,
+        lambda t: {"x": t.images, **labelled},
+    )
+    _add_method(
+        "dynamic.BudgetedClassifier.exit_within",
+        lambda t: t.classifier.exit_within,
+        lambda t: {"budget": 1e9},
+    )
+    _add(
+        dynamic,
+        "Controller",
+        lambda t: {
+            "milliseconds": [1.0, 2.0],
+            "policy": dynamic.battery_policy(1.0, 2.0),
+            "hysteresis": 0.1,
+            "patience": 2,
+            "smoothing": 0.5,
+        },
+    )
+    _add_method(
+        "dynamic.Controller.observe",
+        lambda t: dynamic.Controller([1.0, 2.0]).observe,
+        lambda t: {"level": 0, "milliseconds": 1.5},
+    )
+    _add(
+        dynamic,
+        "battery_policy",
+        lambda t: {"least": 1.0, "most": 2.0, "full": 0.8, "empty": 0.2, "hot": 45.0},
+    )
+    _add(
+        dynamic,
+        "Slimmable",
+        lambda t: {
+            "model": t.model,
+            "widths": (0.5, 1.0),
+            "universal": True,
+            "round_to": 1,
+            "name": "slim",
+        },
+    )
+    _add_method(
+        "dynamic.Slimmable.calibrate",
+        lambda t: t.slimmable.calibrate,
+        lambda t: {"x": t.images, "batch_size": 6, "batches": 1},
+    )
+    _add(
+        dynamic,
+        "WidthLearner",
+        lambda t: {
+            "student": t.slimmable,
+            "teacher": t.teacher,
+            **learner,
+            "middle_widths": 0,
+            "seed": 0,
+        },
+    )
+    _add(dynamic, "extract", lambda t: {"model": t.slimmable, "width": 0.5})
+    _add(
+        kdzoo.export,
+        "DynamicRunner",
+        lambda t: {
+            "path": t.dynamic_tflite,
+            "thresholds": [0.5],
+            "confidence": "entropy",
+            "threads": 1,
+        },
+        tensorflow=True,
+    )
+    _add_method(
+        "export.DynamicRunner.predict",
+        lambda t: kdzoo.export.DynamicRunner(t.dynamic_tflite).predict,
+        lambda t: {"x": t.images},
+        tensorflow=True,
+    )
+
+
 _add_losses()
 _add_evaluation()
 _add_data()
@@ -1255,3 +1416,4 @@ _add_zoo()
 _add_training()
 _add_experiments()
 _add_compression()
+_add_dynamic()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import zipfile
+from typing import Any
 
 LABELS = "labels.txt"
 METADATA = "metadata.json"
@@ -14,6 +15,18 @@ _MEMBERS = 100
 # Where an archive begins that has no end: its first member, or a part of that.
 _BEGINNING = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL)
 _TAIL = 64
+
+
+def read_metadata(content: bytes) -> dict[str, Any]:
+    """Returns the fields of `metadata.json` behind a LiteRT file; none where there is no such file.
+
+    Args:
+        content: The bytes of the file, whose archive `read_associated` has read.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return json.loads(_member(archive, METADATA)) if METADATA in archive.NameToInfo else {}
 
 
 def read_associated(

@@ -82,13 +82,14 @@ def _run(content, needs_finite):
     random = np.random.default_rng(0)
     interpreter = litert()[0](**_as_file(content), num_threads=1)
     interpreter.allocate_tensors()
-    interpreter.get_signature_list()
+    signatures = interpreter.get_signature_list()
     for detail in interpreter.get_input_details():
-        values = np.zeros(detail["shape"], detail["dtype"])
-        if values.dtype.kind == "f":
-            values = random.random(values.shape, "float32").astype(values.dtype)
-        interpreter.set_tensor(detail["index"], values)
+        interpreter.set_tensor(detail["index"], _values(detail, random))
     interpreter.invoke()
+    for name in list(signatures)[1:]:  # The first is what has just run.
+        runner = interpreter.get_signature_runner(name)
+        details = runner.get_input_details().items()
+        runner(**{key: _values(detail, random) for key, detail in details})
     if needs_finite:
         details = interpreter.get_output_details()
         outputs = [interpreter.get_tensor(detail["index"]) for detail in details]
@@ -96,6 +97,14 @@ def _run(content, needs_finite):
             np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"
         )
         _check_weights(content, _LARGEST if are_finite else _LARGEST_OF_NOT_FINITE)
+
+
+def _values(detail, random):
+    """Something that an input takes."""
+    values = np.zeros(detail["shape"], detail["dtype"])
+    if values.dtype.kind == "f":
+        values = random.random(values.shape, "float32").astype(values.dtype)
+    return values
 
 
 def _check_weights(content, largest):

@@ -1,0 +1,229 @@
+"""Early exits: classifiers at inner layers of a network, which may stop there."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import keras
+
+from kdzoo.dynamic.exit_graph import check_exit, exit_graph
+from kdzoo.evaluation.complexity import count_macs
+from kdzoo.graph.calls import graph_of, output_of
+from kdzoo.graph.final_activation import final_activation
+from kdzoo.graph.surgery import parts
+from kdzoo.utils import check_choice, check_name, shown
+from kdzoo.utils.types import Tensor
+
+Heads = Literal["pooled", "convolved"]
+_SMALLEST_TO_STRIDE = 8
+
+
+def add_exits(
+    model: keras.Model,
+    at: Sequence[str],
+    heads: Heads
+    | Callable[[Tensor, int], Tensor]
+    | Sequence[Callable[[Tensor], Tensor]] = "pooled",
+    name: str | None = None,
+) -> keras.Model:
+    """Returns a new model with classifiers at inner layers beside its own output.
+
+    The new model has the weights of the given one, which is left as it is, and new weights in the
+    heads. Its outputs are a list, from the first exit to the last, which is the model's own output;
+    those of the new exits are called `exit1`, `exit2`, ... Nested models in which an exit lies
+    become part of the model around them, so that what comes after the exit need not be computed.
+
+    Train it with `kdzoo.dynamic.ExitLearner`, or with `compile(loss=[...])` as any model of several
+    outputs; choose between the exits with `kdzoo.dynamic.BudgetedClassifier`.
+
+    Args:
+        model: A functional or built sequential `keras.Model` of one output, the logits
+            `(batch, ..., classes)`.
+        at: Paths of the layers, from the first to the last, whose outputs the exits take: names, or
+            names joined by `/` that lead through nested models.
+        heads: What is put on these outputs. `"pooled"`: the mean over all positions, and a dense
+            layer. `"convolved"`: before these a separable 3x3 convolution of twice the channels
+            (3 wide for sequences), of stride 2 where there are 8 positions or more a side, batch
+            normalization and ReLU. A function of a Keras tensor and the exit's number (1 is the
+            first) to its logits; or a list of layers, models or functions of a tensor, one for each
+            exit.
+        name: Name of the new model; the model's own and `_exits` when None.
+
+    Returns:
+        A `keras.Model`, not compiled.
+
+    Raises:
+        ValueError: If there is no such layer, the layers are not in their order, the model ends in
+            a softmax, has several outputs or no graph, or a head gives logits of another shape.
+
+    Example:
+
+    ```python
+    model = kdzoo.create("resnet_20", classes=10, input_shape=(32, 32, 3))
+    exits = kdzoo.dynamic.add_exits(model, at=["stage1", "stage2"])
+    learner = kdzoo.dynamic.ExitLearner(exits)
+    learner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    learner.fit(images, labels, epochs=10)
+    ```
+
+    Reference: Teerapittayanon et al., "BranchyNet", 2016, arXiv:1709.01686.
+    """
+    graph = _check_model(model)
+    is_listed = isinstance(at, list | tuple) and len(at) > 0
+    if not is_listed or not all(isinstance(path, str) for path in at):
+        raise ValueError(f"Expected a list of paths of layers. Received: at={shown(at)}")
+    if len(set(at)) < len(at):
+        raise ValueError(f"Expected each layer once. Received: at={shown(list(at))}")
+    features = [_feature(model, path) for path in at]
+    output = graph.outputs[0]
+    (trunk,) = parts(model, [(graph.input, [*features, output])])
+    *taken, last = trunk.outputs
+    made = [
+        _head(heads, number, tensor, last.shape, len(at)) for number, tensor in enumerate(taken, 1)
+    ]
+    new = keras.Model(trunk.input, [*made, last], name=check_name(name) or f"{model.name}_exits")
+    try:
+        exit_graph(new)
+    except ValueError as error:
+        raise ValueError(
+            "Expected the layers in the order in which the model runs, before its output. "
+            f"Received: at={shown(list(at))}"
+        ) from error
+    return new
+
+
+def exit_model(model: keras.Model, exit: int) -> keras.Model:
+    """Returns a new model that ends at one exit: its weights are copied, the other exits are gone.
+
+    Args:
+        model: A functional `keras.Model` of several exits.
+        exit: The exit: 1 is the first, -1 the last.
+
+    Raises:
+        ValueError: If there is no such exit.
+    """
+    graph = graph_of(model)
+    place = check_exit(model, exit)
+    (made,) = parts(model, [(graph.input, graph.outputs[place])])
+    return made
+
+
+def exit_parts(model: keras.Model) -> list[keras.Model]:
+    """Returns a new model for each exit, which goes on from where the one before it ended.
+
+    The first takes the model's inputs. Each but the last gives a list: the output of its exit, and
+    what the next one takes, in its order. The last one gives the output of the last exit. Weights
+    are copied; a layer that several parts call is shared by them.
+
+    Args:
+        model: A functional `keras.Model` of two or more exits, from the first to the last.
+
+    Raises:
+        ValueError: If it has no graph, or one output.
+    """
+    found = exit_graph(model)
+    graph = graph_of(model)
+    starts = [graph.input, *found.carried]
+    ends = [[output, *rest] for output, rest in zip(found.outputs, found.carried, strict=False)]
+    return parts(model, list(zip(starts, [*ends, found.outputs[-1]], strict=True)))
+
+
+def exit_macs(model: keras.Model) -> list[int]:
+    """Returns the multiply-accumulates of one sample up to each exit.
+
+    The heads of earlier exits count too, as they ran to decide that the sample goes on.
+
+    Args:
+        model: A functional `keras.Model` of two or more exits, from the first to the last.
+
+    Returns:
+        An int for each exit, from the first to the last.
+
+    Raises:
+        ValueError: If it has no graph, or one output.
+    """
+    found, graph = exit_graph(model), graph_of(model)
+    count = len(found.outputs)
+    ends = [(graph.input, found.outputs[: number + 1]) for number in range(count)]
+    return [count_macs(part) for part in parts(model, ends)]
+
+
+def _check_model(model):
+    """The graph of a model that can have exits, or raises."""
+    graph = graph_of(model)
+    if len(graph.outputs) != 1:
+        raise ValueError(
+            "Expected a model of one output, its last exit. Received: "
+            f"{model.name!r} with {len(graph.outputs)}"
+        )
+    if activation := final_activation(model):
+        raise ValueError(
+            f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
+            f"{activation}; pass `kdzoo.as_logits(model)`."
+        )
+    return graph
+
+
+def _feature(model, path):
+    feature = output_of(model, path)
+    if isinstance(feature, list):
+        raise ValueError(
+            f"Expected a layer of one output. Received: {path!r} with {len(feature)} of them"
+        )
+    return feature
+
+
+def _head(heads, number, feature, shape, count):
+    """The logits of an exit."""
+    if isinstance(heads, str):
+        check_choice("heads", heads, ("pooled", "convolved"))
+        logits = _standard_head(heads, number, feature, shape)
+    elif isinstance(heads, list | tuple):
+        if len(heads) != count or not all(map(callable, heads)):
+            raise ValueError(
+                f"Expected a layer, model or function for each of {count} exits. Received: "
+                f"heads={shown(list(heads))}"
+            )
+        logits = heads[number - 1](feature)
+    elif callable(heads) and not isinstance(heads, keras.layers.Layer):
+        logits = heads(feature, number)
+    else:
+        raise ValueError(
+            "Expected heads to be 'pooled', 'convolved', a function of a tensor and a number, or a "
+            "list of layers or functions. Received: "
+            f"heads={shown(heads)}"
+        )
+    given = getattr(logits, "shape", None)
+    if given is None or tuple(given) != tuple(shape):
+        raise ValueError(
+            f"Expected the head of exit {number} to give logits of the shape {tuple(shape)}, that "
+            f"of the model. Received: {shown(logits) if given is None else tuple(given)}"
+        )
+    return logits
+
+
+def _standard_head(heads: str, number: int, feature: Any, shape: tuple) -> Any:
+    name, rank = f"exit{number}", len(feature.shape)
+    if len(shape) != 2 or not 2 <= rank <= 5:
+        raise ValueError(
+            "Expected logits (batch, classes), and features of a sequence, an image or a volume, "
+            f"for heads={heads!r}. Received: logits of shape {tuple(shape)}, features of "
+            f"{tuple(feature.shape)}; pass a function as `heads`."
+        )
+    dimensions = rank - 2
+    if heads == "convolved" and 1 <= dimensions <= 2:
+        feature = _convolved(feature, dimensions, name)
+    if dimensions:
+        pooling = getattr(keras.layers, f"GlobalAveragePooling{dimensions}D")
+        feature = pooling(name=f"{name}_pool")(feature)
+    return keras.layers.Dense(shape[-1], name=name)(feature)
+
+
+def _convolved(feature, dimensions, name):
+    sides = [size for size in feature.shape[1:-1] if size is not None]
+    strides = 2 if sides and min(sides) >= _SMALLEST_TO_STRIDE else 1
+    convolution = getattr(keras.layers, f"SeparableConv{dimensions}D")
+    feature = convolution(
+        2 * feature.shape[-1], 3, strides, "same", use_bias=False, name=f"{name}_conv"
+    )(feature)
+    feature = keras.layers.BatchNormalization(name=f"{name}_norm")(feature)
+    return keras.layers.ReLU(name=f"{name}_relu")(feature)

@@ -1,0 +1,171 @@
+"""The thresholds of confidence at which a network's exits stop; NumPy alone."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from kdzoo.utils import shown
+
+Rule = Literal["geometric", "shared"]
+RULES: tuple[Rule, ...] = ("geometric", "shared")
+_HALVINGS = 60
+_LARGEST_RATIO = 1e9
+
+
+def exits_taken(confidences: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Returns the exit at which each sample stops, counted from 0: the first that is sure enough.
+
+    Args:
+        confidences: Array `(exits, samples)`.
+        thresholds: The least confidence with which each exit but the last stops.
+
+    Returns:
+        Array `(samples,)` of integers.
+    """
+    stops = confidences[:-1] >= np.asarray(thresholds, "float64")[:, None]
+    stops = np.concatenate([stops, np.ones((1, confidences.shape[1]), bool)])
+    return stops.argmax(0)
+
+
+def thresholds_of_fractions(confidences: np.ndarray, fractions: Sequence[float]) -> list[float]:
+    """Returns thresholds by which about such fractions of the samples stop at each exit.
+
+    Args:
+        confidences: Array `(exits, samples)`.
+        fractions: A number for each exit; they sum to 1.
+
+    Returns:
+        A threshold for each exit but the last; infinity where none is to stop.
+    """
+    left = np.ones(confidences.shape[1], bool)
+    thresholds, due = [], 0.0
+    for confidence, fraction in zip(confidences[:-1], fractions, strict=False):
+        due += fraction * confidences.shape[1]
+        wanted = round(due) - int((~left).sum())
+        inside = np.sort(confidence[left])[::-1]
+        if wanted <= 0 or not inside.size:
+            thresholds.append(math.inf)
+            continue
+        least = inside[min(wanted, inside.size) - 1]
+        after = inside[inside < least]
+        # Between what stops and what goes on, so that it holds for other samples.
+        threshold = (least + after[0]) / 2 if after.size else least
+        thresholds.append(
+            float(threshold if threshold > (after[0] if after.size else -1) else least)
+        )
+        left &= confidence < thresholds[-1]
+    return thresholds
+
+
+def geometric_fractions(count: int, ratio: float) -> list[float]:
+    """Returns the fractions of samples that stop at each exit, each a multiple of the one before.
+
+    Args:
+        count: How many exits there are.
+        ratio: The multiple: from 0, all stop at the first exit, to infinity, all go to the last.
+    """
+    logs = np.arange(count) * math.log(max(ratio, 1e-300))
+    powers = np.exp(logs - logs.max())
+    return [float(part) for part in powers / powers.sum()]
+
+
+def fit_to_budget(
+    confidences: np.ndarray, costs: Sequence[float], budget: float, rule: Rule = "geometric"
+) -> list[float]:
+    """Returns the thresholds whose mean cost comes nearest to a budget from below.
+
+    Args:
+        confidences: Array `(exits, samples)` of validation samples.
+        costs: The cost of a sample up to each exit, increasing.
+        budget: The mean cost of a sample, in the unit of `costs`.
+        rule: How the exits share the samples: in geometric fractions, or by one threshold for all.
+
+    Returns:
+        A threshold for each exit but the last.
+
+    Raises:
+        ValueError: If the budget is below the cost of the first exit.
+    """
+    if not budget >= costs[0]:
+        raise ValueError(
+            f"Expected a budget of at least {costs[0]:g}, the cost of the first exit. Received: "
+            f"budget={shown(budget)}"
+        )
+    if budget >= costs[-1]:
+        return [math.inf] * (len(costs) - 1)
+    count = len(costs)
+    if rule == "geometric":
+
+        def thresholds_at(ratio):
+            return thresholds_of_fractions(confidences, geometric_fractions(count, ratio))
+
+    else:
+
+        def thresholds_at(ratio):
+            return [_shared(ratio)] * (count - 1)
+
+    def is_within(ratio):
+        taken = exits_taken(confidences, thresholds_at(ratio))
+        return np.asarray(costs)[taken].mean() <= budget
+
+    return thresholds_at(_largest(is_within))
+
+
+def fit_to_accuracy(
+    confidences: np.ndarray,
+    are_right: np.ndarray,
+    costs: Sequence[float],
+    accuracy: float,
+    rule: Rule = "geometric",
+) -> list[float]:
+    """Returns the cheapest thresholds that reach an accuracy on the validation samples.
+
+    Args:
+        confidences: Array `(exits, samples)`.
+        are_right: Booleans `(exits, samples)`: whether the exit predicts the label.
+        costs: The cost of a sample up to each exit, increasing.
+        accuracy: The least fraction of right predictions.
+        rule: How the exits share the samples: in geometric fractions, or by one threshold for all.
+
+    Returns:
+        A threshold for each exit but the last.
+
+    Raises:
+        ValueError: If no thresholds of this rule reach it.
+    """
+    low, high = costs[0], costs[-1]
+    best, reached = None, 0.0
+    for budget in np.linspace(low, high, 201):
+        thresholds = fit_to_budget(confidences, costs, float(budget), rule)
+        taken = exits_taken(confidences, thresholds)
+        found = float(np.take_along_axis(are_right, taken[None], 0).mean())
+        cost = float(np.asarray(costs)[taken].mean())
+        reached = max(reached, found)
+        if found >= accuracy and (best is None or cost < best[0]):
+            best = cost, thresholds
+    if best is None:
+        raise ValueError(
+            f"Expected an accuracy of at most {reached:.4f}, which the exits reach on these "
+            f"samples. Received: accuracy={shown(accuracy)}"
+        )
+    return best[1]
+
+
+def _shared(ratio: float) -> float:
+    """One threshold for all exits, from 0 to 1, for a number from 0 to infinity."""
+    return 1 - 1 / (1 + ratio)
+
+
+def _largest(is_within: Callable[[float], bool]) -> float:
+    """The largest ratio that keeps a condition which small ratios keep and large ones break."""
+    low, high = 1 / _LARGEST_RATIO, _LARGEST_RATIO
+    if not is_within(low):
+        return 0.0
+    if is_within(high):
+        return high
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if is_within(middle) else (low, middle)
+    return low
