@@ -124,7 +124,7 @@ def exits_metadata(exits: Exits) -> dict[str, Any]:
     Args:
         exits: The network in parts.
     """
-    thresholds: list[float | None] | None = exits.thresholds and [
-        None if math.isinf(value) else value for value in exits.thresholds
-    ]
+    thresholds = None
+    if exits.thresholds is not None:
+        thresholds = [None if math.isinf(value) else value for value in exits.thresholds]
     return {"confidence": exits.confidence, "thresholds": thresholds, "costs": exits.costs}

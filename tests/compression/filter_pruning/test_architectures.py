@@ -250,12 +250,13 @@ APPLICATIONS = (
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_an_application(name, tmp_path):
     size = 96 if name == "Xception" else 64
+    keras.utils.set_random_seed(0)
     make = getattr(keras.applications, name)
     model = make(weights=None, input_shape=(size, size, 3), classes=5, classifier_activation=None)
-    smaller, report = check(model)
-    assert report.untouched == {}
-    assert {group.reason for group in report.groups} <= {"", "an output of the model"}
-    check_gradients(model, smaller)
     half, _ = prune_filters(model, target_macs=0.5)
     assert kdzoo.evaluation.count_macs(half) <= 0.5 * kdzoo.evaluation.count_macs(model)
     kdzoo.export.to_litert(half, tmp_path / "half.tflite")
+    smaller, report = check(model)
+    assert report.untouched == {}
+    assert {group.reason for group in report.groups} <= {"", "an output of the model"}
+    check_gradients(model, smaller)  # Last, as its step may leave weights that are not finite.
