@@ -2,7 +2,7 @@
 
 import copy
 import re
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -15,38 +15,60 @@ from kdzoo.compression.tfmot.library import (
     load_tfmot,
     output_config,
 )
+from kdzoo.compression.tfmot.own_quantization import (
+    kernel_bits_scheme,
+    own_config,
+    stays_in_float,
+)
 from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
 from kdzoo.compression.tfmot.quantize_configs import check_attributes
 from kdzoo.compression.tfmot.quantize_schemes import as_scheme, scheme_as_fields
 from kdzoo.compression.tfmot.tf_keras_weights import unwrapped
 from kdzoo.compression.tfmot.unsupported_layers import cannot_quantize, find_refused_layer
 from kdzoo.compression.tfmot.wrapped_model import WrappedModel
+from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 from kdzoo.graph.keras_internals import flatten_layers
+from kdzoo.graph.quantizable import as_quantizable
+from kdzoo.utils import check_flag, shown
 from kdzoo.utils.field_checks import is_boolean
 
 _RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
 
 
 def quantize_model(
-    to_quantize: keras.Model, quantized_layer_name_prefix: str = "quant_"
+    to_quantize: keras.Model,
+    quantized_layer_name_prefix: str = "quant_",
+    *,
+    weight_bits: Literal[4, 8] = 8,
+    allow_float: bool = False,
 ) -> "QuantizedModel":
-    """Returns a copy of a model that computes as its 8-bit form will, for training.
+    """Returns a copy of a model that computes as its integer form will, for training.
 
-    Names and arguments are TF-MOT's. Train the result, alone or as the student of a `Distiller`,
-    and hand it to `kdzoo.export.to_litert(model, path, quantize="int8")`.
+    Names and arguments are TF-MOT's, but for those by keyword. Train the result, alone or as the
+    student of a `Distiller`, and hand it to
+    `kdzoo.export.to_litert(model, path, quantize="int8")`.
 
     Args:
         to_quantize: The trained functional or sequential `keras.Model`; it is not changed. Layers
             that `quantize_annotate_layer` annotated keep their own configuration.
         quantized_layer_name_prefix: What the wrapped layers' names begin with.
+        weight_bits: 8, or 4 for the kernels of `Conv1D`, `Conv2D` and `Dense` layers: multiples
+            from -7 to 7 of one step for each output channel. Batch normalizations become part of
+            the kernels first, so that their statistics are fixed. Depthwise kernels and all
+            activations keep 8 bits, and so do dense layers of sequences that no convolution made.
+        allow_float: Whether layers that cannot be quantized, such as `LayerNormalization`, compute
+            in float32, in the file too, between quantized inputs and outputs; `layers_in_float`
+            names them. If False, the first of them is an error.
 
     Returns:
-        A `QuantizedModel`, not compiled. Frozen layers stay frozen; a `SeparableConv2D` is two
-        convolutions in it.
+        A `QuantizedModel`, not compiled. Frozen layers stay frozen. Some layers are made of others
+        in it: a `SeparableConv2D` is two convolutions, layers for sequences are those for images of
+        width 1, a `Rescaling` or `Normalization` of images is a frozen 1x1 depthwise convolution,
+        what scales or shifts the output of a convolution is part of it.
 
     Raises:
-        ValueError: If tf_keras lacks a layer or TF-MOT cannot quantize it; the error names
-            it and the remedy. Layers in half precision are refused too.
+        ValueError: If tf_keras lacks a layer or it cannot be quantized; the error names it and the
+            remedy. Layers in half precision are refused too.
 
     Example:
 
@@ -62,7 +84,19 @@ def quantize_model(
     tensorflow-model-optimization 0.8.
     """
     check_model("to_quantize", to_quantize)
-    return QuantizedModel(to_quantize, quantized_layer_name_prefix)
+    if weight_bits not in (4, 8):
+        raise ValueError(f"Expected weight_bits of 4 or 8. Received: {shown(weight_bits)}")
+    allow_float, of_four = check_flag("allow_float", allow_float), weight_bits == 4
+    model = as_quantizable(
+        to_quantize,
+        folds_normalizations=of_four,
+        dense_as_convolutions=of_four,
+        splits_activations=allow_float,
+    )
+    if of_four or allow_float:
+        model = fold_batch_normalization(model)
+    scheme = kernel_bits_scheme()(weight_bits)
+    return QuantizedModel(model, quantized_layer_name_prefix, scheme, allow_float=allow_float)
 
 
 def quantize_apply(
@@ -142,6 +176,7 @@ class QuantizedModel(WrappedModel):
         kernels: Of a model that keeps clusters and is loaded: how many values its kernels had when
             it was made.
         name: Name of the model.
+        allow_float: Whether layers that cannot be quantized stay in float32.
     """
 
     def __init__(
@@ -152,6 +187,8 @@ class QuantizedModel(WrappedModel):
         annotated_only: bool = False,
         kernels: dict[str, dict[str, Any]] | None = None,
         name: str | None = None,
+        *,
+        allow_float: bool = False,
     ):
         halves = [
             layer.name
@@ -170,10 +207,11 @@ class QuantizedModel(WrappedModel):
                 f"Received: {prefix!r}"
             )
         self._prefix, self._annotated_only = prefix, annotated_only
+        self._allow_float, self._unquantized = allow_float, ()
         self._scheme, self._kernels = as_scheme(scheme), kernels
         super().__init__(model, name)
 
-    _splits_separable = True
+    _quantizes = True
 
     @property
     def scheme(self) -> Any:
@@ -216,23 +254,29 @@ class QuantizedModel(WrappedModel):
         for name, config in clone.annotations.items():
             check_attributes(clone.model.get_layer(name), config, clone.path_of(name))
 
+        in_float: dict[str, str] = {}
+
         def annotated(layer):
             config = clone.annotations.get(layer.name)
             if self._annotated_only and layer.name not in clone.annotations:
                 return layer
-            if config is None and isinstance(layer, tf_keras.layers.Multiply):
-                config = output_config()  # TF-MOT lacks it; squeeze-and-excitation needs it.
+            config = config or own_config(layer)
+            if config is None and self._allow_float and stays_in_float(layer, self._scheme):
+                in_float[layer.name] = clone.path_of(layer.name)
+                config = output_config()
             return tools.quantize_annotate_layer(layer, config)
 
         try:
             with tools.quantize_scope(*_custom(clone.annotations)), nothing_runs():
                 marked = tf_keras.models.clone_model(clone.model, clone_function=annotated)
-                return tools.quantize_apply(marked, self._scheme, self._prefix)
+                made = tools.quantize_apply(marked, self._scheme, self._prefix)
         except (RuntimeError, TypeError, ValueError) as error:
             refused = find_refused_layer(clone.model, annotated, self._scheme, str(error))
             if refused is None:
                 raise
             raise cannot_quantize(clone, refused) from error
+        self._unquantized = tuple(in_float.values())
+        return made
 
     @property
     def is_quantization_aware(self) -> bool:
@@ -252,14 +296,17 @@ class QuantizedModel(WrappedModel):
 
     @property
     def layers_in_float(self) -> list[str]:
-        """The paths of the layers whose kernels stay in float32, in the file too; a list."""
+        """The paths of the layers that stay in float32, in the file too; a list.
+
+        Layers without kernels are among them where `allow_float` left them in float32.
+        """
         # TF-MOT also wraps the layer before an annotated one, for its output alone.
         quantized = {
             unwrapped(layer).name
             for layer in self.wrapped.layers
             if getattr(layer, "_weight_vars", None)
         }
-        return list(dict.fromkeys(self.left_out(quantized)))
+        return list(dict.fromkeys([*self.left_out(quantized), *self._unquantized]))
 
     @classmethod
     def checks_of_fields(cls) -> Checks:
@@ -269,6 +316,7 @@ class QuantizedModel(WrappedModel):
             "scheme": lambda value: value is None or isinstance(value, dict),
             "annotated_only": is_boolean,
             "kernels": preserve_schemes.is_description,
+            "allow_float": is_boolean,
         }
 
     def get_config(self) -> dict[str, Any]:
@@ -278,6 +326,7 @@ class QuantizedModel(WrappedModel):
             "scheme": scheme_as_fields(self._scheme),
             "annotated_only": self._annotated_only,
             "kernels": copy.deepcopy(self._kernels),
+            **({"allow_float": True} if self._allow_float else {}),
         }
 
 

@@ -10,6 +10,7 @@ from kdzoo.compression.tfmot.quantize_configs import as_quantize_config, quantiz
 from kdzoo.compression.tfmot.wrapped_layer import wrapper_name
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
+from kdzoo.graph.quantizable import as_quantizable
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import shown
 
@@ -90,7 +91,7 @@ def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
             dtype=layer.dtype_policy,
         )
 
-    graph = graph_of(rebuild(to_annotate, replace))
+    graph = graph_of(rebuild(as_quantizable(to_annotate), replace))
     if functions:
         warnings.warn(
             f"Not marked in {to_annotate.name!r}: {', '.join(functions)} (a Lambda, whose function "
