@@ -102,12 +102,19 @@ class _Rewriting:
                 if made is not None:
                     self.changes += 1
                     return made
-        outputs = operation(*args, **kwargs)
-        if is_single and type(call.operation) in LINEAR:
-            source = self._tensors(args, kwargs)[0]
+            outputs = operation(*args, **kwargs)
+            self._note(call, outputs, x, args, kwargs)
+            return outputs
+        return operation(*args, **kwargs)
+
+    def _note(self, call, outputs, x, args, kwargs):
+        """Remembers what a call that was left as it is does."""
+        found = scaling_of(call, args, kwargs) if len(x) == 1 else None
+        if type(call.operation) in LINEAR:
             weights = call.operation.get_weights()
-            self._remember(call, outputs, Linear(source, copy_of(call.operation), weights))
-        return outputs
+            self._remember(call, outputs, Linear(x[0], copy_of(call.operation), weights))
+        elif found is not None and not isinstance(call.operation, keras.layers.BatchNormalization):
+            self._scaled[id(outputs)] = outputs, x[0], *found
 
     def _is_masked(self, call):
         return any(mask_of(tensor) is not None for tensor in call.inputs)
@@ -116,11 +123,11 @@ class _Rewriting:
         leaves = keras.tree.flatten((args, kwargs))
         return [leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor)]
 
-    def _remember(self, call, tensor, linear, image=None):
+    def _remember(self, call, tensor, linear):
         """Keeps what a tensor was made by, if nothing but the next call depends on it."""
         is_linear = linear.layer.activation is keras.activations.linear
         if is_linear and self._uses[id(call.outputs[0])] == 1:
-            self._linear[id(tensor)] = tensor, linear, image is not None
+            self._linear[id(tensor)] = tensor, linear
 
     # Sequences and vectors as images.
 
@@ -290,8 +297,10 @@ class _Rewriting:
         is_output = id(call.outputs[0]) in self._outputs
         if np.all(factor == 1) and np.all(summand == 0) and not is_output:
             made = x
-        elif is_first and factor.ndim == summand.ndim == 0 and (factor == 1 or summand == 0):
-            return None
+        elif factor.ndim == summand.ndim == 0 and (factor == 1 or summand == 0):
+            if is_first:
+                return None
+            made = keras.layers.Rescaling(_plain(factor), _plain(summand), name=name)(x)
         elif len(x.shape) == 4:
             made = _as_frozen_depthwise(x, factor, summand, name)
         else:
