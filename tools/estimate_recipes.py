@@ -51,6 +51,7 @@ RATES: dict[str, float] = {
     "fitnet_mnist": 15_000,
     "shallow": 9000,
     "mlp": 25_000,
+    "keras_application": 3000,
 }
 
 

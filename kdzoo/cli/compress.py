@@ -47,6 +47,10 @@ def compress(
             "qat; none is float32."
         ),
     ] = "none",
+    weight_bits: Annotated[
+        int | None,
+        typer.Option(help="Train for kernels of so many bits with qat, 8 or 4.", show_default="8"),
+    ] = None,
     teacher: Annotated[
         pathlib.Path | None,
         typer.Option(
@@ -149,7 +153,7 @@ def compress(
 _TIMED_RUNS = 50  # Enough for a median.
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augment")
 _OF_TEACHER = ("temperature", "student_loss_weight")
-_SETTINGS = ("cluster", "sparse", *_OF_TEACHER, *_OF_TRAINING)
+_SETTINGS = ("cluster", "sparse", "weight_bits", *_OF_TEACHER, *_OF_TRAINING)
 
 
 def run(

@@ -164,6 +164,8 @@ class _Step:
         return clustered, tools.strip_clustering, []
 
     def _quantize(self, model: keras.Model) -> Wrapped:
+        if self.compression.weight_bits == 4:
+            return tools.quantize_model(model, weight_bits=4), _with_rounded_biases, []
         scheme = None
         if self.compression.cluster is not None:
             keeps_zeros = self.compression.prune is not None

@@ -43,6 +43,8 @@ class Compression:
         temperature: Of the soft targets, where a teacher teaches meanwhile.
         student_loss_weight: Weight of the loss on labels, where a teacher teaches.
         sparse: Whether zeros are left out of the file, see `kdzoo.export.to_litert`.
+        weight_bits: Bits of the kernels with `"qat"`: 8, or 4, as in
+            `kdzoo.compression.quantize_model`. After pruning or clustering they are 8.
     """
 
     prune: float | str | None = None
@@ -52,6 +54,7 @@ class Compression:
     temperature: float = 4.0
     student_loss_weight: float = 0.1
     sparse: bool = False
+    weight_bits: Literal[4, 8] = 8
 
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
@@ -73,6 +76,7 @@ class Compression:
             )
         if self.quantize is not None:
             check_choice("quantization", self.quantize, QUANTIZE)
+        self._check_weight_bits()
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         self.training.check()
@@ -87,6 +91,19 @@ class Compression:
             )
         argument_checks.check_student_loss_weight(self.student_loss_weight)
         export.convert.check_sparse(self.sparse, self.quantize_file)
+
+    def _check_weight_bits(self) -> None:
+        if self.weight_bits not in (4, 8):
+            raise ValueError(
+                f"Expected weight_bits of 4 or 8. Received: weight_bits={shown(self.weight_bits)}"
+            )
+        is_alone = self.prune is None and self.cluster is None
+        if self.weight_bits == 4 and not (self.quantize == "qat" and is_alone):
+            raise ValueError(
+                "Expected weight_bits=4 with quantize='qat', without prune and cluster. Received: "
+                f"quantize={shown(self.quantize)}, prune={shown(self.prune)}, "
+                f"cluster={shown(self.cluster)}"
+            )
 
     @property
     def quantize_file(self) -> Literal["float16", "dynamic", "int8"] | None:
@@ -109,7 +126,8 @@ class Compression:
         if self.cluster is not None:
             parts.append(f"{self.cluster} values in each kernel, trained again{by}")
         if self.quantize == "qat":
-            parts.append(f"int8, trained aware of it{by}")
+            kind = "int8" if self.weight_bits == 8 else "kernels in 4 bits"
+            parts.append(f"{kind}, trained aware of it{by}")
         elif self.quantize is not None:
             parts.append(f"{self.quantize} after training")
         return "; ".join(parts)

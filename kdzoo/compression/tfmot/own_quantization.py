@@ -15,6 +15,35 @@ _QUANTIZED_ACTIVATIONS = {"relu", "relu6", "swish", "gelu", "linear", "softmax",
 """The tf_keras activations that TF-MOT quantizes in an `Activation` layer."""
 
 
+@functools.cache
+def _silu_layer() -> type:
+    """The class of a tf_keras layer that computes x · sigmoid(x) as integer operators do.
+
+    LiteRT has the sigmoid in steps of 1/256, which TF-MOT does not train with.
+    """
+    tf_keras, tf = load_tf_keras(), heavy_libraries.tensorflow()
+
+    @tf_keras.utils.register_keras_serializable("kdzoo")
+    class Silu(tf_keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, inputs):
+            gate = tf.quantization.fake_quant_with_min_max_args(tf.sigmoid(inputs), 0, 255 / 256)
+            return inputs * gate
+
+    return Silu
+
+
+def in_integer_form(layer: Any) -> Any:
+    """Returns the tf_keras layer that computes as integers do what one computes, or that one.
+
+    Args:
+        layer: The tf_keras layer.
+    """
+    is_activation = isinstance(layer, load_tf_keras().layers.Activation)
+    if is_activation and getattr(layer.activation, "__name__", None) == "swish":
+        return _silu_layer()(name=layer.name, dtype=layer.dtype)
+    return layer
+
+
 def own_config(layer: Any) -> Any | None:
     """Returns the configuration of a tf_keras layer that TF-MOT lacks one for, or None.
 
@@ -24,7 +53,7 @@ def own_config(layer: Any) -> Any | None:
         layer: The tf_keras layer.
     """
     layers = load_tf_keras().layers
-    known = (layers.Multiply, layers.Rescaling, layers.Subtract, hard_silu_layer())
+    known = (layers.Multiply, layers.Rescaling, layers.Subtract, hard_silu_layer(), _silu_layer())
     return output_config() if type(layer) in known else None
 
 

@@ -16,6 +16,7 @@ from kdzoo.compression.tfmot.library import (
     output_config,
 )
 from kdzoo.compression.tfmot.own_quantization import (
+    in_integer_form,
     kernel_bits_scheme,
     own_config,
     stays_in_float,
@@ -260,7 +261,9 @@ class QuantizedModel(WrappedModel):
             config = clone.annotations.get(layer.name)
             if self._annotated_only and layer.name not in clone.annotations:
                 return layer
-            config = config or own_config(layer)
+            if config is None:
+                layer = in_integer_form(layer)
+                config = own_config(layer)
             if config is None and self._allow_float and stays_in_float(layer, self._scheme):
                 in_float[layer.name] = clone.path_of(layer.name)
                 config = output_config()

@@ -224,6 +224,16 @@ def test_what_cannot_be_quantized_stays_in_float_where_that_is_allowed(images, t
     assert again.layers_in_float == ["norm", "elu"]
 
 
+def test_swish_is_trained_with_the_sigmoid_in_steps_of_1_256():
+    quantized = quantize_model(
+        keras.Sequential([keras.Input((3,)), layers.Activation("swish", name="swish")])
+    )
+    [swish] = [layer for layer in quantized.wrapped.layers if layer.name == "quant_swish"]
+    x = np.linspace(-4, 4, 101, dtype="float32")
+    gate = np.round(256 / (1 + np.exp(-x))) / 256
+    np.testing.assert_allclose(swish.layer(x), x * gate, atol=2e-6)
+
+
 @pytest.mark.parametrize("bits", [2, 5, "4", None])
 def test_other_numbers_of_bits_are_refused(bits):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
