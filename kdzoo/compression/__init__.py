@@ -34,7 +34,6 @@ from kdzoo.compression.tfmot.pruning_schedules import schedule_over_epochs
 from kdzoo.compression.tfmot.quantization import (
     QuantizedModel,
     quantize_apply,
-    quantize_model,
     strip_clustering_cqat,
 )
 from kdzoo.compression.tfmot.quantize_annotate import (
@@ -43,6 +42,7 @@ from kdzoo.compression.tfmot.quantize_annotate import (
     quantize_annotate_layer,
     quantize_annotate_model,
 )
+from kdzoo.compression.tfmot.quantize_model import quantize_model
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 from kdzoo.graph.layer_chains import LowRankReport, ReplacedLayer
 from kdzoo.graph.merged_factors import merge_factors

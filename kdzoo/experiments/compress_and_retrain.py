@@ -173,6 +173,8 @@ class _Step:
         elif self.compression.prune is not None:
             scheme = tools.Default8BitPrunePreserveQuantizeScheme()
         folded = tools.fold_batch_normalization(model)
+        if scheme is None:
+            return tools.quantize_model(folded), _with_rounded_biases, []
         quantized = tools.quantize_apply(tools.quantize_annotate_model(folded), scheme)
         return quantized, _with_rounded_biases, []
 

@@ -9,21 +9,19 @@ import numpy as np
 from kdzoo.graph.calls import Call, graph_of, nodes_within
 from kdzoo.graph.channel_scaling import LINEAR, Linear, scaling_of
 from kdzoo.graph.keras_internals import functional_of, mask_of, nodes_of
+from kdzoo.graph.quantizable_layers import (
+    OF_OPERATIONS,
+    activated,
+    activation_name,
+    as_convolution,
+    as_depthwise,
+    as_frozen_depthwise,
+    is_plain_linear,
+    rescaled,
+    splits_activation,
+)
 from kdzoo.graph.sequence_images import is_lifted, layers_for_images
 from kdzoo.graph.surgery import compile_like, copy_of, rebuild
-
-_OF_OPERATIONS = {
-    "Gelu": "gelu",
-    "HardSigmoid": "hard_sigmoid",
-    "HardSilu": "hard_silu",
-    "Relu6": "relu6",
-    "Silu": "silu",
-}
-"""Class of an operation -> the activation that it is, as a layer has it."""
-
-_SPLIT = {*_OF_OPERATIONS.values(), "hard_swish", "swish"}
-_WITHIN = {"linear", "relu", "sigmoid", "softmax", "tanh"}
-"""Activations that are quantized within the layer that computes them."""
 
 
 def as_quantizable(
@@ -97,6 +95,7 @@ class _Rewriting:
         is_single = self._calls[id(call.operation)] == 1 and len(call.outputs) == 1
         if is_single and functional_of(operation) is None and not self._is_masked(call):
             x = self._tensors(args, kwargs)
+            self._dtype = getattr(call.operation, "dtype_policy", call.outputs[0].dtype)
             for rewrite in (self._rescale, self._lift, self._activate, self._linear_layer):
                 made = rewrite(call, operation.name, x, args, kwargs)
                 if made is not None:
@@ -110,7 +109,7 @@ class _Rewriting:
     def _note(self, call, outputs, x, args, kwargs):
         """Remembers what a call that was left as it is does."""
         found = scaling_of(call, args, kwargs) if len(x) == 1 else None
-        if type(call.operation) in LINEAR:
+        if is_plain_linear(call.operation):
             weights = call.operation.get_weights()
             self._remember(call, outputs, Linear(x[0], copy_of(call.operation), weights))
         elif found is not None and not isinstance(call.operation, keras.layers.BatchNormalization):
@@ -125,8 +124,10 @@ class _Rewriting:
 
     def _remember(self, call, tensor, linear):
         """Keeps what a tensor was made by, if nothing but the next call depends on it."""
-        is_linear = linear.layer.activation is keras.activations.linear
-        if is_linear and self._uses[id(call.outputs[0])] == 1:
+        layer = linear.layer
+        is_linear = layer.activation is keras.activations.linear
+        is_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+        if is_linear and is_last and self._uses[id(call.outputs[0])] == 1:
             self._linear[id(tensor)] = tensor, linear
 
     # Sequences and vectors as images.
@@ -143,7 +144,8 @@ class _Rewriting:
             *steps, channels = tensor.shape[1:]
             height = (-1 if steps[0] is None else steps[0]) if steps else 1
             shape = (height, 1, channels)
-            image = keras.layers.Reshape(shape, name=f"{name}_as_image")(tensor)
+            layer = keras.layers.Reshape(shape, name=f"{name}_as_image", dtype=self._dtype)
+            image = layer(tensor)
             self._images[id(tensor)] = tensor, image
         return image
 
@@ -153,7 +155,7 @@ class _Rewriting:
         if len(shape) == len(image.shape) - 1:
             return image
         shape = tuple(-1 if size is None else size for size in shape)
-        tensor = keras.layers.Reshape(shape, name=name)(image)
+        tensor = keras.layers.Reshape(shape, name=name, dtype=self._dtype)(image)
         self._images[id(tensor)] = tensor, image
         return tensor
 
@@ -189,7 +191,7 @@ class _Rewriting:
 
     def _linear_layer(self, call, name, inputs, args, kwargs):
         layer = call.operation
-        if type(layer) not in LINEAR:
+        if not is_plain_linear(layer):
             return None
         x, weights = inputs[0], layer.get_weights()
         own, behind = self._names(call, name)
@@ -199,33 +201,28 @@ class _Rewriting:
             len(x.shape) == 4 or is_vector or image is not None
         ):
             x = x if len(x.shape) == 4 else self._as_image(x, name)
-            made = _as_convolution(layer, own)
+            made = as_convolution(layer, own)
             weights = [weights[0][None, None], *weights[1:]]
             return self._finish(call, Linear(x, made, weights), behind)
-        depthwise = _as_depthwise(layer, x)
+        depthwise = as_depthwise(layer, x.shape[-1])
         if depthwise is not None:
             kernel = weights[0].reshape(*weights[0].shape[:2], x.shape[-1], -1)
             return self._finish(call, Linear(x, depthwise, [kernel, *weights[1:]]), behind)
-        if self._splits(layer):
+        if splits_activation(layer, self._splits_all):
             return self._finish(call, Linear(x, copy_of(layer), weights), behind)
         return None
-
-    def _splits(self, layer):
-        """Whether the activation of a layer becomes a layer of its own."""
-        name = _activation_name(layer)
-        return name in _SPLIT or (self._splits_all and name not in _WITHIN)
 
     def _finish(self, call, linear, behind):
         """Makes a layer with a kernel, the activation behind it, and the reshape behind that."""
         layer, activation = linear.layer, None
-        if self._splits(layer):
+        if splits_activation(layer, self._splits_all):
             activation = layer.activation
             name = layer.name
             layer = copy_of(layer, activation="linear", name=f"{name}_linear")
             linear = Linear(linear.source, layer, linear.weights)
         if activation is None:
             return self._made(call, linear, behind)
-        x = self._activated(linear, activation, name)
+        x = activated(linear, activation, name, self._dtype)
         return self._from_image(call, x, behind)
 
     def _made(self, call, linear, behind):
@@ -238,9 +235,9 @@ class _Rewriting:
 
     def _activate(self, call, name, inputs, args, kwargs):
         layer = call.operation
-        activation = _OF_OPERATIONS.get(type(layer).__name__)
+        activation = OF_OPERATIONS.get(type(layer).__name__)
         if type(layer) is keras.layers.Activation:
-            activation = _activation_name(layer)
+            activation = activation_name(layer)
         elif isinstance(layer, keras.layers.Layer) or len(inputs) != 1:
             return None
         if activation not in ("hard_sigmoid", "relu6"):
@@ -250,26 +247,10 @@ class _Rewriting:
         image = self._image(x)
         own, behind = self._names(call, name) if image is not None else (name, name)
         if found is not None:
-            x = self._activated(found[1], activation, own)
+            x = activated(found[1], activation, own, self._dtype)
         else:
-            x = self._activated(x if image is None else image, activation, own)
+            x = activated(x if image is None else image, activation, own, self._dtype)
         return self._from_image(call, x, behind) if image is not None else x
-
-    def _activated(self, x, activation, name):
-        """An activation, of a tensor or of what a `Linear` gives."""
-        text = keras.activations.serialize(activation) if callable(activation) else activation
-        if text == "hard_sigmoid":
-            shift = np.asarray(1.0), np.asarray(3.0)
-            if isinstance(x, Linear):
-                x = x.scaled(*shift).output()
-            else:
-                x = keras.layers.Rescaling(1.0, 3.0, name=f"{name}_shift")(x)
-            x = keras.layers.ReLU(6.0, name=f"{name}_clip")(x)
-            return keras.layers.Rescaling(1 / 6, name=name)(x)
-        x = x.output() if isinstance(x, Linear) else x
-        if text == "relu6":
-            return keras.layers.ReLU(6.0, name=name)(x)
-        return keras.layers.Activation(activation, name=name)(x)
 
     # Scales and shifts of channels.
 
@@ -300,53 +281,11 @@ class _Rewriting:
         elif factor.ndim == summand.ndim == 0 and (factor == 1 or summand == 0):
             if is_first:
                 return None
-            made = keras.layers.Rescaling(_plain(factor), _plain(summand), name=name)(x)
-        elif len(x.shape) == 4:
-            made = _as_frozen_depthwise(x, factor, summand, name)
+            made = rescaled(x, factor, summand, name, self._dtype)
+        elif len(x.shape) == 4 and x.shape[-1] is not None:
+            made = as_frozen_depthwise(x, factor, summand, name, self._dtype)
         else:
-            made = keras.layers.Rescaling(_plain(factor), name=f"{name}_scale")(x)
-            made = keras.layers.Rescaling(1.0, _plain(summand), name=name)(made)
+            made = rescaled(x, factor, 0, f"{name}_scale", self._dtype)
+            made = rescaled(made, 1, summand, name, self._dtype)
         self._scaled[id(made)] = made, x, factor, summand
         return made
-
-
-def _as_frozen_depthwise(x, factor, summand, name):
-    channels = x.shape[-1]
-    layer = keras.layers.DepthwiseConv2D(1, name=name, trainable=False)
-    outputs = layer(x)
-    kernel = np.broadcast_to(factor, channels).reshape(1, 1, channels, 1)
-    layer.set_weights([kernel, np.broadcast_to(summand, channels)])
-    return outputs
-
-
-def _plain(number):
-    """A number, or a list of numbers."""
-    return number.tolist()
-
-
-def _as_convolution(layer, name):
-    """The 1x1 convolution that a dense layer of images is."""
-    config = layer.get_config()
-    fields = ("use_bias", "activation", "trainable", "dtype")
-    given = {field: config[field] for field in fields}
-    return keras.layers.Conv2D(config["units"], 1, name=name, **given)
-
-
-def _as_depthwise(layer, x):
-    """The depthwise convolution that one with as many groups as channels is, or None."""
-    channels = x.shape[-1]
-    is_grouped = type(layer) is keras.layers.Conv2D and 1 < layer.groups == channels
-    if not is_grouped or layer.data_format != "channels_last":
-        return None
-    if layer.strides[0] != layer.strides[1]:
-        return None
-    config = layer.get_config()
-    fields = ("kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation")
-    given = {field: config[field] for field in (*fields, "trainable", "dtype", "name")}
-    return keras.layers.DepthwiseConv2D(depth_multiplier=layer.filters // channels, **given)
-
-
-def _activation_name(layer):
-    """The name of a layer's activation, or None for a function of the user's."""
-    found = keras.activations.serialize(layer.activation)
-    return found if isinstance(found, str) else None

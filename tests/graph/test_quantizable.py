@@ -162,6 +162,19 @@ def test_normalizations_become_part_of_kernels_and_dense_layers_convolutions():
     assert "BatchNormalization" in classes(model)
 
 
+def test_regularizers_and_frozen_layers_stay():
+    def body(x):
+        x = layers.Dense(3, kernel_regularizer="l2", name="pointwise", trainable=False)(x)
+        return layers.Conv2D(6, 2, groups=3, kernel_regularizer="l1", name="grouped")(x)
+
+    made = rewritten(model_of((4, 4, 2), body))
+    pointwise, grouped = (made.get_layer(name) for name in ("pointwise", "grouped"))
+    assert isinstance(pointwise.kernel_regularizer, keras.regularizers.L2)
+    assert not pointwise.trainable
+    assert isinstance(grouped.depthwise_regularizer, keras.regularizers.L1)
+    assert grouped.trainable
+
+
 def test_layers_that_are_called_twice_and_nested_models_stay():
     shared = layers.Conv2D(2, 1, name="shared")
     inner = keras.Sequential([keras.Input((4, 4, 2)), layers.Conv2D(2, 1, activation="silu")])

@@ -24,7 +24,7 @@ def _silu_layer() -> type:
     tf_keras, tf = load_tf_keras(), heavy_libraries.tensorflow()
 
     @tf_keras.utils.register_keras_serializable("kdzoo")
-    class Silu(tf_keras.layers.Layer):  # type: ignore[misc, name-defined]
+    class Silu(tf_keras.layers.Layer):  # type: ignore[name-defined]
         def call(self, inputs):
             gate = tf.quantization.fake_quant_with_min_max_args(tf.sigmoid(inputs), 0, 255 / 256)
             return inputs * gate
@@ -87,7 +87,7 @@ def kernel_bits_scheme() -> type:
     """
     tools = load_tfmot().quantization.keras
 
-    class KernelBitsQuantizeScheme(tools.default_8bit.Default8BitQuantizeScheme):  # type: ignore[misc, name-defined]
+    class KernelBitsQuantizeScheme(tools.default_8bit.Default8BitQuantizeScheme):  # type: ignore[name-defined]
         def __init__(self, weight_bits: int = 8):
             super().__init__()
             self.weight_bits = weight_bits
@@ -175,7 +175,7 @@ def _four_bit_config() -> type:
 
     tf, tf_keras = heavy_libraries.tensorflow(), load_tf_keras()
 
-    class FourBitQuantizer(tools.quantizers.LastValueQuantizer):  # type: ignore[misc, name-defined]
+    class FourBitQuantizer(tools.quantizers.LastValueQuantizer):  # type: ignore[name-defined]
         def __init__(self):
             super().__init__(num_bits=_BITS, per_axis=True, symmetric=True, narrow_range=True)
 

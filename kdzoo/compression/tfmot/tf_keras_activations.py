@@ -71,7 +71,7 @@ def hard_silu_layer() -> type:
     tf_keras, tf = load_tf_keras(), heavy_libraries.tensorflow()
 
     @tf_keras.utils.register_keras_serializable("kdzoo")
-    class HardSilu(tf_keras.layers.Layer):  # type: ignore[misc, name-defined]
+    class HardSilu(tf_keras.layers.Layer):  # type: ignore[name-defined]
         def call(self, inputs):
             return inputs * tf.nn.relu6(inputs + 3.0) * (1 / 6)
 
