@@ -54,7 +54,7 @@ class Compression:
     temperature: float = 4.0
     student_loss_weight: float = 0.1
     sparse: bool = False
-    weight_bits: Literal[4, 8] = 8
+    weight_bits: Literal[4, 8] = dataclasses.field(default=8, kw_only=True)
 
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
