@@ -3,7 +3,12 @@
 import functools
 from typing import Any
 
-from kdzoo.compression.tfmot.library import load_tf_keras, load_tfmot, output_config
+from kdzoo.compression.tfmot.library import (
+    eight_bit_modules,
+    load_tf_keras,
+    load_tfmot,
+    output_config,
+)
 from kdzoo.compression.tfmot.tf_keras_activations import hard_silu_layer
 from kdzoo.utils import heavy_libraries
 
@@ -108,20 +113,8 @@ def kernel_bits_scheme() -> type:
 @functools.cache
 def _layout_transform() -> type:
     """TF-MOT's transform of 8 bits, which keeps the kernels before a `ReLU` quantized."""
-    load_tfmot()
-    from tensorflow_model_optimization.python.core.quantization.keras import (
-        quantize_aware_activation,
-        quantize_layout_transform,
-        utils,
-    )
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_transforms as theirs,
-    )
-    from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
-        model_transformer,
-    )
-
-    activation = quantize_aware_activation.NoOpActivation
+    theirs = eight_bit_modules()
+    activation = theirs.activation.NoOpActivation
 
     def quantizing_kernels(transform):
         class BeforeReLU(transform):
@@ -130,8 +123,8 @@ def _layout_transform() -> type:
                 config = before.layer["config"]
                 if before.layer["class_name"] == "Add":
                     return super().replacement(match_layer)
-                if config["activation"] == "linear" and not before.metadata["quantize_config"]:
-                    config["activation"] = utils.serialize_activation(
+                if config["activation"] == "linear" and not before.metadata.get("quantize_config"):
+                    config["activation"] = theirs.utils.serialize_activation(
                         activation(), use_legacy_format=True
                     )
                 return match_layer
@@ -150,15 +143,15 @@ def _layout_transform() -> type:
         *("ConcatTransform", "DenseBatchNormQuantize", "DenseBatchNormReLUQuantize"),
         "DenseBatchNormActivationQuantize",
     )
-    transforms = [getattr(theirs, name) for name in names]
-    of_relu = (theirs.LayerReLUQuantize, theirs.LayerReluActivationQuantize)
+    transforms = [getattr(theirs.transforms, name) for name in names]
+    of_relu = (theirs.transforms.LayerReLUQuantize, theirs.transforms.LayerReluActivationQuantize)
     transforms += [quantizing_kernels(transform) for transform in of_relu]
 
-    class LayoutTransform(quantize_layout_transform.QuantizeLayoutTransform):
+    class LayoutTransform(theirs.layout.QuantizeLayoutTransform):
         def apply(self, model, layer_quantize_map):
             made = [transform() for transform in transforms]
             keys = set(layer_quantize_map.keys())
-            return model_transformer.ModelTransformer(
+            return theirs.transformer.ModelTransformer(
                 model, made, keys, layer_quantize_map
             ).transform()
 
@@ -169,10 +162,7 @@ def _layout_transform() -> type:
 def _four_bit_config() -> type:
     """The class of a `QuantizeConfig` of 8 bits whose kernels have 4, one step a channel."""
     tools = load_tfmot().quantization.keras
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_registry as eight_bits,
-    )
-
+    eight_bits = eight_bit_modules().registry
     tf, tf_keras = heavy_libraries.tensorflow(), load_tf_keras()
 
     class FourBitQuantizer(tools.quantizers.LastValueQuantizer):  # type: ignore[name-defined]
