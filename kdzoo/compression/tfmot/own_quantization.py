@@ -147,7 +147,7 @@ def _layout_transform() -> type:
     of_relu = (theirs.transforms.LayerReLUQuantize, theirs.transforms.LayerReluActivationQuantize)
     transforms += [quantizing_kernels(transform) for transform in of_relu]
 
-    class LayoutTransform(theirs.layout.QuantizeLayoutTransform):
+    class LayoutTransform(theirs.layout.QuantizeLayoutTransform):  # type: ignore[name-defined]
         def apply(self, model, layer_quantize_map):
             made = [transform() for transform in transforms]
             keys = set(layer_quantize_map.keys())
@@ -190,7 +190,7 @@ def _four_bit_config() -> type:
             # Straight through, for weights beyond the range too.
             return inputs + tf.stop_gradient(rounded - inputs)
 
-    class FourBitConfig(eight_bits.Default8BitQuantizeConfig):
+    class FourBitConfig(eight_bits.Default8BitQuantizeConfig):  # type: ignore[name-defined]
         def __init__(self, weight_attrs, activation_attrs, quantize_output):
             super().__init__(weight_attrs, activation_attrs, quantize_output)
             self.weight_quantizer = FourBitQuantizer()
