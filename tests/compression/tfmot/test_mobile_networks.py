@@ -76,8 +76,12 @@ def images():
     ), labels
 
 
-def test_all_layers_of_a_mobile_network_are_quantized():
-    quantized = quantize_model(mobile())
+def test_all_layers_of_a_mobile_network_are_quantized(images):
+    network = mobile()
+    quantized = quantize_model(network)
+    np.testing.assert_allclose(
+        quantized.plain_model()(images[0]), network(images[0]), rtol=1e-4, atol=1e-5
+    )
     assert quantized.layers_in_float == []
     names = {layer.name for layer in quantized.wrapped.layers}
     assert {"quant_stem", "quant_gate", "quant_over_steps", "quant_hidden"} <= names
