@@ -21,7 +21,7 @@ from kdzoo.graph.quantizable_layers import (
     splits_activation,
 )
 from kdzoo.graph.sequence_images import is_lifted, layers_for_images
-from kdzoo.graph.surgery import compile_like, copy_of, rebuild
+from kdzoo.graph.surgery import Replace, compile_like, copy_of, rebuild
 
 
 def as_quantizable(
@@ -30,6 +30,7 @@ def as_quantizable(
     folds_normalizations: bool = False,
     dense_as_convolutions: bool = False,
     splits_activations: bool = False,
+    replace: Replace | None = None,
 ) -> keras.Model:
     """Returns a model with the same outputs, of layers whose quantization can be trained.
 
@@ -51,6 +52,8 @@ def as_quantizable(
         dense_as_convolutions: Whether dense layers of vectors become 1x1 convolutions, too.
         splits_activations: Whether all activations but those that int8 layers have become layers
             of their own.
+        replace: Function from a layer and its path to its copy, for layers that have no
+            configuration to be copied by; None of those that have one.
 
     Returns:
         A new model, or the given one if there is nothing to change.
@@ -59,7 +62,7 @@ def as_quantizable(
         ValueError: If the model has no graph.
     """
     rewriting = _Rewriting(model, folds_normalizations, dense_as_convolutions, splits_activations)
-    made = rebuild(model, perform=rewriting.perform)
+    made = rebuild(model, replace, rewriting.perform)
     return compile_like(made, model) if rewriting.changes else model
 
 

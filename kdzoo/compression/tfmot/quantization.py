@@ -7,7 +7,11 @@ import keras
 from kdzoo.compression.tfmot import preserve_schemes
 from kdzoo.compression.tfmot.library import check_made_by, check_model
 from kdzoo.compression.tfmot.own_quantization import kernel_bits_scheme
-from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
+from kdzoo.compression.tfmot.quantize_annotate import (
+    AnnotatedModel,
+    QuantizeAnnotate,
+    copy_of_annotated,
+)
 from kdzoo.compression.tfmot.quantized_model import QuantizedModel
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 from kdzoo.graph.keras_internals import flatten_layers
@@ -72,6 +76,7 @@ def quantize_model(
         folds_normalizations=of_four,
         dense_as_convolutions=of_four,
         splits_activations=allow_float,
+        replace=copy_of_annotated,
     )
     if of_four or allow_float:
         model = fold_batch_normalization(model)

@@ -80,18 +80,10 @@ def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
     def replace(layer: keras.Operation, path: str) -> keras.layers.Layer | None:
         if isinstance(layer, keras.layers.Lambda):
             functions.append(path)
-        if not isinstance(layer, QuantizeAnnotate):
-            return None
-        # The class of its configuration may be known to its maker alone.
-        return QuantizeAnnotate(
-            copy_of(layer.layer),
-            layer.quantize_config,
-            layer.name,
-            trainable=layer.trainable,
-            dtype=layer.dtype_policy,
-        )
+        return copy_of_annotated(layer, path)
 
-    graph = graph_of(rebuild(as_quantizable(to_annotate), replace))
+    quantizable = as_quantizable(to_annotate, replace=copy_of_annotated)
+    graph = graph_of(rebuild(quantizable, replace))
     if functions:
         warnings.warn(
             f"Not marked in {to_annotate.name!r}: {', '.join(functions)} (a Lambda, whose function "
@@ -99,6 +91,26 @@ def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
             stacklevel=2,
         )
     return AnnotatedModel(graph.input, graph.output, name=to_annotate.name)
+
+
+def copy_of_annotated(layer: keras.Operation, path: str) -> "QuantizeAnnotate | None":
+    """Returns a copy of a marked layer, with its very configuration; None of others.
+
+    The class of a configuration may be known to its maker alone.
+
+    Args:
+        layer: The layer, of any class.
+        path: Its path, which does not matter.
+    """
+    if not isinstance(layer, QuantizeAnnotate):
+        return None
+    return QuantizeAnnotate(
+        copy_of(layer.layer),
+        layer.quantize_config,
+        layer.name,
+        trainable=layer.trainable,
+        dtype=layer.dtype_policy,
+    )
 
 
 @keras.saving.register_keras_serializable("kdzoo")
