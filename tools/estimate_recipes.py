@@ -54,6 +54,7 @@ RATES: dict[str, float] = {
     "lenet_300_100": 10_000,
     "mlp": 25_000,
     "lenet_5": 12_000,
+    "keras_application": 3000,
 }
 
 

@@ -87,6 +87,10 @@ def compress(
             help="Change layers in this order.", show_default="filters,low-rank,separable"
         ),
     ] = None,
+    weight_bits: Annotated[
+        int | None,
+        typer.Option(help="Train for kernels of so many bits with qat, 8 or 4.", show_default="8"),
+    ] = None,
     teacher: Annotated[
         pathlib.Path | None,
         typer.Option(

@@ -10,7 +10,7 @@ _STEPS = "--prune, --cluster, --filters, --low-rank, --separable, --binary"
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augment")
 _OF_TEACHER = ("temperature", "student_loss_weight")
 _CHANGES = ("filters", "low_rank", "separable", "cluster", "binary")
-SETTINGS = (*_CHANGES, "sparse", *_OF_TEACHER, *_OF_TRAINING)
+SETTINGS = (*_CHANGES, "sparse", "weight_bits", *_OF_TEACHER, *_OF_TRAINING)
 """The options that are settings of the same name."""
 
 

@@ -45,7 +45,6 @@ from kdzoo.compression.tfmot.pruning import (
 from kdzoo.compression.tfmot.pruning_callbacks import PruningSummaries, UpdatePruningStep
 from kdzoo.compression.tfmot.pruning_schedules import schedule_over_epochs
 from kdzoo.compression.tfmot.quantization import (
-    QuantizedModel,
     quantize_apply,
     quantize_model,
     strip_clustering_cqat,
@@ -56,6 +55,7 @@ from kdzoo.compression.tfmot.quantize_annotate import (
     quantize_annotate_layer,
     quantize_annotate_model,
 )
+from kdzoo.compression.tfmot.quantized_model import QuantizedModel
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 from kdzoo.graph.layer_chains import LowRankReport, RankTrial, ReplacedLayer
 from kdzoo.graph.merged_factors import merge_factors

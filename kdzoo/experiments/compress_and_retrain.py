@@ -184,6 +184,8 @@ class _Step:
         return clustered, tools.strip_clustering, _monitors()
 
     def _quantize(self, model: keras.Model) -> Wrapped:
+        if self.compression.weight_bits == 4:
+            return tools.quantize_model(model, weight_bits=4), _with_rounded_biases, []
         scheme = None
         if self.compression.cluster is not None:
             keeps_zeros = self.compression.prune is not None
@@ -191,6 +193,8 @@ class _Step:
         elif self.compression.prune is not None:
             scheme = tools.Default8BitPrunePreserveQuantizeScheme()
         folded = tools.fold_batch_normalization(model)
+        if scheme is None:
+            return tools.quantize_model(folded), _with_rounded_biases, []
         quantized = tools.quantize_apply(tools.quantize_annotate_model(folded), scheme)
         return quantized, _with_rounded_biases, _monitors()
 

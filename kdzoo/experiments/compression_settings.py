@@ -57,6 +57,8 @@ class Compression:
             (`compression.binarize`). None for none. Zeros, clusters and qat do not go with it.
         order: The order of those of `"filters"`, `"low_rank"` and `"separable"` that are made, if
             another than this.
+        weight_bits: Bits of the kernels with `"qat"`: 8, or 4, as in
+            `kdzoo.compression.quantize_model`. After pruning or clustering they are 8.
     """
 
     prune: float | str | None = None
@@ -71,6 +73,7 @@ class Compression:
     separable: bool = False
     binary: Literal["deterministic", "stochastic", "xnor"] | None = None
     order: tuple[str, ...] = ()
+    weight_bits: Literal[4, 8] = dataclasses.field(default=8, kw_only=True)
 
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
@@ -93,6 +96,7 @@ class Compression:
             )
         if self.quantize is not None:
             check_choice("quantization", self.quantize, QUANTIZE)
+        self._check_weight_bits()
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         self.training.check()
@@ -142,6 +146,19 @@ class Compression:
         wanted = {name: getattr(self, name) for name in SHAPING}
         return [name for name, value in wanted.items() if value is not None and value is not False]
 
+    def _check_weight_bits(self) -> None:
+        if self.weight_bits not in (4, 8):
+            raise ValueError(
+                f"Expected weight_bits of 4 or 8. Received: weight_bits={shown(self.weight_bits)}"
+            )
+        is_alone = self.prune is None and self.cluster is None
+        if self.weight_bits == 4 and not (self.quantize == "qat" and is_alone):
+            raise ValueError(
+                "Expected weight_bits=4 with quantize='qat', without prune and cluster. Received: "
+                f"quantize={shown(self.quantize)}, prune={shown(self.prune)}, "
+                f"cluster={shown(self.cluster)}"
+            )
+
     @property
     def quantize_file(self) -> Literal["float16", "dynamic", "int8"] | None:
         """How the file is quantized, as `kdzoo.export.to_litert` takes it."""
@@ -173,7 +190,8 @@ class Compression:
         if self.binary is not None:
             parts.append(f"binary weights ({self.binary}), trained again{by}")
         if self.quantize == "qat":
-            parts.append(f"int8, trained aware of it{by}")
+            kind = "int8" if self.weight_bits == 8 else "kernels in 4 bits"
+            parts.append(f"{kind}, trained aware of it{by}")
         elif self.quantize is not None:
             parts.append(f"{self.quantize} after training")
         return "; ".join(parts)

@@ -11,6 +11,9 @@ from kdzoo.graph.keras_internals import Node, functional_of, nodes_of
 from kdzoo.graph.surgery import compile_like, rebuild
 
 _FOLDING = (
+    keras.layers.Conv1D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.SeparableConv1D,
     keras.layers.Conv2D,
     keras.layers.Conv2DTranspose,
     keras.layers.DepthwiseConv2D,

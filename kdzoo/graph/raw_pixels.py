@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.graph.exportable import shape_model
+from kdzoo.graph.exportable import exportable, shape_model
 from kdzoo.graph.keras_internals import flatten_layers
 
 # Layers, and arithmetic inside a graph, by which a model may rescale its inputs.
@@ -53,6 +53,7 @@ def rescales_inputs(model: Any) -> bool:
         or computes in a way of its own: a subclassed model, or one with a layer that is not
         Keras's.
     """
+    model = exportable(model).graph_model() or model
     layers = flatten_layers(model) if isinstance(model, keras.layers.Layer) else []
     layers = [layer for layer in layers if not isinstance(layer, keras.layers.InputLayer)]
     steps = [step for layer in layers for step in getattr(layer, "operations", [layer])]
@@ -60,8 +61,15 @@ def rescales_inputs(model: Any) -> bool:
     return (
         any(type(step).__name__ in _RESCALING for step in steps)
         or isinstance(first, _NORMALIZING)
+        or _is_frozen_scaling(first)
         or any(map(_computes_in_its_own_way, layers))
     )
+
+
+def _is_frozen_scaling(layer):
+    """Whether a layer is the 1x1 convolution that a `Rescaling` is where it is quantized."""
+    is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    return is_depthwise and layer.kernel_size == (1, 1) and not layer.trainable
 
 
 def _computes_in_its_own_way(layer):

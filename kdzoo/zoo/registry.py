@@ -9,6 +9,7 @@ from kdzoo.utils import check_choice, check_text, shown
 from kdzoo.zoo.architectures import ARCHITECTURES, Architecture
 
 _ARCHITECTURES = {row.name: row for row in ARCHITECTURES}
+_APPLICATIONS = "keras.applications."
 
 
 def register(
@@ -104,7 +105,8 @@ def architecture(name: str) -> Architecture:
     """Returns the `Architecture` of this name: its builder, arguments, description and paper.
 
     Args:
-        name: A name in `kdzoo.list_models()`.
+        name: A name in `kdzoo.list_models()`, or `"keras.applications.<Name>"` for a network that
+            `kdzoo.models.applications.keras_application` builds.
 
     Returns:
         Its `Architecture`.
@@ -117,6 +119,10 @@ def architecture(name: str) -> Architecture:
     >>> architecture("wide_resnet_16_2").arguments
     {'depth': 16, 'width': 2}
     """
+    if isinstance(name, str) and name.startswith(_APPLICATIONS):
+        builder = "kdzoo.models.applications:keras_application"
+        network = {"network": name.removeprefix(_APPLICATIONS)}
+        return Architecture(name, builder, network, "A network of keras.applications.")
     one_each = {found.family: name for name, found in reversed(_ARCHITECTURES.items())}
     found = _ARCHITECTURES[check_choice("model", name, _ARCHITECTURES, one_each.values())]
     # The arguments are copied, because a caller may change them.

@@ -223,6 +223,9 @@ def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_p
         ({"temperature": -1}, "temperature=-1"),
         ({"student_loss_weight": 2}, "student_loss_weight"),
         ({"sparse": True, "quantize": "qat"}, "sparse=True"),
+        ({"weight_bits": 5, "quantize": "qat"}, "weight_bits of 4 or 8"),
+        ({"weight_bits": 4, "quantize": "int8"}, "weight_bits=4 with quantize='qat'"),
+        ({"weight_bits": 4, "quantize": "qat", "prune": 0.5}, "without prune and cluster"),
     ],
 )
 def test_settings_are_checked(settings, complaint, trained, data, tmp_path):

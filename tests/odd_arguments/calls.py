@@ -1242,7 +1242,12 @@ def _add_compression():
     _add(
         compression,
         "quantize_model",
-        lambda t: {"to_quantize": t.model, "quantized_layer_name_prefix": "quant_"},
+        lambda t: {
+            "to_quantize": t.model,
+            "quantized_layer_name_prefix": "quant_",
+            "weight_bits": 8,
+            "allow_float": False,
+        },
         **usual,
     )
     _add(compression, "CompressionMonitor", lambda t: {})

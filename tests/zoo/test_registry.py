@@ -205,3 +205,21 @@ def test_a_row_cannot_be_changed_through_the_arguments_it_was_given(own_registry
     zoo.register("tiny_8", tiny, arguments)
     arguments["units"] = 16
     assert zoo.create("tiny_8").layers[-2].units == 8
+
+
+def test_networks_of_keras_have_names_too():
+    name = "keras.applications.MobileNetV3Small"
+    assert zoo.architecture(name).family == "keras_application"
+    assert name not in zoo.list_models()
+    with pytest.raises(ValueError, match=r"begins with one of .* Received: 'VGG16'"):
+        zoo.create("keras.applications.VGG16")
+    with pytest.raises(ValueError, match=r"size of at least 32, that of the images"):
+        zoo.create(name, size=16)
+
+
+@pytest.mark.large
+def test_a_network_of_keras_sees_larger_images():
+    model = zoo.create("keras.applications.MobileNetV3Small", 5, (32, 32, 3), size=96)
+    assert (model.input_shape, model.output_shape) == ((None, 32, 32, 3), (None, 5))
+    assert model.get_layer("conv").input.shape == (None, 96, 96, 3)
+    assert model.get_layer("pixels").scale == 255

@@ -153,7 +153,9 @@ def applications() -> Table:
             clone = f"{found['twin']:.1e}" if found["twin"] else "0"
             cells += [f"{clone}{mark}", found["prune"], found["cluster"], found["qat"]]
         else:
-            cells += [found["twin"], "–", "–", "–"]
+            # Quantization may replace the layer that has no clone.
+            quantized = "–" if found["qat"].startswith("no") else found["qat"]
+            cells += [found["twin"], "–", "–", quantized]
         table.append(cells)
     return table
 

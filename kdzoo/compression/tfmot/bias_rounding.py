@@ -73,11 +73,12 @@ def _step_of_weights(layer):
 
 
 def _step(quantizer, variables):
-    """(max - min) / levels of an 8-bit quantizer of TF-MOT, else None."""
-    if getattr(quantizer, "num_bits", None) != 8 or not variables or "min_var" not in variables:
+    """(max - min) / levels of a quantizer of 8 or 4 bits, else None."""
+    bits = getattr(quantizer, "num_bits", None)
+    if bits not in (4, 8) or not variables or "min_var" not in variables:
         return None
     low, high = (variables[name].numpy().astype("float64") for name in ("min_var", "max_var"))
-    return (high - low) / (254 if quantizer.narrow_range else 255)
+    return (high - low) / (2**bits - 1 - quantizer.narrow_range)
 
 
 def _round(layer, step):

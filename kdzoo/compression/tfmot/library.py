@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import keras
@@ -165,6 +165,32 @@ def quantize_config_classes() -> dict[str, type]:
         **eight_bits._types_dict(),
         **{config.__name__: config for config in held},
     }
+
+
+def eight_bit_modules() -> SimpleNamespace:
+    """Returns TF-MOT's modules of the scheme of 8 bits, each by a short name."""
+    load_tfmot()
+    from tensorflow_model_optimization.python.core.quantization.keras import (
+        quantize_aware_activation,
+        quantize_layout_transform,
+        utils,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_registry,
+        default_8bit_transforms,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+        model_transformer,
+    )
+
+    return SimpleNamespace(
+        activation=quantize_aware_activation,
+        layout=quantize_layout_transform,
+        registry=default_8bit_quantize_registry,
+        transformer=model_transformer,
+        transforms=default_8bit_transforms,
+        utils=utils,
+    )
 
 
 def carrying_masks(wrapper: Any) -> Any:

@@ -1,52 +1,58 @@
 """Quantization-aware training: TF-MOT's `quantize_model` and its relatives for Keras 3 models."""
 
-import copy
-import re
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
-from kdzoo.compression.tfmot import bias_rounding, preserve_schemes
-from kdzoo.compression.tfmot.config_checks import Checks, nothing_runs
-from kdzoo.compression.tfmot.library import (
-    check_made_by,
-    check_model,
-    load_tf_keras,
-    load_tfmot,
-    output_config,
+from kdzoo.compression.tfmot import preserve_schemes
+from kdzoo.compression.tfmot.library import check_made_by, check_model
+from kdzoo.compression.tfmot.own_quantization import kernel_bits_scheme
+from kdzoo.compression.tfmot.quantize_annotate import (
+    AnnotatedModel,
+    QuantizeAnnotate,
+    copy_of_annotated,
 )
-from kdzoo.compression.tfmot.quantize_annotate import AnnotatedModel, QuantizeAnnotate
-from kdzoo.compression.tfmot.quantize_configs import check_attributes
-from kdzoo.compression.tfmot.quantize_schemes import as_scheme, scheme_as_fields
-from kdzoo.compression.tfmot.tf_keras_weights import unwrapped
-from kdzoo.compression.tfmot.unsupported_layers import cannot_quantize, find_refused_layer
-from kdzoo.compression.tfmot.wrapped_model import WrappedModel
+from kdzoo.compression.tfmot.quantized_model import QuantizedModel
+from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 from kdzoo.graph.keras_internals import flatten_layers
-from kdzoo.utils.field_checks import is_boolean
-
-_RANGES_AT_FIRST = {0.0, 6.0}  # What TF-MOT's quantizers start from, without the sign.
+from kdzoo.graph.quantizable import as_quantizable
+from kdzoo.utils import check_flag, shown
 
 
 def quantize_model(
-    to_quantize: keras.Model, quantized_layer_name_prefix: str = "quant_"
-) -> "QuantizedModel":
-    """Returns a copy of a model that computes as its 8-bit form will, for training.
+    to_quantize: keras.Model,
+    quantized_layer_name_prefix: str = "quant_",
+    *,
+    weight_bits: Literal[4, 8] = 8,
+    allow_float: bool = False,
+) -> QuantizedModel:
+    """Returns a copy of a model that computes as its integer form will, for training.
 
-    Names and arguments are TF-MOT's. Train the result, alone or as the student of a `Distiller`,
-    and hand it to `kdzoo.export.to_litert(model, path, quantize="int8")`.
+    Names and arguments are TF-MOT's, but for those by keyword. Train the result, alone or as the
+    student of a `Distiller`, and hand it to
+    `kdzoo.export.to_litert(model, path, quantize="int8")`.
 
     Args:
         to_quantize: The trained functional or sequential `keras.Model`; it is not changed. Layers
             that `quantize_annotate_layer` annotated keep their own configuration.
         quantized_layer_name_prefix: What the wrapped layers' names begin with.
+        weight_bits: 8, or 4 for the kernels of `Conv1D`, `Conv2D` and `Dense` layers: multiples
+            from -7 to 7 of one step for each output channel. Batch normalizations become part of
+            the kernels first, so that their statistics are fixed. Depthwise kernels and all
+            activations keep 8 bits, and so do dense layers of sequences that no convolution made.
+        allow_float: Whether layers that cannot be quantized, such as `LayerNormalization`, compute
+            in float32, in the file too, between quantized inputs and outputs; `layers_in_float`
+            names them. If False, the first of them is an error.
 
     Returns:
-        A `QuantizedModel`, not compiled. Frozen layers stay frozen; a `SeparableConv2D` is two
-        convolutions in it.
+        A `QuantizedModel`, not compiled. Frozen layers stay frozen. Some layers are made of others
+        in it: a `SeparableConv2D` is two convolutions, layers for sequences are those for images of
+        width 1, a `Rescaling` or `Normalization` of images is a frozen 1x1 depthwise convolution,
+        what scales or shifts the output of a convolution is part of it.
 
     Raises:
-        ValueError: If tf_keras lacks a layer or TF-MOT cannot quantize it; the error names
-            it and the remedy. Layers in half precision are refused too.
+        ValueError: If tf_keras lacks a layer or it cannot be quantized; the error names it and the
+            remedy. Layers in half precision are refused too.
 
     Example:
 
@@ -62,12 +68,25 @@ def quantize_model(
     tensorflow-model-optimization 0.8.
     """
     check_model("to_quantize", to_quantize)
-    return QuantizedModel(to_quantize, quantized_layer_name_prefix)
+    if weight_bits not in (4, 8):
+        raise ValueError(f"Expected weight_bits of 4 or 8. Received: {shown(weight_bits)}")
+    allow_float, of_four = check_flag("allow_float", allow_float), weight_bits == 4
+    model = as_quantizable(
+        to_quantize,
+        folds_normalizations=of_four,
+        dense_as_convolutions=of_four,
+        splits_activations=allow_float,
+        replace=copy_of_annotated,
+    )
+    if of_four or allow_float:
+        model = fold_batch_normalization(model)
+    scheme = kernel_bits_scheme()(weight_bits)
+    return QuantizedModel(model, quantized_layer_name_prefix, scheme, allow_float=allow_float)
 
 
 def quantize_apply(
     model: keras.Model, scheme: Any = None, quantized_layer_name_prefix: str = "quant_"
-) -> "QuantizedModel":
+) -> QuantizedModel:
     """Returns a copy of a model in which the annotated layers compute as in 8 bits, for training.
 
     Args:
@@ -100,7 +119,7 @@ def quantize_apply(
     return QuantizedModel(model, quantized_layer_name_prefix, scheme, annotated_only=True)
 
 
-def strip_clustering_cqat(to_strip: "QuantizedModel") -> "QuantizedModel":
+def strip_clustering_cqat(to_strip: QuantizedModel) -> QuantizedModel:
     """Returns the same quantization-aware model without what kept its clusters while it trained.
 
     Its weights are a third as many, and outputs and `.tflite` file are the same; trained on, it
@@ -128,164 +147,3 @@ def strip_clustering_cqat(to_strip: "QuantizedModel") -> "QuantizedModel":
         for weight in new.weights:
             weight.assign(values[weight.name.replace(new.name, "")])
     return stripped
-
-
-@keras.saving.register_keras_serializable("kdzoo")
-class QuantizedModel(WrappedModel):
-    """A model that is trained aware of its quantization; `quantize_model` makes it.
-
-    Args:
-        model: The `keras.Model`.
-        prefix: What the wrapped layers' names begin with.
-        scheme: A scheme of TF-MOT, see `quantize_apply`, or its serialized form; None for 8 bits.
-        annotated_only: Whether layers that are not annotated stay in float32.
-        kernels: Of a model that keeps clusters and is loaded: how many values its kernels had when
-            it was made.
-        name: Name of the model.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        prefix: str = "quant_",
-        scheme: Any = None,
-        annotated_only: bool = False,
-        kernels: dict[str, dict[str, Any]] | None = None,
-        name: str | None = None,
-    ):
-        halves = [
-            layer.name
-            for layer in flatten_layers(model, include_self=False)
-            if layer.weights and layer.dtype_policy.compute_dtype != "float32"
-        ]
-        if halves:
-            raise ValueError(
-                "Expected layers that compute in float32, as TF-MOT quantizes no others. Received: "
-                f"{halves[0]!r} in {model.name!r}; build the model under "
-                "`keras.config.set_dtype_policy('float32')` and copy the weights."
-            )
-        if not _is_prefix(prefix):
-            raise ValueError(
-                "Expected a quantized_layer_name_prefix of letters, digits, '_', '.' and '-'. "
-                f"Received: {prefix!r}"
-            )
-        self._prefix, self._annotated_only = prefix, annotated_only
-        self._scheme, self._kernels = as_scheme(scheme), kernels
-        super().__init__(model, name)
-
-    _splits_separable = True
-
-    @property
-    def scheme(self) -> Any:
-        """The scheme, an object of TF-MOT."""
-        return self._scheme
-
-    def round_biases(self) -> list[str]:
-        """Rounds the biases to what int8 arithmetic adds, in place, so that the file agrees more.
-
-        To be called when training is over. TF-MOT trains with biases in float32, and a converter
-        rounds them to multiples of the input's step times the weights'; the rare value that then
-        falls the other way is carried on from layer to layer. After this call the model adds what
-        its file adds.
-
-        Returns:
-            The names of the layers whose biases, or the shifts of the normalization after them,
-            were rounded, a list. Left alone are layers with several inputs, after layers in
-            float32, and with quantizers of other than 8 bits.
-        """
-        return bias_rounding.round_biases(self.wrapped)
-
-    def _computed(self, wrapped):
-        layers = preserve_schemes.preserving_layers(wrapped)
-        return [
-            kernel for _, kernel, variables in layers if preserve_schemes.has_clusters(variables)
-        ]
-
-    def _further_variables(self, wrapped):
-        return preserve_schemes.own_masks(wrapped)
-
-    def _wrap(self, clone):
-        if not preserve_schemes.keeps_clusters(self._scheme):
-            self._kernels = None
-        elif self._kernels is None:
-            self._kernels = preserve_schemes.describe_kernels(clone.model)
-        else:
-            preserve_schemes.set_stand_ins(clone.model, self._kernels)
-        tools, tf_keras = load_tfmot().quantization.keras, load_tf_keras()
-
-        for name, config in clone.annotations.items():
-            check_attributes(clone.model.get_layer(name), config, clone.path_of(name))
-
-        def annotated(layer):
-            config = clone.annotations.get(layer.name)
-            if self._annotated_only and layer.name not in clone.annotations:
-                return layer
-            if config is None and isinstance(layer, tf_keras.layers.Multiply):
-                config = output_config()  # TF-MOT lacks it; squeeze-and-excitation needs it.
-            return tools.quantize_annotate_layer(layer, config)
-
-        try:
-            with tools.quantize_scope(*_custom(clone.annotations)), nothing_runs():
-                marked = tf_keras.models.clone_model(clone.model, clone_function=annotated)
-                return tools.quantize_apply(marked, self._scheme, self._prefix)
-        except (RuntimeError, TypeError, ValueError) as error:
-            refused = find_refused_layer(clone.model, annotated, self._scheme, str(error))
-            if refused is None:
-                raise
-            raise cannot_quantize(clone, refused) from error
-
-    @property
-    def is_quantization_aware(self) -> bool:
-        """True: the export needs no data to find the ranges of the activations."""
-        return True
-
-    @property
-    def has_seen_data(self) -> bool:
-        """Whether it has learned ranges, of inputs or outputs, as it does while it is trained."""
-        ranges = [
-            abs(float(weight))
-            for layer in self.wrapped.layers
-            for weight in layer.weights
-            if weight.shape.rank == 0 and re.search("_(min|max):0$", weight.name)
-        ]
-        return not set(ranges) <= _RANGES_AT_FIRST or not ranges
-
-    @property
-    def layers_in_float(self) -> list[str]:
-        """The paths of the layers whose kernels stay in float32, in the file too; a list."""
-        # TF-MOT also wraps the layer before an annotated one, for its output alone.
-        quantized = {
-            unwrapped(layer).name
-            for layer in self.wrapped.layers
-            if getattr(layer, "_weight_vars", None)
-        }
-        return list(dict.fromkeys(self.left_out(quantized)))
-
-    @classmethod
-    def checks_of_fields(cls) -> Checks:
-        return {
-            **super().checks_of_fields(),
-            "prefix": _is_prefix,
-            "scheme": lambda value: value is None or isinstance(value, dict),
-            "annotated_only": is_boolean,
-            "kernels": preserve_schemes.is_description,
-        }
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "prefix": self._prefix,
-            "scheme": scheme_as_fields(self._scheme),
-            "annotated_only": self._annotated_only,
-            "kernels": copy.deepcopy(self._kernels),
-        }
-
-
-def _is_prefix(value):
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}|", value)
-
-
-def _custom(annotations):
-    """The user's own configurations by name, for the scope in which TF-MOT copies layers."""
-    configs = [config for config in annotations.values() if config is not None]
-    return [{type(config).__name__: type(config) for config in configs}]

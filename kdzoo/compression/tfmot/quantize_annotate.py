@@ -10,6 +10,7 @@ from kdzoo.compression.tfmot.quantize_configs import as_quantize_config, quantiz
 from kdzoo.compression.tfmot.wrapped_layer import wrapper_name
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
+from kdzoo.graph.quantizable import as_quantizable
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import shown
 
@@ -79,18 +80,10 @@ def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
     def replace(layer: keras.Operation, path: str) -> keras.layers.Layer | None:
         if isinstance(layer, keras.layers.Lambda):
             functions.append(path)
-        if not isinstance(layer, QuantizeAnnotate):
-            return None
-        # The class of its configuration may be known to its maker alone.
-        return QuantizeAnnotate(
-            copy_of(layer.layer),
-            layer.quantize_config,
-            layer.name,
-            trainable=layer.trainable,
-            dtype=layer.dtype_policy,
-        )
+        return copy_of_annotated(layer, path)
 
-    graph = graph_of(rebuild(to_annotate, replace))
+    quantizable = as_quantizable(to_annotate, replace=copy_of_annotated)
+    graph = graph_of(rebuild(quantizable, replace))
     if functions:
         warnings.warn(
             f"Not marked in {to_annotate.name!r}: {', '.join(functions)} (a Lambda, whose function "
@@ -98,6 +91,26 @@ def quantize_annotate_model(to_annotate: keras.Model) -> "AnnotatedModel":
             stacklevel=2,
         )
     return AnnotatedModel(graph.input, graph.output, name=to_annotate.name)
+
+
+def copy_of_annotated(layer: keras.Operation, path: str) -> "QuantizeAnnotate | None":
+    """Returns a copy of a marked layer, with its very configuration; None of others.
+
+    The class of a configuration may be known to its maker alone.
+
+    Args:
+        layer: The layer, of any class.
+        path: Its path, which does not matter.
+    """
+    if not isinstance(layer, QuantizeAnnotate):
+        return None
+    return QuantizeAnnotate(
+        copy_of(layer.layer),
+        layer.quantize_config,
+        layer.name,
+        trainable=layer.trainable,
+        dtype=layer.dtype_policy,
+    )
 
 
 @keras.saving.register_keras_serializable("kdzoo")

@@ -3,14 +3,17 @@
 from typing import Any
 
 from kdzoo.compression.tfmot import preserve_schemes
+from kdzoo.compression.tfmot.config_checks import Checks
 from kdzoo.compression.tfmot.library import load_tfmot
+from kdzoo.compression.tfmot.own_quantization import kernel_bits_scheme
 from kdzoo.utils import shown
 from kdzoo.utils.field_checks import check_fields, is_boolean
 
-_SCHEME_FIELDS = {
-    "Default8BitQuantizeScheme": "disable_per_axis",
-    "Default8BitPrunePreserveQuantizeScheme": "disable_per_axis",
-    "Default8BitClusterPreserveQuantizeScheme": "preserve_sparsity",
+_SCHEME_FIELDS: dict[str, Checks] = {
+    "Default8BitQuantizeScheme": {"disable_per_axis": is_boolean},
+    "Default8BitPrunePreserveQuantizeScheme": {"disable_per_axis": is_boolean},
+    "Default8BitClusterPreserveQuantizeScheme": {"preserve_sparsity": is_boolean},
+    "KernelBitsQuantizeScheme": {"weight_bits": lambda value: value in (4, 8)},
 }
 
 
@@ -30,6 +33,7 @@ def as_scheme(given: Any) -> Any:
             tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme,
             tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme,
             preserve_schemes.cluster_scheme(),
+            kernel_bits_scheme(),
         )
     }
     if given is None:
@@ -48,12 +52,13 @@ def as_scheme(given: Any) -> Any:
 
 def scheme_as_fields(scheme: Any) -> dict[str, Any]:
     """Returns the name and the arguments of a scheme, from which `as_scheme` makes it again."""
+    class_name = type(scheme).__name__
     arguments = {
         name.lstrip("_"): value
         for name, value in vars(scheme).items()
-        if isinstance(value, bool | int | float | str)
+        if name.lstrip("_") in _SCHEME_FIELDS[class_name]
     }
-    return {"class_name": type(scheme).__name__, "config": arguments}
+    return {"class_name": class_name, "config": arguments}
 
 
 def _scheme_of_fields(given, schemes):
@@ -63,6 +68,6 @@ def _scheme_of_fields(given, schemes):
         raise ValueError(
             f"Expected one of the schemes {', '.join(schemes)}. Received: class_name={name!r}"
         )
-    fields, known = given.get("config"), _SCHEME_FIELDS[name]
-    check_fields(name, fields, {known: is_boolean}, optional=(known,))
+    fields, checks = given.get("config"), _SCHEME_FIELDS[name]
+    check_fields(name, fields, checks, optional=checks.keys())
     return schemes[name](**fields)

@@ -1,8 +1,11 @@
 """Which activations are carried over to tf_keras, and which are made of several layers there."""
 
+import functools
 from typing import Any
 
+from kdzoo.compression.tfmot.library import load_tf_keras
 from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
+from kdzoo.utils import heavy_libraries
 
 SHARED_ACTIVATIONS = frozenset(
     {"elu", "exponential", "gelu", "leaky_relu", "linear", "mish", "relu", "relu6", "selu"}
@@ -57,3 +60,19 @@ def described(value: Any) -> str:
     """Returns a value of a configuration for an error: its class, or its own text, shortened."""
     value = value.get("class_name") if isinstance(value, dict) else value
     return repr(value)[:80]
+
+
+@functools.cache
+def hard_silu_layer() -> type:
+    """Returns the class of a tf_keras layer that computes x · relu6(x + 3) / 6.
+
+    Of this form, and of no other, LiteRT's converter makes one integer operator.
+    """
+    tf_keras, tf = load_tf_keras(), heavy_libraries.tensorflow()
+
+    @tf_keras.utils.register_keras_serializable("kdzoo")
+    class HardSilu(tf_keras.layers.Layer):  # type: ignore[name-defined]
+        def call(self, inputs):
+            return inputs * tf.nn.relu6(inputs + 3.0) * (1 / 6)
+
+    return HardSilu

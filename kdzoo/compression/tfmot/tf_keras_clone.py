@@ -77,7 +77,7 @@ class TfKerasClone:
         return self.sources[max(begins, key=len)] if begins else name
 
 
-def build_clone(model: keras.Model, split_separable: bool = False) -> TfKerasClone:
+def build_clone(model: keras.Model, for_quantization: bool = False) -> TfKerasClone:
     """Builds the clone of a functional or sequential Keras 3 model and checks that it agrees.
 
     Shared layers stay shared, nested models are flattened, and operations such as `x + y` become
@@ -85,7 +85,8 @@ def build_clone(model: keras.Model, split_separable: bool = False) -> TfKerasClo
 
     Args:
         model: A built functional or sequential `keras.Model`.
-        split_separable: Whether a `SeparableConv2D` becomes two layers, as TF-MOT quantizes it.
+        for_quantization: Whether a `SeparableConv2D` becomes two layers and a hard swish one, as
+            they are quantized.
 
     Returns:
         The `TfKerasClone`. It has copies of the weights and no initializers, regularizers or
@@ -98,7 +99,7 @@ def build_clone(model: keras.Model, split_separable: bool = False) -> TfKerasClo
     """
     tf_keras = load_tf_keras()
     graph = graph_of(model)
-    builder = _Builder(split_separable)
+    builder = _Builder(for_quantization)
     inputs = [
         tf_keras.Input(
             tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=builder.unique(tensor.name)
@@ -123,8 +124,8 @@ def build_clone(model: keras.Model, split_separable: bool = False) -> TfKerasClo
 class _Builder:
     """Rebuilds graphs with tf_keras layers, each Keras 3 layer once however often it is called."""
 
-    def __init__(self, split_separable: bool):
-        self.split_separable = split_separable
+    def __init__(self, for_quantization: bool):
+        self.for_quantization = for_quantization
         self.layers: dict[int, tuple[list, str | None]] = {}
         self.names: dict[str, str] = {}
         self.sources: dict[str, str] = {}
@@ -149,7 +150,9 @@ class _Builder:
             self._remember_nested(path, outputs)
             return outputs
         if not isinstance(operation, keras.layers.Layer):
-            return tf_keras_operations.apply(call, args, kwargs, self.unique(path))
+            return tf_keras_operations.apply(
+                call, args, kwargs, self.unique(path), self.for_quantization
+            )
         chain, activation = self._layer(operation, path)
         outputs = chain[0](*args, **kwargs)
         for layer in chain[1:]:
@@ -157,7 +160,7 @@ class _Builder:
         last = chain[-1].name
         if activation:
             name = self.unique(f"{path}_{activation}")
-            outputs = tf_keras_operations.activate(activation, outputs, name)
+            outputs = tf_keras_operations.activate(activation, outputs, name, self.for_quantization)
             last = outputs.node.layer.name
         self.names[path] = last
         return outputs
@@ -197,7 +200,7 @@ class _Builder:
         return self.layers[id(layer)]
 
     def _chain(self, layer, path, name):
-        if not (self.split_separable and type(layer) is keras.layers.SeparableConv2D):
+        if not (self.for_quantization and type(layer) is keras.layers.SeparableConv2D):
             made, activation = split_layer(layer, path, name)
             return [made], activation
         first, second = _separated(layer, self.unique(f"{name}_depthwise"), name)

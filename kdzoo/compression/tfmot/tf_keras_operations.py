@@ -1,17 +1,16 @@
 """Keras 3 operations as the layers of tf_keras that compute the same."""
 
 import math
-import numbers
 from typing import Any
 
 import keras
-import numpy as np
 
 from kdzoo.compression.tfmot.library import load_tf_keras
-from kdzoo.compression.tfmot.tf_keras_activations import COMPOSED_ACTIVATIONS
+from kdzoo.compression.tfmot.tf_keras_activations import COMPOSED_ACTIVATIONS, hard_silu_layer
 from kdzoo.compression.tfmot.tf_keras_layers import make
 from kdzoo.compression.tfmot.unsupported_layers import cannot_clone
 from kdzoo.graph.calls import Call
+from kdzoo.graph.channel_scaling import scaling_by_a_number
 
 _MERGED = {"Add", "Subtract", "Multiply", "Maximum", "Minimum"}
 _ACTIVATIONS = {
@@ -33,7 +32,9 @@ _ACTIVATIONS = {
 _RESHAPING = {"Reshape", "Squeeze", "ExpandDims"}
 
 
-def apply(call: Call, args: tuple, kwargs: dict[str, Any], name: str) -> Any:
+def apply(
+    call: Call, args: tuple, kwargs: dict[str, Any], name: str, for_quantization: bool = False
+) -> Any:
     """Applies the tf_keras layer that stands for an operation.
 
     Args:
@@ -41,6 +42,7 @@ def apply(call: Call, args: tuple, kwargs: dict[str, Any], name: str) -> Any:
         args: Its arguments, tf_keras tensors in the place of Keras's.
         kwargs: Its keyword arguments.
         name: Name of the new layer.
+        for_quantization: Whether a hard swish is one layer.
 
     Returns:
         A tf_keras tensor.
@@ -55,7 +57,7 @@ def apply(call: Call, args: tuple, kwargs: dict[str, Any], name: str) -> Any:
     if class_name in _MERGED and len(tensors) == len(values) == 2:
         return make(getattr(layers, class_name), name=name)(tensors)
     if len(tensors) == 1:
-        changed = _with_a_number(class_name, values)
+        changed = scaling_by_a_number(class_name, values, [_is_tensor(value) for value in values])
         if changed is not None:
             scale, offset = changed
             return make(layers.Rescaling, scale, offset, name=name)(tensors[0])
@@ -63,20 +65,21 @@ def apply(call: Call, args: tuple, kwargs: dict[str, Any], name: str) -> Any:
         if made is not None:
             return made(tensors[0])
         if class_name in _ACTIVATIONS and _is_usual(operation, class_name):
-            return activate(_ACTIVATIONS[class_name], tensors[0], name)
+            return activate(_ACTIVATIONS[class_name], tensors[0], name, for_quantization)
     if class_name == "Concatenate" and tensors:
         return make(layers.Concatenate, operation.axis, name=name)(tensors)
     what = f"keras.ops operation {class_name}"
     raise cannot_clone(operation.name, what, "tf_keras has no layer for it")
 
 
-def activate(activation: str, tensor: Any, name: str) -> Any:
+def activate(activation: str, tensor: Any, name: str, for_quantization: bool = False) -> Any:
     """Applies an activation by its Keras 3 name; the last layer bears the name.
 
     Args:
         activation: Name of an activation that tf_keras has, or of `COMPOSED_ACTIVATIONS`.
         tensor: A tf_keras tensor.
         name: Name of the layer; those before it get it with an ending.
+        for_quantization: Whether a hard swish is one layer, with one quantized output.
 
     Returns:
         A tf_keras tensor.
@@ -84,6 +87,8 @@ def activate(activation: str, tensor: Any, name: str) -> Any:
     layers = load_tf_keras().layers
     if activation not in COMPOSED_ACTIVATIONS:
         return make(layers.Activation, activation, name=name)(tensor)
+    if for_quantization and activation in ("hard_silu", "hard_swish"):
+        return make(hard_silu_layer(), name=name)(tensor)
     # relu6(x + 3) / 6: what tf_keras calls hard_sigmoid has another slope.
     shifted = make(layers.Rescaling, 1.0, 3.0, name=f"{name}_shift")(tensor)
     clipped = make(layers.ReLU, 6.0, name=f"{name}_clip")(shifted)
@@ -91,26 +96,6 @@ def activate(activation: str, tensor: Any, name: str) -> Any:
         return make(layers.Rescaling, 1 / 6, name=name)(clipped)
     gate = make(layers.Rescaling, 1 / 6, name=f"{name}_gate")(clipped)
     return make(layers.Multiply, name=name)([tensor, gate])
-
-
-def _with_a_number(class_name, values):
-    """(scale, offset) of `x + 3`, `x / 255`, `1 - x`, …, or None."""
-    if len(values) != 2:
-        return None
-    first_is_tensor = _is_tensor(values[0])
-    number = values[1] if first_is_tensor else values[0]
-    if isinstance(number, bool) or not isinstance(number, numbers.Real | np.generic):
-        return None
-    number = float(number)
-    if class_name == "Add":
-        return 1.0, number
-    if class_name == "Multiply":
-        return number, 0.0
-    if class_name == "Subtract":
-        return (1.0, -number) if first_is_tensor else (-1.0, number)
-    if class_name in ("Divide", "TrueDivide") and first_is_tensor and number:
-        return 1 / number, 0.0
-    return None
 
 
 def _of_one_tensor(call, class_name, tensor, layers, name):

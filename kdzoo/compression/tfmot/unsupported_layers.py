@@ -73,8 +73,9 @@ def cannot_quantize(clone: "TfKerasClone", layer: Any) -> ValueError:
     is_loop = class_name in ("RNN", "LSTM", "GRU", "SimpleRNN", "Bidirectional")
     mode = "'dynamic'" if is_loop else "'int8', representative_data"
     remedy = (
-        "leave it in float32 by `quantize_annotate_layer` on the others and "
-        "`quantize_apply`, or quantize after training, with "
+        "leave it in float32 by `allow_float=True` in `quantize_model`, or by "
+        "`quantize_annotate_layer` on the others and `quantize_apply`, or quantize after training, "
+        "with "
         f"`kdzoo.export.to_litert(model, path, {mode})`"
     )
     if class_name == "BatchNormalization":

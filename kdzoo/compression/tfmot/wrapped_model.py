@@ -41,12 +41,12 @@ class WrappedModel(HasGraph, keras.Model):
         ValueError: If tf_keras lacks a layer of the model.
     """
 
-    _splits_separable = False
+    _quantizes = False
 
     def __init__(self, model: keras.Model, name: str | None = None):
         load_tfmot()
         super().__init__(name=name or model.name, dtype=model.dtype_policy, autocast=False)
-        clone = build_clone(model, self._splits_separable)
+        clone = build_clone(model, self._quantizes)
         originals = _original_variables(model, clone)
         order = {
             name: [weight.name for weight in clone.model.get_layer(name).weights]

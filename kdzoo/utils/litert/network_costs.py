@@ -58,6 +58,7 @@ def _constants(schema: ModuleType, model: Any) -> Iterator[tuple[int, int, int]]
     types = {
         schema.TensorType.FLOAT32: np.float32,
         schema.TensorType.FLOAT16: np.float16,
+        schema.TensorType.INT4: np.uint8,  # Two in a byte.
         schema.TensorType.INT8: np.int8,
         schema.TensorType.UINT8: np.uint8,
         schema.TensorType.INT16: np.int16,
@@ -77,6 +78,8 @@ def _constants(schema: ModuleType, model: Any) -> Iterator[tuple[int, int, int]]
                 continue
             seen.add(tensor.Buffer())
             values = buffer.DataAsNumpy().view(types[tensor.Type()])
+            if tensor.Type() == schema.TensorType.INT4:
+                values = np.stack([values & 15, values >> 4])
             zero = known.ZeroPoint(0) if is_quantized and known.ZeroPointLength() else 0
             # Of a sparse tensor the buffer holds what is not zero.
             size = math.prod(_shape(tensor))
