@@ -93,7 +93,7 @@ class Compression:
         export.convert.check_sparse(self.sparse, self.quantize_file)
 
     def _check_weight_bits(self) -> None:
-        if self.weight_bits not in (4, 8):
+        if not is_integer(self.weight_bits) or self.weight_bits not in (4, 8):
             raise ValueError(
                 f"Expected weight_bits of 4 or 8. Received: weight_bits={shown(self.weight_bits)}"
             )
