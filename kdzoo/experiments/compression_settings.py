@@ -147,7 +147,7 @@ class Compression:
         return [name for name, value in wanted.items() if value is not None and value is not False]
 
     def _check_weight_bits(self) -> None:
-        if self.weight_bits not in (4, 8):
+        if not is_integer(self.weight_bits) or self.weight_bits not in (4, 8):
             raise ValueError(
                 f"Expected weight_bits of 4 or 8. Received: weight_bits={shown(self.weight_bits)}"
             )

@@ -16,7 +16,7 @@ from kdzoo.compression.tfmot.quantized_model import QuantizedModel
 from kdzoo.graph.batch_norm_folding import fold_batch_normalization
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.quantizable import as_quantizable
-from kdzoo.utils import check_flag, shown
+from kdzoo.utils import check_flag, is_integer, shown
 
 
 def quantize_model(
@@ -68,7 +68,7 @@ def quantize_model(
     tensorflow-model-optimization 0.8.
     """
     check_model("to_quantize", to_quantize)
-    if weight_bits not in (4, 8):
+    if not is_integer(weight_bits) or weight_bits not in (4, 8):
         raise ValueError(f"Expected weight_bits of 4 or 8. Received: {shown(weight_bits)}")
     allow_float, of_four = check_flag("allow_float", allow_float), weight_bits == 4
     model = as_quantizable(
