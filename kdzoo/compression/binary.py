@@ -3,13 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Collection
-from typing import Literal
 
 import keras
 import numpy as np
 
 from kdzoo.compression.binary_layers import (
-    METHODS,
     BinaryConv2D,
     BinaryDense,
     BinaryLayer,
@@ -33,8 +31,7 @@ from kdzoo.graph.layer_chains import (
 )
 from kdzoo.graph.surgery import copy_of
 from kdzoo.utils import check_choice, check_flag, check_integer
-
-Binarization = Literal["deterministic", "stochastic", "xnor"]
+from kdzoo.utils.compression_arguments import BINARIZATIONS, Binarization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +114,7 @@ def binarize(
     2.4 and 3.1; Rastegari et al., "XNOR-Net", 2016, arXiv:1603.05279, section 3.1 (real inputs);
     Courbariaux, Hubara et al., "Binarized Neural Networks", 2016, arXiv:1602.02830, section 1.
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, BINARIZATIONS)
     if seed is not None:
         check_integer("seed", seed, 0, (1 << 32) - 1)
     check_flag("sign_activations", sign_activations)

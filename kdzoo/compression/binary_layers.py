@@ -8,8 +8,7 @@ import keras
 from keras import ops
 
 from kdzoo.utils import check_choice
-
-METHODS = ("deterministic", "stochastic", "xnor")
+from kdzoo.utils.compression_arguments import BINARIZATIONS
 
 
 def signs(x: Any) -> Any:
@@ -52,7 +51,7 @@ class BinaryLayer(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.binarization = check_choice("binarization", binarization, METHODS)
+        self.binarization = check_choice("binarization", binarization, BINARIZATIONS)
         self.seed = seed
         if binarization == "stochastic":
             self.seed_generator = keras.random.SeedGenerator(seed)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kdzoo.evaluation.accuracy import accuracy as accuracy_of
-from kdzoo.graph.kernel_cuts import OF_CONVOLUTIONS, Cut, KernelCuts, energy_for
+from kdzoo.graph.kernel_cuts import Cut, KernelCuts, energy_for
 from kdzoo.graph.layer_chains import (
     Chain,
     LowRankReport,
@@ -25,14 +25,14 @@ from kdzoo.graph.surgery import copy_of
 from kdzoo.utils import (
     check_choice,
     check_flag,
-    check_number,
-    check_positive_integer,
     shown,
 )
+from kdzoo.utils.compression_arguments import (
+    LOW_RANK_METHODS,
+    LowRankMethod,
+    check_low_rank_amount,
+)
 
-Method = Literal["auto", "svd", "spatial", "channel", "tucker"]
-
-METHODS = ("auto", "svd", *OF_CONVOLUTIONS)
 # Of each convolution of a chain, whether it steps along the (height, width).
 _STEPS = {
     "spatial": ((1, 0), (0, 1)),
@@ -51,7 +51,7 @@ def factorize(
     accuracy: float | None = None,
     data: Any = None,
     layers: Collection[str] | None = None,
-    method: Method = "auto",
+    method: LowRankMethod = "auto",
     only_smaller: bool = True,
 ) -> tuple[keras.Model, LowRankReport]:
     """Replaces dense layers and convolutions by chains of smaller ones of a low rank.
@@ -114,9 +114,9 @@ def factorize(
     arXiv:1511.06530, Tucker-2 at ranks by variational Bayes.
     """
     known = layers_with_kernels(model)
-    check_choice("method", method, METHODS)
+    check_choice("method", method, LOW_RANK_METHODS)
     check_flag("only_smaller", only_smaller)
-    check_amount({"rank": rank, "energy": energy, "ratio": ratio, "accuracy": accuracy})
+    check_low_rank_amount({"rank": rank, "energy": energy, "ratio": ratio, "accuracy": accuracy})
     if (data is None) != (accuracy is None):
         raise ValueError(
             "Expected data with accuracy, and only then. Received: "
@@ -135,35 +135,6 @@ def factorize(
     if ratio is not None:
         energy = work.energy_at_ratio(ratio)
     return work.at({path: _cut(kernel, energy, rank, path) for path, kernel in kernels.items()})
-
-
-def check_amount(amounts: Mapping[str, Any]) -> None:
-    """Raises `ValueError` unless one of four amounts is given, and in its range.
-
-    Args:
-        amounts: `"rank"`, `"energy"`, `"ratio"` and `"accuracy"` -> what was given.
-    """
-    names = [name for name, value in amounts.items() if value is not None]
-    if len(names) != 1:
-        received = " and ".join(names) or "none of them"
-        raise ValueError(f"Expected one of rank, energy, ratio and accuracy. Received: {received}")
-    rank, energy, ratio, accuracy = amounts.values()
-    if isinstance(rank, Mapping):
-        if not rank or not all(isinstance(path, str) for path in rank):
-            raise ValueError(
-                f"Expected rank to be a number, or path -> number. Received: rank={shown(rank)}"
-            )
-        for path, number in rank.items():
-            check_positive_integer(f"rank of {path!r}", number)
-    elif isinstance(rank, str):
-        check_choice("rank", rank, ("vbmf",))
-    elif rank is not None:
-        check_positive_integer("rank", rank)
-    for name, value in (("energy", energy), ("accuracy", accuracy)):
-        if value is not None and not check_number(name, value, 0, 1) > 0:
-            raise ValueError(f"Expected {name} to lie in (0, 1]. Received: {name}=0")
-    if ratio is not None and not 0 < check_number("ratio", ratio, 0, 1) < 1:
-        raise ValueError(f"Expected ratio to lie in (0, 1). Received: ratio={shown(ratio)}")
 
 
 def _cut(kernel, energy, rank, path):

@@ -27,6 +27,7 @@ from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.teacher_cache.recorded_split import RecordedSplit
 from kdzoo.training.stages import train
+from kdzoo.utils.compression_arguments import Binarization
 from kdzoo.utils.types import PathLike
 
 Wrapped = tuple[keras.Model, Callable[[keras.Model], keras.Model], list[Any]]
@@ -159,7 +160,7 @@ class _Step:
         return made, _as_it_is, []
 
     def _binary(self, model: keras.Model) -> Wrapped:
-        method = cast(tools.binary.Binarization, self.compression.binary)
+        method = cast(Binarization, self.compression.binary)
         binary, _ = tools.binarize(model, method=method, seed=self.seed)
         return binary, tools.strip_binarization, []
 

@@ -7,9 +7,9 @@ from kdzoo import export
 from kdzoo.distillation import argument_checks
 from kdzoo.experiments.training_settings import Training
 from kdzoo.utils import check_choice, check_flag, is_integer, is_number, shown
+from kdzoo.utils.compression_arguments import BINARIZATIONS, Binarization
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
-BINARY = ("deterministic", "stochastic", "xnor")
 SHAPING = ("filters", "low_rank", "separable")
 """The steps that change layers, which may come in any order, before those that change weights."""
 TWO_OF_FOUR = "2:4"
@@ -71,7 +71,7 @@ class Compression:
     filters: float | None = None
     low_rank: float | None = None
     separable: bool = False
-    binary: Literal["deterministic", "stochastic", "xnor"] | None = None
+    binary: Binarization | None = None
     order: tuple[str, ...] = ()
     weight_bits: Literal[4, 8] = dataclasses.field(default=8, kw_only=True)
 
@@ -123,7 +123,7 @@ class Compression:
                 )
         check_flag("separable", self.separable)
         if self.binary is not None:
-            check_choice("binary", self.binary, BINARY)
+            check_choice("binary", self.binary, BINARIZATIONS)
             for name in ("prune", "cluster", "quantize"):
                 if getattr(self, name) is not None:
                     raise ValueError(

@@ -226,7 +226,8 @@ def test_layers_beyond_the_weights_are_refused_before_they_are_made(good, tmp_pa
 
 def test_several_layers_beyond_the_weights_are_refused(good, tmp_path):
     parts = members(good)
-    wide = parts[CONFIG].replace(b"64", b"20000")  # 1.6 GB between two of them.
+    wide = parts[CONFIG].replace(b'"units": 64', b'"units": 20000')  # 1.6 GB between two of them.
+    assert wide != parts[CONFIG]
     path = packed(tmp_path / "model.keras", {**parts, CONFIG: wide})
     assert_refused(path, "layers that are larger than the weights in the file")
 

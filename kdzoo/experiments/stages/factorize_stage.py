@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kdzoo import evaluation
-from kdzoo.compression.low_rank import METHODS, Method, check_amount, factorize
+from kdzoo import compression, evaluation
 from kdzoo.experiments.compression_settings import retraining
 from kdzoo.experiments.measure_model import measure, test_arrays
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
@@ -15,11 +14,16 @@ from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.distill_stage import Distill, soft_targets
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import FLOAT32, SAID_OF_PRECISION, Training
-from kdzoo.graph.layer_chains import LowRankReport
 from kdzoo.utils import check_choice, shown
+from kdzoo.utils.compression_arguments import (
+    LOW_RANK_METHODS,
+    LowRankMethod,
+    check_low_rank_amount,
+)
 
 if TYPE_CHECKING:
     from kdzoo.experiments.stage_context import StageContext
+    from kdzoo.graph.layer_chains import LowRankReport
 
 _TRAINING = retraining()
 
@@ -46,7 +50,7 @@ class Factorize(Stage):
     start: Dependency
     ratio: float | None = None
     energy: float | None = None
-    method: Method = "auto"
+    method: LowRankMethod = "auto"
     training: Training = _TRAINING
     teacher: Dependency | None = None
     temperature: float = 4.0
@@ -71,8 +75,10 @@ class Factorize(Stage):
         check_dependency("start", self.start)
         if self.teacher is not None:
             check_dependency("teacher", self.teacher)
-        check_amount({"rank": None, "energy": self.energy, "ratio": self.ratio, "accuracy": None})
-        check_choice("method", self.method, METHODS)
+        check_low_rank_amount(
+            {"rank": None, "energy": self.energy, "ratio": self.ratio, "accuracy": None}
+        )
+        check_choice("method", self.method, LOW_RANK_METHODS)
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         taught = dataclasses.replace(self, teacher=self.start)
@@ -95,7 +101,9 @@ class Factorize(Stage):
 
     def _factorized(self, context: "StageContext", precision: str) -> Any:
         model = context.source("start", precision)
-        return factorize(model, ratio=self.ratio, energy=self.energy, method=self.method)
+        return compression.factorize(
+            model, ratio=self.ratio, energy=self.energy, method=self.method
+        )
 
     def _trained(self, architecture: str) -> Train:
         """The stage that trains a model as this one is trained."""
@@ -113,7 +121,7 @@ class Factorize(Stage):
         )
 
 
-def _counts(report: LowRankReport) -> dict[str, Any]:
+def _counts(report: "LowRankReport") -> dict[str, Any]:
     """What the row says of the parameters: of the model, and of the kernels that were replaced."""
     rows = report.layers
     return {

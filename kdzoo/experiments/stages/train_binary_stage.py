@@ -3,13 +3,12 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from kdzoo.compression.binary import Binarization
-from kdzoo.compression.binary_layers import METHODS
 from kdzoo.experiments import binary_training
 from kdzoo.experiments.stage import register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.utils import check_choice, check_flag
+from kdzoo.utils.compression_arguments import BINARIZATIONS, Binarization
 
 if TYPE_CHECKING:
     from kdzoo.experiments.stage_context import StageContext
@@ -37,7 +36,7 @@ class TrainBinary(Train):
 
     def check(self) -> None:
         super().check()
-        check_choice("method", self.method, METHODS)
+        check_choice("method", self.method, BINARIZATIONS)
         check_flag("sign_activations", self.sign_activations)
 
     def run(self, context: "StageContext") -> Outcome:
