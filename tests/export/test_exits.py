@@ -7,6 +7,8 @@ import pytest
 from kdzoo.dynamic import BudgetedClassifier, add_exits
 from kdzoo.export import DynamicRunner, to_litert
 
+pytestmark = pytest.mark.tensorflow
+
 
 @pytest.fixture(scope="module")
 def images():
