@@ -728,6 +728,7 @@ class TestTrain:
         assert main([*command, "--directory", str(tmp_path / "run")]) == 0
         assert "teacher: mlp_2x800" in capsys.readouterr().out
 
+    @pytest.mark.large
     def test_goes_on_after_sigkill_and_ends_with_the_same_result(self, undisturbed, tmp_path):
         killed(tmp_path / "run", MID_EPOCH.format(stage="distilled"), "distilled")
         directory = tmp_path / "run" / "distilled-0"

@@ -112,6 +112,7 @@ def run(script, directory):
     )
 
 
+@pytest.mark.large
 def test_models_losses_distiller_and_training_work_without_tensorflow(tmp_path):
     done = run(WITHOUT + SCRIPT, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -95,22 +95,12 @@ def fit_to_budget(
         )
     if budget >= costs[-1]:
         return [math.inf] * (len(costs) - 1)
-    count = len(costs)
-    if rule == "geometric":
-
-        def thresholds_at(ratio):
-            return thresholds_of_fractions(confidences, geometric_fractions(count, ratio))
-
-    else:
-
-        def thresholds_at(ratio):
-            return [_shared(ratio)] * (count - 1)
 
     def is_within(ratio):
-        taken = exits_taken(confidences, thresholds_at(ratio))
+        taken = exits_taken(confidences, _thresholds_at(confidences, ratio, rule))
         return np.asarray(costs)[taken].mean() <= budget
 
-    return thresholds_at(_largest(is_within))
+    return _thresholds_at(confidences, _largest(is_within), rule)
 
 
 def fit_to_accuracy(
@@ -135,10 +125,9 @@ def fit_to_accuracy(
     Raises:
         ValueError: If no thresholds of this rule reach it.
     """
-    low, high = costs[0], costs[-1]
     best, reached = None, 0.0
-    for budget in np.linspace(low, high, 201):
-        thresholds = fit_to_budget(confidences, costs, float(budget), rule)
+    tried = [_thresholds_at(confidences, ratio, rule) for ratio in np.geomspace(1e-4, 1e4, 201)]
+    for thresholds in [*tried, [math.inf] * (len(costs) - 1)]:
         taken = exits_taken(confidences, thresholds)
         found = float(np.take_along_axis(are_right, taken[None], 0).mean())
         cost = float(np.asarray(costs)[taken].mean())
@@ -153,9 +142,12 @@ def fit_to_accuracy(
     return best[1]
 
 
-def _shared(ratio: float) -> float:
-    """One threshold for all exits, from 0 to 1, for a number from 0 to infinity."""
-    return 1 - 1 / (1 + ratio)
+def _thresholds_at(confidences: np.ndarray, ratio: float, rule: Rule) -> list[float]:
+    """The thresholds of a rule for a number from 0, all stop at once, to infinity, none does."""
+    count = len(confidences)
+    if rule == "geometric":
+        return thresholds_of_fractions(confidences, geometric_fractions(count, ratio))
+    return [1 - 1 / (1 + ratio)] * (count - 1)
 
 
 def _largest(is_within: Callable[[float], bool]) -> float:

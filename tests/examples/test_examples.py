@@ -15,18 +15,10 @@ def test_there_are_examples():
     assert len(EXAMPLES) >= 10
 
 
-# Half a minute each and more; MobileNetV2 takes minutes.
-SLOW = {path.stem for path in EXAMPLES if not path.stem.startswith("10")}
-
-
+# A third of a minute each and more; MobileNetV2 takes minutes.
+@pytest.mark.large
 @pytest.mark.tensorflow
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.large] * (path.stem in SLOW))
-        for path in EXAMPLES
-    ],
-)
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_it_runs(path, tmp_path):
     done = subprocess.run(
         [sys.executable, path, "--smoke"],

@@ -129,6 +129,7 @@ def test_squeeze_and_excitation_and_hard_activations():
     assert made.get_layer("gate").output.shape == (None, 1, 1, 4)
 
 
+@pytest.mark.tensorflow  # Once is enough.
 def test_blocks_of_convnext():
     convnext = keras.applications.ConvNeXtTiny(
         weights=None, include_top=False, input_shape=(32, 32, 3)

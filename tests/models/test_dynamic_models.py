@@ -60,6 +60,7 @@ def _expected_macs(exits, first, more, channels, growth, scales, reduction, head
     return found
 
 
+@pytest.mark.tensorflow  # Its layers are those of others.
 @pytest.mark.parametrize(
     ("exits", "first", "more", "channels", "growth", "scales"),
     [(3, 4, 2, 16, 6, 3), (2, 1, 1, 4, 2, 1), (4, 2, 3, 8, 4, 2)],

@@ -127,6 +127,7 @@ def test_keras_file_round_trip(name, tmp_path):
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.tensorflow  # Once is enough.
 def test_keras_files_load_in_a_fresh_process_without_kdzoo(tmp_path):
     names = ONE_EACH if ON_TENSORFLOW else ["separable_025"]
     for name in names:

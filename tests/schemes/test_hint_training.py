@@ -267,9 +267,10 @@ run({directory!r}, [stop])
 """
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("stage", "epoch"),
-    [pytest.param("hints", 1, marks=pytest.mark.large), ("distiller", 2)],
+    [("hints", 1), ("distiller", 2)],
 )
 def test_a_run_killed_in_either_stage_ends_as_an_undisturbed_one(tmp_path, stage, epoch):
     expected, whole = run(tmp_path / "whole")

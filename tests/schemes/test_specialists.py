@@ -27,6 +27,7 @@ def objective(logits, general, parts, classes):
     return total
 
 
+@pytest.mark.tensorflow  # Once is enough.
 def test_the_distribution_is_what_a_general_optimizer_finds():
     """100 random problems, whose specialists overlap; all of them are asked."""
     rng, classes = np.random.default_rng(0), [[0, 1, 2], [2, 3], [5, 1]]
