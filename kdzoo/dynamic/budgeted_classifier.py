@@ -17,9 +17,14 @@ from kdzoo.dynamic.thresholds import (
     fit_to_accuracy,
     fit_to_budget,
 )
-from kdzoo.evaluation.labelled_batches import check_inputs, labelled_batches
+from kdzoo.evaluation.labelled_batches import (
+    check_finite_outputs,
+    check_inputs,
+    labelled_batches,
+)
 from kdzoo.graph.confidence import CONFIDENCES, Confidence, confidence_of
 from kdzoo.graph.exportable import Exits, Exportable
+from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.predictions import class_indices
 from kdzoo.utils import check_choice, check_number, is_number, shown
 
@@ -100,12 +105,18 @@ class BudgetedClassifier(Exportable):
         confidence: Confidence = "max_probability",
         costs: Sequence[float] | None = None,
     ):
+        if activation := final_activation(model):
+            raise ValueError(
+                f"Expected exits that give logits. Received: {model.name!r}, of which one ends in "
+                f"a {activation}"
+            )
         self.parts = exit_parts(model)
         self.confidence = check_choice("confidence", confidence, CONFIDENCES)
         shapes = [tuple(output.shape) for output in keras.tree.flatten(model.outputs)]
-        if any(len(shape) != 2 for shape in shapes):
+        if any(len(shape) != 2 or shape[1] == 1 for shape in shapes):
             raise ValueError(
-                f"Expected exits that give logits (batch, classes). Received: {shapes}"
+                "Expected exits that give logits (batch, classes) of two classes or more. "
+                f"Received: {shapes}"
             )
         self.costs = _check_costs(exit_macs(model) if costs is None else costs, len(self.parts))
         self._thresholds: list[float] | None = None
@@ -124,12 +135,12 @@ class BudgetedClassifier(Exportable):
     def thresholds(self, given: Sequence[float]) -> None:
         count = len(self.parts) - 1
         is_right = isinstance(given, list | tuple) and len(given) == count
-        if not is_right or not all(is_number(value) and value >= 0 for value in given):
+        if not is_right or not all(is_number(value) and 0 <= value <= np.inf for value in given):
             raise ValueError(
                 f"Expected {count} thresholds of at least 0, one for each exit but the last. "
                 f"Received: thresholds={shown(given)}"
             )
-        self._thresholds = [float(value) for value in given]
+        self._thresholds = [float(value) if value < 1e300 else np.inf for value in given]
 
     def fit(
         self,
@@ -211,6 +222,7 @@ class BudgetedClassifier(Exportable):
         return BudgetedPredictions(np.concatenate(logits), taken + 1, mean_cost)
 
     def exits(self) -> Exits:
+        """Returns the parts, and what chooses between them, for an export."""
         confidence, thresholds = self.confidence, self._thresholds
         return Exits(self.parts, confidence, thresholds, self.costs)
 
@@ -256,8 +268,9 @@ class BudgetedClassifier(Exportable):
         logits, exits = None, np.zeros(count, int)
         for place, (part, threshold) in enumerate(zip(self.parts, thresholds, strict=True)):
             own, *carried = _outputs(part, carried, len(rows))
+            check_finite_outputs(own, part)
             stops = confidence_of(own, self.confidence) >= threshold
-            logits = np.zeros((count, own.shape[-1]), own.dtype) if logits is None else logits
+            logits = np.zeros((count, own.shape[-1]), "float32") if logits is None else logits
             logits[rows[stops]], exits[rows[stops]] = own[stops], place
             if stops.all():
                 break
@@ -273,6 +286,8 @@ class BudgetedClassifier(Exportable):
                     "Expected data with labels, (x, y). Received: samples without labels."
                 )
             outputs = list(self.anytime(batch))
+            for own in outputs:
+                check_finite_outputs(own, self.parts[-1])
             wanted = class_indices(labels, outputs[0].shape)
             confidences.append([confidence_of(own, self.confidence) for own in outputs])
             are_right.append([own.argmax(-1) == wanted for own in outputs])

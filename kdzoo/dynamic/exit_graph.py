@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from kdzoo.graph.calls import Call, Plan, graph_of
-from kdzoo.utils import shown
+from kdzoo.utils import is_integer, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def exit_graph(model: keras.Model) -> ExitGraph:
         new = [call for call in own if id(call) not in seen]
         later = set(map(id, needed(outputs[number:])))
         head = {id(call) for call in own if id(call) not in later} if outputs[number:] else set()
-        if not {id(call) for call in new} - head:
+        if number > 1 and not {id(call) for call in new} - head:
             raise ValueError(
                 f"Expected exits from the first to the last. Received: {model.name!r}, whose exit "
                 f"{number} leaves the network where an exit before it does, or earlier."
@@ -104,12 +104,9 @@ def check_exit(model: keras.Model, number: int) -> int:
         ValueError: If there is no such exit.
     """
     count = len(graph_of(model).outputs)
-    is_there = (
-        isinstance(number, int) and not isinstance(number, bool) and 1 <= abs(number) <= count
-    )
-    if not is_there:
+    if not is_integer(number) or not 1 <= abs(number) <= count:
         raise ValueError(
             f"Expected an exit from 1 to {count}, or -1 for the last. Received: "
             f"exit={shown(number)}"
         )
-    return number - 1 if number > 0 else count + number
+    return int(number) - 1 if number > 0 else count + int(number)

@@ -9,6 +9,7 @@ from kdzoo.dynamic.exit_graph import check_exit, exit_graph
 from kdzoo.evaluation.complexity import count_macs
 from kdzoo.graph.calls import graph_of, output_of
 from kdzoo.graph.final_activation import final_activation
+from kdzoo.graph.keras_internals import mask_of
 from kdzoo.graph.surgery import parts
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.types import Tensor
@@ -118,10 +119,17 @@ def exit_parts(model: keras.Model) -> list[keras.Model]:
         model: A functional `keras.Model` of two or more exits, from the first to the last.
 
     Raises:
-        ValueError: If it has no graph, or one output.
+        ValueError: If it has no graph, or one output, or a tensor between the parts has a mask.
     """
     found = exit_graph(model)
     graph = graph_of(model)
+    for tensor in (tensor for carried in found.carried for tensor in carried):
+        if mask_of(tensor) is not None:
+            raise ValueError(
+                "Expected a network whose exits hand on tensors without masks. Received: "
+                f"{model.name!r}, in which {tensor.name!r} has one, as after an Embedding with "
+                "mask_zero=True."
+            )
     starts = [graph.input, *found.carried]
     ends = [[output, *rest] for output, rest in zip(found.outputs, found.carried, strict=False)]
     return parts(model, list(zip(starts, [*ends, found.outputs[-1]], strict=True)))
@@ -215,7 +223,7 @@ def _standard_head(heads: str, number: int, feature: Any, shape: tuple) -> Any:
     if dimensions:
         pooling = getattr(keras.layers, f"GlobalAveragePooling{dimensions}D")
         feature = pooling(name=f"{name}_pool")(feature)
-    return keras.layers.Dense(shape[-1], name=name)(feature)
+    return keras.layers.Dense(shape[-1], dtype="float32", name=name)(feature)
 
 
 def _convolved(feature, dimensions, name):

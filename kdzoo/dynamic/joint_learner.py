@@ -77,11 +77,11 @@ class JointLearner(TrainsStudent, TeacherKept):
         _check_teacher(teacher, shape_of)
         self._teacher_reference = Untracked(teacher)
         self.names_of_outputs = list(names)
-        self._trackers = {
-            name: keras.metrics.Mean(name=name)
-            for own in names
-            for name in (f"{own}_loss", f"{own}_distillation_loss")
-        }
+        taught = names if teacher is not None else names[:-1]
+        logged = [f"{own}_loss" for own in names]
+        if self.student_loss_weight < 1:
+            logged += [f"{own}_distillation_loss" for own in taught]
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in logged}
         self._output_type: OutputType | None = None
         self.built = True
 
@@ -116,7 +116,7 @@ class JointLearner(TrainsStudent, TeacherKept):
         output_checks.warn_unless_on_logits(loss, shape_of)
         told = told_output_types(shape_of)
         known = (type_of_loss(loss), *(told[:1] if told else ()))
-        self._output_type = next((kind for kind in known if kind is not None), None)
+        self._output_type = next((told for told in known if told is not None), None)
         check_metrics(metrics)
         names = self.names_of_outputs if metrics else []
         by_name = {name: new_metrics(metrics) for name in names} or None
@@ -163,8 +163,11 @@ class JointLearner(TrainsStudent, TeacherKept):
         training: bool = True,
     ) -> Tensor:
         targets = split_targets(y, sample_weight)
-        if targets.label is None:
-            raise ValueError("Expected labels beside the inputs. Received: data without labels.")
+        if targets.label is None or isinstance(targets.label, list | tuple | dict):
+            received = "data without them" if targets.label is None else "a structure of labels"
+            raise ValueError(
+                f"Expected labels beside the inputs, once for all outputs. Received: {received}"
+            )
         losses = [
             weight * self._loss_of_output(place, y_pred, targets, training)
             for place, weight in enumerate(self.output_weights)

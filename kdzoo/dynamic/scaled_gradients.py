@@ -54,7 +54,7 @@ def with_equal_gradients(model: keras.Model) -> keras.Model:
         def take(value):
             original = originals.get(id(value))
             scale = scales.get((original, id_of(call))) if original is not None else None
-            if scale is None:
+            if scale is None or "float" not in value.dtype:
                 return value
             if (id(value), scale) not in scaled:
                 scaled[id(value), scale] = GradientScale(scale, dtype=value.dtype)(value)

@@ -15,6 +15,7 @@ from kdzoo.compression.filter_pruning.smaller_model import smaller_model
 from kdzoo.distillation.settings import Untracked
 from kdzoo.evaluation.labelled_batches import check_inputs, labelled_batches
 from kdzoo.graph import acceleration
+from kdzoo.graph.adapted_layers import finalize_states
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.exportable import HasGraph
 from kdzoo.graph.keras_internals import flatten_layers
@@ -84,7 +85,7 @@ class Slimmable(HasGraph, keras.Model):
         self.widths = self_widths
         self.universal = check_flag("universal", universal)
         self.round_to = round_to
-        coupling = follow(whole)
+        coupling = _follow_whatever_the_weights(whole)
         groups = groups_of(coupling)
         if not any((~group.stays).any() for group in groups):
             raise ValueError(
@@ -304,7 +305,19 @@ class _Narrow:
         for variable, copy in zip(self.model.variables, made.variables, strict=True):
             # A copy: on JAX a model's `fit` and `predict` use the memory of its arrays up.
             copy.assign(np.array(ops.convert_to_numpy(values[id(variable)])))
+        for layer in flatten_layers(made, include_self=False):
+            finalize_states(layer)
         return made
+
+
+def _follow_whatever_the_weights(model: keras.Model) -> Coupling:
+    """What is known of a model's channels, none of which is taken for a constant."""
+    weights = model.get_weights()
+    try:
+        model.set_weights([np.ones_like(weight) for weight in weights])
+        return follow(model)
+    finally:
+        model.set_weights(weights)
 
 
 def _leaves(model: keras.Model) -> list[keras.layers.Layer]:

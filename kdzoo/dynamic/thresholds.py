@@ -11,6 +11,7 @@ from kdzoo.utils import shown
 Rule = Literal["geometric", "shared"]
 RULES: tuple[Rule, ...] = ("geometric", "shared")
 _HALVINGS = 60
+_TRIED = 201
 _LARGEST_RATIO = 1e9
 
 
@@ -95,6 +96,8 @@ def fit_to_budget(
         )
     if budget >= costs[-1]:
         return [math.inf] * (len(costs) - 1)
+    if budget == costs[0]:
+        return [0.0] * (len(costs) - 1)
 
     def is_within(ratio):
         taken = exits_taken(confidences, _thresholds_at(confidences, ratio, rule))
@@ -126,8 +129,14 @@ def fit_to_accuracy(
         ValueError: If no thresholds of this rule reach it.
     """
     best, reached = None, 0.0
-    tried = [_thresholds_at(confidences, ratio, rule) for ratio in np.geomspace(1e-4, 1e4, 201)]
-    for thresholds in [*tried, [math.inf] * (len(costs) - 1)]:
+    ends = [[0.0] * (len(costs) - 1), [math.inf] * (len(costs) - 1)]
+    if rule == "shared":
+        levels = np.unique(np.quantile(confidences[:-1], np.linspace(0, 1, _TRIED)))
+        tried = [[float(level)] * (len(costs) - 1) for level in levels]
+    else:
+        ratios = np.geomspace(1e-4, 1e4, _TRIED)
+        tried = [_thresholds_at(confidences, ratio, rule) for ratio in ratios]
+    for thresholds in (*ends, *tried):
         taken = exits_taken(confidences, thresholds)
         found = float(np.take_along_axis(are_right, taken[None], 0).mean())
         cost = float(np.asarray(costs)[taken].mean())

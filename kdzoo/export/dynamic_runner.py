@@ -26,6 +26,7 @@ from kdzoo.utils.types import PathLike
 from kdzoo.utils.untrusted_files import read_bytes
 
 _MOST = 1 << 31
+_LARGEST = 1e300  # Thresholds beyond it, also integers that no float holds, are infinity.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +125,10 @@ class DynamicRunner:
         said = said if isinstance(said, dict) else {}
         if confidence is None:
             confidence = said.get("confidence", "max_probability")
-        self.confidence = check_choice("confidence", confidence, CONFIDENCES)
+        try:
+            self.confidence = check_choice("confidence", confidence, CONFIDENCES)
+        except ValueError as error:
+            raise ValueError(f"Expected {str(path)!r} with a known measure: {error}") from error
         found = said.get("thresholds") if thresholds is None else thresholds
         if found is None and not needs_thresholds:
             found = [None] * (len(names) - 1)
@@ -139,7 +143,10 @@ class DynamicRunner:
             for runner in self._signatures
         ]
         for outputs, inputs in zip(self._outputs, [*self._inputs[1:], {}], strict=True):
-            if set(outputs) != {LOGITS, *inputs}:
+            is_next = set(outputs) == {LOGITS, *inputs} and all(
+                info.shape == outputs[name].shape for name, info in inputs.items()
+            )
+            if not is_next or len(outputs[LOGITS].shape) != 2 or not self._inputs[0]:
                 raise ValueError(
                     "Expected signatures that go on from each other. Received: "
                     f"path={str(path)!r}, which gives {sorted(outputs)} where {sorted(inputs)} is "
@@ -153,7 +160,7 @@ class DynamicRunner:
 
     @property
     def batch_size(self) -> int:
-        """Samples in one run of the file; a batch stops when all of it is sure."""
+        """Samples in one run of the file; a batch goes on until all of it was sure."""
         return self.inputs[0].shape[0]
 
     def predict(self, x: Any) -> DynamicPredictions:
@@ -171,8 +178,9 @@ class DynamicRunner:
             began = time.perf_counter()
             seen = self._run(part, self.thresholds)
             took = 1000 * (time.perf_counter() - began)
-            logits.append(seen[-1][:size])
-            exits += [len(seen)] * size
+            stopped = self._first_sure(seen)
+            logits.append(np.stack(seen)[stopped, np.arange(len(stopped))][:size])
+            exits += list(stopped[:size] + 1)
             times += [took / size] * size
         return DynamicPredictions(np.concatenate(logits), np.asarray(exits), np.asarray(times))
 
@@ -200,17 +208,29 @@ class DynamicRunner:
                 part = [np.concatenate([a, np.repeat(a[-1:], missing, 0)]) for a in part]
             yield part, size
 
+    def _first_sure(self, seen: list[np.ndarray]) -> np.ndarray:
+        """For each sample of a batch the first exit that was sure, counted from 0, or the last."""
+        sure = [
+            confidence_of(logits, self.confidence) >= threshold
+            for logits, threshold in zip(seen, self.thresholds, strict=False)
+        ]
+        sure += [np.ones(len(seen[0]), bool)] * (len(seen) > len(sure))
+        return np.where(np.any(sure, axis=0), np.argmax(sure, axis=0), len(seen) - 1)
+
     def _run(self, arrays: list[np.ndarray], thresholds: list[float]) -> list[np.ndarray]:
         """The logits of the exits of a batch, up to the one at which all of it is sure."""
         given = [info.quantize(array) for info, array in zip(self.inputs, arrays, strict=True)]
         tensors = dict(zip(self._inputs[0], given, strict=True))
         seen: list[np.ndarray] = []
+        was_sure = np.zeros(self.batch_size, bool)
         for place, runner in enumerate(self._signatures):
             outputs = runner(**tensors)
             logits = self._outputs[place][LOGITS].dequantize(outputs.pop(LOGITS))
             seen.append(logits)
             is_last = place + 1 == len(self._signatures)
-            if is_last or (confidence_of(logits, self.confidence) >= thresholds[place]).all():
+            if not is_last:
+                was_sure |= confidence_of(logits, self.confidence) >= thresholds[place]
+            if is_last or was_sure.all():
                 break
             tensors = self._carried(place, outputs)
         return seen
@@ -220,7 +240,9 @@ class DynamicRunner:
         carried = {}
         for name, array in outputs.items():
             given, taken = self._outputs[place][name], self._inputs[place + 1][name]
-            is_same = (given.scale, given.zero_point) == (taken.scale, taken.zero_point)
+            is_same = (given.dtype, given.scale, given.zero_point) == (
+                *(taken.dtype, taken.scale, taken.zero_point),
+            )
             carried[name] = array if is_same else taken.quantize(given.dequantize(array))
         return carried
 
@@ -257,6 +279,6 @@ def _check_thresholds(given: Any, count: int, path: PathLike) -> list[float]:
             f"thresholds={shown(given)}"
         )
     values = [math.inf if value is None else value for value in given]
-    if not all(is_number(value) and value >= 0 for value in values):
+    if not all(is_number(value) and 0 <= value <= math.inf for value in values):
         raise ValueError(f"Expected thresholds of at least 0. Received: thresholds={shown(given)}")
-    return [float(value) for value in values]
+    return [float(value) if value < _LARGEST else math.inf for value in values]

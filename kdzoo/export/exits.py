@@ -59,10 +59,16 @@ def convert_exits(
         The bytes of the file.
 
     Raises:
-        ValueError: If the converter refuses the network.
+        ValueError: If sizes of features are open, or the converter refuses the network.
     """
     tf = tensorflow()
     batch, module = specs[0].shape[0], tf.Module()
+    for tensor in (tensor for part in exits.parts[1:] for tensor in part.inputs):
+        if None in tensor.shape[1:]:
+            raise ValueError(
+                "Expected a network of several exits that was built for one size of its inputs. "
+                f"Received: features of shape {tuple(tensor.shape)} between two exits."
+            )
     with converting(exits.parts[-1]) as saved:
         functions = {
             signature_name(number): _function(part, specs if number == 1 else None, batch)

@@ -159,7 +159,7 @@ def parts(model: keras.Model, ends: Sequence[tuple[Any, Any]]) -> list[keras.Mod
     """Returns new models, each from some tensors of a model to others.
 
     Nested models in which a tensor lies become part of the model around them. A layer that several
-    parts call is shared by them.
+    parts call is shared by them. Tensors in half precision are handed on in float32.
 
     Args:
         model: The functional or built sequential `keras.Model`; it is left as it is.
@@ -172,7 +172,7 @@ def parts(model: keras.Model, ends: Sequence[tuple[Any, Any]]) -> list[keras.Mod
             an input of the model that is not among its part's inputs.
     """
     ends = [(_as_tensors(model, inputs), _as_tensors(model, outputs)) for inputs, outputs in ends]
-    rebuilding = _Rebuilding(wanted=keras.tree.flatten(ends), flattens=True)
+    rebuilding = _Rebuilding(wanted=keras.tree.flatten(ends), flattens=True, widens=True)
     made = [
         rebuilding.model(model, outputs, inputs=inputs, name=f"{model.name}_part{number}")
         for number, (inputs, outputs) in enumerate(ends, 1)
@@ -197,12 +197,14 @@ class _Rebuilding:
         perform: Callable[..., Any] | None = None,
         wanted: Sequence[keras.KerasTensor | None] = (),
         flattens: bool = False,
+        widens: bool = False,
     ):
         self._replace = replace or (lambda operation, path: None)
         self._perform = perform or (
             lambda call, operation, args, kwargs: operation(*args, **kwargs)
         )
         self._wanted, self._flattens = [t for t in wanted if t is not None], flattens
+        self._widens = widens
         self._copies: dict[int, tuple[keras.Operation, keras.Operation]] = {}
         self._weights: list[tuple] = []
 
@@ -215,7 +217,7 @@ class _Rebuilding:
         names = starts if isinstance(starts, dict) else {}
         names = {id(tensor): name for name, tensor in names.items()}
         values = {
-            plan.key(tensor): _input_like(tensor, names.get(id(tensor)))
+            plan.key(tensor): _input_like(tensor, names.get(id(tensor)), self._widens)
             for tensor in keras.tree.flatten(starts)
         }
         calls = plan.needed(keras.tree.flatten(wanted), values)
@@ -306,12 +308,16 @@ class _Rebuilding:
                 finalize_states(made)
 
 
-def _input_like(tensor: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:
+def _input_like(
+    tensor: keras.KerasTensor, name: str | None = None, widens: bool = False
+) -> keras.KerasTensor:
     """A new input of a tensor's shape; of an input its name and all that else it was told."""
     maker = maker_of(tensor)
     if isinstance(maker, keras.layers.InputLayer):
         return copy_of(maker).output
-    options = {"dtype": tensor.dtype, "sparse": tensor.sparse, "name": name}
+    is_half = widens and tensor.dtype in ("float16", "bfloat16")
+    dtype = "float32" if is_half else tensor.dtype
+    options = {"dtype": dtype, "sparse": tensor.sparse, "name": name}
     return keras.Input(batch_shape=tensor.shape, **options)
 
 

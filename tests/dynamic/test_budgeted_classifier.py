@@ -111,6 +111,24 @@ def test_anytime_predictions_come_one_after_the_other(network, digits):
         classifier.exit_within(0.5)
 
 
+def test_models_that_give_no_logits(network):
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(3, name="x")(inputs)
+    outputs = [keras.layers.Dense(2)(inputs), keras.layers.Dense(2, "softmax")(x)]
+    with pytest.raises(ValueError, match="softmax"):
+        BudgetedClassifier(keras.Model(inputs, outputs))
+    with pytest.raises(ValueError, match="two classes or more"):
+        BudgetedClassifier(
+            keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(x)])
+        )
+    broken = keras.models.clone_model(network)
+    broken.set_weights([weight * np.nan for weight in network.get_weights()])
+    classifier = BudgetedClassifier(broken)
+    classifier.thresholds = [0.5, 0.5]
+    with pytest.raises(ValueError, match="NaN"):
+        classifier.predict(np.ones((2, 64), "float32"))
+
+
 def test_wrong_use(network, digits):
     images, labels = digits[0][:50], digits[1][:50]
     classifier = BudgetedClassifier(network)

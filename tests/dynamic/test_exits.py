@@ -232,6 +232,45 @@ def test_a_teacher_teaches_all_exits_and_stays_as_it_is(exits, images):
     assert learner.count_params() == made.count_params()
 
 
+def _step(model, images, **arguments):
+    """The weights, by path, after a step of SGD on some labels."""
+    learner = ExitLearner(model, **arguments)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner.compile(keras.optimizers.SGD(1.0), loss)
+    learner.fit(images, np.arange(len(images)) % 3, batch_size=len(images), epochs=1, verbose=0)
+    return {weight.path: ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+def test_the_last_exit_does_not_learn_from_those_it_teaches(images):
+    made = add_exits(_network(), at=["block1"])
+    before = {weight.path: ops.convert_to_numpy(weight).copy() for weight in made.weights}
+    after = _step(made, images, student_loss_weight=0.0, exit_weights=[1.0, 0.0])
+    for path in ("logits/kernel", "block2/kernel"):
+        np.testing.assert_array_equal(after[path], before[path])
+    assert not np.array_equal(after["exit1/kernel"], before["exit1/kernel"])
+
+
+def test_a_step_has_equal_gradients_where_it_is_told(images):
+    before = {weight.path: ops.convert_to_numpy(weight) for weight in _network().weights}
+    first = {"student_loss_weight": 1.0, "exit_weights": [1.0, 0.0]}
+    steps = [
+        _step(add_exits(_network(), at=["block1"]), images, equal_gradients=equal, **first)
+        for equal in (False, True)
+    ]
+    plain, equal = (step["block1/kernel"] - before["block1/kernel"] for step in steps)
+    np.testing.assert_allclose(equal, plain / 2, rtol=1e-3, atol=1e-6)
+
+
+def test_masks_do_not_get_lost_between_parts():
+    layers = keras.layers
+    inputs = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(inputs)
+    x = layers.LSTM(4, return_sequences=True, name="tap")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(layers.LSTM(4)(x)))
+    with pytest.raises(ValueError, match="without masks"):
+        exit_parts(add_exits(model, at=["tap"]))
+
+
 def test_wrong_learners(exits):
     with pytest.raises(ValueError, match="two or more exits"):
         ExitLearner(_network())

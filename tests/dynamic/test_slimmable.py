@@ -62,6 +62,23 @@ def test_a_width_has_the_first_channels(images):
     )
 
 
+def test_what_has_no_effect_now_may_have_one_when_it_is_trained(images):
+    model = _network()
+    norm = model.get_layer("norm")
+    gamma = np.ones(16)
+    gamma[3] = 0.0
+    norm.gamma.assign(gamma)
+    norm.beta.assign(0.5 * np.ones(16))
+    slimmable = Slimmable(model, widths=(0.5, 1.0))
+    small = extract(slimmable, 0.5)
+    assert small.get_layer("one").filters == 8
+    np.testing.assert_allclose(
+        small.predict(images, verbose=0),
+        ops.convert_to_numpy(slimmable(images, width=0.5)),
+        atol=1e-5,
+    )
+
+
 def test_all_widths_learn_and_are_extracted(trained, images, tmp_path):
     slimmable, history = trained
     for width in ("0.5", "0.75", "1"):

@@ -61,6 +61,33 @@ def test_a_file_of_exits_stops_where_keras_stops(classifier, images, quantize, t
     assert (DynamicRunner(path, thresholds=[2, 2]).predict(images).exits == 3).all()
 
 
+def test_samples_of_a_batch_stop_one_by_one(classifier, images, tmp_path):
+    to_litert(classifier, tmp_path / "exits.tflite", batch_size=5)
+    found = DynamicRunner(tmp_path / "exits.tflite").predict(images)
+    expected = classifier.predict(images)
+    assert np.array_equal(found.exits, expected.exits)
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+
+
+def test_mixed_precision_is_written_in_float32(tmp_path):
+    keras.utils.set_random_seed(0)
+    policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(6, "relu", name="one", dtype=policy),
+            keras.layers.Dense(6, "relu", name="two", dtype=policy),
+            keras.layers.Dense(3, name="logits", dtype="float32"),
+        ]
+    )
+    classifier = BudgetedClassifier(add_exits(model, at=["one"]))
+    classifier.thresholds = [0.4]
+    report = to_litert(classifier, tmp_path / "exits.tflite")
+    assert report.max_abs_difference < 1e-4
+    runner = DynamicRunner(tmp_path / "exits.tflite")
+    assert runner.predict(np.ones((3, 4), "float32")).logits.shape == (3, 3)
+
+
 def test_exits_cost_few_bytes(classifier, images, tmp_path):
     alone = to_litert(_last_exit_alone(classifier), tmp_path / "alone.tflite").bytes
     together = to_litert(classifier, tmp_path / "exits.tflite").bytes
