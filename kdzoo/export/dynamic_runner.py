@@ -158,6 +158,13 @@ class DynamicRunner:
             for name, outputs in zip(expected, self._outputs, strict=True)
         )
 
+        classes = self.outputs[-1].shape[-1]
+        if self.labels is not None and len(self.labels) != classes:
+            raise ValueError(
+                f"Expected {path} to have a label for each of {classes} classes. Received: "
+                f"{len(self.labels)} labels; export it or fetch it again."
+            )
+
     @property
     def batch_size(self) -> int:
         """Samples in one run of the file; a batch goes on until all of it was sure."""
