@@ -12,6 +12,7 @@ from kdzoo.distillation.copies import check_metrics, new_metrics
 from kdzoo.distillation.jax_state import TeacherKept
 from kdzoo.distillation.reduction import reduce_loss
 from kdzoo.distillation.settings import Untracked
+from kdzoo.graph import acceleration
 from kdzoo.graph.exportable import TrainsStudent
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
@@ -70,9 +71,8 @@ class JointLearner(TrainsStudent, TeacherKept):
         self.student = student
         self.student_loss_weight = argument_checks.check_student_loss_weight(student_loss_weight)
         self.output_weights = _output_weights(output_weights, len(names))
-        (self.distillation_loss,) = argument_checks.as_losses(
-            [SoftTargets(3.0) if distillation_loss is None else distillation_loss]
-        )
+        given = SoftTargets(3.0) if distillation_loss is None else distillation_loss
+        self.distillation_loss = argument_checks.as_one_loss(given)
         self._shape_of = Untracked(shape_of)
         _check_teacher(teacher, shape_of)
         self._teacher_reference = Untracked(teacher)
@@ -149,7 +149,8 @@ class JointLearner(TrainsStudent, TeacherKept):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self.teacher is not None and self.student_loss_weight < 1:
             targets = split_targets(y, sample_weight)
-            with self._state_scope(*state):
+            layers = acceleration.quicker_layers(self.teacher)
+            with self._state_scope(*state), acceleration.accelerated(layers):
                 outputs = ops.stop_gradient(self.teacher(x, training=False))
             y, sample_weight = targets.with_teacher_outputs(outputs), targets.sample_weight
         return super().train_step(*state, (x, y, sample_weight))

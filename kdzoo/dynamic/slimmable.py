@@ -30,8 +30,8 @@ _NORMS = (keras.layers.BatchNormalization,)
 class Slimmable(HasGraph, keras.Model):
     """A network that runs at several widths, each with the first channels of all layers.
 
-    Which channels go together is found by following the graph, as `compression.prune_filters` does,
-    so that any functional model will do. Convolutions and dense layers are shared by all widths: a
+    Which channels go together is found by following the graph, so that any functional model will
+    do. Convolutions and dense layers are shared by all widths: a
     narrow one has slices of the weights. Batch normalizations see other statistics at each width,
     and have means and variances for each; their scales and shifts are also of a width's own
     ("switchable"), or slices too ("universal").
@@ -75,14 +75,14 @@ class Slimmable(HasGraph, keras.Model):
         name: str | None = None,
     ):
         graph_of(model)
-        self_widths = _check_widths(widths)
+        checked_widths = _check_widths(widths)
         round_to = check_positive_integer("round_to", round_to, most=1 << 16)
         whole = rebuild(model)
         super().__init__(
             name=check_name(name) or f"{model.name}_slimmable", dtype=model.dtype_policy
         )
         self.whole = whole
-        self.widths = self_widths
+        self.widths = checked_widths
         self.universal = check_flag("universal", universal)
         self.round_to = round_to
         coupling = _follow_whatever_the_weights(whole)
@@ -150,7 +150,7 @@ class Slimmable(HasGraph, keras.Model):
             (outputs, pairs of a variable and its new value, in an order that does not change).
         """
         if width == self.widths[-1]:
-            layers = acceleration.fusible_layers(self.whole)
+            layers = acceleration.quicker_layers(self.whole)
             with acceleration.accelerated(layers):
                 return self.whole(inputs, training=training), []
         return self._narrow[width].run(inputs, training)
@@ -288,7 +288,7 @@ class _Narrow:
         return [*shared, *((variable, variable.value) for variable in self.own)]
 
     def run(self, inputs, training):
-        layers = acceleration.fusible_layers(self.model)
+        layers = acceleration.quicker_layers(self.model)
         with (
             acceleration.accelerated(layers),
             keras.StatelessScope(state_mapping=self.values()) as scope,

@@ -108,7 +108,7 @@ class WidthLearner(JointLearner):
 
     def _one_of(self, widths: Sequence[float], inputs: Any) -> Tensor:
         """The outputs of one of some widths by chance, in training."""
-        variables = [v for width in widths for v in self.student.own_variables(width)]
+        variables = [variable for width in widths for variable in self.student.own_variables(width)]
 
         def branch_of(width: float) -> Any:
             def branch(x: Any) -> list[Tensor]:

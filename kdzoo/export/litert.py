@@ -32,7 +32,7 @@ from kdzoo.export.signature import (
     computing_in_float32,
     input_specs,
 )
-from kdzoo.graph.exportable import exportable, student_of
+from kdzoo.graph.exportable import Exportable, exportable, student_of
 from kdzoo.graph.outputs import OutputType
 from kdzoo.utils import (
     atomic_path,
@@ -96,7 +96,7 @@ class ExportReport:
 
 
 def to_litert(
-    model: keras.Model,
+    model: keras.Model | Exportable,
     path: PathLike,
     quantize: Quantize | None = None,
     representative_data: "Samples | None" = None,

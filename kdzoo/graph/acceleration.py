@@ -59,7 +59,7 @@ def accelerate(model: keras.layers.Layer) -> int:
     _check_layer(model)
     if isinstance(model, keras.Model):
         make_passes_untuned(model)
-    return _quicken([*fusible_layers(model), *strided_layers(model)])
+    return _quicken(quicker_layers(model))
 
 
 def fuse_batch_normalization(model: keras.layers.Layer) -> int:
@@ -109,11 +109,21 @@ def accelerated(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
     """Runs the block with these layers quicker, and leaves them as they were found.
 
     Args:
-        layers: What `fusible_layers` and `strided_layers` returned for a model.
+        layers: What `quicker_layers` returned for a model.
     """
     with calls_restored(layers):
         _quicken(layers)
         yield
+
+
+def quicker_layers(model: keras.layers.Layer, fuse_batch_norm: bool = True) -> list:
+    """Returns the layers of a model that can be quicker.
+
+    Args:
+        model: A `keras.Model` or layer.
+        fuse_batch_norm: Whether batch normalizations are among them.
+    """
+    return [*(fusible_layers(model) if fuse_batch_norm else ()), *strided_layers(model)]
 
 
 def fusible_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
