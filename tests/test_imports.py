@@ -45,7 +45,7 @@ TECHNIQUES = {
         *("exit_graph", "exits", "joint_learner", "scaled_gradients", "slimmable", "thresholds"),
     },
     "kdzoo.compression": {"binary_layers", "masked_layer", "sign_activations", "tfmot"},
-    "kdzoo.experiments.stages": {"train_stage", "distill_stage"},  # Others extend them.
+    "kdzoo.experiments.stages": {"distill_stage", "train_binary_stage", "train_stage"},
 }
 # And a package of techniques and much that they share: of this one the techniques are listed.
 FEW_TECHNIQUES = {"kdzoo.compression.tfmot": {"clustering", "pruning", "quantization"}}
