@@ -38,6 +38,7 @@ LONG = (
     "fitnet_mnist_by_labels",
     "hard_weight_digits",
     "hinton_mnist_again",
+    "hinton_mnist_only_7_8",
     "hinton_mnist_temperatures",
     "hinton_mnist_without_3",
     "losses_compared",
@@ -53,7 +54,7 @@ LONG = (
     "teacher_sweep_cifar10",
     "transfer_set_cifar10",
 )
-LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist")
+LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist", "zoo_mnist")
 
 
 @pytest.mark.parametrize(
