@@ -763,6 +763,7 @@ def _add_training():
             "model": t.model,
             "images": t.images,
             "prior": [0.2] * 5,
+            "classes": None,
             "offsets": None,
             "batch_size": 4,
         },
