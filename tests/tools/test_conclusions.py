@@ -5,8 +5,7 @@ import statistics
 import pytest
 
 from kdzoo.zoo.manifest import read_manifest
-from tools.docs_tables.benchmark_tables import results
-from tools.docs_tables.zoo_and_recipe_tables import variants
+from tools.docs_tables.content import results, variants
 
 
 def accuracies(recipe):
@@ -97,6 +96,21 @@ def test_few_values_cost_little_and_take_half_of_the_packed_bytes():
     packed = {name: summary[name].get("gzipped_bytes") for name in summary}
     assert packed["16 values"] / packed["float32"] == pytest.approx(0.42, abs=5e-3)
     assert packed["32 values"] / packed["float32"] == pytest.approx(0.52, abs=5e-3)
+
+
+def test_a_quarter_of_a_lenet_costs_less_than_a_tenth_of_a_point():
+    content, found = results("low_rank_lenet"), accuracies("low_rank_lenet")
+    (whole,) = found["unfactorized"]
+    assert found["0.5 of it"][0] >= whole
+    quarter = found["0.25 of it"]
+    assert 0 < whole - statistics.fmean(quarter) < 1e-3
+    assert all(a > b for a, b in zip(quarter, found["0.25 of it, by labels"], strict=True))
+    assert whole - found["0.125 of it"][0] == pytest.approx(0.007, abs=5e-4)
+    assert 0.035 < whole - found["0.0625 of it"][0] < 0.04
+    ranks = {row["kind"]: row["ranks"]["stage1"][1] for row in content["rows"] if "ranks" in row}
+    assert (ranks["0.125 of it"], ranks["0.0625 of it"]) == (27, 13)
+    sizes = {row["kind"]: row["parameters"] for row in content["rows"]}
+    assert sizes["0.25 of it"] < sizes["unfactorized"] / 4
 
 
 def test_a_file_agrees_more_often_where_training_was_aware_of_8_bits():
