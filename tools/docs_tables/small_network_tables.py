@@ -1,7 +1,9 @@
 """The tables of recipes that make networks smaller: fewer numbers, or fewer bits for each."""
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 
+from kdzoo.recipes import RECIPES
 from tools.docs_tables.content import Table, results, spread, variants
 
 
@@ -18,6 +20,82 @@ def low_rank_lenet() -> Table:
         cells += [spread(content["summary"][name], len(rows))]
         table.append([*cells, ", ".join(str(row["test_errors"]) for row in rows)])
     return table
+
+
+def deep_compression(recipe: str) -> Table:
+    """Zeros, few values and Huffman codes: errors and bytes beside those of the paper.
+
+    Args:
+        recipe: The name of a recipe whose paper tells the errors of some variants.
+    """
+    content, paper = results(recipe), RECIPES[recipe].paper
+    table = [["", "test errors by seed", "mean", "in the paper", "bytes", "times smaller"]]
+    table[0] += ["gzipped weights", "zstd"]
+    for name, rows in variants(content).items():
+        cells = [name, *_errors([row["test_errors"] for row in rows]), str(paper.get(name, ""))]
+        for field, form in (
+            *(("bytes", ",.0f"), ("times_smaller", ".1f")),
+            *(("gzip_bytes", ",.0f"), ("zstd_bytes", ",.0f")),
+        ):
+            found = [row[field] for row in rows if field in row]
+            cells.append(format(statistics.fmean(found), form) if found else "")
+        table.append(cells)
+    return table
+
+
+def lottery_lenet() -> Table:
+    """Tickets by what is left of the weights, and the controls of the last."""
+    content = results("lottery_lenet")
+    rates = variants(content)
+    table = [["weights left, %", *(f"{name}: accuracy, %" for name in rates)]]
+    first = next(iter(rates.values()))[0]
+    for at, left in enumerate(first["weights_left"]):
+        cells = [f"{100 * left:.1f}"]
+        for rows in rates.values():
+            cells.append(_mean([row["round_test_accuracies"][at] for row in rows]))
+        table.append(cells)
+    last = f"{100 * first['weights_left'][-1]:.1f}"
+    for name in first["control_test_accuracies"]:
+        cells = [f"{last}, {CONTROLS[name]}"]
+        for rows in rates.values():
+            cells.append(_mean([row["control_test_accuracies"][name] for row in rows]))
+        table.append(cells)
+    return table
+
+
+CONTROLS = {
+    "reinitialized": "new initial weights",
+    "random_ticket": "at random places",
+    "from_scratch": "new initial weights, for as long as all rounds",
+}
+
+
+def _mean(accuracies: Sequence[float]) -> str:
+    """Accuracies of several seeds in percent, with their sample standard deviation."""
+    mean = f"{100 * statistics.fmean(accuracies):.2f}"
+    return mean if len(accuracies) == 1 else f"{mean} ± {100 * statistics.stdev(accuracies):.2f}"
+
+
+def binary_connect_mnist() -> Table:
+    """Weights of one bit: errors with them and with the real ones, and the bytes."""
+    content, paper = results("binary_connect_mnist"), RECIPES["binary_connect_mnist"].paper
+    table = [["", "errors, weights of one bit", "mean", "errors, real weights", "mean"]]
+    table[0] += ["in the paper", "kernels, times smaller", "file, times smaller"]
+    for name, rows in variants(content).items():
+        binary = [row["binary_test_errors"] for row in rows if "binary_test_errors" in row]
+        real = [row["test_errors"] for row in rows]
+        cells = [name, *_errors(binary), *_errors([] if real == binary else real)]
+        cells += [str(paper.get(name, ""))]
+        for field in ("kernel_factor", "file_factor"):
+            cells.append(f"{rows[0][field]:.1f}" if field in rows[0] else "")
+        table.append(cells)
+    return table
+
+
+def _errors(found: Sequence[int]) -> list[str]:
+    """The test errors of several seeds, and their mean where there are several."""
+    mean = f"{statistics.fmean(found):.1f}" if len(found) > 1 else ""
+    return [", ".join(map(str, found)), mean]
 
 
 _FUNCTIONS = (low_rank_lenet,)
