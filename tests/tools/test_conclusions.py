@@ -37,6 +37,25 @@ def test_distilling_takes_two_fifths_of_the_errors_on_mnist():
     assert 0.38 < 1 - (1 - found["distilled"]) / (1 - found["alone"]) < 0.43
 
 
+def test_a_digit_that_was_never_seen_is_known_once_its_bias_is_raised():
+    found = variants(results("hinton_mnist_without_3"))
+    errors = {
+        name: statistics.fmean(row["test_errors"] for row in rows) for name, rows in found.items()
+    }
+    threes = {
+        name: statistics.fmean(row["test_errors_by_class"][3] for row in rows)
+        for name, rows in found.items()
+        if name != "teacher"
+    }
+    assert threes["alone"] == 1010
+    assert threes["distilled"] < 0.1 * 1010
+    ours, paper = "those biases by held-out images", "biases by test errors"
+    assert errors[paper] < 109 < errors["distilled"]
+    assert 14 < threes[paper] < 18
+    assert 0 < errors[ours] - errors[paper] < 6
+    assert errors["biases by held-out images"] > 2 * errors["distilled"]
+
+
 def test_30_units_want_lower_temperatures_than_300():
     found = means("hinton_mnist_temperatures")
     wide, narrow = (

@@ -2,7 +2,8 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 Table = list[list[str]]
@@ -25,3 +26,9 @@ def variants(content: Mapping) -> dict[str, list[dict]]:
     for row in content["rows"]:
         found[row["kind"]].append(row)
     return found
+
+
+def error_cells(found: Sequence[int]) -> list[str]:
+    """The test errors of several seeds, and their mean where there are several."""
+    mean = f"{statistics.fmean(found):.1f}" if len(found) > 1 else ""
+    return [", ".join(map(str, found)), mean]

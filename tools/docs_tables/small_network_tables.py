@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from kdzoo.recipes import RECIPES
-from tools.docs_tables.content import Table, results, spread, variants
+from tools.docs_tables.content import Table, error_cells, results, spread, variants
 
 
 def low_rank_lenet() -> Table:
@@ -32,7 +32,7 @@ def deep_compression(recipe: str) -> Table:
     table = [["", "test errors by seed", "mean", "in the paper", "bytes", "times smaller"]]
     table[0] += ["gzipped weights", "zstd"]
     for name, rows in variants(content).items():
-        cells = [name, *_errors([row["test_errors"] for row in rows]), str(paper.get(name, ""))]
+        cells = [name, *error_cells([row["test_errors"] for row in rows]), str(paper.get(name, ""))]
         for field, form in (
             *(("bytes", ",.0f"), ("times_smaller", ".1f")),
             *(("gzip_bytes", ",.0f"), ("zstd_bytes", ",.0f")),
@@ -84,18 +84,12 @@ def binary_connect_mnist() -> Table:
     for name, rows in variants(content).items():
         binary = [row["binary_test_errors"] for row in rows if "binary_test_errors" in row]
         real = [row["test_errors"] for row in rows]
-        cells = [name, *_errors(binary), *_errors([] if real == binary else real)]
+        cells = [name, *error_cells(binary), *error_cells([] if real == binary else real)]
         cells += [str(paper.get(name, ""))]
         for field in ("kernel_factor", "file_factor"):
             cells.append(f"{rows[0][field]:.1f}" if field in rows[0] else "")
         table.append(cells)
     return table
-
-
-def _errors(found: Sequence[int]) -> list[str]:
-    """The test errors of several seeds, and their mean where there are several."""
-    mean = f"{statistics.fmean(found):.1f}" if len(found) > 1 else ""
-    return [", ".join(map(str, found)), mean]
 
 
 _FUNCTIONS = (low_rank_lenet,)

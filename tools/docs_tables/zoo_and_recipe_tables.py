@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from kdzoo.recipes import RECIPES
 from kdzoo.zoo import cards
 from kdzoo.zoo.manifest import read_manifest
-from tools.docs_tables import benchmark_tables, small_network_tables
+from tools.docs_tables import benchmark_tables, school_tables, small_network_tables
 from tools.docs_tables.content import ROOT, Table, results, spread, variants
 
 # The six rows of the README: each data set of the zoo, and the three sizes of its main family.
@@ -183,6 +183,7 @@ _FUNCTIONS = (highlights, zoo, small_forms, temperatures, losses_compared, compr
 TABLES: dict[str, Callable[[], Table]] = {
     **{function.__name__: function for function in _FUNCTIONS},
     **{name: functools.partial(comparison, name) for name in COMPARISONS},
+    **school_tables.TABLES,
     **small_network_tables.TABLES,
     **benchmark_tables.TABLES,
 }
