@@ -14,7 +14,7 @@ def low_rank_lenet() -> Table:
     largest_first = sorted(variants(content).items(), key=lambda item: -item[1][0]["parameters"])
     for name, rows in largest_first:
         ranks = [str(rank) for _, rank in rows[0].get("ranks", {}).values()]
-        before = rows[0].get("untrained_test_accuracy")
+        before = rows[0].get("untrained_test_accuracy", 0.0)
         cells = [name, f"{rows[0]['parameters']:,}", ", ".join(ranks)]
         cells += [f"{100 * before:.2f}" if ranks else ""]
         cells += [spread(content["summary"][name], len(rows))]
