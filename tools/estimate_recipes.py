@@ -14,6 +14,8 @@ import argparse
 import functools
 import json
 import pathlib
+import statistics
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +23,7 @@ from typing import Any
 import kdzoo  # noqa: F401  # isort: skip
 
 from kdzoo.evaluation import count_macs
-from kdzoo.experiments import Compress, Experiment, Specialists
+from kdzoo.experiments import Compress, Experiment, Specialists, TrainExits, TrainWidths
 from kdzoo.experiments import estimate as estimates
 from kdzoo.experiments.stage import Node
 from kdzoo.recipes import RECIPES
@@ -55,6 +57,8 @@ RATES: dict[str, float] = {
     "mlp": 25_000,
     "lenet_5": 12_000,
     "keras_application": 3000,
+    "branchy_lenet": 10_000,
+    "msdnet": 8000,
 }
 
 
@@ -77,11 +81,25 @@ def guessed_seconds(recipe: Experiment, node: Node) -> float | None:
     transfer: Any = getattr(stage, "transfer", None)
     if transfer is not None and transfer.fraction:
         kept *= transfer.fraction
-    models = 1 + len(getattr(stage, "peers", ()))
+    if isinstance(stage, TrainExits):
+        data: Any = types.SimpleNamespace(classes=classes, input_shape=shape)
+        macs = count_macs(stage.own_model(data))
+    else:
+        macs = _macs(name, json.dumps(arguments), classes, shape)
+    return images * kept * stage.epochs * _times(stage) * macs / (1e6 * rate)
+
+
+def _times(stage: Any) -> float:
+    """How many times the multiply-accumulates of its network a stage takes for an image."""
     if isinstance(stage, Specialists):
-        models = 2  # So many more samples has an epoch.
-    macs = _macs(name, json.dumps(arguments), classes, shape)
-    return images * kept * stage.epochs * models * macs / (1e6 * rate)
+        return 2  # So many more samples has an epoch.
+    if not isinstance(stage, TrainWidths):
+        return 1 + len(getattr(stage, "peers", ()))
+    widths = list(stage.widths) if stage.only is None else [stage.only]
+    if stage.only is None and stage.middle_widths is not None:
+        usual = statistics.fmean(widths[1:-1])
+        widths = [widths[0], *[usual] * stage.middle_widths, widths[-1]]
+    return sum(width**2 for width in widths)
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from kdzoo.experiments.stages import (
     DistillBinary,
     EnsembleOf,
     Factorize,
+    FitThresholds,
     HintTraining,
     LotteryTicket,
     MutualLearning,
@@ -22,7 +23,9 @@ from kdzoo.experiments.stages import (
     TeacherAssistant,
     Train,
     TrainBinary,
+    TrainExits,
     TrainPruned,
+    TrainWidths,
 )
 from kdzoo.experiments.stages.distill_stage import soft_targets
 from kdzoo.experiments.training_settings import Training
@@ -40,6 +43,7 @@ __all__ = [
     "EnsembleOf",
     "Experiment",
     "Factorize",
+    "FitThresholds",
     "HintTraining",
     "LotteryTicket",
     "MutualLearning",
@@ -51,7 +55,9 @@ __all__ = [
     "TeacherAssistant",
     "Train",
     "TrainBinary",
+    "TrainExits",
     "TrainPruned",
+    "TrainWidths",
     "Training",
     "Transfer",
     "register",

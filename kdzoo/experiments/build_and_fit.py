@@ -1,6 +1,7 @@
 """What the stage types share that train a network."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -38,14 +39,22 @@ def create_for(
     """
     name, arguments = built
     height, width, channels = input_shape
-    usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
     try:
-        return create_by_name(name, classes, (height, width, channels), **arguments)
+        with computing_in(precision):
+            return create_by_name(name, classes, (height, width, channels), **arguments)
     except TypeError as error:
         raise ValueError(
             f"Expected arguments that {name!r} takes. Received: {arguments!r}: {first_line(error)}"
         ) from error
+
+
+@contextlib.contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Context in which new layers compute in a precision."""
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
     finally:
         keras.config.set_dtype_policy(usual)
 

@@ -18,6 +18,8 @@ DEEP_COMPRESSION = "Han, Mao & Dally 2016, arXiv:1510.00149"
 MIMIC = "Ba & Caruana 2014, arXiv:1312.6184"
 TEACHER_ASSISTANTS = "Mirzadeh et al. 2020, arXiv:1902.03393"
 VGGS = "Simonyan & Zisserman 2015, arXiv:1409.1556"
+BRANCHYNET = "Teerapittayanon et al. 2016, arXiv:1709.01686"
+MSDNETS = "Huang et al. 2018, arXiv:1703.09844"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,5 +235,28 @@ ARCHITECTURES = (
         "lenet",
         "LeNet-5 in Caffe's form, as papers on compression measure it.",
         DEEP_COMPRESSION,
+    ),
+)
+
+# They give a list of logits, so that only what knows of exits can take them: lists leave them out.
+OF_SEVERAL_EXITS = (
+    _row(
+        "branchy_lenet",
+        "branchy",
+        "B-LeNet, a LeNet that may stop after its first convolution.",
+        BRANCHYNET,
+        function="branchy_lenet",
+    ),
+    _row(
+        "msdnet_small",
+        "msdnet",
+        "Multi-scale dense network of four exits, for CIFAR on two cores.",
+        MSDNETS,
+        exits=4,
+        first_layers=3,
+        more_layers=2,
+        channels=8,
+        growth=4,
+        head_channels=64,
     ),
 )

@@ -20,8 +20,9 @@ def create(
     """Builds the model of this name, with fresh weights.
 
     Args:
-        name: A name in `kdzoo.list_models()`, or `"keras.applications.<Name>"` for a network of
-            MobileNetV3, EfficientNet, EfficientNetV2 or ConvNeXt.
+        name: A name in `kdzoo.list_models()`; `"keras.applications.<Name>"` for a network of
+            MobileNetV3, EfficientNet, EfficientNetV2 or ConvNeXt; or `"branchy_lenet"` or
+            `"msdnet_small"`, networks of several exits, which give a list of logits.
         classes: Number of classes, at least 2.
         input_shape: (height, width, channels) of one image; None for the architecture's own,
             (32, 32, 3) or (28, 28, 1).

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kdzoo.utils import check_choice, check_text, shown
-from kdzoo.zoo.architectures import ARCHITECTURES, Architecture
+from kdzoo.zoo.architectures import ARCHITECTURES, OF_SEVERAL_EXITS, Architecture
 
 _ARCHITECTURES = {row.name: row for row in ARCHITECTURES}
+_UNLISTED = {row.name: row for row in OF_SEVERAL_EXITS}
 _APPLICATIONS = "keras.applications."
 
 
@@ -49,7 +50,7 @@ def register(
             "Expected a name without '/', which separates the parts of a pretrained model's name. "
             f"Received: name={shown(name)}"
         )
-    if name in _ARCHITECTURES:
+    if name in _ARCHITECTURES or name in _UNLISTED:
         raise ValueError(
             "Expected a new name, as registering never replaces a model. Received: "
             f"name={shown(name)}"
@@ -80,6 +81,8 @@ def register(
 def list_models(family: str | None = None) -> list[str]:
     """Returns the names that `kdzoo.create` knows, family by family.
 
+    Networks of several exits are left out: `branchy_lenet` and `msdnet_small`.
+
     Args:
         family: Only this family, e.g. `"separable"`; all when None.
 
@@ -105,7 +108,8 @@ def architecture(name: str) -> Architecture:
     """Returns the `Architecture` of this name: its builder, arguments, description and paper.
 
     Args:
-        name: A name in `kdzoo.list_models()`, or `"keras.applications.<Name>"` for a network that
+        name: A name in `kdzoo.list_models()`, a network of several exits, or
+            `"keras.applications.<Name>"` for a network that
             `kdzoo.models.applications.keras_application` builds.
 
     Returns:
@@ -124,6 +128,7 @@ def architecture(name: str) -> Architecture:
         network = {"network": name.removeprefix(_APPLICATIONS)}
         return Architecture(name, builder, network, "A network of keras.applications.")
     one_each = {found.family: name for name, found in reversed(_ARCHITECTURES.items())}
-    found = _ARCHITECTURES[check_choice("model", name, _ARCHITECTURES, one_each.values())]
+    known = {**_ARCHITECTURES, **_UNLISTED}
+    found = known[check_choice("model", name, known, one_each.values())]
     # The arguments are copied, because a caller may change them.
     return dataclasses.replace(found, arguments=copy.deepcopy(found.arguments))

@@ -1009,6 +1009,10 @@ def _add_experiments():
         stages = (stage,) if type(stage) is e.Train else (teacher, stage)
         load_data(dataclasses.replace(experiment, stages=stages))
 
+    def of_exits(stage):
+        exits = e.TrainExits("exits", *student[1:], at=("stage1",), seeds=(0,))
+        load_data(dataclasses.replace(experiment, stages=(teacher, exits, stage)))
+
     def check_alone(stage):
         dataclasses.replace(experiment, stages=(stage,)).check()
 
@@ -1037,6 +1041,9 @@ def _add_experiments():
         (e.Pretrained("teacher", "fitnet_mnist/mnist", seeds=(0,)), check_alone),
         (e.Compress("b", start, seeds=(0,)), made_with),
         (e.TrainBinary(*student, seeds=(0,)), made_with),
+        (e.TrainExits(*student, at=("stage1",), seeds=(0,)), made_with),
+        (e.TrainWidths(*student, seeds=(0,)), made_with),
+        (e.FitThresholds("b", e.Dependency("exits", 0), (0.9,), seeds=(0,)), of_exits),
         (e.DistillBinary(*student, seeds=(0,)), made_with),
         (e.Factorize("b", start, ratio=0.5, seeds=(0,)), made_with),
         (

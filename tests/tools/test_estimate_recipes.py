@@ -5,11 +5,29 @@ import json
 import pytest
 
 from kdzoo import recipes
-from kdzoo.experiments import Dependency, Distill, Experiment, MutualLearning, Train, Training
+from kdzoo.experiments import (
+    Dependency,
+    Distill,
+    Experiment,
+    FitThresholds,
+    MutualLearning,
+    Train,
+    TrainExits,
+    Training,
+    TrainWidths,
+)
 from kdzoo.experiments.stage import Node
 from tools import estimate_recipes
 
 STUDENT = ("mlp_2x64", Training(3))
+DYNAMIC = (
+    TrainExits("exits", *STUDENT, at=("stage1",)),
+    TrainExits("exit", *STUDENT, at=("stage1",), only=1),
+    FitThresholds("thresholds", Dependency("exits")),
+    TrainWidths("widths", *STUDENT, widths=(0.25, 0.5, 0.75, 1.0)),
+    TrainWidths("some widths", *STUDENT, widths=(0.25, 0.5, 0.75, 1.0), middle_widths=1),
+    TrainWidths("width", *STUDENT, widths=(0.5, 1.0), only=0.5),
+)
 SMALL = Experiment(
     "small",
     "mnist",
@@ -35,6 +53,19 @@ def test_a_guess_goes_by_images_and_multiplications():
     assert guessed("student") == pytest.approx(seconds)
     assert guessed("peers") == pytest.approx(2 * seconds)
     assert guessed("other") is None
+
+
+def test_a_guess_goes_by_what_of_a_network_is_trained():
+    recipe = Experiment("dynamic", "mnist", DYNAMIC, seeds=(0,), validation=0)
+    found = [
+        estimate_recipes.guessed_seconds(recipe, Node("dynamic", stage.name, 0))
+        for stage in DYNAMIC
+    ]
+    macs, head = 784 * 64 + 64 * 64 + 64 * 10, 64 * 10
+    times = [1 / 16 + 1 / 4 + 9 / 16 + 1, 1 / 16 + 0.625**2 + 1, 1 / 4]
+    expected = [macs + head, 784 * 64 + head, 0, *(macs * one for one in times)]
+    a_second = 1e6 * estimate_recipes.RATES["mlp"]
+    assert found == pytest.approx([60_000 * 3 * one / a_second for one in expected], rel=1e-4)
 
 
 def test_a_line_says_what_is_timed_and_what_is_guessed(monkeypatch, tmp_path):

@@ -67,6 +67,13 @@ class Train(Stage):
         if self.transfer is not None:
             self.transfer.check_data(data)
 
+    def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
+        if len(model.outputs) > 1:
+            raise ValueError(
+                f"Expected a network of one output, or a `TrainExits`. Received: {model.name!r} of "
+                f"{len(model.outputs)} exits"
+            )
+
     def smoke(self) -> "Train":
         transfer = self.transfer and self.transfer.smoke()
         return dataclasses.replace(self, training=self.training.smoke(), transfer=transfer)
