@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from kdzoo.recipes import RECIPES
 from kdzoo.zoo import cards
 from kdzoo.zoo.manifest import read_manifest
+from tools import compression_pareto
 from tools.docs_tables import benchmark_tables
 from tools.docs_tables.benchmark_tables import ROOT, Table, results
 
@@ -197,5 +198,6 @@ _FUNCTIONS = (highlights, zoo, small_forms, temperatures, losses_compared, compr
 TABLES: dict[str, Callable[[], Table]] = {
     **{function.__name__: function for function in _FUNCTIONS},
     **{name: functools.partial(comparison, name) for name in COMPARISONS},
+    "compression_pareto": compression_pareto.table,
     **benchmark_tables.TABLES,
 }
