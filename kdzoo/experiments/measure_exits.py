@@ -74,7 +74,7 @@ def measure_budgets(
     (x, y), test = held_out.arrays(), test_arrays(data)
     fit = functools.partial(classifier.fit, x, y, rule=rule, batch_size=_BATCH)
 
-    def point(**goal: float) -> dict[str, Any]:
+    def point(**goal: Any) -> dict[str, Any]:
         fitted = fit(**goal)
         found = classifier.evaluate(test[0], test[1], batch_size=_BATCH)
         return {

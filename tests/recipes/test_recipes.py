@@ -18,7 +18,12 @@ COMPRESSING = sorted(
     if recipe.base is not None and "float32" in recipe.names
 )
 # They compress a model that is there already, or train what they compress.
-OF_THE_ZOO = ["cluster_separable_cifar10", "mobile_networks_cifar10", "qat_4_bit_cifar10"]
+OF_THE_ZOO = [
+    "cluster_separable_cifar10",
+    "compression_pareto",
+    "mobile_networks_cifar10",
+    "qat_4_bit_cifar10",
+]
 SMOKE = {"jax": ["hinton_mnist"]}.get(
     keras.backend.backend(), sorted(set(RECIPES) - {*COMPRESSING, *OF_THE_ZOO})
 )
