@@ -132,6 +132,26 @@ def test_a_quarter_of_a_lenet_costs_less_than_a_tenth_of_a_point():
     assert sizes["0.25 of it"] < sizes["unfactorized"] / 4
 
 
+def test_a_taught_lenet_is_46_times_smaller_at_fewer_errors_than_in_the_paper():
+    rows = variants(results("deep_compression_lenet_300_100"))
+    errors = {name: [row["test_errors"] for row in found] for name, found in rows.items()}
+    factor = {
+        name: statistics.fmean(row["times_smaller"] for row in found)
+        for name, found in rows.items()
+        if name != "dense"
+    }
+    assert max(errors["as in the paper"]) < 158
+    assert factor["as in the paper"] == pytest.approx(37, abs=0.5)
+    assert factor["smaller, taught"] == pytest.approx(46, abs=0.5)
+    assert 158 - statistics.fmean(errors["smaller, taught"]) == pytest.approx(25, abs=0.5)
+    assert max(errors["smaller, taught"]) < 158
+    pairs = zip(errors["as in the paper"], errors["taught"], strict=True)
+    assert all(taught < alone for alone, taught in pairs)
+    for row in (row for name in factor for row in rows[name]):
+        assert min(row["gzip_bytes"], row["zstd_bytes"]) > 1.9 * row["bytes"]
+        assert row["bytes"] * row["times_smaller"] == pytest.approx(4 * row["parameters"])
+
+
 def test_a_file_agrees_more_often_where_training_was_aware_of_8_bits():
     rows = variants(results("qat_separable_cifar10"))
     agreement = {name: [row["agreement"] for row in found] for name, found in rows.items()}

@@ -1,5 +1,6 @@
 """The tables of recipes that make networks smaller: fewer numbers, or fewer bits for each."""
 
+import functools
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -93,4 +94,8 @@ def binary_connect_mnist() -> Table:
 
 
 _FUNCTIONS = (low_rank_lenet,)
-TABLES: dict[str, Callable[[], Table]] = {function.__name__: function for function in _FUNCTIONS}
+_DEEP = ("deep_compression_lenet_300_100",)
+TABLES: dict[str, Callable[[], Table]] = {
+    **{function.__name__: function for function in _FUNCTIONS},
+    **{name: functools.partial(deep_compression, name) for name in _DEEP},
+}
