@@ -56,6 +56,31 @@ def test_a_digit_that_was_never_seen_is_known_once_its_bias_is_raised():
     assert errors["biases by held-out images"] > 2 * errors["distilled"]
 
 
+def test_most_digits_are_known_by_students_of_7_and_8():
+    found = variants(results("hinton_mnist_only_7_8"))
+    errors = {
+        name: statistics.fmean(row["test_errors"] for row in rows) for name, rows in found.items()
+    }
+    of_both = [sum(row["test_errors_by_class"][7:9]) for row in found["alone"]]
+    assert max(of_both) < 12
+    assert min(row["test_errors"] for row in found["alone"]) > 8000
+    assert errors["distilled"] < 4730 < 5000
+    assert errors["biases by held-out images"] == pytest.approx(1170, abs=5)
+    assert max(row["test_errors"] for row in found["biases by held-out images"]) < 1320
+    assert errors["biases by test errors"] == pytest.approx(1625, abs=5)
+
+
+def test_no_weight_of_the_labels_is_better_than_another():
+    found = accuracies("hard_weight_digits")
+    weighted = {name: found[name] for name in found if name.startswith("weight ")}
+    averages = {name: statistics.fmean(each) for name, each in weighted.items()}
+    assert set(averages) == {f"weight {weight:g}" for weight in (0, 0.1, 0.3, 0.5, 0.9)}
+    assert min(averages.values()) > statistics.fmean(found["alone"]) + 5e-3
+    assert max(averages.values()) - min(averages.values()) < 2.5e-3
+    deviations = [statistics.stdev(each) for each in weighted.values()]
+    assert max(averages.values()) - min(averages.values()) < min(deviations) / 2
+
+
 def test_30_units_want_lower_temperatures_than_300():
     found = means("hinton_mnist_temperatures")
     wide, narrow = (

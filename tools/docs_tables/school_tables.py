@@ -1,10 +1,11 @@
 """The tables of recipes in which several models teach, or the transfer set is another one."""
 
 import functools
+import statistics
 from collections.abc import Callable
 
 from kdzoo.recipes import RECIPES
-from tools.docs_tables.content import Table, error_cells, results, variants
+from tools.docs_tables.content import Table, error_cells, results, spread, variants
 
 # Recipe -> the classes whose errors have columns of their own.
 _CLASSES = {"hinton_mnist_without_3": (3,), "hinton_mnist_only_7_8": (7, 8)}
@@ -27,6 +28,22 @@ def hinton_transfer(recipe: str) -> Table:
     return table
 
 
+def hard_weight_digits() -> Table:
+    """A student by how much the labels weigh, beside itself alone, split by split."""
+    content = results("hard_weight_digits")
+    rows = variants(content)
+    alone = {row["seed"]: row["test_accuracy"] for row in rows["alone"]}
+    table = [["weight of the labels", "accuracy, %", "points over alone", "splits won"]]
+    table.append(["1: alone", spread(content["summary"]["alone"], len(alone)), "", ""])
+    for name in (name for name in rows if name.startswith("weight ")):
+        gains = [100 * (row["test_accuracy"] - alone[row["seed"]]) for row in rows[name]]
+        cells = [name.removeprefix("weight "), spread(content["summary"][name], len(gains))]
+        cells += [f"{statistics.fmean(gains):+.2f} ± {statistics.stdev(gains):.2f}"]
+        table.append([*cells, f"{sum(gain > 0 for gain in gains)} of {len(gains)}"])
+    return table
+
+
 TABLES: dict[str, Callable[[], Table]] = {
-    "hinton_mnist_without_3": functools.partial(hinton_transfer, "hinton_mnist_without_3"),
+    **{name: functools.partial(hinton_transfer, name) for name in _CLASSES},
+    "hard_weight_digits": hard_weight_digits,
 }
