@@ -68,7 +68,8 @@ class BudgetedClassifier(Exportable):
                 f"a {activation}"
             )
         self.parts = exit_parts(model)
-        self._confidence = check_choice("confidence", confidence, CONFIDENCES)
+        check_choice("confidence", confidence, CONFIDENCES)
+        self._confidence: Confidence = confidence
         shapes = [tuple(output.shape) for output in keras.tree.flatten(model.outputs)]
         if any(len(shape) != 2 or shape[1] == 1 for shape in shapes):
             raise ValueError(
@@ -210,8 +211,9 @@ class BudgetedClassifier(Exportable):
             ValueError: If it is no such file, was altered, or is of a network of other weights.
         """
         settings = thresholds_file.read(check_path("path", path), self.parts)
-        self._confidence, self.costs = settings.confidence, settings.costs
+        costs = _check_costs(settings.costs, len(self.parts))
         self.thresholds = settings.thresholds
+        self._confidence, self._costs = settings.confidence, costs
 
     def predict(self, x: Any, batch_size: int = 128) -> BudgetedPredictions:
         """Returns predictions; of each sample no more is computed than up to where it stops.

@@ -60,12 +60,12 @@ def run_until_sure(
     check_inputs(batch, parts[0])
     count = len(keras.tree.flatten(batch)[0])
     rows, carried = np.arange(count), batch
-    logits, exits = None, np.zeros(count, int)
+    classes = parts[0].outputs[0].shape[-1]
+    logits, exits = np.zeros((count, classes), "float32"), np.zeros(count, int)
     for place, (part, threshold) in enumerate(zip(parts, [*thresholds, -np.inf], strict=True)):
         own, *carried = _outputs(part, carried, len(rows))
         check_finite_outputs(own, part)
         stops = confidence_of(own, confidence) >= threshold
-        logits = np.zeros((count, own.shape[-1]), "float32") if logits is None else logits
         logits[rows[stops]], exits[rows[stops]] = own[stops], place
         if stops.all():
             break

@@ -14,6 +14,7 @@ from kdzoo.graph import acceleration
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
 from kdzoo.graph.untuned_passes import untuned_passes
 from kdzoo.utils import onednn
+from kdzoo.utils.keras_errors import plain_errors
 from kdzoo.utils.types import Tensor
 
 
@@ -77,7 +78,8 @@ class JointLearner(JointSettings):
             **kwargs: Arguments of `keras.Model.fit`.
 
         Raises:
-            ValueError: If the learner comes from a file, had a teacher before, and has none.
+            ValueError: If the learner comes from a file, had a teacher before, and has none; in the
+                first step, if the distillation loss is none for such outputs.
         """
         if self._lacks_teacher and self._uses_teacher:
             raise ValueError(
@@ -85,7 +87,7 @@ class JointLearner(JointSettings):
                 "set `learner.teacher`, to None where the last output is to teach from now on."
             )
         onednn.warn_if_off()
-        with untuned_passes(), self._put_back():
+        with plain_errors(), untuned_passes(), self._put_back():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -95,7 +97,7 @@ class JointLearner(JointSettings):
             *args: Arguments of `keras.Model.evaluate`.
             **kwargs: Arguments of `keras.Model.evaluate`.
         """
-        with untuned_passes(), self._put_back(), self._in_validation():
+        with plain_errors(), untuned_passes(), self._put_back(), self._in_validation():
             return super().evaluate(*args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:

@@ -105,7 +105,8 @@ class NarrowWidth:
             scope = keras.StatelessScope(state_mapping=self.values(), collect_losses=True)
         with acceleration.accelerated(layers), scope:
             outputs = self.model(inputs, training=training)
-        loss = ops.sum(ops.stack(list(scope.losses))) if scope.losses else None
+        losses = [ops.cast(loss, "float32") for loss in scope.losses]
+        loss = ops.sum(ops.stack(losses)) if losses else None
         if not training:
             return Run(outputs, [], loss)
         return Run(outputs, [(own, scope.get_current_value(own)) for own in self.changing], loss)

@@ -174,7 +174,7 @@ class Slimmable(HasGraph, keras.Model):
             self.add_loss(found.loss)
         return found.outputs
 
-    def compute_output_spec(
+    def compute_output_spec(  # type: ignore[override]
         self, inputs: Any, width: float | None = None, training: bool | None = None
     ) -> Any:
         self.check_width(width)

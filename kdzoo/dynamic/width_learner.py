@@ -115,14 +115,21 @@ class WidthLearner(JointLearner):
             taken = _spread(middle, self._middle_count) if self._is_by_chance else middle
             between = [self._at(width, inputs, training) for width in taken]
         first, last = (self._at(width, inputs, training) for width in (widths[0], widths[-1]))
-        return [first, *between, last]
+        # Not by the student, whose next call would clear what the one before it added.
+        losses = [loss for _, loss in (first, *between, last) if loss is not None]
+        if losses:
+            self.add_loss(ops.sum(ops.stack(losses)))
+        return [output for output, _ in (first, *between, last)]
 
-    def _at(self, width: float, inputs: Any, training: bool | None) -> Tensor:
-        """The output of a width."""
-        return only_output(self.student(inputs, width=width, training=training))
+    def _at(self, width: float, inputs: Any, training: bool | None) -> tuple[Tensor, Tensor | None]:
+        """The output of a width, and what its layers add to the loss."""
+        found = self.student.run(inputs, width, training)
+        for variable, value in found.updates:
+            variable.assign(value)
+        return only_output(found.outputs), found.loss
 
-    def _one_of(self, widths: Sequence[float], inputs: Any) -> Tensor:
-        """The output of one of some widths by chance, in training."""
+    def _one_of(self, widths: Sequence[float], inputs: Any) -> tuple[Tensor, Tensor | None]:
+        """What `_at` returns for one of some widths by chance, in training."""
         variables = [variable for width in widths for variable in self.student.own_variables(width)]
         adds_loss = []
 
@@ -142,9 +149,7 @@ class WidthLearner(JointLearner):
         output, loss, *after = ops.switch(index, [branch_of(width) for width in widths], inputs)
         for variable, value in zip(variables, after, strict=True):
             variable.assign(value)
-        if any(adds_loss):
-            self.student.add_loss(loss)
-        return output
+        return output, loss if any(adds_loss) else None
 
     def get_config(self) -> dict[str, Any]:
         middle = self._middle_count if self._is_by_chance else None
