@@ -14,7 +14,7 @@ from kdzoo.dynamic.scaled_gradients import with_equal_gradients
 from kdzoo.graph import acceleration
 from kdzoo.losses import DistillationLoss
 from kdzoo.utils import check_flag
-from kdzoo.utils.field_checks import is_boolean, is_plain
+from kdzoo.utils.field_checks import is_boolean
 from kdzoo.utils.types import Tensor
 
 
@@ -68,7 +68,7 @@ class ExitLearner(JointLearner):
     techniques for training adaptive deep networks", 2019, arXiv:1908.06294.
     """
 
-    _fields = types.MappingProxyType({"exit_weights": is_plain, "equal_gradients": is_boolean})
+    _fields = types.MappingProxyType({"equal_gradients": is_boolean})
 
     def __init__(
         self,
@@ -127,5 +127,4 @@ class ExitLearner(JointLearner):
             return keras.tree.flatten(model(inputs, training=training))  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
-        own = {"exit_weights": self.exit_weights, "equal_gradients": self.equal_gradients}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "equal_gradients": self.equal_gradients}

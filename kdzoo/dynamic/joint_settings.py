@@ -21,11 +21,13 @@ from kdzoo.utils.field_checks import (
     is_boolean,
     is_dictionary,
     is_finite_number,
+    is_plain,
 )
 
 _FIELDS = {
     "student": is_dictionary,
     "student_loss_weight": is_finite_number,
+    "output_weights": is_plain,
     "distillation_loss": is_dictionary,
     "has_teacher": is_boolean,
 }
@@ -128,6 +130,7 @@ class JointSettings(TrainsStudent, TeacherKept, SeveralOutputs):
         return {
             "student": keras.saving.serialize_keras_object(self.student),
             "student_loss_weight": self.student_loss_weight,
+            "output_weights": self.output_weights,
             "distillation_loss": keras.saving.serialize_keras_object(self._distillation_loss),
             "has_teacher": self._lacks_teacher or self.teacher is not None,
         }
@@ -141,7 +144,9 @@ class JointSettings(TrainsStudent, TeacherKept, SeveralOutputs):
         for part in {"student", "distillation_loss"} & config.keys():
             config[part] = keras.saving.deserialize_keras_object(config[part])
         had_teacher = config.pop("has_teacher", False)
+        weights = config.pop("output_weights", None)
         learner = cls(**config)
+        learner.output_weights = weights
         learner._lacks_teacher = had_teacher
         return learner
 

@@ -38,8 +38,6 @@ _FIELDS = types.MappingProxyType(
         "widths": is_plain,
         "universal": is_boolean,
         "round_to": is_count,
-        "trainable": is_boolean,
-        "dtype": lambda value: is_name(value) or is_dictionary(value),
     }
 )
 """Name of a field of a configuration -> whether a value from a file fits it."""

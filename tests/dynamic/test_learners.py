@@ -121,6 +121,7 @@ def test_equal_gradients_may_be_set_after_a_training():
 def test_files_and_checkpoints_hold_no_teacher_and_all_else(make, tmp_path):
     teacher = _teacher()
     learner = make(teacher, student_loss_weight=0.25, distillation_loss=kdzoo.losses.SoftTargets(5))
+    learner.output_weights = [2.0] + [0.5] * (len(learner.names_of_outputs) - 1)
     learner.compile(keras.optimizers.Adam(0.01), _LOSS, metrics=["accuracy"], **_EAGER)
     learner.fit(_X, _Y, batch_size=6, verbose=0)
     assert not any("teacher" in name for name in state_of(learner).arrays)
@@ -240,7 +241,7 @@ def test_outputs_that_are_numbers():
 @pytest.mark.parametrize(
     ("make", "field", "value"),
     [
-        (_exit_learner, "exit_weights", {"class_name": "Dense"}),
+        (_exit_learner, "output_weights", {"class_name": "Dense"}),
         (_exit_learner, "equal_gradients", 1),
         (_exit_learner, "distillation_loss", "SoftTargets"),
         (_width_learner, "middle_widths", -1),
