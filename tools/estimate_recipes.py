@@ -44,6 +44,7 @@ _DATA: dict[str, tuple[int, int, tuple[int, int, int]]] = {
 # training takes.
 RATES: dict[str, float] = {
     "separable": 5000,
+    "separable_050": 10_000,
     "resnet": 10_000,
     "wide_resnet": 15_000,
     "plain_cnn_2": 4000,
