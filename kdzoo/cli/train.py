@@ -233,13 +233,17 @@ def run(
 
 
 def _draw(results: dict[str, Any], path: pathlib.Path, name: str) -> None:
-    """Draws the errors of all stages, where matplotlib is installed."""
+    """Draws the errors of all stages, and accuracy by cost, where matplotlib is installed."""
     from kdzoo.evaluation import plots
 
     # Without the extra `report` there is no picture, and nothing else is missing.
     with contextlib.suppress(ImportError):
         plots.errors_by_variant(results, path, name)
         typer.echo(f"Plot: {path}")
+        if any(map(plots.has_costs, results["rows"])):
+            costs = path.with_name("costs.png")
+            plots.accuracy_by_cost(results, costs, name)
+            typer.echo(f"Plot: {costs}")
 
 
 def _experiment(name: str, given: dict[str, Any]) -> "Experiment":

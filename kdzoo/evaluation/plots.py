@@ -157,6 +157,94 @@ def errors_by_variant(results: Mapping[str, Any], path: PathLike, title: str | N
     _save(figure, path)
 
 
+def has_costs(row: Mapping[str, Any]) -> bool:
+    """Returns whether a row of results says what a network, or a part of it, costs.
+
+    Args:
+        row: A row of a recipe's `results.json`.
+    """
+    return any(of_costs in row for of_costs, *_ in _COSTS)
+
+
+def accuracy_by_cost(
+    results: Mapping[str, Any],
+    path: PathLike,
+    title: str | None = None,
+    variants: Sequence[str] | None = None,
+) -> None:
+    """Draws the accuracy on test images over the multiply-accumulates of an image.
+
+    A network that stops when it is sure is a line through its budgets, exits at which all images
+    stop and widths are dashed lines, other networks are dots. All are means over the seeds.
+
+    Args:
+        results: The content of a recipe's `results.json`.
+        path: The file to write, replaced in one step; the suffix decides on the format (`.png`…).
+        title: The title of the plot.
+        variants: The variants that are drawn; all of which rows say the cost when None.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If no row says what its network costs.
+
+    Example:
+
+    ```python
+    accuracy_by_cost(json.loads(pathlib.Path("results.json").read_text()), "costs.png")
+    ```
+    """
+    found: dict[str, list[Any]] = {}
+    for row in filter(has_costs, results.get("rows", ())):
+        if variants is None or row["kind"] in variants:
+            found.setdefault(row["kind"], []).append(row)
+    if not found:
+        raise ValueError(
+            "Expected the results of a recipe whose rows say what a network costs. Received: "
+            f"rows of {sorted({row['kind'] for row in results.get('rows', ())})}"
+        )
+    figure = _figure(7, 4.8)
+    axes = figure.subplots()
+    for (variant, rows), colour in zip(found.items(), _COLOURS * len(found), strict=False):
+        points, style = np.mean([_points(row) for row in rows], axis=0), _style(rows[0])
+        axes.plot(points[0] / 1e6, 100 * points[1], style, color=colour, label=variant)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")  # Not as powers of ten.
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("million multiply-accumulates of an image, in the mean")
+    axes.set_ylabel("accuracy on test images (%)")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
+    if title:
+        figure.suptitle(title)
+    _save(figure, path)
+
+
+# What of a row has costs, what has the accuracies, and how they are drawn.
+_COSTS = (
+    ("curve", "curve", "o-"),
+    ("exit_macs", "exit_test_accuracies", "s--"),
+    ("width_macs", "width_test_accuracies", "^--"),
+    ("macs", "test_accuracy", "D"),
+)
+
+
+def _style(row: Mapping[str, Any]) -> str:
+    return next(style for of_costs, _, style in _COSTS if of_costs in row)
+
+
+def _points(row: Mapping[str, Any]) -> np.ndarray:
+    """Costs and accuracies of a row, an array `(2, points)`."""
+    of_costs, of_accuracies = next(names[:2] for names in _COSTS if names[0] in row)
+    if of_costs == "curve":
+        points = row["curve"] or [row]
+        return np.array([[point[name] for point in points] for name in _OF_A_POINT], float)
+    return np.stack([np.atleast_1d(row[of_costs]), np.atleast_1d(row[of_accuracies])])
+
+
+_OF_A_POINT = ("mean_macs", "test_accuracy")
+
+
 def _save(figure, path):
     """Writes a plot, drawn in memory, whole or not at all."""
     path, buffer = check_path("path", path), io.BytesIO()

@@ -10,6 +10,7 @@ WIDTHS = TrainWidths("widths", *NET, widths=(0.5, 1.0), calibration=2)
 UNIVERSAL = TrainWidths(
     *("universal", "mlp_2x64", NET[1], {"hidden": (32, 32), "batch_norm": True}),
     widths=(0.25, 0.5, 0.75, 1.0),
+    seeds=(0,),
     universal=True,
     middle_widths=1,
     calibration=3,
