@@ -43,6 +43,24 @@ def hard_weight_digits() -> Table:
     return table
 
 
+def ensemble(recipe: str) -> Table:
+    """An ensemble, its members and its students, with the part of its gain that each keeps.
+
+    Args:
+        recipe: The name of a recipe with the stages `member` and `ensemble`.
+    """
+    content = results(recipe)
+    mean = {name: found["mean"] for name, found in content["summary"].items()}
+    gain = mean["ensemble"] - mean["member"]
+    table = [["", "epochs", "accuracy, %", "of the ensemble's gain, %", "parameters"]]
+    for name, rows in variants(content).items():
+        epochs = str(len(rows[0]["history"]["loss"])) if "history" in rows[0] else ""
+        kept = "" if name == "member" else f"{100 * (mean[name] - mean['member']) / gain:.0f}"
+        cells = [name, epochs, spread(content["summary"][name], len(rows)), kept]
+        table.append([*cells, f"{rows[0]['parameters']:,}"])
+    return table
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     **{name: functools.partial(hinton_transfer, name) for name in _CLASSES},
     "hard_weight_digits": hard_weight_digits,
