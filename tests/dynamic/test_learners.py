@@ -156,7 +156,7 @@ def test_a_killed_training_goes_on_bit_by_bit(make, tmp_path):
         return made
 
     def fit(made, epochs, start, *callbacks):
-        made.fit(*(_X, _Y, 4, epochs, 0, list(callbacks)), shuffle=False, initial_epoch=start)
+        made.fit(*(_X, _Y, 6, epochs, 0, list(callbacks)), shuffle=False, initial_epoch=start)
 
     whole = learner()
     fit(whole, 3, 0)
