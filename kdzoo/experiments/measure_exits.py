@@ -74,8 +74,8 @@ def measure_budgets(
     (x, y), test = held_out.arrays(), test_arrays(data)
     fit = functools.partial(classifier.fit, x, y, rule=rule, batch_size=_BATCH)
 
-    def point(**goal: float) -> dict[str, Any]:
-        fitted = fit(**goal)
+    def point(budget: float | None = None, accuracy: float | None = None) -> dict[str, Any]:
+        fitted = fit(budget=budget, accuracy=accuracy)
         found = classifier.evaluate(test[0], test[1], batch_size=_BATCH)
         return {
             "test_accuracy": found.accuracy,
