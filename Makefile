@@ -82,5 +82,5 @@ clean:
 $(INSTALLED): setup.cfg pyproject.toml
 	@echo "Installing kdzoo into .venv (once; some minutes) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,jax,report]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[test,jax,report]'
 	@touch $@

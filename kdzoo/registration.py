@@ -2,7 +2,7 @@
 
 from kdzoo import compression, losses
 from kdzoo.distillation import distiller
-from kdzoo.dynamic import slimmable
+from kdzoo.dynamic import exit_learner, slimmable, width_learner
 from kdzoo.graph import old_activations
 from kdzoo.models import ensemble, specialist_ensemble
 
@@ -10,8 +10,10 @@ MODULES = (
     compression,
     distiller,
     ensemble,
+    exit_learner,
     losses,
     old_activations,
     slimmable,
     specialist_ensemble,
+    width_learner,
 )

@@ -36,7 +36,7 @@ _ON_NO_BACKEND = (
     *("benchmarks/", "tools/", "test_imports.py", "test_packaging.py", "test_public_surface.py"),
     *("test_readme.py", "data/test_catalog.py", "data/test_npy_file.py", "data/test_randomness.py"),
     *("data/test_tfds.py", "utils/test_atomic_writing.py", "utils/test_hashed_json.py"),
-    *("utils/test_untrusted_files.py", "utils/test_full_disks.py"),
+    *("utils/test_untrusted_files.py", "utils/test_full_disks.py", "dynamic/test_controller.py"),
 )
 # What the user has of these, "" for none; kept for the workers, which are started without them.
 _OF_THE_USER = {

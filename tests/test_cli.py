@@ -280,6 +280,7 @@ class TestNames:
         assert "for (8, 8, 1)" in capsys.readouterr().err
 
     @pytest.mark.tensorflow
+    @pytest.mark.large
     def test_a_file_that_is_still_quantized_is_evaluated(self, student, tmp_path):
         from kdzoo.compression import quantize_model
 

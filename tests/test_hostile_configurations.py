@@ -29,12 +29,18 @@ def made(monkeypatch):
 
 
 def bases():
-    """Good configurations of a Distiller with each loss, of an ensemble, and of masks."""
+    """Good configurations of a Distiller with each loss, an ensemble, masks, exits and widths."""
     paths = [*sorted(FILES.glob("distiller_*.keras")), FILES / "ensemble.keras"]
     models = [keras.saving.load_model(path) for path in paths]
     dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
     masks = kdzoo.compression.magnitude_masks(dense, 0.5)
     models.append(kdzoo.compression.apply_masks(dense, masks))
+    deep = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(4, name="one"), keras.layers.Dense(2)]
+    )
+    dynamic = kdzoo.dynamic
+    models.append(dynamic.ExitLearner(dynamic.add_exits(deep, at=["one"])))
+    models.append(dynamic.WidthLearner(dynamic.Slimmable(deep, (0.5, 1.0), round_to=2)))
     return [json.loads(json.dumps(keras.saving.serialize_keras_object(model))) for model in models]
 
 

@@ -42,7 +42,9 @@ TECHNIQUES = {
     "kdzoo.models": {"blocks"},
     "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps", "scheme_stages"},
     "kdzoo.dynamic": {
-        *("exit_graph", "exits", "joint_learner", "scaled_gradients", "slimmable", "thresholds"),
+        *("budget_report", "exit_graph", "exit_runs", "exits", "joint_learner", "joint_settings"),
+        *("narrow_width", "scaled_gradients", "slimmable", "thresholds", "thresholds_file"),
+        "width_channels",
     },
     "kdzoo.compression": {"binary_layers", "masked_layer", "sign_activations", "tfmot"},
     "kdzoo.experiments.stages": {"distill_stage", "train_binary_stage", "train_stage"},

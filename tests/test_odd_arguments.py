@@ -148,7 +148,7 @@ def test_what_is_right_is_about_calls_of_the_table(things):
 def cases():
     for name, call in table.CALLS.items():
         # Arguments are checked before anything is computed, but for those of losses and layers.
-        everywhere = name.startswith(("losses.", "Distiller", "Ensemble", "schemes."))
+        everywhere = name.startswith(("losses.", "Distiller", "Ensemble"))
         marks = [] if everywhere and not call.tensorflow else [pytest.mark.tensorflow]
         yield pytest.param(name, call, id=name, marks=marks)
 

@@ -222,10 +222,18 @@ class TestPixels:
         assert accuracy > 0.6
         kept = keras.saving.load_model("runs/compress-raw/model.keras").get_weights()
         assert np.mean(kept[0] == 0) == pytest.approx(0.5, abs=0.01)
-        assert "Expected --quantize int8 beside" in refused(capsys, *command, "--quantize=qat")
         said = refused(capsys, *command, "--scale=caffe")
         assert "let it teach a student" in said
         assert "without training, by `kdzoo export --scale caffe --quantize int8`" in said
+
+    @pytest.mark.tensorflow
+    def test_quantization_is_trained_on_them(self, here, capsys):
+        command = ("compress", "raw.keras", "eight.tflite", "two", self.SCALE, *TRAINING[1:])
+        run(capsys, *command, "--quantize=qat", "--learning-rate=1e-5")
+        images = as_keras_reads("two/test")[0].astype("float32")
+        found, logits = kdzoo.export.LiteRTModel("eight.tflite").predict(images), logits_of(images)
+        np.testing.assert_allclose(found, logits, atol=0.15)
+        assert np.abs(logits).max() > 0.3
 
     @pytest.mark.large
     @pytest.mark.tensorflow

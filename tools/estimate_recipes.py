@@ -7,7 +7,9 @@ A model that was trained before, here or for the committed results, takes what i
 the time is guessed: from the images that are trained on, the multiply-accumulates of the network,
 and how many of these such networks were seen to train in a second on two cores of an EPYC with
 AVX512_BF16, some of them beside other work: a guess may be off by half. What a teacher predicts
-comes on top, once for each recorded view, at about a third of its own training's time.
+comes on top, once for each recorded view, at about a third of its own training's time. A network
+with fewer filters counts with what is left of its multiply-accumulates; whatever else makes one
+smaller is trained at the cost of the whole one.
 """
 
 import argparse
@@ -23,9 +25,16 @@ from typing import Any
 import kdzoo  # noqa: F401  # isort: skip
 
 from kdzoo.evaluation import count_macs
-from kdzoo.experiments import Compress, Experiment, Specialists, TrainExits, TrainWidths
+from kdzoo.experiments import (
+    Compress,
+    Experiment,
+    PruneFilters,
+    Specialists,
+    TrainExits,
+    TrainWidths,
+)
 from kdzoo.experiments import estimate as estimates
-from kdzoo.experiments.stage import Node
+from kdzoo.experiments.stage import Node, Stage, as_tuple
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import unknown_name
 from kdzoo.zoo import create
@@ -45,7 +54,9 @@ _DATA: dict[str, tuple[int, int, tuple[int, int, int]]] = {
 RATES: dict[str, float] = {
     "separable": 5000,
     "separable_050": 10_000,
+    "separable_100": 16_000,
     "resnet": 10_000,
+    "resnet_20": 28_000,
     "wide_resnet": 15_000,
     "plain_cnn_2": 4000,
     "plain_cnn_10": 20_000,
@@ -75,7 +86,7 @@ def guessed_seconds(recipe: Experiment, node: Node) -> float | None:
     if not stage.trains:
         return 0.0
     rate = RATES.get(name, RATES.get(architecture(name).family))
-    if rate is None or owner.data not in _DATA or isinstance(stage, Compress):
+    if rate is None or owner.data not in _DATA:
         return None
     images, classes, shape = _DATA[owner.data]
     kept = 1 - (0.1 if owner.validation is None else owner.validation)
@@ -84,9 +95,9 @@ def guessed_seconds(recipe: Experiment, node: Node) -> float | None:
         kept *= transfer.fraction
     if isinstance(stage, TrainExits):
         data: Any = types.SimpleNamespace(classes=classes, input_shape=shape)
-        macs = count_macs(stage.own_model(data))
+        macs: float = count_macs(stage.own_model(data))
     else:
-        macs = _macs(name, json.dumps(arguments), classes, shape)
+        macs = _macs(name, json.dumps(arguments), classes, shape) * _trained_with(recipe, stage)
     return images * kept * stage.epochs * _times(stage) * macs / (1e6 * rate)
 
 
@@ -101,6 +112,31 @@ def _times(stage: Any) -> float:
         usual = statistics.fmean(widths[1:-1])
         widths = [widths[0], *[usual] * stage.middle_widths, widths[-1]]
     return sum(width**2 for width in widths)
+
+
+def _trained_with(recipe: Experiment, stage: Stage) -> float:
+    """The fraction of a network's multiply-accumulates that a stage trains with in the mean."""
+    before = _started_with(recipe, stage)
+    if not isinstance(stage, PruneFilters):
+        return _left_by(recipe, stage)
+    parts = range(1, stage.steps + 1)  # Of what goes, after each of which is trained.
+    return before * sum(1 - (1 - stage.target[1]) * n / stage.steps for n in parts) / stage.steps
+
+
+def _left_by(recipe: Experiment, stage: Stage) -> float:
+    """The fraction of a network's multiply-accumulates that a stage leaves."""
+    own: float | None = None
+    if isinstance(stage, PruneFilters):
+        own = stage.target[1]
+    elif isinstance(stage, Compress):
+        own = stage.compression.filters
+    return _started_with(recipe, stage) * (1.0 if own is None else own)
+
+
+def _started_with(recipe: Experiment, stage: Stage) -> float:
+    """The fraction that the stages left which a stage starts from."""
+    starts = as_tuple(stage.dependencies().get("start", ()))
+    return min((_left_by(recipe, recipe.stage(start.stage)) for start in starts), default=1.0)
 
 
 @functools.cache

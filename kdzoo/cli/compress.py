@@ -160,7 +160,7 @@ def compress(
     }
     compressed_output.check_path(output)
     fit_to_data.check_scale(scale)
-    fit_to_data.check_trainable(scale, quantize)
+    fit_to_data.check_trainable(scale)
     compression = compress_options.compression_of(given, prune, quantize, teacher, order)
     compressed_output.check_settings(output, compression)
     paths = [path for path in (model, teacher) if path is not None]

@@ -40,12 +40,11 @@ def check_scale(scale: str | None) -> None:
         check_choice("scale", scale, typing.get_args(PixelScale))
 
 
-def check_trainable(scale: str | None, quantize: str) -> None:
-    """Raises `ValueError` where TF-MOT cannot train behind a layer that scales pixels.
+def check_trainable(scale: str | None) -> None:
+    """Raises `ValueError` where TF-MOT cannot train behind what scales pixels.
 
     Args:
         scale: What was given as `--scale`.
-        quantize: What was given as `--quantize`.
     """
     if scale == "caffe":
         raise ValueError(
@@ -53,11 +52,6 @@ def check_trainable(scale: str | None, quantize: str) -> None:
             "around. Received: --scale caffe; let it teach a student, by `kdzoo train --teacher` "
             "and --teacher-scale, and compress that, or quantize it without training, by "
             "`kdzoo export --scale caffe --quantize int8`"
-        )
-    if scale not in (None, "0..1") and quantize == "qat":
-        raise ValueError(
-            "Expected --quantize int8 beside --scale, as TF-MOT trains no quantization of what "
-            "scales pixels. Received: --quantize qat"
         )
 
 

@@ -78,8 +78,8 @@ def factorize(
         ratio: The fraction in (0, 1) of the model's parameters that remain at most. Every kernel
             then keeps the same energy, the highest that fits.
         accuracy: The accuracy in (0, 1] on `data` that the new model has at least, without any
-            training. Nine sizes are tried by bisection, of each the highest energy that fits, and
-            the smallest that is accurate enough is taken; the report says what was tried.
+            training. Up to nine sizes are tried by bisection, of each the highest energy that fits,
+            and the smallest that is accurate enough is taken; the report says what was tried.
         data: With `accuracy` alone: `(x, y)`, or batches of them that can be read again and again,
             of samples that neither the training nor the test has. It is measured as by
             `kdzoo.evaluation.accuracy`.

@@ -18,8 +18,10 @@ class TeacherKept(JaxStateHook, keras.Model):
     On JAX, Keras takes the values out of all variables that a step reads, lets the step use their
     memory up, and puts values back when the epoch is over. In this class the teacher's variables
     keep their values, and values that were taken are put back also if a first step, `evaluate` or
-    `predict` fails.
+    `predict` fails. No file and no checkpoint of the model holds the teacher.
     """
+
+    _validating = False
 
     @property
     def non_trainable_variables(self) -> list[keras.Variable]:
@@ -29,6 +31,34 @@ class TeacherKept(JaxStateHook, keras.Model):
         read += [adjustable.variable for adjustable in self._adjustables()]
         known = {id(variable) for variable in [*own, *self.trainable_variables]}
         return own + [variable for variable in read if id(variable) not in known]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Keras tracks the models that are assigned to it; the teacher is not to be trained.
+        object.__setattr__(self, name, value) if name == "teacher" else super().__setattr__(
+            name, value
+        )
+
+    def __dir__(self) -> list[str]:
+        # Keras saves whatever `dir` lists; a checkpoint is not to carry the teacher.
+        return [name for name in super().__dir__() if name != "teacher"]
+
+    def test_step(self, *args: Any) -> Any:
+        with self._in_validation():
+            return super().test_step(*args)
+
+    @contextlib.contextmanager
+    def _in_validation(self) -> Iterator[None]:
+        """Context in which the logs have no losses of the training."""
+        before, self._validating = self._validating, True
+        try:
+            yield
+        finally:
+            self._validating = before
+
+    def _compile_anew(self) -> None:
+        """Lets the next step be another one, also within a `fit` that has begun."""
+        if self.train_function is not None:
+            self.make_train_function(force=True)
 
     def _adjustables(self) -> Sequence[Adjustable]:
         """The numbers that a step reads and that may change between steps."""

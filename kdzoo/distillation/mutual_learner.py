@@ -6,25 +6,24 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from kdzoo.distillation import argument_checks, output_checks
+from kdzoo.distillation import output_checks
 from kdzoo.distillation.batch_targets import Targets
-from kdzoo.distillation.copies import check_metrics, new_metrics, new_optimizer
+from kdzoo.distillation.copies import new_optimizer
 from kdzoo.distillation.peer_checks import check_peers, names_of_peers
 from kdzoo.distillation.peer_optimizers import PeerOptimizers
 from kdzoo.distillation.reduction import reduce_loss
 from kdzoo.distillation.sequential_updates import SequentialUpdates
+from kdzoo.distillation.several_outputs import SeveralOutputs
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
-from kdzoo.graph.outputs import OutputType, told_output_types, type_of_loss
-from kdzoo.graph.replicas import count_replicas
 from kdzoo.losses import SoftTargets
 from kdzoo.losses.base import check_weight
-from kdzoo.utils import check_choice, shown
+from kdzoo.utils import check_choice
 from kdzoo.utils.types import Tensor
 
 UPDATES = ("simultaneous", "sequential")
 
 
-class MutualLearner(SequentialUpdates):
+class MutualLearner(SeveralOutputs, SequentialUpdates):
     """Trains peers that learn from labels and from each other: `compile`, `fit`, take `peers`.
 
     The loss of peer k is its loss on the labels, plus `mutual_weight` times the mean over the other
@@ -69,12 +68,7 @@ class MutualLearner(SequentialUpdates):
         self.divergence = SoftTargets(temperature, name="mutual")
         self.peers = list(peers)
         self.peer_names = names_of_peers(peers)
-        self._trackers = {
-            name: keras.metrics.Mean(name=name)
-            for peer in self.peer_names
-            for name in (f"{peer}_loss", f"{peer}_mutual_loss")
-        }
-        self._output_type: OutputType | None = None
+        self._name_outputs(self.peer_names, ("loss", "mutual_loss"))
         self.built = True
 
     def compile(
@@ -92,16 +86,8 @@ class MutualLearner(SequentialUpdates):
         Raises:
             ValueError: If there is no loss or optimizer, or Keras knows none of that name.
         """
-        if loss is None or isinstance(loss, list | tuple | dict):
-            raise ValueError(
-                "Expected `loss`, one loss on the labels for all peers. Received: "
-                f"loss={shown(loss)}"
-            )
-        argument_checks.check_student_loss(loss)
+        self._read_loss(loss, self.peers, "peers")
         output_checks.warn_unless_on_logits(loss, self.peers[0])
-        told = [told_output_types(peer) for peer in self.peers]
-        types = [type_of_loss(loss), *(types[0] for types in told if types)]
-        self._output_type = next((known for known in types if known is not None), None)
         given = optimizer if isinstance(optimizer, list | tuple) else [optimizer] * len(self.peers)
         if len(given) != len(self.peers):
             raise ValueError(
@@ -109,8 +95,7 @@ class MutualLearner(SequentialUpdates):
                 f"Received: {len(given)}"
             )
         optimizers = PeerOptimizers(self.peers, [new_optimizer(part) for part in given])
-        check_metrics(metrics)
-        by_peer = {name: new_metrics(metrics) for name in self.peer_names} if metrics else None
+        by_peer = self._metrics_by_name(metrics)
         super().compile(optimizer=optimizers, loss=loss, metrics=by_peer, **kwargs)
         self.optimizer.build(self.trainable_variables)
 
@@ -170,17 +155,3 @@ class MutualLearner(SequentialUpdates):
         self._track(f"{name}_loss", on_labels, own)
         self._track(f"{name}_mutual_loss", mutual, own)
         return on_labels + self.mutual_weight * mutual if training else on_labels
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
-        weights = None if sample_weight is None else self._for_all(sample_weight)
-        return super().compute_metrics(x, self._for_all(y), y_pred, weights)
-
-    def _for_all(self, part):
-        return dict.fromkeys(self.peer_names, part)
-
-    def _track(self, name, value, outputs):
-        self._trackers[name].update_state(
-            value * count_replicas(), sample_weight=ops.shape(outputs)[0]
-        )

@@ -100,21 +100,6 @@ class DistillationSettings(TrainsStudent, TeacherKept):
     def _uses_teacher(self) -> bool:
         return self._mixes_both or self.student_loss_weight < 1
 
-    def _compile_anew(self) -> None:
-        """Lets the next step be another one, also within a `fit` that has begun."""
-        if self.train_function is not None:
-            self.make_train_function(force=True)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Keras tracks the models that are assigned to it; the teacher is not to be trained.
-        object.__setattr__(self, name, value) if name == "teacher" else super().__setattr__(
-            name, value
-        )
-
-    def __dir__(self) -> list[str]:
-        # Keras saves whatever `dir` lists; a checkpoint is not to carry the teacher.
-        return [name for name in super().__dir__() if name != "teacher"]
-
     def _adjustables(self) -> list[Adjustable]:
         """The numbers that may change between steps: the weights, and those of the losses."""
         of_losses = [value for loss in self.distillation_losses for value in vars(loss).values()]

@@ -1,7 +1,6 @@
 """One step of a `Distiller`: the passes of teacher and student, and the loss on their outputs."""
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,14 +14,13 @@ from kdzoo.distillation.batch_targets import (
     select_outputs,
     split_targets,
 )
-from kdzoo.distillation.loss_names import tracker_names
+from kdzoo.distillation.loss_names import track, tracker_names
 from kdzoo.distillation.probabilities import ProbabilitiesRefused
 from kdzoo.distillation.reduction import reduce_loss
 from kdzoo.distillation.settings import DistillationSettings
 from kdzoo.distillation.told_types import told_types
 from kdzoo.graph import acceleration, taps
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
-from kdzoo.graph.replicas import count_replicas
 from kdzoo.losses.base import DistillationLoss
 from kdzoo.utils.types import Tensor
 
@@ -32,8 +30,6 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
 
     `Distiller` is the class to use.
     """
-
-    _validating = False
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's outputs.
@@ -65,19 +61,6 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
             sample_weight = targets.sample_weight
         return super().train_step(*state, (x, y, sample_weight))
 
-    def test_step(self, *args: Any) -> Any:
-        with self._in_validation():
-            return super().test_step(*args)
-
-    @contextlib.contextmanager
-    def _in_validation(self) -> Iterator[None]:
-        """Context in which the logs have no losses of the training."""
-        before, self._validating = self._validating, True
-        try:
-            yield
-        finally:
-            self._validating = before
-
     def compute_loss(
         self,
         x: Any = None,
@@ -95,11 +78,11 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
         parts, weight = [], self._student_weight.variable
         if self._uses_labels or (targets.label is not None and compile_loss(self) is not None):
             student_loss = self._student_loss(targets, outputs)
-            self._track("student_loss", student_loss, outputs)
+            track(self._loss_trackers, "student_loss", student_loss, outputs)
             parts += [weight * student_loss] if self._uses_labels else []
         if self._uses_teacher:
             distillation_loss = self._distillation_loss(targets, outputs, tapped)
-            self._track("distillation_loss", distillation_loss, outputs)
+            track(self._loss_trackers, "distillation_loss", distillation_loss, outputs)
             parts.append((1 - weight) * distillation_loss)
         return sum([*parts[1:], *regularizers], parts[0])
 
@@ -177,7 +160,7 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
         for loss, weight, name, types in parts:
             teacher, student = self._inputs_of_loss(loss, targets, outputs, tapped)
             value = reduce_loss(loss, teacher, student, targets, self.output_names, types)
-            self._track(name, value, outputs)
+            track(self._loss_trackers, name, value, outputs)
             total = total + weight.variable * value
         return total
 
@@ -201,8 +184,3 @@ class DistillationStep(ProbabilitiesRefused, DistillationSettings):
         if loss.teacher_layer is None and loss.student_layer is None:
             teacher = as_outputs_of_student(teacher, student, self.output_names)
         return teacher, student
-
-    def _track(self, name: str, value: Tensor, outputs: Any) -> None:
-        if name in self._loss_trackers:
-            batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
-            self._loss_trackers[name].update_state(value * count_replicas(), sample_weight=batch)

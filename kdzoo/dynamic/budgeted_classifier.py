@@ -1,6 +1,5 @@
 """A network of several exits that stops when it is sure, at a mean cost that is kept."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,65 +8,23 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kdzoo.dynamic import thresholds_file
+from kdzoo.dynamic.budget_report import (
+    BudgetedPredictions,
+    BudgetReport,
+    check_samples,
+    report_of,
+    warn_unless_kept,
+)
+from kdzoo.dynamic.exit_runs import measure, outputs_in_turn, run_until_sure
 from kdzoo.dynamic.exits import exit_macs, exit_parts
-from kdzoo.dynamic.thresholds import (
-    RULES,
-    Rule,
-    exits_taken,
-    fit_to_accuracy,
-    fit_to_budget,
-)
-from kdzoo.evaluation.labelled_batches import (
-    check_finite_outputs,
-    check_inputs,
-    labelled_batches,
-)
-from kdzoo.graph.confidence import CONFIDENCES, Confidence, confidence_of
+from kdzoo.dynamic.thresholds import RULES, Rule, fit_to_accuracy, fit_to_budget
+from kdzoo.evaluation.labelled_batches import labelled_batches
+from kdzoo.graph.confidence import CONFIDENCES, Confidence
 from kdzoo.graph.exportable import Exits, Exportable
 from kdzoo.graph.final_activation import final_activation
-from kdzoo.graph.predictions import class_indices
-from kdzoo.utils import check_choice, check_number, is_number, shown
-
-
-@dataclasses.dataclass(frozen=True)
-class BudgetReport:
-    """What a budgeted classifier does with samples.
-
-    Attributes:
-        accuracy: Fraction of right predictions.
-        mean_cost: Mean cost of a sample, in the unit of `costs`.
-        fractions: Fraction of the samples that stop at each exit.
-        exit_accuracies: Fraction of right predictions if all samples stop at this exit.
-        costs: Cost of a sample up to each exit.
-        thresholds: Least confidence with which each exit but the last stops.
-    """
-
-    accuracy: float
-    mean_cost: float
-    fractions: list[float]
-    exit_accuracies: list[float]
-    costs: list[float]
-    thresholds: list[float]
-
-
-@dataclasses.dataclass(frozen=True)
-class BudgetedPredictions:
-    """What a budgeted classifier predicts.
-
-    Attributes:
-        logits: Array `(samples, classes)`, of the exit at which each sample stopped.
-        exits: Integers `(samples,)`: that exit, 1 is the first.
-        mean_cost: Mean cost of a sample.
-    """
-
-    logits: np.ndarray
-    exits: np.ndarray
-    mean_cost: float
-
-    @property
-    def classes(self) -> np.ndarray:
-        """Integers `(samples,)`, the predicted classes."""
-        return self.logits.argmax(-1)
+from kdzoo.utils import check_choice, check_number, check_path, is_number, shown
+from kdzoo.utils.types import PathLike
 
 
 class BudgetedClassifier(Exportable):
@@ -111,15 +68,33 @@ class BudgetedClassifier(Exportable):
                 f"a {activation}"
             )
         self.parts = exit_parts(model)
-        self.confidence = check_choice("confidence", confidence, CONFIDENCES)
+        check_choice("confidence", confidence, CONFIDENCES)
+        self._confidence: Confidence = confidence
         shapes = [tuple(output.shape) for output in keras.tree.flatten(model.outputs)]
         if any(len(shape) != 2 or shape[1] == 1 for shape in shapes):
             raise ValueError(
                 "Expected exits that give logits (batch, classes) of two classes or more. "
                 f"Received: {shapes}"
             )
-        self.costs = _check_costs(exit_macs(model) if costs is None else costs, len(self.parts))
+        if len(set(shapes)) > 1:
+            raise ValueError(f"Expected exits of the same classes. Received: logits {shapes}")
+        self.classes = shapes[0][1]
+        self.costs = exit_macs(model) if costs is None else costs
         self._thresholds: list[float] | None = None
+
+    @property
+    def confidence(self) -> Confidence:
+        """How sure an exit is, which the thresholds are of."""
+        return self._confidence
+
+    @property
+    def costs(self) -> list[float]:
+        """The cost of a sample up to each exit. Set it to what you measured, then call `fit`."""
+        return list(self._costs)
+
+    @costs.setter
+    def costs(self, given: Sequence[float]) -> None:
+        self._costs = _check_costs(given, len(self.parts))
 
     @property
     def thresholds(self) -> list[float]:
@@ -169,7 +144,12 @@ class BudgetedClassifier(Exportable):
 
         Raises:
             ValueError: If neither or both are given, the budget is below the first exit's cost, no
-                thresholds reach the accuracy, or there is no sample or label.
+                thresholds reach the accuracy, there are no labels or fewer samples than exits, or
+                inputs, labels or outputs are NaN.
+
+        Warns:
+            UserWarning: If a class is missing among the labels, or by these samples the mean cost
+                is more than 5 % below the budget, as where many are equally sure.
         """
         check_choice("rule", rule, RULES)
         if (budget is None) == (accuracy is None):
@@ -177,14 +157,19 @@ class BudgetedClassifier(Exportable):
                 "Expected a budget or an accuracy. Received: "
                 f"budget={shown(budget)}, accuracy={shown(accuracy)}"
             )
-        confidences, are_right = self._measured(x, y, batch_size)
+        confidences, are_right, labels = measure(self.parts, x, y, self.confidence, batch_size)
+        check_samples(labels, len(self.parts), self.classes)
+        costs = self.costs
         if budget is not None:
             budget = check_number("budget", budget, least=0)
-            self._thresholds = fit_to_budget(confidences, self.costs, budget, rule)
+            self._thresholds = fit_to_budget(confidences, costs, budget, rule)
         else:
             accuracy = check_number("accuracy", accuracy, 0, 1)
-            self._thresholds = fit_to_accuracy(confidences, are_right, self.costs, accuracy, rule)
-        return self._report(confidences, are_right)
+            self._thresholds = fit_to_accuracy(confidences, are_right, costs, accuracy, rule)
+        report = report_of(confidences, are_right, costs, self._thresholds)
+        if budget is not None:
+            warn_unless_kept(report, budget, len(labels))
+        return report
 
     def evaluate(self, x: Any, y: ArrayLike | None = None, batch_size: int = 128) -> BudgetReport:
         """Returns what the classifier does with samples, all of which run through all exits.
@@ -197,8 +182,38 @@ class BudgetedClassifier(Exportable):
         Raises:
             ValueError: If there are no thresholds, or there is no sample or label.
         """
-        _ = self.thresholds
-        return self._report(*self._measured(x, y, batch_size))
+        thresholds = self.thresholds
+        found = measure(self.parts, x, y, self.confidence, batch_size)
+        return report_of(found.confidences, found.are_right, self.costs, thresholds)
+
+    def save_thresholds(self, path: PathLike) -> None:
+        """Writes thresholds, confidence and costs into a JSON file.
+
+        The network is not in it: save that with `model.save`, and give what is loaded again to a
+        new classifier, whose `load_thresholds` reads the file.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: If there are no thresholds.
+        """
+        settings = thresholds_file.Settings(self.confidence, self.costs, self.thresholds)
+        thresholds_file.write(check_path("path", path), settings, self.parts)
+
+    def load_thresholds(self, path: PathLike) -> None:
+        """Takes thresholds, confidence and costs from a file that `save_thresholds` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: If it is no such file, was altered, or is of a network of other weights.
+        """
+        settings = thresholds_file.read(check_path("path", path), self.parts)
+        costs = _check_costs(settings.costs, len(self.parts))
+        self.thresholds = settings.thresholds
+        self._confidence, self._costs = settings.confidence, costs
 
     def predict(self, x: Any, batch_size: int = 128) -> BudgetedPredictions:
         """Returns predictions; of each sample no more is computed than up to where it stops.
@@ -210,11 +225,10 @@ class BudgetedClassifier(Exportable):
         Raises:
             ValueError: If there are no thresholds, or there is no sample.
         """
-        thresholds = [*self.thresholds, -np.inf]
+        thresholds = self.thresholds
         logits, exits = [], []
         for batch, _ in labelled_batches(x, None, batch_size):
-            check_inputs(batch, self.parts[0])
-            found, stopped = self._run(batch, thresholds)
+            found, stopped = run_until_sure(self.parts, batch, self.confidence, thresholds)
             logits.append(found)
             exits.append(stopped)
         taken = np.concatenate(exits)
@@ -237,11 +251,7 @@ class BudgetedClassifier(Exportable):
         Yields:
             Arrays `(samples, classes)`.
         """
-        check_inputs(x, self.parts[0])
-        carried = x
-        for part in self.parts:
-            logits, *carried = _outputs(part, carried)
-            yield logits
+        yield from outputs_in_turn(self.parts, x)
 
     def exit_within(self, budget: float) -> int:
         """Returns the last exit, 1 is the first, whose cost for one sample is within a budget.
@@ -260,70 +270,6 @@ class BudgetedClassifier(Exportable):
                 f"Received: budget={shown(budget)}"
             )
         return within[-1]
-
-    def _run(self, batch, thresholds):
-        """The logits at which each sample of a batch stopped, and the exits, counted from 0."""
-        count = len(keras.tree.flatten(batch)[0])
-        rows, carried = np.arange(count), batch
-        logits, exits = None, np.zeros(count, int)
-        for place, (part, threshold) in enumerate(zip(self.parts, thresholds, strict=True)):
-            own, *carried = _outputs(part, carried, len(rows))
-            check_finite_outputs(own, part)
-            stops = confidence_of(own, self.confidence) >= threshold
-            logits = np.zeros((count, own.shape[-1]), "float32") if logits is None else logits
-            logits[rows[stops]], exits[rows[stops]] = own[stops], place
-            if stops.all():
-                break
-            rows, carried = rows[~stops], [array[~stops] for array in carried]
-        return logits, exits
-
-    def _measured(self, x, y, batch_size):
-        """Confidences and whether predictions are right, both `(exits, samples)`."""
-        confidences, are_right = [], []
-        for batch, labels in labelled_batches(x, y, batch_size):
-            if labels is None:
-                raise ValueError(
-                    "Expected data with labels, (x, y). Received: samples without labels."
-                )
-            outputs = list(self.anytime(batch))
-            for own in outputs:
-                check_finite_outputs(own, self.parts[-1])
-            wanted = class_indices(labels, outputs[0].shape)
-            confidences.append([confidence_of(own, self.confidence) for own in outputs])
-            are_right.append([own.argmax(-1) == wanted for own in outputs])
-        return np.concatenate(confidences, -1), np.concatenate(are_right, -1)
-
-    def _report(self, confidences, are_right):
-        taken = exits_taken(confidences, self.thresholds)
-        count = len(self.costs)
-        return BudgetReport(
-            accuracy=float(np.take_along_axis(are_right, taken[None], 0).mean()),
-            mean_cost=float(np.asarray(self.costs)[taken].mean()),
-            fractions=[float((taken == place).mean()) for place in range(count)],
-            exit_accuracies=[float(row.mean()) for row in are_right],
-            costs=list(self.costs),
-            thresholds=self.thresholds,
-        )
-
-
-def _outputs(part: keras.Model, inputs: Any, count: int | None = None) -> list[np.ndarray]:
-    """The outputs of a part of a network as arrays, a list.
-
-    Args:
-        part: The part.
-        inputs: A batch, or the arrays that the part before gave.
-        count: How many samples there are, if batches shrink: they are padded to a power of two, so
-            that few sizes are compiled.
-    """
-    padding = 0 if count is None else (1 << (count - 1).bit_length()) - count
-    if padding:
-        inputs = keras.tree.map_structure(
-            lambda array: np.concatenate([array, np.repeat(array[-1:], padding, 0)]), inputs
-        )
-    if isinstance(inputs, list) and len(inputs) == 1:
-        (inputs,) = inputs
-    outputs = keras.tree.flatten(part.predict_on_batch(inputs))
-    return [np.asarray(output)[:count] for output in outputs]
 
 
 def _check_costs(costs: Any, count: int) -> list[float]:

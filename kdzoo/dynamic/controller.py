@@ -18,8 +18,9 @@ class Controller:
     how many milliseconds a prediction may take. The level is the largest that is expected to keep
     to it. It falls at once, and rises by one only after `patience` choices in a row whose limit
     exceeds the next level's expected time by the fraction `hysteresis`, so that it does not
-    flicker. What a level is expected to take is its time as measured beforehand, times how much
-    slower than that the device ran lately, at whatever level.
+    flicker. Where even the smallest takes longer than is allowed, it is the smallest. What a level
+    is expected to take is its time as measured beforehand, times how much slower than that the
+    device ran lately, at whatever level.
 
     Args:
         milliseconds: Time of a prediction at each level, measured beforehand, increasing.
@@ -92,8 +93,12 @@ class Controller:
             **state: What the policy looks at, numbers, such as `battery=0.4`.
 
         Raises:
-            ValueError: If the policy lacks a part of the state, or does not give a number.
+            ValueError: If a part of the state is no number or NaN, the policy lacks one, or it does
+                not give a number.
         """
+        for name, value in state.items():
+            if not isinstance(value, bool) and (not is_number(value) or math.isnan(value)):
+                raise ValueError(f"Expected a state of numbers. Received: {name}={shown(value)}")
         try:
             allowed = self.policy(state)
         except KeyError as error:
@@ -147,9 +152,17 @@ class Controller:
 
 
 def battery_policy(
-    least: float, most: float, *, full: float = 0.8, empty: float = 0.2, hot: float | None = None
+    least: float,
+    most: float,
+    *,
+    full: float = 0.8,
+    empty: float = 0.2,
+    hot: float | None = None,
+    cool: float | None = None,
 ) -> Policy:
     """Returns a policy for `Controller` that allows less time as the battery runs down.
+
+    Where the state has a `deadline` in milliseconds, no more than that is allowed.
 
     Args:
         least: Milliseconds that a prediction may take when the battery is at `empty` or below.
@@ -158,12 +171,15 @@ def battery_policy(
         empty: State of charge below `full`.
         hot: Degrees Celsius from which on only `least` is allowed; then `choose` also takes
             `temperature`. None: the temperature does not matter.
+        cool: Degrees Celsius below which a device that was hot no longer is, so that the level does
+            not go up and down at one temperature; `hot` when None.
 
     Returns:
-        A function of a state with `battery`, from 0 to 1, to milliseconds.
+        A function of a state with `battery`, from 0 to 1, to milliseconds. It remembers whether the
+        device was hot: each device has a policy of its own.
 
     Raises:
-        ValueError: If a number is out of range, or `least` is above `most`.
+        ValueError: If a number is out of range, `least` is above `most`, or `cool` above `hot`.
     """
     least, most = check_number("least", least, 0), check_number("most", most, 0)
     full, empty = check_number("full", full, 0, 1), check_number("empty", empty, 0, 1)
@@ -172,13 +188,18 @@ def battery_policy(
             "Expected least <= most and empty < full. Received: "
             f"least={least:g}, most={most:g}, empty={empty:g}, full={full:g}"
         )
-    heat = None if hot is None else check_number("hot", hot)
+    heat = math.inf if hot is None else check_number("hot", hot)
+    calm = heat if cool is None else check_number("cool", cool)
+    if calm > heat or (hot is None and cool is not None):
+        raise ValueError(f"Expected cool up to hot. Received: hot={shown(hot)}, cool={shown(cool)}")
+    is_hot = False
 
     def policy(state):
-        if heat is not None and state["temperature"] >= heat:
-            return least
+        nonlocal is_hot
+        is_hot = hot is not None and state["temperature"] >= (calm if is_hot else heat)
         charge = (state["battery"] - empty) / (full - empty)
-        return least + min(max(charge, 0.0), 1.0) * (most - least)
+        allowed = least + min(max(charge, 0.0), 1.0) * (most - least)
+        return min(least if is_hot else allowed, state.get("deadline", math.inf))
 
     return policy
 

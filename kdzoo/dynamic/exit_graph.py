@@ -5,12 +5,15 @@ import dataclasses
 import keras
 
 from kdzoo.graph.calls import Call, Plan, graph_of
+from kdzoo.graph.keras_internals import functional_of, nodes_of
 from kdzoo.utils import is_integer, shown
 
 
 @dataclasses.dataclass(frozen=True)
 class ExitGraph:
     """The calls of a network of several exits, sorted by the exit that needs them first.
+
+    Of a nested model that gives several exits, the calls within it count.
 
     Attributes:
         outputs: The outputs of the exits, Keras tensors, from the first to the last.
@@ -40,18 +43,12 @@ def exit_graph(model: keras.Model) -> ExitGraph:
             where one before it does, or earlier.
     """
     graph = graph_of(model)
-    outputs = list(graph.outputs)
-    if len(outputs) < 2:
+    if len(graph.outputs) < 2:
         raise ValueError(
             "Expected a model of two or more exits, which are its outputs. Received: "
-            f"{model.name!r} with {len(outputs)}; make one by `kdzoo.dynamic.add_exits`."
+            f"{model.name!r} with {len(graph.outputs)}; make one by `kdzoo.dynamic.add_exits`."
         )
-    plan, given = Plan(graph), {id(tensor) for tensor in graph.inputs}
-    every = [call for call, *_ in plan.calls]
-
-    def needed(targets):
-        return [call for call, *_ in plan.needed(targets, given)]
-
+    outputs, every, needed = _plan(graph)
     calls, heads, features = [], [], []
     seen: set[int] = set()
     for number, output in enumerate(outputs, 1):
@@ -69,6 +66,32 @@ def exit_graph(model: keras.Model) -> ExitGraph:
         features += [_taken(every, head, output)] if outputs[number:] else []
         seen |= set(map(id, own))
     return ExitGraph(outputs, calls, heads, features, _carried(graph, calls, outputs))
+
+
+def _plan(graph):
+    """The exits, all calls, and a function of tensors to the calls that they need."""
+    entered = _models_of_exits(graph)
+    plan = Plan(graph, flattens=lambda operation: id(operation) in entered)
+    given = {id(tensor) for tensor in graph.inputs}
+    resolved = {
+        id(call): dataclasses.replace(call, inputs=[plan.source(tensor) for tensor in call.inputs])
+        for call, *_ in plan.calls
+    }
+
+    def needed(targets):
+        return [resolved[id(call)] for call, *_ in plan.needed(targets, given)]
+
+    return [plan.source(output) for output in graph.outputs], list(resolved.values()), needed
+
+
+def _models_of_exits(graph):
+    """The `id`s of nested models that give two or more of a graph's outputs."""
+    found, wanted = set(), {id(output) for output in graph.outputs}
+    for node in nodes_of(graph):
+        inner = functional_of(node.operation)
+        if inner is not None and sum(id(output) in wanted for output in node.outputs) > 1:
+            found |= {id(node.operation)} | _models_of_exits(inner)
+    return found
 
 
 def _taken(calls, head, output):

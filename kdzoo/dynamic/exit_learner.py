@@ -1,5 +1,6 @@
 """Training of a network of several exits: jointly, by its own last exit, or by a teacher."""
 
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from kdzoo.dynamic.scaled_gradients import with_equal_gradients
 from kdzoo.graph import acceleration
 from kdzoo.losses import DistillationLoss
 from kdzoo.utils import check_flag
+from kdzoo.utils.field_checks import is_boolean
 from kdzoo.utils.types import Tensor
 
 
+@keras.saving.register_keras_serializable("kdzoo")
 class ExitLearner(JointLearner):
     """Trains all exits of a network at once: `compile`, `fit`, take `student`.
 
@@ -28,6 +31,10 @@ class ExitLearner(JointLearner):
     all of it. In the logs, `exit1_loss` is the loss of the first exit on the labels,
     `exit1_distillation_loss` what it learns from its teacher, before the weights, and `loss` the
     whole. In validation only the losses on the labels count, and no teacher runs.
+
+    `teacher`, `student_loss_weight`, `exit_weights`, `equal_gradients` and the temperature of
+    `distillation_loss` may be set between trainings. A learner that is loaded from a `.keras` file
+    has no teacher: to go on training, set `teacher` if there was one.
 
     Args:
         student: A functional `keras.Model` of two or more exits, its outputs, from the first to the
@@ -44,7 +51,8 @@ class ExitLearner(JointLearner):
 
     Raises:
         ValueError: If the student has one output or no graph, an exit ends in a softmax, the
-            teacher's classes are others, or a number is out of range.
+            teacher's classes or inputs are others, the student would train its layers, the
+            distillation loss taps layers, or a number is out of range.
 
     Example:
 
@@ -59,6 +67,8 @@ class ExitLearner(JointLearner):
     References: Teerapittayanon et al., "BranchyNet", 2016, arXiv:1709.01686; Li et al., "Improved
     techniques for training adaptive deep networks", 2019, arXiv:1908.06294.
     """
+
+    _fields = types.MappingProxyType({"equal_gradients": is_boolean})
 
     def __init__(
         self,
@@ -81,9 +91,29 @@ class ExitLearner(JointLearner):
             exit_weights,
             name="exit_learner",
         )
-        self.equal_gradients = check_flag("equal_gradients", equal_gradients)
+        self.equal_gradients = equal_gradients
+
+    @property
+    def equal_gradients(self) -> bool:
+        """Whether gradients are scaled at the exits. Set it to train otherwise."""
+        return self._equal_gradients
+
+    @equal_gradients.setter
+    def equal_gradients(self, equal_gradients: bool) -> None:
+        self._equal_gradients = check_flag("equal_gradients", equal_gradients)
+        student = self.student
         # Of the student's own layers.
         self._trained = Untracked(with_equal_gradients(student) if equal_gradients else student)
+        self._compile_anew()
+
+    @property
+    def exit_weights(self) -> list[float]:
+        """A weight of at least 0 for each exit. Set it to train with others."""
+        return self.output_weights
+
+    @exit_weights.setter
+    def exit_weights(self, given: Sequence[float] | None) -> None:
+        self.output_weights = given
 
     def call(self, inputs: Any, training: bool | None = None) -> list[Tensor]:
         """Returns the outputs of the exits, from the first to the last.
@@ -95,3 +125,6 @@ class ExitLearner(JointLearner):
         model = self._trained.model if training else self.student
         with acceleration.accelerated(acceleration.quicker_layers(self.student)):
             return keras.tree.flatten(model(inputs, training=training))  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "equal_gradients": self.equal_gradients}

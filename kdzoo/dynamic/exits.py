@@ -79,9 +79,11 @@ def add_exits(
     (trunk,) = parts(model, [(graph.input, [*features, output])])
     *taken, last = trunk.outputs
     made = [
-        _head(heads, number, tensor, last.shape, len(at)) for number, tensor in enumerate(taken, 1)
+        _head(heads, number, tensor, last.shape, len(at), model.dtype_policy)
+        for number, tensor in enumerate(taken, 1)
     ]
     new = keras.Model(trunk.input, [*made, last], name=check_name(name) or f"{model.name}_exits")
+    new.dtype_policy = model.dtype_policy
     try:
         exit_graph(new)
     except ValueError as error:
@@ -104,7 +106,8 @@ def exit_model(model: keras.Model, exit: int) -> keras.Model:
     """
     graph = graph_of(model)
     place = check_exit(model, exit)
-    (made,) = parts(model, [(graph.input, graph.outputs[place])])
+    outputs = exit_graph(model).outputs if len(graph.outputs) > 1 else graph.outputs
+    (made,) = parts(model, [(graph.input, outputs[place])])
     return made
 
 
@@ -180,11 +183,11 @@ def _feature(model, path):
     return feature
 
 
-def _head(heads, number, feature, shape, count):
+def _head(heads, number, feature, shape, count, policy):
     """The logits of an exit."""
     if isinstance(heads, str):
         check_choice("heads", heads, ("pooled", "convolved"))
-        logits = _standard_head(heads, number, feature, shape)
+        logits = _standard_head(heads, number, feature, shape, policy)
     elif isinstance(heads, list | tuple):
         if len(heads) != count or not all(map(callable, heads)):
             raise ValueError(
@@ -209,7 +212,7 @@ def _head(heads, number, feature, shape, count):
     return logits
 
 
-def _standard_head(heads: str, number: int, feature: Any, shape: tuple) -> Any:
+def _standard_head(heads: str, number: int, feature: Any, shape: tuple, policy: Any) -> Any:
     name, rank = f"exit{number}", len(feature.shape)
     if len(shape) != 2 or not 2 <= rank <= 5:
         raise ValueError(
@@ -219,19 +222,19 @@ def _standard_head(heads: str, number: int, feature: Any, shape: tuple) -> Any:
         )
     dimensions = rank - 2
     if heads == "convolved" and 1 <= dimensions <= 2:
-        feature = _convolved(feature, dimensions, name)
+        feature = _convolved(feature, dimensions, name, policy)
     if dimensions:
         pooling = getattr(keras.layers, f"GlobalAveragePooling{dimensions}D")
-        feature = pooling(name=f"{name}_pool")(feature)
+        feature = pooling(name=f"{name}_pool", dtype=policy)(feature)
     return keras.layers.Dense(shape[-1], dtype="float32", name=name)(feature)
 
 
-def _convolved(feature, dimensions, name):
+def _convolved(feature, dimensions, name, policy):
     sides = [size for size in feature.shape[1:-1] if size is not None]
     strides = 2 if sides and min(sides) >= _SMALLEST_TO_STRIDE else 1
     convolution = getattr(keras.layers, f"SeparableConv{dimensions}D")
     feature = convolution(
-        2 * feature.shape[-1], 3, strides, "same", use_bias=False, name=f"{name}_conv"
+        2 * feature.shape[-1], 3, strides, "same", use_bias=False, name=f"{name}_conv", dtype=policy
     )(feature)
-    feature = keras.layers.BatchNormalization(name=f"{name}_norm")(feature)
-    return keras.layers.ReLU(name=f"{name}_relu")(feature)
+    feature = keras.layers.BatchNormalization(name=f"{name}_norm", dtype=policy)(feature)
+    return keras.layers.ReLU(name=f"{name}_relu", dtype=policy)(feature)

@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from kdzoo.dynamic.exit_graph import ExitGraph, exit_graph
-from kdzoo.graph.surgery import rebuild
+from kdzoo.graph.calls import graph_of
+from kdzoo.graph.surgery import parts
 
 
 class GradientScale(keras.layers.Layer):
@@ -45,7 +46,8 @@ def with_equal_gradients(model: keras.Model) -> keras.Model:
     Reference: Li et al., "Improved techniques for training adaptive deep networks", 2019,
     arXiv:1908.06294, section 3.1 ("gradient equilibrium").
     """
-    scales = _scales(exit_graph(model))
+    found = exit_graph(model)
+    scales = _scales(found)
     originals: dict[int, int] = {}  # A tensor of the new model -> that of the model, as `id`s.
     scaled: dict[tuple[int, float], Any] = {}
     kept = []  # Tensors, so that no `id` is given twice.
@@ -67,7 +69,15 @@ def with_equal_gradients(model: keras.Model) -> keras.Model:
             kept.append(new)
         return outputs
 
-    return rebuild(model, replace=lambda operation, path: operation, perform=perform)
+    ends = [(graph_of(model).input, found.outputs)]
+    (made,) = parts(model, ends, replace=lambda operation, path: operation, perform=perform)
+    # An exit without layers of its own, whose output is where the network goes on.
+    bare = {place for place, head in enumerate(found.heads[:-1]) if not head}
+    outputs = [
+        GradientScale(1 / (len(found.outputs) - place))(output) if place in bare else output
+        for place, output in enumerate(made.outputs)
+    ]
+    return keras.Model(made.input, outputs) if bare else made
 
 
 def id_of(call: Any) -> tuple[int, ...]:

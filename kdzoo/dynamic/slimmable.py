@@ -1,29 +1,46 @@
 """Slimmable networks: one set of weights that runs at several widths."""
 
 import itertools
-import math
+import types
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
-from kdzoo.compression.filter_pruning.channel_groups import follow, groups_of
-from kdzoo.compression.filter_pruning.coupling import Coupling
-from kdzoo.compression.filter_pruning.smaller_model import smaller_model
-from kdzoo.distillation.settings import Untracked
+from kdzoo.compression.filter_pruning.channel_groups import groups_of
+from kdzoo.dynamic.narrow_width import NORMS, NarrowWidth, Run
+from kdzoo.dynamic.width_channels import (
+    check_widths,
+    first_channels,
+    follow_whatever_the_weights,
+)
 from kdzoo.evaluation.labelled_batches import check_inputs, labelled_batches
 from kdzoo.graph import acceleration
-from kdzoo.graph.adapted_layers import finalize_states
 from kdzoo.graph.calls import graph_of
 from kdzoo.graph.exportable import HasGraph
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.surgery import rebuild
 from kdzoo.utils import check_flag, check_name, check_positive_integer, is_number, shown
+from kdzoo.utils.field_checks import (
+    check_fields,
+    is_boolean,
+    is_count,
+    is_dictionary,
+    is_name,
+    is_plain,
+)
 from kdzoo.utils.types import Tensor
 
-_NORMS = (keras.layers.BatchNormalization,)
+_FIELDS = types.MappingProxyType(
+    {
+        "name": is_name,
+        "model": is_dictionary,
+        "widths": is_plain,
+        "universal": is_boolean,
+        "round_to": is_count,
+    }
+)
+"""Name of a field of a configuration -> whether a value from a file fits it."""
 
 
 @keras.saving.register_keras_serializable("kdzoo")
@@ -75,17 +92,20 @@ class Slimmable(HasGraph, keras.Model):
         name: str | None = None,
     ):
         graph_of(model)
-        checked_widths = _check_widths(widths)
+        checked_widths = check_widths(widths)
         round_to = check_positive_integer("round_to", round_to, most=1 << 16)
         whole = rebuild(model)
+        # The layers cast for themselves, as in a plain model.
         super().__init__(
-            name=check_name(name) or f"{model.name}_slimmable", dtype=model.dtype_policy
+            name=check_name(name) or f"{model.name}_slimmable",
+            dtype=model.dtype_policy,
+            autocast=False,
         )
         self.whole = whole
-        self.widths = checked_widths
-        self.universal = check_flag("universal", universal)
-        self.round_to = round_to
-        coupling = _follow_whatever_the_weights(whole)
+        self._widths = tuple(checked_widths)
+        self._universal = check_flag("universal", universal)
+        self._round_to = round_to
+        coupling = follow_whatever_the_weights(whole)
         groups = groups_of(coupling)
         if not any((~group.stays).any() for group in groups):
             raise ValueError(
@@ -93,18 +113,46 @@ class Slimmable(HasGraph, keras.Model):
                 f"{model.name!r}, whose channels all have to stay."
             )
         self._narrow = {
-            width: _Narrow(whole, coupling, _first(coupling, groups, width, round_to), universal)
-            for width in self.widths[:-1]
+            width: NarrowWidth(
+                whole, coupling, first_channels(coupling, groups, width, round_to), universal
+            )
+            for width in self._widths[:-1]
         }
         # What the widths have of their own, where Keras finds it.
-        self.own_layers = [
-            layer for width in self.widths[:-1] for layer in self._narrow[width].own_layers
-        ]
+        narrow = self._narrow.values()
+        self.own_layers = [layer for width in narrow for layer in width.own_layers]
+        self.own_generators = [generator for width in narrow for generator in width.generators]
         self.built = True
+
+    @property
+    def widths(self) -> list[float]:
+        """The widths, increasing, the last of them 1."""
+        return list(self._widths)
+
+    @property
+    def universal(self) -> bool:
+        """Whether scales and shifts of batch normalizations are shared by all widths."""
+        return self._universal
+
+    @property
+    def round_to(self) -> int:
+        """What numbers of channels are multiples of."""
+        return self._round_to
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the network is trained."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.Model.trainable.fset(self, value)
+        for narrow in self._narrow.values():
+            narrow.keep_shared_untrained()
 
     # A method, as Keras saves the weights of whatever it finds in a property.
     def graph_model(self) -> keras.Model:
-        return self.whole
+        return graph_of(self.whole)
 
     def call(self, inputs: Any, width: float | None = None, training: bool | None = None) -> Tensor:
         """Returns the outputs at one width.
@@ -117,10 +165,18 @@ class Slimmable(HasGraph, keras.Model):
         Raises:
             ValueError: If there is no such width.
         """
-        outputs, updates = self.run(inputs, self.check_width(width), training)
-        for variable, value in updates:
+        found = self.run(inputs, self.check_width(width), training)
+        for variable, value in found.updates:
             variable.assign(value)
-        return outputs
+        if found.loss is not None:
+            self.add_loss(found.loss)
+        return found.outputs
+
+    def compute_output_spec(  # type: ignore[override]
+        self, inputs: Any, width: float | None = None, training: bool | None = None
+    ) -> Any:
+        self.check_width(width)
+        return self.whole.compute_output_spec(inputs)
 
     def check_width(self, width: float | None) -> float:
         """Returns one of the model's widths, or raises `ValueError`.
@@ -129,30 +185,25 @@ class Slimmable(HasGraph, keras.Model):
             width: The width; None for the last.
         """
         if width is None:
-            return self.widths[-1]
-        if not is_number(width) or float(width) not in self.widths:
+            return self._widths[-1]
+        if not is_number(width) or float(width) not in self._widths:
             raise ValueError(
                 f"Expected one of the widths {self.widths}. Received: width={shown(width)}"
             )
         return float(width)
 
-    def run(
-        self, inputs: Any, width: float, training: bool | None = None
-    ) -> tuple[Tensor, list[tuple[keras.Variable, Tensor]]]:
-        """Returns the outputs at one width, and what its own variables are to become.
+    def run(self, inputs: Any, width: float, training: bool | None = None) -> Run:
+        """Returns what one width gives, while its own variables stay as they are.
 
         Args:
             inputs: What the model takes.
             width: One of `widths`.
             training: Whether it runs as in training.
-
-        Returns:
-            (outputs, pairs of a variable and its new value, in an order that does not change).
         """
-        if width == self.widths[-1]:
+        if width == self._widths[-1]:
             layers = acceleration.quicker_layers(self.whole)
             with acceleration.accelerated(layers):
-                return self.whole(inputs, training=training), []
+                return Run(self.whole(inputs, training=training), [])
         return self._narrow[width].run(inputs, training)
 
     def own_variables(self, width: float) -> list[keras.Variable]:
@@ -161,7 +212,7 @@ class Slimmable(HasGraph, keras.Model):
         Args:
             width: One of `widths`.
         """
-        return [] if width == self.widths[-1] else self._narrow[width].changing
+        return [] if width == self._widths[-1] else self._narrow[width].changing
 
     def narrow_model(self, width: float) -> keras.Model:
         """Returns a new plain model of a width, with its weights.
@@ -170,7 +221,7 @@ class Slimmable(HasGraph, keras.Model):
             width: One of `widths`.
         """
         width = self.check_width(width)
-        if width == self.widths[-1]:
+        if width == self._widths[-1]:
             return rebuild(self.whole)
         return self._narrow[width].extracted()
 
@@ -192,8 +243,8 @@ class Slimmable(HasGraph, keras.Model):
         found = [batch for batch, _ in itertools.islice(labelled, batches)]
         for batch in found:
             check_inputs(batch, self.whole)
-        for width in self.widths:
-            layers = [layer for layer in self._layers_of(width) if isinstance(layer, _NORMS)]
+        for width in self._widths:
+            layers = [layer for layer in self._layers_of(width) if isinstance(layer, NORMS)]
             kept = [layer.momentum for layer in layers]
             try:
                 for number, batch in enumerate(found):
@@ -205,7 +256,7 @@ class Slimmable(HasGraph, keras.Model):
                     layer.momentum = momentum
 
     def _layers_of(self, width):
-        model = self.whole if width == self.widths[-1] else self._narrow[width].model
+        model = self.whole if width == self._widths[-1] else self._narrow[width].model
         return flatten_layers(model)
 
     def get_config(self) -> dict[str, Any]:
@@ -219,6 +270,8 @@ class Slimmable(HasGraph, keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Slimmable":
+        if cls is Slimmable:  # A subclass may have arguments of its own.
+            check_fields("Slimmable", config, _FIELDS, optional=_FIELDS.keys() - {"model"})
         model = keras.saving.deserialize_keras_object(config["model"])
         return cls(**{**config, "model": model})
 
@@ -236,137 +289,3 @@ def extract(model: Slimmable, width: float) -> keras.Model:
     if not isinstance(model, Slimmable):
         raise ValueError(f"Expected a `kdzoo.dynamic.Slimmable`. Received: {type(model).__name__}")
     return model.narrow_model(width)
-
-
-class _Narrow:
-    """A width: a smaller model whose weights are slices of the whole one's, but for some.
-
-    Args:
-        whole: The model of all channels.
-        coupling: Its channels.
-        stays: For each number of a channel, whether this width has it.
-        universal: Whether scales and shifts are slices too.
-    """
-
-    def __init__(self, whole: keras.Model, coupling: Coupling, stays: np.ndarray, universal: bool):
-        self._hidden = Untracked(smaller_model(whole, coupling, stays))
-        parts: dict[int, list[tuple[int, np.ndarray]]] = {}
-        for part in coupling.slices.values():
-            positions = np.flatnonzero(stays[part.ids])
-            if len(positions) < len(part.ids):
-                parts.setdefault(id(part.variable), []).append((part.axis, positions))
-        self._sources: list[tuple[keras.Variable, keras.Variable, list]] = []
-        self.own: list[keras.Variable] = []
-        self.own_layers: list[keras.layers.Layer] = []
-        pairs = zip(_leaves(whole), _leaves(self.model), strict=True)
-        for large, small in pairs:
-            is_norm = isinstance(large, _NORMS)
-            own = []
-            for source, variable in zip(large.variables, small.variables, strict=True):
-                is_shared = variable.trainable and (universal or not is_norm)
-                is_shared |= not variable.trainable and not is_norm and _is_weight(large, source)
-                if is_shared:
-                    cuts = parts.get(id(source), [])
-                    self._sources.append((variable, source, cuts))
-                else:
-                    own.append(variable)
-            if own:  # Keras finds the layer, and is not to train what stands for the whole one's.
-                for variable in small.variables:
-                    variable.trainable &= any(variable is kept for kept in own)
-            self.own += own
-            self.own_layers += [small] if own else []
-        self.changing = [variable for variable in self.own if not variable.trainable]
-
-    @property
-    def model(self) -> keras.Model:
-        """The smaller model, whose shared weights are looked up in the whole one."""
-        return self._hidden.model
-
-    def values(self) -> list[tuple[keras.Variable, Any]]:
-        """Each variable of the smaller model, and its value."""
-        shared = [(variable, _cut(source.value, cuts)) for variable, source, cuts in self._sources]
-        return [*shared, *((variable, variable.value) for variable in self.own)]
-
-    def run(self, inputs, training):
-        layers = acceleration.quicker_layers(self.model)
-        with (
-            acceleration.accelerated(layers),
-            keras.StatelessScope(state_mapping=self.values()) as scope,
-        ):
-            outputs = self.model(inputs, training=training)
-        if not training:
-            return outputs, []
-        return outputs, [(own, scope.get_current_value(own)) for own in self.changing]
-
-    def extracted(self) -> keras.Model:
-        """A plain model of its own weights."""
-        made = rebuild(self.model)
-        values = {id(variable): value for variable, value in self.values()}
-        for variable, copy in zip(self.model.variables, made.variables, strict=True):
-            # A copy: on JAX a model's `fit` and `predict` use the memory of its arrays up.
-            copy.assign(np.array(ops.convert_to_numpy(values[id(variable)])))
-        for layer in flatten_layers(made, include_self=False):
-            finalize_states(layer)
-        return made
-
-
-def _follow_whatever_the_weights(model: keras.Model) -> Coupling:
-    """What is known of a model's channels, none of which is taken for a constant."""
-    weights = model.get_weights()
-    try:
-        model.set_weights([np.ones_like(weight) for weight in weights])
-        return follow(model)
-    finally:
-        model.set_weights(weights)
-
-
-def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of a model that have variables of their own, in their order."""
-    return [
-        layer
-        for layer in flatten_layers(model, include_self=False)
-        if not isinstance(layer, keras.Model) and layer.variables
-    ]
-
-
-def _is_weight(layer: keras.layers.Layer, variable: keras.Variable) -> bool:
-    """Whether a variable is a weight, and no state of a random generator."""
-    return any(variable is weight for weight in layer.weights)
-
-
-def _cut(value: Any, cuts: list[tuple[int, np.ndarray]]) -> Any:
-    """A slice of a weight."""
-    for axis, positions in cuts:
-        if np.array_equal(positions, np.arange(len(positions))):
-            value = value[(slice(None),) * axis + (slice(0, len(positions)),)]
-        else:
-            value = ops.take(value, positions, axis)
-    return value
-
-
-def _first(coupling: Coupling, groups: Any, width: float, round_to: int) -> np.ndarray:
-    """For each number of a channel, whether a width has it: the first ones of each group."""
-    gone = []
-    for group in groups:
-        count = max(round_to, math.floor(width * group.size / round_to + 0.5) * round_to)
-        # Those that have to stay come first, so that a narrow network is part of a wide one.
-        order = np.argsort(~group.stays, kind="stable")
-        count = max(min(count, group.size), int(group.stays.sum()))
-        gone.append(group.roots[order[count:]])
-    roots = coupling.roots(np.arange(len(coupling.makers)))
-    return ~np.isin(roots, np.concatenate(gone))
-
-
-def _check_widths(widths: Any) -> list[float]:
-    """The widths as a list of floats, or raises."""
-    is_listed = isinstance(widths, list | tuple) and len(widths) > 1
-    if not is_listed or not all(is_number(width) and 0 < width <= 1 for width in widths):
-        raise ValueError(
-            f"Expected two or more widths above 0 up to 1. Received: widths={shown(widths)}"
-        )
-    found = [float(width) for width in widths]
-    if sorted(set(found)) != found or found[-1] != 1:
-        raise ValueError(
-            f"Expected widths that increase, up to 1. Received: widths={shown(list(widths))}"
-        )
-    return found

@@ -186,11 +186,15 @@ class Plan:
             self._add(inside, f"{where}/")
             self._same.update(zip(map(id, node.outputs), inside.outputs, strict=True))
 
-    def key(self, tensor: keras.KerasTensor) -> int:
-        """Returns what a tensor's value is found by."""
+    def source(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns the tensor of a call, or of an input, that a tensor stands for."""
         while id(tensor) in self._same:
             tensor = self._same[id(tensor)]
-        return id(tensor)
+        return tensor
+
+    def key(self, tensor: keras.KerasTensor) -> int:
+        """Returns what a tensor's value is found by."""
+        return id(self.source(tensor))
 
     def _gives(self, call):
         return [self.key(tensor) for tensor in (*call.outputs, *self._inner(call.operation))]

@@ -353,6 +353,18 @@ def outside_of_traces() -> Iterator[None]:
             _global_state.set_global_attribute(name, scope)
 
 
+@contextlib.contextmanager
+def without_autocast() -> Iterator[None]:
+    """Context in which variables have and are read in the dtype that they were made with."""
+    # In a scope of no dtype, a variable's `dtype` would be `floatx`, whatever it is.
+    scope = _global_state.get_global_attribute("autocast_scope")
+    try:
+        _global_state.set_global_attribute("autocast_scope", None)
+        yield
+    finally:
+        _global_state.set_global_attribute("autocast_scope", scope)
+
+
 def current_scope() -> keras.StatelessScope | None:
     """Returns the innermost `keras.StatelessScope`, or None outside of all."""
     return get_stateless_scope()

@@ -155,7 +155,12 @@ def split(model: keras.Model, at: Any) -> tuple[keras.Model, keras.Model]:
     return first, second
 
 
-def parts(model: keras.Model, ends: Sequence[tuple[Any, Any]]) -> list[keras.Model]:
+def parts(
+    model: keras.Model,
+    ends: Sequence[tuple[Any, Any]],
+    replace: Replace | None = None,
+    perform: Callable[..., Any] | None = None,
+) -> list[keras.Model]:
     """Returns new models, each from some tensors of a model to others.
 
     Nested models in which a tensor lies become part of the model around them. A layer that several
@@ -166,13 +171,16 @@ def parts(model: keras.Model, ends: Sequence[tuple[Any, Any]]) -> list[keras.Mod
         ends: For each part the tensors that are its inputs and those that are its outputs: Keras
             tensors of the model, or paths of layers (names joined by `/` that lead through nested
             models), in any structure, which is that of the part's own inputs and outputs.
+        replace: What takes the place of layers, as `rebuild` takes it.
+        perform: How calls are made, as `rebuild` takes it.
 
     Raises:
         ValueError: If the model has no graph, a tensor is none of it, or an output also depends on
             an input of the model that is not among its part's inputs.
     """
     ends = [(_as_tensors(model, inputs), _as_tensors(model, outputs)) for inputs, outputs in ends]
-    rebuilding = _Rebuilding(wanted=keras.tree.flatten(ends), flattens=True, widens=True)
+    wanted = keras.tree.flatten(ends)
+    rebuilding = _Rebuilding(replace, perform, wanted, flattens=True, widens=True)
     made = [
         rebuilding.model(model, outputs, inputs=inputs, name=f"{model.name}_part{number}")
         for number, (inputs, outputs) in enumerate(ends, 1)

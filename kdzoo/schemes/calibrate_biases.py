@@ -1,7 +1,7 @@
 """Hinton's correction of biases: of classes that a student never saw, or saw too often."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -47,6 +47,7 @@ def calibrate_biases(
     images: ArrayLike,
     prior: ArrayLike | None = None,
     *,
+    classes: Iterable[int] | None = None,
     offsets: Mapping[int, float] | None = None,
     batch_size: int = 256,
 ) -> tuple[keras.Model, BiasReport]:
@@ -55,7 +56,9 @@ def calibrate_biases(
     A student whose transfer set had no sample of a class gives that class too low a logit at every
     input, though it has learned from the teacher what it looks like. The offsets b that mend this
     are found from unlabelled inputs: those for which the mean of softmax(logits + b) over the
-    inputs is the prior. They are unique up to a constant, and have the mean 0.
+    inputs is the prior. They are unique up to a constant, and have the mean 0. With `classes` only
+    these are moved, until each of them is as frequent as in the prior, and the others keep their
+    biases: where the student saw the other classes in their proportions, which the prior may miss.
 
     Args:
         model: A functional or sequential `keras.Model` that ends in a `Dense` layer and gives
@@ -64,6 +67,7 @@ def calibrate_biases(
             They should have the classes in the proportions of the prior.
         prior: How frequent each class is, (classes,), at least 0 with a sum of 1, and above 0 where
             offsets are to be found; None for classes that are all as frequent.
+        classes: The classes whose biases are found, fewer than all; None for all.
         offsets: What is added to the biases of some classes, class -> offset, in place of finding
             them.
         batch_size: Inputs a step.
@@ -80,6 +84,7 @@ def calibrate_biases(
     ```python
     student, report = kdzoo.calibrate_biases(student, data.validation.arrays()[0])
     print(report)
+    without_3, _ = kdzoo.calibrate_biases(student, images, classes=[3])
     raised, _ = kdzoo.calibrate_biases(student, images, offsets={3: 3.5})
     ```
 
@@ -89,15 +94,16 @@ def calibrate_biases(
     layer = logits_layer(model)
     check_positive_integer("batch_size", batch_size)
     logits = _logits(model, images, batch_size)
-    classes = logits.shape[-1]
+    count = logits.shape[-1]
     wanted = None
     if offsets is None:
-        wanted = _check_prior(prior, classes)
-        found = _offsets_for(logits, wanted)
+        wanted = _check_prior(prior, count)
+        found = _offsets_for(logits, wanted, _check_classes(classes, count))
     else:
-        if prior is not None:
-            raise ValueError("Expected a prior or offsets. Received: both")
-        found = _check_offsets(offsets, classes)
+        if prior is not None or classes is not None:
+            other = "prior" if prior is not None else "classes"
+            raise ValueError(f"Expected {other} or offsets. Received: both")
+        found = _check_offsets(offsets, count)
     report = BiasReport(found, _mean(logits), _mean(logits + found), wanted)
     return _with_offsets(model, layer, found), report
 
@@ -145,6 +151,21 @@ def _check_prior(prior: Any, classes: int) -> np.ndarray:
     return prior / prior.sum()
 
 
+def _check_classes(classes: Any, count: int) -> np.ndarray:
+    """The indices of the classes that are moved."""
+    if classes is None:
+        return np.arange(count)
+    chosen = list(classes) if isinstance(classes, Iterable) else []
+    if not all(is_integer(label, 0, count - 1) for label in chosen) or not (
+        0 < len(chosen) == len(set(chosen)) < count
+    ):
+        raise ValueError(
+            f"Expected fewer than {count} different classes from 0 to {count - 1}. Received: "
+            f"classes={shown(classes)}"
+        )
+    return np.array(chosen)
+
+
 def _check_offsets(offsets: Any, classes: int) -> np.ndarray:
     found = np.zeros(classes)
     if not isinstance(offsets, Mapping):
@@ -169,12 +190,13 @@ def _mean(logits: np.ndarray) -> np.ndarray:
     return _softmax(logits).mean(0)
 
 
-def _offsets_for(logits: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """The offsets at which the mean softmax is the prior, by Newton's method.
+def _offsets_for(logits: np.ndarray, prior: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """The offsets at which the mean softmax is the prior in the moved classes, by Newton's method.
 
     They minimize mean(logsumexp(logits + b)) - prior · b, which is convex; its gradient is what the
     mean prediction is above the prior.
     """
+    is_whole = len(moved) == len(prior)
 
     def objective(offsets: np.ndarray) -> float:
         shifted = logits + offsets
@@ -185,19 +207,23 @@ def _offsets_for(logits: np.ndarray, prior: np.ndarray) -> np.ndarray:
     offsets, value = np.zeros(len(prior)), objective(np.zeros(len(prior)))
     for _ in range(_STEPS):
         probs = _softmax(logits + offsets)
-        gradient = probs.mean(0) - prior
+        gradient = (probs.mean(0) - prior)[moved]
         if np.abs(gradient).max() < _TOLERANCE:
             break
         curvature = np.diag(probs.mean(0)) - probs.T @ probs / len(probs)
         # Certain predictions curve nothing: a small multiple of the identity bounds the step.
-        damped = curvature + (np.abs(gradient).max() * 1e-2 + 1e-12) * np.eye(len(prior))
-        step, rate = np.linalg.solve(damped, gradient), 1.0
-        while (trial := objective(offsets - rate * step)) > value - 1e-4 * rate * (gradient @ step):
+        damped = curvature[np.ix_(moved, moved)]
+        damped += (np.abs(gradient).max() * 1e-2 + 1e-12) * np.eye(len(moved))
+        step, rate = np.zeros(len(prior)), 1.0
+        step[moved] = np.linalg.solve(damped, gradient)
+        decrease = 1e-4 * (gradient @ step[moved])
+        while rate >= 1e-10 and objective(offsets - rate * step) > value - rate * decrease:
             rate /= 2
-            if rate < 1e-10:
-                return offsets - offsets.mean()
-        offsets, value = offsets - rate * step, trial
-    return offsets - offsets.mean()
+        if rate < 1e-10:
+            break
+        offsets = offsets - rate * step
+        value = objective(offsets)
+    return offsets - offsets.mean() if is_whole else offsets
 
 
 def _with_offsets(

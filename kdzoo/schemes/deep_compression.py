@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 from keras import ops
 
+from kdzoo.compression.masks import apply_masks, masks_of, strip_masks
 from kdzoo.compression.shared_weights import (
     PLAIN,
     check_bits,
@@ -216,27 +217,28 @@ class _Procedure:
         teaching: _Teaching,
     ) -> None:
         self._model, self._sparsities, self._bits = model, sparsities, bits
-        self.teaching, self._zeros = teaching, _Zeros()
+        self.teaching = teaching
+        self._masks: dict[str, np.ndarray] = {}
         teaching.of(model)  # What does not fit is refused before anything is trained.
 
     def pruned_to(self, part: float) -> keras.Model:
         """Returns what is trained when a part of the way to the last sparsity is made."""
         left = {path: (1 - fraction) ** part for path, fraction in self._sparsities.items()}
-        self._zeros.prune(self._model, {path: 1 - kept for path, kept in left.items()})
-        return self.teaching.of(self._model)
+        model = self._without_masks()
+        self._masks = _masks(model, {path: 1 - kept for path, kept in left.items()})
+        return self._masked(model)
 
     def shared(self) -> keras.Model:
         """Returns what is trained when weights share values."""
-        self._zeros.restore(self._model)
         values = {path: 1 << width for path, width in self._bits.items()}
-        self._model, _ = share_weights(self._model, values)
-        self._zeros.hold(self._model)
-        return self.teaching.of(self._model)
+        model, _ = share_weights(self._without_masks(), values)
+        for path in self._bits:  # Where values are shared, zeros stay zeros.
+            self._masks.pop(_kernel_of(path), None)
+        return self._masked(model)
 
     def plain(self, round_biases: bool) -> keras.Model:
         """Returns the model of plain layers, when all is trained."""
-        model = strip_shared_weights(self._model)
-        self._zeros.restore(model)
+        model = strip_shared_weights(self._without_masks())
         for path, layer in layers_with_kernels(model).items() if round_biases else ():
             if type(layer) in PLAIN:
                 shared = [layer.kernel] * (path in self._bits)
@@ -245,62 +247,38 @@ class _Procedure:
                     variable.assign(value.astype(ml_dtypes.bfloat16).astype(value.dtype))
         return model
 
+    def _masked(self, model: keras.Model) -> keras.Model:
+        """Keeps a model whose zeros stay zeros, and returns what is trained."""
+        self._model = apply_masks(model, self._masks) if self._masks else model
+        return self.teaching.of(self._model)
+
+    def _without_masks(self) -> keras.Model:
+        """The model as it is now, its layers without masks, but with their zeros."""
+        return strip_masks(self._model) if masks_of(self._model) else self._model
+
     def described(self) -> dict[str, Any]:
         """Returns what identifies it, JSON-able."""
         teaching = self.teaching.described()
         return {"sparsity": self._sparsities, "bits": self._bits, "teacher": teaching}
 
 
-class _Zeros:
-    """Which numbers of kernels are zero, and stay so in training."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, np.ndarray] = {}
-
-    def prune(self, model: keras.Model, fractions: Mapping[str, float]) -> None:
-        """Makes the smallest numbers of kernels zero, those that were zero before among them.
-
-        Args:
-            model: The model.
-            fractions: Path of a layer -> the fraction of zeros in its kernel.
-        """
-        self.restore(model)
-        layers = layers_with_kernels(model)
-        for path, fraction in fractions.items():
-            kernel = ops.convert_to_numpy(layers[path].kernel)
-            sizes = np.abs(kernel.astype("float64")).reshape(-1)
-            kept = np.ones(sizes.size, bool)
-            kept[np.argsort(sizes, kind="stable")[: round(fraction * sizes.size)]] = False
-            self._kept[path] = kept.reshape(kernel.shape)
-        self.hold(model)
-
-    def hold(self, model: keras.Model) -> None:
-        """Lets the plain layers of a model keep the zeros in training."""
-        for kernel, kept in self._found(model):
-            kernel.constraint = _Masked(kept)
-        self.restore(model)
-
-    def restore(self, model: keras.Model) -> None:
-        """Makes zero what averages of an optimizer, written at its end, have made of the zeros."""
-        for kernel, kept in self._found(model):
-            kernel.assign(np.where(kept, ops.convert_to_numpy(kernel), 0))
-
-    def _found(self, model):
-        layers = layers_with_kernels(model)
-        plain = [path for path in self._kept if type(layers[path]) in PLAIN]
-        return [(layers[path].kernel, self._kept[path]) for path in plain]
-
-
-class _Masked(keras.constraints.Constraint):
-    """Keeps numbers of a kernel zero.
+def _masks(model: keras.Model, fractions: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """Masks that leave out the smallest numbers of kernels, zeros of before among them.
 
     Args:
-        kept: Where it is not zero, booleans of its shape.
+        model: The model.
+        fractions: Path of a layer -> the fraction of zeros in its kernel.
     """
+    made, layers = {}, layers_with_kernels(model)
+    for path, fraction in fractions.items():
+        kernel = ops.convert_to_numpy(layers[path].kernel)
+        sizes = np.abs(kernel.astype("float64")).reshape(-1)
+        kept = np.ones(sizes.size, bool)
+        kept[np.argsort(sizes, kind="stable")[: round(fraction * sizes.size)]] = False
+        made[_kernel_of(path)] = kept.reshape(kernel.shape)
+    return made
 
-    def __init__(self, kept: np.ndarray) -> None:
-        self._kept = kept
 
-    def __call__(self, w: Any) -> Any:
-        kernel = ops.convert_to_tensor(w)
-        return ops.where(self._kept, kernel, ops.zeros_like(kernel))
+def _kernel_of(path: str) -> str:
+    """The name that masks have for the kernel of a layer."""
+    return f"{path}/kernel"

@@ -24,3 +24,8 @@ class Adjustable:
         """
         self.value = value
         self.variable.assign(value)
+
+
+def adjustables_of(thing: object) -> list[Adjustable]:
+    """Returns the numbers among the attributes of something that may change."""
+    return [value for value in vars(thing).values() if isinstance(value, Adjustable)]

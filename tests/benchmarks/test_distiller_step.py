@@ -113,6 +113,7 @@ def test_unequal_work_is_refused(module, parameters, loss, message):
         module("measuring")._check_equal_work(work, facts, losses)
 
 
+@pytest.mark.large
 def test_a_contender_that_fails_says_why(module):
     step, work = module("measuring"), module("shared_work").Work("nowhere", "float32", True)
     process = step.Process("pytorch" if "pytorch" in CONTENDERS else "kdzoo", work)

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 import kdzoo
 from kdzoo.recipes import RECIPES
+from tools.compression_pareto import VARIANTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARKS, RESULTS = ROOT / "benchmarks", ROOT / "results" / "benchmarks"
@@ -38,6 +40,20 @@ def test_it_runs_and_prints_what_it_writes(name, tmp_path):
         line = next(line for line in printed.splitlines() if line.startswith(what))
         ratio = float(re.search(r"/ \w+:? ([\d.]+)", line)[1])
         assert ratio == pytest.approx(figures["ratio"], abs=0.006)
+
+
+@pytest.mark.large
+@pytest.mark.tensorflow
+def test_files_of_the_zoo_are_timed_and_those_of_runs_where_they_are(tmp_path):
+    run = tmp_path / "runs" / "compression_pareto" / "filters-1-2-0"
+    run.mkdir(parents=True)
+    shutil.copy(kdzoo.zoo.tflite("separable_025/cifar10/int8"), run / "model.tflite")
+    arguments = ("--smoke", "--runs-dir", tmp_path / "runs")
+    found, printed = smoke("pareto_latency", tmp_path / "figures.json", arguments)
+    names = {variant.name for variant in VARIANTS if variant.zoo is not None}
+    assert found["milliseconds"].keys() == {*names, "filters, 1/2"}
+    assert all(time > 0 for time in found["milliseconds"].values())
+    assert "not trained yet: float16, int8 weights" in printed
 
 
 @pytest.mark.large

@@ -3,28 +3,16 @@
 import keras
 import numpy as np
 import pytest
+from exit_networks import gradients, network
 from keras import ops
 
 from kdzoo.dynamic import ExitLearner, add_exits, exit_macs, exit_model, exit_parts
 from kdzoo.dynamic.scaled_gradients import with_equal_gradients
 
 
-def _network():
-    """Two blocks and a head, of convolutions with biases, no norms."""
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    inputs = keras.Input((8, 8, 2))
-    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="block1")(inputs)
-    shortcut = x
-    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="block2")(x)
-    x = layers.Add(name="sum")([x, shortcut])
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(3, name="logits")(x), name="network")
-
-
 @pytest.fixture(scope="module")
 def exits():
-    return add_exits(_network(), at=["block1", "block2"])
+    return add_exits(network(), at=["block1", "block2"])
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +21,7 @@ def images():
 
 
 def test_last_exit_is_the_model_and_others_are_dense_layers_on_means(images):
-    model = _network()
+    model = network()
     before = [weight.copy() for weight in model.get_weights()]
     made = add_exits(model, at=["block1"])
     first, last = made.predict(images, verbose=0)
@@ -92,7 +80,7 @@ def test_models_of_exits_load_again(exits, images, tmp_path):
 
 
 def test_given_heads(images):
-    model = _network()
+    model = network()
     made = add_exits(model, at=["block1", "block2"], heads="convolved")
     assert [tuple(output.shape) for output in made.outputs] == [(None, 3)] * 3
     flat = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
@@ -118,7 +106,7 @@ def test_given_heads(images):
 )
 def test_wrong_exits(arguments, message):
     with pytest.raises(ValueError, match=message):
-        add_exits(_network(), **arguments)
+        add_exits(network(), **arguments)
 
 
 def test_models_that_can_have_no_exits(exits):
@@ -128,7 +116,7 @@ def test_models_that_can_have_no_exits(exits):
 
     with pytest.raises(ValueError, match="has a graph"):
         add_exits(Own(), at=["block1"])
-    model = _network()
+    model = network()
     ends = keras.Sequential([keras.Input((8, 8, 2)), model, keras.layers.Softmax()])
     with pytest.raises(ValueError, match="softmax"):
         add_exits(ends, at=["network/block1"])
@@ -138,31 +126,6 @@ def test_models_that_can_have_no_exits(exits):
         exit_parts(model)
     with pytest.raises(ValueError, match="from 1 to 3"):
         exit_model(exits, 4)
-
-
-def _gradients(model, images, place):
-    """The gradients of the sum of one output with respect to the weights, by name."""
-    weights = model.trainable_variables
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            total = ops.sum(model(images, training=True)[place])
-        gradients = tape.gradient(total, [weight.value for weight in weights])
-    else:
-        import jax
-
-        fixed = [variable.value for variable in model.non_trainable_variables]
-
-        def total(arrays):
-            outputs, _ = model.stateless_call(arrays, fixed, images, training=True)
-            return ops.sum(outputs[place])
-
-        gradients = jax.grad(total)([weight.value for weight in weights])
-    return {
-        weight.path: None if gradient is None else ops.convert_to_numpy(gradient)
-        for weight, gradient in zip(weights, gradients, strict=True)
-    }
 
 
 def test_gradient_equilibrium_is_that_of_the_paper(exits, images):
@@ -176,7 +139,7 @@ def test_gradient_equilibrium_is_that_of_the_paper(exits, images):
         2: {"block1": None, "block2": 1 / 2, "logits": 1},
     }
     for place, scales in expected.items():
-        plain, scaled = _gradients(exits, images, place), _gradients(equal, images, place)
+        plain, scaled = gradients(exits, images, place), gradients(equal, images, place)
         for layer, scale in scales.items():
             path = f"{layer}/kernel"
             if scale is not None:
@@ -184,11 +147,11 @@ def test_gradient_equilibrium_is_that_of_the_paper(exits, images):
 
 
 def test_what_goes_around_an_exit_is_not_scaled_by_it(images):
-    made = add_exits(_network(), at=["block1", "block2"])
+    made = add_exits(network(), at=["block1", "block2"])
     block = made.get_layer("block2")
     block.set_weights([np.zeros_like(weight) for weight in block.get_weights()])
-    plain = _gradients(made, images, 2)["block1/kernel"]
-    scaled = _gradients(with_equal_gradients(made), images, 2)["block1/kernel"]
+    plain = gradients(made, images, 2)["block1/kernel"]
+    scaled = gradients(with_equal_gradients(made), images, 2)["block1/kernel"]
     np.testing.assert_allclose(scaled, 2 / 3 * plain, rtol=1e-4, atol=1e-6)
 
 
@@ -224,7 +187,7 @@ def test_a_teacher_teaches_all_exits_and_stays_as_it_is(exits, images):
     made = keras.models.clone_model(exits)
     learner = ExitLearner(made, teacher, student_loss_weight=0.0)
     learner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    history = learner.fit(images, np.zeros(6), batch_size=6, epochs=30, verbose=0).history
+    history = learner.fit(images, np.zeros(6), batch_size=6, epochs=8, verbose=0).history
     for name in ("exit1", "exit2", "exit3"):
         losses = history[f"{name}_distillation_loss"]
         assert losses[-1] < losses[0]
@@ -242,7 +205,7 @@ def _step(model, images, **arguments):
 
 
 def test_the_last_exit_does_not_learn_from_those_it_teaches(images):
-    made = add_exits(_network(), at=["block1"])
+    made = add_exits(network(), at=["block1"])
     before = {weight.path: ops.convert_to_numpy(weight).copy() for weight in made.weights}
     after = _step(made, images, student_loss_weight=0.0, exit_weights=[1.0, 0.0])
     for path in ("logits/kernel", "block2/kernel"):
@@ -251,10 +214,10 @@ def test_the_last_exit_does_not_learn_from_those_it_teaches(images):
 
 
 def test_a_step_has_equal_gradients_where_it_is_told(images):
-    before = {weight.path: ops.convert_to_numpy(weight) for weight in _network().weights}
+    before = {weight.path: ops.convert_to_numpy(weight) for weight in network().weights}
     first = {"student_loss_weight": 1.0, "exit_weights": [1.0, 0.0]}
     steps = [
-        _step(add_exits(_network(), at=["block1"]), images, equal_gradients=equal, **first)
+        _step(add_exits(network(), at=["block1"]), images, equal_gradients=equal, **first)
         for equal in (False, True)
     ]
     plain, equal = (step["block1/kernel"] - before["block1/kernel"] for step in steps)
@@ -273,7 +236,7 @@ def test_masks_do_not_get_lost_between_parts():
 
 def test_wrong_learners(exits):
     with pytest.raises(ValueError, match="two or more exits"):
-        ExitLearner(_network())
+        ExitLearner(network())
     with pytest.raises(ValueError, match="of 3 classes"):
         ExitLearner(exits, keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Dense(4)]))
     with pytest.raises(ValueError, match="each of 3 outputs"):

@@ -648,6 +648,7 @@ def test_stages_are_made_one_at_a_time(finished, tmp_path):
 
 
 @on_tensorflow
+@pytest.mark.large
 def test_what_one_seed_compiled_serves_the_next(tmp_path, monkeypatch):
     """Nothing is traced again, and each seed ends as it does alone."""
     traced, apply = [], keras.optimizers.Optimizer.apply

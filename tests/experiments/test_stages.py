@@ -147,6 +147,7 @@ def test_compressed_students_are_measured_as_files(tmp_path):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.large
 def test_several_seeds_compress_one_student(tmp_path):
     """Of a student whose training takes long there is one seed; compressing it takes less."""
     start = Dependency("distilled", 0)
@@ -174,6 +175,7 @@ def test_several_seeds_compress_one_student(tmp_path):
         dataclasses.replace(COMPRESSION, seeds=(0, 1), base=once).run(tmp_path / "no", verbose=0)
 
 
+@pytest.mark.tensorflow
 def test_students_that_tap_other_layers_share_a_run(tmp_path):
     """Each set of layers has a record of its own."""
     hint = ("Hint", {"teacher_layer": "stage1", "student_layer": "stage1"}, 1.0)

@@ -35,6 +35,7 @@ RECIPE = Experiment(
         Distill("distilled", *STUDENT, losses=(SOFT,), student_loss_weight=0.0, transfer=NO_THREES),
         CalibrateBiases("held-out", START),
         CalibrateBiases("by test errors", START, (3,)),
+        CalibrateBiases("one by held-out", START, classes=(3,)),
     ),
     seeds=(0,),
 )
@@ -64,6 +65,10 @@ def test_a_student_of_no_threes_has_its_bias_mended(tmp_path, monkeypatch):
     np.testing.assert_allclose(change, [rows["held-out"]["offsets"]] * len(x), atol=1e-4)
     probs = keras.ops.softmax(mended.predict(x, verbose=0))
     np.testing.assert_allclose(np.mean(probs, 0), 0.1, atol=1e-4)
+    offsets = rows["one by held-out"]["offsets"]
+    assert offsets[3] != 0
+    assert {*offsets[:3], *offsets[4:]} == {0.0}
+    assert rows["one by held-out"]["mean_prediction"][3] == pytest.approx(0.1, abs=1e-6)
     by_errors = rows["by test errors"]
     assert by_errors["chosen_by"] == "test errors"
     assert by_errors["test_errors"] <= rows["distilled"]["test_errors"]
@@ -161,6 +166,9 @@ def test_a_wrong_transfer_set_is_refused_before_anything_is_trained(tmp_path, ch
     [
         (CalibrateBiases("c", START, (10,)), "classes below 10"),
         (CalibrateBiases("c", START, 3), "a tuple of classes"),
+        (CalibrateBiases("c", START, classes=(10,)), "classes below 10"),
+        (CalibrateBiases("c", START, classes=tuple(range(10))), "fewer than 10 classes"),
+        (CalibrateBiases("c", START, (3,), (3,)), "Received: both"),
         (CalibrateBiases("c", "distilled"), "a Dependency"),
     ],
 )

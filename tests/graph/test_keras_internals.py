@@ -468,3 +468,19 @@ def test_what_is_iterated_over_can_be_changed(form):
         np.testing.assert_array_equal(model.predict(given[form], verbose=0), 2 * x)
     assert len(doubled) == 1
     np.testing.assert_array_equal(model.predict(given[form], verbose=0), x)
+
+
+@pytest.mark.parametrize(("policy", "own"), [("mixed_bfloat16", "float32"), ("float16",) * 2])
+def test_variables_are_read_in_the_dtype_that_they_have(policy, own):
+    dtypes = []
+
+    class Reads(keras.layers.Dense):
+        def call(self, inputs):
+            with keras_internals.without_autocast():
+                dtypes.extend([self.kernel.dtype, self.kernel.value.dtype])
+            dtypes.append(self.kernel.dtype)
+            return inputs
+
+    Reads(2, dtype=policy)(np.ones((1, 2), "float32"))
+    found = list(map(keras.backend.standardize_dtype, dtypes[-3:]))
+    assert found == [own, own, policy.removeprefix("mixed_")]

@@ -98,6 +98,12 @@ class Things:
         classifier.thresholds = [0.5]
         return classifier
 
+    @property
+    def thresholds(self):
+        path = self.new_path()
+        self.classifier.save_thresholds(path)
+        return path
+
     @functools.cached_property
     def dynamic_tflite(self):
         path = self.new_path()
@@ -763,6 +769,7 @@ def _add_training():
             "model": t.model,
             "images": t.images,
             "prior": [0.2] * 5,
+            "classes": None,
             "offsets": None,
             "batch_size": 4,
         },
@@ -1347,6 +1354,12 @@ def _add_dynamic():
         lambda t: t.classifier.predict,
         lambda t: {"x": t.images, **labelled},
     )
+    for name in ("save_thresholds", "load_thresholds"):
+        _add_method(
+            f"dynamic.BudgetedClassifier.{name}",
+            lambda t, name=name: getattr(t.classifier, name),
+            lambda t: {"path": t.thresholds},
+        )
     _add_method(
         "dynamic.BudgetedClassifier.exit_within",
         lambda t: t.classifier.exit_within,
@@ -1371,7 +1384,14 @@ def _add_dynamic():
     _add(
         dynamic,
         "battery_policy",
-        lambda t: {"least": 1.0, "most": 2.0, "full": 0.8, "empty": 0.2, "hot": 45.0},
+        lambda t: {
+            "least": 1.0,
+            "most": 2.0,
+            "full": 0.8,
+            "empty": 0.2,
+            "hot": 45.0,
+            "cool": 40.0,
+        },
     )
     _add(
         dynamic,

@@ -18,7 +18,12 @@ COMPRESSING = sorted(
     if recipe.base is not None and "float32" in recipe.names
 )
 # They compress a model that is there already, or train what they compress.
-OF_THE_ZOO = ["cluster_separable_cifar10", "mobile_networks_cifar10", "qat_4_bit_cifar10"]
+OF_THE_ZOO = [
+    "cluster_separable_cifar10",
+    "compression_pareto",
+    "mobile_networks_cifar10",
+    "qat_4_bit_cifar10",
+]
 SMOKE = {"jax": ["hinton_mnist"]}.get(
     keras.backend.backend(), sorted(set(RECIPES) - {*COMPRESSING, *OF_THE_ZOO})
 )
@@ -39,6 +44,7 @@ LONG = (
     "fitnet_mnist_by_labels",
     "hard_weight_digits",
     "hinton_mnist_again",
+    "hinton_mnist_only_7_8",
     "hinton_mnist_temperatures",
     "hinton_mnist_without_3",
     "losses_compared",
@@ -56,7 +62,7 @@ LONG = (
     "teacher_sweep_cifar10",
     "transfer_set_cifar10",
 )
-LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist")
+LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist", "zoo_mnist")
 
 
 @pytest.mark.parametrize(

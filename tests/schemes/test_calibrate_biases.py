@@ -63,6 +63,24 @@ def test_a_class_that_is_never_predicted_gets_its_part(inputs):
     np.testing.assert_allclose(probs.mean(0), 0.2, atol=1e-4)
 
 
+def test_only_some_classes_are_moved(inputs):
+    """The others stay, and are as frequent beside each other as they were at each input."""
+    model, prior = make_model(), np.array([0.1, 0.1, 0.4, 0.3, 0.1])
+    logits = model.predict(inputs, verbose=0).astype("float64")
+    new, report = kdzoo.calibrate_biases(model, inputs, prior, classes=[3, 2])
+    probs = special.softmax(new.predict(inputs, verbose=0).astype("float64"), axis=-1)
+    np.testing.assert_allclose(probs.mean(0)[2:4], [0.4, 0.3], atol=1e-6)
+
+    def gaps(moved):
+        return special.softmax(logits + np.array([0, 0, *moved, 0]), axis=-1).mean(0)[2:4] - [
+            0.4,
+            0.3,
+        ]
+
+    found = optimize.root(gaps, [0.0, 0.0], tol=1e-12).x
+    np.testing.assert_allclose(report.offsets, [0, 0, *found, 0], atol=1e-5)
+
+
 def test_offsets_by_hand(inputs):
     model = make_model()
     new, report = kdzoo.calibrate_biases(model, inputs, offsets={3: 3.5})
@@ -81,6 +99,12 @@ def test_what_is_wrong_is_said(inputs):
         ((model, inputs, [0.3] * 5), {}, "the sum 1.5"),
         ((model, inputs, [0, 0.25, 0.25, 0.25, 0.25]), {}, "above 0"),
         ((model, inputs, [0.2] * 5), {"offsets": {1: 1.0}}, "Received: both"),
+        ((model, inputs), {"offsets": {1: 1.0}, "classes": [1]}, "classes or offsets"),
+        ((model, inputs), {"classes": []}, "fewer than 5 different classes"),
+        ((model, inputs), {"classes": range(5)}, "fewer than 5 different classes"),
+        ((model, inputs), {"classes": [1, 1]}, "different classes"),
+        ((model, inputs), {"classes": [5]}, r"from 0 to 4. Received: classes=\[5\]"),
+        ((model, inputs), {"classes": 3}, "different classes"),
         ((model, inputs), {"offsets": {5: 1.0}}, "from 0 to 4. Received: 5"),
         ((model, inputs), {"offsets": {1: float("nan")}}, "finite offsets"),
         ((model, inputs), {"offsets": [1.0]}, "class -> offset"),

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,12 +16,15 @@ HERE = pathlib.Path(__file__).parent
 CHILD = """
 import json, pathlib, sys
 sys.path.insert(0, {here!r})
+import keras
 import numpy as np
 from small_schemes import CROSS_ENTROPY, batches, net
 from kdzoo import schemes
 directory, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-options = dict(loss=CROSS_ENTROPY, metrics=["accuracy"], verbose=0)
-print("begun", flush=True)
+class Say(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        print("step", flush=True)
+options = dict(loss=CROSS_ENTROPY, metrics=["accuracy"], verbose=0, callbacks=[Say()])
 {call}
 weights = [weight for model in models for weight in model.get_weights()]
 np.savez(out / "weights.npz", *weights)
@@ -69,26 +73,25 @@ def test_a_scheme_killed_at_random_moments_ends_as_an_undisturbed_one(scheme, tm
         (tmp_path / name).mkdir(exist_ok=True)
         script = CHILD.format(here=str(HERE), call=CALLS[scheme])
         command = [sys.executable, "-c", script, tmp_path / name / "run", tmp_path / name]
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
         )
-        assert process.stdout.readline() == "begun\n", process.communicate()[1][-2000:]
-        return process
 
     process = start("whole")
-    begun = time.perf_counter()
-    _, errors = process.communicate()
+    said, errors = process.communicate()
     assert process.returncode == 0, errors[-2000:]
-    takes, rng, killed = time.perf_counter() - begun, random.Random(scheme), 0
+    steps, rng, ends = said.count("step\n"), random.Random(scheme), []
     for _ in range(6):
         process = start("killed")
-        try:
-            process.wait(rng.uniform(0.2, 1) * takes)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            killed += 1
+        for _ in range(rng.randint(1, steps // 3)):
+            process.stdout.readline()  # Empty where the run has ended before.
+        time.sleep(rng.uniform(0, 0.05))  # Within a step, or as an epoch is saved.
+        process.kill()
         process.communicate()
-    assert killed >= 1
+        ends.append(process.returncode)
+    # From the first kill on the run is shorter, so that it may end before it is killed again.
+    assert ends[0] == -signal.SIGKILL
+    assert set(ends) <= {0, -signal.SIGKILL}
     process = start("killed")
     _, errors = process.communicate()
     assert process.returncode == 0, errors[-2000:]

@@ -5,8 +5,7 @@ import statistics
 import pytest
 
 from kdzoo.zoo.manifest import read_manifest
-from tools.docs_tables.benchmark_tables import results
-from tools.docs_tables.zoo_and_recipe_tables import variants
+from tools.docs_tables.content import results, variants
 
 
 def accuracies(recipe):
@@ -36,6 +35,50 @@ def test_distilling_wins_on_every_seed_of_fashion_mnist():
 def test_distilling_takes_two_fifths_of_the_errors_on_mnist():
     found = means("hinton_mnist")
     assert 0.38 < 1 - (1 - found["distilled"]) / (1 - found["alone"]) < 0.43
+
+
+def test_a_digit_that_was_never_seen_is_known_once_its_bias_is_raised():
+    found = variants(results("hinton_mnist_without_3"))
+    errors = {
+        name: statistics.fmean(row["test_errors"] for row in rows) for name, rows in found.items()
+    }
+    threes = {
+        name: statistics.fmean(row["test_errors_by_class"][3] for row in rows)
+        for name, rows in found.items()
+        if name != "teacher"
+    }
+    assert threes["alone"] == 1010
+    assert threes["distilled"] < 0.1 * 1010
+    ours, paper = "those biases by held-out images", "biases by test errors"
+    assert errors[paper] < 109 < errors["distilled"]
+    assert 14 < threes[paper] < threes[ours] == 17
+    assert 0 < errors[ours] - errors[paper] < 6
+    assert errors["biases by held-out images"] > 2 * errors["distilled"]
+
+
+def test_most_digits_are_known_by_students_of_7_and_8():
+    found = variants(results("hinton_mnist_only_7_8"))
+    errors = {
+        name: statistics.fmean(row["test_errors"] for row in rows) for name, rows in found.items()
+    }
+    of_both = [sum(row["test_errors_by_class"][7:9]) for row in found["alone"]]
+    assert max(of_both) < 12
+    assert min(row["test_errors"] for row in found["alone"]) > 8000
+    assert errors["distilled"] < 4730 < 5000
+    assert errors["biases by held-out images"] == pytest.approx(1170, abs=5)
+    assert max(row["test_errors"] for row in found["biases by held-out images"]) < 1320
+    assert errors["biases by test errors"] == pytest.approx(1625, abs=5)
+
+
+def test_no_weight_of_the_labels_is_better_than_another():
+    found = accuracies("hard_weight_digits")
+    weighted = {name: found[name] for name in found if name.startswith("weight ")}
+    averages = {name: statistics.fmean(each) for name, each in weighted.items()}
+    assert set(averages) == {f"weight {weight:g}" for weight in (0, 0.1, 0.3, 0.5, 0.9)}
+    assert min(averages.values()) > statistics.fmean(found["alone"]) + 5e-3
+    assert max(averages.values()) - min(averages.values()) < 2.5e-3
+    deviations = [statistics.stdev(each) for each in weighted.values()]
+    assert max(averages.values()) - min(averages.values()) < min(deviations) / 2
 
 
 def test_30_units_want_lower_temperatures_than_300():
@@ -97,6 +140,41 @@ def test_few_values_cost_little_and_take_half_of_the_packed_bytes():
     packed = {name: summary[name].get("gzipped_bytes") for name in summary}
     assert packed["16 values"] / packed["float32"] == pytest.approx(0.42, abs=5e-3)
     assert packed["32 values"] / packed["float32"] == pytest.approx(0.52, abs=5e-3)
+
+
+def test_a_quarter_of_a_lenet_costs_less_than_a_tenth_of_a_point():
+    content, found = results("low_rank_lenet"), accuracies("low_rank_lenet")
+    (whole,) = found["unfactorized"]
+    assert found["0.5 of it"][0] >= whole
+    quarter = found["0.25 of it"]
+    assert 0 < whole - statistics.fmean(quarter) < 1e-3
+    assert all(a > b for a, b in zip(quarter, found["0.25 of it, by labels"], strict=True))
+    assert whole - found["0.125 of it"][0] == pytest.approx(0.007, abs=5e-4)
+    assert 0.035 < whole - found["0.0625 of it"][0] < 0.04
+    ranks = {row["kind"]: row["ranks"]["stage1"][1] for row in content["rows"] if "ranks" in row}
+    assert (ranks["0.125 of it"], ranks["0.0625 of it"]) == (27, 13)
+    sizes = {row["kind"]: row["parameters"] for row in content["rows"]}
+    assert sizes["0.25 of it"] < sizes["unfactorized"] / 4
+
+
+def test_a_taught_lenet_is_46_times_smaller_at_fewer_errors_than_in_the_paper():
+    rows = variants(results("deep_compression_lenet_300_100"))
+    errors = {name: [row["test_errors"] for row in found] for name, found in rows.items()}
+    factor = {
+        name: statistics.fmean(row["times_smaller"] for row in found)
+        for name, found in rows.items()
+        if name != "dense"
+    }
+    assert max(errors["as in the paper"]) < 158
+    assert factor["as in the paper"] == pytest.approx(37, abs=0.5)
+    assert factor["smaller, taught"] == pytest.approx(46, abs=0.5)
+    assert 158 - statistics.fmean(errors["smaller, taught"]) == pytest.approx(25, abs=0.5)
+    assert max(errors["smaller, taught"]) < 158
+    pairs = zip(errors["as in the paper"], errors["taught"], strict=True)
+    assert all(taught < alone for alone, taught in pairs)
+    for row in (row for name in factor for row in rows[name]):
+        assert min(row["gzip_bytes"], row["zstd_bytes"]) > 1.9 * row["bytes"]
+        assert row["bytes"] * row["times_smaller"] == pytest.approx(4 * row["parameters"])
 
 
 def test_a_file_agrees_more_often_where_training_was_aware_of_8_bits():

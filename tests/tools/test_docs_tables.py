@@ -3,7 +3,7 @@
 import pytest
 
 from tools.docs_tables import pages as docs_tables
-from tools.docs_tables.benchmark_tables import ROOT
+from tools.docs_tables.content import ROOT
 from tools.docs_tables.pages import fill, main, markdown
 from tools.docs_tables.zoo_and_recipe_tables import TABLES
 

@@ -1,20 +1,26 @@
 """What is left of a recipe, timed where it was trained and guessed where it was not."""
 
+import dataclasses
 import json
 
 import pytest
 
 from kdzoo import recipes
 from kdzoo.experiments import (
+    Compress,
+    Compression,
     Dependency,
     Distill,
     Experiment,
     FitThresholds,
     MutualLearning,
+    PruneFilters,
     Train,
     TrainExits,
     Training,
+    TrainPruned,
     TrainWidths,
+    retraining,
 )
 from kdzoo.experiments.stage import Node
 from tools import estimate_recipes
@@ -43,13 +49,31 @@ SMALL = Experiment(
 )
 
 
-def guessed(stage):
-    return estimate_recipes.guessed_seconds(SMALL, Node("small", stage, 0))
+OF_STUDENT, LEFT = Dependency("student"), ("target_macs", 0.4)
+PRUNED = dataclasses.replace(
+    SMALL,
+    stages=(
+        *SMALL.stages,
+        PruneFilters("pruned", OF_STUDENT, Training(5), LEFT, steps=3),
+        TrainPruned("from new weights", Dependency("pruned"), Training(2)),
+        Compress("filters", OF_STUDENT, Compression(filters=0.5, training=retraining(2))),
+        Compress(
+            "filters, int8",
+            Dependency("filters"),
+            Compression(cluster=16, quantize="qat", training=retraining(1)),
+        ),
+        Compress("file", Dependency("pruned"), Compression(quantize="int8")),
+    ),
+)
+EPOCH = 60_000 * (784 * 64 + 64 * 64 + 64 * 10) / (1e6 * estimate_recipes.RATES["mlp"])
+
+
+def guessed(stage, recipe=SMALL):
+    return estimate_recipes.guessed_seconds(recipe, Node("small", stage, 0))
 
 
 def test_a_guess_goes_by_images_and_multiplications():
-    macs = 784 * 64 + 64 * 64 + 64 * 10
-    seconds = 60_000 * 3 * macs / (1e6 * estimate_recipes.RATES["mlp"])
+    seconds = 3 * EPOCH
     assert guessed("student") == pytest.approx(seconds)
     assert guessed("peers") == pytest.approx(2 * seconds)
     assert guessed("other") is None
@@ -66,6 +90,18 @@ def test_a_guess_goes_by_what_of_a_network_is_trained():
     expected = [macs + head, 784 * 64 + head, 0, *(macs * one for one in times)]
     a_second = 1e6 * estimate_recipes.RATES["mlp"]
     assert found == pytest.approx([60_000 * 3 * one / a_second for one in expected], rel=1e-4)
+
+
+def test_networks_with_fewer_filters_count_with_what_is_left():
+    expected = {
+        "pruned": 5 * (0.8 + 0.6 + 0.4),
+        "from new weights": 2 * 0.4,
+        "filters": 2 * 0.5,
+        "filters, int8": 2 * 0.5,
+        "file": 0.0,
+    }
+    for stage, epochs in expected.items():
+        assert guessed(stage, PRUNED) == pytest.approx(epochs * EPOCH), stage
 
 
 def test_a_line_says_what_is_timed_and_what_is_guessed(monkeypatch, tmp_path):

@@ -603,6 +603,7 @@ def test_every_entry_of_the_zoo_names_what_there_is():
             assert recipe.stage(entry.start).title == "float32"
 
 
+@pytest.mark.large
 def test_nothing_of_the_zoo_is_left_to_train(tmp_path, capsys):
     zoo.main(["--estimate", "--runs", str(tmp_path)])
     said = capsys.readouterr().out.splitlines()

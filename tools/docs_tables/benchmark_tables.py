@@ -1,17 +1,9 @@
 """The tables of what `benchmarks/` measured, from `results/benchmarks/`."""
 
-import json
-import pathlib
 import statistics
 from collections.abc import Callable
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-Table = list[list[str]]
-
-
-def results(name: str) -> dict:
-    """Returns the content of `results/NAME.json`, e.g. of `"benchmarks/load_time"`."""
-    return json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+from tools.docs_tables.content import Table, results
 
 
 def optimizers() -> Table:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 
 from kdzoo.utils import write_text
-from tools.docs_tables.benchmark_tables import ROOT, Table
+from tools.docs_tables.content import ROOT, Table
 from tools.docs_tables.zoo_and_recipe_tables import TABLES
 
 _PLACE = re.compile(r"<!-- table: (\w+) -->\n(?:.*?\n)??<!-- end of (\w+) -->", re.DOTALL)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from kdzoo.recipes import RECIPES
 from kdzoo.zoo import cards
 from kdzoo.zoo.manifest import read_manifest
-from tools.docs_tables import benchmark_tables
-from tools.docs_tables.benchmark_tables import ROOT, Table, results
+from tools import compression_pareto
+from tools.docs_tables import benchmark_tables, school_tables, small_network_tables
+from tools.docs_tables.content import ROOT, Table, results, spread, variants
 
 # The six rows of the README: each data set of the zoo, and the three sizes of its main family.
 HIGHLIGHTS = (
@@ -23,20 +24,6 @@ HIGHLIGHTS = (
     "separable_050/fashion_mnist",
     "fitnet_mnist/mnist",
 )
-
-
-def spread(summary: Mapping[str, float], seeds: int) -> str:
-    """Returns an accuracy in percent: the mean, with ± its deviation over several seeds."""
-    mean = f"{100 * summary['mean']:.2f}"
-    return mean if seeds == 1 else f"{mean} ± {100 * summary['std']:.2f}"
-
-
-def variants(content: Mapping) -> dict[str, list[dict]]:
-    """Returns variant -> its rows, a row a seed, of the results of a recipe."""
-    found: dict[str, list[dict]] = {name: [] for name in content["summary"]}
-    for row in content["rows"]:
-        found[row["kind"]].append(row)
-    return found
 
 
 # The zoo
@@ -197,5 +184,8 @@ _FUNCTIONS = (highlights, zoo, small_forms, temperatures, losses_compared, compr
 TABLES: dict[str, Callable[[], Table]] = {
     **{function.__name__: function for function in _FUNCTIONS},
     **{name: functools.partial(comparison, name) for name in COMPARISONS},
+    **school_tables.TABLES,
+    **small_network_tables.TABLES,
+    "compression_pareto": compression_pareto.table,
     **benchmark_tables.TABLES,
 }

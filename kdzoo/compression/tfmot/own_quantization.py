@@ -58,8 +58,28 @@ def own_config(layer: Any) -> Any | None:
         layer: The tf_keras layer.
     """
     layers = load_tf_keras().layers
-    known = (layers.Multiply, layers.Rescaling, layers.Subtract, hard_silu_layer(), _silu_layer())
+    if type(layer) is layers.Rescaling:
+        return _all_values_config()()
+    known = (layers.Multiply, layers.Subtract, hard_silu_layer(), _silu_layer())
     return output_config() if type(layer) in known else None
+
+
+@functools.cache
+def _all_values_config() -> type:
+    """The class of a `QuantizeConfig` whose output has the range of all values that were seen.
+
+    TF-MOT's moving average begins at [-6, 6] and takes thousands of steps to get to the pixels that
+    a `Rescaling` makes, in [0, 255] or [0, 1]. The range of a model's inputs is found so, too.
+    """
+    quantizers, tf_keras = load_tfmot().quantization.keras.quantizers, load_tf_keras()
+
+    @tf_keras.utils.register_keras_serializable("kdzoo")
+    class AllValuesOutputConfig(type(output_config())):  # type: ignore[misc]
+        def get_output_quantizers(self, layer):
+            settings = {"per_axis": False, "symmetric": False, "narrow_range": False}
+            return [quantizers.AllValuesQuantizer(num_bits=8, **settings)]
+
+    return AllValuesOutputConfig
 
 
 def stays_in_float(layer: Any, scheme: Any) -> bool:

@@ -33,19 +33,23 @@ class CalibrateBiases(Stage):
 
     Attributes:
         start: The stage whose model is corrected.
+        classes: The only classes whose biases are found by the held-out images, one tenth of which
+            each is to have where there are ten classes; empty for all.
         classes_by_test_errors: The classes whose biases get one offset, a multiple of 0.1 between
             -20 and 20: that with the fewest test errors. Empty to go by the held-out images.
     """
 
     start: Dependency
     classes_by_test_errors: tuple[int, ...] = ()
+    classes: tuple[int, ...] = ()
 
     trains: ClassVar[bool] = False
 
     @property
     def title(self) -> str:
         how = "the test errors" if self.classes_by_test_errors else "held-out images"
-        return f"biases by {how}"
+        whose = f"biases of {', '.join(map(str, self.classes))}" if self.classes else "biases"
+        return f"{whose} by {how}"
 
     def built_from(self, sources: Mapping[str, Any]) -> Built:
         return sources["start"]
@@ -53,20 +57,31 @@ class CalibrateBiases(Stage):
     def check(self) -> None:
         super().check()
         check_dependency("start", self.start)
-        classes = self.classes_by_test_errors
-        if not isinstance(classes, tuple | list) or not all(
-            is_integer(label, least=0) for label in classes
-        ):
+        for field in ("classes", "classes_by_test_errors"):
+            labels = getattr(self, field)
+            if not isinstance(labels, tuple | list) or not all(
+                is_integer(label, least=0) for label in labels
+            ):
+                raise ValueError(
+                    f"Expected {field} as a tuple of classes. Received: {field}={shown(labels)}"
+                )
+        if self.classes and self.classes_by_test_errors:
             raise ValueError(
-                "Expected classes_by_test_errors as a tuple of classes. Received: "
-                f"classes_by_test_errors={shown(classes)}"
+                "Expected classes or classes_by_test_errors. Received: both, "
+                f"classes={self.classes}, classes_by_test_errors={self.classes_by_test_errors}"
             )
 
     def check_data(self, data: "Dataset") -> None:
-        if any(label >= data.classes for label in self.classes_by_test_errors):
+        for field in ("classes", "classes_by_test_errors"):
+            labels = getattr(self, field)
+            if any(label >= data.classes for label in labels):
+                raise ValueError(
+                    f"Expected classes below {data.classes}. Received: {field}={labels}"
+                )
+        if len(self.classes) == data.classes:
             raise ValueError(
-                f"Expected classes below {data.classes}. Received: "
-                f"classes_by_test_errors={self.classes_by_test_errors}"
+                f"Expected fewer than {data.classes} classes, or none for all. Received: "
+                f"classes={self.classes}"
             )
         if data.validation is None and not self.classes_by_test_errors:
             raise ValueError("Expected held-out images to find biases by. Received: validation=0")
@@ -78,7 +93,7 @@ class CalibrateBiases(Stage):
             offsets = dict.fromkeys(self.classes_by_test_errors, offset)
             given: dict[str, Any] = {"images": test_arrays(data)[0], "offsets": offsets}
         else:
-            given = {"images": data.validation.arrays()[0]}
+            given = {"images": data.validation.arrays()[0], "classes": self.classes or None}
         corrected, report = schemes.calibrate_biases(model, **given)
         # The layer has a bias now, whether it had one or not.
         final = build_and_fit.copy_in("float32", corrected, context.built, data)

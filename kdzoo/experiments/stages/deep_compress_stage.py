@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo import losses, schemes
-from kdzoo.distillation import argument_checks, distiller
+from kdzoo.distillation import distiller
 from kdzoo.experiments import build_and_fit, kdz_file, optimizer_and_schedule
 from kdzoo.experiments.measure_model import measure
-from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
+from kdzoo.experiments.retrained_stage import Retrained
+from kdzoo.experiments.stage import Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import Training, check_dictionaries
-from kdzoo.utils import check_positive_integer, shown
+from kdzoo.utils import check_positive_integer
 
 if TYPE_CHECKING:
     import keras
@@ -23,7 +24,7 @@ FILE = "model.kdz"
 
 @register
 @dataclasses.dataclass(frozen=True)
-class DeepCompress(Stage):
+class DeepCompress(Retrained):
     """Compresses a trained model by `kdzoo.schemes.deep_compression`, and saves it as `.kdz`.
 
     The products are `"model"` and the file, `"model.kdz"`. In the row are `"bytes"`, those of the
@@ -71,29 +72,18 @@ class DeepCompress(Stage):
         }
         return dataclasses.replace(self.training, **changes)
 
-    def built_from(self, sources: Mapping[str, Built]) -> Built:
-        return sources["start"]
-
     def check(self) -> None:
         super().check()
-        check_dependency("start", self.start)
-        if self.teacher is not None:
-            check_dependency("teacher", self.teacher)
-        if not isinstance(self.training, Training):
-            raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         check_dictionaries({"sparsity": self.sparsity, "bits": self.bits})
         check_positive_integer("rounds", self.rounds, 100)
         if self.codebook_epochs is not None:
             check_positive_integer("codebook_epochs", self.codebook_epochs)
-        for training in (self.training, self._of_codebooks):
-            training.check()
+        self._of_codebooks.check()
         if self.training.precision != "float32":
             raise ValueError(
                 "Expected a training in float32, in which the weights are kept. Received: "
                 f"precision={self.training.precision!r}"
             )
-        losses.base.check_positive("temperature", self.temperature)
-        argument_checks.check_student_loss_weight(self.student_loss_weight)
 
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         kdz_file.check_settings(model, self.sparsity, self.bits)

@@ -1,7 +1,6 @@
 """A trained network, its layers cut to a low rank, and trained on."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -9,12 +8,13 @@ import keras
 from kdzoo import compression, evaluation
 from kdzoo.experiments.compression_settings import retraining
 from kdzoo.experiments.measure_model import measure, test_arrays
-from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
+from kdzoo.experiments.retrained_stage import Retrained
+from kdzoo.experiments.stage import Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.distill_stage import Distill, soft_targets
 from kdzoo.experiments.stages.train_stage import Train
 from kdzoo.experiments.training_settings import FLOAT32, SAID_OF_PRECISION, Training
-from kdzoo.utils import check_choice, shown
+from kdzoo.utils import check_choice
 from kdzoo.utils.compression_arguments import (
     LOW_RANK_METHODS,
     LowRankMethod,
@@ -30,7 +30,7 @@ _TRAINING = retraining()
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Factorize(Stage):
+class Factorize(Retrained):
     """Cuts the layers of a trained model to a low rank by `kdzoo.compression.factorize`.
 
     Attributes:
@@ -63,24 +63,12 @@ class Factorize(Stage):
         amount = f"energy {self.energy}" if self.ratio is None else f"{self.ratio:.0%} of it"
         return f"low rank, {amount}"
 
-    @property
-    def epochs(self) -> int:
-        return self.training.epochs
-
-    def built_from(self, sources: Mapping[str, Built]) -> Built:
-        return sources["start"]
-
     def check(self) -> None:
         super().check()
-        check_dependency("start", self.start)
-        if self.teacher is not None:
-            check_dependency("teacher", self.teacher)
         check_low_rank_amount(
             {"rank": None, "energy": self.energy, "ratio": self.ratio, "accuracy": None}
         )
         check_choice("method", self.method, LOW_RANK_METHODS)
-        if not isinstance(self.training, Training):
-            raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         taught = dataclasses.replace(self, teacher=self.start)
         taught._trained("lenet_5").check()  # Any architecture: the settings are checked.
 

@@ -1,11 +1,9 @@
 """A trained network with fewer filters, trained on after each step of pruning."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kdzoo import losses, schemes
-from kdzoo.distillation import argument_checks
 from kdzoo.experiments import (
     build_and_fit,
     keep_teacher_outputs,
@@ -13,15 +11,15 @@ from kdzoo.experiments import (
     pruned_models,
 )
 from kdzoo.experiments.measure_model import measure
-from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
+from kdzoo.experiments.retrained_stage import Retrained
+from kdzoo.experiments.stage import Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import (
     FLOAT32,
-    PRECISIONS,
     SAID_OF_PRECISION,
     Training,
 )
-from kdzoo.utils import check_choice, check_positive_integer, shown
+from kdzoo.utils import check_choice, check_positive_integer
 
 if TYPE_CHECKING:
     from kdzoo.experiments.stage_context import StageContext
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 @register
 @dataclasses.dataclass(frozen=True)
-class PruneFilters(Stage):
+class PruneFilters(Retrained):
     """Takes filters of a trained model by `kdzoo.schemes.filter_pruning`.
 
     Its row has the MACs, parameters and the latency in LiteRT of the model before and after.
@@ -75,26 +73,12 @@ class PruneFilters(Stage):
     def epochs(self) -> int:
         return self.training.epochs * self.steps
 
-    def built_from(self, sources: Mapping[str, Built]) -> Built:
-        return sources["start"]
-
     def check(self) -> None:
         super().check()
-        check_dependency("start", self.start)
-        if self.teacher is not None:
-            check_dependency("teacher", self.teacher)
-        if not isinstance(self.training, Training):
-            raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
-        self.training.check()
         pruned_models.check_settings(self.target, self.importance)
         for field in ("steps", "round_to"):
             check_positive_integer(field, getattr(self, field))
         check_choice("scope", self.scope, ("global", "local"))
-        check_choice("teacher_precision", self.teacher_precision, PRECISIONS)
-        losses.SoftTargets(self.temperature)
-        argument_checks.check_student_loss_weight(self.student_loss_weight)
-        if self.views is not None:
-            check_positive_integer("views", self.views)
 
     def smoke(self) -> "PruneFilters":
         training, views = self.training.smoke(), self.views and 1

@@ -1,16 +1,15 @@
 """A pruned network trained from new weights: what its structure is worth without what it knew."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from kdzoo.experiments import build_and_fit, pruned_models
 from kdzoo.experiments.measure_model import measure
-from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
+from kdzoo.experiments.retrained_stage import Retrained
+from kdzoo.experiments.stage import Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.training_settings import Training
 from kdzoo.graph import acceleration, new_weights
-from kdzoo.utils import shown
 
 if TYPE_CHECKING:
     from kdzoo.experiments.stage_context import StageContext
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 @register
 @dataclasses.dataclass(frozen=True)
-class TrainPruned(Stage):
+class TrainPruned(Retrained):
     """Trains a network of the structure of a pruned one on the labels, from new weights.
 
     Attributes:
@@ -34,20 +33,6 @@ class TrainPruned(Stage):
     @property
     def title(self) -> str:
         return f"{self.start.stage}, from new weights"
-
-    @property
-    def epochs(self) -> int:
-        return self.training.epochs
-
-    def built_from(self, sources: Mapping[str, Built]) -> Built:
-        return sources["start"]
-
-    def check(self) -> None:
-        super().check()
-        check_dependency("start", self.start)
-        if not isinstance(self.training, Training):
-            raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
-        self.training.check()
 
     def smoke(self) -> "TrainPruned":
         return dataclasses.replace(self, training=self.training.smoke())

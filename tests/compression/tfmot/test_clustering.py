@@ -115,11 +115,12 @@ def with_zeros(model):
     ("preserve_sparsity", "per_channel"),
     [
         (True, True),
-        pytest.param(False, False, marks=pytest.mark.large),
-        pytest.param(False, True, marks=pytest.mark.large),
-        pytest.param(True, False, marks=pytest.mark.large),
+        (False, False),
+        (False, True),
+        (True, False),
     ],
 )
+@pytest.mark.large  # One that is clustered and pruned goes on in test_combined.py.
 def test_a_file_goes_on(preserve_sparsity, per_channel, net, data, tmp_path):
     fit = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
     plain, zeros = with_zeros(net())

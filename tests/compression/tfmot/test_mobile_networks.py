@@ -257,6 +257,22 @@ def test_raw_pixels_are_no_surprise_to_a_network_that_scales_them(tmp_path):
     exported(quantized, tmp_path / "model.tflite", data, min_agreement=0.8)
 
 
+def test_scaled_pixels_have_their_whole_range_from_the_first_step_on():
+    """A moving average that begins at 6 would leave little of [0, 255]."""
+    inputs = keras.Input((4, 4, 3))
+    outputs = layers.Dense(3)(layers.Flatten()(layers.Rescaling(255.0)(inputs)))
+    model, random = keras.Model(inputs, outputs), np.random.default_rng(0)
+    kernel = random.normal(size=(48, 3)) / 500
+    model.set_weights([kernel, np.zeros(3)])
+    images = random.random((32, 4, 4, 3), "float32")
+    quantized = quantize_model(model)
+    quantized.compile(keras.optimizers.SGD(0.0), "mse")
+    quantized.fit(images, np.zeros((32, 3)), 16, verbose=0)
+    expected = 255 * images.reshape(32, 48) @ kernel
+    assert 1 < np.abs(expected).max() < 6
+    np.testing.assert_allclose(quantized.predict(images, verbose=0), expected, atol=0.1)
+
+
 @pytest.mark.large
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0"])
 def test_networks_of_keras_become_int8_files(name, tmp_path):

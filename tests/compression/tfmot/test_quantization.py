@@ -172,6 +172,7 @@ def test_squeeze_and_excitation_becomes_an_int8_file(data, tmp_path):
     assert np.float32 not in {tensor["dtype"] for tensor in tensors(path)}
 
 
+@pytest.mark.large
 def test_a_pre_activation_network_passes_when_it_is_folded(data, tmp_path):
     plain = kdzoo.create("wide_resnet_16_1", 3, (8, 8, 3))
     random = np.random.default_rng(0)
