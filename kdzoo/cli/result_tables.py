@@ -20,6 +20,8 @@ def of_comparison(results: Mapping[str, Any]) -> "Table":
     paper = settings.get("paper") or {}
     stages = {stage["name"]: stage for stage in settings["stages"]}
     columns = [">test errors", ">in the paper"] if paper else []
+    costs = any(_macs(row) for row in results["rows"])
+    columns += [">MACs"] * costs
     table = terminal.table("model", ">test accuracy", *columns, ">parameters", ">seconds")
     for name, summary in results["summary"].items():
         stage = stages[name]
@@ -30,10 +32,23 @@ def of_comparison(results: Mapping[str, Any]) -> "Table":
             f"{name}: {terminal.architecture(*built)}",
             _accuracy(summary, rows),
             *([errors, str(paper.get(name, ""))] if paper else []),
+            *([_mean([_macs(row) for row in rows], "macs", "{:,.0f}".format)] * costs),
             _mean(rows[:1], "parameters", "{:,}".format),
             _mean(rows, "seconds", "{:.1f}".format),
         )
     return table
+
+
+def _macs(row: Mapping[str, Any]) -> dict[str, float]:
+    """The multiply-accumulates of an image, as far as a row says them.
+
+    Of a network that stops when it is sure they are the mean; else of its last exit or width.
+    """
+    for name in ("mean_macs", "macs"):
+        if name in row:
+            return {"macs": row[name]}
+    several = row.get("exit_macs") or row.get("width_macs")
+    return {"macs": several[-1]} if several else {}
 
 
 def of_compressions(results: Mapping[str, Any]) -> "Table":

@@ -3,6 +3,7 @@
 import functools
 import math
 import pathlib
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,11 @@ def measure_budgets(
     (x, y), test = held_out.arrays(), test_arrays(data)
     fit = functools.partial(classifier.fit, x, y, rule=rule, batch_size=_BATCH)
 
-    def point(**goal: Any) -> dict[str, Any]:
-        fitted = fit(**goal)
+    def point(budget: float | None = None, accuracy: float | None = None) -> dict[str, Any]:
+        with warnings.catch_warnings():
+            # The row says which mean cost came out.
+            warnings.filterwarnings("ignore", "Expected validation samples by whose confidence")
+            fitted = fit(budget=budget, accuracy=accuracy)
         found = classifier.evaluate(test[0], test[1], batch_size=_BATCH)
         return {
             "test_accuracy": found.accuracy,
