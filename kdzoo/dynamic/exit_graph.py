@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from kdzoo.graph.calls import Call, Plan, graph_of
+from kdzoo.graph.keras_internals import functional_of
 from kdzoo.utils import is_integer, shown
 
 
@@ -62,13 +63,22 @@ def exit_graph(model: keras.Model) -> ExitGraph:
         if number > 1 and not {id(call) for call in new} - head:
             raise ValueError(
                 f"Expected exits from the first to the last. Received: {model.name!r}, whose exit "
-                f"{number} leaves the network where an exit before it does, or earlier."
+                f"{number} leaves the network where an exit before it does, or earlier"
+                f"{_of_nested(every)}."
             )
         calls.append(new)
         heads.append(head)
         features += [_taken(every, head, output)] if outputs[number:] else []
         seen |= set(map(id, own))
     return ExitGraph(outputs, calls, heads, features, _carried(graph, calls, outputs))
+
+
+def _of_nested(calls):
+    """Says which nested model has several outputs, if one has: they all come at its end."""
+    for call in calls:
+        if functional_of(call.operation) is not None and len(call.outputs) > 1:
+            return f", as outputs of the nested model {call.operation.name!r}; pass that one"
+    return ""
 
 
 def _taken(calls, head, output):

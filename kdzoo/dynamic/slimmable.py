@@ -1,5 +1,6 @@
 """Slimmable networks: one set of weights that runs at several widths."""
 
+import decimal
 import itertools
 import math
 from collections.abc import Sequence
@@ -173,6 +174,13 @@ class Slimmable(HasGraph, keras.Model):
         if width == self.widths[-1]:
             return rebuild(self.whole)
         return self._narrow[width].extracted()
+
+    def alternatives(self) -> dict[str, keras.Model]:
+        """Returns a plain model of each width by `width_` and its digits, from the widest down."""
+        made = {f"width_{_digits(width)}": self.narrow_model(width) for width in self.widths[::-1]}
+        for name, model in made.items():
+            model.name = f"{model.name}_{name}"
+        return made
 
     def calibrate(self, x: Any, batch_size: int = 128, batches: int = 50) -> None:
         """Measures the means and variances of batch normalizations anew, at every width.
@@ -355,6 +363,12 @@ def _first(coupling: Coupling, groups: Any, width: float, round_to: int) -> np.n
         gone.append(group.roots[order[count:]])
     roots = coupling.roots(np.arange(len(coupling.makers)))
     return ~np.isin(roots, np.concatenate(gone))
+
+
+def _digits(width: float) -> str:
+    """A width by its digits, two at least behind the point, which is left out: "050" of 0.5."""
+    before, _, after = format(decimal.Decimal(repr(width)), "f").partition(".")
+    return before + after.ljust(2, "0")
 
 
 def _check_widths(widths: Any) -> list[float]:
