@@ -139,8 +139,10 @@ def _run_of(file: OpenedFile, signature: str | None) -> tuple[Callable[[], Any],
         for detail in details.values():
             file.interpreter.set_tensor(detail["index"], _random_input(detail))
         run = file.interpreter.invoke
-    shapes = [detail["shape"] for detail in details.values()]
-    return run, int(shapes[0][0])
+    if not details:
+        raise ValueError(f"Expected a network with inputs. Received: {str(file.path)!r}")
+    first, *_ = details.values()
+    return run, int([*first["shape"], 1][0])
 
 
 def machine_name() -> str:
