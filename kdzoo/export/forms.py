@@ -22,6 +22,7 @@ from kdzoo.export.exits import convert_exits, exits_metadata, whole_network
 from kdzoo.export.runner import LiteRTModel, predict_unchecked
 from kdzoo.export.signature import InputSpec, named_outputs
 from kdzoo.export.tensors import TensorInfo
+from kdzoo.graph.calls import graph_of
 from kdzoo.graph.exportable import Exits, exportable
 
 
@@ -124,14 +125,14 @@ class SeveralNetworks(OneNetwork):
 
     def __init__(self, models: dict[str, keras.Model]):
         self._models = models
-        first = next(iter(models.values()))
+        inputs = graph_of(next(iter(models.values()))).input
         outputs = {
             _joined(signature, name, len(found)): tensor
             for signature, model in models.items()
-            for found in [named_outputs(model, model(first.input))]
+            for found in [named_outputs(model, model(inputs))]
             for name, tensor in found.items()
         }
-        super().__init__(keras.Model(first.input, outputs))
+        super().__init__(keras.Model(inputs, outputs))
         self.metadata = {"signatures": list(models)}
 
     def convert(self, specs, quantize, calibration, sparse, io):
