@@ -638,6 +638,60 @@ class TestFiles:
         assert size in out
 
 
+@pytest.mark.tensorflow
+class TestOneNetworkOfSeveralCosts:
+    @pytest.fixture
+    def network(self):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Flatten(), keras.layers.Dense(16, "relu", name="one")]
+        layers += [
+            keras.layers.Dense(16, "relu", name="two"),
+            keras.layers.Dense(10, name="logits"),
+        ]
+        return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+    def test_exits_are_written_for_a_budget_and_timed(self, network, tmp_path, capsys):
+        exits = kdzoo.dynamic.add_exits(network, ["one"])
+        exits.save(tmp_path / "exits.keras")
+        files = str(tmp_path / "exits.keras"), str(tmp_path / "exits.tflite")
+        for refused, words in (
+            ("10%", "at least 1,184, 74.0 % of the last exit's cost"),
+            ("1000", "at least 1,184"),
+        ):
+            assert main(["export", *files, "--data", "digits", "--budget", refused]) == 1
+            assert words in capsys.readouterr().err
+        # By hand: 64 * 16 + 16 * 10 to the first exit, 16 * 16 + 16 * 10 behind it.
+        assert main(["export", *files, "--data", "digits", "--budget", "90%"]) == 0
+        said = re.search(r"at ([\d,]+) multiply-accumulates in the mean", capsys.readouterr().out)
+        mean = int(said[1].replace(",", ""))
+        assert 0.95 * 0.9 * 1600 < mean <= 0.9 * 1600
+        images, _ = kdzoo.data.load("digits").validation.arrays()
+        runner = kdzoo.export.DynamicRunner(files[1])
+        assert runner.labels == list("0123456789")
+        costs = np.array([1184, 1600])[runner.predict(images).exits - 1]
+        assert costs.mean() == pytest.approx(mean, abs=1)
+        assert main(["benchmark", files[1], "--runs", "3"]) == 0
+        out = capsys.readouterr().out
+        rows = [re.findall(rf"exit{number} +(\S+) +\S+ to \S+ +(\S+)", out)[0] for number in (1, 2)]
+        (first, also_first), (second, both) = [map(float, row) for row in rows]
+        assert first == also_first
+        assert both == pytest.approx(first + second, rel=0.02)
+        assert "3 runs, batch 1, 1 thread" in out
+        assert main(["evaluate", files[1], "digits"]) == 1
+        assert "of several exits; `kdzoo benchmark` times each" in capsys.readouterr().err
+
+    def test_widths_are_written_and_timed(self, network, tmp_path, capsys):
+        kdzoo.dynamic.Slimmable(network, (0.5, 1.0)).save(tmp_path / "slim.keras")
+        files = str(tmp_path / "slim.keras"), str(tmp_path / "slim.tflite")
+        assert main(["export", *files, "--data", "digits"]) == 0
+        assert "'width_050', Keras's class on 100.0 % in 'width_100'" in capsys.readouterr().out
+        assert main(["benchmark", files[1], "--runs", "3"]) == 0
+        assert re.search(r"width_050 .*\n.*width_100 ", capsys.readouterr().out)
+        for option, words in (("--scale=0..255", "no --scale"), ("--budget=50%", "of several wi")):
+            assert main(["export", *files, "--data", "digits", option]) == 1
+            assert words in capsys.readouterr().err
+
+
 # Each really kills the process, with nothing between the step and the signal.
 KILLED = """
 import os, pathlib, shutil, signal, sys

@@ -68,6 +68,11 @@ COMPRESS = ("compress", "m.keras", "out.tflite", "digits")
         ((*COMPRESS, "--quantize", "int8", "--learning-rate", "1"), "qat beside --learning-rate"),
         (("export", "m.keras", "o.tflite", "--image-size", "9"), "--data beside --image-size"),
         (("export", "m.keras", "o.tflite", "--crop"), "--data beside --crop"),
+        (("export", "m.keras", "o.tflite", "--budget=50%"), "--data NAME beside --budget"),
+        *(
+            (("export", "m.keras", "o.tflite", "--data=digits", f"--budget={budget}"), "as 50%")
+            for budget in ("half", "-5", "0%", "50%%", "nan", "1e999", "", "٣")
+        ),
         (("export", "m.keras", "o.tflite", "--data-dir", "x"), "--data beside --data-dir"),
         (("evaluate", "m.keras", "photos", "--data-dir", "x"), "of a data set beside --data-dir"),
         (("export", "m.keras", "o.tflite", "--data=photos", "--data-dir=x"), "beside --data-dir"),

@@ -44,7 +44,8 @@ def with_float_io(content: bytes) -> bytes:
     Raises:
         ValueError: If the file has several graphs, or its archive is damaged.
     """
-    end, labels, _ = read_associated("content", content)
+    behind = read_associated("content", content)
+    end, labels = behind.end, behind.labels
     with tempfile.TemporaryDirectory() as room:
         path = pathlib.Path(room, "model.tflite")
         path.write_bytes(content)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kdzoo.data import Split
     from kdzoo.export import LiteRTModel
-    from kdzoo.export.runner import TensorInfo
+    from kdzoo.export.tensors import TensorInfo
     from kdzoo.graph.outputs import OutputType
 
 _SPLITS = ("train", "validation", "test")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from kdzoo.cli import budget as budget_option
 from kdzoo.cli import data as data_command
 from kdzoo.cli import fit_to_data, model_files, terminal
 from kdzoo.cli.progress import TrainingProgress
@@ -66,18 +67,22 @@ def export(
         ),
     ] = "float32",
     scale: fit_to_data.Scale = None,
+    budget: budget_option.Budget = None,
 ) -> None:
     """Convert a Keras model to a verified .tflite file.
 
-    The file runs against Keras before it appears; one that disagrees is not written.
+    The file runs against Keras before it appears; one that disagrees is not written. A slimmable
+    model becomes a file with a signature for each width; `kdzoo benchmark` times each.
     """
     _check_export(output, quantize, data, output_type, io)
+    budget_option.check_budget(budget, data)
     fit_to_data.check_scale(scale)
     _check_ships_no_file(model, output)
     model_files.file_of(model, takes_litert=False)
     _check_data(data, data_dir, image_size, crop)
     terminal.start_keras()
-    with TrainingProgress(steps=2 + (data is not None)) as progress:
+    steps = 2 + (data is not None) + (budget is not None)
+    with TrainingProgress(steps) as progress:
         progress.step(f"load {model}")
         converted = cast("keras.Model", model_files.load_model(model, takes_litert=False))
         images = labels = None
@@ -91,9 +96,13 @@ def export(
         _check_scalable(model, converted, scale)
         from kdzoo.export import to_litert
 
+        fed, stops = fit_to_data.fed(converted, scale), ""
+        if budget is not None:
+            progress.step("fit the exits to the budget")
+            fed, stops = budget_option.budgeted(fed, budget, loaded)
         progress.step(f"convert to {output} and verify it")
         report = to_litert(
-            fit_to_data.fed(converted, scale),
+            fed,
             output,
             quantize=_QUANTIZE[quantize],
             representative_data=images,
@@ -106,7 +115,7 @@ def export(
         f"{report.bytes:,} bytes; on {report.samples} samples "
         f"({report.verified_on.replace('_', ' ')}) it gives "
         f"{_measured(report.outputs_verified)}, and differs by at most "
-        f"{report.max_abs_difference:.2g}.{_zeros(report.sparsity)}{_scaling(scale)}"
+        f"{report.max_abs_difference:.2g}.{_zeros(report.sparsity)}{_scaling(scale)}{stops}"
     )
 
 
@@ -131,8 +140,15 @@ def _measured(outputs: "tuple[OutputAgreement, ...]") -> str:
 
 
 def _check_scalable(path: pathlib.Path, model: "keras.Model", scale: str | None) -> None:
-    """Raises if a model knows ranges of what it computes, which begin with its own pixels."""
+    """Raises if a model knows ranges of what it computes, or has widths that a layer would hide."""
+    from kdzoo.dynamic import Slimmable
     from kdzoo.graph.exportable import exportable
+
+    if scale not in (None, "0..1") and isinstance(model, Slimmable):
+        raise ValueError(
+            f"Expected no --scale for a model of several widths. Received: {path} and {scale}; put "
+            "keras.layers.Rescaling before the network of which it is made."
+        )
 
     if scale not in (None, "0..1") and exportable(model).is_quantization_aware:
         raise ValueError(

@@ -40,7 +40,13 @@ def load_model(path: pathlib.Path, takes_litert: bool = True) -> "keras.Model | 
     if file.suffix == ".tflite":
         from kdzoo.export import LiteRTModel
 
-        return LiteRTModel(file)
+        opened = LiteRTModel(file)
+        if {"exit1", "exit2"} <= set(opened.signatures):
+            raise ValueError(
+                f"Expected a file of one network. Received: {path}, of several exits; "
+                "`kdzoo benchmark` times each, and `kdzoo.export.DynamicRunner` runs it."
+            )
+        return opened
     from kdzoo import load_model as load_any
     from kdzoo.distillation.distiller import Distiller
 

@@ -10,7 +10,7 @@ from kdzoo.evaluation.complexity import count_macs
 from kdzoo.graph.calls import graph_of, output_of
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.keras_internals import mask_of
-from kdzoo.graph.surgery import parts
+from kdzoo.graph.surgery import flat, parts
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.types import Tensor
 
@@ -104,8 +104,9 @@ def exit_model(model: keras.Model, exit: int) -> keras.Model:
     Raises:
         ValueError: If there is no such exit.
     """
-    graph = graph_of(model)
     place = check_exit(model, exit)
+    model = flat(model)
+    graph = graph_of(model)
     outputs = exit_graph(model).outputs if len(graph.outputs) > 1 else graph.outputs
     (made,) = parts(model, [(graph.input, outputs[place])])
     return made
@@ -118,12 +119,15 @@ def exit_parts(model: keras.Model) -> list[keras.Model]:
     what the next one takes, in its order. The last one gives the output of the last exit. Weights
     are copied; a layer that several parts call is shared by them.
 
+    Nested models of several outputs, from which exits may come, are entered.
+
     Args:
         model: A functional `keras.Model` of two or more exits, from the first to the last.
 
     Raises:
         ValueError: If it has no graph, or one output, or a tensor between the parts has a mask.
     """
+    model = flat(model)
     found = exit_graph(model)
     graph = graph_of(model)
     for tensor in (tensor for carried in found.carried for tensor in carried):
@@ -152,6 +156,7 @@ def exit_macs(model: keras.Model) -> list[int]:
     Raises:
         ValueError: If it has no graph, or one output.
     """
+    model = flat(model)
     found, graph = exit_graph(model), graph_of(model)
     count = len(found.outputs)
     ends = [(graph.input, found.outputs[: number + 1]) for number in range(count)]

@@ -11,6 +11,7 @@ from kdzoo.compression.filter_pruning.channel_groups import groups_of
 from kdzoo.dynamic.narrow_width import NORMS, NarrowWidth, Run
 from kdzoo.dynamic.width_channels import (
     check_widths,
+    digits,
     first_channels,
     follow_whatever_the_weights,
 )
@@ -224,6 +225,13 @@ class Slimmable(HasGraph, keras.Model):
         if width == self._widths[-1]:
             return rebuild(self.whole)
         return self._narrow[width].extracted()
+
+    def alternatives(self) -> dict[str, keras.Model]:
+        """Returns a plain model of each width by `width_` and its digits, from the widest down."""
+        made = {f"width_{digits(width)}": self.narrow_model(width) for width in self.widths[::-1]}
+        for name, model in made.items():
+            model.name = f"{model.name}_{name}"
+        return made
 
     def calibrate(self, x: Any, batch_size: int = 128, batches: int = 50) -> None:
         """Measures the means and variances of batch normalizations anew, at every width.

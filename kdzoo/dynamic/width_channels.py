@@ -1,5 +1,6 @@
 """Which channels the widths of a slimmable network have."""
 
+import decimal
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -65,3 +66,9 @@ def first_channels(
         gone.append(group.roots[order[count:]])
     roots = coupling.roots(np.arange(len(coupling.makers)))
     return ~np.isin(roots, np.concatenate(gone))
+
+
+def digits(width: float) -> str:
+    """A width by its digits, two at least behind the point, which is left out: "050" of 0.5."""
+    before, _, after = format(decimal.Decimal(repr(width)), "f").partition(".")
+    return before + after.ljust(2, "0")

@@ -1,16 +1,18 @@
 """How long one run of a LiteRT file takes on this machine."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
 from kdzoo.utils import check_integer, check_path
-from kdzoo.utils.litert.safe_interpreter import open_litert
+from kdzoo.utils.litert.safe_interpreter import OpenedFile, open_litert
 from kdzoo.utils.types import PathLike
 
 _MOST_THREADS, _MOST_RUNS = 1024, 10_000_000
@@ -61,11 +63,17 @@ class Latency:
 
 
 def latency(
-    model: PathLike | HasPath, threads: int = 1, *, runs: int = 100, warmup: int = 10
+    model: PathLike | HasPath,
+    threads: int = 1,
+    *,
+    runs: int = 100,
+    warmup: int = 10,
+    signature: str | None = None,
 ) -> Latency:
     """Times a LiteRT file in the LiteRT interpreter.
 
-    A run is the interpreter's `invoke` on random inputs: neither loading nor copying counts. The
+    A run is the interpreter's `invoke` on random inputs: neither loading nor copying counts. A run
+    of a signature also copies its inputs and outputs, which LiteRT does not separate. The
     median and the quartiles are reported because other work on a machine makes some runs slow and
     never makes one fast. The time on a phone is another: measure there before you promise it.
 
@@ -75,6 +83,8 @@ def latency(
         threads: Threads of the interpreter, 1 or more.
         runs: Timed runs, 1 or more.
         warmup: Runs before the first timed one.
+        signature: The signature that is timed, of a file of several; that of a `LiteRTModel`, or
+            the file's own choice, when None.
 
     Returns:
         A `Latency`.
@@ -95,17 +105,16 @@ def latency(
         check_integer("warmup", warmup, 0, _MOST_RUNS),
     )
     path = check_path("model", getattr(model, "path", model))
-    interpreter, *_ = open_litert(path, threads)
-    details = interpreter.get_input_details()
-    for detail in details:
-        interpreter.set_tensor(detail["index"], _random_input(detail))
+    file = open_litert(path, threads)
+    own = getattr(model, "signature", None) if signature is None else signature
+    run, batch_size = _run_of(file, file.signature(own))
     for _ in range(warmup):
-        interpreter.invoke()
+        run()
     times = np.empty(runs)
-    for run in range(runs):
+    for number in range(runs):
         start = time.perf_counter()
-        interpreter.invoke()
-        times[run] = time.perf_counter() - start
+        run()
+        times[number] = time.perf_counter() - start
     q1, median, q3 = map(float, np.percentile(times * 1000, [25, 50, 75]))
     return Latency(
         median_ms=median,
@@ -113,9 +122,27 @@ def latency(
         q3_ms=q3,
         threads=threads,
         runs=runs,
-        batch_size=int(details[0]["shape"][0]),
+        batch_size=batch_size,
         machine=machine_name(),
     )
+
+
+def _run_of(file: OpenedFile, signature: str | None) -> tuple[Callable[[], Any], int]:
+    """What runs a network of a file once on random inputs, and the samples in a run."""
+    if signature is not None:
+        runner = file.interpreter.get_signature_runner(signature)
+        details = runner.get_input_details()
+        given = {name: _random_input(detail) for name, detail in details.items()}
+        run = functools.partial(runner, **given)
+    else:
+        details = dict(enumerate(file.interpreter.get_input_details()))
+        for detail in details.values():
+            file.interpreter.set_tensor(detail["index"], _random_input(detail))
+        run = file.interpreter.invoke
+    if not details:
+        raise ValueError(f"Expected a network with inputs. Received: {str(file.path)!r}")
+    first, *_ = details.values()
+    return run, int([*first["shape"], 1][0])
 
 
 def machine_name() -> str:

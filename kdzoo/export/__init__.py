@@ -2,8 +2,10 @@
 
 from kdzoo.export.agreement import OutputAgreement
 from kdzoo.export.dynamic_runner import DynamicPredictions, DynamicRunner
-from kdzoo.export.litert import ExportReport, to_litert
-from kdzoo.export.runner import LiteRTModel, TensorInfo
+from kdzoo.export.litert import to_litert
+from kdzoo.export.report import ExportReport
+from kdzoo.export.runner import LiteRTModel
+from kdzoo.export.tensors import TensorInfo
 
 __all__ = [
     "DynamicPredictions",

@@ -3,13 +3,12 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from kdzoo.export.convert import Quantize
 from kdzoo.export.keras_outputs import KerasOutput
-from kdzoo.export.runner import LiteRTModel, predict_unchecked
-from kdzoo.export.signature import InputSpec
 from kdzoo.graph.number_agreement import CLOSE, NOISE, explained_fraction
 from kdzoo.graph.outputs import OutputType, is_one_column
 from kdzoo.graph.predictions import says_yes
@@ -50,26 +49,17 @@ class OutputAgreement:
     argmax_agreement: float | None = None
 
 
-def compare(
-    file: LiteRTModel,
-    samples: list[np.ndarray],
-    specs: list[InputSpec],
-    expected: Mapping[str, KerasOutput],
-) -> dict[str, np.ndarray]:
-    """Returns what a file gives for samples, by the names of its outputs.
+def compare(received: Any, expected: Mapping[str, KerasOutput]) -> dict[str, np.ndarray]:
+    """Returns what a file gives as what is to be held against Keras.
 
     Args:
-        file: The file.
-        samples: One array `(samples, ...)` for each input.
-        specs: The `InputSpec` of each input.
+        received: What it gives: an array, or a dict of arrays by the names of outputs.
         expected: The outputs of Keras.
 
     Returns:
         Name of an output -> array of the shape of Keras's, NaN where it has another; -inf where
         Keras gives that and the file the lowest number that it can.
     """
-    by_name = {spec.name: array for spec, array in zip(specs, samples, strict=True)}
-    received = predict_unchecked(file, by_name)  # What is cut off shows in the outputs.
     if not isinstance(received, dict):
         received = {next(iter(expected)): received}
     return {

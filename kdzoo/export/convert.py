@@ -6,7 +6,7 @@ import re
 import tempfile
 import typing
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -132,26 +132,74 @@ def convert(
     Raises:
         ValueError: If the converter refuses the model.
     """
-    with converting(model) as saved:
-        _save(model, specs, saved)
-        converter = tensorflow().lite.TFLiteConverter.from_saved_model(saved)
-        samples = None
-        if quantize == "int8" and calibration is not None:
-            samples = functools.partial(_calibration_batches, specs, calibration)
-        configure(converter, quantize, samples, sparse, io)
+    samples = None
+    if quantize == "int8" and calibration is not None:
+        samples = functools.partial(_calibration_batches, specs, calibration)
+    functions = {"serving_default": serving(model, specs)}
+    return convert_signatures(model, functions, model.variables, quantize, samples, sparse, io)
+
+
+def convert_signatures(
+    model: keras.Model,
+    functions: Mapping[str, Any],
+    variables: Iterable[keras.Variable],
+    quantize: Quantize | None,
+    samples: Callable[[], Iterator[tuple[str, dict[str, Any]]]] | None,
+    sparse: bool,
+    io: FileIo,
+) -> bytes:
+    """Converts functions to one LiteRT flatbuffer with a signature for each.
+
+    What they share is in it once. An interpreter that is told no signature runs the one whose name
+    is first in the alphabet.
+
+    Args:
+        model: The model that the functions compute with, for errors.
+        functions: Name of a signature -> `tf.function` of fixed shapes to a dict of tensors.
+        variables: The variables that they use.
+        quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
+        samples: For `"int8"`, a function to pairs of a signature and its inputs by their names;
+            None for a quantization-aware model.
+        sparse: Whether kernels that are mostly zeros are stored without the zeros.
+        io: The type of inputs and outputs of numbers.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: If the converter refuses the model.
+    """
+    tf = tensorflow()
+    module = tf.Module()
+    with _converting(model) as saved:
+        module.functions = dict(functions)
+        module.weights = [variable.value for variable in variables]
+        tf.saved_model.save(module, saved, signatures=module.functions)
+        names = list(functions)
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=names)
+        _configure(converter, quantize, samples, sparse, io)
         return converter.convert()
 
 
-@contextlib.contextmanager
-def converting(model: keras.Model) -> Iterator[str]:
-    """Yields a directory for a SavedModel that is to be converted, and names what is refused.
+def serving(model: keras.Model, specs: list[InputSpec]) -> Any:
+    """Returns a model as a `tf.function` of fixed shapes and readable names, without training.
 
     Args:
-        model: The model that is converted.
-
-    Raises:
-        ValueError: If the converter refuses it.
+        model: The Keras model.
+        specs: The `InputSpec` of each input, batch included.
     """
+    tf = tensorflow()
+
+    def serve(*tensors):
+        return named_outputs(model, model(as_structure(model, list(tensors)), training=False))
+
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in specs]
+    return tf.function(serve, input_signature=signature, autograph=False)
+
+
+@contextlib.contextmanager
+def _converting(model: keras.Model) -> Iterator[str]:
+    """Yields a directory for a SavedModel that is to be converted, and names what is refused."""
     with tempfile.TemporaryDirectory() as saved, quiet(), plain_argmax():
         try:
             yield saved
@@ -169,37 +217,8 @@ def converting(model: keras.Model) -> Iterator[str]:
             ) from error
 
 
-def _save(model, specs, directory):
-    """Writes the model as a SavedModel whose one endpoint has fixed shapes and readable names."""
-    tf = tensorflow()
-
-    def serve(*tensors):
-        return named_outputs(model, model(as_structure(model, list(tensors)), training=False))
-
-    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in specs]
-    module = tf.Module()
-    module.serve = tf.function(serve, input_signature=signature, autograph=False)
-    module.weights = [variable.value for variable in model.variables]
-    tf.saved_model.save(module, directory, signatures=module.serve)
-
-
-def configure(
-    converter: Any,
-    quantize: Quantize | None,
-    calibration: Callable[[], Iterator[Any]] | None,
-    sparse: bool,
-    io: FileIo,
-) -> None:
-    """Sets the options of a converter of TensorFlow.
-
-    Args:
-        converter: The `TFLiteConverter`.
-        quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
-        calibration: For `"int8"`, a function to the samples that calibrate, as the converter takes
-            them; None for a quantization-aware model.
-        sparse: Whether kernels that are mostly zeros are stored without the zeros.
-        io: The type of inputs and outputs of numbers.
-    """
+def _configure(converter, quantize, samples, sparse, io):
+    """Sets the options of a converter."""
     tf = tensorflow()
     converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -210,18 +229,30 @@ def configure(
     converter.optimizations.append(tf.lite.Optimize.DEFAULT)
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8" and calibration is not None:
+    if quantize == "int8" and samples is not None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = calibration
+        converter.representative_dataset = samples
 
 
 def _calibration_batches(specs, calibration):
-    """Yields `{input name: array of the fixed batch}`; an incomplete last batch is left out."""
+    for batch in batches_of(specs, calibration):
+        yield "serving_default", batch
+
+
+def batches_of(
+    specs: list[InputSpec], arrays: Sequence[np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields batches by the names of inputs; an incomplete last one is left out.
+
+    Args:
+        specs: The `InputSpec` of each input, batch included.
+        arrays: For each input an array `(samples, ...)`.
+    """
     batch_size = specs[0].shape[0]
-    for start in range(0, len(calibration[0]) - batch_size + 1, batch_size):
+    for start in range(0, len(arrays[0]) - batch_size + 1, batch_size):
         yield {
             spec.name: array[start : start + batch_size]
-            for spec, array in zip(specs, calibration, strict=True)
+            for spec, array in zip(specs, arrays, strict=True)
         }
 
 

@@ -4,28 +4,19 @@ import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from kdzoo.export.exits import LOGITS, signature_name
-from kdzoo.export.runner import TensorInfo, check_samples, info_of
+from kdzoo.export.runner import FileNetwork
+from kdzoo.export.tensors import TensorInfo, arrays_of, checked_arrays
 from kdzoo.graph.confidence import CONFIDENCES, Confidence, confidence_of
-from kdzoo.utils import (
-    check_choice,
-    check_numeric_array,
-    check_path,
-    check_positive_integer,
-    is_number,
-    shown,
-)
-from kdzoo.utils.litert.label_archive import read_metadata
+from kdzoo.utils import check_choice, check_path, check_positive_integer, is_number, shown
 from kdzoo.utils.litert.safe_interpreter import open_litert
 from kdzoo.utils.types import PathLike
-from kdzoo.utils.untrusted_files import read_bytes
 
-_MOST = 1 << 31
 _LARGEST = 1e300  # Thresholds beyond it, also integers that no float holds, are infinity.
 
 
@@ -113,15 +104,15 @@ class DynamicRunner:
         self.path = pathlib.Path(path)
         if threads is not None:
             threads = check_positive_integer("threads", threads, 1024)
-        self._interpreter, self.labels, *_ = open_litert(path, threads, is_trusted)
-        names = list(self._interpreter.get_signature_list())
+        file = open_litert(path, threads, is_trusted)
+        self.labels, names = file.labels, list(file.signatures)
         expected = [signature_name(number) for number in range(1, len(names) + 1)]
         if len(names) < 2 or sorted(names) != sorted(expected):
             raise ValueError(
                 "Expected a LiteRT file of several exits, with the signatures exit1, exit2, ... "
                 f"Received: path={str(path)!r} with {names}; run it by `kdzoo.export.LiteRTModel`."
             )
-        said = read_metadata(read_bytes(path, _MOST)).get("exits")
+        said = file.metadata.get("exits")
         said = said if isinstance(said, dict) else {}
         if confidence is None:
             confidence = said.get("confidence", "max_probability")
@@ -129,35 +120,20 @@ class DynamicRunner:
             self.confidence = check_choice("confidence", confidence, CONFIDENCES)
         except ValueError as error:
             raise ValueError(f"Expected {str(path)!r} with a known measure: {error}") from error
-        found = said.get("thresholds") if thresholds is None else thresholds
-        if found is None and not needs_thresholds:
-            found = [None] * (len(names) - 1)
-        self.thresholds = _check_thresholds(found, len(names) - 1, path)
-        self._signatures = [self._interpreter.get_signature_runner(name) for name in expected]
-        self._inputs = [
-            {name: info_of(detail, name) for name, detail in runner.get_input_details().items()}
-            for runner in self._signatures
-        ]
-        self._outputs = [
-            {name: info_of(detail, name) for name, detail in runner.get_output_details().items()}
-            for runner in self._signatures
-        ]
-        for outputs, inputs in zip(self._outputs, [*self._inputs[1:], {}], strict=True):
-            is_next = set(outputs) == {LOGITS, *inputs} and all(
-                info.shape == outputs[name].shape for name, info in inputs.items()
-            )
-            if not is_next or len(outputs[LOGITS].shape) != 2 or not self._inputs[0]:
-                raise ValueError(
-                    "Expected signatures that go on from each other. Received: "
-                    f"path={str(path)!r}, which gives {sorted(outputs)} where {sorted(inputs)} is "
-                    "taken"
-                )
-        self.inputs = tuple(self._inputs[0].values())
+        count = len(names) - 1
+        if thresholds is not None:
+            self.thresholds = _check_thresholds(thresholds, count)
+        elif needs_thresholds or said.get("thresholds") is not None:
+            self.thresholds = _thresholds_in_file(said.get("thresholds"), count, path)
+        else:
+            self.thresholds = [math.inf] * count
+        self._parts = [FileNetwork(file, name) for name in expected]
+        _check_parts(self._parts, path)
+        self.inputs = self._parts[0].inputs
         self.outputs = tuple(
-            dataclasses.replace(outputs[LOGITS], name=name)
-            for name, outputs in zip(expected, self._outputs, strict=True)
+            dataclasses.replace(_by_name(part.outputs)[LOGITS], name=part.signature)
+            for part in self._parts
         )
-
         classes = self.outputs[-1].shape[-1]
         if self.labels is not None and len(self.labels) != classes:
             raise ValueError(
@@ -178,12 +154,20 @@ class DynamicRunner:
                 a list in the order of `inputs`, or a dict by name.
 
         Raises:
-            ValueError: If shapes do not fit, or there is no sample.
+            ValueError: If shapes do not fit, there is no sample, or values are not finite or lie
+                far outside what a quantized input can hold (raw pixels for a file that takes
+                [0, 1]).
+
+        Warns:
+            UserWarning: If values lie so far outside of that, by its whole width, that what is cut
+                off changes the results.
         """
+        arrays = checked_arrays(self.inputs, x)
+        _check_finite(arrays)
         logits, exits, times = [], [], []
-        for part, size in self._batches(x):
+        for batch, size in self._parts[0].batches(arrays):
             began = time.perf_counter()
-            seen = self._run(part, self.thresholds)
+            seen = self._run(batch, self.thresholds)
             took = 1000 * (time.perf_counter() - began)
             stopped = self._first_sure(seen)
             logits.append(np.stack(seen)[stopped, np.arange(len(stopped))][:size])
@@ -196,24 +180,22 @@ class DynamicRunner:
 
         Args:
             x: What `predict` takes.
+
+        Raises:
+            ValueError: If shapes do not fit, there is no sample, or values are not finite or lie
+                far outside what a quantized input can hold.
         """
+        arrays = checked_arrays(self.inputs, x)
+        _check_finite(arrays)
+        return self._logits(arrays)
+
+    def _logits(self, arrays):
         none_stops = [math.inf] * len(self.thresholds)
         seen = [
-            [logits[:size] for logits in self._run(part, none_stops)]
-            for part, size in self._batches(x)
+            [logits[:size] for logits in self._run(batch, none_stops)]
+            for batch, size in self._parts[0].batches(arrays)
         ]
         return [np.concatenate(rows) for rows in zip(*seen, strict=True)]
-
-    def _batches(self, x: Any) -> Iterator[tuple[list[np.ndarray], int]]:
-        """Batches of the samples, a short one filled up, and how many samples are in them."""
-        arrays = self._by_input(x)
-        for start in range(0, len(arrays[0]), self.batch_size):
-            part = [array[start : start + self.batch_size] for array in arrays]
-            size = len(part[0])
-            missing = self.batch_size - size
-            if missing:
-                part = [np.concatenate([a, np.repeat(a[-1:], missing, 0)]) for a in part]
-            yield part, size
 
     def _first_sure(self, seen: list[np.ndarray]) -> np.ndarray:
         """For each sample of a batch the first exit that was sure, counted from 0, or the last."""
@@ -227,59 +209,89 @@ class DynamicRunner:
     def _run(self, arrays: list[np.ndarray], thresholds: list[float]) -> list[np.ndarray]:
         """The logits of the exits of a batch, up to the one at which all of it is sure."""
         given = [info.quantize(array) for info, array in zip(self.inputs, arrays, strict=True)]
-        tensors = dict(zip(self._inputs[0], given, strict=True))
         seen: list[np.ndarray] = []
         was_sure = np.zeros(self.batch_size, bool)
-        for place, runner in enumerate(self._signatures):
-            outputs = runner(**tensors)
-            logits = self._outputs[place][LOGITS].dequantize(outputs.pop(LOGITS))
-            seen.append(logits)
-            is_last = place + 1 == len(self._signatures)
-            if not is_last:
-                was_sure |= confidence_of(logits, self.confidence) >= thresholds[place]
-            if is_last or was_sure.all():
+        for place, part in enumerate(self._parts):
+            infos = _by_name(part.outputs)
+            outputs = dict(zip(infos, part.run(given), strict=True))
+            seen.append(infos[LOGITS].dequantize(outputs[LOGITS]))
+            if place + 1 == len(self._parts):
                 break
-            tensors = self._carried(place, outputs)
+            was_sure |= confidence_of(seen[-1], self.confidence) >= thresholds[place]
+            if was_sure.all():
+                break
+            following = self._parts[place + 1].inputs
+            given = [
+                _handed_on(infos[taken.name], outputs[taken.name], taken) for taken in following
+            ]
         return seen
 
-    def _carried(self, place, outputs):
-        """What a signature gives, as the next one takes it."""
-        carried = {}
-        for name, array in outputs.items():
-            given, taken = self._outputs[place][name], self._inputs[place + 1][name]
-            is_same = (given.dtype, given.scale, given.zero_point) == (
-                *(taken.dtype, taken.scale, taken.zero_point),
+
+def _check_finite(arrays):
+    """Raises if a sample is not finite, on which no exit is ever sure."""
+    if not all(np.all(np.isfinite(array)) for array in arrays):
+        raise ValueError("Expected finite samples. Received: NaN or infinite values.")
+
+
+def _by_name(infos: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
+    return {info.name: info for info in infos}
+
+
+def _handed_on(given: TensorInfo, array: np.ndarray, taken: TensorInfo) -> np.ndarray:
+    """What a signature gives, as the next one takes it."""
+    integers = [(info.dtype, info.scale, info.zero_point) for info in (given, taken)]
+    return array if integers[0] == integers[1] else taken.quantize(given.dequantize(array))
+
+
+def logits_unchecked(runner: DynamicRunner, x: Any) -> list[np.ndarray]:
+    """Returns what `logits_of_exits` does, without a look at the range of the values.
+
+    Args:
+        runner: The file.
+        x: What `predict` takes.
+    """
+    return runner._logits(arrays_of(runner.inputs, x))
+
+
+def _check_parts(parts: list[FileNetwork], path: PathLike) -> None:
+    """Raises unless each part takes what the one before gives beside its logits."""
+    classes = parts[-1].outputs[-1].shape[-1:]
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
+        given, taken = _by_name(part.outputs), _by_name(following.inputs if following else ())
+        goes_on = set(given) == {LOGITS, *taken} and all(
+            info.shape == given[name].shape for name, info in taken.items()
+        )
+        if not goes_on:
+            raise ValueError(
+                "Expected signatures that go on from each other. Received: "
+                f"path={str(path)!r}, which gives {sorted(given)} where {sorted(taken)} is taken"
             )
-            carried[name] = array if is_same else taken.quantize(given.dequantize(array))
-        return carried
-
-    def _by_input(self, x):
-        """The samples as a list of arrays in the order of the inputs, checked."""
-        names = [info.name for info in self.inputs]
-        if isinstance(x, dict):
-            if set(x) != set(names):
-                raise ValueError(f"Expected inputs named {names}. Received: {sorted(x)}.")
-            x = [x[name] for name in names]
-        elif len(names) == 1:
-            x = [x]
-        if not isinstance(x, list | tuple) or len(x) != len(names):
-            raise ValueError(f"Expected one array for each of the inputs {names}.")
-        arrays = [check_numeric_array(name, value) for name, value in zip(names, x, strict=True)]
-        count = len(arrays[0]) if arrays[0].ndim else 0
-        for info, array in zip(self.inputs, arrays, strict=True):
-            check_samples(info, array, count)
-            if not np.all(np.isfinite(array)):
-                raise ValueError("Expected finite samples. Received: NaN or infinite values.")
-        return arrays
+        shape = given[LOGITS].shape
+        if len(shape) != 2 or shape != (parts[0].batch_size, *classes):
+            raise ValueError(
+                "Expected logits of the same classes at each exit, one row for a sample. Received: "
+                f"path={str(path)!r}, which gives {shape} at {part.signature}"
+            )
 
 
-def _check_thresholds(given: Any, count: int, path: PathLike) -> list[float]:
-    """The thresholds as a list of floats, or raises."""
-    if given is None:
+def _thresholds_in_file(found: Any, count: int, path: PathLike) -> list[float]:
+    """The thresholds that a file says, or raises."""
+    if found is None:
         raise ValueError(
             f"Expected thresholds. Received: none, and a file without them: path={str(path)!r}; "
             "call `fit` of the `BudgetedClassifier` before the export, or pass thresholds."
         )
+    try:
+        return _check_thresholds(found, count)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected {str(path)!r} with thresholds that can be used; export it again, or pass "
+            f"thresholds. {error}"
+        ) from error
+
+
+def _check_thresholds(given: Any, count: int) -> list[float]:
+    """The thresholds as a list of floats, or raises."""
     if not isinstance(given, list | tuple) or len(given) != count:
         raise ValueError(
             f"Expected {count} thresholds, one for each exit but the last. Received: "

@@ -7,12 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.export.convert import FileIo, Quantize, configure, converting
+from kdzoo.export.convert import FileIo, Quantize, convert_signatures
 from kdzoo.export.signature import InputSpec
 from kdzoo.graph.exportable import Exits
 from kdzoo.utils.heavy_libraries import tensorflow
 
 LOGITS = "logits"
+_CHUNK = 32  # Batches that Keras computes together.
 
 
 def signature_name(number: int) -> str:
@@ -61,29 +62,22 @@ def convert_exits(
     Raises:
         ValueError: If sizes of features are open, or the converter refuses the network.
     """
-    tf = tensorflow()
-    batch, module = specs[0].shape[0], tf.Module()
+    batch = specs[0].shape[0]
     for tensor in (tensor for part in exits.parts[1:] for tensor in part.inputs):
         if None in tensor.shape[1:]:
             raise ValueError(
                 "Expected a network of several exits that was built for one size of its inputs. "
                 f"Received: features of shape {tuple(tensor.shape)} between two exits."
             )
-    with converting(exits.parts[-1]) as saved:
-        functions = {
-            signature_name(number): _function(part, specs if number == 1 else None, batch)
-            for number, part in enumerate(exits.parts, 1)
-        }
-        module.functions = functions
-        module.weights = [variable.value for part in exits.parts for variable in part.variables]
-        tf.saved_model.save(module, saved, signatures=functions)
-        names = list(functions)
-        converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=names)
-        samples = None
-        if quantize == "int8" and calibration is not None:
-            samples = functools.partial(_calibration, exits, specs, calibration, batch)
-        configure(converter, quantize, samples, False, io)
-        return converter.convert()
+    functions = {
+        signature_name(number): _function(part, specs if number == 1 else None, batch)
+        for number, part in enumerate(exits.parts, 1)
+    }
+    variables = [variable for part in exits.parts for variable in part.variables]
+    samples = None
+    if quantize == "int8" and calibration is not None:
+        samples = functools.partial(_calibration, exits, specs, calibration)
+    return convert_signatures(exits.parts[-1], functions, variables, quantize, samples, False, io)
 
 
 def _function(part, specs, batch):
@@ -111,17 +105,23 @@ def _as_inputs(part: keras.Model, flat: Any) -> Any:
     return keras.tree.pack_sequence_as(part.input, list(flat))
 
 
-def _calibration(exits, specs, arrays, batch):
+def _calibration(exits, specs, arrays):
     """Yields the name of a signature and a batch of its inputs by their names."""
-    for start in range(0, len(arrays[0]) - batch + 1, batch):
-        given = [array[start : start + batch] for array in arrays]
-        names = [spec.name for spec in specs]
+    batch = specs[0].shape[0]
+    names = [spec.name for spec in specs]
+    # Keras computes the features of many batches at once, where it takes them.
+    chunk = batch * (1 if exits.parts[0].inputs[0].shape[0] else _CHUNK)
+    for start in range(0, len(arrays[0]) - batch + 1, chunk):
+        given = [array[start : start + chunk] for array in arrays]
+        keys = names
         for number, part in enumerate(exits.parts, 1):
-            yield signature_name(number), dict(zip(names, given, strict=True))
+            for at in range(0, len(given[0]) - batch + 1, batch):
+                one = [array[at : at + batch] for array in given]
+                yield signature_name(number), dict(zip(keys, one, strict=True))
             tensors = [keras.ops.convert_to_tensor(array) for array in given]
             outputs = keras.tree.flatten(part(_as_inputs(part, tensors), training=False))
             given = [keras.ops.convert_to_numpy(output) for output in outputs[1:]]
-            names = [f"features_{place}" for place in range(len(given))]
+            keys = [f"features_{place}" for place in range(len(given))]
 
 
 def exits_metadata(exits: Exits) -> dict[str, Any]:

@@ -1,30 +1,25 @@
 """From a Keras model to a verified LiteRT file in one call."""
 
-import dataclasses
-import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
-from kdzoo.export.agreement import OutputAgreement, check_agreement, compare, judge
+from kdzoo.export.agreement import check_agreement, compare, judge
 from kdzoo.export.convert import (
-    FileIo,
     Io,
     Quantize,
     check_loops,
     check_quantization_aware,
     check_quantize,
     check_sparse,
-    convert,
     file_io,
 )
-from kdzoo.export.dynamic_runner import DynamicRunner
-from kdzoo.export.exits import convert_exits, exits_metadata, signature_name, whole_network
+from kdzoo.export.forms import form_of
 from kdzoo.export.keras_outputs import keras_outputs
 from kdzoo.export.metadata import append_metadata, check_labels
-from kdzoo.export.runner import LiteRTModel, TensorInfo
+from kdzoo.export.report import ExportReport, argmax_agreement
 from kdzoo.export.samples import Drawn, Samples, draw_samples, random_samples, with_sizes_of
 from kdzoo.export.signature import (
     check_exportable,
@@ -47,52 +42,6 @@ from kdzoo.utils.litert.network_costs import network_costs
 from kdzoo.utils.types import PathLike
 
 _MOST_SAMPLES = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportReport:
-    """What `to_litert` wrote, and how closely the file agrees with Keras.
-
-    Attributes:
-        path: The file.
-        bytes: Its size on disk.
-        quantize: None for float32, `"float16"`, `"dynamic"` or `"int8"`.
-        samples: The number of samples on which Keras and the file were compared.
-        verified_on: `"representative_data"`, or `"random samples"` uniform in [0, 1).
-        max_abs_difference: Largest absolute difference of any output from Keras, over all samples.
-        argmax_agreement: The smallest `agreement` of the outputs of classes and of yes or no in
-            `outputs_verified`, and the `argmax_agreement` of those that nothing is known of; or of
-            all where there is no such output. Of classes it is the fraction of samples, in [0, 1],
-            with the same largest output as Keras.
-        inputs: The file's inputs, a tuple of `TensorInfo`; for int8 with the range of values that
-            it tells apart.
-        outputs: The file's outputs, a tuple of `TensorInfo`, sorted by name.
-        layers_in_float: Names of the layers whose kernels stay in float32 because a
-            quantization-aware model was annotated in part only; empty for all other models.
-        outputs_verified: An `OutputAgreement` for each output: what it was taken for, and how
-            closely the file agrees.
-        calibration_samples: The number of samples that calibrated int8, 0 without calibration.
-            They are others than those that verified, unless there were too few for two parts.
-        io: The type of the file's inputs and outputs: `"float32"`, `"uint8"` or `"int8"`. Those
-            that are integers in Keras, such as token ids, are as they are there.
-        sparsity: The fraction of zeros among all kernels in the file, in [0, 1]; in int8, small
-            weights are rounded to zero, too. None in versions of LiteRT that cannot read it.
-    """
-
-    path: pathlib.Path
-    bytes: int
-    quantize: Quantize | None
-    samples: int
-    verified_on: str
-    max_abs_difference: float
-    argmax_agreement: float
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    layers_in_float: tuple[str, ...] = ()
-    outputs_verified: tuple[OutputAgreement, ...] = ()
-    calibration_samples: int = 0
-    io: FileIo = dataclasses.field(default="float32", kw_only=True)
-    sparsity: float | None = dataclasses.field(default=None, kw_only=True)
 
 
 def to_litert(
@@ -123,7 +72,10 @@ def to_litert(
             `kdzoo.dynamic.BudgetedClassifier` becomes a file with a signature for each exit:
             `exit1` from the inputs to `logits` and the features that `exit2` goes on from, and so
             on; weights are there once, and its thresholds are in `metadata.json`.
-            `kdzoo.export.DynamicRunner` runs it. The report's outputs are the exits' logits.
+            `kdzoo.export.DynamicRunner` runs it. The report's outputs are the exits' logits. A
+            `kdzoo.dynamic.Slimmable` becomes a file with a signature for each width, such as
+            `width_050`; `LiteRTModel` runs the largest, and each other one `with_signature`. A
+            width's weights are in the file beside those of the others.
         path: Where the file goes, usually `*.tflite`. Missing directories are made, and an existing
             file is replaced in one step.
         quantize: None for float32; `"float16"` for float16 weights (half the bytes); `"dynamic"`
@@ -197,12 +149,11 @@ def to_litert(
     sparse = check_flag("sparse", sparse)
     student = student_of(model)
     model = model if student is None else student
-    exits = exportable(model).exits()
-    model = model if exits is None else whole_network(exits)
+    form = form_of(model, sparse)
+    model = form.model
     check_exportable(model)
     check_loops(model, quantize)
     check_sparse(sparse, quantize)
-    _check_exits(exits, sparse)
     batch_size = check_positive_integer("batch_size", batch_size)
     samples = check_positive_integer("samples", samples, _MOST_SAMPLES)
     _check_limits(tolerance, min_agreement, destination)
@@ -217,18 +168,15 @@ def to_litert(
         check_labels(labels, [(1, *found.values.shape[1:])[-1] for found in expected.values()])
         # The converter writes and reads temporary files of its own.
         with naming_full_disk(f"{tempfile.gettempdir()}, where the model is converted"):
-            if exits is None:
-                content = convert(model, specs, quantize, drawn.calibration, sparse, type_of_io)
-            else:
-                content = convert_exits(exits, specs, quantize, drawn.calibration, type_of_io)
+            content = form.convert(specs, quantize, drawn.calibration, sparse, type_of_io)
     with atomic_path(destination, len(content)) as temporary:
         temporary.write_bytes(content)
-        more = {} if exits is None else {"exits": exits_metadata(exits)}
-        append_metadata(temporary, labels, quantize=quantize or "float32", io=type_of_io, **more)
-        own = LiteRTModel if exits is None else DynamicRunner
-        file = own.of_own_file(temporary)
+        about = {"quantize": quantize or "float32", "io": type_of_io, **form.metadata}
+        append_metadata(temporary, labels, **about)
+        file = form.open(temporary)
         _check_types(file, type_of_io, specs, expected)
-        received = _received(file, drawn.verification, specs, expected)
+        by_name = {spec.name: array for spec, array in zip(specs, drawn.verification, strict=True)}
+        received = compare(file.predict(by_name), expected)  # What is cut off shows in the outputs.
         steps = {info.name: info.step for info in file.outputs}
         found = tuple(
             judge(name, expected[name], values, steps[name], min_agreement)
@@ -247,7 +195,7 @@ def to_litert(
         samples=len(drawn.verification[0]),
         verified_on="random samples" if representative_data is None else "representative_data",
         max_abs_difference=max(output.max_abs_difference for output in found),
-        argmax_agreement=_argmax_agreement(found),
+        argmax_agreement=argmax_agreement(found),
         inputs=file.inputs,
         outputs=file.outputs,
         layers_in_float=layers_in_float,
@@ -256,21 +204,6 @@ def to_litert(
         io=type_of_io,
         sparsity=None if costs is None else costs.zeros,
     )
-
-
-def _check_exits(exits, sparse):
-    """Raises if a file of several exits is to be in a form that it cannot have."""
-    if exits is not None and sparse:
-        raise ValueError("Expected sparse=False for a network of several exits. Received: True")
-
-
-def _received(file, samples, specs, expected):
-    """What a file gives for the samples: name of an output -> array."""
-    if isinstance(file, LiteRTModel):
-        return compare(file, samples, specs, expected)
-    by_name = {spec.name: array for spec, array in zip(specs, samples, strict=True)}
-    logits = file.logits_of_exits(by_name)
-    return {signature_name(number): array for number, array in enumerate(logits, 1)}
 
 
 def _draw(model, batch_size, data, samples, check_images, calibrates):
@@ -319,16 +252,6 @@ def _check_masks(quantize, expected):
             f"-inf in {masked[0]!r}: mask classes with a number a little below the others, or "
             "quantize less."
         )
-
-
-def _argmax_agreement(found):
-    """The smallest agreement of classes and of yes or no, or of all outputs without such."""
-    answers = [
-        output.agreement if output.argmax_agreement is None else output.argmax_agreement
-        for output in found
-        if output.output_type != "numbers" or output.argmax_agreement is not None
-    ]
-    return min(answers or [output.agreement for output in found])
 
 
 def _check_limits(tolerance, min_agreement, path):

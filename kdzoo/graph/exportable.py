@@ -63,6 +63,13 @@ class Exportable:
         """Returns the parts of a network of which an export makes a signature each, or None."""
         return None
 
+    def alternatives(self) -> dict[str, keras.Model] | None:
+        """Returns models of the same inputs of which an export makes a signature each, or None.
+
+        By the names of the signatures. The first one is what runs where nobody names one.
+        """
+        return None
+
     def tapped_layer(self, path: str) -> Any | None:
         """Returns the layer whose `call` gives what a path names; None to look by names."""
         return None

@@ -141,7 +141,7 @@ def with_scale(model: keras.Model, scale: str) -> keras.Model:
     """Returns a model for images in [0, 1] that gives what one gives for other pixels.
 
     Args:
-        model: A `keras.Model` of one input, (batch, height, width, channels), and one output.
+        model: A `keras.Model` of one input, (batch, height, width, channels).
         scale: What it takes for pixels: one of `SCALES`.
 
     Returns:
@@ -152,13 +152,14 @@ def with_scale(model: keras.Model, scale: str) -> keras.Model:
             than three channels, or it takes no images.
     """
     check_choice("scale", scale, SCALES)
-    images = keras.Input(_own_shape(model), name="image")
+    images = keras.Input(_own_shape(model, one_output=False), name="image")
     return keras.Model(images, model(scaled(images, scale)), name=model.name)
 
 
-def _own_shape(model: keras.Model) -> tuple[int | None, ...]:
+def _own_shape(model: keras.Model, one_output: bool = True) -> tuple[int | None, ...]:
     shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 3 or len(model.outputs) != 1:
+    is_right = len(shapes) == 1 and len(shapes[0]) == 3
+    if not is_right or (one_output and len(model.outputs) != 1):
         raise ValueError(
             "Expected a model of one input, images (height, width, channels), and one output. "
             f"Received: {model.name!r}, for {shapes} and of {len(model.outputs)} outputs"

@@ -4,16 +4,17 @@ All that kdzoo changes in a network goes through here: what is copied, replaced,
 given other widths, tapped or split is new, and the model that it was made of stays as it was.
 """
 
+import collections
 import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from kdzoo.graph.adapted_layers import finalize_states
-from kdzoo.graph.calls import Plan, graph_of, is_symbol, output_of
+from kdzoo.graph.calls import Plan, graph_of, is_symbol, nodes_within, output_of
 from kdzoo.graph.keras_internals import (
     copy_of_operation,
     free_names,
@@ -189,6 +190,35 @@ def parts(
     return made
 
 
+def flat(model: keras.Model) -> keras.Model:
+    """Returns a new model in which nested models of several outputs are part of it.
+
+    Its weights are copied. What is called more than once, and models of one output, stay nested. A
+    model without such nested models is returned itself.
+
+    Args:
+        model: The functional or built sequential `keras.Model`; it is left as it is.
+
+    Raises:
+        ValueError: If the model has no graph.
+    """
+    nodes = list(nodes_within(model))
+    calls = collections.Counter(id(node.operation) for node in nodes)
+    entered = {
+        id(node.operation)
+        for node in nodes
+        if functional_of(node.operation) is not None
+        and len(node.outputs) > 1
+        and calls[id(node.operation)] == 1
+    }
+    if not entered:
+        return model
+    rebuilding = _Rebuilding(flattens=True, entered=entered)
+    made = rebuilding.model(model, graph_of(model).output, name=model.name)
+    rebuilding.set_weights()
+    return made
+
+
 def _as_tensors(model: keras.Model, given: Any) -> Any:
     """Tensors, for paths of layers among them, in their structure."""
     return keras.tree.map_structure(
@@ -206,13 +236,14 @@ class _Rebuilding:
         wanted: Sequence[keras.KerasTensor | None] = (),
         flattens: bool = False,
         widens: bool = False,
+        entered: Container[int] = (),
     ):
         self._replace = replace or (lambda operation, path: None)
         self._perform = perform or (
             lambda call, operation, args, kwargs: operation(*args, **kwargs)
         )
         self._wanted, self._flattens = [t for t in wanted if t is not None], flattens
-        self._widens = widens
+        self._widens, self._entered = widens, entered
         self._copies: dict[int, tuple[keras.Operation, keras.Operation]] = {}
         self._weights: list[tuple] = []
 
@@ -244,7 +275,7 @@ class _Rebuilding:
         return _made(model, new_inputs, new_outputs, name or model.name, is_whole, copies)
 
     def _enters(self, operation):
-        return self._flattens and bool(self._inside(operation))
+        return self._flattens and (id(operation) in self._entered or bool(self._inside(operation)))
 
     def _inner(self, operation):
         return [] if self._flattens else self._inside(operation)

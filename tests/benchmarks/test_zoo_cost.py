@@ -68,12 +68,20 @@ def test_loading_is_quick_here_too(tmp_path):
 @pytest.mark.large
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    "name", ["depthwise_forms", "separable_alternatives", "optimizers", "half_precision"]
+    "name",
+    [
+        *("depthwise_forms", "separable_alternatives", "optimizers", "half_precision"),
+        "files_of_signatures",
+    ],
 )
 def test_forms_are_compared(name, tmp_path):
     found, _ = smoke(name, tmp_path / "figures.json")
     if name == "half_precision":
         assert found["models"].keys() == results(name)["models"].keys()
+        return
+    if name == "files_of_signatures":
+        ((network, forms),) = found["models"].items()
+        assert forms.keys() == results(name)["models"][network].keys() == {"float32", "int8"}
         return
     if name == "depthwise_forms":
         assert found.keys() == results(name).keys()

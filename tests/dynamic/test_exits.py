@@ -245,3 +245,68 @@ def test_wrong_learners(exits):
         ExitLearner(exits, exit_weights=[0, 0, 0])
     with pytest.raises(ValueError, match="one loss on the labels"):
         ExitLearner(exits).compile("adam")
+
+
+@pytest.fixture(scope="module", params=["small", pytest.param("foreign", marks=pytest.mark.large)])
+def nested(request):
+    """A network that is to be a layer of another one, two of its layers, and images for it."""
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
+    if request.param == "foreign":
+        options = {"weights": None, "include_top": False, "pooling": "avg", "alpha": 0.35}
+        base = keras.applications.MobileNetV2((32, 32, 3), **options)
+        return base, ["block_5_add", "block_12_add"], images
+    convolutions = [keras.layers.Conv2D(4, 3, 2, name=f"conv{number}") for number in range(4)]
+    layers = [keras.Input((32, 32, 3)), *convolutions, keras.layers.Flatten(name="flat")]
+    return keras.Sequential(layers, name="base"), ["conv0", "conv2"], images
+
+
+def _by_parts(model, images):
+    """What a model's exits give, part after part, as arrays."""
+    carried, found = images, []
+    for part in exit_parts(model):
+        logits, *carried = keras.tree.flatten(part(carried))
+        carried = carried[0] if len(carried) == 1 else carried
+        found.append(keras.ops.convert_to_numpy(logits))
+    return found
+
+
+def test_exits_lie_in_a_nested_model(nested):
+    base, names, images = nested
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(2.0, -1.0)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="logits")(base(x)))
+    exits = add_exits(model, at=[f"{base.name}/{name}" for name in names])
+    for found, expected in zip(_by_parts(exits, images), exits(images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("wraps", ["taps", "exits"])
+def test_exits_come_out_of_one_nested_model(wraps, nested):
+    base, (name, _), images = nested
+    inputs, tensors = keras.Input((32, 32, 3)), [base.get_layer(name).output, base.outputs[0]]
+
+    def heads(first, last):
+        first = keras.layers.GlobalAveragePooling2D(name="pooled")(first)
+        return [
+            keras.layers.Dense(4, name="early")(first),
+            keras.layers.Dense(4, name="late")(last),
+        ]
+
+    if wraps == "taps":
+        outputs = heads(*keras.Model(base.inputs, tensors, name="tapped")(inputs))
+    else:
+        inner = keras.Model(base.inputs, heads(*tensors), name="inner")
+        outputs = inner(keras.layers.Rescaling(2.0)(inputs))
+    model = keras.Model(inputs, outputs)
+    for found, expected in zip(_by_parts(model, images), model(images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    first, last = exit_macs(model)
+    assert last - first > 7 * 7 * 36 * 4  # A convolution that the first exit does not need.
+    alone = exit_model(model, 1)
+    np.testing.assert_allclose(alone(images), model(images)[0], atol=1e-5)
+    assert "late" not in {layer.name for layer in alone.layers}
+    if wraps == "exits":
+        with pytest.raises(ValueError, match=r"of the nested model 'inner'; pass that one"):
+            ExitLearner(model)

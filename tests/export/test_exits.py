@@ -1,11 +1,19 @@
 """Networks of several exits in one LiteRT file."""
 
+import json
+import zipfile
+
+import flatbuffers
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+import kdzoo
 from kdzoo.dynamic import BudgetedClassifier, add_exits
-from kdzoo.export import DynamicRunner, to_litert
+from kdzoo.evaluation import latency
+from kdzoo.export import DynamicRunner, LiteRTModel, to_litert
+from kdzoo.utils import untrusted_files
 
 pytestmark = pytest.mark.tensorflow
 
@@ -34,15 +42,19 @@ def classifier(images):
         for weight in exits.get_layer(name).weights:
             weight.assign(40 * weight)
     made = BudgetedClassifier(exits)
-    labels = exits.predict(images, verbose=0)[-1].argmax(-1)
+    labels = np.arange(len(images)) % 5  # All classes; the budget asks for no more of them.
     made.fit(images, labels, budget=float(np.mean(made.costs)))
     return made
 
 
-@pytest.mark.parametrize("quantize", [None, "int8"])
-def test_a_file_of_exits_stops_where_keras_stops(classifier, images, quantize, tmp_path):
-    path = tmp_path / "exits.tflite"
-    report = to_litert(classifier, path, quantize, images, labels=list("abcde"))
+@pytest.fixture(scope="module", params=[None, "int8"])
+def report(request, classifier, images, tmp_path_factory):
+    path = tmp_path_factory.mktemp("exits") / "exits.tflite"
+    return to_litert(classifier, path, request.param, images, labels=list("abcde"))
+
+
+def test_a_file_of_exits_stops_where_keras_stops(report, classifier, images):
+    path, quantize = report.path, report.quantize
     assert [output.name for output in report.outputs_verified] == ["exit1", "exit2", "exit3"]
     runner = DynamicRunner(path)
     assert runner.thresholds == classifier.thresholds
@@ -88,10 +100,44 @@ def test_mixed_precision_is_written_in_float32(tmp_path):
     assert runner.predict(np.ones((3, 4), "float32")).logits.shape == (3, 3)
 
 
-def test_exits_cost_few_bytes(classifier, images, tmp_path):
-    alone = to_litert(_last_exit_alone(classifier), tmp_path / "alone.tflite").bytes
-    together = to_litert(classifier, tmp_path / "exits.tflite").bytes
-    assert together < alone + 4 * (16 * 5 + 5 + 32 * 5 + 5) + 4500
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_exits_cost_few_bytes(quantize, tmp_path):
+    """At most a twentieth of the network alone, whose file holds its weights at least."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 128))
+    x = keras.layers.Conv2D(128, 3, padding="same", activation="relu", name="one")(inputs)
+    x = keras.layers.Conv2D(128, 3, padding="same", activation="relu", name="two")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(5)(x))
+    images = np.random.default_rng(0).random((8, 4, 4, 128), "float32")
+    exits = BudgetedClassifier(add_exits(model, at=["one"]))
+    report = to_litert(exits, tmp_path / "e.tflite", quantize, images, min_agreement=0)
+    kernels, biases = 2 * 9 * 128 * 128 + 128 * 5, 2 * 128 + 5
+    assert report.bytes <= 1.05 * ((4 if quantize is None else 1) * kernels + 4 * biases)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_exits_of_a_residual_network_cost_few_bytes(quantize, tmp_path):
+    model = kdzoo.create("resnet_20", 10, (32, 32, 3))
+    images = np.random.default_rng(0).random((16, 32, 32, 3), "float32")
+    alone = to_litert(model, tmp_path / "alone.tflite", quantize, images, min_agreement=0)
+    exits = BudgetedClassifier(add_exits(model, at=["stage1", "stage2"], heads="convolved"))
+    report = to_litert(exits, tmp_path / "exits.tflite", quantize, images, min_agreement=0)
+    assert report.bytes <= 1.05 * alone.bytes
+
+
+@pytest.mark.large
+def test_signatures_of_a_foreign_network_give_what_keras_gives(tmp_path):
+    keras.utils.set_random_seed(0)
+    options = {"alpha": 0.35, "weights": None, "classes": 7, "classifier_activation": None}
+    model = keras.applications.MobileNetV2((64, 64, 3), **options)
+    images = np.random.default_rng(0).random((4, 64, 64, 3), "float32")
+    exits = add_exits(model, at=["block_5_add", "block_12_add"])
+    to_litert(BudgetedClassifier(exits), tmp_path / "exits.tflite")
+    runner = DynamicRunner(tmp_path / "exits.tflite", thresholds=[1, 1])
+    for found, expected in zip(runner.logits_of_exits(images), exits(images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def _last_exit_alone(classifier):
@@ -101,6 +147,120 @@ def _last_exit_alone(classifier):
         logits, *carried = keras.tree.flatten(part(carried))
         carried = carried[0] if len(carried) == 1 else carried
     return keras.Model(classifier.parts[0].input, logits)
+
+
+def test_values_that_integers_do_not_hold(report, images):
+    """Floats go in: the range is that of the integers that the first operator makes of them."""
+    runner = DynamicRunner(report.path)
+    if report.quantize is None:
+        assert runner.inputs[0].range is None
+        assert runner.predict(255 * images[:2]).logits.shape == (2, 5)
+        return
+    assert runner.inputs[0].range == pytest.approx((0, 1), abs=0.01)
+    assert all(info.step > 0 for info in (*runner.outputs, *report.outputs))
+    with pytest.raises(ValueError, match=r"from about 0 to 1 for input .*by 255"):
+        runner.predict(255 * images[:2])
+    with pytest.raises(ValueError, match=r"from about 0 to 1 for input .*by 255"):
+        runner.logits_of_exits(255 * images[:2])
+    with pytest.warns(UserWarning, match="cut off") as caught:
+        runner.predict(4 * images[:2])
+    assert caught[0].filename == __file__
+
+
+def test_the_file_is_read_once(report, monkeypatch):
+    opened, usual = [], untrusted_files.open_regular
+    monkeypatch.setattr(
+        untrusted_files, "open_regular", lambda *given: (opened.append(given), usual(*given))[1]
+    )
+    assert DynamicRunner(report.path).thresholds
+    assert len(opened) == 1
+
+
+def test_each_exit_is_timed_and_run_alone(report, images):
+    runner, first = DynamicRunner(report.path), LiteRTModel(report.path, signature="exit1")
+    found = first.predict(images[:3])
+    np.testing.assert_allclose(found["logits"], runner.logits_of_exits(images[:3])[0], atol=1e-6)
+    following = first.with_signature("exit2")
+    assert [info.shape for info in following.inputs] == [(1, 8, 8, 16)]
+    for name in ("exit1", "exit2", "exit3"):
+        assert latency(report.path, runs=2, warmup=0, signature=name).median_ms > 0
+
+
+def _split(path):
+    """The network of a file, and what its `metadata.json` says."""
+    with zipfile.ZipFile(path) as archive:
+        end = min(member.header_offset for member in archive.infolist())
+        return path.read_bytes()[:end], json.loads(archive.read("metadata.json"))
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({"thresholds": ["a", 0.5]}, r"exits\.tflite' with thresholds that can be used"),
+        ({"thresholds": [float("nan"), 0.5]}, "Expected thresholds of at least 0"),
+        ({"thresholds": [-1, 0.5]}, "Expected thresholds of at least 0"),
+        ({"thresholds": [True, 0.5]}, "Expected thresholds of at least 0"),
+        ({"thresholds": [0.5]}, "Expected 2 thresholds"),
+        ({"thresholds": {"exit1": 0.5, "exit2": 0.5}}, "Expected 2 thresholds"),
+        ({"thresholds": [0.5, 0.5], "confidence": "sure"}, "with a known measure"),
+        ({"thresholds": [0.5, 0.5], "confidence": ["entropy"]}, "with a known measure"),
+        ({}, "a file without them"),
+        ([0.5, 0.5], "a file without them"),
+        (None, "a file without them"),
+    ],
+    ids=str,
+)
+def test_what_a_file_says_of_its_exits_is_checked(said, complaint, report, images, tmp_path):
+    network, told = _split(report.path)
+    path = tmp_path / "exits.tflite"
+    path.write_bytes(network)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("metadata.json", json.dumps({**told, "labels": None, "exits": said}))
+    with pytest.raises(ValueError, match=complaint):
+        DynamicRunner(path)
+    runner = DynamicRunner(path, thresholds=[0.5, 10**400], confidence="margin")
+    assert runner.thresholds == [0.5, np.inf]
+    assert runner.predict(images[:1]).logits.shape == (1, 5)
+
+
+def _without(model):
+    model.signatureDefs = []
+
+
+def _swapped(model):
+    first, second, _ = model.signatureDefs
+    first.signatureKey, second.signatureKey = second.signatureKey, first.signatureKey
+
+
+def _renamed(model):
+    model.signatureDefs[1].inputs[0].name = b"image"
+
+
+def _beyond(model):
+    model.signatureDefs[0].outputs[0].tensorIndex = 9999
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (_without, "of several exits"),
+        (_swapped, "signatures that go on from each other"),
+        (_renamed, "signatures that go on from each other"),
+        (_beyond, "the interpreter refused: Invalid tensor index 9999"),
+    ],
+)
+def test_other_signatures_are_refused(change, complaint, report, tmp_path):
+    if report.quantize is not None:
+        return
+    network, _ = _split(report.path)
+    model = schema.ModelT.InitFromPackedBuf(network, 0)
+    change(model)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path = tmp_path / "exits.tflite"
+    path.write_bytes(bytes(builder.Output()))
+    with pytest.raises(ValueError, match=complaint):
+        DynamicRunner(path, thresholds=[0.5, 0.5])
 
 
 def test_wrong_files_and_arguments(classifier, images, tmp_path):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdzoo.export import LiteRTModel, litert, to_litert
+from kdzoo.export import LiteRTModel, forms, to_litert
 from kdzoo.export.convert import check_loops
 
 
@@ -131,7 +131,7 @@ class TestOnTensorFlow:
         check_loops(keras.Model(inputs, make(unroll=True)(inputs)), "int8")
 
     def test_loops_in_int8_are_refused_before_anything_is_converted(self, export, monkeypatch):
-        monkeypatch.setattr(litert, "convert", None)
+        monkeypatch.setattr(forms, "convert", None)
         inputs = keras.Input((2, 3, 2))
         layer = keras.layers.TimeDistributed(keras.layers.LSTM(2, name="loop"))
         model = keras.Model(inputs, layer(inputs))

@@ -127,10 +127,10 @@ def test_an_input_of_several_scales_has_the_range_of_all(reports):
     second = copy.copy(quantize)
     second.outputs = [len(graph.tensors) - 1]
     graph.operators.append(second)
-    found = ranges_inside(packed(model))[image]
+    found = ranges_inside(packed(model))[0][image]
     assert found == pytest.approx((-14.0, 113.5, 1 / 255), rel=1e-5)
     second.opcodeIndex = next(op.opcodeIndex for op in graph.operators if len(op.inputs) > 1)
-    assert image not in ranges_inside(packed(model))
+    assert image not in ranges_inside(packed(model))[0]
 
 
 def packed(model):

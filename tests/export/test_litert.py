@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from kdzoo.export import LiteRTModel, litert, to_litert
+from kdzoo.export import LiteRTModel, forms, to_litert
 from kdzoo.export.samples import draw_samples
 from kdzoo.export.signature import input_specs
 
@@ -298,14 +298,14 @@ def test_a_file_that_disagrees_is_refused_and_the_old_one_stays(
 ):
     path = tmp_path / "student.tflite"
     path.write_bytes(b"the old file")
-    convert = litert.convert
+    convert = forms.convert
 
     def damaged(model, *args):
         other = keras.models.clone_model(model)  # fresh weights: a working file, wrong outputs
         other.layers[-1].kernel.assign(-model.layers[-1].kernel)
         return convert(other, *args)
 
-    monkeypatch.setattr(litert, "convert", damaged)
+    monkeypatch.setattr(forms, "convert", damaged)
     with pytest.raises(RuntimeError, match="Expected"):
         to_litert(student, path, quantize, images)
     assert path.read_bytes() == b"the old file"
@@ -313,8 +313,8 @@ def test_a_file_that_disagrees_is_refused_and_the_old_one_stays(
 
 
 def test_bytes_that_are_no_model_are_refused(student, images, tmp_path, monkeypatch):
-    convert = litert.convert
-    monkeypatch.setattr(litert, "convert", lambda *args: convert(*args)[:200])
+    convert = forms.convert
+    monkeypatch.setattr(forms, "convert", lambda *args: convert(*args)[:200])
     with pytest.raises(ValueError, match="the interpreter refused"):
         to_litert(student, tmp_path / "student.tflite", None, images)
     assert list(tmp_path.iterdir()) == []
@@ -330,7 +330,7 @@ def test_weights_with_nan_are_refused(student, images, tmp_path):
 @pytest.mark.parametrize("quantize", [None, "int8"])
 def test_a_file_that_gives_nan_is_refused(quantize, student, images, tmp_path, monkeypatch):
     nothing = np.full((len(images), 5), np.nan, "float32")
-    monkeypatch.setattr("kdzoo.export.agreement.predict_unchecked", lambda file, x: nothing)
+    monkeypatch.setattr("kdzoo.export.forms.predict_unchecked", lambda file, x: nothing)
     with pytest.raises(RuntimeError, match="NaN, infinite or misshapen"):
         to_litert(student, tmp_path / "student.tflite", quantize, images)
     assert list(tmp_path.iterdir()) == []

@@ -126,11 +126,11 @@ def test_a_file_calibrated_on_one_class_is_refused_by_the_others(model, tmp_path
     inputs = keras.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
     model.set_weights([np.array([[1.0, -1.0]]), np.array([0.0, 1000.0])])  # Changes at 500.
-    from kdzoo.export import litert
+    from kdzoo.export import forms
 
-    convert = litert.convert
+    convert = forms.convert
     monkeypatch.setattr(
-        litert, "convert", lambda *args: convert(*args[:3], [NUMBERS[:400]], *args[4:])
+        forms, "convert", lambda *args: convert(*args[:3], [NUMBERS[:400]], *args[4:])
     )
     with pytest.raises(RuntimeError, match="Keras's argmax"):
         to_litert(model, tmp_path / "x.tflite", "int8", NUMBERS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kdzoo.export import OutputAgreement, agreement, to_litert
+from kdzoo.export import OutputAgreement, agreement, forms, to_litert
 from kdzoo.export.keras_outputs import KerasOutput, keras_outputs
 
 pytestmark = pytest.mark.tensorflow
@@ -242,12 +242,10 @@ class TestOfAFileThatGivesOtherOutputs:
 
     @pytest.fixture
     def changed(self, monkeypatch, export):
-        predict = agreement.predict_unchecked
+        predict = forms.predict_unchecked
 
         def run(change, model, data=TABLE, **arguments):
-            monkeypatch.setattr(
-                agreement, "predict_unchecked", lambda *args: change(predict(*args))
-            )
+            monkeypatch.setattr(forms, "predict_unchecked", lambda *args: change(predict(*args)))
             return export(model, data, **arguments)
 
         return run

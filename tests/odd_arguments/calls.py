@@ -414,7 +414,13 @@ def _add_evaluation():
     _add(
         evaluation,
         "latency",
-        lambda t: {"model": t.tflite, "threads": 1, "runs": 1, "warmup": 0},
+        lambda t: {
+            "model": t.tflite,
+            "threads": 1,
+            "runs": 1,
+            "warmup": 0,
+            "signature": "serving_default",
+        },
         tensorflow=True,
     )
 
@@ -1276,7 +1282,18 @@ def _add_compression():
         lambda t: lambda custom_objects: compression.quantize_scope(custom_objects),
         lambda t: {"custom_objects": {}},
     )
-    _add(export, "LiteRTModel", lambda t: {"path": t.tflite, "threads": 1}, **usual)
+    _add(
+        export,
+        "LiteRTModel",
+        lambda t: {"path": t.tflite, "threads": 1, "signature": "serving_default"},
+        **usual,
+    )
+    _add_method(
+        "export.LiteRTModel.with_signature",
+        lambda t: t.runner.with_signature,
+        lambda t: {"signature": "serving_default"},
+        tensorflow=True,
+    )
     _add_method(
         "export.LiteRTModel.predict",
         lambda t: t.runner.predict,

@@ -228,6 +228,18 @@ def test_a_recorded_teacher_costs_no_more_than_its_target():
     assert found["ratio"] <= found["limit"]
 
 
+def test_several_exits_cost_a_hundredth_of_a_file_and_widths_share_nothing():
+    for name, forms in results("benchmarks/files_of_signatures")["models"].items():
+        for found in forms.values():
+            size, alone = found["file"]["bytes"], [one["bytes"] for one in found["alone"]]
+            if "one_signature" in found:
+                assert size < 1.0125 * found["one_signature"]
+                # Classifiers that papers made large are weights of the network.
+                assert (size <= 1.05 * alone[-1]) == (not name.startswith(("B-LeNet", "MSDNet")))
+            else:
+                assert 0.98 * sum(alone) < size < 1.02 * sum(alone)
+
+
 def test_whole_calls_take_little_beside_their_steps():
     calls = results("benchmarks/epoch_overhead")["calls"]
     ratios = {

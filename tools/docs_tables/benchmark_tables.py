@@ -1,5 +1,6 @@
 """The tables of what `benchmarks/` measured, from `results/benchmarks/`."""
 
+import itertools
 import statistics
 from collections.abc import Callable
 
@@ -152,6 +153,38 @@ def applications() -> Table:
     return table
 
 
+def exits_in_one_file() -> Table:
+    """A file of several exits beside single files: bytes, and milliseconds of its parts."""
+    table = [["network", "type", "bytes", "/ last exit alone", "/ one signature"]]
+    table[0] += ["ms up to each exit", "ms, last alone"]
+    for name, forms in results("benchmarks/files_of_signatures")["models"].items():
+        for form, found in forms.items():
+            if "one_signature" in found:
+                size, (alone,) = found["file"]["bytes"], found["alone"]
+                times = itertools.accumulate(found["file"]["ms"])
+                ratios = (size / alone["bytes"], size / found["one_signature"])
+                cells = [name, form, f"{size:,}", *(f"{ratio:.3f}" for ratio in ratios)]
+                cells += [", ".join(f"{time:.3f}" for time in times), f"{alone['ms'][0]:.3f}"]
+                table.append(cells)
+    return table
+
+
+def widths_in_one_file() -> Table:
+    """A file of several widths beside single files: bytes and milliseconds."""
+    table = [["network", "type", "bytes", "/ largest alone", "/ all single files"]]
+    table[0] += ["ms of each width", "ms in single files"]
+    for name, forms in results("benchmarks/files_of_signatures")["models"].items():
+        for form, found in forms.items():
+            if "one_signature" not in found:
+                size, sizes = found["file"]["bytes"], [one["bytes"] for one in found["alone"]]
+                cells = [name, form, f"{size:,}"]
+                cells += [f"{size / sizes[-1]:.3f}", f"{size / sum(sizes):.3f}"]
+                singles = [one["ms"][0] for one in found["alone"]]
+                times = (found["file"]["ms"], singles)
+                table.append([*cells, *(", ".join(f"{t:.3f}" for t in row) for row in times)])
+    return table
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     function.__name__: function
     for function in (
@@ -166,5 +199,7 @@ TABLES: dict[str, Callable[[], Table]] = {
         load_time,
         recorded_teacher,
         applications,
+        exits_in_one_file,
+        widths_in_one_file,
     )
 }

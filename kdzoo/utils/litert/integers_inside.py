@@ -29,22 +29,46 @@ def range_of(dtype: str, scale: float, zero_point: int) -> Range:
     return low, high, float(scale)
 
 
-def ranges_inside(content: bytes) -> dict[int, Range]:
+def ranges_inside(content: bytes) -> list[dict[int, Range]]:
     """Returns what the integers stand for that float32 inputs and outputs are converted to or from.
 
     Args:
         content: The bytes of a network that the interpreter has taken.
 
     Returns:
-        Index of an input's or output's tensor -> `Range`, of the first subgraph. A tensor is left
-        out if it is no float, an input too if an operator uses its floats; all are in versions of
+        For each subgraph: index of an input's or output's tensor -> `Range`. A tensor is left out
+        if it is no float, an input too if an operator uses its floats. An empty list in versions of
         LiteRT that cannot read a flatbuffer.
+    """
+    _, schema = trial_process.litert(with_schema=True)
+    if schema is None:
+        return []
+    model = schema.Model.GetRootAs(content, 0)
+    graphs = _listed(model.Subgraphs, model.SubgraphsLength())
+    return [_ranges_of(schema, model, graph) for graph in graphs]
+
+
+def signatures_inside(content: bytes) -> dict[str, int]:
+    """Returns which subgraph each signature runs.
+
+    Args:
+        content: The bytes of a network that the interpreter has taken.
+
+    Returns:
+        Name of a signature -> number of its subgraph, 0 is what runs where nobody names a
+        signature. Empty in versions of LiteRT that cannot read a flatbuffer.
     """
     _, schema = trial_process.litert(with_schema=True)
     if schema is None:
         return {}
     model = schema.Model.GetRootAs(content, 0)
-    graph = model.Subgraphs(0)
+    found = _listed(model.SignatureDefs, model.SignatureDefsLength())
+    return {
+        (signature.SignatureKey() or b"").decode(): signature.SubgraphIndex() for signature in found
+    }
+
+
+def _ranges_of(schema: ModuleType, model: Any, graph: Any) -> dict[int, Range]:
     inputs = set(_listed(graph.Inputs, graph.InputsLength()))
     outputs = set(_listed(graph.Outputs, graph.OutputsLength()))
     # Of each input by its users, of each output by its maker.

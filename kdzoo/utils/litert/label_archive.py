@@ -1,5 +1,6 @@
 """The zip archive behind a LiteRT file: class names, and the hash of the network before it."""
 
+import dataclasses
 import io
 import json
 import os
@@ -17,29 +18,32 @@ _BEGINNING = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DO
 _TAIL = 64
 
 
-def read_metadata(content: bytes) -> dict[str, Any]:
-    """Returns the fields of `metadata.json` behind a LiteRT file; none where there is no such file.
+@dataclasses.dataclass(frozen=True)
+class Associated:
+    """What lies behind the network of a LiteRT file.
 
-    Args:
-        content: The bytes of the file, whose archive `read_associated` has read.
+    Attributes:
+        end: Bytes of the network.
+        labels: List of class names, or None.
+        metadata: The fields of `metadata.json`; none where there is no such file.
     """
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return json.loads(_member(archive, METADATA)) if METADATA in archive.NameToInfo else {}
+
+    end: int
+    labels: list[str] | None
+    metadata: dict[str, Any]
+
+    @property
+    def sha256(self) -> str | None:
+        """The network's SHA-256, or None."""
+        return self.metadata.get("sha256")
 
 
-def read_associated(
-    path: os.PathLike[str] | str, content: bytes
-) -> tuple[int, list[str] | None, str | None]:
+def read_associated(path: os.PathLike[str] | str, content: bytes) -> Associated:
     """Returns what lies behind the network of a LiteRT file.
 
     Args:
         path: The file's path, for errors.
         content: Its bytes.
-
-    Returns:
-        (bytes of the network, list of class names or None, the network's SHA-256 or None).
 
     Raises:
         ValueError: If the archive is damaged or cut off, or a part of it is larger than any that
@@ -59,7 +63,7 @@ def _read(content):
     if not zipfile.is_zipfile(io.BytesIO(content)):
         if _BEGINNING.search(content) or b"PK\x03\x04" in content[-_TAIL:] or len(content) % 4:
             raise ValueError("cut off")
-        return len(content), None, None
+        return Associated(len(content), None, {})
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         if len(members) > _MEMBERS:
@@ -81,7 +85,7 @@ def _read(content):
         raise ValueError(f"{METADATA} with the SHA-256 {sha256!r}")
     if "labels" in metadata and metadata["labels"] != labels:
         raise ValueError(f"{METADATA} with other labels than {LABELS}")
-    return end, labels, sha256
+    return Associated(end, labels, metadata)
 
 
 def _member(archive, name):

@@ -34,11 +34,12 @@ class NetworkCosts:
     macs: int | None
 
 
-def network_costs(content: bytes) -> NetworkCosts | None:
+def network_costs(content: bytes, subgraph: int = 0) -> NetworkCosts | None:
     """Returns what a network costs, or None in versions of LiteRT that cannot read a flatbuffer.
 
     Args:
         content: The bytes of a network that the interpreter has taken.
+        subgraph: The number of the graph whose multiply-accumulates are counted.
     """
     _, schema = trial_process.litert(with_schema=True)
     if schema is None:
@@ -50,7 +51,7 @@ def network_costs(content: bytes) -> NetworkCosts | None:
         if axes > 1:
             kernels, nonzero = kernels + size, nonzero + count
     zeros = 1 - nonzero / kernels if kernels else 0.0
-    return NetworkCosts(elements, zeros, _macs(schema, model))
+    return NetworkCosts(elements, zeros, _macs(schema, model, subgraph))
 
 
 def _constants(schema: ModuleType, model: Any) -> Iterator[tuple[int, int, int]]:
@@ -86,10 +87,10 @@ def _constants(schema: ModuleType, model: Any) -> Iterator[tuple[int, int, int]]
             yield size, tensor.ShapeLength(), int(np.count_nonzero(values != zero))
 
 
-def _macs(schema: ModuleType, model: Any) -> int | None:
-    """The multiply-accumulates of the first subgraph for one sample."""
+def _macs(schema: ModuleType, model: Any, subgraph: int) -> int | None:
+    """The multiply-accumulates of a subgraph for one sample."""
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name[0] != "_"}
-    graph, total = model.Subgraphs(0), 0
+    graph, total = model.Subgraphs(subgraph), 0
     for operator in map(graph.Operators, range(graph.OperatorsLength())):
         found = model.OperatorCodes(operator.OpcodeIndex())
         name = names.get(max(found.BuiltinCode(), found.DeprecatedBuiltinCode()), "CUSTOM")

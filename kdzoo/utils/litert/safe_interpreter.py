@@ -1,5 +1,6 @@
 """LiteRT files, opened in one way by all rooms: whole, known to run, and with labels that fit."""
 
+import dataclasses
 import importlib.util
 import os
 import re
@@ -9,11 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from kdzoo.utils.arguments import check_path
+from kdzoo.utils.arguments import check_choice, check_path
 from kdzoo.utils.errors import first_line
 from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.litert import trial_process
-from kdzoo.utils.litert.integers_inside import Range, ranges_inside
+from kdzoo.utils.litert.integers_inside import Range, ranges_inside, signatures_inside
 from kdzoo.utils.litert.label_archive import read_associated
 from kdzoo.utils.quiet_stderr import without_chatter
 from kdzoo.utils.types import PathLike
@@ -32,10 +33,50 @@ Found = TypeVar("Found")
 _tried: set[str] = set()  # Hashes of files that are known to run.
 
 
-def open_litert(
-    path: PathLike, threads: int | None = None, is_trusted: bool = False
-) -> tuple[Any, list[str] | None, bool, dict[int, Range], bytes]:
-    """Returns an interpreter of a LiteRT file with its tensors allocated, and what else it says.
+@dataclasses.dataclass(frozen=True)
+class OpenedFile:
+    """A LiteRT file that runs.
+
+    Attributes:
+        path: Its path.
+        interpreter: LiteRT's interpreter, its tensors allocated.
+        labels: List of class names, or None.
+        metadata: The fields of its `metadata.json`, of any JSON type.
+        is_ours: Whether kdzoo wrote it, with its hash.
+        signatures: The names of its signatures.
+        subgraphs: Which subgraph each of them runs; empty where LiteRT cannot read it.
+        ranges: What `ranges_inside` finds.
+        network: The bytes of the network.
+    """
+
+    path: PathLike
+    interpreter: Any
+    labels: list[str] | None
+    metadata: dict[str, Any]
+    is_ours: bool
+    signatures: tuple[str, ...]
+    subgraphs: dict[str, int]
+    ranges: list[dict[int, Range]]
+    network: bytes
+
+    def signature(self, name: str | None) -> str | None:
+        """Returns the signature that runs; None for the first network.
+
+        Args:
+            name: One of `signatures`; None for the first of those in `metadata.json`, if any.
+
+        Raises:
+            ValueError: If there is no such signature.
+        """
+        if name is not None:
+            return check_choice(f"signature of {str(self.path)!r}", name, self.signatures)
+        listed = self.metadata.get("signatures")
+        first = listed[0] if isinstance(listed, list) and listed else None
+        return first if isinstance(first, str) and first in self.signatures else None
+
+
+def open_litert(path: PathLike, threads: int | None = None, is_trusted: bool = False) -> OpenedFile:
+    """Returns an opened LiteRT file.
 
     What this process has not opened yet runs once in a process of its own first, because a damaged
     file may end the one that runs it. There it may take 1 GB, or 64 times its size; one that you
@@ -45,10 +86,6 @@ def open_litert(
         path: The file.
         threads: Threads of the interpreter; None leaves the choice to LiteRT.
         is_trusted: Whether this process has just made the file, so that it need not be tried.
-
-    Returns:
-        (interpreter, list of class names or None, whether kdzoo wrote the file with its hash, what
-        `ranges_inside` finds, the bytes of the network).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -61,8 +98,8 @@ def open_litert(
         raise FileNotFoundError(
             f"Expected a LiteRT file. Received: path={str(path)!r}, not a file."
         ) from None
-    end, labels, sha256 = read_associated(path, content)
-    content = content[:end]
+    behind = read_associated(path, content)
+    content, sha256 = content[: behind.end], behind.sha256
     found = digest(content)
     if sha256 not in (None, found):  # Files of earlier versions, and of others, have none.
         raise ValueError(
@@ -78,8 +115,17 @@ def open_litert(
     except (ValueError, RuntimeError, MemoryError) as error:
         raise _refused(path, f"which the interpreter refused: {first_line(error)}") from error
     _tried.add(found)
-    ranges = read_tables(path, content, ranges_inside)
-    return interpreter, labels, sha256 is not None, ranges, content
+    return OpenedFile(
+        path=path,
+        interpreter=interpreter,
+        labels=behind.labels,
+        metadata=behind.metadata,
+        is_ours=sha256 is not None,
+        signatures=tuple(interpreter.get_signature_list()),
+        subgraphs=read_tables(path, content, signatures_inside),
+        ranges=read_tables(path, content, ranges_inside),
+        network=content,
+    )
 
 
 def read_tables(path: PathLike, content: bytes, read: Callable[[bytes], Found]) -> Found:

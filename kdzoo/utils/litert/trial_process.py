@@ -86,10 +86,12 @@ def _run(content, needs_finite):
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], _values(detail, random))
     interpreter.invoke()
-    for name in list(signatures)[1:]:  # The first is what has just run.
+    for number, name in enumerate(signatures):
         runner = interpreter.get_signature_runner(name)
         details = runner.get_input_details().items()
-        runner(**{key: _values(detail, random) for key, detail in details})
+        runner.get_output_details()
+        if number:  # The first is what has just run.
+            runner(**{key: _values(detail, random) for key, detail in details})
     if needs_finite:
         details = interpreter.get_output_details()
         outputs = [interpreter.get_tensor(detail["index"]) for detail in details]
