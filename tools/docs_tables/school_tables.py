@@ -54,7 +54,7 @@ def ensemble(recipe: str) -> Table:
     gain = mean["ensemble"] - mean["member"]
     table = [["", "epochs", "accuracy, %", "of the ensemble's gain, %", "parameters"]]
     for name, rows in variants(content).items():
-        epochs = str(len(rows[0]["history"]["loss"])) if "history" in rows[0] else ""
+        epochs = str(len(rows[0]["history"].get("loss", ())) or "")
         kept = "" if name == "member" else f"{100 * (mean[name] - mean['member']) / gain:.0f}"
         cells = [name, epochs, spread(content["summary"][name], len(rows)), kept]
         table.append([*cells, f"{rows[0]['parameters']:,}"])
@@ -64,4 +64,5 @@ def ensemble(recipe: str) -> Table:
 TABLES: dict[str, Callable[[], Table]] = {
     **{name: functools.partial(hinton_transfer, name) for name in _CLASSES},
     "hard_weight_digits": hard_weight_digits,
+    "ensemble_digits": functools.partial(ensemble, "ensemble_digits"),
 }
