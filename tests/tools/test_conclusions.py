@@ -81,6 +81,18 @@ def test_no_weight_of_the_labels_is_better_than_another():
     assert max(averages.values()) - min(averages.values()) < min(deviations) / 2
 
 
+def test_the_student_of_an_ensemble_keeps_less_than_80_percent_of_its_gain():
+    found = means("ensemble_digits")
+    gain = found["ensemble"] - found["member"]
+    students = {name: found[name] - found["member"] for name in found if name != "ensemble"}
+    best = max(students, key=students.get)
+    assert best == "by the ensemble"
+    assert 0.6 * gain < students[best] < 0.8 * gain
+    assert 0 < students[best] - students["alone, as long"] < 2 / 797
+    assert students["by one"] < students["alone, as long"]
+    assert students["by the ensemble, as short"] == pytest.approx(gain / 4, abs=0.05 * gain)
+
+
 def test_30_units_want_lower_temperatures_than_300():
     found = means("hinton_mnist_temperatures")
     wide, narrow = (
