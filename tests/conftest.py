@@ -37,6 +37,10 @@ _ON_NO_BACKEND = (
     *("test_readme.py", "data/test_catalog.py", "data/test_npy_file.py", "data/test_randomness.py"),
     *("data/test_tfds.py", "utils/test_atomic_writing.py", "utils/test_hashed_json.py"),
     *("utils/test_untrusted_files.py", "utils/test_full_disks.py", "dynamic/test_controller.py"),
+    *("utils/test_arguments.py", "utils/test_onednn.py", "test_docstrings.py"),
+    *("recipes/test_results.py", "compatibility/test_public_names.py", "zoo/test_pretrained.py"),
+    *("compression/test_huffman_coding.py", "teacher_cache/test_record_index.py"),
+    *("test_cli_errors.py", "zoo/test_registry.py"),
 )
 # What the user has of these, "" for none; kept for the workers, which are started without them.
 _OF_THE_USER = {

@@ -965,3 +965,12 @@ def test_create_on_jax_prints_nothing_of_tensorflow(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     done = run("create", "lenet_5", tmp_path / "net.keras")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="it has the converter")
+def test_a_tflite_file_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    kdzoo.create("mlp_2x64", 10, (8, 8, 1)).save("net.keras")
+    assert main(["compress", "net.keras", "net.tflite", "digits", "--filters=0.5"]) == 1
+    assert "Expected the TensorFlow backend" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*/*"))

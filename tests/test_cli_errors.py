@@ -526,12 +526,3 @@ def test_a_model_that_ends_in_a_softmax_is_compressed(tmp_path, monkeypatch, cap
     pruned = keras.saving.load_model(directory / "model.keras")
     zeros = float(np.mean(pruned.weights[0].numpy() == 0))
     assert zeros == pytest.approx(0.5, abs=0.01)
-
-
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="it has the converter")
-def test_a_tflite_file_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    kdzoo.create("mlp_2x64", 10, (8, 8, 1)).save("net.keras")
-    assert main(["compress", "net.keras", "net.tflite", "digits", "--filters=0.5"]) == 1
-    assert "Expected the TensorFlow backend" in capsys.readouterr().err
-    assert not list(tmp_path.glob("runs/*/*"))

@@ -24,6 +24,8 @@ ROOMS += ("evaluation",)
 ROOMS += ("experiments", "export", "losses", "models", "recipes", "schemes", "zoo")
 OWN = (ValueError, TypeError, RuntimeError, OSError, ImportError)
 LONGEST = 500
+# They make several models each time; what all schemes take is tried with the others.
+LONG = ("schemes.deep_compression", "schemes.filter_pruning", "schemes.lottery_ticket")
 
 
 HERE = pathlib.Path(__file__).with_name("odd_arguments")
@@ -150,6 +152,7 @@ def cases():
         # Arguments are checked before anything is computed, but for those of losses and layers.
         everywhere = name.startswith(("losses.", "Distiller", "Ensemble"))
         marks = [] if everywhere and not call.tensorflow else [pytest.mark.tensorflow]
+        marks += [pytest.mark.large] if name in LONG else []
         yield pytest.param(name, call, id=name, marks=marks)
 
 

@@ -59,8 +59,7 @@ def exit_graph(model: keras.Model) -> ExitGraph:
         if number > 1 and not {id(call) for call in new} - head:
             raise ValueError(
                 f"Expected exits from the first to the last. Received: {model.name!r}, whose exit "
-                f"{number} leaves the network where an exit before it does, or earlier"
-                f"{_of_nested(every)}."
+                f"{number} leaves the network where an exit before it does, or earlier."
             )
         calls.append(new)
         heads.append(head)
@@ -93,14 +92,6 @@ def _models_of_exits(graph):
         if inner is not None and sum(id(output) in wanted for output in node.outputs) > 1:
             found |= {id(node.operation)} | _models_of_exits(inner)
     return found
-
-
-def _of_nested(calls):
-    """Says which nested model has several outputs, if one has: they all come at its end."""
-    for call in calls:
-        if functional_of(call.operation) is not None and len(call.outputs) > 1:
-            return f", as outputs of the nested model {call.operation.name!r}; pass that one"
-    return ""
 
 
 def _taken(calls, head, output):

@@ -233,15 +233,10 @@ print("banks")
 """
 
 
-@pytest.fixture(scope="module")
-def on_two_replicas():
-    """What a process with two replicas got to, and its errors."""
-    return subprocess.run(
+@pytest.mark.tensorflow
+def test_replicas_compute_what_one_device_does():
+    ended = subprocess.run(
         [sys.executable, "-c", REPLICAS], capture_output=True, text=True, check=False
     )
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("subject", ["regularizers", "uneven batches", "banks"])
-def test_replicas_compute_what_one_device_does(on_two_replicas, subject):
-    assert subject in on_two_replicas.stdout.splitlines(), on_two_replicas.stderr[-3000:]
+    found = {*ended.stdout.splitlines()}
+    assert found >= {"regularizers", "uneven batches", "banks"}, ended.stderr[-3000:]

@@ -234,6 +234,7 @@ def test_settings_are_checked(settings, complaint, trained, data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.large
 def test_on_the_command_line(trained, data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     trained.save("net.keras")

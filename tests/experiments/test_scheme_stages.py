@@ -60,6 +60,7 @@ def finished(tmp_path_factory):
         ("assisted", ["model", "assistant-2"], 2),
     ],
 )
+@pytest.mark.large
 def test_a_scheme_is_a_stage_of_a_recipe(finished, name, models, epochs):
     directory, rows = finished
     row = rows[name]
@@ -72,6 +73,7 @@ def test_a_scheme_is_a_stage_of_a_recipe(finished, name, models, epochs):
     assert row["test_accuracy"] == pytest.approx(found[0])
 
 
+@pytest.mark.large
 def test_lottery_tickets_are_a_stage_of_a_recipe(finished):
     directory, rows = finished
     row, data = rows["lottery"], kdzoo.data.load("digits").test.arrays()
@@ -93,6 +95,7 @@ def test_lottery_tickets_are_a_stage_of_a_recipe(finished):
     assert row["control_test_accuracies"] == expected
 
 
+@pytest.mark.large
 def test_a_stage_of_deep_compression_leaves_a_small_file(finished):
     directory, rows = finished
     row, path = rows["deep"], directory / "deep-0" / "model.kdz"
@@ -110,6 +113,7 @@ def test_a_stage_of_deep_compression_leaves_a_small_file(finished):
     assert len(np.unique(model.get_layer("logits").get_weights()[0])) <= 16
 
 
+@pytest.mark.large
 def test_a_peer_that_joins_is_a_copy(finished):
     directory, rows = finished
     teacher = keras.saving.load_model(directory / "teacher-0" / "model.keras")

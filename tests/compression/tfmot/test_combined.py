@@ -166,6 +166,7 @@ def test_a_file_goes_on(road, data, request, tmp_path):
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.large
 def test_clusters_of_every_shape_load_again(per_channel, net, data, tmp_path):
     """Channels with as many values each, and with different numbers of them."""
     plain = strip_clustering(cluster_weights(net(), 4, cluster_per_channel=per_channel))
