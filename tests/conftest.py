@@ -40,7 +40,10 @@ _ON_NO_BACKEND = (
     *("utils/test_arguments.py", "utils/test_onednn.py", "test_docstrings.py"),
     *("recipes/test_results.py", "compatibility/test_public_names.py", "zoo/test_pretrained.py"),
     *("compression/test_huffman_coding.py", "teacher_cache/test_record_index.py"),
-    *("test_cli_errors.py", "zoo/test_registry.py"),
+    *("test_cli_errors.py", "zoo/test_registry.py", "zoo/test_files.py", "test_own_images.py"),
+    *("data/test_dataset.py", "data/test_image_folder.py", "data/test_transfer_set.py"),
+    *("data/test_augmentation.py", "zoo/test_compressed_files.py"),
+    *("training/checkpoints/test_damaged.py", "training/checkpoints/test_old.py"),
 )
 # What the user has of these, "" for none; kept for the workers, which are started without them.
 _OF_THE_USER = {

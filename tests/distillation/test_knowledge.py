@@ -278,6 +278,7 @@ def saved_and_fresh(tmp_path_factory):
 
 @pytest.mark.tensorflow  # What a file holds is the same on JAX, which compiles it all for long.
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.large
 def test_a_fresh_process_restores_a_distiller_and_its_loss(saved_and_fresh, name):
     saved, fresh = saved_and_fresh[name]
     assert len(saved) == len(fresh)

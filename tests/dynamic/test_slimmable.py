@@ -128,6 +128,7 @@ def test_first_step_of_the_sandwich_rule_is_the_formula(images):
     assert history["loss"][0] == pytest.approx(hard + soft, rel=1e-4)
 
 
+@pytest.mark.large
 def test_middle_widths_by_chance(images):
     widths = (0.5, 0.625, 0.75, 0.875, 1.0)
     slimmable = Slimmable(_network(), widths, universal=True, round_to=2)

@@ -214,6 +214,7 @@ def test_separable_norms_follow_a_convolution_and_precede_a_relu():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="runs in the suite for JAX")
+@pytest.mark.large
 def test_models_build_and_run_where_tensorflow_is_not_installed():
     script = """
 import sys

@@ -93,6 +93,7 @@ def test_msdnets_that_cannot_be(arguments, message):
         msdnet(**arguments)
 
 
+@pytest.mark.large
 def test_fashion_images_fit():
     model = msdnet(2, 2, 1, 4, 2, input_shape=(28, 28, 1))
     assert [tuple(output.shape) for output in model.outputs] == [(None, 10)] * 2

@@ -24,7 +24,7 @@ OF_THE_ZOO = [
     "mobile_networks_cifar10",
     "qat_4_bit_cifar10",
 ]
-SMOKE = {"jax": ["hinton_mnist"]}.get(
+SMOKE = {"jax": ["digits"]}.get(
     keras.backend.backend(), sorted(set(RECIPES) - {*COMPRESSING, *OF_THE_ZOO})
 )
 # Many networks, or ones of the same architectures as in the recipes that are left.
@@ -43,6 +43,7 @@ LONG = (
     "fitnet_mnist",
     "fitnet_mnist_by_labels",
     "hard_weight_digits",
+    "hinton_mnist",
     "hinton_mnist_again",
     "hinton_mnist_only_7_8",
     "hinton_mnist_temperatures",
