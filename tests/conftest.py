@@ -173,11 +173,11 @@ def frozen_objects():
 
 @pytest.fixture(autouse=True)
 def forgetting_jax(grown=[0]):  # noqa: B006
-    """Lets JAX forget what it has compiled whenever that has taken another 200 MB."""
+    """Lets JAX forget what it has compiled whenever that has taken another 800 MB."""
     yield
     if "jax" in sys.modules and keras.backend.backend() == "jax" and _STATM.exists():
         megabytes = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
-        if megabytes > grown[0] + 200:
+        if megabytes > grown[0] + 800:
             sys.modules["jax"].clear_caches()
             gc.collect()
             grown[0] = int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
