@@ -11,7 +11,7 @@ from kdzoo.graph import taps
 from kdzoo.graph.exportable import TrainsStudent
 from kdzoo.graph.keras_internals import compile_loss
 from kdzoo.losses.base import DistillationLoss
-from kdzoo.utils.adjustable_number import Adjustable
+from kdzoo.utils.adjustable_number import Adjustable, adjustables_of
 
 
 class DistillationSettings(TrainsStudent, TeacherKept):
@@ -102,12 +102,8 @@ class DistillationSettings(TrainsStudent, TeacherKept):
 
     def _adjustables(self) -> list[Adjustable]:
         """The numbers that may change between steps: the weights, and those of the losses."""
-        of_losses = [value for loss in self.distillation_losses for value in vars(loss).values()]
-        return [
-            value
-            for value in (self._student_weight, *self._distillation_weights, *of_losses)
-            if isinstance(value, Adjustable)
-        ]
+        of_losses = [value for loss in self.distillation_losses for value in adjustables_of(loss)]
+        return [self._student_weight, *self._distillation_weights, *of_losses]
 
 
 def tapped_paths(losses: Sequence[DistillationLoss], side: str) -> list[str]:

@@ -4,8 +4,7 @@ import dataclasses
 
 import keras
 
-from kdzoo.graph.calls import Call, Plan, graph_of
-from kdzoo.graph.keras_internals import functional_of, nodes_of
+from kdzoo.graph.calls import Call, Plan, graph_of, models_of_several_outputs
 from kdzoo.utils import is_integer, shown
 
 
@@ -13,7 +12,7 @@ from kdzoo.utils import is_integer, shown
 class ExitGraph:
     """The calls of a network of several exits, sorted by the exit that needs them first.
 
-    Of a nested model that gives several exits, the calls within it count.
+    Of nested models of several outputs, from which exits may come, the calls within them count.
 
     Attributes:
         outputs: The outputs of the exits, Keras tensors, from the first to the last.
@@ -70,7 +69,7 @@ def exit_graph(model: keras.Model) -> ExitGraph:
 
 def _plan(graph):
     """The exits, all calls, and a function of tensors to the calls that they need."""
-    entered = _models_of_exits(graph)
+    entered = models_of_several_outputs(graph)
     plan = Plan(graph, flattens=lambda operation: id(operation) in entered)
     given = {id(tensor) for tensor in graph.inputs}
     resolved = {
@@ -82,16 +81,6 @@ def _plan(graph):
         return [resolved[id(call)] for call, *_ in plan.needed(targets, given)]
 
     return [plan.source(output) for output in graph.outputs], list(resolved.values()), needed
-
-
-def _models_of_exits(graph):
-    """The `id`s of nested models that give two or more of a graph's outputs."""
-    found, wanted = set(), {id(output) for output in graph.outputs}
-    for node in nodes_of(graph):
-        inner = functional_of(node.operation)
-        if inner is not None and sum(id(output) in wanted for output in node.outputs) > 1:
-            found |= {id(node.operation)} | _models_of_exits(inner)
-    return found
 
 
 def _taken(calls, head, output):

@@ -7,10 +7,10 @@ import keras
 
 from kdzoo.dynamic.exit_graph import check_exit, exit_graph
 from kdzoo.evaluation.complexity import count_macs
-from kdzoo.graph.calls import graph_of, output_of
+from kdzoo.graph.calls import graph_of, models_of_several_outputs, output_of
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.keras_internals import mask_of
-from kdzoo.graph.surgery import flat, parts
+from kdzoo.graph.surgery import parts
 from kdzoo.utils import check_choice, check_name, shown
 from kdzoo.utils.types import Tensor
 
@@ -105,10 +105,9 @@ def exit_model(model: keras.Model, exit: int) -> keras.Model:
         ValueError: If there is no such exit.
     """
     place = check_exit(model, exit)
-    model = flat(model)
     graph = graph_of(model)
     outputs = exit_graph(model).outputs if len(graph.outputs) > 1 else graph.outputs
-    (made,) = parts(model, [(graph.input, outputs[place])])
+    (made,) = _parts(model, [(graph.input, outputs[place])])
     return made
 
 
@@ -127,7 +126,6 @@ def exit_parts(model: keras.Model) -> list[keras.Model]:
     Raises:
         ValueError: If it has no graph, or one output, or a tensor between the parts has a mask.
     """
-    model = flat(model)
     found = exit_graph(model)
     graph = graph_of(model)
     for tensor in (tensor for carried in found.carried for tensor in carried):
@@ -139,7 +137,7 @@ def exit_parts(model: keras.Model) -> list[keras.Model]:
             )
     starts = [graph.input, *found.carried]
     ends = [[output, *rest] for output, rest in zip(found.outputs, found.carried, strict=False)]
-    return parts(model, list(zip(starts, [*ends, found.outputs[-1]], strict=True)))
+    return _parts(model, list(zip(starts, [*ends, found.outputs[-1]], strict=True)))
 
 
 def exit_macs(model: keras.Model) -> list[int]:
@@ -156,11 +154,15 @@ def exit_macs(model: keras.Model) -> list[int]:
     Raises:
         ValueError: If it has no graph, or one output.
     """
-    model = flat(model)
     found, graph = exit_graph(model), graph_of(model)
     count = len(found.outputs)
     ends = [(graph.input, found.outputs[: number + 1]) for number in range(count)]
-    return [count_macs(part) for part in parts(model, ends)]
+    return [count_macs(part) for part in _parts(model, ends)]
+
+
+def _parts(model, ends):
+    """Parts of a network of exits, whose nested models of several outputs are part of it."""
+    return parts(model, ends, entered=models_of_several_outputs(model))
 
 
 def _check_model(model):

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from kdzoo.dynamic.exit_graph import ExitGraph, exit_graph
-from kdzoo.graph.calls import graph_of
+from kdzoo.graph.calls import graph_of, models_of_several_outputs
 from kdzoo.graph.surgery import parts
 
 
@@ -70,7 +70,13 @@ def with_equal_gradients(model: keras.Model) -> keras.Model:
         return outputs
 
     ends = [(graph_of(model).input, found.outputs)]
-    (made,) = parts(model, ends, replace=lambda operation, path: operation, perform=perform)
+    (made,) = parts(
+        model,
+        ends,
+        replace=lambda operation, path: operation,
+        perform=perform,
+        entered=models_of_several_outputs(model),
+    )
     # An exit without layers of its own, whose output is where the network goes on.
     bare = {place for place, head in enumerate(found.heads[:-1]) if not head}
     outputs = [

@@ -1,9 +1,7 @@
 """Networks of several exits as rows measure them: each exit, thresholds to budgets, their file."""
 
-import functools
 import math
 import pathlib
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +70,17 @@ def measure_budgets(
             has it; None for that of the last exit.
     """
     held_out: Any = data.validation
-    (x, y), test = held_out.arrays(), test_arrays(data)
-    fit = functools.partial(classifier.fit, x, y, rule=rule, batch_size=_BATCH)
+    (x, y), (test_x, test_y) = held_out.arrays(), test_arrays(data)
+    runs, costs = dynamic.exit_runs, classifier.costs
+    held = runs.measure(classifier.parts, x, y, classifier.confidence, _BATCH)
+    test = runs.measure(classifier.parts, test_x, test_y, classifier.confidence, _BATCH)
+    dynamic.budget_report.check_samples(held.labels, len(costs), classifier.classes)
 
-    def point(budget: float | None = None, accuracy: float | None = None) -> dict[str, Any]:
-        with warnings.catch_warnings():
-            # The row says which mean cost came out.
-            warnings.filterwarnings("ignore", "Expected validation samples by whose confidence")
-            fitted = fit(budget=budget, accuracy=accuracy)
-        found = classifier.evaluate(test[0], test[1], batch_size=_BATCH)
+    def point(thresholds: Sequence[float]) -> dict[str, Any]:
+        fitted, found = (
+            dynamic.budget_report.report_of(part.confidences, part.are_right, costs, thresholds)
+            for part in (held, test)
+        )
         return {
             "test_accuracy": found.accuracy,
             "mean_macs": found.mean_cost,
@@ -90,15 +90,19 @@ def measure_budgets(
             "validation_mean_macs": fitted.mean_cost,
         }
 
-    last = classifier.costs[-1]
-    curve = [
-        {"budget": fraction * last, **point(budget=fraction * last)} for fraction in sorted(budgets)
-    ]
-    goal = fit(budget=last).exit_accuracies[-1]
+    curve = []
+    for budget in (fraction * costs[-1] for fraction in sorted(budgets)):
+        thresholds = dynamic.thresholds.fit_to_budget(held.confidences, costs, budget, rule)
+        curve.append({"budget": budget, **point(thresholds)})
+    goal = float(held.are_right[-1].mean())
     if kept is not None:
         goal = min(goal, evaluation.accuracy(kept, x, y))
-    chosen = point(accuracy=max(0.0, goal - lost_accuracy))
-    errors = round((1 - chosen["test_accuracy"]) * len(test[1]))
+    goal = max(0.0, goal - lost_accuracy)
+    classifier.thresholds = dynamic.thresholds.fit_to_accuracy(
+        held.confidences, held.are_right, costs, goal, rule
+    )
+    chosen = point(classifier.thresholds)
+    errors = round((1 - chosen["test_accuracy"]) * len(test_y))
     return {**chosen, "test_errors": errors, "curve": curve}
 
 

@@ -1,5 +1,6 @@
 """The calls of a graph: in order, found by path, run with values of any library."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
@@ -105,6 +106,23 @@ def nodes_within(model: keras.Model) -> Iterator[Node]:
         yield node
         if functional_of(node.operation) is not None:
             yield from nodes_within(node.operation)
+
+
+def models_of_several_outputs(model: keras.Model) -> set[int]:
+    """Returns the `id`s of the nested models that give several tensors and are called once.
+
+    Args:
+        model: A functional or built sequential `keras.Model`.
+    """
+    nodes = list(nodes_within(model))
+    calls = collections.Counter(id(node.operation) for node in nodes)
+    return {
+        id(node.operation)
+        for node in nodes
+        if functional_of(node.operation) is not None
+        and len(node.outputs) > 1
+        and calls[id(node.operation)] == 1
+    }
 
 
 def run_graph(model: keras.Model, inputs: Any, perform: Callable[..., Any], path: str = "") -> Any:

@@ -4,7 +4,6 @@ All that kdzoo changes in a network goes through here: what is copied, replaced,
 given other widths, tapped or split is new, and the model that it was made of stays as it was.
 """
 
-import collections
 import contextlib
 import warnings
 from collections.abc import Callable, Container, Sequence
@@ -14,7 +13,7 @@ import keras
 import numpy as np
 
 from kdzoo.graph.adapted_layers import finalize_states
-from kdzoo.graph.calls import Plan, graph_of, is_symbol, nodes_within, output_of
+from kdzoo.graph.calls import Plan, graph_of, is_symbol, output_of
 from kdzoo.graph.keras_internals import (
     copy_of_operation,
     free_names,
@@ -161,6 +160,7 @@ def parts(
     ends: Sequence[tuple[Any, Any]],
     replace: Replace | None = None,
     perform: Callable[..., Any] | None = None,
+    entered: Container[int] = (),
 ) -> list[keras.Model]:
     """Returns new models, each from some tensors of a model to others.
 
@@ -174,6 +174,7 @@ def parts(
             models), in any structure, which is that of the part's own inputs and outputs.
         replace: What takes the place of layers, as `rebuild` takes it.
         perform: How calls are made, as `rebuild` takes it.
+        entered: The `id`s of nested models that become part of the model around them, too.
 
     Raises:
         ValueError: If the model has no graph, a tensor is none of it, or an output also depends on
@@ -181,40 +182,11 @@ def parts(
     """
     ends = [(_as_tensors(model, inputs), _as_tensors(model, outputs)) for inputs, outputs in ends]
     wanted = keras.tree.flatten(ends)
-    rebuilding = _Rebuilding(replace, perform, wanted, flattens=True, widens=True)
+    rebuilding = _Rebuilding(replace, perform, wanted, True, widens=True, entered=entered)
     made = [
         rebuilding.model(model, outputs, inputs=inputs, name=f"{model.name}_part{number}")
         for number, (inputs, outputs) in enumerate(ends, 1)
     ]
-    rebuilding.set_weights()
-    return made
-
-
-def flat(model: keras.Model) -> keras.Model:
-    """Returns a new model in which nested models of several outputs are part of it.
-
-    Its weights are copied. What is called more than once, and models of one output, stay nested. A
-    model without such nested models is returned itself.
-
-    Args:
-        model: The functional or built sequential `keras.Model`; it is left as it is.
-
-    Raises:
-        ValueError: If the model has no graph.
-    """
-    nodes = list(nodes_within(model))
-    calls = collections.Counter(id(node.operation) for node in nodes)
-    entered = {
-        id(node.operation)
-        for node in nodes
-        if functional_of(node.operation) is not None
-        and len(node.outputs) > 1
-        and calls[id(node.operation)] == 1
-    }
-    if not entered:
-        return model
-    rebuilding = _Rebuilding(flattens=True, entered=entered)
-    made = rebuilding.model(model, graph_of(model).output, name=model.name)
     rebuilding.set_weights()
     return made
 

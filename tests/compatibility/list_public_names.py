@@ -17,8 +17,8 @@ import re
 import kdzoo
 
 ROOMS = (
-    *("acceleration", "callbacks", "compression", "data", "evaluation", "experiments", "export"),
-    *("losses", "models", "recipes", "schemes", "zoo"),
+    *("acceleration", "callbacks", "compression", "data", "dynamic", "evaluation", "experiments"),
+    *("export", "losses", "models", "recipes", "schemes", "zoo"),
 )
 
 

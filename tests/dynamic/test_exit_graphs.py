@@ -53,6 +53,28 @@ def test_gradients_within_a_nested_model_are_equal_too(nested, images):
         np.testing.assert_allclose(scaled, scale * plain, rtol=1e-4, atol=1e-6)
 
 
+def test_gradients_within_a_tapped_model_are_equal_too(images):
+    """Heads of one's own on what a nested model gives: without one, the exits of its layers."""
+    layers, base = keras.layers, network()
+    taps = [base.get_layer(name).output for name in ("block1", "block2")]
+    tapped = keras.Model(base.input, taps, name="tapped")
+    heads = [layers.Dense(3, name=f"head{number}") for number in (1, 2)]
+
+    def exits(inputs, tensors):
+        pooled = map(layers.GlobalAveragePooling2D(), tensors)
+        outputs = [head(tensor) for head, tensor in zip(heads, pooled, strict=True)]
+        return keras.Model(inputs, outputs)
+
+    inputs = keras.Input((8, 8, 2))
+    nested, plain = exits(inputs, tapped(inputs)), exits(base.input, taps)
+    assert exit_macs(nested) == exit_macs(plain)
+    for place in (0, 1):
+        expected = gradients(plain, images, place)["block1/kernel"] / 2
+        found = gradients(with_equal_gradients(nested), images, place)["block1/kernel"]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        assert np.abs(expected).max() > 1e-4
+
+
 def test_gradients_are_equal_where_an_exit_is_what_the_network_goes_on_from(images):
     layers = keras.layers
     inputs = keras.Input((8, 8, 2))

@@ -1,29 +1,25 @@
 """A network of several exits, all of them trained at once."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from kdzoo import dynamic, evaluation, losses
+from kdzoo import dynamic, losses
 from kdzoo.distillation import argument_checks
 from kdzoo.experiments import build_and_fit
+from kdzoo.experiments.joint_training import JointTraining
 from kdzoo.experiments.measure_exits import measure_exits
-from kdzoo.experiments.measure_model import measure
-from kdzoo.experiments.stage import Dependency, check_dependency, register
-from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.experiments.stages.train_stage import Train
+from kdzoo.experiments.stage import Dependency, register
 from kdzoo.utils import check_flag, check_integer, shown
 
 if TYPE_CHECKING:
     import keras
 
-    from kdzoo.data import Dataset
     from kdzoo.experiments.stage_context import StageContext
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class TrainExits(Train):
+class TrainExits(JointTraining):
     """Trains the exits of a network by `kdzoo.dynamic.ExitLearner`, or one of them alone.
 
     The product `"model"` is the network of several exits. In its row `"test_accuracy"` is that of
@@ -51,8 +47,6 @@ class TrainExits(Train):
     equal_gradients: bool = dataclasses.field(default=True, kw_only=True)
     only: int | None = dataclasses.field(default=None, kw_only=True)
 
-    has_architecture: ClassVar[bool] = False
-
     @property
     def title(self) -> str:
         if self.only is not None:
@@ -68,43 +62,19 @@ class TrainExits(Train):
                 "Expected exit_weights as a tuple of numbers. Received: "
                 f"exit_weights={shown(self.exit_weights)}"
             )
-        if self.teacher is not None:
-            check_dependency("teacher", self.teacher)
         argument_checks.check_student_loss_weight(self.student_loss_weight)
-        losses.base.check_positive("temperature", self.temperature)
         check_flag("equal_gradients", self.equal_gradients)
         if self.only is not None:
             check_integer("only", self.only)
 
-    def own_model(self, data: "Dataset") -> "keras.Model":
-        return self._network(build_and_fit.create((self.architecture, self.arguments), data))
-
-    def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
-        if self.only is None:
-            self._learner(model, sources.get("teacher"))
-
-    def run(self, context: "StageContext") -> Outcome:
-        precision = context.settled("precision", self.training.precision)
-        # Before the seed is set, as a model that is loaded draws random numbers, too.
-        teacher = None if self.teacher is None else context.source("teacher")
-        model = self._network(build_and_fit.create_seeded(context, precision), precision)
-        if self.only is None:
-            history = self._fit_all(model, teacher, context)
-        else:
-            history = self.fit(model, context)
-        whole = self.own_model(context.data)
-        whole.set_weights(model.get_weights())
-        return Outcome({"model": whole}, self._measured(whole, context), history)
-
-    def _network(self, model: "keras.Model", precision: str = "float32") -> "keras.Model":
-        """The network with its exits, or what is left of it, of what the architecture builds."""
+    def _network(self, model: "keras.Model", precision: str, seed: int) -> "keras.Model":
         with build_and_fit.computing_in(precision):
             if self.at:
                 model = dynamic.add_exits(model, self.at, self.heads)  # type: ignore[arg-type]
             return model if self.only is None else dynamic.exit_model(model, self.only)
 
     def _learner(
-        self, model: "keras.Model", teacher: "keras.Model | None"
+        self, model: "keras.Model", teacher: "keras.Model | None", seed: int
     ) -> "dynamic.ExitLearner":
         return dynamic.ExitLearner(
             model,
@@ -115,23 +85,6 @@ class TrainExits(Train):
             self.equal_gradients,
         )
 
-    def _fit_all(
-        self, model: "keras.Model", teacher: "keras.Model | None", context: "StageContext"
-    ) -> dict[str, Any]:
-        """Trains all exits of a fresh network in place and returns their history."""
-        context = self.with_transfer(context)
-        learner, batches = (
-            self._learner(model, teacher),
-            build_and_fit.batches(self.training, context),
-        )
-        return build_and_fit.fit(
-            learner, self.training, context, batches, reuse=True, loss=self.loss
-        )
-
-    def _measured(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
-        """What the row says of a model in float32."""
-        if self.only is not None:
-            macs = {"macs": evaluation.count_macs(model)}
-            return {**measure(model, context.data), **macs, **self.by_class(model, context)}
+    def _measure_all(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
         last = dynamic.exit_model(model, -1)
         return {**measure_exits(model, context.data), **self.by_class(last, context)}

@@ -1,23 +1,20 @@
 """A slimmable network, whose widths are trained at once, or a width trained alone."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from kdzoo import dynamic, evaluation, losses
 from kdzoo.distillation import argument_checks
 from kdzoo.experiments import build_and_fit
+from kdzoo.experiments.joint_training import JointTraining
 from kdzoo.experiments.measure_model import measure
-from kdzoo.experiments.stage import Dependency, check_dependency, register
-from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.experiments.stages.train_stage import Train
+from kdzoo.experiments.stage import Dependency, register
 from kdzoo.graph import new_weights
 from kdzoo.utils import check_flag, check_integer, check_positive_integer, is_number, shown
 
 if TYPE_CHECKING:
     import keras
 
-    from kdzoo.data import Dataset
     from kdzoo.experiments.stage_context import StageContext
 
 _BATCH = 128
@@ -26,7 +23,7 @@ _MOST = 1 << 16
 
 @register
 @dataclasses.dataclass(frozen=True)
-class TrainWidths(Train):
+class TrainWidths(JointTraining):
     """Trains the widths of a slimmable network by `kdzoo.dynamic.WidthLearner`, or one alone.
 
     The product `"model"` is the slimmable network. In its row `"test_accuracy"` is that of the last
@@ -58,8 +55,6 @@ class TrainWidths(Train):
     calibration: int = dataclasses.field(default=0, kw_only=True)
     only: float | None = dataclasses.field(default=None, kw_only=True)
 
-    has_architecture: ClassVar[bool] = False
-
     @property
     def title(self) -> str:
         if self.only is not None:
@@ -78,40 +73,10 @@ class TrainWidths(Train):
         check_flag("universal", self.universal)
         check_positive_integer("round_to", self.round_to, _MOST)
         check_integer("calibration", self.calibration, 0, _MOST)
-        if self.teacher is not None:
-            check_dependency("teacher", self.teacher)
         if self.student_loss_weight is not None:
             argument_checks.check_student_loss_weight(self.student_loss_weight)
-        losses.base.check_positive("temperature", self.temperature)
 
-    def own_model(self, data: "Dataset") -> "keras.Model":
-        return self._network(build_and_fit.create((self.architecture, self.arguments), data))
-
-    def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
-        if self.only is None:
-            self._learner(model, sources.get("teacher"))
-
-    def run(self, context: "StageContext") -> Outcome:
-        precision = context.settled("precision", self.training.precision)
-        # Before the seed is set, as a model that is loaded draws random numbers, too.
-        teacher = None if self.teacher is None else context.source("teacher")
-        built = build_and_fit.create_seeded(context, precision)
-        model = self._network(built, precision, context.seed)
-        if self.only is None:
-            history = self._fit_all(model, teacher, context)
-        else:
-            history = self.fit(model, context)
-        whole = self.own_model(context.data)
-        whole.set_weights(model.get_weights())
-        if self.only is None and self.calibration:
-            images = context.data.train.arrays()[0][: _BATCH * self.calibration]
-            whole.calibrate(images, _BATCH, self.calibration)
-        return Outcome({"model": whole}, self._measured(whole, context), history)
-
-    def _network(
-        self, model: "keras.Model", precision: str = "float32", seed: int = 0
-    ) -> "keras.Model":
-        """The slimmable network, or one width with new weights, of what the architecture builds."""
+    def _network(self, model: "keras.Model", precision: str, seed: int) -> "keras.Model":
         with build_and_fit.computing_in(precision):
             widths = tuple(self.widths)
             if self.only is None:
@@ -124,7 +89,7 @@ class TrainWidths(Train):
             return new_weights.with_new_weights(model, f"width {self.only} {seed}")
 
     def _learner(
-        self, model: "keras.Model", teacher: "keras.Model | None", seed: int = 0
+        self, model: "keras.Model", teacher: "keras.Model | None", seed: int
     ) -> "dynamic.WidthLearner":
         return dynamic.WidthLearner(
             model,
@@ -135,22 +100,12 @@ class TrainWidths(Train):
             seed,
         )
 
-    def _fit_all(
-        self, model: "keras.Model", teacher: "keras.Model | None", context: "StageContext"
-    ) -> dict[str, Any]:
-        """Trains all widths of a fresh network in place and returns their history."""
-        context = self.with_transfer(context)
-        learner = self._learner(model, teacher, context.seed)
-        batches = build_and_fit.batches(self.training, context)
-        return build_and_fit.fit(
-            learner, self.training, context, batches, reuse=True, loss=self.loss
-        )
+    def _finish(self, model: Any, context: "StageContext") -> None:
+        if self.calibration:
+            images = context.data.train.arrays()[0][: _BATCH * self.calibration]
+            model.calibrate(images, _BATCH, self.calibration)
 
-    def _measured(self, model: "keras.Model", context: "StageContext") -> dict[str, Any]:
-        """What the row says of a model in float32."""
-        if self.only is not None:
-            macs = {"macs": evaluation.count_macs(model)}
-            return {**measure(model, context.data), **macs, **self.by_class(model, context)}
+    def _measure_all(self, model: Any, context: "StageContext") -> dict[str, Any]:
         models = [dynamic.extract(model, width) for width in self.widths]
         measured = [measure(one, context.data) for one in models]
         row = {
