@@ -247,20 +247,20 @@ class TestNames:
         assert "mlp_2x1200/mnist, not shipped" in out
         assert '("mnist_mlp_2x800").distiller(teacher)' in out
 
-    def test_a_pretrained_model_is_evaluated_by_name(self, tmp_path, capsys):
+    @pytest.mark.parametrize("name", ["fitnet_mnist/mnist", "lenet_300_100/mnist/kdz"])
+    def test_a_pretrained_model_is_evaluated_by_name(self, name, tmp_path, capsys):
         images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1)).astype("uint8")
         labels = np.arange(40, dtype="int32") % 10
         data = kdzoo.data.from_arrays(images, labels, test=(images, labels))
         kdzoo.data.export(data, tmp_path / "data")
         arguments = [str(tmp_path / "data"), "--teacher", "maxout_mnist/mnist"]
-        assert main(["evaluate", "fitnet_mnist/mnist", *arguments]) == 0
+        assert main(["evaluate", name, *arguments]) == 0
         out = capsys.readouterr().out
-        accuracy = kdzoo.evaluation.accuracy(
-            kdzoo.load("fitnet_mnist/mnist"), images / np.float32(255), labels
-        )
+        model = kdzoo.load(name)
+        accuracy = kdzoo.evaluation.accuracy(model, images / np.float32(255), labels)
         assert f"{100 * accuracy:.2f} %" in out
-        assert re.search(r"parameters +30,130", out)
-        size = kdzoo.zoo.manifest.find("fitnet_mnist/mnist").files["weights"].bytes
+        assert re.search(rf"parameters +{model.count_params():,}", out)
+        size = kdzoo.zoo.manifest.find(name).files["weights"].bytes
         assert re.search(rf"bytes +{size:,}", out)
 
     @pytest.mark.tensorflow

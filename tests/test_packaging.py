@@ -106,7 +106,7 @@ def test_the_wheel_loads_its_models_from_elsewhere(tmp_path):
     tops = {name.partition("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"kdzoo", "kdzoo_command.py"}
     suffixes = {pathlib.PurePath(name).suffix for name in archive.namelist() if "kdzoo/" in name}
-    assert suffixes == {".py", ".typed", ".json", ".safetensors", ".tflite"}
+    assert suffixes == {".py", ".typed", ".json", ".safetensors", ".tflite", ".kdz"}
     archive.extractall(installed)
     script = """
 import keras, kdzoo, numpy as np

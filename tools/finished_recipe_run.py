@@ -12,15 +12,18 @@ from kdzoo import data as data_sets
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.experiments.finished_stages import RESULT, Runs, check_product, load_trained
 from kdzoo.experiments.stage import Node, as_tuple
+from kdzoo.experiments.stages import deep_compress_stage
 from kdzoo.experiments.summary_over_seeds import summarize
 from kdzoo.export import LiteRTModel
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import check_choice
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo import load
+from kdzoo.zoo.manifest import Pretrained
 from tools.zoo_entries import Entry, rows_in
 
 TFLITE = "model.tflite"  # The product of a compressed model that ships.
+KDZ = deep_compress_stage.FILE  # That of a model whose weights ship as such a file.
 
 
 class Source:
@@ -133,8 +136,24 @@ class Source:
         Raises:
             ValueError: If it is gone, or is not what the stage left.
         """
-        path = self.run_directory / TFLITE
-        check_product(path, self.shipped_row().get("products", {}).get(TFLITE))
+        return self._product(TFLITE)
+
+    @property
+    def ships_kdz(self) -> bool:
+        """Whether the weights ship as the `.kdz` file that the stage left."""
+        return KDZ in self.shipped_row().get("products", {})
+
+    def kdz(self) -> pathlib.Path:
+        """Returns the `.kdz` file of the stage.
+
+        Raises:
+            ValueError: If it is gone, or is not what the stage left.
+        """
+        return self._product(KDZ)
+
+    def _product(self, name: str) -> pathlib.Path:
+        path = self.run_directory / name
+        check_product(path, self.shipped_row().get("products", {}).get(name))
         return path
 
     @functools.cached_property
@@ -153,22 +172,33 @@ class Source:
 
     def teacher(self) -> keras.Model | None:
         """Returns the teacher as it ships if that is this run's, else as it was trained."""
-        return self._teacher[0]
+        if self._teacher_node is None:
+            return None
+        return self._shipped_teacher[0] or load_trained(self._runs.of_node(self._teacher_node))
 
     @functools.cached_property
-    def _teacher(self) -> tuple[keras.Model | None, str | None]:
-        """The teacher, and the name of its weights' file; None for that if it does not ship."""
-        if self._teacher_node is None:
+    def _shipped_teacher(self) -> tuple[keras.Model | None, str | None]:
+        """The teacher and the name of its weights' file, if it ships; else None for both."""
+        row = self._row_of_teacher()
+        if row is None or self._teacher_node is None:
             return None, None
         trained = load_trained(self._runs.of_node(self._teacher_node))
+        shipped = load(row.name, directory=self.directory)
+        if _are_rounded(trained.get_weights(), shipped.get_weights()):
+            return shipped, row.files["weights"].file
+        return None, None
+
+    def _row_of_teacher(self) -> Pretrained | None:
+        """The row of the zoo whose model may be the teacher."""
+        if self._teacher_node is None:
+            return None
         title = self.recipe.stage(self._teacher_node.stage).title
-        name = title if "/" in title else f"{title}/{self.recipe.data}"
-        row = rows_in(self.directory).get(name)
-        if row is not None:
-            shipped = load(name, directory=self.directory)
-            if _are_rounded(trained.get_weights(), shipped.get_weights()):
-                return shipped, row.files["weights"].file
-        return trained, None
+        rows = rows_in(self.directory)
+        if "/" in title:
+            return rows.get(title)
+        row = rows.get(f"{title}/{self.recipe.data}")
+        made_by = row and (row.training["recipe"], row.training["kind"])
+        return row if made_by == self._teacher_node[:2] else None
 
     def accuracies(self, shipped: float) -> dict[str, Any]:
         """Returns what cards say of accuracy."""
@@ -196,9 +226,13 @@ class Source:
             "held_out": 0 if held_out is None else len(held_out),
             "data_version": self.data.version,
             **self.trained(),
-            **({"form": recipe.stage(entry.stage).title} if entry.start else {}),
+            **({"form": recipe.stage(entry.stage).title} if self._is_small_form else {}),
             **({"start_seed": start.seed} if start and has_one_start else {}),
         }
+
+    @property
+    def _is_small_form(self) -> bool:
+        return self.ships_kdz or self.entry.start is not None
 
     def trained(self) -> dict[str, Any]:
         """Returns the part of `training` that another training would change."""
@@ -206,7 +240,7 @@ class Source:
             "seeds": [row["seed"] for row in self.rows],
             "seconds": [row.get("seconds") for row in self.rows],
             "versions": self.measured("versions"),
-            "teacher_weights": self._teacher[1],
+            "teacher_weights": self._shipped_teacher[1],
         }
 
 

@@ -8,13 +8,14 @@ import keras
 import numpy as np
 
 from kdzoo import evaluation
+from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.experiments.measure_model import test_arrays
 from kdzoo.experiments.same_data_check import what_data
 from kdzoo.export import LiteRTModel, to_litert
 from kdzoo.utils import hidden_directory, naming_full_disk
 from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo import create, load_weights, save_weights
+from kdzoo.zoo import create, load_compressed, load_weights, save_weights
 from kdzoo.zoo.manifest import File, Pretrained, write_manifest
 from tools.finished_recipe_run import Source
 from tools.zoo_entries import Entry, is_whole, rows_in
@@ -55,13 +56,19 @@ def publish(
     with naming_full_disk(directory), hidden_directory(directory, "unfinished") as room:
         room = room / "new"
         room.mkdir()
-        model, file, accuracy = _write_smallest(source.model(), source, room)
+        if source.ships_kdz:
+            model, file, accuracy = _take_kdz(source, room)
+        else:
+            model, file, accuracy = _write_smallest(source.model(), source, room)
         files, measured = {"weights": file}, source.accuracies(accuracy)
         if source.entry.start:
             files["tflite"], more = _ship_file(source, room)
             more["bytes"] = {"weights": file.bytes, **more["bytes"]}
         else:
             more = _measure_as_files(model, source, room / file.file)
+            if source.ships_kdz:
+                more["bytes"]["weights, not compressed"] = source.measured("plain_bytes")
+                more["sparsity"] = float(measure_compression(model)["sparsity"])
         measured = {
             **measured,
             "parameters": evaluation.count_parameters(model),
@@ -130,6 +137,17 @@ def _write_smallest(
         again, file = _written(model, source, room, "float32")
         found = evaluation.accuracy(again, images, labels)
     return again, file, found
+
+
+def _take_kdz(source: Source, room: pathlib.Path) -> tuple[keras.Model, File, float]:
+    """Copies the `.kdz` file that a stage left; the rest as of `_write_smallest`."""
+    path = source.kdz()
+    content = path.read_bytes()
+    sha256 = digest(content)
+    file = File(f"{source.stem}-{sha256[:8]}.kdz", sha256, len(content))
+    (room / file.file).write_bytes(content)
+    model = load_compressed(path)
+    return model, file, evaluation.accuracy(model, *test_arrays(source.data))
 
 
 def _written(

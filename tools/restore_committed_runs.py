@@ -13,6 +13,7 @@ from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, one_process
 from kdzoo.zoo import load, tflite
 from kdzoo.zoo.manifest import Pretrained
+from tools.finished_recipe_run import KDZ
 from tools.zoo_entries import Entry, is_whole, rows_in
 
 
@@ -94,6 +95,9 @@ class Committed:
 
     def _copy(self, shipped: Pretrained, directory: pathlib.Path) -> None:
         save_model(load(shipped.name, directory=self._directory), directory / "model.keras")
+        weights = shipped.files["weights"].file
+        if weights.endswith(".kdz"):
+            copy_file(self._directory / weights, directory / KDZ)
         if "tflite" in shipped.files:
             copy_file(tflite(shipped.name, self._directory), directory / "model.tflite")
 
@@ -139,12 +143,16 @@ class Committed:
         if path.exists():
             there = read_result(path)
             return {key: there.get(key) for key in row} == row
+        if self._need_not_ship(node):  # Its row says which model it was.
+            return self._is_as_the_recipe_wants(node, row)
         shipped = self._shipped_of(node)
         return shipped is not None and _is_shipped(shipped, node)
 
     def _ships_or_need_not(self, node: Node) -> bool:
-        wanted = any((entry.recipe, entry.stage) == node[:2] for entry in self._entries)
-        return not wanted or self._shipped_of(node) is not None
+        return self._need_not_ship(node) or self._shipped_of(node) is not None
+
+    def _need_not_ship(self, node: Node) -> bool:
+        return all((entry.recipe, entry.stage) != node[:2] for entry in self._entries)
 
     def _shipped_of(self, node: Node) -> Pretrained | None:
         """The model of a stage whose files are whole and whose figures are the committed."""

@@ -20,7 +20,7 @@ class Entry:
         alone: The stage that is the same network on the same budget without a teacher, also of the
             recipe that this one starts from; None for a teacher.
         start: The stage whose file is that of the model before it was compressed; None for a model
-            that ships as its weights alone.
+            that ships as its weights alone, also as those of a `.kdz` file.
     """
 
     name: str
@@ -45,6 +45,12 @@ ENTRIES = (
     *(
         Entry(f"{name}/mnist", "zoo_mnist", f"{name}, distilled", f"{name}, alone")
         for name in ("lenet_300_100", "lenet_5", "separable_025")
+    ),
+    Entry(
+        "lenet_300_100/mnist/kdz",
+        "deep_compression_lenet_300_100",
+        "smaller, taught",
+        "dense",
     ),
     Entry("wide_resnet_16_2/fashion_mnist", "zoo_fashion_mnist", "teacher"),
     *(

@@ -33,7 +33,7 @@ def load_model(path: pathlib.Path, takes_litert: bool = True) -> "keras.Model | 
     """
     file = file_of(path, takes_litert)
     terminal.start_keras()
-    if is_name(path) and file.suffix == ".safetensors":
+    if is_name(path) and file.suffix != ".tflite":
         from kdzoo.zoo import load
 
         return load(path.as_posix())

@@ -34,14 +34,18 @@ def card(name: str, directory: PathLike | None = None) -> str:
 
 
 def shipped_forms(row: Pretrained, rows: Mapping[str, Pretrained]) -> list[str]:
-    """Returns the names of a model's small forms, which ship as `.tflite` files.
+    """Returns the names of a model's small forms, which ship as `.tflite` or `.kdz` files.
 
     Args:
         row: The `Pretrained`.
         rows: Name -> `Pretrained`, of all models.
     """
-    with_files = [name for name, known in rows.items() if "tflite" in known.files]
-    return [name for name in with_files if name.startswith(f"{row.name}/")]
+    return [name for name in rows if name.startswith(f"{row.name}/")]
+
+
+def has_kdz(row: Pretrained) -> bool:
+    """Whether the weights of a model ship as a `.kdz` file."""
+    return row.files["weights"].file.endswith(".kdz")
 
 
 def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
@@ -107,8 +111,21 @@ def _converted(row, forms):
         f"These `.tflite` files do not ship: `kdzoo export {row.name} FILE.tflite` makes them, the "
         "int8 one after training."
     )
-    names = " and ".join(f"`{name}`" for name in forms)
-    return f"{said} {names}, trained for it, ship as such files." if names else said
+    if has_kdz(row):
+        return (
+            f"The weights ship as a `.kdz` file; `kdzoo.save_compressed` makes it of the model. "
+            f"{said} They are as large as those of the network before: LiteRT has neither "
+            "codebooks nor Huffman codes."
+        )
+    coded = [name for name in forms if name.endswith("/kdz")]
+    files = [name for name in forms if name not in coded]
+    if files:
+        said += f" {_listed(files)}, trained for it, ship as such files."
+    return f"{said} {_listed(coded)} ships as a `.kdz` file." if coded else said
+
+
+def _listed(names):
+    return " and ".join(f"`{name}`" for name in names)
 
 
 def figures(row: Pretrained) -> Iterator[tuple[str, str]]:
@@ -131,7 +148,8 @@ def figures(row: Pretrained) -> Iterator[tuple[str, str]]:
     if measured.get("alone"):
         epochs = row.training["alone_epochs"]
         budget = "same budget" if epochs == row.training["epochs"] else f"{epochs} epochs"
-        budget = f"neither quantized nor pruned, {epochs} epochs" if is_file else budget
+        is_small = is_file or has_kdz(row)
+        budget = f"neither quantized nor pruned, {epochs} epochs" if is_small else budget
         yield f"the same network alone, {budget}", _spread(measured["alone"])
     yield "parameters", f"{measured['parameters']:,}"
     if round(measured.get("sparsity", 0), 2):

@@ -163,6 +163,19 @@ def load_compressed(path: PathLike) -> keras.Model:
     )
 
 
+def weights_of_compressed(content: bytes, name: str) -> dict[str, np.ndarray]:
+    """Returns path -> array of the weights in a `.kdz` file, for a model that code builds.
+
+    Args:
+        content: The bytes of the file.
+        name: What errors call it.
+
+    Raises:
+        ValueError: If it is no `.kdz` file, or was truncated or altered.
+    """
+    return _weights(_parsed(content, name)[1], content, name)
+
+
 def _array(variable, keep_negative_zeros):
     """The value of a variable, perhaps without -0.0."""
     array = keras.ops.convert_to_numpy(variable)

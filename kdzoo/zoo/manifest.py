@@ -47,7 +47,8 @@ class Pretrained:
     """A pretrained model: what it is, which files it has, and what was measured of it.
 
     Attributes:
-        name: `"architecture/data set"`, followed by `"/int8"` or `"/sparse_80"` if compressed.
+        name: `"architecture/data set"`, followed by `"/int8"`, `"/sparse_80"` or `"/kdz"` of a
+            small form.
         architecture: The name of its architecture in `kdzoo.list_models()`.
         arguments: Further arguments of its builder.
         dataset: The name of the data set that it was trained on.

@@ -1,10 +1,13 @@
 """Pretrained models by name: weights that were checked by hash, in a model built from code."""
 
 import keras
+from safetensors.numpy import save
 
 from kdzoo.utils import first_line
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo.building import build_with_weights, create
+from kdzoo.zoo.compressed_files import weights_of_compressed
+from kdzoo.zoo.file_formats import COMPRESSED
 from kdzoo.zoo.manifest import find
 from kdzoo.zoo.pretrained_files import content
 
@@ -31,7 +34,9 @@ def load(
         to float32 logits (batch, classes), not compiled; its card (`kdzoo.card(name)`) lists the
         classes in the order of the logits. It computes in Keras's global dtype policy; the figures
         on the card were measured in float32. If the name ends in `"/int8"`, this is the float32
-        network before quantization; the quantized file is at `kdzoo.zoo.tflite(name)`.
+        network before quantization; the quantized file is at `kdzoo.zoo.tflite(name)`. If it ends
+        in `"/kdz"`, the weights ship in a `.kdz` file and are bit for bit those that it holds, so
+        that `kdzoo.save_compressed` makes it as small again.
 
     Raises:
         FileNotFoundError: If the manifest or the file of the weights is missing.
@@ -50,6 +55,8 @@ def load(
     head = row.classes if classes is None else classes
     fresh = () if classes is None else ("logits",)
     checked = content(row, "weights", directory)
+    if checked.startswith(COMPRESSED):
+        checked = save(weights_of_compressed(checked, f"{name!r}"))
     return build_with_weights(lambda: _create(row, head), checked, f"{name!r}", fresh)
 
 

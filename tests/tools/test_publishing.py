@@ -15,6 +15,7 @@ from kdzoo import recipes
 from kdzoo.experiments import (
     Compress,
     Compression,
+    DeepCompress,
     Dependency,
     Distill,
     Experiment,
@@ -62,9 +63,28 @@ COMPRESSED = Experiment(
     base=SMALL,
     validation=0,
 )
+CODED = Experiment(
+    "coded",
+    "digits",
+    (
+        Train("dense", "mlp_2x64", Training(2, augmentation=None)),
+        DeepCompress(
+            "small",
+            Dependency("dense"),
+            Training(1, augmentation=None),
+            sparsity={"stage1": 0.9},
+            bits={"stage1": 4},
+            rounds=1,
+            teacher=Dependency("dense"),
+        ),
+    ),
+    seeds=(0,),
+    validation=0,
+)
 STUDENT = Entry("mlp_2x64/digits", "small", "small", "small alone")
 TEACHER = Entry("mlp_2x128/digits", "small", "teacher")
 INT8 = Entry("mlp_2x64/digits/int8", "compressed", "int8", "small alone", "float32")
+KDZ = Entry("mlp_2x64/digits/kdz", "coded", "small", "dense")
 SPARSE = Entry("mlp_2x64/digits/sparse_50", "compressed", "half", start="float32")
 
 
@@ -356,6 +376,50 @@ def test_compressed_models_come_as_files_too(runs, data, tmp_path, monkeypatch, 
     zoo.main(["--estimate", "--runs", str(tmp_path / "none")])
     # A teacher and two seeds of a student to start from; two seeds of float32 and of int8.
     assert "compressed: 7 models to train" in capsys.readouterr().out
+
+
+def test_weights_ship_as_the_kdz_file_that_was_measured(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "coded", CODED)
+    monkeypatch.setattr(zoo, "ENTRIES", (KDZ,))
+    [row] = [row for row in CODED.run(tmp_path / "runs" / "coded")["rows"] if "bytes" in row]
+    home = tmp_path / "runs" / "coded"
+    shipped = publish(KDZ, home, tmp_path / "zoo")
+    file = tmp_path / "zoo" / shipped.files["weights"].file
+    made = home / "small-0" / "model.kdz"
+    assert file.read_bytes() == made.read_bytes()
+    assert (file.suffix, shipped.files["weights"].bytes) == (".kdz", row["bytes"])
+    model = kdzoo.load(KDZ.name, directory=tmp_path / "zoo")
+    for ours, theirs in zip(
+        model.get_weights(), kdzoo.load_compressed(made).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    zeros = sum((w == 0).sum() for w in model.get_weights() if w.ndim > 1)
+    size = sum(w.size for w in model.get_weights() if w.ndim > 1)
+    assert shipped.measured["sparsity"] == pytest.approx(zeros / size)
+    assert zeros > 0.8 * 64**2
+    assert shipped.measured["accuracy"]["shipped"] == row["test_accuracy"]
+    assert shipped.measured["accuracy"]["shipped"] == kdzoo.evaluation.accuracy(
+        model, *data.test.arrays()
+    )
+    plain = sum(weight.nbytes for weight in model.get_weights())
+    assert shipped.measured["bytes"]["weights, not compressed"] == plain
+    card = kdzoo.card(KDZ.name, directory=tmp_path / "zoo")
+    assert f"| bytes, weights | {row['bytes']:,} |" in card
+    assert "neither quantized nor pruned, 2 epochs" in card
+    # Without its run, it is there again of what was committed; the file as it was.
+    shutil.copyfile(home / "results.json", tmp_path / "coded.json")
+    committed = Committed((KDZ,), tmp_path / "again", tmp_path / "zoo", tmp_path)
+    assert {node.stage for node in committed.restore("coded")} == {"dense", "small"}
+    again = tmp_path / "again" / "coded"
+    assert is_published(KDZ, again, tmp_path / "zoo")
+    assert (again / "small-0" / "model.kdz").read_bytes() == made.read_bytes()
+    with pytest.raises(ValueError, match="dense-0, which is then trained again"):
+        publish(KDZ, again, tmp_path / "new")  # Whom it agrees with is not there.
+    shutil.copyfile(home / "dense-0" / "model.keras", again / "dense-0" / "model.keras")
+    assert publish(KDZ, again, tmp_path / "new").files == shipped.files
+    (again / "small-0" / "model.kdz").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"model\.kdz as the training left it"):
+        publish(KDZ, again, tmp_path / "other")
 
 
 def test_what_is_not_there_is_not_published(runs, tmp_path):

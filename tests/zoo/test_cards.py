@@ -130,5 +130,7 @@ def test_a_card_says_which_files_ship():
         card = kdzoo.card(name)
         makes = f"do not ship: `kdzoo export {name} FILE.tflite` makes them"
         assert (makes in card) == ("tflite" not in row.files)
-        forms = any(other.startswith(f"{name}/") for other in read_manifest())
-        assert ("trained for it, ship as such files" in card) == forms
+        forms = [other for other in read_manifest() if other.startswith(f"{name}/")]
+        coded = [form for form in forms if form.endswith("/kdz")]
+        assert ("trained for it, ship as such files" in card) == (forms != coded)
+        assert all(f"`{form}` ships as a `.kdz` file" in card for form in coded)

@@ -356,6 +356,56 @@ def test_damage_with_a_right_hash_is_refused_too(damage, zoo, model, images):
     np.testing.assert_array_equal(predict(other, images), before)
 
 
+@pytest.fixture
+def coded(zoo, model):
+    """The zoo's model with half of its weights zero and its weights in a `.kdz` file."""
+    for layer in model.layers:
+        if layer.get_weights():
+            kernel, bias = layer.get_weights()
+            layer.set_weights(
+                [np.where(np.abs(kernel) < np.median(np.abs(kernel)), 0, kernel), bias]
+            )
+    path = zoo / "weights.kdz"
+    kdzoo.save_compressed(model, path)
+    ship(zoo, path, path.read_bytes())
+    return path
+
+
+def ship(zoo, path, content):
+    """Makes a file the weights of the zoo's model, with hash and size that fit it."""
+    path.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    file = {"file": path.name, "sha256": sha256, "bytes": len(content)}
+    forge(zoo, lambda row: row["files"]["weights"].update(file))
+
+
+def test_weights_come_from_a_kdz_file_bit_for_bit(coded, zoo, model, tmp_path):
+    again = kdzoo.load(NAME, directory=zoo)
+    for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert all(layer.trainable for layer in again.layers)
+    report = kdzoo.save_compressed(again, tmp_path / "again.kdz")
+    assert report.bytes == pytest.approx(coded.stat().st_size, rel=0.02)
+    other = kdzoo.load(NAME, classes=7, directory=zoo)
+    assert other.output_shape == (None, 7)
+    np.testing.assert_array_equal(
+        other.get_layer("stage1").get_weights()[0], model.get_layer("stage1").get_weights()[0]
+    )
+
+
+def test_a_kdz_file_that_is_another_is_refused(coded, zoo):
+    content = coded.read_bytes()
+    coded.write_bytes(content[:-1] + b"x")
+    refused(zoo, "SHA-256")
+    ship(zoo, coded, content[:-1] + b"x")  # Also where the manifest was forged to fit it.
+    refused(zoo, f"a .kdz file of a model. Received: '{NAME}', with one that was altered")
+    ship(zoo, coded, content[:-9])
+    refused(zoo, "truncated")
+    kdzoo.save_compressed(kdzoo.create("mlp_2x128", 3, SHAPE), coded)
+    ship(zoo, coded, coded.read_bytes())
+    refused(zoo, "shape")
+
+
 def test_files_that_are_elsewhere_or_missing(zoo, tmp_path):
     path = zoo / "weights.safetensors"
     outside = tmp_path / "outside.safetensors"
@@ -583,9 +633,8 @@ def test_every_shipped_file_is_named_and_whole():
     """The manifest names each file there is, and each is as it says; 60 MB in all, 12 MB each."""
     directory, rows = weights_directory(), read_manifest()
     named = {file.file: file for row in rows.values() for file in row.files.values()}
-    there = {
-        path.name for path in directory.iterdir() if path.suffix in (".safetensors", ".tflite")
-    }
+    shipped = (".safetensors", ".tflite", ".kdz")
+    there = {path.name for path in directory.iterdir() if path.suffix in shipped}
     assert there == set(named)
     for file in named.values():
         content = (directory / file.file).read_bytes()
