@@ -53,6 +53,7 @@ test: $(INSTALLED)
 large: $(INSTALLED)
 	@KERAS_BACKEND=tensorflow $(BIN)/python -m pytest --quiet -m large
 	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet -m large tests/test_without_tensorflow.py
+	@KERAS_BACKEND=jax $(BIN)/python -m pytest --quiet -m large_on_jax
 
 benchmark: $(INSTALLED)
 	@$(BIN)/python benchmarks/distiller_step

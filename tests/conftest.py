@@ -41,6 +41,7 @@ _ON_NO_BACKEND = (
     *("recipes/test_results.py", "compatibility/test_public_names.py", "zoo/test_pretrained.py"),
     *("compression/test_huffman_coding.py", "teacher_cache/test_record_index.py"),
     *("test_cli_errors.py", "zoo/test_registry.py", "zoo/test_files.py", "test_own_images.py"),
+    *("test_hostile_configurations.py", "zoo/test_cards.py"),
     *("data/test_dataset.py", "data/test_image_folder.py", "data/test_transfer_set.py"),
     *("data/test_augmentation.py", "zoo/test_compressed_files.py"),
     *("training/checkpoints/test_damaged.py", "training/checkpoints/test_old.py"),
@@ -65,10 +66,14 @@ def pytest_report_header():
     return f"keras {keras.version()}, backend: {keras.backend.backend()}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Leaves out, on another backend than TensorFlow, what needs it or computes on none."""
     if keras.backend.backend() == "tensorflow":
         return
+    for item in items:
+        if item.get_closest_marker("large_on_jax"):
+            item.add_marker(pytest.mark.large)
     left_out = [item for item in items if _is_for_tensorflow(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -156,6 +156,7 @@ def test_tucker_keeps_the_energy(model):
     assert any(row.weight_error > 0.1 for row in report.layers)
 
 
+@pytest.mark.large_on_jax
 def test_auto_takes_the_fewest_parameters_or_the_smallest_error():
     convolutions = [LAYERS.Conv2D(6, 3), LAYERS.Conv2D(9, (1, 5))]
     model = keras.Sequential([keras.Input((9, 9, 4)), *convolutions])
@@ -211,6 +212,7 @@ def classifier():
     return made, x, outputs(made, x).argmax(-1)
 
 
+@pytest.mark.large_on_jax
 def test_an_accuracy_is_kept_at_the_smallest_size_that_was_tried(classifier):
     made, x, labels = classifier
     smaller, report = factorize(made, accuracy=0.8, data=(x, labels))

@@ -1,4 +1,4 @@
-"""Damaged files are refused in a sentence, or load as they were saved: 100 cases, or 5,300."""
+"""Damaged files are refused in a sentence, or load as they were saved: 50 cases, or 5,300."""
 
 import json
 import pathlib
@@ -37,13 +37,12 @@ def check(worker, seed, first):
 
 # What files are refused for lies before any backend.
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("first", range(0, 100, BLOCK))
-def test_damaged_files(worker, first):
-    check(worker, SEED, first)
+def test_damaged_files(worker):
+    check(worker, SEED, 0)
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("first", range(100, 5300, BLOCK))
+@pytest.mark.parametrize("first", range(BLOCK, 5300, BLOCK))
 def test_more_damaged_files(worker, first):
     check(worker, SEED, first)
 

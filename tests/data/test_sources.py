@@ -212,6 +212,7 @@ def test_missing_directory_is_reported(tmp_path):
         kdzoo.data.load(str(tmp_path / "nothing"))
 
 
+@pytest.mark.large_on_jax
 def test_without_tensorflow(exported):
     """With JAX alone digits, exports and batches work, and tfds sets say what to do."""
     code = f"""

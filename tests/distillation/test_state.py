@@ -233,6 +233,7 @@ print("banks")
 """
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_replicas_compute_what_one_device_does():
     ended = subprocess.run(

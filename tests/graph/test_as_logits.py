@@ -108,6 +108,7 @@ def test_models_in_logits_are_returned_as_they_are():
     assert as_logits(model) is model
 
 
+@pytest.mark.large_on_jax
 def test_a_published_architecture():
     model = keras.applications.MobileNet(
         input_shape=(32, 32, 3), alpha=0.25, weights=None, classes=4

@@ -7,6 +7,8 @@ from keras import layers, ops
 
 from kdzoo.graph.quantizable import as_quantizable
 
+pytestmark = pytest.mark.large_on_jax
+
 
 def model_of(shape, body):
     """A model whose weights and statistics are not those of the start."""

@@ -179,6 +179,7 @@ def test_other_input_shapes(name, shape):
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     "name",
     [

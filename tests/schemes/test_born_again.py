@@ -98,6 +98,7 @@ def test_generation_0_is_trained_on_the_labels(tmp_path):
     np.testing.assert_allclose(softmax(ensemble.predict(X, verbose=0)), mean, atol=1e-6)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     ("epoch", "variant"),
     [

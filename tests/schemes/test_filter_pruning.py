@@ -27,6 +27,7 @@ def unpruned():
     return net(16, 1)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.large)])
 def test_a_run_that_is_stopped_goes_on(unpruned, tmp_path, steps):
     options = {"sparsity_epochs": 1, "steps": steps}

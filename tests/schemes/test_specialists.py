@@ -150,6 +150,7 @@ def test_half_of_the_samples_are_the_specialists_and_the_dustbin_is_corrected(
         np.testing.assert_array_equal(weight, was)
 
 
+@pytest.mark.large_on_jax
 def test_a_stopped_training_goes_on_to_the_same_end(data, tmp_path):
     generalist, options = make_generalist(), {"clusters": 2, "epochs": 3, "verbose": 0}
     whole, history = specialists(generalist, data, tmp_path / "whole", **options)

@@ -31,7 +31,8 @@ def complaints(group, directory, *options, before=()):
     return json.loads(ended.stdout)
 
 
-@pytest.mark.parametrize("group", ["any", pytest.param("tensorflow", marks=pytest.mark.large)])
+@pytest.mark.large
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_writer_at_ten_limits_of_a_file(group, tmp_path):
     found = complaints(group, tmp_path)
     assert len(found) >= 3

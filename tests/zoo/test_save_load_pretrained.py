@@ -16,6 +16,8 @@ import kdzoo
 from kdzoo.utils import write_bytes
 from kdzoo.zoo.allowed_layers import check_parts
 
+pytestmark = pytest.mark.large_on_jax
+
 # Deeper than Python follows, but not than its reader of JSON does.
 NESTED = functools.reduce(lambda inner, _: [inner], range(700), [])
 

@@ -56,7 +56,9 @@ ROADS = {
     "clustered": ("Default8BitClusterPreserveQuantizeScheme", False),
     "both": ("Default8BitClusterPreserveQuantizeScheme", True),
 }
-on_every_road = pytest.mark.parametrize("road", ROADS)
+on_every_road = pytest.mark.parametrize(
+    "road", [pytest.param(road, marks=[pytest.mark.large] * (road != "both")) for road in ROADS]
+)
 
 
 def kernels(model):
@@ -142,9 +144,7 @@ def int8_kernels(path):
     return [found[shape] for shape in ((8, 3, 3, 3), (12, 1, 1, 8), (3, 12))]
 
 
-@pytest.mark.parametrize(
-    "road", [pytest.param(road, marks=[pytest.mark.large] * (road != "both")) for road in ROADS]
-)
+@on_every_road
 def test_a_file_goes_on(road, data, request, tmp_path):
     before = request.getfixturevalue(road)
     whole, part = (compiled(applied(before, *ROADS[road])) for _ in range(2))

@@ -103,7 +103,9 @@ def test_in_a_fresh_process(net, data, tmp_path):
             np.testing.assert_array_equal(found, outputs, err_msg=f"{name}.{variant}")
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.large)]
+)
 def test_in_half_precision(policy, data, tmp_path):
     keras.config.set_dtype_policy(policy)
     model = kdzoo.create("separable_025", 3, (8, 8, 3))
@@ -152,7 +154,9 @@ def without_loop():
     ("make", "scope"),
     [
         (lambda: prune_low_magnitude(small(), half()), compression.prune_scope),
-        (lambda: cluster_weights(small(), 3), compression.cluster_scope),
+        pytest.param(
+            lambda: cluster_weights(small(), 3), compression.cluster_scope, marks=pytest.mark.large
+        ),
         (lambda: quantize_model(without_loop()), compression.quantize_scope),
     ],
 )
