@@ -15,9 +15,10 @@ from kdzoo.distillation.reduction import reduce_loss
 from kdzoo.distillation.sequential_updates import SequentialUpdates
 from kdzoo.distillation.several_outputs import SeveralOutputs
 from kdzoo.graph.keras_internals import additional_loss, compile_loss
+from kdzoo.graph.untuned_passes import untuned_passes
 from kdzoo.losses import SoftTargets
 from kdzoo.losses.base import check_weight
-from kdzoo.utils import check_choice
+from kdzoo.utils import check_choice, onednn
 from kdzoo.utils.types import Tensor
 
 UPDATES = ("simultaneous", "sequential")
@@ -98,6 +99,27 @@ class MutualLearner(SeveralOutputs, SequentialUpdates):
         by_peer = self._metrics_by_name(metrics)
         super().compile(optimizer=optimizers, loss=loss, metrics=by_peer, **kwargs)
         self.optimizer.build(self.trainable_variables)
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the peers, as `keras.Model.fit` does.
+
+        Args:
+            *args: Arguments of `keras.Model.fit`.
+            **kwargs: Arguments of `keras.Model.fit`.
+        """
+        onednn.warn_if_off()
+        with untuned_passes():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the losses and metrics of the peers, as `keras.Model.evaluate` does.
+
+        Args:
+            *args: Arguments of `keras.Model.evaluate`.
+            **kwargs: Arguments of `keras.Model.evaluate`.
+        """
+        with untuned_passes():
+            return super().evaluate(*args, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Tensor]:
         """Returns the outputs of each peer by its name.

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kdzoo.graph import acceleration
 from kdzoo.graph.keras_internals import additional_loss
 from kdzoo.graph.replicas import count_replicas
 from kdzoo.utils import heavy_libraries
@@ -38,7 +39,7 @@ class SequentialUpdates(keras.Model):
 
     @staticmethod
     def outputs_of(peer: keras.Model, inputs: Any, training: bool | None) -> Tensor:
-        """Returns the one output of a peer.
+        """Returns the one output of a peer, whose layers are quicker meanwhile.
 
         Args:
             peer: The model.
@@ -48,7 +49,8 @@ class SequentialUpdates(keras.Model):
         Raises:
             ValueError: If it has several.
         """
-        outputs = keras.tree.flatten(peer(inputs, training=training))
+        with acceleration.accelerated(acceleration.quicker_layers(peer)):
+            outputs = keras.tree.flatten(peer(inputs, training=training))
         if len(outputs) != 1:
             raise ValueError(
                 f"Expected peers of one output. Received: {peer.name!r} with {len(outputs)}; make "

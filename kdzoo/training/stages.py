@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import keras
 
+from kdzoo.graph import acceleration
 from kdzoo.graph.exportable import TrainsStudent
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.untuned_passes import untuned_passes
@@ -34,6 +35,8 @@ def train(
     the run. What a callback itself remembers is not: after a kill within the run, `EarlyStopping`
     counts and compares the epochs anew, and a kill between the last epoch and the end of the run
     loses what callbacks do there, such as restoring the best weights.
+
+    While it trains, the model's layers are quicker, as by `kdzoo.accelerate`.
 
     Args:
         model: A compiled and built `keras.Model`, such as a `Distiller`.
@@ -88,7 +91,9 @@ def _fit(model, data, done, epochs, validation_data, callbacks, checkpoint, verb
     check_data_function(data)
     onednn.warn_if_off()
     build_optimizer(model)
-    with plain_errors(), untuned_passes():
+    # What trains a student accelerates it itself.
+    layers = [] if isinstance(model, TrainsStudent) else acceleration.quicker_layers(model)
+    with plain_errors(), untuned_passes(), acceleration.accelerated(layers):
         model.fit(
             cast(Callable[[int], Any], data)(done),
             epochs=epochs,

@@ -51,6 +51,47 @@ class StopAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def normed(seed):
+    """A convolution and a batch normalization that the fused kernel can stand in for."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((4, 4, 1))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(3, 3)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def alone(directory):
+    model = normed(0)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    train(model, batches, 1, directory, verbose=0)
+    return [model]
+
+
+def together(directory):
+    peers = [normed(0), normed(1)]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    kdzoo.schemes.mutual_learning(peers, batches, directory, epochs=1, loss=loss, verbose=0)
+    return peers
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("trained", [alone, together])
+def test_normalizations_are_fused_while_it_trains_and_no_longer(trained, tmp_path, monkeypatch):
+    tf, kernels = pytest.importorskip("tensorflow"), []
+    fused = tf.raw_ops.FusedBatchNormV3
+
+    def counted(**arguments):
+        kernels.append(arguments["is_training"])
+        return fused(**arguments)
+
+    monkeypatch.setattr(tf.raw_ops, "FusedBatchNormV3", counted)
+    models = trained(tmp_path)
+    assert kernels.count(True) >= len(models)
+    for model in models:
+        (norm,) = (layer for layer in model.layers if "normalization" in layer.name)
+        assert "call" not in vars(norm)
+        assert np.abs(norm.moving_mean.numpy()).max() > 0
+
+
 def test_two_processes_do_not_train_in_one_directory(tmp_path):
     with one_process(tmp_path / "run"):
         with pytest.raises(ValueError, match="in which another process works"):

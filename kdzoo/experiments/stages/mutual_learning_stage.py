@@ -10,7 +10,6 @@ from kdzoo.experiments import build_and_fit, optimizer_and_schedule, several_mod
 from kdzoo.experiments.stage import Built, Dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.train_stage import Train
-from kdzoo.graph import acceleration
 from kdzoo.utils import check_choice, shown
 
 if TYPE_CHECKING:
@@ -82,8 +81,6 @@ class MutualLearning(Train):
     def _fit_all(self, peers: list["keras.Model"], context: "StageContext") -> dict[str, Any]:
         """Trains the peers in place and returns their history."""
         context = self.with_transfer(context)
-        for peer in peers:
-            acceleration.accelerate(peer)
         optimizers = [optimizer_and_schedule.optimizer(self.training, context.data) for _ in peers]
         _, history = schemes.mutual_learning(
             peers,

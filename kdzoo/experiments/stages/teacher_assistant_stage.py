@@ -9,7 +9,6 @@ from kdzoo.experiments import build_and_fit, optimizer_and_schedule, several_mod
 from kdzoo.experiments.stage import Built, register
 from kdzoo.experiments.stage_outcome import Outcome
 from kdzoo.experiments.stages.distill_stage import Distill
-from kdzoo.graph import acceleration
 from kdzoo.utils import shown
 
 if TYPE_CHECKING:
@@ -82,8 +81,6 @@ class TeacherAssistant(Distill):
         student = build_and_fit.create_seeded(context, precision)
         built = self._built
         models = [*(build_and_fit.create(part, context.data, precision) for part in built), student]
-        for model in models:
-            acceleration.accelerate(model)
         _, history = schemes.teacher_assistant(
             teacher,
             models,
