@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kdzoo.dynamic.thresholds import exits_taken
+from kdzoo.dynamic.thresholds import accuracy_of, exits_taken
 
 _KEPT = 0.05  # How far below a budget the mean cost may be.
 _MOST_NAMED = 5
@@ -69,7 +69,7 @@ def report_of(
     """
     taken = exits_taken(confidences, thresholds)
     return BudgetReport(
-        accuracy=float(np.take_along_axis(are_right, taken[None], 0).mean()),
+        accuracy=accuracy_of(confidences, are_right, thresholds),
         mean_cost=float(np.asarray(costs)[taken].mean()),
         fractions=[float((taken == place).mean()) for place in range(len(costs))],
         exit_accuracies=[float(row.mean()) for row in are_right],

@@ -136,7 +136,8 @@ class BudgetedClassifier(Exportable):
             accuracy: The accuracy, from 0 to 1, that is reached at the least cost. One of both
                 is given.
             rule: `"geometric"`: of the samples that stop at an exit, a constant multiple stops at
-                the next. `"shared"`: one threshold for all exits.
+                the next. `"skipping"`: so too, among all exits or those from one to another,
+                whichever are most accurate on these samples. `"shared"`: one threshold for all.
             batch_size: Samples in one step when `x` is an array.
 
         Returns:
@@ -162,7 +163,7 @@ class BudgetedClassifier(Exportable):
         costs = self.costs
         if budget is not None:
             budget = check_number("budget", budget, least=0)
-            self._thresholds = fit_to_budget(confidences, costs, budget, rule)
+            self._thresholds = fit_to_budget(confidences, are_right, costs, budget, rule)
         else:
             accuracy = check_number("accuracy", accuracy, 0, 1)
             self._thresholds = fit_to_accuracy(confidences, are_right, costs, accuracy, rule)

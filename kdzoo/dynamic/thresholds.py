@@ -1,5 +1,6 @@
 """The thresholds of confidence at which a network's exits stop; NumPy alone."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -8,8 +9,8 @@ import numpy as np
 
 from kdzoo.utils import shown
 
-Rule = Literal["geometric", "shared"]
-RULES: tuple[Rule, ...] = ("geometric", "shared")
+Rule = Literal["geometric", "skipping", "shared"]
+RULES: tuple[Rule, ...] = ("geometric", "skipping", "shared")
 _HALVINGS = 60
 _TRIED = 201
 _LARGEST_RATIO = 1e9
@@ -28,6 +29,20 @@ def exits_taken(confidences: np.ndarray, thresholds: Sequence[float]) -> np.ndar
     stops = confidences[:-1] >= np.asarray(thresholds, "float64")[:, None]
     stops = np.concatenate([stops, np.ones((1, confidences.shape[1]), bool)])
     return stops.argmax(0)
+
+
+def accuracy_of(
+    confidences: np.ndarray, are_right: np.ndarray, thresholds: Sequence[float]
+) -> float:
+    """Returns the fraction of samples that are right where they stop.
+
+    Args:
+        confidences: Array `(exits, samples)`.
+        are_right: Booleans `(exits, samples)`: whether the exit predicts the label.
+        thresholds: The least confidence with which each exit but the last stops.
+    """
+    taken = exits_taken(confidences, thresholds)
+    return float(np.take_along_axis(are_right, taken[None], 0).mean())
 
 
 def thresholds_of_fractions(confidences: np.ndarray, fractions: Sequence[float]) -> list[float]:
@@ -73,15 +88,21 @@ def geometric_fractions(count: int, ratio: float) -> list[float]:
 
 
 def fit_to_budget(
-    confidences: np.ndarray, costs: Sequence[float], budget: float, rule: Rule = "geometric"
+    confidences: np.ndarray,
+    are_right: np.ndarray,
+    costs: Sequence[float],
+    budget: float,
+    rule: Rule = "geometric",
 ) -> list[float]:
     """Returns the thresholds whose mean cost comes nearest to a budget from below.
 
     Args:
         confidences: Array `(exits, samples)` of validation samples.
+        are_right: Booleans `(exits, samples)`: whether the exit predicts the label.
         costs: The cost of a sample up to each exit, increasing.
         budget: The mean cost of a sample, in the unit of `costs`.
-        rule: How the exits share the samples: in geometric fractions, or by one threshold for all.
+        rule: How the exits share the samples: in geometric fractions, all of them or those from
+            one to another, whichever are most accurate; or by one threshold for all.
 
     Returns:
         A threshold for each exit but the last.
@@ -98,6 +119,9 @@ def fit_to_budget(
         return [math.inf] * (len(costs) - 1)
     if budget == costs[0]:
         return [0.0] * (len(costs) - 1)
+
+    if rule == "skipping":
+        return _of_exits_in_a_row(confidences, are_right, costs, budget)
 
     def is_within(ratio):
         taken = exits_taken(confidences, _thresholds_at(confidences, ratio, rule))
@@ -120,7 +144,7 @@ def fit_to_accuracy(
         are_right: Booleans `(exits, samples)`: whether the exit predicts the label.
         costs: The cost of a sample up to each exit, increasing.
         accuracy: The least fraction of right predictions.
-        rule: How the exits share the samples: in geometric fractions, or by one threshold for all.
+        rule: How the exits share the samples, as in `fit_to_budget`.
 
     Returns:
         A threshold for each exit but the last.
@@ -134,11 +158,18 @@ def fit_to_accuracy(
         levels = np.unique(np.quantile(confidences[:-1], np.linspace(0, 1, _TRIED)))
         tried = [[float(level)] * (len(costs) - 1) for level in levels]
     else:
-        ratios = np.geomspace(1e-4, 1e4, _TRIED)
-        tried = [_thresholds_at(confidences, ratio, rule) for ratio in ratios]
+        count, ratios = len(costs), np.geomspace(1e-4, 1e4, _TRIED)
+        ranges = [(0, count)]
+        if rule == "skipping":
+            ranges = [(first, end) for end in range(1, count + 1) for first in range(end)]
+        tried = [
+            _between(first, end, count, _thresholds_at(confidences[first:end], ratio, "geometric"))
+            for first, end in ranges
+            for ratio in (ratios if end - first > 1 else [1.0])
+        ]
     for thresholds in (*ends, *tried):
         taken = exits_taken(confidences, thresholds)
-        found = float(np.take_along_axis(are_right, taken[None], 0).mean())
+        found = accuracy_of(confidences, are_right, thresholds)
         cost = float(np.asarray(costs)[taken].mean())
         reached = max(reached, found)
         if found >= accuracy and (best is None or cost < best[0]):
@@ -157,6 +188,26 @@ def _thresholds_at(confidences: np.ndarray, ratio: float, rule: Rule) -> list[fl
     if rule == "geometric":
         return thresholds_of_fractions(confidences, geometric_fractions(count, ratio))
     return [1 - 1 / (1 + ratio)] * (count - 1)
+
+
+def _of_exits_in_a_row(
+    confidences: np.ndarray, are_right: np.ndarray, costs: Sequence[float], budget: float
+) -> list[float]:
+    """The most accurate thresholds of a budget by which only exits in a row are used."""
+    firsts = [place for place, cost in enumerate(costs) if cost <= budget]
+    # With a last exit that costs less, some of the budget would be left.
+    lasts = range(firsts[-1] + (costs[firsts[-1]] < budget), len(costs))
+    found = []
+    for first, last in itertools.product(firsts, lasts):
+        used = slice(first, last + 1)
+        own = fit_to_budget(confidences[used], are_right[used], costs[used], budget)
+        found.append(_between(first, last + 1, len(costs), own))
+    return max(found, key=lambda thresholds: accuracy_of(confidences, are_right, thresholds))
+
+
+def _between(first: int, end: int, count: int, thresholds: list[float]) -> list[float]:
+    """The thresholds of all of `count` exits, of which only those from one to another are used."""
+    return [math.inf] * first + (thresholds + [0.0] * (count - end))[: count - 1 - first]
 
 
 def _largest(is_within: Callable[[float], bool]) -> float:

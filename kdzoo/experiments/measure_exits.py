@@ -92,7 +92,9 @@ def measure_budgets(
 
     curve = []
     for budget in (fraction * costs[-1] for fraction in sorted(budgets)):
-        thresholds = dynamic.thresholds.fit_to_budget(held.confidences, costs, budget, rule)
+        thresholds = dynamic.thresholds.fit_to_budget(
+            held.confidences, held.are_right, costs, budget, rule
+        )
         curve.append({"budget": budget, **point(thresholds)})
     goal = float(held.are_right[-1].mean())
     if kept is not None:

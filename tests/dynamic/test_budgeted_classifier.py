@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kdzoo.dynamic import BudgetedClassifier, ExitLearner, add_exits
-from kdzoo.dynamic.thresholds import exits_taken, fit_to_accuracy, fit_to_budget
+from kdzoo.dynamic.thresholds import accuracy_of, exits_taken, fit_to_accuracy, fit_to_budget
 from kdzoo.graph.confidence import confidence_of
 
 _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -52,8 +52,9 @@ def test_confidences_are_those_of_the_formulas():
 @pytest.mark.parametrize("budget", [1.5, 3.0, 6.0, 9.5])
 def test_a_budget_is_kept_and_used(rule, budget):
     confidences = np.random.default_rng(0).uniform(size=(4, 5000))
+    are_right = np.ones((4, 5000), bool)
     costs = [1.0, 2.0, 5.0, 10.0]
-    thresholds = fit_to_budget(confidences, costs, budget, rule)
+    thresholds = fit_to_budget(confidences, are_right, costs, budget, rule)
     taken = exits_taken(confidences, thresholds)
     cost = np.asarray(costs)[taken].mean()
     assert 0.99 * budget <= cost <= budget
@@ -63,6 +64,29 @@ def test_a_budget_is_kept_and_used(rule, budget):
         np.testing.assert_allclose(ratios, ratios.mean(), rtol=0.1)
     else:
         assert len(set(thresholds)) == 1
+
+
+def test_an_exit_that_is_sure_and_wrong_is_skipped():
+    generator = np.random.default_rng(2)
+    confidences = generator.uniform(size=(4, 4000))
+    # The first exit knows nothing; the second is right where it is sure, the others always.
+    sure = confidences[1] > 0.5
+    are_right = np.stack([generator.uniform(size=4000) < 0.1, sure, *np.ones((2, 4000), bool)])
+    costs = [1.0, 2.0, 4.0, 8.0]
+    best = {}
+    for rule in ("geometric", "skipping"):
+        for budget in (1.5, 2.0, 3.0, 4.0, 6.0, 8.0):
+            thresholds = fit_to_budget(confidences, are_right, costs, budget, rule)
+            cost = np.asarray(costs)[exits_taken(confidences, thresholds)].mean()
+            assert 0.99 * budget <= cost <= budget
+            best[rule, budget] = accuracy_of(confidences, are_right, thresholds)
+    for budget in (1.5, 2.0, 3.0, 4.0, 6.0, 8.0):
+        at_one = [are_right[place].mean() for place in range(4) if costs[place] <= budget]
+        assert best["skipping", budget] >= max(best["geometric", budget], *at_one)
+    # Half stop at the second, half at the third: all are right at a cost of 3.
+    assert best["skipping", 3.0] > 0.99 > best["geometric", 3.0] + 0.1
+    thresholds = fit_to_accuracy(confidences, are_right, costs, 0.99, "skipping")
+    assert np.asarray(costs)[exits_taken(confidences, thresholds)].mean() < 3.5
 
 
 def test_an_accuracy_is_reached_at_the_least_cost():

@@ -45,7 +45,7 @@ def network():
     return keras.Model(inputs, outputs)
 
 
-@pytest.mark.parametrize("rule", ["geometric", "shared"])
+@pytest.mark.parametrize("rule", ["geometric", "skipping", "shared"])
 @pytest.mark.parametrize("confidence", ["max_probability", "entropy", "margin"])
 @pytest.mark.parametrize("budget", [1.5, 3.0, 4.5])
 def test_a_budget_in_milliseconds_holds_for_other_samples(
@@ -62,7 +62,7 @@ def test_a_budget_in_milliseconds_holds_for_other_samples(
     assert report.accuracy > report.exit_accuracies[affordable - 1]
 
 
-@pytest.mark.parametrize("rule", ["geometric", "shared"])
+@pytest.mark.parametrize("rule", ["geometric", "skipping", "shared"])
 def test_an_accuracy_holds_for_other_samples_at_less_cost(network, validation, test, rule):
     classifier = BudgetedClassifier(network, costs=_MILLISECONDS)
     best = classifier.fit(*validation, budget=6.0, batch_size=_COUNT).exit_accuracies[-1]
