@@ -32,6 +32,24 @@ def test_distilling_wins_on_every_seed_of_fashion_mnist():
         assert distilled > alone
 
 
+def test_a_second_generation_wins_on_every_seed_and_a_larger_teacher_by_more():
+    rows = variants(results("born_again_fashion_mnist"))
+    alone = [row["test_accuracy"] for row in rows["alone"]]
+    by_seed = [row["test_accuracies"] for row in rows["three generations"]]
+    wins = [[found > own for found in of_seed] for own, of_seed in zip(alone, by_seed, strict=True)]
+    assert [sum(won) for won in zip(*wins, strict=True)][:2] == [2, 3]
+    mean = statistics.fmean(alone)
+    first, second, third = (statistics.fmean(found) for found in zip(*by_seed, strict=True))
+    assert second - mean == pytest.approx(0.0076, abs=0.0003)
+    assert mean < third < first < second
+    found, larger = means("born_again_fashion_mnist"), means("fashion_mnist")
+    assert larger["distilled"] - larger["alone"] > second - mean
+    assert abs(found["permuted"] - first) < 0.001
+    assert abs(found["confidence"] - mean) < 0.001
+    ensembles = [row["ensemble_test_accuracy"] for row in rows["three generations"]]
+    assert abs(statistics.fmean(ensembles) - found["ensemble of three"]) < 0.001
+
+
 def test_distilling_takes_two_fifths_of_the_errors_on_mnist():
     found = means("hinton_mnist")
     assert 0.38 < 1 - (1 - found["distilled"]) / (1 - found["alone"]) < 0.43

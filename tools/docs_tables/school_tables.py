@@ -3,6 +3,7 @@
 import functools
 import statistics
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kdzoo.recipes import RECIPES
 from tools.docs_tables.content import Table, error_cells, results, spread, variants
@@ -61,8 +62,116 @@ def ensemble(recipe: str) -> Table:
     return table
 
 
+def born_again() -> Table:
+    """Generations of a network, their ensemble, and the variants of a first generation."""
+    rows = variants(results("born_again_fashion_mnist"))
+    table = [["", "test errors by seed", "mean", "accuracy, %"]]
+
+    def add(name: str, accuracies: list[float]) -> None:
+        size = results("born_again_fashion_mnist")["examples"]["test"]
+        errors = [round((1 - accuracy) * size) for accuracy in accuracies]
+        summary = {"mean": statistics.fmean(accuracies)}
+        if len(accuracies) > 1:
+            summary["std"] = statistics.stdev(accuracies)
+        table.append([name, *error_cells(errors), spread(summary, len(accuracies))])
+
+    generations = rows["three generations"]
+    add("alone", [row["test_accuracy"] for row in rows["alone"]])
+    for number in range(3):
+        of_all = [row["test_accuracies"][number] for row in generations]
+        add(f"generation {number + 1}", of_all)
+    for name in ("confidence", "permuted"):
+        add(f"generation 1, {name}", [row["test_accuracy"] for row in rows[name]])
+    add("ensemble of the three alone", [row["test_accuracy"] for row in rows["ensemble of three"]])
+    ensembles = [row["ensemble_test_accuracy"] for row in generations]
+    add("ensemble of three generations", ensembles)
+    return table
+
+
+class Choice(NamedTuple):
+    """A scheme beside what one would do without it, by the results of a recipe.
+
+    Attributes:
+        given: What one has.
+        scheme: What one does with it.
+        recipe: The name of the recipe.
+        without: The variant that stands for not doing it, of as many epochs where there is one.
+        by: The variant that did it.
+    """
+
+    given: str
+    scheme: str
+    recipe: str
+    without: str
+    by: str
+
+
+CHOICES = (
+    Choice("a larger teacher", "soft targets", "fashion_mnist", "alone", "distilled"),
+    Choice("a larger teacher", "soft targets, T = 20", "hinton_mnist", "alone", "distilled"),
+    Choice(
+        "… of stages of the same sizes",
+        "soft targets and a hint",
+        "losses_compared",
+        "soft targets",
+        "soft targets + hint",
+    ),
+    Choice(
+        "… of other widths",
+        "soft targets and attention",
+        "losses_compared",
+        "soft targets",
+        "soft targets + attention",
+    ),
+    Choice(
+        "… and a thin, deep student",
+        "hints first, then soft targets",
+        "fitnet_mnist",
+        "distilled",
+        "hints",
+    ),
+    Choice(
+        "… and no sample of a class",
+        "soft targets, and that bias mended",
+        "hinton_mnist_without_3",
+        "distilled",
+        "those biases by held-out images",
+    ),
+    Choice(
+        "several equal networks",
+        "soft targets of their ensemble",
+        "ensemble_digits",
+        "alone, as long",
+        "by the ensemble",
+    ),
+    Choice(
+        "no teacher",
+        "the network itself, one generation",
+        "born_again_fashion_mnist",
+        "alone",
+        "three generations",
+    ),
+)
+
+
+def which_scheme() -> Table:
+    """What each scheme was worth, beside what one would do without it."""
+    table = [["you have", "take", "by the recipe", "without, %", "with it, %", "points"]]
+    for choice in CHOICES:
+        content = results(choice.recipe)
+        rows = variants(content)
+        pair = (choice.without, choice.by)
+        without, by = (spread(content["summary"][name], len(rows[name])) for name in pair)
+        mean = [content["summary"][name]["mean"] for name in pair]
+        gain = f"{100 * (mean[1] - mean[0]):+.2f}"
+        table.append([choice.given, choice.scheme, f"`{choice.recipe}`", without, by, gain])
+    return table
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     **{name: functools.partial(hinton_transfer, name) for name in _CLASSES},
     "hard_weight_digits": hard_weight_digits,
+    "born_again_fashion_mnist": born_again,
+    "which_scheme": which_scheme,
     "ensemble_digits": functools.partial(ensemble, "ensemble_digits"),
 }
