@@ -1,0 +1,122 @@
+"""The tables of networks of several costs: exits by budget, exits by place, widths."""
+
+import statistics
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kdzoo.recipes import RECIPES
+from kdzoo.zoo.manifest import read_manifest
+from tools.docs_tables.content import Table, results, spread, variants
+
+
+def early_exit_mnist() -> Table:
+    """LeNets that stop at their first exit when they are sure, beside one without exits."""
+    content, paper = results("early_exit_mnist"), RECIPES["early_exit_mnist"].paper
+    rows = variants(content)
+    table = [
+        [
+            *("", "accuracy, %", "in the paper", "stop at the first exit, %"),
+            *("mean MACs", "times fewer", "mean ms", "times as fast"),
+        ]
+    ]
+    for name in ("alone", "as in the paper", "self-taught", "taught"):
+        found = rows[name]
+        reported = f"{100 - paper[name] / 100:.2f}" if name in paper else ""
+        cells = [name, spread(content["summary"][name], len(found)), reported]
+        if name == "alone":
+            table.append([*cells, "", f"{found[0]['macs']:,}", "", "", ""])
+            continue
+        stopped = 100 * statistics.fmean(row["fractions"][0] for row in found)
+        macs = statistics.fmean(row["mean_macs"] for row in found)
+        fewer = statistics.fmean(row["times_fewer_macs"] for row in found)
+        files = [row["litert"] for row in found]
+        ms = statistics.fmean(file["mean_ms"] for file in files)
+        faster = statistics.fmean(file["exits_alone_ms"][-1] / file["mean_ms"] for file in files)
+        table.append([*cells, f"{stopped:.1f}", f"{macs:,.0f}", f"{fewer:.2f}"])
+        table[-1] += [f"{ms:.4f}", f"{faster:.2f}"]
+    return table
+
+
+def msdnet_budgets() -> Table:
+    """Networks of one cost each, beside one network that stops when it is sure, at their cost."""
+    rows = {name: found[0] for name, found in variants(results("msdnet_cifar10")).items()}
+    costs, accuracies = curve(rows["budgets"], rows["exits"])
+    table = [["", "MACs", "accuracy, %", "with exits, at these MACs, %", "points"]]
+    macs_of = {
+        f"exit {number} alone": rows[f"exit {number} alone"]["macs"] for number in (1, 2, 3, 4)
+    }
+    for name in ("separable_025", "separable_050"):
+        macs_of[name] = read_manifest()[f"{name}/cifar10"].measured["macs"]
+    for name, macs in macs_of.items():
+        accuracy = rows[name]["test_accuracy"]
+        cells = [name, f"{macs:,}", f"{100 * accuracy:.2f}"]
+        if costs[0] <= macs:
+            ours = float(np.interp(macs, costs, accuracies))
+            cells += [f"{100 * ours:.2f}", f"{100 * (ours - accuracy):+.2f}"]
+        table.append([*cells, *[""] * (5 - len(cells))])
+    return table
+
+
+def curve(budgets: dict, exits: dict) -> tuple[Sequence[float], Sequence[float]]:
+    """Returns mean costs, increasing, and accuracies of a network that stops when it is sure.
+
+    Args:
+        budgets: The row of its thresholds.
+        exits: The row of the network: its first and last exit end the curve.
+    """
+    points = [(point["mean_macs"], point["test_accuracy"]) for point in budgets["curve"]]
+    ends = [*zip(exits["exit_macs"], exits["exit_test_accuracies"], strict=True)]
+    ordered = sorted([ends[0], *points, ends[-1]])
+    return [cost for cost, _ in ordered], [accuracy for _, accuracy in ordered]
+
+
+def msdnet_exits() -> Table:
+    """What a last exit loses by a first one, by where that stands."""
+    content = results("msdnet_cifar10")
+    rows = {name: found[0] for name, found in variants(content).items()}
+    table = [["", "first exit", "its MACs, %", "its accuracy, %", "last exit, %", "points"]]
+    for network in ("residual", "MSDNet"):
+        alone = rows[f"{network}, last exit alone"]["test_accuracy"]
+        table.append([network, "none", "", "", f"{100 * alone:.2f}", ""])
+        for name in (name for name in rows if name.startswith(f"{network}, first exit ")):
+            row = rows[name]
+            (first, last), (of_first, of_last) = row["exit_macs"], row["exit_test_accuracies"]
+            cells = [
+                network,
+                name.removeprefix(f"{network}, first exit "),
+                f"{100 * first / last:.0f}",
+            ]
+            cells += [f"{100 * of_first:.2f}", f"{100 * of_last:.2f}"]
+            table.append([*cells, f"{100 * (of_last - alone):+.2f}"])
+    return table
+
+
+def slimmable_cifar10() -> Table:
+    """Each width of a slimmable network, beside the network of that width trained alone."""
+    content = results("slimmable_cifar10")
+    rows = variants(content)
+    widths = rows["switchable"][0]["widths"]
+    (universal,) = rows["universal"]
+    table = [["width", "parameters", "MACs", "alone, %", "slimmable, %", "points", "universal, %"]]
+    for place, width in enumerate(widths):
+        alone = {row["seed"]: row["test_accuracy"] for row in rows[f"width {width:g}, alone"]}
+        ours = {row["seed"]: row["width_test_accuracies"][place] for row in rows["switchable"]}
+        gains = [f"{100 * (accuracy - alone[seed]):+.1f}" for seed, accuracy in ours.items()]
+        first = rows["switchable"][0]
+        cells = [f"{width:g}", f"{first['width_parameters'][place]:,}"]
+        cells.append(f"{first['width_macs'][place]:,}")
+        cells += [_of(list(alone.values())), _of(list(ours.values())), ", ".join(gains)]
+        among = universal["widths"].index(width)
+        table.append([*cells, f"{100 * universal['width_test_accuracies'][among]:.2f}"])
+    return table
+
+
+def _of(accuracies: Sequence[float]) -> str:
+    summary = {"mean": statistics.fmean(accuracies), "std": float(np.std(accuracies, ddof=1))}
+    return spread(summary, len(accuracies))
+
+
+_FUNCTIONS: tuple[Callable[[], Table], ...] = ()
+"""Those whose recipes are trained."""
+TABLES: dict[str, Callable[[], Table]] = {function.__name__: function for function in _FUNCTIONS}
