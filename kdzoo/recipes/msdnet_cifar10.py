@@ -3,8 +3,9 @@
     kdzoo train msdnet_cifar10
 
 "budgets" has the curve of one network that stops when it is sure, by thresholds that were fitted to
-held-out images in the paper's way; in "exits skipped" some exits in a row are used. Beside it are networks of one cost each: the same network cut at an exit and
-trained alone, and students of the zoo, which had a teacher and more epochs.
+held-out images in the paper's way; in "budgets, exits skipped" only some exits in a row may be
+used. Beside it are networks of one cost each: the same network cut at an exit and trained alone,
+and students of the zoo, which had a teacher and more epochs.
 
 How much the last exit loses by a first one is measured for a residual network and for an MSDNet of
 nine layers, with the first exit early, in the middle and late: by the sum of both losses, as in the
