@@ -16,7 +16,7 @@ from kdzoo.recipes.students import AUTO, by_sgd
 
 _NETWORK = ("plain_cnn_8", by_sgd(25))
 ONE, ALL = Dependency("member", 0), Dependency("member", "all")
-TEACHING: dict[str, Any] = {"views": 10, "teacher_precision": AUTO}
+TEACHING: dict[str, Any] = {"views": 25, "teacher_precision": AUTO}
 
 RECIPE = Experiment(
     name="ensemble_cifar10",

@@ -3,11 +3,11 @@
     kdzoo train few_samples_cifar10
 
 A student is trained on 3 % or 10 % of the images, each class in proportion, by their labels or by
-soft targets of a teacher that knows all labels; and on all images with 3 % of the labels: by that
-teacher, and by one that saw these 3 % alone. Every model sees a million images. The paper, on
-speech: 44.5 % of frames right by 3 % of the labels, 57.0 by soft targets, 58.9 by all labels. The
-three rows that tell what soft targets recover have three seeds, the others one. The teacher of few
-labels sees a quarter of a million images.
+soft targets of a teacher that knows all labels, recorded for every view that a student sees; and on
+all images with 3 % of the labels: by that teacher, and by one that saw these 3 % alone. Every model
+sees a million images. The paper, on speech: 44.5 % of frames right by 3 % of the labels, 57.0 by
+soft targets, 58.9 by all labels. The three rows that tell what soft targets recover have three
+seeds, the others one. The teacher of few labels sees a quarter of a million images.
 """
 
 from typing import Any
@@ -25,11 +25,12 @@ _OF_FEW = Dependency("teacher of 3 %", 0)
 
 def _few(fraction: float, by_labels: dict[str, Any]) -> tuple[Train, Distill]:
     """A student of a part of the images, by labels and by soft targets."""
-    part, training = Transfer(fraction=fraction), by_sgd(round(_EPOCHS / fraction))
+    part, epochs = Transfer(fraction=fraction), round(_EPOCHS / fraction)
+    training, views = by_sgd(epochs), {**_TEACHING, "views": epochs}
     name = f"{fraction:.0%}".replace("%", " %")
     return (
         Train(f"{name}, labels", _STUDENT, training, transfer=part, **by_labels),
-        Distill(f"{name}, soft targets", _STUDENT, training, transfer=part, **_ONCE, **_TEACHING),
+        Distill(f"{name}, soft targets", _STUDENT, training, transfer=part, **_ONCE, **views),
     )
 
 
