@@ -6,8 +6,7 @@ Each generation is taught by the one before, the first by the network alone; the
 teacher. The rows "confidence" (CWTM) and "permuted" (DKPP) are one generation each, with what is
 left of the teacher's outputs: how sure it is, or its probabilities without their classes. The
 ensemble of three networks alone is what that of the generations competes with. The paper has no
-Fashion-MNIST; on CIFAR-100 a DenseNet-112-33 improves from 18.25 to 16.79 % errors in two
-generations.
+Fashion-MNIST; its best DenseNets come to 15.5 % errors on CIFAR-100.
 """
 
 from typing import Any

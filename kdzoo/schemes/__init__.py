@@ -5,6 +5,7 @@ from kdzoo.schemes.born_again import born_again
 from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
 from kdzoo.schemes.deep_compression import deep_compression
 from kdzoo.schemes.deep_compression_presets import DEEP_COMPRESSION_PRESETS
+from kdzoo.schemes.ensemble import ensemble
 from kdzoo.schemes.filter_pruning import filter_pruning
 from kdzoo.schemes.hint_training import hint_training
 from kdzoo.schemes.lottery_ticket import LotteryTickets, lottery_ticket
@@ -22,6 +23,7 @@ __all__ = [
     "born_again",
     "calibrate_biases",
     "deep_compression",
+    "ensemble",
     "filter_pruning",
     "hint_training",
     "lottery_ticket",

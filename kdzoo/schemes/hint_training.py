@@ -159,7 +159,8 @@ def hint_training(
         SchemeStage("hints", lambda: hints, hint_epochs),
         SchemeStage("distillation", lambda: distiller, epochs, validation_data, [annealing]),
     ]
-    return student, train_stages(stages, batches, directory, settings, callbacks, verbose)
+    history = train_stages(stages, batches, directory, settings, callbacks, verbose, [student])
+    return student, history
 
 
 def classifier_on(student: keras.Model, layer: str) -> keras.Model:

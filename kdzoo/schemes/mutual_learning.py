@@ -117,5 +117,5 @@ def mutual_learning(
         "each": [Compiling(part, loss, metrics).described() for part in optimizers],
     }
     stages = [SchemeStage("peers", lambda: learner, epochs, validation_data)]
-    history = train_stages(stages, batches, directory, settings, callbacks, verbose)
+    history = train_stages(stages, batches, directory, settings, callbacks, verbose, peers)
     return list(peers), history

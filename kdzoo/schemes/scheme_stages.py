@@ -13,6 +13,7 @@ import keras
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.copies import check_metrics, new_metrics, new_optimizer
 from kdzoo.training.callbacks import EpochCheckpoint
+from kdzoo.training.checkpoints import begin_as_before, is_unfinished
 from kdzoo.training.stages import train
 from kdzoo.utils import shown
 from kdzoo.utils.types import PathLike
@@ -136,6 +137,7 @@ def train_stages(
     settings: Any,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: str | int,
+    models: Sequence[keras.Model] = (),
 ) -> dict[str, list[Any]]:
     """Trains stages one after the other, going on where a killed run stopped.
 
@@ -147,16 +149,27 @@ def train_stages(
         settings: JSON-able value that identifies the run.
         callbacks: Callbacks for all stages.
         verbose: As `fit` takes it; unless it is 0, the stages are numbered.
+        models: The models that are trained, as the caller made them. Their weights are kept when
+            the run begins; when it goes on, they get these, so that it matters not how they were
+            made again.
 
     Returns:
         The history of all stages, as `joined` makes it.
     """
     directory = pathlib.Path(directory)
     begun = [EpochCheckpoint(directory / stage.name, settings).exists() for stage in stages]
+    begin_as_before(models, directory, settings, any(begun))
     histories, before = [], 0
     for number, stage in enumerate(stages, 1):
         if verbose and len(stages) > 1:
             print(f"Stage {number} of {len(stages)}: {stage.name}", flush=True)
+        is_same = stage.batches is None and isinstance(batches, _SameEachTime)
+        if verbose and is_same and is_unfinished(directory / stage.name):
+            print(
+                "Going on after a checkpoint. The batches come as the data set gives them; with a "
+                "function from an epoch to batches, the run would end as an undisturbed one.",
+                flush=True,
+            )
         history = train(
             stage.make(),
             stage.batches or functools.partial(_counted_from, batches, before),
@@ -222,7 +235,17 @@ def check_batches(data: Any) -> Callable[[int], Any]:
             f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
             "makes batches of arrays."
         )
-    return data if callable(data) else lambda epoch: data
+    return data if callable(data) else _SameEachTime(data)
+
+
+class _SameEachTime:
+    """A function from an epoch to a data set, which is the same for all."""
+
+    def __init__(self, data: Any):
+        self._data = data
+
+    def __call__(self, epoch: int) -> Any:
+        return self._data
 
 
 def check_optimizers(*optimizers: Any) -> None:

@@ -135,7 +135,7 @@ def teacher_assistant(
         "student_loss_weight": student_loss_weight,
         **compiling.described(),
     }
-    history = train_stages(stages, batches, directory, settings, callbacks, verbose)
+    history = train_stages(stages, batches, directory, settings, callbacks, verbose, chain[1:])
     return chain[-1], history
 
 

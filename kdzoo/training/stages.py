@@ -44,7 +44,7 @@ def train(
             `lambda epoch: split.batches(128, shuffle=True, seed=0, initial_epoch=epoch)`. None
             serves where nothing is left to train.
         epochs: Number of epochs in all, those before a kill included. A finished run that is
-            asked for more goes on as it was after its last epoch, before averages were written.
+            given more goes on as it was after its last epoch, before averages were written.
         directory: Where the checkpoints go.
         validation_data: As in `keras.Model.fit`.
         settings: JSON-able value that identifies the run; a checkpoint that was written with

@@ -930,6 +930,18 @@ def _add_schemes_of_several_models():
         },
         passed_on,
     )
+    _add(
+        schemes,
+        "ensemble",
+        lambda t: {
+            "members": [t.teacher],
+            "data": t.dataset.train,
+            "directory": t.new_path(),
+            "average": "logits",
+            "views": 1,
+            "augmentation": data.Augmentation(1),
+        },
+    )
     _add_method(
         "schemes.teacher_assistant",
         lambda t: _without_training(schemes.teacher_assistant),

@@ -133,13 +133,52 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, update):
     whole, expected = run(tmp_path / "whole", **options)
     with pytest.raises(Stopped):
         run(tmp_path / "stopped", callbacks=[StopIn(1)], **options)
-    again, history = run(tmp_path / "stopped", **options)
+    # Whatever weights the peers were made with again.
+    others = [net(8, 31, "a"), net(5, 32, "b")]
+    again, history = run(tmp_path / "stopped", others, **options)
     assert history == expected
     assert_same(again, whole)
     names = {"loss", "a_loss", "a_mutual_loss", "a_accuracy", "b_loss", "b_mutual_loss"}
     assert history.keys() == {"stage", "b_accuracy", *names}
     with pytest.raises(ValueError, match="choose another directory"):
         run(tmp_path / "stopped", **options, mutual_weight=0.5)
+
+
+def test_a_run_stopped_in_its_first_epoch_begins_with_the_same_weights(tmp_path):
+    _, expected = run(tmp_path / "whole")
+    with pytest.raises(Stopped):
+        run(tmp_path / "stopped", callbacks=[StopIn(0)])
+    others = [net(8, 31, "a"), net(5, 32, "b")]
+    assert run(tmp_path / "stopped", others)[1] == expected
+    # A run that has not begun leaves nothing to another one.
+    with pytest.raises(Stopped):
+        run(tmp_path / "other", callbacks=[StopIn(0)])
+    options = {"mutual_weight": 0.5}
+    begun_anew = run(tmp_path / "other", [net(8, 31, "a"), net(5, 32, "b")], **options)[1]
+    assert begun_anew == run(tmp_path / "new", [net(8, 31, "a"), net(5, 32, "b")], **options)[1]
+
+
+def test_initial_weights_that_were_damaged_are_refused(tmp_path):
+    with pytest.raises(Stopped):
+        run(tmp_path, callbacks=[StopIn(0)])
+    path = tmp_path / "initial" / "2" / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"initial.2.state\.safetensors .*to begin anew"):
+        run(tmp_path)
+
+
+def test_a_data_set_that_goes_on_in_its_own_order_is_told(tmp_path, capsys):
+    with pytest.raises(Stopped):
+        run(tmp_path, data=Rows(8), callbacks=[StopIn(1)], verbose=2)
+    assert "Going on" not in capsys.readouterr().out
+    run(tmp_path, data=Rows(8), verbose=2)
+    assert "The batches come as the data set gives them" in capsys.readouterr().out
+    run(tmp_path, data=Rows(8), verbose=2)  # Finished.
+    assert "Going on" not in capsys.readouterr().out
+    with pytest.raises(Stopped):
+        run(tmp_path / "function", callbacks=[StopIn(1)])
+    run(tmp_path / "function", verbose=2)
+    assert "Going on" not in capsys.readouterr().out
 
 
 def test_peers_that_were_made_again_may_have_other_names(tmp_path):

@@ -27,8 +27,13 @@ from kdzoo.schemes import assistant_sizes, teacher_assistant
 EPOCHS = (1, 2)
 
 
-def chain(dropout=0.2):
-    return [net(width, width, f"width_{width}", dropout) for width in (12, 8, 4)]
+def chain(dropout=0.2, other=0):
+    """A teacher, and two models of which others have other initial weights."""
+    seeds = (12, 8 + other, 4 + other)
+    return [
+        net(width, seed, f"width_{width}", dropout)
+        for width, seed in zip((12, 8, 4), seeds, strict=True)
+    ]
 
 
 def run(directory, models=None, **arguments):
@@ -68,7 +73,7 @@ def test_each_model_is_taught_by_the_one_before(tmp_path):
     "epoch", [1, *(pytest.param(epoch, marks=pytest.mark.large) for epoch in (0, 2))]
 )
 def test_a_run_stopped_in_any_stage_ends_as_an_undisturbed_one(tmp_path, epoch):
-    models, again = chain(), chain()
+    models, again = chain(), chain(other=50)
     _, expected = run(tmp_path / "whole", models, metrics=["accuracy"])
     with pytest.raises(Stopped):
         run(tmp_path / "stopped", metrics=["accuracy"], callbacks=[StopIn(epoch)])

@@ -50,7 +50,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def __init__(self, directory: PathLike, settings: Any = None):
         super().__init__()
         self.directory = check_directory(directory)
-        self.settings = _as_json(settings)
+        self.settings = as_json(settings)
         self.history: dict[str, list[float]] = {}
         # Whether the model is in the state of the newest checkpoint, and which are damaged.
         self._is_restored = False
@@ -206,8 +206,15 @@ def _differing(ours, theirs):
     return [textwrap.shorten(repr(settings), 300) for settings in (ours, theirs)]
 
 
-def _as_json(settings):
-    """The settings as JSON gives them back."""
+def as_json(settings: Any) -> Any:
+    """Returns settings as JSON gives them back.
+
+    Args:
+        settings: The settings.
+
+    Raises:
+        ValueError: If JSON does not hold them.
+    """
     try:
         return json.loads(json.dumps(settings))
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,5 +1,6 @@
 """The checkpoints of a run: those of its epochs, and the model as the end of `fit` left it."""
 
+import pathlib
 import warnings
 
 import keras
@@ -8,6 +9,16 @@ from kdzoo.training.checkpoints import files
 from kdzoo.training.checkpoints.callback import EpochCheckpoint
 from kdzoo.training.checkpoints.state import restore_state
 from kdzoo.utils import sweep
+
+
+def is_unfinished(directory: pathlib.Path) -> bool:
+    """Returns whether a run in a directory has begun, and has not come to its end.
+
+    Args:
+        directory: The directory of the run.
+    """
+    has_begun = any(directory.glob("epoch-*"))
+    return has_begun and not (directory / files.FINISHED).is_dir()
 
 
 class RunCheckpoint(EpochCheckpoint):

@@ -122,7 +122,7 @@ def _is_of_keras(method):
 
 
 def _state(model, values):
-    arrays = {name: _as_array(value) for name, value in values.items()}
+    arrays = {name: as_array(value) for name, value in values.items()}
     own = frozenset(_own(values, model))
     return State(arrays, own, _trainable_is_finite(model, values, arrays))
 
@@ -181,7 +181,7 @@ def _trainable_is_finite(model, values, arrays):
     """Whether the trainable weights are finite; those in `arrays` are not fetched once more."""
     copies = {id(value): arrays[name] for name, value in values.items()}
     return all(
-        np.isfinite(copies[id(weight)] if id(weight) in copies else _as_array(weight)).all()
+        np.isfinite(copies[id(weight)] if id(weight) in copies else as_array(weight)).all()
         for weight in model.trainable_weights
     )
 
@@ -192,8 +192,12 @@ def _seeds(model):
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
-def _as_array(value):
-    """A value of Keras as an array that safetensors can hold."""
+def as_array(value: Any) -> np.ndarray:
+    """Returns a value of Keras as an array that safetensors can hold.
+
+    Args:
+        value: A variable, tensor or array.
+    """
     if not isinstance(value, np.ndarray | np.generic):
         value = keras.ops.convert_to_numpy(value)
     if value.dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
