@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from kdzoo.data import image_checks
 from kdzoo.data.hold_out import hold_out, stratified_choice
-from kdzoo.data.split import Split
+from kdzoo.data.split import UNNAMED, Split
 from kdzoo.utils import (
     check_integer,
     check_positive_integer,
@@ -125,7 +125,7 @@ def from_arrays(
     validation: float | tuple[ArrayLike, ArrayLike] | None = None,
     test: tuple[ArrayLike, ArrayLike] | None = None,
     class_names: Sequence[str] | None = None,
-    name: str = "arrays",
+    name: str = UNNAMED,
     scale: float = 255,
 ) -> Dataset:
     """Makes a data set of arrays that are already in memory.

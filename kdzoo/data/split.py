@@ -18,6 +18,10 @@ if typing.TYPE_CHECKING:
     import tensorflow as tf
 
 
+UNNAMED = "arrays"
+"""What a data set is called that was not given a name."""
+
+
 class Split:
     """One part of a data set: images in memory as they were stored, float32 in [0, 1] when they
     leave.
@@ -38,7 +42,7 @@ class Split:
         labels: np.ndarray,
         scale: float = 255,
         indices: np.ndarray | None = None,
-        name: str = "arrays",
+        name: str = UNNAMED,
         *,
         paths: Sequence[str] | None = None,
     ):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from kdzoo.data import image_checks, randomness
 from kdzoo.data.dataset import Dataset
 from kdzoo.data.hold_out import stratified_choice
-from kdzoo.data.split import Split
+from kdzoo.data.split import UNNAMED, Split
 from kdzoo.utils import check_integer, check_positive_integer, is_integer, is_number, shown
 
 UNLABELLED = -1
@@ -44,7 +44,8 @@ def transfer_set(
         *sources: One or more sources of images of one shape: a `Split`; a `Dataset`, for its
             training samples; or an array of unlabelled images, (n, height, width, channels), uint8
             in [0, 255] or floating point in [0, 1]. Labels of a source by another `name` than the
-            first are those of other classes, and are dropped.
+            first are those of other classes, and are dropped; two labelled data sets without a
+            name of their own are refused.
         without: Classes that are left out, of the first source and those of its name.
         only: The only classes that are kept of them; all when empty.
         fraction: The fraction of each source that is kept, above 0 and at most 1, each class in
@@ -57,16 +58,19 @@ def transfer_set(
         size: Number of samples in the mix; None for as many as the first source has. Taken with
             `weights`.
         labelled: The fraction of the labelled samples that keep their label, from 0 to 1, each
-            class in proportion; None for all. Of one whole source they are the samples that
+            class in proportion; None for all. A sample that comes several times counts once,
+            and keeps its label each time or never. Of one whole source they are the samples that
             `fraction` would keep.
         seed: Integer of at least 0 that decides every choice.
 
     Returns:
-        A `Split`, of the first source's name, that shares the arrays of a single source.
+        A `Split`, of the first source's name, that shares the arrays of a single source; of several
+        it stores each sample once.
 
     Raises:
-        ValueError: If no sample is left, images have several shapes, a class does not exist in a
-            source, or an argument is not as described.
+        ValueError: If a source has no sample or none is left, images have several shapes, it is in
+            doubt whose classes labels are, a class does not exist in a source, or an argument is
+            not as described.
 
     Example:
 
@@ -87,7 +91,7 @@ def transfer_set(
     splits = [_as_split(source) for source in sources]
     if not splits:
         raise ValueError("Expected at least one source of images. Received: none.")
-    _check_shapes(splits)
+    _check_splits(splits)
     first = splits[0]
     if _labels(first).max() < 0 and (len(without) or len(only) or per_class is not None):
         raise ValueError(
@@ -154,12 +158,23 @@ def _as_split(source: Any) -> Split:
     return Split(images, labels, 255 if images.dtype == np.uint8 else 1, None, "unlabelled")
 
 
-def _check_shapes(splits: Sequence[Split]) -> None:
+def _check_splits(splits: Sequence[Split]) -> None:
+    first = splits[0]
     for split in splits:
-        if split.input_shape != splits[0].input_shape:
+        if not len(split):
             raise ValueError(
-                f"Expected images of one shape, {splits[0].input_shape}, that of "
-                f"{splits[0].name!r}. Received: {split.input_shape} of {split.name!r}"
+                f"Expected at least one sample in each source. Received: none of {split.name!r}"
+            )
+        if split.input_shape != first.input_shape:
+            raise ValueError(
+                f"Expected images of one shape, {first.input_shape}, that of "
+                f"{first.name!r}. Received: {split.input_shape} of {split.name!r}"
+            )
+        is_same = split.images is first.images and split.labels is first.labels
+        if first.name == split.name == UNNAMED and not is_same and _labels(split).max() >= 0:
+            raise ValueError(
+                "Expected names that tell whether data sets have the same classes. Received: two "
+                f"by the default name {UNNAMED!r}; give both a `name=`, equal for equal classes"
             )
 
 
@@ -187,6 +202,11 @@ def _counts(weights: Any, size: Any, sources: int, usual: int) -> list[int]:
 
 def _labels(split: Split) -> np.ndarray:
     return split.labels if split.indices is None else split.labels[split.indices]
+
+
+def _places(split: Split) -> np.ndarray:
+    """Where in its arrays the samples of a split are."""
+    return np.arange(len(split.labels)) if split.indices is None else split.indices
 
 
 def _selected(split: Split, without: Sequence[int], only: Sequence[int]) -> np.ndarray:
@@ -248,22 +268,36 @@ def _repeated(places: np.ndarray, count: int, seed: int, number: int) -> np.ndar
 
 
 def _joined(splits: Sequence[Split], first: Split) -> Split:
-    """The samples of several splits as one; their classes are those of the first one's name."""
+    """The samples of several splits as one; their classes are those of the first one's name.
+
+    A sample that comes several times is stored once, so that it stays known as one.
+    """
     is_alike = len({(split.images.dtype, split.scale) for split in splits}) == 1
-    parts = []
-    for split in splits:
-        images, labels = split.examples(slice(None)) if is_alike else split.arrays()
-        unknown = np.full_like(labels, UNLABELLED)
-        parts.append((images, labels if split.name == first.name else unknown))
-    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Split(images, labels, first.scale if is_alike else 1, None, first.name)
+    arrays = [(id(split.images), split.scale) for split in splits]
+    keys = []
+    for split, array in zip(splits, arrays, strict=True):
+        known = _labels(split) if split.name == first.name else UNLABELLED
+        key = np.broadcast_arrays(arrays.index(array), _places(split), known)
+        keys.append(np.stack(key, axis=1))
+    samples = np.concatenate(keys)
+    _, once, found = np.unique(samples, axis=0, return_index=True, return_inverse=True)
+    is_new = np.isin(np.arange(len(samples)), once)
+    images = []
+    for split, new in zip(splits, np.split(is_new, np.cumsum([*map(len, keys)][:-1])), strict=True):
+        stored, _ = split.examples(new)
+        images.append(stored if is_alike else split.to_float(stored))
+    # Stored in the order in which they first come.
+    indices = None if is_new.all() else np.argsort(np.argsort(once))[found.ravel()]
+    labels = samples[is_new, 2].astype("int32")
+    scale = first.scale if is_alike else 1
+    return Split(np.concatenate(images), labels, scale, indices, first.name)
 
 
 def _partly_labelled(split: Split, fraction: float, seed: int) -> Split:
     """The same samples, of which some keep their label."""
     labels = split.labels.copy()
-    places = np.arange(len(labels)) if split.indices is None else split.indices
-    known = places[labels[places] >= 0]
+    known = _places(split)
+    known = known[labels[known] >= 0]
     if not known.size:
         raise ValueError(
             "Expected labelled samples, a fraction of which keeps its labels. Received: "

@@ -1,13 +1,15 @@
 """Hinton's correction of biases: of classes that a student never saw, or saw too often."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kdzoo.data import Split
+from kdzoo.evaluation.labelled_batches import labelled_batches
 from kdzoo.graph.logits_layer import logits_layer
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import check_numeric_array, check_positive_integer, is_integer, is_number, shown
@@ -44,7 +46,7 @@ class BiasReport:
 
 def calibrate_biases(
     model: keras.Model,
-    images: ArrayLike,
+    images: ArrayLike | Split | Iterable[Any],
     prior: ArrayLike | None = None,
     *,
     classes: Iterable[int] | None = None,
@@ -63,14 +65,17 @@ def calibrate_biases(
     Args:
         model: A functional or sequential `keras.Model` that ends in a `Dense` layer and gives
             logits, (batch, classes). It is not changed.
-        images: The inputs, an array (n, ...) as `model.predict` takes it; no labels are needed.
-            They should have the classes in the proportions of the prior.
-        prior: How frequent each class is, (classes,), at least 0 with a sum of 1, and above 0 where
-            offsets are to be found; None for classes that are all as frequent.
+        images: The inputs, in the proportions of the prior; no labels are needed. An array (n, ...)
+            as `model.predict` takes it; a `kdzoo.data.Split`; or a dataset or iterable of batches,
+            arrays or tuples (inputs, labels, ...), such as a `tf.data.Dataset`. They are predicted
+            batch by batch, a `Split` without a float32 copy of all its images.
+        prior: How frequent each class is, (classes,), with a sum of 1: above 0 where offsets are to
+            be found, of the others at least 0, but not all 0; None for classes that are all as
+            frequent.
         classes: The classes whose biases are found, fewer than all; None for all.
         offsets: What is added to the biases of some classes, class -> offset, in place of finding
             them.
-        batch_size: Inputs a step.
+        batch_size: Inputs in a step; an iterable of batches keeps its own.
 
     Returns:
         A new model with other biases, not compiled, and a `BiasReport`.
@@ -82,7 +87,7 @@ def calibrate_biases(
     Example:
 
     ```python
-    student, report = kdzoo.calibrate_biases(student, data.validation.arrays()[0])
+    student, report = kdzoo.calibrate_biases(student, data.validation)
     print(report)
     without_3, _ = kdzoo.calibrate_biases(student, images, classes=[3])
     raised, _ = kdzoo.calibrate_biases(student, images, offsets={3: 3.5})
@@ -97,8 +102,9 @@ def calibrate_biases(
     count = logits.shape[-1]
     wanted = None
     if offsets is None:
-        wanted = _check_prior(prior, count)
-        found = _offsets_for(logits, wanted, _check_classes(classes, count))
+        moved = _check_classes(classes, count)
+        wanted = _check_prior(prior, count, moved)
+        found = _offsets_for(logits, wanted, moved)
     else:
         if prior is not None or classes is not None:
             other = "prior" if prior is not None else "classes"
@@ -110,25 +116,19 @@ def calibrate_biases(
 
 def _logits(model: keras.Model, images: Any, batch_size: int) -> np.ndarray:
     """The logits of all inputs in float64."""
-    images = check_numeric_array("images", images)
-    if not images.ndim or not len(images):
-        raise ValueError(
-            f"Expected at least one input to find biases by. Received: images of shape "
-            f"{images.shape}"
-        )
-    wanted = model.input_shape
-    is_one = isinstance(wanted, tuple) and len(wanted) == images.ndim
-    if not is_one or any(
-        size not in (None, given) for size, given in zip(wanted, images.shape, strict=True)
-    ):
-        raise ValueError(
-            f"Expected inputs of {model.name!r} as one array of the shape {wanted}. Received: "
-            f"images of shape {images.shape}"
-        )
-    parts = [
-        keras.ops.convert_to_numpy(model(images[at : at + batch_size], training=False))
-        for at in range(0, len(images), batch_size)
-    ]
+    parts = []
+    for batch in _batches(model, images, batch_size):
+        batch = check_numeric_array("images", batch)
+        wanted = model.input_shape
+        is_one = isinstance(wanted, tuple) and len(wanted) == batch.ndim
+        if not is_one or any(
+            size not in (None, given) for size, given in zip(wanted, batch.shape, strict=True)
+        ):
+            raise ValueError(
+                f"Expected inputs of {model.name!r} as one array of the shape {wanted}. Received: "
+                f"images of shape {batch.shape} as a batch"
+            )
+        parts.append(keras.ops.convert_to_numpy(model(batch, training=False)))
     logits = np.concatenate(parts).astype("float64")
     if logits.ndim != 2 or logits.shape[-1] < 2 or not np.isfinite(logits).all():
         raise ValueError(
@@ -138,15 +138,40 @@ def _logits(model: keras.Model, images: Any, batch_size: int) -> np.ndarray:
     return logits
 
 
-def _check_prior(prior: Any, classes: int) -> np.ndarray:
+def _batches(model: keras.Model, images: Any, batch_size: int) -> Iterator[Any]:
+    """The inputs batch by batch."""
+    if isinstance(images, Split):
+        images = images.batches(batch_size)
+    elif isinstance(images, list | tuple):
+        first = images[0] if images else None
+        rank = len(getattr(first, "shape", ()))
+        if not isinstance(first, tuple) and rank != len(model.input_shape):
+            images = check_numeric_array("images", images)  # Of lists of numbers.
+        elif isinstance(images, list):
+            images = iter(images)  # A list of arrays would be several inputs.
+    shape = getattr(images, "shape", None)
+    if shape is not None and not (len(shape) and shape[0]):
+        raise ValueError(
+            f"Expected at least one input to find biases by. Received: images of shape {shape}"
+        )
+    return (batch for batch, _ in labelled_batches(images, None, batch_size))
+
+
+def _check_prior(prior: Any, classes: int, moved: np.ndarray) -> np.ndarray:
     if prior is None:
         return np.full(classes, 1 / classes)
     prior = check_numeric_array("prior", prior).astype("float64")
-    if prior.shape != (classes,) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-6:
+    if prior.shape != (classes,) or not (prior >= 0).all() or abs(prior.sum() - 1) > 1e-6:
         raise ValueError(
-            f"Expected prior to give each of {classes} classes a probability above 0, with a sum "
-            f"of 1. Received: prior={shown(prior)} of shape {prior.shape} with the sum "
-            f"{prior.sum():.6g}"
+            f"Expected prior to give each of {classes} classes a probability of at least 0, with a "
+            f"sum of 1. Received: prior={shown(prior.tolist())} of shape {prior.shape} with the "
+            f"sum {prior.sum():.6g}"
+        )
+    if not (prior[moved] > 0).all() or (len(moved) < classes and prior[moved].sum() >= 1 - 1e-9):
+        raise ValueError(
+            "Expected prior to be above 0 for each class whose bias is found, and for one of the "
+            f"others. Received: prior={shown(prior.tolist())} for the classes "
+            f"{shown(moved.tolist())}"
         )
     return prior / prior.sum()
 

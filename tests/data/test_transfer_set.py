@@ -138,6 +138,65 @@ def test_a_sample_that_comes_several_times_has_its_label_each_time_or_never(data
     assert (labels >= 0).sum() == 0.2 * 800
 
 
+def copies(split):
+    """The labels of each distinct image, in any order."""
+    images, labels = split.arrays()
+    found = {}
+    for image, label in zip(images, labels.tolist(), strict=True):
+        found.setdefault(image.tobytes(), []).append(label)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_so_it_does_in_a_mix_that_repeats_it(data, dtype):
+    other = make_data("other", 50, seed=1, dtype=dtype)
+    split = transfer_set(data, other, weights=[3, 1], size=1600, labelled=0.2)
+    found = copies(split)
+    assert len(found) == 250
+    assert {len(labels) for labels in found} == {6, 8}  # 1200 of 200, 400 of 50.
+    assert all(len(set(labels)) == 1 for labels in found)
+    kept = [labels[0] for labels in found if labels[0] >= 0]
+    assert np.bincount(kept).tolist() == [4] * 10
+    assert len(split.images) == 250  # Each is stored once.
+    assert split.images.dtype == dtype
+    right = {image.tobytes(): label for image, label in zip(*data.train.arrays(), strict=True)}
+    assert all(
+        label in (right.get(image.tobytes(), -1), -1)
+        for image, label in zip(*split.arrays(), strict=True)
+    )
+
+
+def test_so_it_does_in_sources_that_share_it_and_in_a_mix_of_a_mix(data):
+    halves = data.train.subset(slice(150)), data.train.subset(slice(50, 200))
+    noise = np.ones((20, 4, 4, 1), "uint8")
+    mix = transfer_set(data, noise, weights=[3, 1], size=800)
+    for split in (transfer_set(*halves, labelled=0.2), transfer_set(mix, labelled=0.2)):
+        found = [labels for labels in copies(split) if len(labels) < 100]  # All noise is alike.
+        assert len(found) == 200
+        assert all(len(set(labels)) == 1 for labels in found)
+        assert sum(labels[0] >= 0 for labels in found) == 40
+
+
+def test_data_sets_without_a_name_are_not_taken_for_one(data):
+    mine, other = (make_data("arrays", seed=seed) for seed in (0, 1))
+    with pytest.raises(ValueError, match="two by the default name 'arrays'; give both a `name=`"):
+        transfer_set(mine, other)
+    same = from_arrays(mine.train.images, mine.train.labels)
+    labels = transfer_set(same.train, same.validation).arrays()[1]
+    assert np.bincount(labels).tolist() == [20] * 10
+    unlabelled = transfer_set(other, labelled=0)
+    assert (transfer_set(mine, unlabelled).arrays()[1] >= 0).sum() == 200
+    named = transfer_set(data, make_data(seed=1)).arrays()[1]
+    assert np.bincount(named).tolist() == [40] * 10
+
+
+def test_a_source_without_samples_is_refused(data):
+    empty = Split(data.train.images[:0], data.train.labels[:0], name="x")
+    for sources in ([empty], [data, empty]):
+        with pytest.raises(ValueError, match=r"in each source. Received: none of 'x'"):
+            transfer_set(*sources)
+
+
 @pytest.mark.parametrize("options", [{"without": [3]}, {"only": [3]}, {"per_class": 2}])
 def test_classes_of_images_without_labels_cannot_be_chosen(options):
     with pytest.raises(ValueError, match="a first source with labels"):

@@ -90,6 +90,54 @@ def test_offsets_by_hand(inputs):
     assert "3.500" in str(report)
 
 
+ZERO = [0, 0.25, 0.25, 0.25, 0.25]
+
+
+def test_a_class_that_stays_may_have_the_prior_0(inputs):
+    _, report = kdzoo.calibrate_biases(make_model(), inputs, ZERO, classes=[1, 2])
+    np.testing.assert_allclose(report.after[1:3], 0.25, atol=1e-6)
+    np.testing.assert_array_equal(report.offsets[[0, 3, 4]], 0)
+
+
+@pytest.mark.parametrize(
+    "data_of",
+    [
+        lambda inputs: inputs.tolist(),
+        lambda inputs: (inputs, np.zeros(400)),
+        lambda inputs: [inputs[:150], inputs[150:]],
+        lambda inputs: [(inputs[:150], None), (inputs[150:], None)],
+        lambda inputs: iter([keras.ops.convert_to_tensor(inputs[:150]), inputs[150:]]),
+    ],
+    ids=["numbers", "pair", "list of batches", "list of pairs", "iterator"],
+)
+def test_inputs_may_come_in_batches(inputs, data_of):
+    model, prior = make_model(), [0.1, 0.1, 0.4, 0.3, 0.1]
+    _, whole = kdzoo.calibrate_biases(model, inputs, prior)
+    _, report = kdzoo.calibrate_biases(model, data_of(inputs), prior)
+    np.testing.assert_allclose(report.offsets, whole.offsets, atol=1e-4)
+
+
+def test_images_of_a_split_become_floats_a_batch_at_a_time(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (100, 3, 2, 1), "uint8")
+    data = kdzoo.data.from_arrays(images, np.arange(100) % 5, validation=0.4)
+    flat = keras.Sequential(
+        [keras.Input((3, 2, 1)), keras.layers.Flatten(), *make_model().layers[1:]]
+    )
+    _, whole = kdzoo.calibrate_biases(flat, data.validation.arrays()[0])
+    sizes, usual = [], kdzoo.data.Split.to_float
+    monkeypatch.setattr(
+        kdzoo.data.Split,
+        "to_float",
+        lambda split, images: [sizes.append(len(images)), usual(split, images)][1],
+    )
+    for given in (data.validation, data.validation.batches(16)):
+        sizes.clear()
+        _, report = kdzoo.calibrate_biases(flat, given, batch_size=16)
+        np.testing.assert_allclose(report.offsets, whole.offsets, atol=1e-5)
+        assert max(sizes) == 16
+        assert sum(sizes) == 40
+
+
 def test_what_is_wrong_is_said(inputs):
     model = make_model()
     cases = [
@@ -97,7 +145,13 @@ def test_what_is_wrong_is_said(inputs):
         ((model, inputs[:0]), {}, "at least one input"),
         ((model, inputs, [0.5, 0.5]), {}, "each of 5 classes"),
         ((model, inputs, [0.3] * 5), {}, "the sum 1.5"),
-        ((model, inputs, [0, 0.25, 0.25, 0.25, 0.25]), {}, "above 0"),
+        ((model, inputs, ZERO), {}, r"above 0 .* prior=\[0.0, 0.25, 0.25, 0.25, 0.25\]"),
+        ((model, inputs, ZERO), {"classes": [1, 0]}, r"above 0 .* the classes \[1, 0\]"),
+        ((model, inputs, ZERO), {"classes": [1, 2, 3, 4]}, "for one of the others"),
+        ((model, inputs, [-0.2, 0.3, 0.3, 0.3, 0.3]), {"classes": [1]}, r"least 0.*prior=\[-0.2"),
+        ((model, inputs[:, :5]), {}, r"\(None, 6\). Received: images of shape \(256, 5\)"),
+        ((model, [inputs[:0]]), {}, "at least one sample"),
+        ((model, "inputs"), {}, "arrays or a dataset"),
         ((model, inputs, [0.2] * 5), {"offsets": {1: 1.0}}, "Received: both"),
         ((model, inputs), {"offsets": {1: 1.0}, "classes": [1]}, "classes or offsets"),
         ((model, inputs), {"classes": []}, "fewer than 5 different classes"),

@@ -93,7 +93,7 @@ class CalibrateBiases(Stage):
             offsets = dict.fromkeys(self.classes_by_test_errors, offset)
             given: dict[str, Any] = {"images": test_arrays(data)[0], "offsets": offsets}
         else:
-            given = {"images": data.validation.arrays()[0], "classes": self.classes or None}
+            given = {"images": data.validation, "classes": self.classes or None}
         corrected, report = schemes.calibrate_biases(model, **given)
         # The layer has a bias now, whether it had one or not.
         final = build_and_fit.copy_in("float32", corrected, context.built, data)
