@@ -9,7 +9,7 @@ from keras import ops
 from kdzoo.distillation import output_checks
 from kdzoo.distillation.batch_targets import Targets
 from kdzoo.distillation.copies import new_optimizer
-from kdzoo.distillation.peer_checks import check_peers, names_of_peers
+from kdzoo.distillation.peer_checks import check_classes_of_peers, check_peers, names_of_peers
 from kdzoo.distillation.peer_optimizers import PeerOptimizers
 from kdzoo.distillation.reduction import reduce_loss
 from kdzoo.distillation.sequential_updates import SequentialUpdates
@@ -142,6 +142,8 @@ class MutualLearner(SeveralOutputs, SequentialUpdates):
         training: bool = True,
     ) -> Tensor:
         outputs = [y_pred[name] for name in self.peer_names]
+        # Of peers without a graph it is known here.
+        check_classes_of_peers([output.shape for output in outputs], self.peers)
         losses = [
             self.loss_of_peer(place, outputs, y, sample_weight, training)
             for place in range(len(self.peers))

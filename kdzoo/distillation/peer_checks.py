@@ -42,6 +42,26 @@ def check_peers(peers: Any) -> None:
     _check_nothing_shared(peers)
 
 
+def check_classes_of_peers(shapes: Sequence[Sequence[int | None]], peers: Sequence[Any]) -> None:
+    """Raises unless the outputs of peers have the same classes.
+
+    Args:
+        shapes: The shapes of their outputs.
+        peers: The models.
+
+    Raises:
+        ValueError: If they have others.
+    """
+    classes = [shape[-1] for shape in shapes]
+    if len(set(classes)) > 1:
+        said = ", ".join(
+            f"{peer.name!r} of {count}" for peer, count in zip(peers, classes, strict=True)
+        )
+        raise ValueError(
+            f"Expected peers of the same classes. Received: {said}; build them with as many."
+        )
+
+
 def names_of_peers(peers: Sequence[keras.Model]) -> list[str]:
     """Returns a name for each peer by which logs tell them apart: its own, numbered if it repeats.
 
@@ -66,11 +86,7 @@ def _check_shapes(peers):
                 f"Expected peers of one output. Received: {graph.name!r} with "
                 f"{len(graph.outputs)}; make models of the output that they are to agree on."
             )
-    classes = [graph.outputs[0].shape[-1] for graph in graphs]
-    if len(set(classes)) > 1:
-        raise ValueError(
-            f"Expected peers of the same classes. Received: peers of {classes} classes."
-        )
+    check_classes_of_peers([graph.outputs[0].shape for graph in graphs], graphs)
     for graph in graphs[1:]:
         if not argument_checks.take_the_same(graphs[0], graph):
             shapes = [

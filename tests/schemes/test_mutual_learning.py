@@ -223,10 +223,29 @@ def test_yes_or_no_answers_have_their_own_divergence(tmp_path):
     np.testing.assert_allclose(history["n1_mutual_loss"], [expected], rtol=1e-4)
 
 
+class Subclassed(keras.Model):
+    """A model whose outputs are known only when it is called."""
+
+    def __init__(self, classes, name):
+        super().__init__(name=name)
+        self.logits = keras.layers.Dense(classes)
+
+    def call(self, inputs):
+        return self.logits(inputs)
+
+
+def test_peers_without_a_graph_and_of_other_classes_are_named(tmp_path):
+    peers = [Subclassed(3, "a"), Subclassed(4, "b")]
+    for peer in peers:
+        peer(X[:2])
+    with pytest.raises(ValueError, match=r"peers of the same classes\. .*'a' of 3, 'b' of 4"):
+        run(tmp_path, peers)
+
+
 def test_bad_arguments_are_refused(tmp_path):
     a, b = net(8, 1, "a"), net(5, 2, "b")
-    with pytest.raises(ValueError, match=r"peers of the same classes\. Received: .*\[3, 4\]"):
-        run(tmp_path, [a, net(8, 2, classes=4)])
+    with pytest.raises(ValueError, match=r"the same classes\. Received: 'a' of 3, 'c' of 4;"):
+        run(tmp_path, [a, net(8, 2, "c", classes=4)])
     with pytest.raises(ValueError, match="take the same inputs"):
         run(tmp_path, [a, net(8, 2, inputs=5)])
     with pytest.raises(ValueError, match="two or more"):
