@@ -93,7 +93,7 @@ def binary_connect_mnist() -> Table:
     return table
 
 
-_FUNCTIONS = (low_rank_lenet,)
+_FUNCTIONS = (low_rank_lenet, binary_connect_mnist)
 _DEEP = ("deep_compression_lenet_300_100",)
 TABLES: dict[str, Callable[[], Table]] = {
     **{function.__name__: function for function in _FUNCTIONS},
