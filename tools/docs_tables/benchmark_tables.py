@@ -153,6 +153,16 @@ def applications() -> Table:
     return table
 
 
+def sparse_latency() -> Table:
+    """Students of 80 % zeros as files that store the zeros, and that leave them out."""
+    table = [["", "ms, dense", "ms, sparse", "sparse / dense", "bytes, dense", "bytes, sparse"]]
+    for name, found in results("benchmarks/sparse_latency")["networks"].items():
+        cells = [f"`{name}`", *(f"{found[f'{form}_ms']:.3f}" for form in ("dense", "sparse"))]
+        cells.append(f"{found['ratio']:.3f}")
+        table.append([*cells, f"{found['dense_bytes']:,}", f"{found['sparse_bytes']:,}"])
+    return table
+
+
 def exits_in_one_file() -> Table:
     """A file of several exits beside single files: bytes, and milliseconds of its parts."""
     table = [["network", "type", "bytes", "/ last exit alone", "/ one signature"]]
