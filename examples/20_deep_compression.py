@@ -29,12 +29,14 @@ def batches(epoch):
 dense = kdzoo.create("lenet_300_100", data.classes, data.input_shape)
 dense.compile(keras.optimizers.Adam(1e-3), cross_entropy, metrics=["accuracy"])
 kdzoo.schemes.train(dense, batches, 2 * EPOCHS, runs / "dense", verbose=2)
-# Pruned in rounds, then with shared weights, taught by what it was.
+# Pruned in rounds, then with shared weights, taught by what it was; by the paper's tables.
+preset = kdzoo.schemes.DEEP_COMPRESSION_PRESETS["lenet_300_100"]
 small, history = kdzoo.schemes.deep_compression(
     dense,
     batches,
     runs / "small",
-    **kdzoo.schemes.DEEP_COMPRESSION_PRESETS["lenet_300_100"],  # Sparsity and bits of each layer.
+    sparsity=preset["sparsity"],
+    bits=preset["bits"],
     rounds=ROUNDS,
     epochs=EPOCHS,
     loss=cross_entropy,
