@@ -97,6 +97,7 @@ def test_numbers_that_fill_no_byte_and_other_weights(tmp_path):
         kdzoo.zoo.save_weights(model, path, dtype="binary")
 
 
+@pytest.mark.tensorflow  # JAX has no float64 by default.
 @pytest.mark.parametrize("scale", [0.1, 0.5, 1e300])
 def test_scales_of_float64_come_back(scale, tmp_path):
     """A half is a float32, too; a tenth is none."""
