@@ -3,7 +3,7 @@
 import pathlib
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -216,6 +216,7 @@ def run(
     from kdzoo.experiments import Compression, compress_and_retrain
     from kdzoo.graph.model_saving import save_model
 
+    left: dict[str, Mapping[str, str]] = {}
     steps = len(compression.steps) + (3 if output.suffix == ".tflite" else 2)
     with warnings.catch_warnings(record=True) as said, TrainingProgress(steps) as progress:
         warnings.simplefilter("always", UserWarning)
@@ -229,6 +230,7 @@ def run(
             verbose=0,
             report=progress.stage,
             callbacks=[progress.callback()],
+            note_left=left.__setitem__,
         )
         progress.step(f"write {output}")
         save_model(compressed, work / "model.keras")
@@ -239,7 +241,10 @@ def run(
                 compressed_output.write(compressed, output, compression, data)
             files = ((plain, model), (output, compressed))
             result = _measured(files, data, progress)
-    for message in dict.fromkeys(str(warning.message) for warning in said if _is_ours(warning)):
+    notes = [str(warning.message) for warning in said if _is_ours(warning)]
+    for step, layers in left.items():
+        notes += compressed_output.lines_of_left(step, layers)
+    for message in dict.fromkeys(notes):
         typer.echo(f"Note: {message}", err=True)
     return result
 

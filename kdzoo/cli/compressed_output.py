@@ -1,6 +1,8 @@
 """What `kdzoo compress` writes, a `.tflite`, `.keras` or `.kdz` file, and what that is worth."""
 
 import pathlib
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.cli import model_files
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from kdzoo.experiments import Compression
 
 _OF_KERAS = (".keras", ".kdz")
+_NAMED = 3  # Layers in a line.
+_LINES = 4  # Of a step.
 
 
 def check_path(output: pathlib.Path) -> None:
@@ -53,6 +57,26 @@ def check_backend(output: pathlib.Path, model: "keras.Model") -> None:
 
     if output.suffix == ".tflite" and keras.backend.backend() != "tensorflow":
         check_exportable(model)
+
+
+def lines_of_left(step: str, left: Mapping[str, str]) -> list[str]:
+    """Returns a line for each reason why a step left layers as they are; of many, the first ones.
+
+    Args:
+        step: Name of the step.
+        left: Path of a layer -> why.
+    """
+    groups: dict[str, list[str]] = {}
+    for path, why in left.items():
+        groups.setdefault(re.sub(r"\d[\d,]*", "…", why), []).append(path)
+    option, lines = f"--{step.replace('_', '-')}", []
+    for paths in groups.values():
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        lines.append(f"{option} left {', '.join(paths[:_NAMED])}{more}: {left[paths[0]]}")
+    if len(lines) > _LINES:
+        beyond = sum(len(paths) for paths in list(groups.values())[_LINES - 1 :])
+        lines[_LINES - 1 :] = [f"{option} left {beyond} more for other reasons"]
+    return lines
 
 
 def write(

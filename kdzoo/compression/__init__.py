@@ -171,7 +171,7 @@ _OF_TFMOT = {
 if not typing.TYPE_CHECKING:  # A type checker would take every name for one that this returns.
 
     def __getattr__(name):
-        """The classes of TF-MOT that are used as they are, loaded when first asked for."""
+        """The classes of TF-MOT that are used as they are, loaded when they are first used."""
         if name == "Default8BitClusterPreserveQuantizeScheme":
             return cluster_scheme()
         if name not in _OF_TFMOT:

@@ -158,7 +158,8 @@ def _add_signs(chains, changed, signed):
 def strip_binarization(model: keras.Model, *, real_valued: bool = False) -> keras.Model:
     """Returns a model of plain layers that have the binary weights for kernels.
 
-    It can be exported, or saved by `save_compressed`, at one bit a weight.
+    It can be exported, or saved by `save_compressed`, at one bit a weight, and by XNOR a scale for
+    each output.
 
     Args:
         model: What `binarize` made, trained or not. It is not changed.

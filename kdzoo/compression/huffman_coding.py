@@ -6,6 +6,7 @@ Each array is coded in the way that takes the fewest bytes of it:
   exponents repeat and the low digits do not;
 - where it has 256 different values or fewer, these and the index of each number, in a byte or, of
   16 values or fewer, in 4, 2 or 1 bits;
+- where it is ±s, with one s for each place of the last axis, these and a bit for the sign of each;
 - where it has zeros, either of these for the numbers that are not zero, and one byte for the gap
   before each: 0 to 254 zeros, 255 for 255 zeros and no number.
 
@@ -43,6 +44,7 @@ _TYPES = {
         for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
     },
 }
+_PARTS = ("positions", "codebook", "scales", "symbols")  # In the order of their streams.
 _CODEBOOK = 256  # Values that an index of one byte tells apart.
 _SKIP = 255  # The byte for as many zeros and no number.
 _GAPS = 1 << 16  # That are added up at once.
@@ -57,8 +59,8 @@ class CodedBytes:
 
     Attributes:
         positions: Bytes for where its numbers lie that are not zero.
-        codebook: Bytes of its different values.
-        symbols: Bytes of the numbers, or of their indices in the codebook.
+        codebook: Bytes of its different values, or of the scales of its signs.
+        symbols: Bytes of the numbers, of their indices in the codebook, or of their signs.
     """
 
     positions: int
@@ -91,7 +93,7 @@ def encode(array: np.ndarray, sparse: bool = True) -> tuple[Coded, bytes]:
     if name not in _TYPES:
         raise ValueError(f"Expected weights of one of Keras's types. Received: {name}")
     bits = _bits_of(np.asarray(array, _TYPES[name]))
-    ways = [_values(bits, sparse)]
+    ways = [_values(bits, sparse), *_scaled_signs(bits, array.shape, sparse)]
     if sparse and bits.size and not bits.all():
         positions = np.flatnonzero(bits)
         ways.append({"positions": [_stream(_gaps(positions))], **_values(bits[positions])})
@@ -111,8 +113,10 @@ def negative_zeros(array: np.ndarray) -> np.ndarray:
 
 def bytes_of(coded: Coded) -> CodedBytes:
     """Returns how many bytes of code an array has, by what they say."""
-    parts = ("positions", "codebook", "symbols")
-    return CodedBytes(*(sum(stored for _, stored, _ in coded.get(part, ())) for part in parts))
+    positions, codebook, scales, symbols = (
+        sum(stored for _, stored, _ in coded.get(part, ())) for part in _PARTS
+    )
+    return CodedBytes(positions, codebook + scales, symbols)
 
 
 def _bits_of(array: np.ndarray) -> np.ndarray:
@@ -169,6 +173,19 @@ def _values(bits, may_repeat=True):
     return min(ways, key=_size)
 
 
+def _scaled_signs(bits, shape, may_repeat):
+    """The streams of numbers that are plus or minus one number a place of the last axis, if any."""
+    if len(shape) < 2 or bits.size <= shape[-1]:
+        return []
+    sign = bits.dtype.type(1 << (8 * bits.itemsize - 1))
+    rows = bits.reshape(-1, shape[-1])
+    scales = rows[0] & ~sign
+    if ((rows[:2] & ~sign) != scales).any() or ((rows & ~sign) != scales).any():
+        return []  # Two rows tell it of most arrays.
+    signs = np.packbits(bits >= sign, bitorder="little")
+    return [{"scales": _planes(scales), "symbols": [_stream(signs, may_repeat)]}]
+
+
 def _width(book):
     """The bits of an index, of which a byte holds as many as fit."""
     return next(width for width in (1, 2, 4, 8) if len(book) <= 1 << width)
@@ -204,7 +221,7 @@ def check_coded(coded: Any) -> int:
     Raises:
         ValueError: If it does not; the error says in a few words why.
     """
-    parts = {"dtype", "shape", "positions", "codebook", "symbols"}
+    parts = {"dtype", "shape", *_PARTS}
     if not isinstance(coded, dict) or not {"dtype", "shape", "symbols"} <= coded.keys() <= parts:
         raise ValueError(f"{shown(coded)} in the place of a code")
     if not isinstance(coded["dtype"], str) or coded["dtype"] not in _TYPES:
@@ -213,7 +230,10 @@ def check_coded(coded: Any) -> int:
     if not _are_counts(shape) or len(shape) > _MOST_AXES:
         raise ValueError(f"weights of shape {shown(shape)}")
     size, item = math.prod(shape), _TYPES[coded["dtype"]].itemsize
+    if "scales" in coded and (not size or not shape or {"positions", "codebook"} & coded.keys()):
+        raise ValueError(f"{shown(sorted(coded))} in the place of signs and scales")
     most = {"positions": size, "codebook": _CODEBOOK * item, "symbols": size * item}
+    most["scales"] = shape[-1] * item if shape else 0
     for part, bytes_at_most in most.items():
         streams = coded.get(part, [])
         is_list = isinstance(streams, list) and len(streams) <= (1 if part == "positions" else item)
@@ -242,7 +262,7 @@ def decode(coded: Coded, code: memoryview) -> np.ndarray:
             times what the streams hold.
     """
     streams: dict[str, list] = {}
-    for part in ("positions", "codebook", "symbols"):
+    for part in _PARTS:
         for is_coded, stored, size in coded.get(part, ()):
             streams.setdefault(part, []).append(_decoded(is_coded, code[:stored], size))
             code = code[stored:]
@@ -254,6 +274,8 @@ def decode(coded: Coded, code: memoryview) -> np.ndarray:
         (gaps,) = streams["positions"]
         bits = _numbers(streams, int(np.count_nonzero(gaps != _SKIP)), unsigned)
         bits = _spread(bits, gaps, size)
+    elif "scales" in streams:
+        bits = _signed(streams, size, shape[-1], unsigned)
     else:
         bits = _numbers(streams, size, unsigned)
     if dtype == np.bool_ and bits.size and bits.max() > 1:
@@ -291,6 +313,16 @@ def _spread(numbers, gaps, size):
         filled[places] = numbers[done : done + len(places)]
         done += len(places)
     return filled
+
+
+def _signed(streams, count, places, unsigned):
+    """The numbers that scales and signs stand for, as unsigned integers."""
+    scales, symbols = _joined(streams["scales"], places, unsigned), streams["symbols"]
+    if len(symbols) != 1 or len(symbols[0]) != -(-count // 8):
+        raise ValueError("signs that do not fit the weights")
+    signs = np.unpackbits(symbols[0], count=count, bitorder="little").astype(unsigned)
+    signs <<= unsigned.type(8 * unsigned.itemsize - 1)
+    return (signs.reshape(-1, places) ^ scales).reshape(-1)
 
 
 def _numbers(streams, count, unsigned):

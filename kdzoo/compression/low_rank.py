@@ -67,6 +67,11 @@ def factorize(
     are called NAME_factor_1 and so on. Strides, padding, dilation and types are kept. Kernels are
     approximated without data; train the new model on, with the old one as its teacher.
 
+    Each factor gets the layer's `kernel_regularizer`, which then acts on the factors and no longer
+    on their product: L2 of two factors is another loss than L2 of the kernel, often a smaller one.
+    To train on with another, or with none, set `kernel_regularizer` of the new layers before
+    `compile`; weight decay of an optimizer acts on the factors, too.
+
     Exactly one of `rank`, `energy`, `ratio` and `accuracy` says how much is kept.
 
     Args:

@@ -1,4 +1,4 @@
-"""Masks: weights that are held at zero, exactly, in any training.
+"""Masks: weights that are held at zero, exactly, in training.
 
 The numbers that a mask leaves out are zero wherever the layer computes, so their gradients are
 zero, too. Momentum, weight decay, averages of weights and accumulated gradients then stay zero.
@@ -129,7 +129,8 @@ def random_masks(masks: Mapping[str, np.ndarray], seed: int = 0) -> Masks:
 def apply_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> keras.Model:
     """Returns a model in which the weights that masks leave out are zero, and stay zero.
 
-    That holds in any `fit`, whatever the optimizer, alone or as the student of a `Distiller`. The
+    That holds in `fit`, alone or as the student of a `Distiller`, whatever the optimizer, but for
+    the two that are named below: Muon with `use_ema`, and Adafactor at its usual `epsilon_1`. The
     layers are wrapped in layers of kdzoo, with which the model is saved and loaded; the weights are
     as many as before. `strip_masks` makes plain layers of them.
 

@@ -133,7 +133,7 @@ def check_by_layer(name: str, given: Any, known: Mapping[str, Any], check: Any) 
     if not isinstance(given, Mapping):
         check(name, given)
         return dict.fromkeys(check_layers(None, known, left), given)
-    paths = check_layers(list(given), known, left)
+    paths = check_layers(list(given), known, left, name)
     return {path: check(f"{name}[{path!r}]", given[path]) for path in paths}
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import keras
@@ -46,6 +46,7 @@ def compress(
     verbose: str | int = "auto",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     report: Callable[[str], Any] = lambda line: None,
+    note_left: Callable[[str, Mapping[str, str]], Any] = lambda step, left: None,
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Compresses a trained model.
 
@@ -61,6 +62,8 @@ def compress(
         verbose: As in `keras.Model.fit`.
         callbacks: Further ones for every training.
         report: Called with a line of text when a step starts.
+        note_left: Called when a step that changes layers has left some as they are: with its name,
+            and a dictionary: path of a layer -> why it was left.
 
     Returns:
         The model to export, plain unless its quantization was trained, and a dictionary: step ->
@@ -88,6 +91,8 @@ def compress(
         report(f"{step} {model.name}")
         work = _Step(step, compression, data, teacher, recorded, seed)
         model, histories[step] = work.run(model, pathlib.Path(directory) / step, verbose, callbacks)
+        if work.left:
+            note_left(step, work.left)
     return model, histories
 
 
@@ -101,6 +106,8 @@ class _Step:
     teacher: keras.Model | None
     recorded: RecordedSplit | None
     seed: int
+    left: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Path of a layer that the step left as it was -> why; known when it has run."""
 
     def run(
         self,
@@ -145,13 +152,22 @@ class _Step:
 
     def _filters(self, model: keras.Model) -> Wrapped:
         macs = cast(float, self.compression.filters)
-        return tools.prune_filters(model, target_macs=macs)[0], _as_it_is, []
+        # By the criterion of `schemes.filter_pruning`.
+        made, report = tools.prune_filters(model, target_macs=macs, importance="group_l2")
+        for group in report.groups:
+            if group.after == group.before:
+                self.left.update(dict.fromkeys(group.layers, group.reason))
+        self.left.update(report.untouched)
+        return made, _as_it_is, []
 
     def _low_rank(self, model: keras.Model) -> Wrapped:
-        return tools.factorize(model, ratio=self.compression.low_rank)[0], _as_it_is, []
+        made, report = tools.factorize(model, ratio=self.compression.low_rank)
+        self.left.update(report.left)
+        return made, _as_it_is, []
 
     def _separable(self, model: keras.Model) -> Wrapped:
         made, report = tools.to_separable(model)
+        self.left.update(report.left)
         if not report.layers:
             raise ValueError(
                 "Expected a model with convolutions that can be separable. Received: "
@@ -161,7 +177,8 @@ class _Step:
 
     def _binary(self, model: keras.Model) -> Wrapped:
         method = cast(Binarization, self.compression.binary)
-        binary, _ = tools.binarize(model, method=method, seed=self.seed)
+        binary, report = tools.binarize(model, method=method, seed=self.seed)
+        self.left.update(report.left)
         return binary, tools.strip_binarization, []
 
     def _prune(self, model: keras.Model) -> Wrapped:

@@ -121,7 +121,10 @@ def _walk(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.layers.L
 
 
 def check_layers(
-    layers: Any, known: Mapping[str, keras.layers.Layer], left: Mapping[str, str]
+    layers: Any,
+    known: Mapping[str, keras.layers.Layer],
+    left: Mapping[str, str],
+    name: str = "layers",
 ) -> list[str]:
     """Returns the paths of the layers that are to be replaced.
 
@@ -129,6 +132,7 @@ def check_layers(
         layers: What was given: paths, or None for all that can be.
         known: What `layers_with_kernels` returned.
         left: Path of each that cannot be replaced -> why.
+        name: Name of the argument.
 
     Raises:
         ValueError: If it is no collection of paths, or one of them does not exist or cannot be
@@ -139,8 +143,8 @@ def check_layers(
     is_collection = isinstance(layers, Collection) and not isinstance(layers, str | bytes)
     if not is_collection or not len(layers) or not all(isinstance(path, str) for path in layers):
         raise ValueError(
-            "Expected layers to be a collection of names of layers, with something in it, or None. "
-            f"Received: layers={shown(layers)}"
+            f"Expected {name} to be a collection of names of layers, with something in it, or "
+            f"None. Received: {name}={shown(layers)}"
         )
     for path in layers:
         if path not in known:

@@ -17,13 +17,17 @@ from kdzoo.compression.shared_weights import (
     share_weights,
     strip_shared_weights,
 )
-from kdzoo.distillation import argument_checks
-from kdzoo.distillation.distiller import Distiller
-from kdzoo.graph.acceleration import accelerate
 from kdzoo.graph.layer_chains import layers_with_kernels
 from kdzoo.graph.surgery import rebuild
-from kdzoo.losses import SoftTargets
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, check_batches, train_stages
+from kdzoo.losses import DistillationLoss
+from kdzoo.schemes.scheme_stages import (
+    Compiling,
+    SchemeStage,
+    Teaching,
+    check_batches,
+    train_stages,
+)
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_flag, check_fraction, check_positive_integer
 from kdzoo.utils.types import PathLike
@@ -44,7 +48,7 @@ def deep_compression(
     codebook_epochs: int | None = None,
     round_biases: bool = True,
     teacher: keras.Model | None = None,
-    distillation_loss: Any = None,
+    distillation_loss: DistillationLoss | None = None,
     student_loss_weight: float = 0.5,
     optimizer: str | keras.optimizers.Optimizer = "adam",
     codebook_optimizer: str | keras.optimizers.Optimizer | None = None,
@@ -90,9 +94,9 @@ def deep_compression(
         metrics: Metrics of each stage, Keras metrics or names, on labels and outputs.
         validation_data: What each stage is validated on after each epoch: `(x, y)` or batches; None
             for no validation.
-        settings: JSON-able value that identifies the run, for example data, model and teacher. The
-            numbers of this call, whether there is a teacher, and the configurations of optimizers
-            and losses are always part of it; checkpoints written with other settings are refused.
+        settings: JSON-able value that identifies the run, for example the data. The weights of
+            model and teacher, the numbers of this call, and the configurations of optimizers and
+            losses are always part of it; checkpoints written with other settings are refused.
         callbacks: Further callbacks, for all stages.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
@@ -137,13 +141,14 @@ def deep_compression(
         rebuild(model),
         check_by_layer("sparsity", sparsity, known, check_fraction),
         check_by_layer("bits", bits, known, check_bits),
-        _Teaching(teacher, distillation_loss, student_loss_weight),
+        Teaching(teacher, distillation_loss, student_loss_weight),
     )
+    procedure.teaching.check(model)  # What does not fit is refused before anything is trained.
     compiling = Compiling(optimizer, loss, metrics)
     of_codebooks = optimizer if codebook_optimizer is None else codebook_optimizer
     compiling_codebooks = compiling._replace(optimizer=of_codebooks)
     for one in (compiling, compiling_codebooks):
-        one.check(procedure.teaching.weight)
+        one.check(procedure.teaching.student_loss_weight)
 
     def prune(number: int) -> keras.Model:
         return compiling.compiled(procedure.pruned_to(number / rounds))
@@ -159,6 +164,7 @@ def deep_compression(
     stages.append(SchemeStage("share", share, last, validation_data))
     settings = {
         "run": settings,
+        "model": fingerprint_of_model(model),
         "epochs": [epochs, last],
         "rounds": rounds,
         **procedure.described(),
@@ -167,36 +173,6 @@ def deep_compression(
     }
     history = train_stages(stages, batches, directory, settings, callbacks, verbose)
     return procedure.plain(round_biases), history
-
-
-class _Teaching:
-    """Who teaches the stages, and how.
-
-    Args:
-        teacher: The teacher, or None.
-        distillation_loss: What is learnt of it; None for the usual.
-        student_loss_weight: Weight of the loss on the labels beside it.
-    """
-
-    def __init__(self, teacher: Any, distillation_loss: Any, student_loss_weight: Any) -> None:
-        given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
-        self._teacher, self._loss = teacher, argument_checks.as_one_loss(given)
-        weight = argument_checks.check_student_loss_weight(student_loss_weight)
-        self.weight = 1.0 if teacher is None else weight
-
-    def of(self, student: keras.Model) -> keras.Model:
-        """Returns what is to be compiled and trained."""
-        if self._teacher is None:
-            accelerate(student)  # A `Distiller` does it for itself.
-            return student
-        own = type(self._loss).from_config(self._loss.get_config())
-        return Distiller(self._teacher, student, own, student_loss_weight=self.weight)
-
-    def described(self) -> Any:
-        """Returns what identifies it, JSON-able."""
-        if self._teacher is None:
-            return None
-        return [type(self._loss).__name__, self._loss.get_config(), self.weight]
 
 
 class _Procedure:
@@ -214,12 +190,11 @@ class _Procedure:
         model: keras.Model,
         sparsities: Mapping[str, float],
         bits: Mapping[str, int],
-        teaching: _Teaching,
+        teaching: Teaching,
     ) -> None:
         self._model, self._sparsities, self._bits = model, sparsities, bits
         self.teaching = teaching
         self._masks: dict[str, np.ndarray] = {}
-        teaching.of(model)  # What does not fit is refused before anything is trained.
 
     def pruned_to(self, part: float) -> keras.Model:
         """Returns what is trained when a part of the way to the last sparsity is made."""
@@ -250,7 +225,7 @@ class _Procedure:
     def _masked(self, model: keras.Model) -> keras.Model:
         """Keeps a model whose zeros stay zeros, and returns what is trained."""
         self._model = apply_masks(model, self._masks) if self._masks else model
-        return self.teaching.of(self._model)
+        return self.teaching.trainee(self._model)
 
     def _without_masks(self) -> keras.Model:
         """The model as it is now, its layers without masks, but with their zeros."""

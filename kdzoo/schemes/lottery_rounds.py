@@ -3,22 +3,17 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 
 from kdzoo.compression.masked_layer import Masks
 from kdzoo.compression.masks import apply_masks, masks_of, random_masks, strip_masks
-from kdzoo.distillation import argument_checks
 from kdzoo.distillation.copies import new_metrics, new_optimizer
-from kdzoo.distillation.distiller import Distiller
-from kdzoo.graph.acceleration import accelerate
-from kdzoo.graph.calls import graph_of
 from kdzoo.graph.new_weights import seeds_from, with_new_weights
-from kdzoo.losses import DistillationLoss
 from kdzoo.schemes.early_weights import EarlyWeights
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage
+from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, Teaching
 from kdzoo.utils import check_choice, check_integer, check_positive_integer, shown
 
 REINITIALIZED, RANDOM_TICKET, FROM_SCRATCH = "reinitialized", "random_ticket", "from_scratch"
@@ -69,50 +64,6 @@ def check_controls(controls: Any) -> None:
         )
     for control in controls:
         check_choice("control", control, CONTROLS)
-
-
-class Teaching(NamedTuple):
-    """Who teaches all networks of a run, and how.
-
-    Attributes:
-        teacher: The teacher; None where they learn from labels alone.
-        loss: The distillation loss, of which each training has a new one.
-        student_loss_weight: The weight of the loss on the labels beside it.
-    """
-
-    teacher: keras.Model | None
-    loss: DistillationLoss
-    student_loss_weight: float
-
-    def check(self, model: keras.Model) -> None:
-        """Raises `ValueError` if a model cannot learn from the teacher.
-
-        Args:
-            model: The model.
-        """
-        argument_checks.check_student_loss_weight(self.student_loss_weight)
-        if self.teacher is not None:
-            self.trainee(model)
-
-    def trainee(self, student: keras.Model) -> keras.Model:
-        """Returns the model whose training is that of a student, which itself is not compiled.
-
-        Args:
-            student: The student.
-        """
-        if self.teacher is None:
-            graph = graph_of(student)
-            trainee = keras.Model(graph.input, graph.output)
-            accelerate(trainee)  # A `Distiller` does it for itself.
-            return trainee
-        own = type(self.loss).from_config(self.loss.get_config())
-        return Distiller(self.teacher, student, own, student_loss_weight=self.student_loss_weight)
-
-    def described(self) -> Any:
-        """Returns what identifies a run, JSON-able."""
-        if self.teacher is None:
-            return None
-        return [type(self.loss).__name__, self.loss.get_config(), self.student_loss_weight]
 
 
 class _KeepEarlyWeights(keras.callbacks.Callback):

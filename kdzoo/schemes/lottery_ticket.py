@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
@@ -11,17 +11,16 @@ import numpy as np
 
 from kdzoo.compression.masks import magnitude_masks, masks_of
 from kdzoo.distillation import argument_checks
-from kdzoo.losses import SoftTargets
+from kdzoo.losses import DistillationLoss
 from kdzoo.schemes.early_weights import EarlyWeights
 from kdzoo.schemes.lottery_rounds import (
     CONTROLS,
     Lottery,
-    Teaching,
     check_controls,
     check_epochs,
     optimizer_for,
 )
-from kdzoo.schemes.scheme_stages import Compiling, check_batches, train_stages
+from kdzoo.schemes.scheme_stages import Compiling, Teaching, check_batches, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_fraction, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike
@@ -67,9 +66,11 @@ def lottery_ticket(
     rewind_epoch: int = 0,
     controls: Sequence[str] = CONTROLS,
     teacher: keras.Model | None = None,
-    distillation_loss: Any = None,
+    distillation_loss: DistillationLoss | None = None,
     student_loss_weight: float = 0.5,
-    optimizer: Any = "adam",
+    optimizer: str
+    | keras.optimizers.Optimizer
+    | Callable[[int], keras.optimizers.Optimizer] = "adam",
     metrics: Sequence[Any] = (),
     validation_data: Any = None,
     seed: int = 0,
@@ -122,9 +123,11 @@ def lottery_ticket(
         validation_data: What is validated on after each epoch: `(x, y)` or batches; None for no
             validation.
         seed: Integer of at least 0 that decides the weights that are drawn anew and random places.
-        settings: JSON-able value that identifies the run, for example data and teacher. The other
-            arguments, but for the model, the teacher's weights, metrics and callbacks, are always
-            part of it; checkpoints written with other settings are refused.
+        settings: JSON-able value that identifies the run, for example the data and the seed of the
+            initial weights. The teacher's weights and the other arguments, but for the model,
+            metrics and callbacks, are always part of it; checkpoints written with other settings
+            are refused. The model's weights are no part of it, as a program that is started again
+            may have drawn other ones: the run then goes on with those it began with.
         callbacks: Further callbacks, for all trainings.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
@@ -168,12 +171,10 @@ def lottery_ticket(
     argument_checks.check_model("model", model)
     how: dict[str, Any] = {"fraction": fraction, "output_fraction": output_fraction, "scope": scope}
     magnitude_masks(model, **how)  # What does not fit is refused before anything is trained.
-    given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
-    learnt = argument_checks.as_one_loss(given)
-    teaching = Teaching(teacher, learnt, student_loss_weight)
+    teaching = Teaching(teacher, distillation_loss, student_loss_weight)
     teaching.check(model)
     compiling = Compiling(optimizer_for(optimizer, epochs), loss, metrics)
-    compiling.check(1.0 if teacher is None else student_loss_weight)
+    compiling.check(teaching.student_loss_weight)
     run = {
         "run": settings,
         "rounds": rounds,

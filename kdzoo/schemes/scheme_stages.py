@@ -12,6 +12,12 @@ import keras
 
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.copies import check_metrics, new_metrics, new_optimizer
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.graph.acceleration import accelerate
+from kdzoo.graph.calls import graph_of
+from kdzoo.graph.surgery import rebuild
+from kdzoo.losses import SoftTargets
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.callbacks import EpochCheckpoint
 from kdzoo.training.checkpoints import begin_as_before, is_unfinished
 from kdzoo.training.stages import train
@@ -79,6 +85,58 @@ class Compiling(NamedTuple):
         """Returns what of them identifies a run: optimizer and loss, JSON-able."""
         loss = keras.losses.get(self.loss) if isinstance(self.loss, str) else self.loss
         return {"optimizer": describe(new_optimizer(self.optimizer)), "loss": describe(loss)}
+
+
+class Teaching:
+    """Who teaches all networks of a scheme, and how.
+
+    Args:
+        teacher: The teacher; `"recorded"` where the data carry its outputs; None where the networks
+            learn from the labels alone.
+        distillation_loss: What is learnt of it, one distillation loss; None for `SoftTargets(4.0)`.
+        student_loss_weight: Weight of the loss on the labels beside it.
+
+    Attributes:
+        student_loss_weight: The same; 1.0 without a teacher.
+    """
+
+    def __init__(self, teacher: Any, distillation_loss: Any, student_loss_weight: Any) -> None:
+        given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
+        self._teacher, self._loss = teacher, argument_checks.as_one_loss(given)
+        weight = argument_checks.check_student_loss_weight(student_loss_weight)
+        self.student_loss_weight = 1.0 if teacher is None else float(weight)
+
+    def check(self, model: keras.Model) -> None:
+        """Raises `ValueError` if a model cannot learn from the teacher.
+
+        Args:
+            model: The model; it is not changed.
+        """
+        if self._teacher is not None:
+            self.trainee(rebuild(model))
+
+    def trainee(self, student: keras.Model) -> keras.Model:
+        """Returns the model whose training is that of a student, which itself is not compiled.
+
+        Args:
+            student: The student.
+        """
+        if self._teacher is None:
+            graph = graph_of(student)
+            trainee = keras.Model(graph.input, graph.output)
+            accelerate(trainee)  # A `Distiller` does it for itself.
+            return trainee
+        own = type(self._loss).from_config(self._loss.get_config())
+        teacher = None if isinstance(self._teacher, str) else self._teacher
+        return Distiller(teacher, student, own, student_loss_weight=self.student_loss_weight)
+
+    def described(self) -> Any:
+        """Returns what of it identifies a run, the teacher's weights among it, JSON-able."""
+        if self._teacher is None:
+            return None
+        is_recorded = isinstance(self._teacher, str)
+        teacher = self._teacher if is_recorded else fingerprint_of_model(self._teacher)
+        return [teacher, describe(self._loss), self.student_loss_weight]
 
 
 def describe(given: Any) -> Any:

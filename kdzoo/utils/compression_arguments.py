@@ -1,4 +1,4 @@
-"""What binary weights and low rank are asked for: names and checks that need no Keras.
+"""Arguments of binary weights and low rank: names and checks that need no Keras.
 
 Recipes have them as settings, and are listed before Keras runs; so they stand below the techniques.
 """

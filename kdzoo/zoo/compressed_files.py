@@ -67,7 +67,8 @@ def save_compressed(
     """Saves a model as a `.kdz` file, its weights in as few bytes, bit for bit.
 
     Zeros are left out, a weight of 256 different values or fewer becomes a codebook and an index a
-    number, and all of it is Huffman-coded, each weight in the way that takes the fewest bytes.
+    number, a binary one a bit a number and its scales, and all of it is Huffman-coded, each weight
+    in the way that takes the fewest bytes.
     So a network that was pruned and clustered shrinks to what its zeros and clusters are worth, and
     any other by the few bits that its exponents have in common. What was written is read back and
     compared before the file takes its place.

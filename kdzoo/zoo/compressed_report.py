@@ -22,8 +22,10 @@ class CompressedWeight:
         zstd: Bytes of them as zstd packs them; None where `zstandard` is not installed.
         positions: Bytes in the file for where its numbers lie that are not zero; 0 where zeros are
             coded as other numbers.
-        codebook: Bytes in the file of its different values; 0 where it has no codebook.
-        symbols: Bytes in the file of the numbers, or of their indices in the codebook.
+        codebook: Bytes in the file of its different values, or of the scales of its signs; 0 where
+            it has none.
+        symbols: Bytes in the file of the numbers, of their indices in the codebook, or of their
+            signs.
         negative_zeros: How many of its numbers are -0.0, which is not coded as a zero.
     """
 

@@ -26,6 +26,9 @@ def packed(key: str, tensor: np.ndarray) -> dict[str, np.ndarray]:
     scale = np.abs(tensor.reshape(-1, tensor.shape[-1])[0])
     if not scale.all() or not (np.abs(tensor) == scale).all():
         return {key: tensor}
+    with np.errstate(over="ignore"):
+        if (scale != scale.astype("float32")).any():
+            return {key: tensor}  # Scales of float64 that float32 cannot hold.
     made = {key + SIGNS: np.packbits(tensor.reshape(-1) > 0)}
     return made if (scale == 1).all() else {**made, key + SCALE: scale.astype("float32")}
 

@@ -57,6 +57,18 @@ def test_files_of_the_zoo_are_timed_and_those_of_runs_where_they_are(tmp_path):
 
 
 @pytest.mark.large
+def test_kdz_files_are_timed_with_and_without_zeros(tmp_path):
+    found, printed = smoke("kdz_speed", tmp_path / "figures.json")
+    assert [row["zeros"] for row in found["rows"]] == [0.0, 0.9]
+    for row, line in zip(found["rows"], printed.splitlines(), strict=True):
+        assert row["plain_bytes"] == 4 * (100 * 200 + 200)
+        rate = row["plain_bytes"] / 1e6 / row["seconds"]["load"][0]
+        assert row["megabytes_per_second"]["load"] == pytest.approx(rate)
+        assert f"loaded at {rate:.0f} MB/s" in line
+    assert 2 * found["rows"][1]["bytes"] < found["rows"][0]["bytes"]
+
+
+@pytest.mark.large
 def test_loading_is_quick_here_too(tmp_path):
     names = ["separable_050/cifar10", "mlp_2x1200/mnist", "wide_resnet_16_4/cifar10"]
     found, _ = smoke("load_time", tmp_path / "figures.json", [*names, "--rounds", "5"])

@@ -256,11 +256,26 @@ def save_kdz(directory):
         elif layer.name in ("depthwise", "norm"):
             weights = layer.get_weights()
         layer.set_weights(weights)
-    report = kdzoo.save_compressed(model, directory / "compressed.kdz")
-    print(report)
+    _save_kdz(model, directory / "compressed.kdz")
+
+
+def save_signs(directory):
+    """A model of binary weights with a scale for each output, a bit a number."""
+    model, random = network("signs"), np.random.default_rng(0)
+    for layer in model.layers:
+        weights = layer.get_weights()
+        if weights and weights[0].ndim > 1:
+            scales = np.abs(random.normal(size=weights[0].shape[-1])).astype("float32")
+            weights[0] = np.where(weights[0] < 0, -scales, scales)
+            layer.set_weights(weights)
+    _save_kdz(model, directory / "signs.kdz")
+
+
+def _save_kdz(model, path):
+    print(kdzoo.save_compressed(model, path))
     x, _ = floats(8)
     outputs = keras.ops.convert_to_numpy(model(x, training=False))
-    np.savez_compressed(directory / "compressed.npz", inputs=x, outputs=outputs)
+    np.savez_compressed(path.with_suffix(".npz"), inputs=x, outputs=outputs)
 
 
 def save_others(directory):
@@ -326,6 +341,7 @@ def main(directory):
     keras.utils.set_random_seed(0)
     save_others(directory)
     save_kdz(directory)  # Written later.
+    save_signs(directory)  # Later still.
 
 
 if __name__ == "__main__":

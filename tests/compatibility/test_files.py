@@ -50,8 +50,9 @@ def test_a_file_of_keras_2_opens_to_the_same_outputs():
     assert_gives(kdzoo.load_model(FILES / "of_keras_2.h5"), "of_keras_2")
 
 
-def test_a_kdz_file_opens_to_the_same_outputs():
-    assert_gives(kdzoo.load_compressed(FILES / "compressed.kdz"), "compressed")
+@pytest.mark.parametrize("name", ["compressed", "signs"])
+def test_a_kdz_file_opens_to_the_same_outputs(name):
+    assert_gives(kdzoo.load_compressed(FILES / f"{name}.kdz"), name)
 
 
 def test_every_loss_is_among_the_files():

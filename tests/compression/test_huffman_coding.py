@@ -35,12 +35,24 @@ def random_array(rng):
         shape = (int(rng.integers(0, 5000)),)
     size = int(np.prod(shape))
     numbers = rng.integers(0, 256, (size, dtype.itemsize), "u1")
+    if len(shape) > 1 and rng.random() < 0.2:
+        return with_random_signs(dtype, shape, rng)
     if rng.random() < 0.5:
         book = rng.integers(0, 256, (rng.integers(1, 300), dtype.itemsize), "u1")
         numbers = book[rng.integers(0, len(book), size)]
     numbers = numbers * (rng.random((size, 1)) >= rng.choice([0, 0.5, 0.9, 0.99, 1]))
     numbers = numbers.astype("u1") & (1 if dtype.kind == "b" else 255)
     return np.ascontiguousarray(numbers).reshape(-1).view(dtype).reshape(shape)
+
+
+def with_random_signs(dtype, shape, rng):
+    """Bits of any type that are equal along all axes but the last, but for the highest one."""
+    scales = rng.integers(0, 256, (shape[-1], dtype.itemsize), "u1")
+    numbers = np.empty((*shape, dtype.itemsize), "u1")
+    numbers[:] = scales & (1 if dtype.kind == "b" else 255)
+    if dtype.kind != "b":
+        numbers[..., -1] ^= rng.integers(0, 2, shape, "u1") << 7
+    return numbers.reshape(-1).view(dtype).reshape(shape)
 
 
 def round_trip_dictionaries(count, seed):
@@ -101,6 +113,47 @@ def test_few_values_take_no_more_bits_than_tell_them_apart(values, bits):
     book = rng.normal(size=values).astype("float32")
     _, code = round_trip(book[rng.integers(0, values, 10_001)])
     assert len(code) <= bits * 10_001 / 8 + 4 * values + 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_signs_of_a_scale_for_each_output_take_a_bit(dtype):
+    """As XNOR has them: 512 rows of more scales than a codebook of one byte tells apart."""
+    rng = np.random.default_rng(0)
+    scales = rng.normal(size=300).astype(dtype)
+    array = np.where(rng.random((16, 32, 300)) < 0.5, scales, -scales)
+    coded, code = round_trip(array)
+    assert bytes_of(coded).symbols <= array.size / 8 + 1
+    assert bytes_of(coded).codebook <= scales.nbytes
+    array[3, 4, 5] *= 2
+    assert len(round_trip(array)[1]) > len(code)
+
+
+def checked_and_decoded(coded):
+    check_coded(coded)
+    return decode(coded, memoryview(b"\x01" * bytes_of(coded).total))
+
+
+SIGNS = {"dtype": "float32", "shape": [4, 3], "scales": [[0, 12, 12]], "symbols": [[0, 2, 2]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"shape": []}, "in the place of signs and scales"),
+        ({"shape": [4, 0]}, "in the place of signs and scales"),
+        ({"codebook": [[0, 4, 4]]}, "in the place of signs and scales"),
+        ({"positions": [[0, 4, 4]]}, "in the place of signs and scales"),
+        ({"shape": [6, 2]}, "scales of more bytes"),
+        ({"shape": [2, 6]}, "numbers that do not fit"),
+        ({"shape": [8, 3]}, "signs that do not fit"),
+        ({"symbols": [[0, 1, 1]] * 2}, "signs that do not fit"),
+        ({"scales": []}, "numbers that do not fit|bytes that belong to no stream"),
+        ({"dtype": "bool", "scales": [[0, 3, 3]], "symbols": [[0, 2, 2]]}, "neither true nor"),
+    ],
+)
+def test_lies_of_signs_are_refused(change, reason):
+    with pytest.raises(ValueError, match=reason):
+        checked_and_decoded({**SIGNS, **change})
 
 
 def test_zeros_cost_a_gap_for_each_other_number():

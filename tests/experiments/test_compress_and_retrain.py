@@ -6,7 +6,8 @@ import pytest
 
 import kdzoo
 import kdzoo.data
-from kdzoo.cli import main
+from kdzoo.cli import compressed_output, main
+from kdzoo.compression import prune_filters
 from kdzoo.experiments import Compression, compress_and_retrain, retraining
 from kdzoo.experiments.compress_and_retrain import compress, export, measure_file
 from kdzoo.export import LiteRTModel
@@ -282,12 +283,18 @@ def small(tmp_path):
 
 def test_a_kdz_file_is_written_evaluated_and_exported(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    small(tmp_path)
+    before = small(tmp_path)
     options = ["--filters", "0.6", "--epochs", "1", "--teacher", "net.keras"]
+    options += ["--learning-rate", "1e-9"]
     assert main(["compress", "net.keras", "net.kdz", "digits", *options]) == 0
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
+    # The criterion of `schemes.filter_pruning`, and the layer of the outputs.
+    pruned, _ = prune_filters(before, target_macs=0.6, importance="group_l2")
+    assert "Note: --filters left logits: an output of the model\n" in said
     assert f"{(tmp_path / 'net.kdz').stat().st_size:,}" in shown
     model = kdzoo.load_model("net.kdz")
+    for found, wanted in zip(model.get_weights(), pruned.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
     units = model.get_layer("wide").units
     assert units <= 24
     weights = 4 * (64 * units + units + 10 * units + 10)
@@ -298,6 +305,19 @@ def test_a_kdz_file_is_written_evaluated_and_exported(tmp_path, monkeypatch, cap
     images = kdzoo.data.load("digits").test.arrays()[0][:8]
     outputs = keras.ops.convert_to_numpy(model(images))
     np.testing.assert_allclose(LiteRTModel("net.tflite").predict(images), outputs, atol=1e-4)
+
+
+def test_equal_reasons_of_layers_that_are_left_are_one_line():
+    left = {f"stage{n}": f"no smaller at rank {n}, which would need {n},000" for n in range(5)}
+    left["depthwise"] = "a DepthwiseConv2D, no Dense"
+    assert compressed_output.lines_of_left("low_rank", left) == [
+        "--low-rank left stage0, stage1, stage2 and 2 more: "
+        "no smaller at rank 0, which would need 0,000",
+        "--low-rank left depthwise: a DepthwiseConv2D, no Dense",
+    ]
+    many = {letter: f"of reason {letter}" for letter in "abcdef"}
+    lines = compressed_output.lines_of_left("binary", many)
+    assert lines[2:] == ["--binary left c: of reason c", "--binary left 3 more for other reasons"]
 
 
 @pytest.mark.large

@@ -82,7 +82,7 @@ def test_a_model_may_learn_by_momentum(name, other):
     assert type(optimizer_and_schedule.optimizer(without, data)) is keras.optimizers.Adam
 
 
-HALF = Compression(prune=0.5, training=retraining(1, augmentation=None))
+HALF = Compression(prune=0.5, filters=0.9, training=retraining(1, augmentation=None))
 START, BY_TEACHER = Dependency("distilled"), Dependency("teacher", 0)
 COMPRESSION = Experiment(
     "compressed",
@@ -117,6 +117,8 @@ def test_compressed_students_are_measured_as_files(tmp_path):
         assert row["bytes"] == file.stat().st_size == results["summary"][name]["bytes"]
         assert row["gzipped_bytes"] < row["bytes"]
     assert rows["half"]["sparsity"] == pytest.approx(0.5, abs=0.005)
+    assert rows["half"]["left"] == {"filters": {"logits": "an output of the model"}}
+    assert "left" not in rows["int8"]
     assert rows["int8"]["bytes"] < 0.5 * rows["float32"]["bytes"]
 
     # Each says what it was made from, that is, whose run it may stand beside.

@@ -1202,7 +1202,7 @@ def _add_compression():
     _add(
         compression,
         "regularize_groups",
-        lambda t: {"model": t.model, "strength": 0.1, "alpha": 4.0, "ignored_layers": []},
+        lambda t: {"model": t.model, "strength": 0.1, "exponent": 4.0, "ignored_layers": []},
     )
     _add(
         compression,

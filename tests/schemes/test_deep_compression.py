@@ -89,7 +89,7 @@ def test_the_smallest_numbers_go_and_the_others_are_clustered(tmp_path):
     "epoch", [2, *(pytest.param(epoch, marks=pytest.mark.large) for epoch in (0, 1))]
 )
 def test_a_run_stopped_in_any_stage_ends_as_an_undisturbed_one(tmp_path, epoch):
-    given = {"metrics": ["accuracy"]}
+    given = {"metrics": ["accuracy"], "teacher": net(9, 5) if epoch == 2 else None}
     small, expected = run(tmp_path / "whole", **given)
     with pytest.raises(Stopped):
         run(tmp_path / "stopped", **given, callbacks=[StopIn(epoch)])
@@ -98,6 +98,10 @@ def test_a_run_stopped_in_any_stage_ends_as_an_undisturbed_one(tmp_path, epoch):
     assert_same([again], [small])
     with pytest.raises(ValueError, match="choose another directory"):
         run(tmp_path / "stopped", **given, bits=3)
+    with pytest.raises(ValueError, match="choose another directory"):
+        run(tmp_path / "stopped", net(40, 2), **given)
+    with pytest.raises(ValueError, match="choose another directory"):
+        run(tmp_path / "stopped", **{**given, "teacher": net(9, 6)})
 
 
 def test_presets_are_of_the_layers_of_the_zoo():

@@ -186,6 +186,8 @@ def test_a_run_stopped_in_any_stage_ends_as_an_undisturbed_one(tmp_path, epoch, 
     assert history["distillation_loss"][0] is not None
     with pytest.raises(ValueError, match="choose another directory"):
         run_it(tmp_path / "stopped", fraction=0.4)
+    with pytest.raises(ValueError, match="choose another directory"):
+        run_it(tmp_path / "stopped", teacher=net(9, 6))
 
 
 class Own(keras.Model):

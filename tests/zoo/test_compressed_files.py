@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 import time
 import tracemalloc
 import zlib
@@ -105,6 +106,22 @@ def test_every_byte_is_counted(model, file):
     assert rows["conv/kernel"].codebook == 0
     assert report.plain == 4 * model.count_params()
     assert len(str(report).splitlines()) == len(rows) + 3
+
+
+def test_the_report_has_the_bytes_of_zstd(model, file, tmp_path, monkeypatch):
+    zstandard = pytest.importorskip("zstandard")
+    _, report, _ = file
+    rows = {row.path: row for row in report.weights}
+    for name, weight in zip(("kernel", "bias"), model.get_layer("logits").weights, strict=True):
+        content = keras.ops.convert_to_numpy(weight).tobytes()
+        row = rows[f"logits/{name}"]
+        assert row.zstd == len(zstandard.ZstdCompressor().compress(content)) != row.gzipped
+    assert report.zstd == sum(row.zstd for row in report.weights)
+    line = next(line for line in str(report).splitlines() if line.startswith("logits/kernel"))
+    assert line.split()[3] == f"{rows['logits/kernel'].zstd:,}"
+    monkeypatch.setitem(sys.modules, "zstandard", None)  # As where it is not installed.
+    without = kdzoo.save_compressed(model, tmp_path / "net.kdz")
+    assert (without.zstd, without.bytes) == (None, report.bytes)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])

@@ -95,3 +95,18 @@ def test_numbers_that_fill_no_byte_and_other_weights(tmp_path):
     model.layers[1].kernel.assign([[1, -1, 0], [-1, -1, 0], [1, 1, 0]])
     with pytest.raises(ValueError, match="without one"):
         kdzoo.zoo.save_weights(model, path, dtype="binary")
+
+
+@pytest.mark.tensorflow  # JAX has no float64 by default.
+@pytest.mark.parametrize("scale", [0.1, 0.5, 1e300])
+def test_scales_of_float64_come_back(scale, tmp_path):
+    """A half is a float32, too; a tenth is none."""
+    layers = [LAYERS.Dense(3, use_bias=False, name=name, dtype="float64") for name in "ab"]
+    model, path = keras.Sequential([keras.Input((3,)), *layers]), tmp_path / "a.safetensors"
+    signs = np.where(np.eye(3), 1.0, -1.0)
+    model.set_weights([scale * signs, signs])
+    kdzoo.zoo.save_weights(model, path, dtype="binary")
+    assert ("a/kernel.signs" in bytes_in(path)) == (scale == 0.5)
+    model.set_weights([signs, signs])
+    kdzoo.zoo.load_weights(model, path)
+    np.testing.assert_array_equal(model.get_weights()[0], scale * signs)

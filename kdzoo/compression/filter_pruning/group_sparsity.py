@@ -15,13 +15,13 @@ def regularize_groups(
     model: keras.Model,
     strength: float = 1e-4,
     *,
-    alpha: float = 4.0,
+    exponent: float = 4.0,
     ignored_layers: Collection[str] = (),
 ) -> keras.Model:
     """Returns a copy of a model that learns which of its channels `prune_filters` may take.
 
     To the losses of the copy comes `strength` times the sum, over all channels that may go, of
-    `2 ** (alpha * (largest - I) / (largest - smallest)) * I`. I is the sum of squares of all
+    `2 ** (exponent * (largest - I) / (largest - smallest)) * I`. I is the sum of squares of all
     weights that go with the channel: its filters, what reads them, and the scales of
     normalizations. Its largest and smallest values are those of the channel's group; the factor
     is a constant in the gradient. So channels that matter less shrink faster.
@@ -32,8 +32,8 @@ def regularize_groups(
     Args:
         model: The functional or built sequential `keras.Model`; it is not changed.
         strength: Factor of the whole loss, above 0.
-        alpha: How much more the least important channel of a group is pressed than the most
-            important one, as a power of 2, at least 0.
+        exponent: The loss of the least important channel of a group counts 2 ** exponent times that
+            of the most important one; at least 0.
         ignored_layers: Paths of layers, as for `prune_filters`, of which nothing may change.
 
     Returns:
@@ -56,7 +56,10 @@ def regularize_groups(
     Reference: Fang et al., "DepGraph: Towards Any Structural Pruning", 2023, arXiv:2301.12900,
     section 3.3.
     """
-    for name, value, least in (("strength", strength, "above 0"), ("alpha", alpha, "at least 0")):
+    for name, value, least in (
+        ("strength", strength, "above 0"),
+        ("exponent", exponent, "at least 0"),
+    ):
         if (
             not is_number(value)
             or not 0 <= value < float("inf")
@@ -70,7 +73,7 @@ def regularize_groups(
         ]
         if trained and not group.stays.all():
             first = trained[0]
-            first.regularizer = GroupRegularizer(group, strength, alpha, first)
+            first.regularizer = GroupRegularizer(group, strength, exponent, first)
     return compile_like(copy, model)
 
 
@@ -80,14 +83,14 @@ class GroupRegularizer:
     Args:
         group: The group of channels.
         strength: Factor of the loss.
-        alpha: As `regularize_groups` takes it.
+        exponent: As `regularize_groups` takes it.
         variable: The weight that has this regularizer; one that it had before is added.
     """
 
     def __init__(
-        self, group: ChannelGroup, strength: float, alpha: float, variable: keras.Variable
+        self, group: ChannelGroup, strength: float, exponent: float, variable: keras.Variable
     ) -> None:
-        self._strength, self._alpha = float(strength), float(alpha)
+        self._strength, self._exponent = float(strength), float(exponent)
         self._variable, self._own = variable, variable.regularizer
         self._size, self._may_go = group.size, (~group.stays).astype("float32")
         self._parts = [
@@ -105,7 +108,7 @@ class GroupRegularizer:
         known = keras.ops.stop_gradient(importance)
         largest, smallest = keras.ops.max(known), keras.ops.min(known)
         spread = keras.ops.maximum(largest - smallest, 1e-12)
-        factors = 2.0 ** (self._alpha * (largest - known) / spread)
+        factors = 2.0 ** (self._exponent * (largest - known) / spread)
         loss = self._strength * keras.ops.sum(factors * importance * self._may_go)
         return loss if self._own is None else loss + self._own(value)
 

@@ -24,6 +24,9 @@ _NONE = Compression()
 class Compress(Stage):
     """Prunes, clusters and quantizes a trained model; measures its `.tflite` file.
 
+    Where steps that change layers left some as they are, its row says so: `"left"` is a dictionary,
+    name of the step -> path of the layer -> why.
+
     Attributes:
         start: The stage whose model is compressed.
         compression: What is done to it; nothing by default, so that the file is that of the model.
@@ -72,6 +75,7 @@ class Compress(Stage):
     def run(self, context: "StageContext") -> Outcome:
         model, compression, data = context.source("start"), self.compression, context.data
         history: dict[str, Any] = {}
+        left: dict[str, Any] = {}
         if compression.steps:
             teaching: dict[str, Any] = {}
             if self.teacher is not None:
@@ -87,12 +91,15 @@ class Compress(Stage):
                 context.directory,
                 **teaching,
                 seed=context.seed,
+                note_left=left.__setitem__,
                 **options,
             )
         # How far the file agrees is measured on all test images, whatever comes out.
         file = context.directory / "model.tflite"
         compress_and_retrain.export(model, file, compression, data, min_agreement=0)
-        measured = compress_and_retrain.measure(file, model, data)
+        measured: dict[str, Any] = compress_and_retrain.measure(file, model, data)
+        if left:
+            measured["left"] = left
         return Outcome({"model": model, "model.tflite": file}, measured, history)
 
     def _recorded(self, context: "StageContext") -> "RecordedSplit | None":

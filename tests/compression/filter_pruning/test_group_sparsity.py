@@ -32,17 +32,17 @@ def by_channel(model):
     return {**arrays, "out": out.reshape(4, 4, 3).transpose(1, 0, 2).reshape(4, -1)}
 
 
-def factors(importance, alpha):
-    return 2 ** (alpha * (importance.max() - importance) / np.ptp(importance))
+def factors(importance, exponent):
+    return 2 ** (exponent * (importance.max() - importance) / np.ptp(importance))
 
 
-@pytest.mark.parametrize("alpha", [4.0, 0.0])
-def test_the_loss(alpha):
+@pytest.mark.parametrize("exponent", [4.0, 0.0])
+def test_the_loss(exponent):
     model = net()
     importance = sum((rows**2).sum(1) for rows in by_channel(model).values())
-    sparse = regularize_groups(model, 0.01, alpha=alpha)
+    sparse = regularize_groups(model, 0.01, exponent=exponent)
     own = 0.01 * (model.get_layer("norm").get_weights()[0] ** 2).sum()
-    expected = 0.01 * (factors(importance, alpha) * importance).sum() + own
+    expected = 0.01 * (factors(importance, exponent) * importance).sum() + own
     np.testing.assert_allclose(float(sum(sparse.losses)), expected, rtol=1e-5)
     np.testing.assert_allclose(float(sum(model.losses)), own, rtol=1e-5)
 
@@ -97,7 +97,7 @@ def by_channel_of_one(model):
     ("change", "said"),
     [
         ({"strength": 0.0}, "strength to be above 0"),
-        ({"alpha": -1}, "alpha to be at least 0"),
+        ({"exponent": -1}, "exponent to be at least 0"),
         ({"ignored_layers": ["neo"]}, "Did you mean 'one'"),
     ],
 )
