@@ -14,7 +14,8 @@ from kdzoo.data.catalog import resolve_augmentation
 from kdzoo.evaluation.confusable_classes import confusable_classes
 from kdzoo.graph.logits_layer import logits_layer
 from kdzoo.graph.surgery import copy_of, rebuild
-from kdzoo.models.specialist_ensemble import SpecialistEnsemble, check_classes
+from kdzoo.models.specialist_distribution import check_classes
+from kdzoo.models.specialist_ensemble import SpecialistEnsemble
 from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, describe, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_name, check_positive_integer, shown
