@@ -19,9 +19,8 @@ from kdzoo.schemes.lottery_rounds import (
     Teaching,
     check_controls,
     check_epochs,
-    optimizer_for,
 )
-from kdzoo.schemes.scheme_stages import Compiling, check_batches, train_stages
+from kdzoo.schemes.scheme_stages import Compiling, check_batches, optimizer_for, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_fraction, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike
