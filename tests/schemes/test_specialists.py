@@ -185,6 +185,58 @@ def test_a_specialist_starts_as_the_generalist_is(use_bias, data):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_specialists_of_a_frozen_generalist_can_be_trained():
+    generalist = make_generalist()
+    generalist.trainable = False
+    assert len(specialist_of(generalist, [3, 1]).trainable_variables) == 4
+    assert not generalist.trainable_variables
+    # What a user freezes in part stays as he wants it, but for the new outputs.
+    partly = make_generalist()
+    for number, count in ((1, 2), (2, 4)):
+        partly.layers[number].trainable = False
+        assert len(specialist_of(partly, [3, 1]).trainable_variables) == count
+        partly.layers[number].trainable = True
+
+
+def test_the_first_loss_is_that_of_both_halves(data, tmp_path):
+    generalist, (x, y) = make_generalist(), data
+    options = {"epochs": 1, "batch_size": 5000, "optimizer": keras.optimizers.SGD(0.0)}
+    _, history = specialists(generalist, data, tmp_path, classes=[[1, 0]], verbose=0, **options)
+    first, first_bias, last, last_bias = generalist.get_weights()
+    logits = np.maximum(x @ first + first_bias, 0) @ last + last_bias
+    logits = np.stack([logits[:, 1], logits[:, 0], logits[:, 2:].mean(-1)], -1)
+    losses = special.logsumexp(logits, -1) - logits[np.arange(600), np.array([1, 0, 2, 2, 2])[y]]
+    own, others = losses[y < 2], losses[y >= 2]
+    repeated = own[np.arange(len(others)) % len(own)]
+    assert history["loss"] == pytest.approx([(repeated.mean() + others.mean()) / 2], rel=1e-4)
+
+
+def test_an_optimizer_is_made_for_the_steps_of_each_specialist(data, tmp_path):
+    asked = []
+
+    def optimizer(steps):
+        asked.append(steps)
+        return keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, steps))
+
+    options = {"epochs": 2, "batch_size": 64, "verbose": 0, "optimizer": optimizer}
+    ensemble, _ = specialists(make_generalist(), data, tmp_path, classes=[[0], [0, 2]], **options)
+    assert [int(model.optimizer.iterations) for model in ensemble.specialists] == asked
+    assert asked[0] > asked[1]
+
+
+def test_a_run_of_other_settings_is_refused(data, tmp_path):
+    generalist, (x, y) = make_generalist(), data
+    usual = {"classes": [[0, 1]], "epochs": 2, "verbose": 0}
+    specialists(generalist, data, tmp_path, **usual)
+    for model, samples, epochs in (
+        (generalist, data, 1),
+        (make_generalist(), data, 2),
+        (generalist, (x[::-1], y[::-1]), 2),
+    ):
+        with pytest.raises(ValueError, match="choose another directory"):
+            specialists(model, samples, tmp_path, **{**usual, "epochs": epochs})
+
+
 def test_half_of_the_samples_are_the_specialists_and_the_dustbin_is_corrected(
     data, tmp_path, monkeypatch
 ):
