@@ -39,7 +39,7 @@ COMPOSERS = {"cli", "demo", "__main__"}
 # Packages of techniques, one a file, and the modules in them that techniques may share.
 TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
-    "kdzoo.models": {"blocks"},
+    "kdzoo.models": {"blocks", "specialist_distribution"},
     "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps", "scheme_stages"},
     "kdzoo.dynamic": {
         *("budget_report", "exit_graph", "exit_runs", "exits", "joint_learner", "joint_settings"),

@@ -11,7 +11,11 @@ def optimizer(
 ) -> keras.optimizers.Optimizer:
     """Returns a fresh optimizer, whose learning rate falls over the epochs."""
     epochs = training.epochs if epochs is None else epochs
-    steps = -(-len(data.train) // training.batch_size) * epochs
+    return optimizer_of(training, -(-len(data.train) // training.batch_size) * epochs)
+
+
+def optimizer_of(training: Training, steps: int) -> keras.optimizers.Optimizer:
+    """Returns a fresh optimizer, whose learning rate falls over so many steps."""
     cosine, highest = keras.optimizers.schedules.CosineDecay, training.learning_rate
     if training.optimizer == "sgd":
         rise = max(1, steps // 10)

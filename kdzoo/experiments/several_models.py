@@ -10,7 +10,7 @@ from kdzoo.experiments import build_and_fit
 from kdzoo.experiments.measure_model import measure, test_arrays
 from kdzoo.experiments.stage import Built
 from kdzoo.models.ensemble import Ensemble as Ensemble
-from kdzoo.models.specialist_ensemble import check_classes as check_classes
+from kdzoo.models.specialist_distribution import check_classes as check_classes
 from kdzoo.utils import check_choice, check_text, shown
 from kdzoo.zoo.registry import architecture
 

@@ -1,6 +1,7 @@
 """Procedures of one or several stages, each built on `fit`."""
 
-from kdzoo.models.specialist_ensemble import SpecialistEnsemble, specialist_distribution
+from kdzoo.models.specialist_distribution import specialist_distribution
+from kdzoo.models.specialist_ensemble import SpecialistEnsemble
 from kdzoo.schemes.born_again import born_again
 from kdzoo.schemes.calibrate_biases import BiasReport, calibrate_biases
 from kdzoo.schemes.deep_compression import deep_compression

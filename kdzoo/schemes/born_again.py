@@ -17,7 +17,13 @@ from kdzoo.losses import (
     PermutedSoftTargets,
     SoftTargets,
 )
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, check_batches, train_stages
+from kdzoo.schemes.scheme_stages import (
+    Compiling,
+    SchemeStage,
+    check_batches,
+    check_trainable,
+    train_stages,
+)
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_choice, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike
@@ -99,9 +105,9 @@ def born_again(
         generations from 1, and what a stage does not measure is `None`.
 
     Raises:
-        ValueError: If new models cannot be made of the student, teacher and student do not fit each
-            other, the variant is unknown, a number is out of range, or the directory holds a run
-            with other settings. Nothing is trained then.
+        ValueError: If new models cannot be made of the student, nothing of it is trainable, teacher
+            and student do not fit each other, the variant is unknown, a number is out of range, or
+            the directory holds a run with other settings. Nothing is trained then.
 
     Example:
 
@@ -169,6 +175,8 @@ def _generation(student: Any, number: int, seed: int) -> keras.Model:
     """A fresh model of one generation."""
     if isinstance(student, keras.Model) or not callable(student):
         argument_checks.check_model("student", student)
+        if student.built:
+            check_trainable("student", student)
         return with_new_weights(student, f"{seed}, generation {number}")
     made = student(number)
     argument_checks.check_model(f"student({number})", made)
@@ -177,4 +185,5 @@ def _generation(student: Any, number: int, seed: int) -> keras.Model:
             f"Expected `student({number})` to be a built model. Received: {made.name!r}, which has "
             "no weights yet; call it on a batch."
         )
+    check_trainable(f"student({number})", made)
     return made

@@ -13,7 +13,7 @@ from kdzoo.compression.masks import apply_masks, masks_of, random_masks, strip_m
 from kdzoo.distillation.copies import new_metrics, new_optimizer
 from kdzoo.graph.new_weights import seeds_from, with_new_weights
 from kdzoo.schemes.early_weights import EarlyWeights
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, Teaching
+from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, Teaching, optimizer_for
 from kdzoo.utils import check_choice, check_integer, check_positive_integer, shown
 
 REINITIALIZED, RANDOM_TICKET, FROM_SCRATCH = "reinitialized", "random_ticket", "from_scratch"
@@ -194,17 +194,6 @@ class Lottery:
 
     def _text(self, name: int | str) -> str:
         return f"{self.seed}, {name}"
-
-
-def optimizer_for(given: Any, epochs: int) -> Any:
-    """Returns the optimizer of a training.
-
-    Args:
-        given: A name or an optimizer, or a function from a number of epochs to one.
-        epochs: The epochs of the training.
-    """
-    is_optimizer = isinstance(given, keras.optimizers.Optimizer | type)
-    return given(epochs) if callable(given) and not is_optimizer else given
 
 
 def _beginning_at(optimizer: keras.optimizers.Optimizer, steps: int) -> keras.optimizers.Optimizer:

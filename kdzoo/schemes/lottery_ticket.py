@@ -18,9 +18,14 @@ from kdzoo.schemes.lottery_rounds import (
     Lottery,
     check_controls,
     check_epochs,
-    optimizer_for,
 )
-from kdzoo.schemes.scheme_stages import Compiling, Teaching, check_batches, train_stages
+from kdzoo.schemes.scheme_stages import (
+    Compiling,
+    Teaching,
+    check_batches,
+    optimizer_for,
+    train_stages,
+)
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_fraction, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike

@@ -306,6 +306,17 @@ class _SameEachTime:
         return self._data
 
 
+def optimizer_for(given: Any, length: int) -> Any:
+    """Returns the optimizer of a training.
+
+    Args:
+        given: A name or an optimizer, or a function from the length of a training to one.
+        length: The epochs or steps of the training.
+    """
+    is_optimizer = isinstance(given, keras.optimizers.Optimizer | type)
+    return given(length) if callable(given) and not is_optimizer else given
+
+
 def check_optimizers(*optimizers: Any) -> None:
     """Raises unless there is an optimizer for each stage, none of them twice.
 
@@ -325,6 +336,23 @@ def check_optimizers(*optimizers: Any) -> None:
         )
 
 
+def check_trainable(name: str, model: keras.Model) -> None:
+    """Raises unless training changes something in a model.
+
+    Args:
+        name: What the caller calls it.
+        model: A built model.
+
+    Raises:
+        ValueError: If none of its weights is trainable.
+    """
+    if not model.trainable_variables:
+        raise ValueError(
+            f"Expected `{name}` to have weights to train. Received: {model.name!r}, of which "
+            "nothing is trainable; set `trainable = True` on it, or on some of its layers."
+        )
+
+
 def check_chain(teacher: Any, models: Any) -> list[keras.Model]:
     """Returns the teacher and the models that follow it.
 
@@ -333,7 +361,8 @@ def check_chain(teacher: Any, models: Any) -> list[keras.Model]:
         models: The assistants and, at the end, the student.
 
     Raises:
-        ValueError: If they are no built models, or one has more parameters than its teacher.
+        ValueError: If they are no built models, one that is taught has nothing to train, or one has
+            more parameters than its teacher.
     """
     if not isinstance(models, list | tuple) or not models:
         raise ValueError(
@@ -348,6 +377,8 @@ def check_chain(teacher: Any, models: Any) -> list[keras.Model]:
                 f"Expected built models. Received: {model.name!r}, which has no weights yet; call "
                 "it on a batch."
             )
+        if number:
+            check_trainable(f"models[{number - 1}]", model)
     for larger, smaller in itertools.pairwise(chain):
         sizes = larger.count_params(), smaller.count_params()
         if sizes[1] > sizes[0]:

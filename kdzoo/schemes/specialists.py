@@ -1,8 +1,9 @@
 """Specialists for classes that a generalist confuses: Hinton et al. 2015, section 5."""
 
 import functools
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,8 +15,16 @@ from kdzoo.data.catalog import resolve_augmentation
 from kdzoo.evaluation.confusable_classes import confusable_classes
 from kdzoo.graph.logits_layer import logits_layer
 from kdzoo.graph.surgery import copy_of, rebuild
-from kdzoo.models.specialist_ensemble import SpecialistEnsemble, check_classes
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, describe, train_stages
+from kdzoo.models.specialist_distribution import check_classes
+from kdzoo.models.specialist_ensemble import SpecialistEnsemble
+from kdzoo.schemes.scheme_stages import (
+    Compiling,
+    SchemeStage,
+    describe,
+    optimizer_for,
+    train_stages,
+)
+from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_name, check_positive_integer, shown
 from kdzoo.utils.types import PathLike
@@ -29,7 +38,9 @@ def specialists(
     clusters: int | None = None,
     classes: Sequence[Sequence[int]] | None = None,
     epochs: int,
-    optimizer: str | keras.optimizers.Optimizer = "adam",
+    optimizer: str
+    | keras.optimizers.Optimizer
+    | Callable[[int], keras.optimizers.Optimizer] = "adam",
     batch_size: int = 128,
     augmentation: Any = None,
     most_probable: int = 1,
@@ -43,13 +54,15 @@ def specialists(
 
     A specialist starts as a copy of the generalist whose last layer has an output for each of its
     classes and one, the dustbin, for all others; the dustbin starts as the mean of theirs. It is
-    trained on the labels. Half of its samples are of its classes: an epoch has every other sample
-    once and those of its classes as often as that takes. Afterwards the dustbin's logit is raised
-    by the logarithm of how often that was, so that its probabilities are those of all samples.
+    trained on the labels. Half of its samples are of its classes and half are of others: of these
+    two parts an epoch has every sample of the larger one once, and repeats those of the smaller
+    one. Afterwards the dustbin's logit is raised by the logarithm of (other samples / samples of
+    its classes), so that its probabilities are those of all samples.
 
     Args:
         generalist: A trained functional or sequential `keras.Model` that ends in a `Dense` layer
-            and gives logits, (batch, classes). It is not changed.
+            and gives logits, (batch, classes). It is not changed. It may be frozen, as
+            `specialist_of` says.
         data: What is trained on: a `kdzoo.data.Split`, a `kdzoo.data.Dataset` for its training
             samples, or arrays (x, y) with inputs of any shape and integer labels (n,).
         directory: Where the checkpoints go, a directory for each specialist.
@@ -58,16 +71,18 @@ def specialists(
         classes: The classes of each specialist, lists of integers; they may overlap.
         epochs: Epochs of each specialist.
         optimizer: A Keras optimizer or a name; each specialist has a new one of its configuration.
+            Or a function from the number of steps that a specialist is trained for to its
+            optimizer, for a learning rate that follows a schedule.
         batch_size: Samples a step.
         augmentation: What images of a split are augmented by, as in `kdzoo.data.Split.batches`.
         most_probable: By how many of the generalist's most probable classes the specialists of a
             sample are chosen.
         metrics: Keras metrics or names of such, on a specialist's classes and the dustbin.
         seed: Integer of at least 0 that decides clusters and the order of samples.
-        settings: JSON-able value that identifies the run, for example data and generalist. The
-            classes of the specialists, `batch_size`, `augmentation`, `seed` and the configuration
-            of the optimizer are always part of it; checkpoints written with other settings are
-            refused.
+        settings: JSON-able value that identifies the run, for example the data. The generalist's
+            weights, the labels in their order, the classes of the specialists, `epochs`,
+            `batch_size`, `augmentation`, `seed` and the configurations of the optimizers are
+            always part of it; checkpoints written with other settings are refused.
         callbacks: Further callbacks, for every specialist.
         verbose: As in `keras.Model.fit`.
 
@@ -108,10 +123,10 @@ def specialists(
         classes = confusable_classes(logits, int(clusters or 0), seed=seed)
     check_classes(classes, layer.units)
     samples = [_specialist_samples(labels, its_classes) for its_classes in classes]
-    compiling = Compiling(
-        optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics
-    )
-    compiling.check(1.0)
+    compilings = [
+        _compiling(optimizer, -(-len(indices) // batch_size) * epochs, metrics)
+        for indices, _, _ in samples
+    ]
     models = [
         specialist_of(generalist, its_classes, f"specialist_{number}")
         for number, its_classes in enumerate(classes)
@@ -123,15 +138,20 @@ def specialists(
             epochs,
             batches=_batches(split, *part[:2], batch_size, augmentation, seed),
         )
-        for number, (model, part) in enumerate(zip(models, samples, strict=True))
+        for number, (model, compiling, part) in enumerate(
+            zip(models, compilings, samples, strict=True)
+        )
     ]
     settings = {
         "run": settings,
+        "generalist": fingerprint_of_model(generalist),
+        "labels": hashlib.sha256(labels.astype("int32").tobytes()).hexdigest(),
+        "epochs": epochs,
         "classes": [list(map(int, part)) for part in classes],
         "batch_size": batch_size,
         "augmentation": describe(augmentation),
         "seed": seed,
-        **compiling.described(),
+        "compiling": [compiling.described() for compiling in compilings],
     }
     history = train_stages(stages, None, directory, settings, callbacks, verbose)
     for model, (_, _, times) in zip(models, samples, strict=True):
@@ -139,10 +159,25 @@ def specialists(
     return SpecialistEnsemble(generalist, models, classes, most_probable), history
 
 
+def _compiling(optimizer: Any, steps: int, metrics: Sequence[Any]) -> Compiling:
+    """Compiles a specialist that is trained for so many steps."""
+    compiling = Compiling(
+        optimizer_for(optimizer, steps),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics,
+    )
+    compiling.check(1.0)
+    return compiling
+
+
 def specialist_of(
     generalist: keras.Model, classes: Sequence[int], name: str | None = None
 ) -> keras.Model:
     """Returns a copy of a generalist that tells some classes apart, and from all others.
+
+    The copy can be trained: of a generalist of which nothing can be trained, as a teacher often
+    is, all layers are copied as trainable ones. Where only some layers are frozen, their copies are
+    frozen too, but for the last layer, whose outputs are new.
 
     Args:
         generalist: A functional or sequential `keras.Model` that ends in a `Dense` layer.
@@ -171,9 +206,12 @@ def specialist_of(
     def replace(operation: keras.Operation, path: str) -> Any:
         if operation is not layer:
             return None
-        return copy_of(layer, units=len(own) + 1, use_bias=True), weights
+        return copy_of(layer, units=len(own) + 1, use_bias=True, trainable=True), weights
 
-    return rebuild(generalist, replace, name=check_name(name))
+    made = rebuild(generalist, replace, name=check_name(name))
+    if not generalist.trainable_variables:
+        made.trainable = True
+    return made
 
 
 def _samples(data: Any, classes: int, augmentation: Any) -> tuple[Any, np.ndarray]:

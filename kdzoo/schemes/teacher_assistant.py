@@ -80,9 +80,9 @@ def teacher_assistant(
         measure is `None`.
 
     Raises:
-        ValueError: If a model has more parameters than the one that it learns from, two models do
-            not fit each other, a number is out of range, or the directory holds a run with other
-            settings. Nothing is trained then.
+        ValueError: If a model has more parameters than the one that it learns from or nothing that
+            is trainable, two models do not fit each other, a number is out of range, or the
+            directory holds a run with other settings. Nothing is trained then.
 
     Example:
 

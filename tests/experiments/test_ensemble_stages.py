@@ -1,5 +1,7 @@
 """Stages of several models as one: an ensemble, its students, and specialists."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -36,15 +38,26 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The directory of a run, its rows by name and seed, and the first batches of each stage."""
+    """The directory of a run, its rows by name and seed, and the first batches of each stage.
+
+    Instead of those of specialists the learning rates at their ends.
+    """
     directory, batches, fit = tmp_path_factory.mktemp("ensembles"), {}, build_and_fit.fit
+    scheme_stages = sys.modules["kdzoo.schemes.scheme_stages"]
+    train = scheme_stages.train
 
     def watched(model, training, context, batches_from, *arguments, **more):
         batches[context.directory.name] = next(iter(batches_from(0)))
         return fit(model, training, context, batches_from, *arguments, **more)
 
+    def watched_specialist(model, batches_from, epochs, path, *arguments, **more):
+        history = train(model, batches_from, epochs, path, *arguments, **more)
+        batches[path.parent.name, path.name] = float(model.optimizer.learning_rate)
+        return history
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_and_fit, "fit", watched)
+        patch.setattr(scheme_stages, "train", watched_specialist)
         rows = with_stages(*STAGES, seeds=(0,)).run(directory, verbose=0)["rows"]
     return directory, {(row["kind"], row["seed"]): row for row in rows}, batches
 
@@ -107,6 +120,8 @@ def test_specialists_are_a_model_that_teaches(finished):
     classes = [label for part in row["specialist_classes"] for label in part]
     assert sorted(classes) == list(range(10))
     assert set(row["history"]["stage"]) == {1, 2}
+    for number in (0, 1):
+        assert abs(batches["specialists-0", f"specialist-{number}"]) < 1e-9
     model = keras.saving.load_model(directory / "specialists-0" / "model.keras")
     test = kdzoo.data.load("digits").test.arrays()
     assert row["test_accuracy"] == pytest.approx(kdzoo.evaluation.accuracy(model, *test))
@@ -141,6 +156,10 @@ def test_specialists_are_a_model_that_teaches(finished):
         (
             Specialists("a", Dependency("teacher", 0), SHIFTED, classes=((0, 10),)),
             "classes from 0 to 9",
+        ),
+        (
+            Specialists("a", Dependency("teacher", 0), Training(1, precision="auto"), 2),
+            "specialists in float32.*precision='auto'",
         ),
     ],
 )

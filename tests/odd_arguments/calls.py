@@ -43,7 +43,6 @@ MADE_BY_KDZOO = {
     "Split": "`from_arrays`, `from_directory` and `load` make it",
     "SharedWeightsReport": "`share_weights` returns it",
     "Stage": "stage types extend it",
-    "specialist_distribution": "it takes tensors that `SpecialistEnsemble` checks",
     "TensorInfo": "`LiteRTModel` makes it",
 }
 
@@ -789,6 +788,16 @@ def _add_training():
         schemes,
         "specialist_of",
         lambda t: {"generalist": t.model, "classes": [0, 1], "name": "specialist"},
+    )
+    _add(
+        schemes,
+        "specialist_distribution",
+        lambda t: {
+            "generalist_probs": np.array([[0.7, 0.2, 0.1]], "float32"),
+            "specialist_probs": [np.array([[0.2, 0.3, 0.5]], "float32")],
+            "classes": [[0, 1]],
+            "most_probable": 1,
+        },
     )
     _add(
         schemes,

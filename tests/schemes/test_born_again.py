@@ -198,6 +198,12 @@ def test_bad_arguments_are_refused(tmp_path):
         run(tmp_path, teacher=net(9, 5, classes=4))
     with pytest.raises(ValueError, match="Expected `loss`"):
         run(tmp_path, loss=None)
+    frozen = net(6, 1, "frozen")
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="Expected `student` to have weights to train"):
+        run(tmp_path, frozen)
+    with pytest.raises(ValueError, match=r"Expected `student\(0\)` to have weights to train"):
+        run(tmp_path, lambda number: frozen)
     student = net(6, 1)
     softened = keras.Model(student.input, keras.layers.Softmax()(student.output))
     with pytest.raises(ValueError, match="as_logits"):

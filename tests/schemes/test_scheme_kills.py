@@ -59,6 +59,13 @@ options |= dict(sparsity=0.7, bits=3, rounds=2, epochs=4, teacher=net(12, 5))
 small, history = schemes.deep_compression(net(40, 1), batches, directory, **options)
 models = [small]
 """,
+    "specialists": """
+from small_schemes import X, Y
+del options["loss"]
+options |= dict(classes=[[0], [1], [0, 2]], epochs=4, batch_size=4)
+ensemble, history = schemes.specialists(net(8, 1), (X, Y), directory, **options)
+models = [ensemble]
+""",
     "teacher_assistant": """
 models = [net(width, width) for width in (9, 7, 6)]
 _, history = schemes.teacher_assistant(net(12, 1), models, batches, directory, epochs=4, **options)

@@ -16,6 +16,9 @@ from kdzoo.schemes import (
     specialists,
 )
 
+GENERAL = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]], "float32")
+PART = np.array([[0.2, 0.3, 0.5]] * 2, "float32")
+
 
 def objective(logits, general, parts, classes):
     """Equation 5 of Hinton et al. 2015 with q = softmax(logits), up to a constant."""
@@ -29,16 +32,16 @@ def objective(logits, general, parts, classes):
 
 @pytest.mark.tensorflow  # Once is enough.
 def test_the_distribution_is_what_a_general_optimizer_finds():
-    """100 random problems, whose specialists overlap; all of them are asked."""
+    """25 random problems, whose specialists overlap; all of them are asked."""
     rng, classes = np.random.default_rng(0), [[0, 1, 2], [2, 3], [5, 1]]
-    general = special.softmax(rng.normal(0, 2, (100, 6)), -1).astype("float32")
+    general = special.softmax(rng.normal(0, 2, (25, 6)), -1).astype("float32")
     parts = [
-        special.softmax(rng.normal(0, 2, (100, len(part) + 1)), -1).astype("float32")
+        special.softmax(rng.normal(0, 2, (25, len(part) + 1)), -1).astype("float32")
         for part in classes
     ]
     found = keras.ops.convert_to_numpy(specialist_distribution(general, parts, classes, 6))
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
-    for row in range(100):
+    for row in range(25):
         of_row = general[row].astype("float64"), [part[row].astype("float64") for part in parts]
         best = optimize.minimize(
             objective, np.zeros(6), (*of_row, classes), method="BFGS", options={"gtol": 1e-9}
@@ -46,31 +49,92 @@ def test_the_distribution_is_what_a_general_optimizer_finds():
         np.testing.assert_allclose(found[row], special.softmax(best.x), atol=1e-5)
 
 
-def test_certain_predictions_that_contradict_each_other_are_agreed_on():
-    """Where the objective is flat, only it is compared."""
+def fit(q, own, dustbins, others):
+    """What equation 5 maximizes, for distributions (samples, classes) in float64."""
+    with np.errstate(divide="ignore"):
+        return special.xlogy(own, q).sum(-1) + special.xlogy(dustbins, q @ others.T).sum(-1)
+
+
+@pytest.mark.parametrize("scale", [5, 10])
+def test_certain_predictions_that_contradict_each_other_are_agreed_on(scale):
+    """As well as by a long expectation maximization; where the optimum is flat, q may differ."""
     rng, classes = np.random.default_rng(1), [[0, 1, 2], [2, 3], [5, 1]]
-    general = special.softmax(rng.normal(0, 5, (400, 6)), -1).astype("float32")
+    general = special.softmax(rng.normal(0, scale, (300, 6)), -1).astype("float32")
     parts = [
-        special.softmax(rng.normal(0, 5, (400, len(part) + 1)), -1).astype("float32")
+        special.softmax(rng.normal(0, scale, (300, len(part) + 1)), -1).astype("float32")
         for part in classes
     ]
+    own, others = general.astype("float64"), np.ones((3, 6))
+    for number, part in enumerate(classes):
+        own[:, part] += parts[number][:, :-1]
+        others[number, part] = 0
+    dustbins = np.stack([part[:, -1] for part in parts], -1).astype("float64")
+    total = (own.sum(-1) + dustbins.sum(-1))[:, None]
+    turns = [general.astype("float64")]
+    for _ in range(10_000):
+        q = turns.pop()
+        turns.append((own + q * ((dustbins / (q @ others.T)) @ others)) / total)
     found = keras.ops.convert_to_numpy(specialist_distribution(general, parts, classes, 6))
-    found = found.astype("float64")
-    for row in range(400):
-        of_row = general[row].astype("float64"), [part[row].astype("float64") for part in parts]
-        reached = objective(np.log(np.maximum(found[row], 1e-300)), *of_row, classes)
-        best = optimize.minimize(objective, np.log(found[row] + 1e-12), (*of_row, classes)).fun
-        assert reached - best < 1e-4
+    found = found.astype("float64") / found.sum(-1, keepdims=True, dtype="float64")
+    missing = fit(turns[0], own, dustbins, others) - fit(found, own, dustbins, others)
+    assert missing.max() < 1e-6
+    # No distribution is better than by this much, as what is maximized is concave.
+    slopes = own / found + (dustbins / (found @ others.T)) @ others
+    assert np.median(slopes.max(-1, keepdims=True) - total) < 1e-4
+
+
+def test_a_contradiction_of_certainties_is_met_halfway():
+    general = np.array([[1, 0, 0, 0]], "float32")
+    part = np.array([[0, 0, 1]], "float32")
+    found = keras.ops.convert_to_numpy(specialist_distribution(general, [part], [[0, 1]]))
+    # log q_0 + log(q_2 + q_3) is largest where both are a half.
+    np.testing.assert_allclose(found[0, 0], 0.5, atol=1e-6)
+    np.testing.assert_allclose(found[0, 2:].sum(), 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": [[0, 7]]}, "different classes from 0 to 2"),
+        ({"classes": [[0, -1]]}, "different classes from 0 to 2"),
+        ({"classes": [[0, 0]]}, "different classes from 0 to 2"),
+        ({"classes": [[0, 1], [2]]}, "specialist_probs of 1, classes of 2"),
+        ({"classes": [[0]]}, r"specialist_probs\[0\] of shape \(2, 2\)"),
+        ({"most_probable": 9}, "most_probable to be an integer from 1 to 3"),
+        ({"specialist_probs": PART}, "a list of probabilities for each specialist"),
+        ({"specialist_probs": [PART[:1]]}, r"of shape \(2, 3\). Received: shape \(1, 3\)"),
+        ({"specialist_probs": [np.log(PART)]}, "each row with the sum 1.*take the softmax"),
+        ({"generalist_probs": 2 * GENERAL}, "each row with the sum 1"),
+        ({"generalist_probs": GENERAL * np.nan}, "each row with the sum 1"),
+        ({"generalist_probs": GENERAL[0]}, r"of shape \(batch, classes\)"),
+        ({"generalist_probs": "text"}, "an array of numbers"),
+        ({"generalist_probs": keras.Input((3,))}, "call this in a layer"),
+    ],
+)
+def test_what_is_no_distribution_is_refused(changes, message):
+    arguments = {"generalist_probs": GENERAL, "specialist_probs": [PART], "classes": [[0, 1]]}
+    with pytest.raises(ValueError, match=message):
+        specialist_distribution(**{**arguments, **changes})
+
+
+def test_a_distribution_is_also_found_in_a_traced_function():
+    """Where there are no values that could be looked at."""
+
+    class Agreed(keras.layers.Layer):
+        def call(self, inputs):
+            return specialist_distribution(inputs[0], [inputs[1]], [[0, 1]], 2)
+
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    found = keras.Model(inputs, Agreed()(inputs)).predict([GENERAL, PART], verbose=0)
+    np.testing.assert_allclose(found[1], [0.15, 0.25, 0.6], atol=1e-6)
 
 
 def test_only_specialists_of_the_most_probable_classes_are_asked():
-    general = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]], "float32")
-    part = np.array([[0.2, 0.3, 0.5]] * 2, "float32")
-    found = keras.ops.convert_to_numpy(specialist_distribution(general, [part], [[0, 1]]))
+    found = keras.ops.convert_to_numpy(specialist_distribution(GENERAL, [PART], [[0, 1]]))
     # Of one specialist the solution is known: the mean of both on its classes and on the dustbin.
     np.testing.assert_allclose(found[0], [0.45, 0.25, 0.3], atol=1e-6)
-    np.testing.assert_allclose(found[1], general[1], atol=1e-7)
-    both = keras.ops.convert_to_numpy(specialist_distribution(general, [part], [[0, 1]], 2))
+    np.testing.assert_allclose(found[1], GENERAL[1], atol=1e-7)
+    both = keras.ops.convert_to_numpy(specialist_distribution(GENERAL, [PART], [[0, 1]], 2))
     np.testing.assert_allclose(both[1], [0.15, 0.25, 0.6], atol=1e-6)
 
 
@@ -119,6 +183,58 @@ def test_a_specialist_starts_as_the_generalist_is(use_bias, data):
     found = specialist_of(generalist, [3, 1]).predict(data[0], verbose=0)
     expected = np.stack([logits[:, 3], logits[:, 1], logits[:, [0, 2, 4]].mean(-1)], -1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_specialists_of_a_frozen_generalist_can_be_trained():
+    generalist = make_generalist()
+    generalist.trainable = False
+    assert len(specialist_of(generalist, [3, 1]).trainable_variables) == 4
+    assert not generalist.trainable_variables
+    # What a user freezes in part stays as he wants it, but for the new outputs.
+    partly = make_generalist()
+    for number, count in ((1, 2), (2, 4)):
+        partly.layers[number].trainable = False
+        assert len(specialist_of(partly, [3, 1]).trainable_variables) == count
+        partly.layers[number].trainable = True
+
+
+def test_the_first_loss_is_that_of_both_halves(data, tmp_path):
+    generalist, (x, y) = make_generalist(), data
+    options = {"epochs": 1, "batch_size": 5000, "optimizer": keras.optimizers.SGD(0.0)}
+    _, history = specialists(generalist, data, tmp_path, classes=[[1, 0]], verbose=0, **options)
+    first, first_bias, last, last_bias = generalist.get_weights()
+    logits = np.maximum(x @ first + first_bias, 0) @ last + last_bias
+    logits = np.stack([logits[:, 1], logits[:, 0], logits[:, 2:].mean(-1)], -1)
+    losses = special.logsumexp(logits, -1) - logits[np.arange(600), np.array([1, 0, 2, 2, 2])[y]]
+    own, others = losses[y < 2], losses[y >= 2]
+    repeated = own[np.arange(len(others)) % len(own)]
+    assert history["loss"] == pytest.approx([(repeated.mean() + others.mean()) / 2], rel=1e-4)
+
+
+def test_an_optimizer_is_made_for_the_steps_of_each_specialist(data, tmp_path):
+    asked = []
+
+    def optimizer(steps):
+        asked.append(steps)
+        return keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, steps))
+
+    options = {"epochs": 2, "batch_size": 64, "verbose": 0, "optimizer": optimizer}
+    ensemble, _ = specialists(make_generalist(), data, tmp_path, classes=[[0], [0, 2]], **options)
+    assert [int(model.optimizer.iterations) for model in ensemble.specialists] == asked
+    assert asked[0] > asked[1]
+
+
+def test_a_run_of_other_settings_is_refused(data, tmp_path):
+    generalist, (x, y) = make_generalist(), data
+    usual = {"classes": [[0, 1]], "epochs": 2, "verbose": 0}
+    specialists(generalist, data, tmp_path, **usual)
+    for model, samples, epochs in (
+        (generalist, data, 1),
+        (make_generalist(), data, 2),
+        (generalist, (x[::-1], y[::-1]), 2),
+    ):
+        with pytest.raises(ValueError, match="choose another directory"):
+            specialists(model, samples, tmp_path, **{**usual, "epochs": epochs})
 
 
 def test_half_of_the_samples_are_the_specialists_and_the_dustbin_is_corrected(

@@ -128,6 +128,13 @@ def test_bad_arguments_are_refused(tmp_path):
     teacher, large, small = chain()
     with pytest.raises(ValueError, match=r"'width_8' with \d+ parameters, after 'width_4'"):
         run(tmp_path, [teacher, small, large])
+    frozen = [*chain()]
+    for number in (1, 2):
+        frozen[number].trainable = False
+        message = rf"Expected `models\[{number - 1}\]` to have weights to train"
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path, frozen)
+        frozen[number].trainable = True
     with pytest.raises(ValueError, match=r"'width_12' with \d+ parameters, after 'width_8'"):
         run(tmp_path, [large, teacher])
     with pytest.raises(ValueError, match="a list of assistants with the student at its end"):

@@ -1,6 +1,7 @@
 """A generalist and specialists for the classes that it confuses, as one model."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,7 +10,7 @@ from kdzoo.experiments import optimizer_and_schedule, several_models
 from kdzoo.experiments.measure_model import measure
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
-from kdzoo.experiments.training_settings import Training
+from kdzoo.experiments.training_settings import FLOAT32, Training
 from kdzoo.utils import check_positive_integer, shown
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class Specialists(Stage):
 
     Attributes:
         generalist: The stage whose model is specialized.
-        training: How each specialist is trained, in float32. An epoch has about twice as many
-            samples as the data set.
+        training: How each specialist is trained, in float32. An epoch has twice as many samples as
+            the larger one of two parts of the data set: those of its classes, and all others. The
+            learning rate of each falls to zero at its own end.
         clusters: Number of clusters of classes that are looked for; None where `classes` are given.
         classes: The classes of each specialist.
         most_probable: By how many of the generalist's most probable classes specialists are chosen.
@@ -59,6 +61,11 @@ class Specialists(Stage):
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         self.training.check()
+        if self.training.precision != FLOAT32:
+            raise ValueError(
+                "Expected a training of specialists in float32, as the generalist is. Received: "
+                f"precision={self.training.precision!r}"
+            )
         is_list = isinstance(self.classes, tuple | list)
         if not is_list or (self.clusters is None) != bool(self.classes):
             raise ValueError(
@@ -91,7 +98,7 @@ class Specialists(Stage):
             clusters=self.clusters,
             classes=self.classes or None,
             epochs=training.epochs,
-            optimizer=optimizer_and_schedule.optimizer(training, data, 2 * training.epochs),
+            optimizer=functools.partial(optimizer_and_schedule.optimizer_of, training),
             batch_size=training.batch_size,
             augmentation=training.augmentation_for(data.name),
             most_probable=self.most_probable,
