@@ -66,7 +66,7 @@ class PruningPlan:
             ValueError: If the target cannot be reached, or nothing would go.
         """
         self._scores = scores_of(self.groups, importance)
-        units = [1 if group.one_by_one else round_to for group in self.groups]
+        units = [group.multiples(round_to) for group in self.groups]
         selection = Selection(self._scores, scope, units)
         if target == "ratio":
             self.counts = selection.for_ratio(amount)
@@ -136,17 +136,35 @@ class PruningPlan:
 
     def _row(self, place: int) -> GroupReport:
         """The row of a group, of what it saves alone."""
-        group, count, costs = self.groups[place], int(self.counts[place]), self.costs
-        alone = np.array([other.size for other in self.groups])
-        alone[place] = count
-        macs, parameters = costs.after(alone)
+        group, count = self.groups[place], int(self.counts[place])
+        macs, parameters = self._saved(place, 0)
+        macs_saved, parameters_saved = self._saved(place, count)
         reason = group.reason
         if not reason and count == group.size:
             silent = np.isinf(self._scores[place]).all()
             reason = "the criterion says nothing of it" if silent else "its scores, or round_to"
-        macs_saved = None if costs.macs is None or macs is None else costs.macs - macs
-        parameters_saved = costs.parameters - parameters
-        return GroupReport(group.layers, group.size, count, macs_saved, parameters_saved, reason)
+        return GroupReport(
+            *(group.layers, group.size, count, macs_saved, parameters_saved, reason),
+            filters=max(group.filters_each),
+            macs=macs,
+            parameters=parameters,
+            importance_lost=self._importance_lost(place),
+        )
+
+    def _saved(self, place: int, count: int) -> tuple[int | None, int]:
+        """What is saved if so many channels of one group stay, and all of the others."""
+        alone = np.array([other.size for other in self.groups])
+        alone[place] = count
+        macs, parameters = self.costs.after(alone)
+        whole = self.costs.macs
+        saved = None if whole is None or macs is None else whole - macs
+        return saved, self.costs.parameters - parameters
+
+    def _importance_lost(self, place: int) -> float | None:
+        """The part of a group's scores that goes; None where there are none."""
+        scores = np.sort(self._scores[place])
+        gone, whole = scores[: len(scores) - self.counts[place]], scores[np.isfinite(scores)].sum()
+        return float(gone.sum() / whole) if whole > 0 else None
 
 
 def _check_any(model: keras.Model, groups: Sequence[ChannelGroup], coupling: Coupling) -> None:

@@ -156,6 +156,21 @@ def test_a_group_says_what_it_saves_alone():
     assert group.macs_saved == saved
 
 
+def test_a_dry_run_says_what_is_lost_and_what_there_is():
+    model = classifier()
+    size = [np.abs(model.get_layer(name).kernel).sum((0, 1, 2)) for name in ("first", "second")]
+    _, report = pruned(model, "second", ratio=0.25, dry_run=True)
+    first, second, *_ = report.groups
+    lost = np.sort(size[1])[:4].sum() / size[1].sum()
+    np.testing.assert_allclose(second.importance_lost, lost, rtol=1e-5)
+    assert first.importance_lost is None  # The criterion says nothing of it.
+    # 16 kernels of 3 x 3 x 16 at 6 x 6 places and, after the pooling, 9 values for 24 neurons.
+    assert second.macs == 16 * (9 * 16 * 36 + 9 * 24)
+    assert second.parameters == 16 * (9 * 16 + 1 + 9 * 24)
+    assert f"{lost:.1%}" in str(report)
+    assert f"{second.macs // 4:,} of {second.macs:,}" in str(report)
+
+
 def lone():
     """A dense layer of four neurons, of which each criterion has its own least important one."""
     inputs = keras.Input((2,), name="x")
