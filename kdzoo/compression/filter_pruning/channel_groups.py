@@ -32,8 +32,9 @@ class ChannelGroup:
             channel of each of these positions, from 0.
         one_by_one: Whether any number of them may stay, whatever counts are rounded to.
         filters_each: For each of `layers`, how many of its filters one channel is.
-        activations: For each tensor after an activation that has some of them: the Keras tensor and
-            the numbers of its channels, positions along these, and the channel of each position.
+        activations: For each tensor that has some of them after an activation that gives exact
+            zeros, such as ReLU: the Keras tensor and the numbers of its channels, positions along
+            these, and the channel of each position.
     """
 
     layers: tuple[str, ...]

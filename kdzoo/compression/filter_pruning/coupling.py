@@ -74,7 +74,7 @@ class Coupling:
         changes: `id` of a layer or operation -> it, and its fields that follow from what stays.
         folds: `id` of a layer -> its `Fold`.
         shapes: Channels of tensors that must keep straight edges.
-        activations: Keras tensors after activations, and their channels.
+        activations: Keras tensors after activations that give zeros, and their channels.
         untouched: Path of a layer with weights -> why none of its own channels may go.
     """
 

@@ -12,11 +12,16 @@ import numpy as np
 
 from kdzoo.compression.filter_pruning.channels import Channels, NotUnderstoodError, fixed, matter
 from kdzoo.compression.filter_pruning.coupling import Coupling
-from kdzoo.compression.filter_pruning.weighted_rules import channel_axis, check_elementwise
+from kdzoo.compression.filter_pruning.weighted_rules import (
+    channel_axis,
+    check_elementwise,
+    gives_zeros,
+)
 from kdzoo.graph.calls import Call
 from kdzoo.graph.input_shape_checks import is_array
 from kdzoo.utils import is_number
 
+_GIVING_ZEROS = ("Relu", "Relu6", "HardSigmoid", "HardSilu")  # Operations.
 _CONSTANT = "a constant in it would depend on where zeros are padded"
 
 
@@ -39,8 +44,8 @@ def elementwise(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs:
     if any(map(_has_several, vars(call.operation).values())):
         raise NotUnderstoodError("it takes numbers for each channel")
     out = x.with_constants(_computed(call, inputs, args, kwargs, x.ids.shape))
-    name = type(call.operation).__name__
-    if name == "Activation" or "relu" in name.lower():
+    made_by = getattr(call.operation, "activation", call.operation)
+    if gives_zeros(made_by) or type(call.operation).__name__ in _GIVING_ZEROS:
         coupling.activations.append((call.outputs[0], out.ids))
     return out
 
