@@ -39,14 +39,32 @@ class PruningPlan:
         _check_any(model, self.groups, self._coupling)
         self.costs = Costs(model, self._coupling, self.groups)
         self.counts = np.array([group.size for group in self.groups])
-        self._scores: list[np.ndarray] = []
+        self._scores = [np.where(group.stays, np.inf, 0.0) for group in self.groups]
         self._latencies: Latencies | None = None
+
+    def score(self, importance: Importance) -> None:
+        """Gives all channels scores, by which `choose` then chooses.
+
+        Args:
+            importance: The criterion.
+
+        Raises:
+            ValueError: If it gives something else than a finite number for each channel.
+        """
+        self._scores = scores_of(self.groups, importance)
+
+    @property
+    def free(self) -> dict[tuple[str, ...], int]:
+        """Paths of the layers of each group -> how many of its channels may go, by their scores."""
+        found = {group.layers: 0 for group in self.groups}
+        for group, scores in zip(self.groups, self._scores, strict=True):
+            found[group.layers] += int(np.isfinite(scores).sum())
+        return found
 
     def choose(
         self,
         target: str,
         amount: float,
-        importance: Importance,
         scope: Scope,
         round_to: int,
         unpruned: keras.Model | None = None,
@@ -57,29 +75,47 @@ class PruningPlan:
             target: `"ratio"`, or the name of what may be left: `"target_macs"`,
                 `"target_parameters"`, `"target_latency"` or `"target_latency_ms"`.
             amount: How much, a fraction or milliseconds.
-            importance: The criterion.
             scope: As `Selection` takes it.
             round_to: What counts are multiples of, but for heads of attention.
             unpruned: With whose time that of the smaller model is compared; the model when None.
 
         Raises:
-            ValueError: If the target cannot be reached, or nothing would go.
+            ValueError: If the target cannot be reached.
         """
-        self._scores = scores_of(self.groups, importance)
-        units = [group.multiples(round_to) for group in self.groups]
-        selection = Selection(self._scores, scope, units)
+        selection = self._selection(scope, round_to)
         if target == "ratio":
             self.counts = selection.for_ratio(amount)
         elif target.startswith("target_latency"):
             self._choose_by_latency(selection, target, amount, unpruned)
         else:
             self.counts = selection.for_target(target, amount, self.costs.fraction_left(target))
-        if all(group.size == count for group, count in zip(self.groups, self.counts, strict=True)):
+
+    @property
+    def all_stay(self) -> bool:
+        """Whether no channel goes."""
+        return [group.size for group in self.groups] == self.counts.tolist()
+
+    def check_some_go(self, target: str, amount: float, round_to: int) -> None:
+        """Raises `ValueError` if no channel goes, with the arguments that `choose` was given."""
+        if self.all_stay:
             raise ValueError(
                 "Expected a target by which channels go; a smaller round_to, or another criterion, "
                 f"lets more go. Received: {target}={amount} with round_to={round_to}, by which all "
                 "stay"
             )
+
+    def choose_all(self, scope: Scope, round_to: int) -> None:
+        """Lets all channels go that may.
+
+        Args:
+            scope: As `Selection` takes it.
+            round_to: What counts are multiples of, but for heads of attention.
+        """
+        selection = self._selection(scope, round_to)
+        self.counts = selection.counts(selection.steps)
+
+    def _selection(self, scope, round_to):
+        return Selection(self._scores, scope, [group.multiples(round_to) for group in self.groups])
 
     def _choose_by_latency(self, selection, target, amount, unpruned):
         measured: dict[bytes, Latencies] = {}

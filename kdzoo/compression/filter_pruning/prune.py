@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 
 from kdzoo.compression.filter_pruning.importance import Importance, criterion
+from kdzoo.compression.filter_pruning.measured_latency import check_latency
 from kdzoo.compression.filter_pruning.plan import PruningPlan
 from kdzoo.compression.filter_pruning.prune_arguments import (
     check_ignored_layers,
@@ -130,14 +131,44 @@ def prune_filters(
         "target_latency_ms": target_latency_ms,
     }
     target, amount = check_target(targets)
-    check_choice("scope", scope, ("global", "local"))
     round_to = check_positive_integer("round_to", round_to, most=1 << 16)
-    seed = check_integer("seed", seed, least=0, most=(1 << 32) - 1)
     dry_run = check_flag("dry_run", dry_run)
+    check_latency(target, model)
+    plan = scored_plan(model, importance, scope, ignored_layers, data, loss, seed)
+    plan.choose(target, amount, scope, round_to)
+    plan.check_some_go(target, amount, round_to)
+    made = None if dry_run else plan.smaller()
+    return model if made is None else made, plan.report(made)
+
+
+def scored_plan(
+    model: keras.Model,
+    importance: str | Importance,
+    scope: Literal["global", "local"],
+    ignored_layers: Collection[str | keras.layers.Layer],
+    data: Any,
+    loss: Any,
+    seed: int,
+) -> PruningPlan:
+    """Returns a plan that has a score for each channel, after checks of arguments.
+
+    Args:
+        model: The model.
+        importance: As `prune_filters` takes it.
+        scope: As `prune_filters` takes it.
+        ignored_layers: As `prune_filters` takes them.
+        data: As `prune_filters` takes them.
+        loss: As `prune_filters` takes it.
+        seed: As `prune_filters` takes it.
+
+    Raises:
+        ValueError: If an argument is out of range, or nothing may go.
+    """
+    check_choice("scope", scope, ("global", "local"))
+    seed = check_integer("seed", seed, least=0, most=(1 << 32) - 1)
     check_importance(importance, data, loss)
     plan = PruningPlan(model, check_ignored_layers(model, ignored_layers))
     if isinstance(importance, str):
         importance = criterion(importance, model, data, loss, seed)
-    plan.choose(target, amount, importance, scope, round_to)
-    made = None if dry_run else plan.smaller()
-    return model if made is None else made, plan.report(made)
+    plan.score(importance)
+    return plan
