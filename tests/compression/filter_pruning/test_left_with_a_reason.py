@@ -127,8 +127,14 @@ def test_filters_that_only_go_together():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda x: ops.clip(x, [0.0] * 16, [1.0] * 16), "numbers for each channel"),
-        (lambda x: ops.clip(x, ((0.0,) * 16,), 1.0), "numbers for each channel"),
+        *(
+            # JAX takes no lists there.
+            pytest.param(call, "numbers for each channel", marks=pytest.mark.tensorflow)
+            for call in (
+                lambda x: ops.clip(x, [0.0] * 16, [1.0] * 16),
+                lambda x: ops.clip(x, ((0.0,) * 16,), 1.0),
+            )
+        ),
         (layers.Dropout(0.5, noise_shape=(None, 1, 16)), "noise_shape"),
     ],
 )
@@ -147,6 +153,7 @@ def test_noise_of_all_channels_lets_them_go():
     assert units(groups)["a"] == (16, 8)
 
 
+@pytest.mark.large_on_jax
 def test_parts_of_layers_are_ignored_with_what_they_are_in():
     inputs = keras.Input((4, 16))
     recurrent = layers.Bidirectional(layers.GRU(16, return_sequences=True), name="two")

@@ -355,6 +355,7 @@ def test_latency_is_measured(monkeypatch):
 
     monkeypatch.setattr(measured_latency, "to_litert", to_litert)
     monkeypatch.setattr(measured_latency, "latency", latency)
+    monkeypatch.setattr(measured_latency, "check_exportable", lambda model: None)
     for options in ({"target_latency": 0.8}, {"target_latency_ms": 0.8 * 59}):
         smaller, report = prune_filters(model, **options, round_to=4)
         assert 0.65 * 59 < sum(widths(smaller)) <= 0.8 * 59
@@ -363,6 +364,12 @@ def test_latency_is_measured(monkeypatch):
         assert "latency 59 -> " in str(report)
     with pytest.raises(ValueError, match=r"target_latency to be at least 0\.255, which is left"):
         prune_filters(model, target_latency=0.1, round_to=4)
+
+
+def test_latency_needs_tensorflow_before_anything_is_scored(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match="Expected the TensorFlow backend"):
+        prune_filters(classifier(), target_latency=0.5, importance=lambda group: 1 / 0)
 
 
 @pytest.mark.tensorflow
