@@ -172,9 +172,8 @@ class _AsItPredicts(keras.Model):
     """Trains a model with the statistics that its normalizations have, and without noise."""
 
     def __init__(self, model: keras.Model) -> None:
-        super().__init__()
+        super().__init__(autocast=False)
         self.model = model
-        self.output_names = getattr(model, "output_names", None)  # A loss may name them.
 
     def call(self, inputs: Any) -> Any:
         """Returns what the model gives outside of training."""

@@ -91,9 +91,14 @@ def _row(group):
     if group.filters > 1:
         channels += f" (of {group.filters} filters)"
     lost = "" if group.importance_lost is None else f"{group.importance_lost:.1%}"
-    macs = "" if group.macs_saved is None else f"{group.macs_saved:,} of {group.macs:,}"
-    saved = f"{group.parameters_saved:,} of {group.parameters:,}"
+    macs = _of(group.macs_saved, group.macs)
+    saved = _of(group.parameters_saved, group.parameters)
     return _listed(group.layers), channels, lost, macs, saved, group.reason
+
+
+def _of(saved, whole):
+    parts = [f"{number:,}" for number in (saved, whole) if number is not None]
+    return " of ".join(parts)
 
 
 def _listed(layers):

@@ -28,8 +28,10 @@ _CONSTANT = "a constant in it would depend on where zeros are padded"
 def kept(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs: Any) -> Channels:
     """What is the identity outside of training, such as `Dropout`."""
     x, noise_shape = inputs[0], getattr(call.operation, "noise_shape", None)
-    if noise_shape is not None and any(noise_shape[axis] not in (None, 1) for axis in x.varying):
-        raise NotUnderstoodError("its noise_shape holds the number of channels")
+    if noise_shape is not None:
+        sizes = (1,) * (len(x.shape) - len(noise_shape)) + tuple(noise_shape)
+        if any(sizes[axis] not in (None, 1) for axis in x.varying):
+            raise NotUnderstoodError("its noise_shape holds the number of channels")
     return x
 
 
