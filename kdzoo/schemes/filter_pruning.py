@@ -28,9 +28,11 @@ def filter_pruning(
     epochs: int,
     loss: Any,
     steps: int = 3,
+    ratio: float | None = None,
     target_macs: float | None = None,
     target_parameters: float | None = None,
     target_latency: float | None = None,
+    target_latency_ms: float | None = None,
     importance: str | Callable[[ChannelGroup], np.ndarray | None] = "group_l2",
     scope: Literal["global", "local"] = "global",
     round_to: int = 8,
@@ -51,12 +53,12 @@ def filter_pruning(
 ) -> tuple[keras.Model, dict[str, list[Any]]]:
     """Makes a trained network smaller by filter pruning in steps; survives a kill.
 
-    Each step takes channels by `kdzoo.compression.prune_filters`, so that the cost falls by equal
-    parts from step to step until the target is reached, and trains what is left. The teacher is
-    the unpruned network. Before the first step, `sparsity_epochs` of training may prepare the
+    Each step takes channels by `kdzoo.compression.prune_filters`, so that what the target is about
+    falls by equal parts from step to step until it is reached, and trains what is left. The teacher
+    is the unpruned network. Before the first step, `sparsity_epochs` of training may prepare the
     network with the loss of `kdzoo.compression.regularize_groups`.
 
-    Exactly one target is given.
+    Exactly one of `ratio` and the targets is given.
 
     Args:
         model: The trained functional or built sequential `keras.Model`; it is not changed.
@@ -67,10 +69,13 @@ def filter_pruning(
         epochs: Epochs of training after each step.
         loss: The loss on the labels: a Keras loss, a function, or a name.
         steps: In how many steps channels go, from 1 to 1000.
+        ratio: The fraction of channels that goes in all steps, in (0, 1), before counts are
+            rounded.
         target_macs: The largest fraction of the multiply-accumulates that may be left, in (0, 1).
         target_parameters: The largest fraction of the weights that may be left, in (0, 1).
         target_latency: The largest fraction of the latency in LiteRT that may be left, in (0, 1);
-            it is measured on this machine at every step.
+            it is measured on this machine at every step, and needs Keras's TensorFlow backend.
+        target_latency_ms: The largest latency of one example, in milliseconds, measured likewise.
         importance: The criterion, as `prune_filters` takes it.
         scope: As `prune_filters` takes it.
         round_to: As `prune_filters` takes it.
@@ -107,6 +112,7 @@ def filter_pruning(
             reached, teacher and model do not fit each other, or the directory holds a run with
             other settings. Nothing is trained then, but a target of latency is known to be out of
             reach only at its step.
+        RuntimeError: If latency is to be measured, and the backend is not TensorFlow.
 
     Example:
 
@@ -133,9 +139,11 @@ def filter_pruning(
     if sparsity_epochs and (not is_number(sparsity) or not 0 < sparsity < float("inf")):
         raise ValueError(f"Expected sparsity to be above 0. Received: sparsity={shown(sparsity)}")
     targets = {
+        "ratio": ratio,
         "target_macs": target_macs,
         "target_parameters": target_parameters,
         "target_latency": target_latency,
+        "target_latency_ms": target_latency_ms,
     }
     pruning = PruningSteps(
         model,

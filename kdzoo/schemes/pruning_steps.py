@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 from kdzoo.compression.filter_pruning.group_sparsity import regularize_groups
-from kdzoo.compression.filter_pruning.importance import criterion
+from kdzoo.compression.filter_pruning.measured_latency import MeasuredLatency, check_latency
 from kdzoo.compression.filter_pruning.plan import PruningPlan
-from kdzoo.compression.filter_pruning.prune import prune_filters
+from kdzoo.compression.filter_pruning.prune import scored_plan
 from kdzoo.compression.filter_pruning.prune_arguments import check_ignored_layers
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.distiller import Distiller
@@ -24,7 +24,7 @@ from kdzoo.graph.acceleration import accelerate
 from kdzoo.graph.surgery import rebuild
 from kdzoo.losses import DistillationLoss, SoftTargets
 from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, describe
-from kdzoo.utils import shown, write_bytes
+from kdzoo.utils import check_positive_integer, shown, write_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,8 @@ class PruningSteps:
 
     Attributes:
         unpruned: The model that is pruned; it is not changed.
-        target: Name of the cost that falls, as `prune_filters` takes it.
-        amount: The fraction of it that may be left at the end.
+        target: Name of the target, as `prune_filters` takes it.
+        amount: Its value at the end.
         steps: How many steps there are.
         importance: As `prune_filters` takes it.
         scope: As `prune_filters` takes it.
@@ -59,19 +59,14 @@ class PruningSteps:
 
     def check(self) -> None:
         """Raises unless the unpruned model can be pruned so, and to the target if that is known."""
-        known = {self.target: self.amount} if self.target != "target_latency" else {"ratio": 0.5}
-        prune_filters(
-            self.unpruned,
-            **known,
-            importance=self.importance,
-            scope=self.scope,
-            round_to=self.round_to,
-            ignored_layers=self.ignored_layers,
-            data=self.data,
-            loss=self.loss,
-            seed=self.seed,
-            dry_run=True,
-        )
+        check_latency(self.target, self.unpruned)
+        round_to = check_positive_integer("round_to", self.round_to, most=1 << 16)
+        plan = self._scored(self.unpruned)
+        if self.target.startswith("target_latency"):  # It is measured at each step.
+            plan.choose_all(self.scope, round_to)
+        else:
+            plan.choose(self.target, self.amount, self.scope, round_to)
+        plan.check_some_go(self.target, self.amount, round_to)
 
     def described(self) -> dict[str, Any]:
         """Returns what of it identifies a run, JSON-able."""
@@ -89,18 +84,47 @@ class PruningSteps:
             model: What the step before left.
             step: Number of the step, from 1.
         """
-        plan = PruningPlan(model, check_ignored_layers(model, self.ignored_layers))
-        amount = 1 - (1 - self.amount) * step / self.steps
-        if self.target != "target_latency":
+        plan, part = self._scored(model), step / self.steps
+        if self.target == "ratio":
+            amount = self._ratio(plan, self.amount * part)
+        elif self.target.startswith("target_latency"):
+            amount = self._latency(model, step)
+        else:
             unpruned = PruningPlan(self.unpruned, ()).costs
-            amount *= unpruned.whole(self.target) / plan.costs.whole(self.target)
-        if amount >= 1:
+            falls = unpruned.whole(self.target) / plan.costs.whole(self.target)
+            amount = (1 - (1 - self.amount) * part) * falls
+            amount = amount if amount < 1 else None
+        if amount is None:
             return None
-        by = self.importance
-        if isinstance(by, str):
-            by = criterion(by, model, self.data, self.loss, self.seed)
-        plan.choose(self.target, amount, by, self.scope, self.round_to, self.unpruned)
-        return plan
+        plan.choose(self.target, amount, self.scope, self.round_to, self.unpruned)
+        return None if plan.all_stay else plan
+
+    def _scored(self, model):
+        by = (self.importance, self.scope, self.ignored_layers, self.data, self.loss, self.seed)
+        return scored_plan(model, *by)
+
+    def _ratio(self, plan, ratio):
+        """The ratio of what is left that makes a ratio of all there were; None if that is done."""
+        now = {layers: count for layers, count in plan.free.items() if count}
+        ignored = check_ignored_layers(self.unpruned, self.ignored_layers)
+        unpruned = PruningPlan(self.unpruned, ignored).free
+        whole = sum(unpruned.get(layers, count) for layers, count in now.items())
+        left = whole * (1 - ratio) / max(sum(now.values()), 1)
+        return 1 - left if left < 1 else None
+
+    def _latency(self, model, step):
+        """The target of latency of a step; None if it is reached."""
+        with MeasuredLatency(self.unpruned) as measure:
+            before, now = measure(model)
+        unit = 1.0 if self.target.endswith("_ms") else before
+        end = self.amount * unit
+        if step == 1 and end >= before:
+            raise ValueError(
+                f"Expected {self.target} below the {before:.3g} ms that the unpruned model takes. "
+                f"Received: {self.target}={self.amount}"
+            )
+        allowed = before - (before - end) * step / self.steps
+        return allowed / unit if now > allowed else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,8 @@ from small_schemes import CROSS_ENTROPY, StopIn, Stopped, assert_same, batches, 
 
 import kdzoo
 from kdzoo import schemes
+from kdzoo.compression.filter_pruning import measured_latency
+from kdzoo.schemes.pruning_steps import PruningSteps
 
 OPTIONS = {
     **{"target_macs": 0.5, "steps": 2, "epochs": 2, "round_to": 1},
@@ -84,6 +86,68 @@ def test_what_a_killed_run_chose_stays_chosen(unpruned, tmp_path):
     assert nearest == list(range(4, 12))
 
 
+def widths_of_steps(model, target, amount, steps, round_to=1):
+    """The width after each step, without any training."""
+    chosen = ("l2", "global", round_to, (), None, CROSS_ENTROPY, 0)
+    pruning = PruningSteps(model, target, amount, steps, *chosen)
+    found = []
+    for step in range(1, steps + 1):
+        plan = pruning.plan(model, step)
+        model = model if plan is None else plan.smaller()
+        found.append(width(model))
+    return found
+
+
+@pytest.mark.parametrize(("round_to", "expected"), [(1, [13, 11, 8]), (8, [16, 8, 8])])
+def test_a_ratio_goes_in_equal_parts(unpruned, round_to, expected):
+    """Rounded at each step, of all channels there were."""
+    assert widths_of_steps(unpruned, "ratio", 0.5, 3, round_to) == expected
+
+
+@pytest.fixture
+def litert_of_one_ms_a_neuron(monkeypatch):
+    """LiteRT's clock is replaced, and the backend that it needs is not checked."""
+    times = {}
+
+    def to_litert(model, path, **options):
+        times[path] = float(width(model))
+
+    def latency(path, **options):
+        return kdzoo.evaluation.Latency(times[path], 0, 0, 1, 1, 1, "")
+
+    monkeypatch.setattr(measured_latency, "to_litert", to_litert)
+    monkeypatch.setattr(measured_latency, "latency", latency)
+    monkeypatch.setattr(measured_latency, "check_exportable", lambda model: None)
+
+
+@pytest.mark.usefixtures("litert_of_one_ms_a_neuron")
+@pytest.mark.parametrize("target", [("target_latency", 0.5), ("target_latency_ms", 8.0)])
+def test_a_latency_falls_in_equal_parts(unpruned, target):
+    assert widths_of_steps(unpruned, *target, 2) == [12, 8]
+    assert widths_of_steps(unpruned, *target, 3, 8) == [8, 8, 8]  # Reached at once.
+
+
+@pytest.mark.usefixtures("litert_of_one_ms_a_neuron")
+def test_a_latency_that_the_unpruned_model_has(unpruned, tmp_path):
+    with pytest.raises(ValueError, match="target_latency_ms below the 16 ms"):
+        pruned(unpruned, tmp_path, target_macs=None, target_latency_ms=16.0, teacher=None)
+
+
+@pytest.mark.usefixtures("litert_of_one_ms_a_neuron")
+def test_an_error_names_the_target_that_was_given(unpruned, tmp_path):
+    said = r"target_latency=0\.5 with round_to=64, by which all stay"
+    with pytest.raises(ValueError, match=said):
+        pruned(unpruned, tmp_path, target_macs=None, target_latency=0.5, round_to=64)
+
+
+def test_latency_needs_tensorflow_before_anything_is_trained(unpruned, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    options = {"target_macs": None, "sparsity_epochs": 1, "teacher": None}
+    with pytest.raises(RuntimeError, match="Expected the TensorFlow backend"):
+        pruned(unpruned, tmp_path, target_latency=0.5, **options)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("who", ["unpruned", "another", "nobody"])
 def test_who_teaches(tmp_path, who):
     """The loss of the first epoch is that of a `Distiller` made by hand."""
@@ -107,7 +171,9 @@ def test_who_teaches(tmp_path, who):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"target_parameters": 0.5}, "exactly one of target_macs, target_parameters"),
+        ({"target_parameters": 0.5}, "exactly one of ratio, target_macs, target_parameters"),
+        ({"target_macs": None, "ratio": 0.01, "round_to": 8}, "ratio=0.01 with round_to=8"),
+        ({"target_macs": None, "ratio": 1.0}, r"ratio to lie in \(0, 1\)"),
         ({"target_macs": 0.01}, "target_macs to be at least"),
         ({"steps": 0}, "steps to be a positive integer"),
         ({"epochs": 0}, "epochs to be a positive integer"),

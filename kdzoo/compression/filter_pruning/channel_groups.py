@@ -1,6 +1,7 @@
 """Which channels of a graph go together, and which have to stay, found by following it."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
@@ -25,13 +26,15 @@ class ChannelGroup:
         layers: The paths of the layers that make them, each once.
         size: How many there are. One of them may be several filters that go together.
         stays: Booleans: which of them have to stay.
-        reason: Why, if any has to.
+        reason: Why, if any has to, or if there is only one.
         roots: What each of them is found by.
         parts: For each `Slices` that has some of them: it, positions along its axis, and the
             channel of each of these positions, from 0.
         one_by_one: Whether any number of them may stay, whatever counts are rounded to.
-        activations: For each tensor after an activation that has some of them: the Keras tensor and
-            the numbers of its channels, positions along these, and the channel of each position.
+        filters_each: For each of `layers`, how many of its filters one channel is.
+        activations: For each tensor that has some of them after an activation that gives exact
+            zeros, such as ReLU: the Keras tensor and the numbers of its channels, positions along
+            these, and the channel of each position.
     """
 
     layers: tuple[str, ...]
@@ -42,6 +45,17 @@ class ChannelGroup:
     parts: list[tuple[Slices, np.ndarray, np.ndarray]]
     activations: list[tuple[tuple[keras.KerasTensor, np.ndarray], np.ndarray, np.ndarray]]
     one_by_one: bool = False
+    filters_each: tuple[int, ...] = ()
+
+    def multiples(self, round_to: int) -> int:
+        """Returns what counts are multiples of if those of filters are multiples of a number.
+
+        Args:
+            round_to: The number.
+        """
+        if self.one_by_one:
+            return 1
+        return math.lcm(*(round_to // math.gcd(round_to, filters) for filters in self.filters_each))
 
     def kernels_and_scales(self) -> list[tuple[Slices, np.ndarray, np.ndarray]]:
         """Returns those of `parts` that multiply: no biases, shifts or statistics."""
@@ -88,6 +102,9 @@ def follow(model: keras.Model, ignored: Collection[keras.Operation] = ()) -> Cou
     inputs = keras.tree.map_structure(lambda tensor: fixed(tensor.shape), graph_of(model).input)
     for channels in keras.tree.flatten(run_graph(model, inputs, perform)):
         coupling.freeze(channels.ids, "an output of the model")
+    for own in coupling.slices.values():  # Another call of the layer may have been understood.
+        if own.path in coupling.untouched:
+            coupling.freeze(own.ids, f"{own.path!r} ({coupling.untouched[own.path]})")
     return coupling
 
 
@@ -137,14 +154,23 @@ def groups_of(coupling: Coupling) -> list[ChannelGroup]:
             layers=tuple(layer for layer, _ in layers),
             size=len(roots),
             stays=np.array([root in reasons for root in roots]),
-            reason=next((reasons[root] for root in roots if root in reasons), ""),
+            reason=next((reasons[root] for root in roots if root in reasons), _one(layers, roots)),
             roots=np.array(roots),
             parts=parts.get(number, []),
             activations=[(pair, *found) for pair, *found in seen.get(number, [])],
             one_by_one=not one_by_one.isdisjoint(roots),
+            filters_each=tuple(count for _, count in layers),
         )
         for number, (layers, roots) in enumerate(members.items())
     ]
+
+
+def _one(layers, roots):
+    """Why the only channel of a group cannot go; empty for several channels."""
+    if len(roots) > 1:
+        return ""
+    filters = max(count for _, count in layers)
+    return "its only channel" if filters == 1 else f"its {filters} filters only go together"
 
 
 def _by_group(coupling, things, ids_of, places):

@@ -63,12 +63,15 @@ class Channels:
             shape: The new shape, the batch included.
 
         Raises:
-            NotUnderstoodError: If a size is not known where the channels differ.
+            NotUnderstoodError: If a size is not known where the channels differ, or samples are
+                joined with other axes, such as by a partition into windows.
         """
         if not self.varying:
             return self.moved(shape, lambda array: array.reshape((1,) * len(shape)))
         if None in self.shape[1:] or None in tuple(shape)[1:]:
             raise NotUnderstoodError("it reshapes sizes that are not known")
+        if np.prod(self.shape[1:]) != np.prod(tuple(shape)[1:]):
+            raise NotUnderstoodError("it joins the samples of the batch with other axes")
 
         def move(array):
             return np.broadcast_to(array, (1, *self.shape[1:])).reshape((1, *shape[1:]))

@@ -74,7 +74,7 @@ class Coupling:
         changes: `id` of a layer or operation -> it, and its fields that follow from what stays.
         folds: `id` of a layer -> its `Fold`.
         shapes: Channels of tensors that must keep straight edges.
-        activations: Keras tensors after activations, and their channels.
+        activations: Keras tensors after activations that give zeros, and their channels.
         untouched: Path of a layer with weights -> why none of its own channels may go.
     """
 
@@ -92,6 +92,7 @@ class Coupling:
         self.untouched: dict[str, str] = {}
         self._parents = [0]
         self._made: dict[tuple[int, str], np.ndarray] = {}
+        self._reshaped: dict[int, tuple[tuple, np.ndarray]] = {}
 
     def new(self, layer: keras.Operation, path: str, count: int, part: str = "") -> np.ndarray:
         """Returns numbers for the channels that a layer makes, at each of its calls the same."""
@@ -176,6 +177,26 @@ class Coupling:
     def change(self, operation: keras.Operation, **fields: Value) -> None:
         """Notes fields of a layer's configuration that follow from what stays."""
         self.changes.setdefault(id(operation), (operation, {}))[1].update(fields)
+
+    def takes_shape(
+        self, operation: keras.Operation, path: str, shape: tuple, ids: np.ndarray
+    ) -> None:
+        """Notes that sizes of an operation's own follow from channels, the same at each call.
+
+        Args:
+            operation: The operation, or layer.
+            path: Its name.
+            shape: The shape that it gives.
+            ids: The numbers of the channels of what it gives, of as many axes.
+        """
+        known_shape, known = self._reshaped.setdefault(id(operation), (shape, ids))
+        if known is ids:
+            return
+        if known_shape == shape:
+            self.unite(known, ids, f"{path!r} is also called with channels that stay")
+        else:
+            for part in (known, ids):
+                self.freeze(part, f"{path!r} is called with tensors of different shapes")
 
     def folds_into(self, fold: Fold) -> None:
         """Notes what a layer adds up of constant channels."""

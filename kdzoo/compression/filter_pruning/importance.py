@@ -23,7 +23,6 @@ Importance = Callable[[ChannelGroup], "np.ndarray | None"]
 
 CRITERIA = ("l1", "l2", "group_l2", "batch_norm", "geometric_median", "apoz", "taylor", "random")
 NEED_DATA = ("apoz", "taylor")
-_NOISE = ("rate", "stddev", "dropout", "recurrent_dropout")  # In configurations of layers.
 
 
 def criterion(name: str, model: keras.Model, data: Any, loss: Any, seed: int) -> Importance:
@@ -53,12 +52,12 @@ def criterion(name: str, model: keras.Model, data: Any, loss: Any, seed: int) ->
 
 
 def _of_filters(group: ChannelGroup, order: int) -> np.ndarray | None:
-    """The norms of filters (Li et al. 2017), each kernel's divided by their mean."""
+    """The norms of filters (Li et al. 2017), each kernel's relative to their mean."""
     return _mean([np.linalg.norm(rows, order, axis=1) for rows in group.filters()])
 
 
 def _of_all_weights(group: ChannelGroup) -> np.ndarray | None:
-    """The sum of squares of all weights of a channel, relative to the group's mean (DepGraph).
+    """The sum of squares of all weights of a channel (DepGraph), relative to the group's mean.
 
     These are filters, what reads them, and scales between; neither biases nor shifts.
     """
@@ -69,9 +68,11 @@ def _of_all_weights(group: ChannelGroup) -> np.ndarray | None:
 
 
 def _of_scales(group: ChannelGroup) -> np.ndarray | None:
-    """The sizes of batch normalizations' scales (Liu et al. 2017)."""
+    """The sizes of normalizations' scales (Liu et al. 2017); where several go, their mean."""
     scales = [part for part in group.parts if part[0].weight == "gamma"]
-    return _mean([_added_up(group, part, np.abs) for part in scales])
+    sums = [_added_up(group, part, np.abs) for part in scales]
+    counts = [np.bincount(part[2], minlength=group.size) for part in scales]
+    return np.sum(sums, 0) / np.maximum(np.sum(counts, 0), 1) if scales else None
 
 
 def _distances(group: ChannelGroup) -> np.ndarray | None:
@@ -138,8 +139,8 @@ def _fractions_not_zero(model, data):
     found = {number: pair for number, pair in found.items() if calls[number] == 1}
     if not found:
         raise ValueError(
-            "Expected a model with activations of known layers for importance='apoz'. Received: "
-            f"{model.name!r}, without any"
+            "Expected a model with activations that give zeros, such as ReLU, for "
+            f"importance='apoz'. Received: {model.name!r}, without any in layers that kdzoo knows"
         )
     counting = rebuild(model, outputs=[tensor for tensor, _ in found.values()])
     sums, samples = dict.fromkeys(found, 0.0), 0
@@ -167,6 +168,18 @@ def _taylor(model: keras.Model, data: Any, loss: Any) -> Importance:
     return importance
 
 
+class _AsItPredicts(keras.Model):
+    """Trains a model with the statistics that its normalizations have, and without noise."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(autocast=False)
+        self.model = model
+
+    def call(self, inputs: Any) -> Any:
+        """Returns what the model gives outside of training."""
+        return self.model(inputs, training=False)
+
+
 class _KeepGradients(keras.optimizers.SGD):
     """Leaves the gradients in the place of the weights."""
 
@@ -188,11 +201,12 @@ def _gradients(model, data, loss):
 
     copy = rebuild(model, copied)
     copy.trainable = True
+    trainer = _AsItPredicts(copy)
     for variable in copy.trainable_variables:
         variable.constraint = variable.regularizer = None
     # A few batches: TensorFlow would take longer to trace the step, JAX to run it uncompiled.
     is_jax = keras.backend.backend() == "jax"
-    copy.compile(
+    trainer.compile(
         _KeepGradients(1.0, name="keep_gradients"), loss, run_eagerly=not is_jax, jit_compile=is_jax
     )
     before = copy.get_weights()
@@ -205,17 +219,14 @@ def _gradients(model, data, loss):
     ]
     for x, y in batches:
         copy.set_weights(before)
-        copy.train_on_batch(x, y)
+        trainer.train_on_batch(x, y)
         yield {id(old): value * np.asarray(new, "float32") for old, new, value in pairs}
 
 
 def _trainable_copy(layer):
-    """A copy of a layer that has a gradient, and neither noise nor losses of its own."""
-    config = layer.get_config() if type(layer).__module__.startswith("keras.") else {}
-    quiet = {name: 0.0 for name in _NOISE if isinstance(config.get(name), float)}
-    if isinstance(layer, keras.layers.ActivityRegularization):
-        quiet = {"l1": 0.0, "l2": 0.0}
-    copy = copy_of(layer, **quiet)
+    """A copy of a layer that has a gradient, and no losses of its own."""
+    is_loss = isinstance(layer, keras.layers.ActivityRegularization)
+    copy = copy_of(layer, **({"l1": 0.0, "l2": 0.0} if is_loss else {}))
     copy.trainable, copy.activity_regularizer = True, None
     return copy
 

@@ -8,6 +8,7 @@ import keras
 
 from kdzoo.evaluation.latency import latency
 from kdzoo.export import to_litert
+from kdzoo.export.signature import check_exportable
 
 _ROUNDS, _RUNS, _WARMUP = 3, 30, 5
 
@@ -22,6 +23,20 @@ class Latencies(NamedTuple):
 
     before: float
     after: float
+
+
+def check_latency(target: str, model: keras.Model) -> None:
+    """Raises, before anything is done, unless a model can be measured if a target needs it.
+
+    Args:
+        target: Name of the target.
+        model: The model.
+
+    Raises:
+        RuntimeError: If the backend is not TensorFlow.
+    """
+    if target.startswith("target_latency"):
+        check_exportable(model)
 
 
 class MeasuredLatency:

@@ -39,14 +39,32 @@ class PruningPlan:
         _check_any(model, self.groups, self._coupling)
         self.costs = Costs(model, self._coupling, self.groups)
         self.counts = np.array([group.size for group in self.groups])
-        self._scores: list[np.ndarray] = []
+        self._scores = [np.where(group.stays, np.inf, 0.0) for group in self.groups]
         self._latencies: Latencies | None = None
+
+    def score(self, importance: Importance) -> None:
+        """Gives all channels scores, by which `choose` then chooses.
+
+        Args:
+            importance: The criterion.
+
+        Raises:
+            ValueError: If it gives something else than a finite number for each channel.
+        """
+        self._scores = scores_of(self.groups, importance)
+
+    @property
+    def free(self) -> dict[tuple[str, ...], int]:
+        """Paths of the layers of each group -> how many of its channels may go, by their scores."""
+        found = {group.layers: 0 for group in self.groups}
+        for group, scores in zip(self.groups, self._scores, strict=True):
+            found[group.layers] += int(np.isfinite(scores).sum())
+        return found
 
     def choose(
         self,
         target: str,
         amount: float,
-        importance: Importance,
         scope: Scope,
         round_to: int,
         unpruned: keras.Model | None = None,
@@ -57,29 +75,47 @@ class PruningPlan:
             target: `"ratio"`, or the name of what may be left: `"target_macs"`,
                 `"target_parameters"`, `"target_latency"` or `"target_latency_ms"`.
             amount: How much, a fraction or milliseconds.
-            importance: The criterion.
             scope: As `Selection` takes it.
             round_to: What counts are multiples of, but for heads of attention.
             unpruned: With whose time that of the smaller model is compared; the model when None.
 
         Raises:
-            ValueError: If the target cannot be reached, or nothing would go.
+            ValueError: If the target cannot be reached.
         """
-        self._scores = scores_of(self.groups, importance)
-        units = [1 if group.one_by_one else round_to for group in self.groups]
-        selection = Selection(self._scores, scope, units)
+        selection = self._selection(scope, round_to)
         if target == "ratio":
             self.counts = selection.for_ratio(amount)
         elif target.startswith("target_latency"):
             self._choose_by_latency(selection, target, amount, unpruned)
         else:
             self.counts = selection.for_target(target, amount, self.costs.fraction_left(target))
-        if all(group.size == count for group, count in zip(self.groups, self.counts, strict=True)):
+
+    @property
+    def all_stay(self) -> bool:
+        """Whether no channel goes."""
+        return [group.size for group in self.groups] == self.counts.tolist()
+
+    def check_some_go(self, target: str, amount: float, round_to: int) -> None:
+        """Raises `ValueError` if no channel goes, with the arguments that `choose` was given."""
+        if self.all_stay:
             raise ValueError(
                 "Expected a target by which channels go; a smaller round_to, or another criterion, "
                 f"lets more go. Received: {target}={amount} with round_to={round_to}, by which all "
                 "stay"
             )
+
+    def choose_all(self, scope: Scope, round_to: int) -> None:
+        """Lets all channels go that may.
+
+        Args:
+            scope: As `Selection` takes it.
+            round_to: What counts are multiples of, but for heads of attention.
+        """
+        selection = self._selection(scope, round_to)
+        self.counts = selection.counts(selection.steps)
+
+    def _selection(self, scope, round_to):
+        return Selection(self._scores, scope, [group.multiples(round_to) for group in self.groups])
 
     def _choose_by_latency(self, selection, target, amount, unpruned):
         measured: dict[bytes, Latencies] = {}
@@ -136,17 +172,35 @@ class PruningPlan:
 
     def _row(self, place: int) -> GroupReport:
         """The row of a group, of what it saves alone."""
-        group, count, costs = self.groups[place], int(self.counts[place]), self.costs
-        alone = np.array([other.size for other in self.groups])
-        alone[place] = count
-        macs, parameters = costs.after(alone)
+        group, count = self.groups[place], int(self.counts[place])
+        macs, parameters = self._saved(place, 0)
+        macs_saved, parameters_saved = self._saved(place, count)
         reason = group.reason
         if not reason and count == group.size:
             silent = np.isinf(self._scores[place]).all()
             reason = "the criterion says nothing of it" if silent else "its scores, or round_to"
-        macs_saved = None if costs.macs is None or macs is None else costs.macs - macs
-        parameters_saved = costs.parameters - parameters
-        return GroupReport(group.layers, group.size, count, macs_saved, parameters_saved, reason)
+        return GroupReport(
+            *(group.layers, group.size, count, macs_saved, parameters_saved, reason),
+            filters=max(group.filters_each),
+            macs=macs,
+            parameters=parameters,
+            importance_lost=self._importance_lost(place),
+        )
+
+    def _saved(self, place: int, count: int) -> tuple[int | None, int]:
+        """What is saved if so many channels of one group stay, and all of the others."""
+        alone = np.array([other.size for other in self.groups])
+        alone[place] = count
+        macs, parameters = self.costs.after(alone)
+        whole = self.costs.macs
+        saved = None if whole is None or macs is None else whole - macs
+        return saved, self.costs.parameters - parameters
+
+    def _importance_lost(self, place: int) -> float | None:
+        """The part of a group's scores that goes; None where there are none."""
+        scores = np.sort(self._scores[place])
+        gone, whole = scores[: len(scores) - self.counts[place]], scores[np.isfinite(scores)].sum()
+        return float(gone.sum() / whole) if whole > 0 else None
 
 
 def _check_any(model: keras.Model, groups: Sequence[ChannelGroup], coupling: Coupling) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 
 from kdzoo.compression.filter_pruning.importance import Importance, criterion
+from kdzoo.compression.filter_pruning.measured_latency import check_latency
 from kdzoo.compression.filter_pruning.plan import PruningPlan
 from kdzoo.compression.filter_pruning.prune_arguments import (
     check_ignored_layers,
@@ -55,6 +56,28 @@ def prune_filters(
     machine: float32 LiteRT files in one thread, a dozen of them, which takes a minute or more and
     needs Keras's TensorFlow backend. Two runs of it may leave different numbers of channels.
 
+    The scores of the criteria, the lowest of which go first. Relative means: divided by the mean
+    over the channels of the layer or group, so that layers of large and of small weights lose alike
+    with `scope="global"`. Where several layers make a channel, it is the mean over them.
+
+    - `"l1"`, `"l2"`: `sum |w|` and `sqrt(sum w^2)` over a filter, relative. Li et al. 2017 prune by
+      the sum itself, a number for each layer; of one layer the order is theirs.
+    - `"group_l2"`: `sum w^2` over all weights that a channel has, filters, scales and what reads
+      it, relative. Fang et al. 2023 divide by the mean of the largest only; their library
+      Torch-Pruning by the mean, unless told otherwise.
+    - `"batch_norm"`: `|gamma|`, as it is: with `scope="global"` one threshold for the whole
+      network, as in Liu et al. 2017. Layers without a normalization that scales stay.
+    - `"geometric_median"`: the sum of the Euclidean distances of a filter to all filters of its
+      layer, relative; He et al. 2019 take a number for each layer.
+    - `"apoz"`: the fraction of values that are not zero after activations that give exact zeros,
+      such as ReLU: 1 - APoZ of Hu et al. 2016. Layers without such an activation stay.
+    - `"taylor"`: `|sum w * dL/dw|` over a filter, and likewise of its bias, scale and shift, added
+      up; the mean over batches. To first order it is by how much the loss L changes without them.
+      Molchanov et al. 2019 take the square of it for gates behind normalizations, or of each
+      weight, while they train. Here normalizations use their moving statistics, and there is no
+      dropout: by the statistics of a batch the sum of a filter before a normalization is 0.
+    - `"random"`: numbers by `seed`, as a control.
+
     Args:
         model: The functional or built sequential `keras.Model`; it is not changed.
         ratio: The fraction of channels that goes, in (0, 1), before counts are rounded.
@@ -62,17 +85,13 @@ def prune_filters(
         target_parameters: The largest fraction of the weights that may be left, in (0, 1).
         target_latency: The largest fraction of the model's latency that may be left, in (0, 1).
         target_latency_ms: The largest latency of one example, in milliseconds, above 0.
-        importance: By what the channels that go are chosen: `"l2"` or `"l1"`, norms of filters;
-            `"group_l2"`, DepGraph's, the squares of all weights that a channel has, also in layers
-            that read it, relative to the group's mean;
-            `"batch_norm"`, sizes of scales; `"geometric_median"`, distances to the other filters;
-            `"apoz"`, how often activations are not zero; `"taylor"`, how the loss would change;
-            `"random"`; or a function of a `ChannelGroup` to an array `(group.size,)` of scores,
-            the lowest of which go first, or to None to leave the group as it is.
+        importance: By what the channels that go are chosen: a name from above; or a function of a
+            `ChannelGroup` to an array `(group.size,)` of scores, the lowest of which go first, or
+            to None to leave the group as it is.
         scope: `"global"`: the lowest scores of the whole network go; `"local"`: the same fraction
             of every group.
-        round_to: Numbers of channels that are left are multiples of this, and at least this, where
-            channels go; heads of attention go one by one.
+        round_to: Numbers of filters and neurons that are left are multiples of this, and at least
+            this, where some go; heads of attention go one by one.
         ignored_layers: Paths of layers, or layers, of which nothing may change.
         data: For `"apoz"` and `"taylor"`: `(x, y)`, or batches of them, a few hundred samples.
         loss: For `"taylor"`: the loss, as for `compile`.
@@ -84,7 +103,8 @@ def prune_filters(
 
     Raises:
         ValueError: If the model has no graph, an argument is outside its range, data or loss are
-            missing, a target cannot be reached, or nothing may or would go.
+            missing, no layer has what the criterion looks at, a target cannot be reached, or
+            nothing may or would go.
         RuntimeError: If latency is measured, and the backend is not TensorFlow.
 
     Example:
@@ -96,7 +116,11 @@ def prune_filters(
     ```
 
     Reference: Fang et al., "DepGraph: Towards Any Structural Pruning", 2023, arXiv:2301.12900, for
-    groups; Li et al., "Pruning Filters for Efficient ConvNets", 2017, arXiv:1608.08710, for norms.
+    groups; Li et al., "Pruning Filters for Efficient ConvNets", 2017, arXiv:1608.08710; Liu et al.,
+    "Learning Efficient Convolutional Networks through Network Slimming", 2017, arXiv:1708.06519; He
+    et al., "Filter Pruning via Geometric Median", 2019, arXiv:1811.00250; Hu et al., "Network
+    Trimming", 2016, arXiv:1607.03250; Molchanov et al., "Importance Estimation for Neural Network
+    Pruning", 2019, arXiv:1906.10771.
     """
     graph_of(model)
     targets = {
@@ -107,14 +131,44 @@ def prune_filters(
         "target_latency_ms": target_latency_ms,
     }
     target, amount = check_target(targets)
-    check_choice("scope", scope, ("global", "local"))
     round_to = check_positive_integer("round_to", round_to, most=1 << 16)
-    seed = check_integer("seed", seed, least=0, most=(1 << 32) - 1)
     dry_run = check_flag("dry_run", dry_run)
+    check_latency(target, model)
+    plan = scored_plan(model, importance, scope, ignored_layers, data, loss, seed)
+    plan.choose(target, amount, scope, round_to)
+    plan.check_some_go(target, amount, round_to)
+    made = None if dry_run else plan.smaller()
+    return model if made is None else made, plan.report(made)
+
+
+def scored_plan(
+    model: keras.Model,
+    importance: str | Importance,
+    scope: Literal["global", "local"],
+    ignored_layers: Collection[str | keras.layers.Layer],
+    data: Any,
+    loss: Any,
+    seed: int,
+) -> PruningPlan:
+    """Returns a plan that has a score for each channel, after checks of arguments.
+
+    Args:
+        model: The model.
+        importance: As `prune_filters` takes it.
+        scope: As `prune_filters` takes it.
+        ignored_layers: As `prune_filters` takes them.
+        data: As `prune_filters` takes them.
+        loss: As `prune_filters` takes it.
+        seed: As `prune_filters` takes it.
+
+    Raises:
+        ValueError: If an argument is out of range, or nothing may go.
+    """
+    check_choice("scope", scope, ("global", "local"))
+    seed = check_integer("seed", seed, least=0, most=(1 << 32) - 1)
     check_importance(importance, data, loss)
     plan = PruningPlan(model, check_ignored_layers(model, ignored_layers))
     if isinstance(importance, str):
         importance = criterion(importance, model, data, loss, seed)
-    plan.choose(target, amount, importance, scope, round_to)
-    made = None if dry_run else plan.smaller()
-    return model if made is None else made, plan.report(made)
+    plan.score(importance)
+    return plan

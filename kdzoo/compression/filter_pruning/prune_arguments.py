@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kdzoo.compression.filter_pruning.importance import CRITERIA, NEED_DATA
+from kdzoo.graph.calls import nodes_within
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.taps import find_layer
 from kdzoo.utils import check_choice, is_number, shown, unknown_name
@@ -60,8 +61,11 @@ def check_importance(importance: Any, data: Any, loss: Any) -> None:
 def check_ignored_layers(model: keras.Model, ignored_layers: Any) -> set[keras.layers.Layer]:
     """Returns the layers that paths name, or that were given, and those within them.
 
+    For a part of a layer, which the graph does not call itself, it is the layer that has it.
+
     Raises:
-        ValueError: If it is no list, or a layer is none of the model.
+        ValueError: If it is no list, or a layer is none of the model, or its graph has no call of
+            it.
     """
     if not isinstance(ignored_layers, list | tuple | set | frozenset):
         raise ValueError(
@@ -70,6 +74,7 @@ def check_ignored_layers(model: keras.Model, ignored_layers: Any) -> set[keras.l
         )
     found: set[keras.layers.Layer] = set()
     own = set(flatten_layers(model, include_self=False))
+    called = [node.operation for node in nodes_within(model)]
     for layer in ignored_layers:
         is_layer = isinstance(layer, keras.layers.Layer)
         if is_layer and layer not in own:
@@ -77,5 +82,20 @@ def check_ignored_layers(model: keras.Model, ignored_layers: Any) -> set[keras.l
                 f"Expected layers of {model.name!r} in ignored_layers. Received: {layer.name!r}, "
                 "a layer of another model"
             )
-        found.update(flatten_layers(layer if is_layer else find_layer(model, layer)))
+        layer = layer if is_layer else find_layer(model, layer)
+        if layer is not model and layer not in called:
+            found.update(_with_part(model, called, layer))
+        found.update(flatten_layers(layer))
+    return found
+
+
+def _with_part(model, called, part):
+    """The layers that a graph calls which have a layer as a part of theirs, or an error."""
+    layers = [op for op in called if isinstance(op, keras.layers.Layer)]
+    found = [layer for layer in layers if part in flatten_layers(layer, include_self=False)]
+    if not found:
+        raise ValueError(
+            f"Expected layers that {model.name!r} calls in ignored_layers. Received: "
+            f"{part.name!r}, which it does not call"
+        )
     return found

@@ -10,12 +10,18 @@ class GroupReport:
     Attributes:
         layers: Paths of the layers that make the channels, a tuple; for heads of attention with
             `/heads` after the path.
-        before: Number of channels before.
+        before: Number of channels before; those that only go together count as one.
         after: Number of channels after.
         macs_saved: Multiply-accumulates that are saved if this group alone is pruned; None where
             the model's are not known.
         parameters_saved: Weights that are saved if this group alone is pruned.
         reason: Why channels stay that could have gone, or had to stay; empty if there is no reason.
+        filters: How many filters one channel is; of the layer that has most of them.
+        macs: Multiply-accumulates in which the group's channels take part before, where they are
+            made and where they are read; None where the model's are not known.
+        parameters: Weights that belong to the group's channels before, counted likewise.
+        importance_lost: Sum of the scores of the channels that go, over the sum of those of all
+            that may go, by the criterion; None where it gives none, or they add up to none.
     """
 
     layers: tuple[str, ...]
@@ -24,6 +30,10 @@ class GroupReport:
     macs_saved: int | None
     parameters_saved: int
     reason: str = ""
+    filters: int = dataclasses.field(default=1, kw_only=True)
+    macs: int | None = dataclasses.field(default=None, kw_only=True)
+    parameters: int | None = dataclasses.field(default=None, kw_only=True)
+    importance_lost: float | None = dataclasses.field(default=None, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +65,8 @@ class FilterPruningReport:
     latency_ms_after: float | None = dataclasses.field(default=None, kw_only=True)
 
     def __str__(self) -> str:
-        rows = [("layers", "channels", "MACs saved", "parameters saved", "why not more")]
-        for group in self.groups:
-            macs = "" if group.macs_saved is None else f"{group.macs_saved:,}"
-            channels = f"{group.before} -> {group.after}"
-            saved = f"{group.parameters_saved:,}"
-            rows.append((_listed(group.layers), channels, macs, saved, group.reason))
-        rows += [(path, "", "", "", reason) for path, reason in self.untouched.items()]
+        rows = [_TITLES, *map(_row, self.groups)]
+        rows += [(path, "", "", "", "", reason) for path, reason in self.untouched.items()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines.append(f"parameters {self.parameters_before:,} -> {self.parameters_after:,}")
@@ -72,6 +77,28 @@ class FilterPruningReport:
         if self.dry_run:
             lines.append("dry run: nothing was pruned")
         return "\n".join(lines)
+
+
+_TITLES = (
+    *("layers", "channels", "importance lost", "MACs saved", "parameters saved"),
+    "why not more",
+)
+
+
+def _row(group):
+    """A group's row of the table."""
+    channels = f"{group.before} -> {group.after}"
+    if group.filters > 1:
+        channels += f" (of {group.filters} filters)"
+    lost = "" if group.importance_lost is None else f"{group.importance_lost:.1%}"
+    macs = _of(group.macs_saved, group.macs)
+    saved = _of(group.parameters_saved, group.parameters)
+    return _listed(group.layers), channels, lost, macs, saved, group.reason
+
+
+def _of(saved, whole):
+    parts = [f"{number:,}" for number in (saved, whole) if number is not None]
+    return " of ".join(parts)
 
 
 def _listed(layers):

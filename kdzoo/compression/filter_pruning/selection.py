@@ -48,7 +48,7 @@ class Selection:
         scores: For each group its channels' scores.
         scope: `"global"`: the lowest scores of all groups go first; `"local"`: of each group the
             same fraction goes.
-        round_to: What counts are multiples of, a number for each group.
+        round_to: What counts are multiples of, where channels go, a number for each group.
     """
 
     def __init__(self, scores: Sequence[np.ndarray], scope: Scope, round_to: Sequence[int]):

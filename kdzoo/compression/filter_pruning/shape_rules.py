@@ -12,16 +12,27 @@ import numpy as np
 
 from kdzoo.compression.filter_pruning.channels import Channels, NotUnderstoodError, fixed, matter
 from kdzoo.compression.filter_pruning.coupling import Coupling
-from kdzoo.compression.filter_pruning.weighted_rules import channel_axis, check_elementwise
+from kdzoo.compression.filter_pruning.weighted_rules import (
+    channel_axis,
+    check_elementwise,
+    gives_zeros,
+)
 from kdzoo.graph.calls import Call
 from kdzoo.graph.input_shape_checks import is_array
+from kdzoo.utils import is_number
 
+_GIVING_ZEROS = ("Relu", "Relu6", "HardSigmoid", "HardSilu")  # Operations.
 _CONSTANT = "a constant in it would depend on where zeros are padded"
 
 
 def kept(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs: Any) -> Channels:
     """What is the identity outside of training, such as `Dropout`."""
-    return inputs[0]
+    x, noise_shape = inputs[0], getattr(call.operation, "noise_shape", None)
+    if noise_shape is not None:
+        sizes = (1,) * (len(x.shape) - len(noise_shape)) + tuple(noise_shape)
+        if any(sizes[axis] not in (None, 1) for axis in x.varying):
+            raise NotUnderstoodError("its noise_shape holds the number of channels")
+    return x
 
 
 def elementwise(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs: Any) -> Channels:
@@ -32,11 +43,11 @@ def elementwise(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs:
         if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
             raise NotUnderstoodError("it scales each channel by a number of its own")
     x = inputs[0]
-    if any(np.size(value) > 1 for value in vars(call.operation).values() if is_array(value)):
+    if any(map(_has_several, vars(call.operation).values())):
         raise NotUnderstoodError("it takes numbers for each channel")
     out = x.with_constants(_computed(call, inputs, args, kwargs, x.ids.shape))
-    name = type(call.operation).__name__
-    if name == "Activation" or "relu" in name.lower():
+    made_by = getattr(call.operation, "activation", call.operation)
+    if gives_zeros(made_by) or type(call.operation).__name__ in _GIVING_ZEROS:
         coupling.activations.append((call.outputs[0], out.ids))
     return out
 
@@ -45,7 +56,7 @@ def merged(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs: Any)
     """What computes each value from values of several tensors at one place, such as sums."""
     shape = tuple(call.outputs[0].shape)
     others = [x for x in keras.tree.flatten((args, kwargs)) if not isinstance(x, Channels)]
-    if any(np.size(leaf) > 1 for leaf in others) or _has_numbers(args):
+    if any(np.size(leaf) > 1 for leaf in others) or _has_numbers((*args, *kwargs.values())):
         raise NotUnderstoodError("it is called with constants of its own")
     ids = [x.ids.reshape((1,) * (len(shape) - x.ids.ndim) + x.ids.shape) for x in inputs]
     sizes = [(1,) * (len(shape) - len(x.shape)) + x.shape for x in inputs]
@@ -106,13 +117,21 @@ def reshaped(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs: An
     if getattr(operation, "data_format", None) == "channels_first":
         raise NotUnderstoodError("it flattens channels that lie first")
     shape = tuple(call.outputs[0].shape)
-    out = inputs[0].reshaped(shape)
+    has_sizes = not isinstance(operation, keras.layers.Flatten)
+    try:
+        out = inputs[0].reshaped(shape)
+    except NotUnderstoodError:
+        if has_sizes:  # What its other calls are given stays, too.
+            coupling.takes_shape(operation, call.path, shape, fixed(shape).ids)
+        raise
+    if has_sizes:
+        coupling.takes_shape(operation, call.path, shape, out.ids)
     if out.varying:
         coupling.shapes.append(out.ids)
         left = _sizes_left(out, shape[1:])
         if isinstance(operation, keras.layers.Reshape):
             coupling.change(operation, target_shape=left)
-        elif not isinstance(operation, keras.layers.Flatten):
+        elif has_sizes:
             batch = operation.newshape[0]
             coupling.change(operation, newshape=lambda stays: (batch, *left(stays)))
     return out
@@ -215,6 +234,9 @@ def zero_padded(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs:
 def _united(coupling, call, x, axes):
     """Channels of which those along some axes are one, in the shape that the call gives."""
     ids, constants = x.ids, x.constants
+    if x.varying and set(x.varying) <= set(axes):  # One channel, which could not go, would be left.
+        coupling.freeze(ids, f"{call.path!r} joins all of its channels")
+        ids = np.zeros_like(ids)
     for axis in axes:
         first = np.take(ids, [0], axis)
         coupling.unite(ids, first, f"{call.path!r} joins it with what stays")
@@ -252,6 +274,14 @@ def _computed(call, inputs, args, kwargs, shape):
 
 def _aligned(array, rank):
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+
+def _has_several(value):
+    """Whether a value is an array, or a list, of more than one number."""
+    if isinstance(value, list | tuple):
+        leaves = keras.tree.flatten(value)
+        return len(leaves) > 1 and all(map(is_number, leaves))
+    return is_array(value) and np.size(value) > 1
 
 
 def _has_numbers(args):

@@ -26,6 +26,9 @@ _ELEMENTWISE = (
     "log_sigmoid sparse_sigmoid tanh tanh_shrink hard_tanh softplus softsign squareplus "
     "sparse_plus soft_shrink hard_shrink exponential"
 )
+_GIVING_ZEROS = (
+    "relu relu6 hard_sigmoid hard_silu sparse_sigmoid sparse_plus soft_shrink hard_shrink"
+)
 _CONSTANT = "a constant in it would depend on where zeros are padded"
 
 
@@ -37,6 +40,13 @@ def check_elementwise(activation: Any) -> None:
     )
     if not is_of_keras and type(activation) not in (keras.layers.ReLU, keras.layers.LeakyReLU):
         raise NotUnderstoodError(f"its activation {name or type(activation).__name__} may mix them")
+
+
+def gives_zeros(activation: Any) -> bool:
+    """Returns whether an activation, a function or a layer, is exactly 0 on a whole interval."""
+    if isinstance(activation, keras.layers.ReLU):
+        return not activation.negative_slope
+    return getattr(activation, "__name__", None) in _GIVING_ZEROS.split()
 
 
 def channel_axis(layer: keras.layers.Layer, channels: Channels) -> int:
@@ -253,6 +263,6 @@ def _output(coupling, call, shape, axis, ids, constants):
         activated = keras.ops.convert_to_numpy(layer.activation(known))
         constants = np.where(np.isnan(constants), np.nan, activated)
     out = lying_along(shape, axis, ids, constants)
-    if not is_linear:
+    if gives_zeros(layer.activation):
         coupling.activations.append((call.outputs[0], out.ids))
     return out

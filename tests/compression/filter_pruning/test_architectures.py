@@ -12,11 +12,12 @@ from kdzoo.compression.filter_pruning.channel_groups import follow, groups_of
 from kdzoo.zoo.architectures import ARCHITECTURES
 
 
-def deafened(model, seed=0):
-    """Lets nothing of a model read every other channel; returns an importance that knows them.
+def without_use(model, seed=0, where="read"):
+    """Lets half of the channels be of no use to a model; returns an importance that knows them.
 
-    Scales, shifts and statistics become random first. The outputs of the model then say what those
-    of the smaller one must be.
+    Scales, shifts and statistics become random first. Then nothing reads these channels, or, where
+    they are made, they are zero, through normalizations and activations too. The outputs of the
+    model then say what those of the smaller one must be.
     """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
@@ -29,16 +30,17 @@ def deafened(model, seed=0):
         free = rng.permutation(np.flatnonzero(~group.stays))[: group.size // 2]
         scores[group.roots[0]] = 1.0 - np.isin(np.arange(group.size), free)
         for part, positions, channels in group.parts:
-            if part.role == "in":
+            statistics = part.weight.startswith("moving_")
+            if (part.role == "in") == (where == "read") and not statistics:
                 kernel = np.array(part.variable)
                 np.moveaxis(kernel, part.axis, 0)[positions[np.isin(channels, free)]] = 0
                 part.variable.assign(kernel)
     return lambda group: scores[group.roots[0]]
 
 
-def check(model, tolerance=1e-4):
+def check(model, tolerance=1e-4, where="read"):
     """Prunes half of every group and compares outputs, structure and costs."""
-    importance = deafened(model)
+    importance = without_use(model, where=where)
     before = [np.array(weight) for weight in model.get_weights()]
     smaller, report = prune_filters(
         model, ratio=0.5, importance=importance, scope="local", round_to=1
@@ -218,6 +220,22 @@ def test_a_family(family):
     whole = [group for group in report.groups if group.after == group.before]
     assert all(group.layers == ("logits",) for group in whole), str(report)
     assert report.untouched == {}
+
+
+_QUICK = ("maxout", "mlp", "resnet")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in _QUICK else pytest.mark.large)
+        for family in FAMILIES
+    ],
+)
+def test_what_is_made_as_zeros_goes_without_a_change(family):
+    _, report = check(small(family), tolerance=1e-5, where="made")
+    assert all(group.after < group.before for group in report.groups if not group.reason)
 
 
 @pytest.mark.large

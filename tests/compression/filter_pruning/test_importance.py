@@ -61,7 +61,36 @@ def test_the_norm_of_a_group(model):
 
 def test_scales(model):
     gamma = np.abs(model.get_layer("norm").get_weights()[0])
-    np.testing.assert_allclose(scores(model, "batch_norm"), relative(gamma), rtol=1e-5)
+    np.testing.assert_allclose(scores(model, "batch_norm"), gamma, rtol=1e-5)
+
+
+def test_scales_of_the_whole_network_are_compared():
+    """Which are left of all is as in Liu et al. 2017: those above one threshold."""
+    inputs = keras.Input((4,))
+    x, rng = inputs, np.random.default_rng(0)
+    scales = {"a": rng.uniform(0.5, 1.5, 16), "b": rng.uniform(0.3, 0.9, 16)}
+    for name in scales:
+        x = layers.BatchNormalization(name=f"norm_{name}")(layers.Dense(16, name=name)(x))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    for name, gamma in scales.items():
+        model.get_layer(f"norm_{name}").gamma.assign(gamma)
+    options = {"importance": "batch_norm", "scope": "global", "round_to": 1}
+    smaller, _ = prune_filters(model, ratio=0.5, **options)
+    threshold = np.sort(np.concatenate([*scales.values()]))[16]
+    for name, gamma in scales.items():
+        given = smaller.get_layer(f"norm_{name}").gamma
+        np.testing.assert_allclose(given, gamma[gamma >= threshold], rtol=1e-6)
+
+
+def test_scales_of_filters_that_go_together_count_by_their_mean():
+    inputs = keras.Input((2, 2, 8))
+    x = layers.Conv2D(12, 1, groups=4, name="one")(inputs)
+    x = layers.GlobalAveragePooling2D()(layers.BatchNormalization(name="norm")(x))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    gamma = np.random.default_rng(0).normal(size=12)
+    model.get_layer("norm").gamma.assign(gamma)
+    expected = np.abs(gamma).reshape(4, 3).mean(0)
+    np.testing.assert_allclose(scores(model, "batch_norm"), expected, rtol=1e-5)
 
 
 def test_distances(model):
@@ -110,6 +139,30 @@ def test_gradients_of_the_loss_alone():
         np.testing.assert_allclose(given, expected, rtol=1e-4)
 
 
+def test_gradients_with_the_statistics_of_normalizations():
+    """With those of a batch the kernel's part would be 0."""
+    inputs = keras.Input((5,))
+    x = layers.Dense(4, use_bias=False, name="one")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(name="norm", epsilon=0.0)(x))
+    model = keras.Model(inputs, layers.Dense(3, name="out")(layers.Dropout(0.5)(x)))
+    rng = np.random.default_rng(1)
+    values = [rng.normal(size=weight.shape) for weight in model.get_weights()]
+    kernel, gamma, beta, mean, variance, out, shift = values
+    variance[:] = variance**2
+    model.set_weights(values)
+    x = X.reshape(7, -1)[:, :5]
+    normal = (x @ kernel - mean) / np.sqrt(variance)
+    before = gamma * normal + beta
+    error = 2 * (np.maximum(before, 0) @ out + shift - Y) / Y.size
+    gradient = (error @ out.T) * (before > 0)
+    expected = np.abs((kernel * (x.T @ (gradient * gamma / np.sqrt(variance)))).sum(0))
+    expected += np.abs(gamma * (gradient * normal).sum(0)) + np.abs(beta * gradient.sum(0))
+    given = scores(model, "taylor", (x, Y), "mse")
+    np.testing.assert_allclose(given, expected, rtol=1e-4)
+    for old, now in zip(values, model.get_weights(), strict=True):
+        np.testing.assert_allclose(old, now, rtol=1e-6)
+
+
 def test_the_losses_of_a_model_stay_its_own():
     inputs = keras.Input((4,))
     x = layers.Dense(8, kernel_initializer="zeros", name="zero")(inputs)
@@ -129,5 +182,43 @@ def test_zeros_are_counted_in_nested_models(model):
     given = criterion("apoz", nested, X, None, 0)(group)
     np.testing.assert_allclose(given, expected, rtol=1e-6)
     without = keras.Sequential([keras.Input((4,)), layers.Dense(8), layers.Dense(2)])
-    with pytest.raises(ValueError, match="with activations of known layers"):
+    with pytest.raises(ValueError, match="activations that give zeros"):
         prune_filters(without, ratio=0.5, importance="apoz", data=np.ones((2, 4)))
+
+
+def wide(activation):
+    """Layers of 16 neurons: one with the activation, one with ReLU."""
+    inputs = keras.Input((4,))
+    x = layers.Dense(16, name="a")(inputs)
+    x = activation(x) if callable(activation) else layers.Activation(activation)(x)
+    x = layers.Dense(16, activation="relu", name="b")(x)
+    return keras.Model(inputs, layers.Dense(2, name="logits")(x))
+
+
+@pytest.mark.parametrize(
+    ("activation", "zeros"),
+    [
+        *((name, False) for name in ("gelu", "silu", "sigmoid", "tanh", "elu", "leaky_relu")),
+        *((name, True) for name in ("relu6", "hard_sigmoid", "hard_silu", "hard_shrink")),
+        (layers.ReLU(negative_slope=0.1), False),
+        (layers.LeakyReLU(), False),
+        (layers.ReLU(6.0), True),
+        (keras.ops.relu6, True),
+        (keras.ops.silu, False),
+    ],
+)
+def test_only_activations_that_give_zeros_are_counted(activation, zeros):
+    model = wide(activation)
+    found = {group.layers: bool(group.activations) for group in groups_of(follow(model))}
+    assert found == {("a",): zeros, ("b",): True, ("logits",): False}
+
+
+def test_neurons_without_zeros_stay():
+    data = {"importance": "apoz", "data": RNG.normal(size=(8, 4))}
+    smaller, report = prune_filters(wide("gelu"), ratio=0.5, **data)
+    assert [smaller.get_layer(name).units for name in "ab"] == [16, 8]
+    assert report.groups[0].reason == "the criterion says nothing of it"
+    inputs = keras.Input((4,))
+    gelu = keras.Model(inputs, layers.Dense(2)(layers.Dense(16, activation="gelu")(inputs)))
+    with pytest.raises(ValueError, match="activations that give zeros, such as ReLU"):
+        prune_filters(gelu, ratio=0.5, **data)

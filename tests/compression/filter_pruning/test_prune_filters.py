@@ -156,6 +156,21 @@ def test_a_group_says_what_it_saves_alone():
     assert group.macs_saved == saved
 
 
+def test_a_dry_run_says_what_is_lost_and_what_there_is():
+    model = classifier()
+    size = [np.abs(model.get_layer(name).kernel).sum((0, 1, 2)) for name in ("first", "second")]
+    _, report = pruned(model, "second", ratio=0.25, dry_run=True)
+    first, second, *_ = report.groups
+    lost = np.sort(size[1])[:4].sum() / size[1].sum()
+    np.testing.assert_allclose(second.importance_lost, lost, rtol=1e-5)
+    assert first.importance_lost is None  # The criterion says nothing of it.
+    # 16 kernels of 3 x 3 x 16 at 6 x 6 places and, after the pooling, 9 values for 24 neurons.
+    assert second.macs == 16 * (9 * 16 * 36 + 9 * 24)
+    assert second.parameters == 16 * (9 * 16 + 1 + 9 * 24)
+    assert f"{lost:.1%}" in str(report)
+    assert f"{second.macs // 4:,} of {second.macs:,}" in str(report)
+
+
 def lone():
     """A dense layer of four neurons, of which each criterion has its own least important one."""
     inputs = keras.Input((2,), name="x")
@@ -340,6 +355,7 @@ def test_latency_is_measured(monkeypatch):
 
     monkeypatch.setattr(measured_latency, "to_litert", to_litert)
     monkeypatch.setattr(measured_latency, "latency", latency)
+    monkeypatch.setattr(measured_latency, "check_exportable", lambda model: None)
     for options in ({"target_latency": 0.8}, {"target_latency_ms": 0.8 * 59}):
         smaller, report = prune_filters(model, **options, round_to=4)
         assert 0.65 * 59 < sum(widths(smaller)) <= 0.8 * 59
@@ -348,6 +364,12 @@ def test_latency_is_measured(monkeypatch):
         assert "latency 59 -> " in str(report)
     with pytest.raises(ValueError, match=r"target_latency to be at least 0\.255, which is left"):
         prune_filters(model, target_latency=0.1, round_to=4)
+
+
+def test_latency_needs_tensorflow_before_anything_is_scored(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match="Expected the TensorFlow backend"):
+        prune_filters(classifier(), target_latency=0.5, importance=lambda group: 1 / 0)
 
 
 @pytest.mark.tensorflow
