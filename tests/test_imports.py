@@ -40,7 +40,8 @@ COMPOSERS = {"cli", "demo", "__main__"}
 TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks", "specialist_distribution"},
-    "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps", "scheme_stages"},
+    "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps"}
+    | {"scheme_checks", "scheme_settings", "scheme_stages"},
     "kdzoo.dynamic": {
         *("budget_report", "exit_graph", "exit_runs", "exits", "joint_learner", "joint_settings"),
         *("narrow_width", "scaled_gradients", "slimmable", "thresholds", "thresholds_file"),

@@ -17,13 +17,9 @@ from kdzoo.losses import (
     PermutedSoftTargets,
     SoftTargets,
 )
-from kdzoo.schemes.scheme_stages import (
-    Compiling,
-    SchemeStage,
-    check_batches,
-    check_trainable,
-    train_stages,
-)
+from kdzoo.schemes.scheme_checks import check_batches, check_trainable
+from kdzoo.schemes.scheme_settings import Compiling
+from kdzoo.schemes.scheme_stages import SchemeStage, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_choice, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike

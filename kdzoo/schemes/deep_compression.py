@@ -20,13 +20,9 @@ from kdzoo.compression.shared_weights import (
 from kdzoo.graph.layer_chains import layers_with_kernels
 from kdzoo.graph.surgery import rebuild
 from kdzoo.losses import DistillationLoss
-from kdzoo.schemes.scheme_stages import (
-    Compiling,
-    SchemeStage,
-    Teaching,
-    check_batches,
-    train_stages,
-)
+from kdzoo.schemes.scheme_checks import check_batches
+from kdzoo.schemes.scheme_settings import Compiling, Teaching
+from kdzoo.schemes.scheme_stages import SchemeStage, train_stages
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_flag, check_fraction, check_positive_integer

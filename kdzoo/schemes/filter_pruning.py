@@ -11,7 +11,9 @@ from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup
 from kdzoo.compression.filter_pruning.prune_arguments import check_target
 from kdzoo.losses import DistillationLoss
 from kdzoo.schemes.pruning_steps import Procedure, PruningSteps, Teaching
-from kdzoo.schemes.scheme_stages import Compiling, check_batches, train_stages
+from kdzoo.schemes.scheme_checks import check_batches
+from kdzoo.schemes.scheme_settings import Compiling
+from kdzoo.schemes.scheme_stages import train_stages
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_positive_integer, is_number, shown

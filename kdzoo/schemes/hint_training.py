@@ -11,13 +11,9 @@ from kdzoo.distillation.distiller import Distiller
 from kdzoo.graph import taps
 from kdzoo.losses import DistillationLoss, Hint, SoftTargets
 from kdzoo.models.ensemble import Ensemble
-from kdzoo.schemes.scheme_stages import (
-    SchemeStage,
-    check_batches,
-    check_optimizers,
-    describe,
-    train_stages,
-)
+from kdzoo.schemes.scheme_checks import check_batches, check_optimizers
+from kdzoo.schemes.scheme_settings import describe
+from kdzoo.schemes.scheme_stages import SchemeStage, train_stages
 from kdzoo.training.callbacks import Anneal, linear
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_positive_integer, shown

@@ -13,7 +13,8 @@ from kdzoo.compression.masks import apply_masks, masks_of, random_masks, strip_m
 from kdzoo.distillation.copies import new_metrics, new_optimizer
 from kdzoo.graph.new_weights import seeds_from, with_new_weights
 from kdzoo.schemes.early_weights import EarlyWeights
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, Teaching, optimizer_for
+from kdzoo.schemes.scheme_settings import Compiling, Teaching, optimizer_for
+from kdzoo.schemes.scheme_stages import SchemeStage
 from kdzoo.utils import check_choice, check_integer, check_positive_integer, shown
 
 REINITIALIZED, RANDOM_TICKET, FROM_SCRATCH = "reinitialized", "random_ticket", "from_scratch"

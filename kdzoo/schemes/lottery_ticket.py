@@ -19,13 +19,9 @@ from kdzoo.schemes.lottery_rounds import (
     check_controls,
     check_epochs,
 )
-from kdzoo.schemes.scheme_stages import (
-    Compiling,
-    Teaching,
-    check_batches,
-    optimizer_for,
-    train_stages,
-)
+from kdzoo.schemes.scheme_checks import check_batches
+from kdzoo.schemes.scheme_settings import Compiling, Teaching, optimizer_for
+from kdzoo.schemes.scheme_stages import train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_fraction, check_integer, check_positive_integer
 from kdzoo.utils.types import PathLike

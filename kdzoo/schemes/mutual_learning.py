@@ -7,7 +7,9 @@ import keras
 
 from kdzoo.distillation.copies import check_metrics
 from kdzoo.distillation.mutual_learner import MutualLearner
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, check_batches, train_stages
+from kdzoo.schemes.scheme_checks import check_batches
+from kdzoo.schemes.scheme_settings import Compiling
+from kdzoo.schemes.scheme_stages import SchemeStage, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_positive_integer
 from kdzoo.utils.types import PathLike

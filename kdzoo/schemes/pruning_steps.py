@@ -23,7 +23,8 @@ from kdzoo.distillation.distiller import Distiller
 from kdzoo.graph.acceleration import accelerate
 from kdzoo.graph.surgery import rebuild
 from kdzoo.losses import DistillationLoss, SoftTargets
-from kdzoo.schemes.scheme_stages import Compiling, SchemeStage, describe
+from kdzoo.schemes.scheme_settings import Compiling, describe
+from kdzoo.schemes.scheme_stages import SchemeStage
 from kdzoo.utils import check_positive_integer, shown, write_bytes
 
 

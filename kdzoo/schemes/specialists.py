@@ -17,13 +17,8 @@ from kdzoo.graph.logits_layer import logits_layer
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.models.specialist_distribution import check_classes
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble
-from kdzoo.schemes.scheme_stages import (
-    Compiling,
-    SchemeStage,
-    describe,
-    optimizer_for,
-    train_stages,
-)
+from kdzoo.schemes.scheme_settings import Compiling, describe, optimizer_for
+from kdzoo.schemes.scheme_stages import SchemeStage, train_stages
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_name, check_positive_integer, shown

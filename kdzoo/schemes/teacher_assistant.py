@@ -11,13 +11,9 @@ import keras
 from kdzoo.distillation import argument_checks
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.losses import SoftTargets
-from kdzoo.schemes.scheme_stages import (
-    Compiling,
-    SchemeStage,
-    check_batches,
-    check_chain,
-    train_stages,
-)
+from kdzoo.schemes.scheme_checks import check_batches, check_chain
+from kdzoo.schemes.scheme_settings import Compiling
+from kdzoo.schemes.scheme_stages import SchemeStage, train_stages
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_positive_integer, shown
 from kdzoo.utils.types import PathLike

@@ -65,7 +65,7 @@ class TeacherAssistant(Distill):
     def check_models(self, model: "keras.Model", sources: Mapping[str, Any]) -> None:
         super().check_models(model, sources)
         assistants = several_models.created_like(model, self._built)
-        schemes.scheme_stages.check_chain(sources["teacher"], [*assistants, model])
+        schemes.scheme_checks.check_chain(sources["teacher"], [*assistants, model])
 
     @property
     def _built(self) -> list[Built]:
