@@ -51,6 +51,19 @@ def test_weights_of_one_bit_make_fewer_errors_and_with_a_teacher_a_fifth_less():
             assert row.get("kernel_factor", 32) == 32
 
 
+def test_zeros_save_bytes_and_no_time():
+    for found in results("benchmarks/sparse_latency")["networks"].values():
+        assert 0.97 < found["ratio"] < 1.03
+        assert found["sparse_bytes"] < 0.4 * found["dense_bytes"]
+
+
+def test_kdz_files_are_decoded_faster_than_the_target():
+    found = results("benchmarks/kdz_speed")
+    for row in found["rows"]:
+        assert row["plain_bytes"] >= 50e6
+        assert row["megabytes_per_second"]["decode"] >= found["limit"] == 100
+
+
 def test_a_second_generation_wins_on_every_seed_and_a_larger_teacher_by_more():
     rows = variants(results("born_again_fashion_mnist"))
     alone = [row["test_accuracy"] for row in rows["alone"]]

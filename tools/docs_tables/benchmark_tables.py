@@ -163,6 +163,16 @@ def sparse_latency() -> Table:
     return table
 
 
+def kdz_speed() -> Table:
+    """How fast the weights of a `.kdz` file are decoded, and the model is there."""
+    table = [["zeros, %", "bytes of the numbers", "of the file", "decoded, MB/s", "loaded, MB/s"]]
+    for row in results("benchmarks/kdz_speed")["rows"]:
+        rates = row["megabytes_per_second"]
+        cells = [f"{100 * row['zeros']:.0f}", f"{row['plain_bytes']:,}", f"{row['bytes']:,}"]
+        table.append([*cells, f"{rates['decode']:.0f}", f"{rates['load']:.0f}"])
+    return table
+
+
 def exits_in_one_file() -> Table:
     """A file of several exits beside single files: bytes, and milliseconds of its parts."""
     table = [["network", "type", "bytes", "/ last exit alone", "/ one signature"]]
@@ -207,6 +217,8 @@ TABLES: dict[str, Callable[[], Table]] = {
         half_precision,
         depthwise_forms,
         load_time,
+        sparse_latency,
+        kdz_speed,
         recorded_teacher,
         applications,
         exits_in_one_file,
