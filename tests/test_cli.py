@@ -70,6 +70,7 @@ class TestStart:
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         assert spent < 3 * 1.0
 
+    @pytest.mark.large
     def test_once_keras_runs_every_module_does(self):
         """None is left for two threads to run at once, or a file to ask for its classes in vain."""
         script = """

@@ -108,6 +108,7 @@ def test_every_road_arrives(road, trained, data, tmp_path):
             assert max(len(np.unique(channel)) for channel in channels) <= 8
 
 
+@pytest.mark.large
 def test_zeros_reach_the_int8_file(trained, data, tmp_path):
     compression = Compression(0.6, quantize="qat", training=retraining(1, augmentation=None))
     model, _ = compress(trained, compression, data, tmp_path, verbose=0)

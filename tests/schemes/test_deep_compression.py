@@ -84,7 +84,7 @@ def test_the_smallest_numbers_go_and_the_others_are_clustered(tmp_path):
     )
 
 
-@pytest.mark.large_on_jax
+@pytest.mark.large
 @pytest.mark.parametrize(
     "epoch", [2, *(pytest.param(epoch, marks=pytest.mark.large) for epoch in (0, 1))]
 )

@@ -153,7 +153,7 @@ def test_tickets_go_back_to_an_early_epoch_and_its_learning_rate(tmp_path):
     np.testing.assert_allclose(watch.rates, expected, rtol=1e-5)
 
 
-@pytest.mark.large_on_jax
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("epoch", "rewind_epoch"),
     [

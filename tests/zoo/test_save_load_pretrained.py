@@ -79,6 +79,7 @@ MODELS = {
 }
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow  # Once is enough.
 def test_the_same_models_in_a_fresh_process(tmp_path):
     expected = {}
