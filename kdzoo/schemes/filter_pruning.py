@@ -10,9 +10,9 @@ import numpy as np
 from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup
 from kdzoo.compression.filter_pruning.prune_arguments import check_target
 from kdzoo.losses import DistillationLoss
-from kdzoo.schemes.pruning_steps import Procedure, PruningSteps, Teaching
+from kdzoo.schemes.pruning_steps import Procedure, PruningSteps
 from kdzoo.schemes.scheme_checks import check_batches
-from kdzoo.schemes.scheme_settings import Compiling
+from kdzoo.schemes.scheme_settings import Compiling, Teaching
 from kdzoo.schemes.scheme_stages import train_stages
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.stages import check_run
@@ -98,10 +98,10 @@ def filter_pruning(
         validation_data: What each training is validated on after each epoch: `(x, y)` or batches;
             None for no validation.
         seed: Integer of at least 0, for `importance="random"`, and for dropout.
-        settings: JSON-able value that identifies the run, for example data and teacher. The
-            model's weights, steps, epochs, target, criterion, whether there is a teacher, and the
-            configurations of optimizer and losses are always part of it; checkpoints written with
-            other settings are refused.
+        settings: JSON-able value that identifies the run, for example the data. The
+            weights of model and teacher, steps, epochs, target, criterion, and the configurations
+            of optimizer and losses are always part of it; checkpoints written with other settings
+            are refused.
         callbacks: Further callbacks, for all trainings.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
@@ -165,7 +165,7 @@ def filter_pruning(
         "model": fingerprint_of_model(model),
         "epochs": [epochs, sparsity_epochs, float(sparsity) if sparsity_epochs else None],
         **pruning.described(),
-        **teaching.described(),
+        "teaching": teaching.described(),
         **compiling.described(),
     }
     procedure = Procedure(pruning, teaching, compiling, pathlib.Path(directory), described)

@@ -65,7 +65,8 @@ def hint_training(
         data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
             `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. The second stage
             goes on counting. Or a `tf.data.Dataset` or `keras.utils.PyDataset`, the same each time.
-        directory: Where the checkpoints of the two stages go.
+        directory: Where the checkpoints of the two stages go, and the weights that the student
+            begins with: called again there, it gets these, whatever is passed.
         hint_epochs: Epochs of the first stage.
         epochs: Epochs of the second stage.
         loss: The student's loss on the labels: a Keras loss, a function, or a name.

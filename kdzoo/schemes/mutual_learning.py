@@ -52,7 +52,8 @@ def mutual_learning(
         data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
             `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. Or a
             `tf.data.Dataset` or `keras.utils.PyDataset`, the same each time.
-        directory: Where the checkpoints go.
+        directory: Where the checkpoints go, and the weights that the peers
+            begin with: called again there, they get these, whatever is passed.
         epochs: How many.
         loss: The loss of each peer on the labels: a Keras loss, a function, or a name.
         optimizer: The name of an optimizer of Keras, or an optimizer, whose settings each peer's

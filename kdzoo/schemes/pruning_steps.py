@@ -18,14 +18,10 @@ from kdzoo.compression.filter_pruning.measured_latency import MeasuredLatency, c
 from kdzoo.compression.filter_pruning.plan import PruningPlan
 from kdzoo.compression.filter_pruning.prune import scored_plan
 from kdzoo.compression.filter_pruning.prune_arguments import check_ignored_layers
-from kdzoo.distillation import argument_checks
-from kdzoo.distillation.distiller import Distiller
-from kdzoo.graph.acceleration import accelerate
 from kdzoo.graph.surgery import rebuild
-from kdzoo.losses import DistillationLoss, SoftTargets
-from kdzoo.schemes.scheme_settings import Compiling, describe
+from kdzoo.schemes.scheme_settings import Compiling, Teaching, describe
 from kdzoo.schemes.scheme_stages import SchemeStage
-from kdzoo.utils import check_positive_integer, shown, write_bytes
+from kdzoo.utils import check_positive_integer, write_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,61 +124,6 @@ class PruningSteps:
         return allowed / unit if now > allowed else None
 
 
-@dataclasses.dataclass(frozen=True)
-class Teaching:
-    """Who teaches, what, and how much the labels count beside that.
-
-    Attributes:
-        teacher: The teacher, `"recorded"` or None.
-        loss: What is learnt of it; None for `SoftTargets(4.0)`.
-        student_loss_weight: The weight of the loss on the labels.
-    """
-
-    teacher: Any
-    loss: DistillationLoss | None
-    student_loss_weight: float
-
-    def check(self, model: keras.Model) -> None:
-        """Raises `ValueError` unless a model can be taught so.
-
-        Args:
-            model: The unpruned model.
-        """
-        argument_checks.check_student_loss_weight(self.student_loss_weight)
-        if self.teacher is not None:
-            self.trained(rebuild(model))
-
-    def trained(self, student: keras.Model) -> keras.Model:
-        """Returns what is trained so that the student is: a `Distiller`, or the student.
-
-        Args:
-            student: The student.
-        """
-        if self.teacher is None:
-            accelerate(student)
-            return student
-        loss, *others = argument_checks.as_losses(
-            SoftTargets(4.0) if self.loss is None else self.loss
-        )
-        if others:
-            raise ValueError(
-                "Expected `distillation_loss` to be one distillation loss. Received: "
-                f"distillation_loss={shown(self.loss)}"
-            )
-        own = type(loss).from_config(loss.get_config())
-        teacher = None if isinstance(self.teacher, str) else self.teacher
-        return Distiller(teacher, student, own, student_loss_weight=self.student_loss_weight)
-
-    def described(self) -> dict[str, Any]:
-        """Returns what of it identifies a run, JSON-able."""
-        if self.teacher is None:
-            return {"teacher": None}
-        is_recorded = isinstance(self.teacher, str)
-        loss = SoftTargets(4.0) if self.loss is None else self.loss
-        weight = float(self.student_loss_weight)
-        return {"teacher": ["recorded" if is_recorded else "model", describe(loss), weight]}
-
-
 class Procedure:
     """The models of the stages, each made from the one before when that is trained.
 
@@ -259,7 +200,7 @@ class Procedure:
         return self._compiled()
 
     def _compiled(self) -> keras.Model:
-        return self._compiling.compiled(self._teaching.trained(self.model))
+        return self._compiling.compiled(self._teaching.trainee(self.model))
 
     def _stays(self, number: int) -> np.ndarray | None:
         """Which channels stay, as a killed run chose, whatever is measured now; None for all."""

@@ -51,7 +51,8 @@ def teacher_assistant(
         data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
             `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. Later stages go
             on counting. Or a `tf.data.Dataset` or `keras.utils.PyDataset`, the same each time.
-        directory: Where the checkpoints of the stages go.
+        directory: Where the checkpoints of the stages go, and the weights that the models
+            begin with: called again there, they get these, whatever is passed.
         epochs: Epochs of every model, or a list with those of each.
         loss: The loss of each model on the labels: a Keras loss, a function, or a name.
         distillation_loss: What each learns of the one before: a distillation loss, which every

@@ -148,6 +148,26 @@ def test_latency_needs_tensorflow_before_anything_is_trained(unpruned, tmp_path,
     assert not [*tmp_path.iterdir()]
 
 
+def test_the_run_of_another_teacher_is_refused(unpruned, tmp_path):
+    options = {"steps": 1, "epochs": 1}
+    teachers = [net(5, seed, dropout=0) for seed in (2, 3)]
+    _, history = pruned(unpruned, tmp_path, teacher=teachers[0], **options)
+    with pytest.raises(ValueError, match="choose another directory"):
+        pruned(unpruned, tmp_path, teacher=teachers[1], **options)
+    assert pruned(unpruned, tmp_path, teacher=teachers[0], **options)[1] == history
+
+
+def test_groups_are_regularized_without_a_teacher_too(unpruned, tmp_path):
+    options = {"sparsity_epochs": 1, "steps": 1, "epochs": 1, "teacher": None, "metrics": []}
+    optimizer = keras.optimizers.SGD(0.0)
+    weak, strong = (
+        pruned(unpruned, tmp_path / f"{s}", sparsity=s, optimizer=optimizer, **options)[1]["loss"]
+        for s in (1e-6, 1.0)
+    )
+    assert strong[0] > weak[0] + 0.1
+    assert strong[1] == pytest.approx(weak[1], rel=1e-3)
+
+
 @pytest.mark.parametrize("who", ["unpruned", "another", "nobody"])
 def test_who_teaches(tmp_path, who):
     """The loss of the first epoch is that of a `Distiller` made by hand."""
