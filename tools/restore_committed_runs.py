@@ -1,7 +1,7 @@
 """Run directories restored from committed results and the models that ship, without training."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from kdzoo.experiments.finished_stages import RESULT, Runs
@@ -48,12 +48,13 @@ class Committed:
         """Returns what a run lacks and can have without training, node -> row.
 
         A stage is left out if it had other settings than the recipe gives it now or other seeds, if
-        it is to ship and does not, and if it was made from another model than the run has. All
-        are if the run is of other images.
+        it is to ship and does not, if its model is gone and another stage is to be trained from it,
+        and if it was made from another model than the run has or will have. All are if the run is
+        of other images.
         """
         if not self._is_of_the_same_data(name):
             return {}
-        return {
+        rows = {
             node: row
             for node, row in self._rows(name).items()
             if self._is_as_the_recipe_wants(node, row)
@@ -61,6 +62,28 @@ class Committed:
             and all(self._has(name, source) for source in RECIPES[name].sources_of(node))
             and not self._path(node).exists()
         }
+        while lost := self._to_be_trained_after_all(name, rows):
+            rows = {node: row for node, row in rows.items() if node not in lost}
+        return rows
+
+    def _to_be_trained_after_all(self, name: str, rows: Container[Node]) -> set[Node]:
+        """Of committed rows those whose models what is not among them is trained from, or will be.
+
+        Only models that ship come back with their rows.
+        """
+        nodes = {node: set(RECIPES[name].sources_of(node)) for node in RECIPES[name].nodes()}
+        trained = {node for node in nodes if node not in rows and not self._path(node).exists()}
+        needed = set().union(*(nodes[node] for node in trained))
+        return {
+            node
+            for node, sources in nodes.items()
+            if node in rows
+            and (sources & trained or (node in needed and not self._comes_with_its_model(node)))
+        }
+
+    def _comes_with_its_model(self, node: Node) -> bool:
+        shipped = self._shipped_of(node)
+        return shipped is not None and _is_shipped(shipped, node)
 
     def restore(self, name: str) -> list[Node]:
         """Puts what a run lacks into its directory, so that it is not trained again.
@@ -145,8 +168,7 @@ class Committed:
             return {key: there.get(key) for key in row} == row
         if self._need_not_ship(node):  # Its row says which model it was.
             return self._is_as_the_recipe_wants(node, row)
-        shipped = self._shipped_of(node)
-        return shipped is not None and _is_shipped(shipped, node)
+        return self._comes_with_its_model(node)
 
     def _ships_or_need_not(self, node: Node) -> bool:
         return self._need_not_ship(node) or self._shipped_of(node) is not None
