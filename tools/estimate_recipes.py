@@ -120,17 +120,26 @@ def _trained_with(recipe: Experiment, stage: Stage) -> float:
     if not isinstance(stage, PruneFilters):
         return _left_by(recipe, stage)
     parts = range(1, stage.steps + 1)  # Of what goes, after each of which is trained.
-    return before * sum(1 - (1 - stage.target[1]) * n / stage.steps for n in parts) / stage.steps
+    goes = 1 - _left_by_pruning(stage)
+    return before * sum(1 - goes * n / stage.steps for n in parts) / stage.steps
 
 
 def _left_by(recipe: Experiment, stage: Stage) -> float:
     """The fraction of a network's multiply-accumulates that a stage leaves."""
     own: float | None = None
     if isinstance(stage, PruneFilters):
-        own = stage.target[1]
+        own = _left_by_pruning(stage)
     elif isinstance(stage, Compress):
         own = stage.compression.filters
     return _started_with(recipe, stage) * (1.0 if own is None else own)
+
+
+def _left_by_pruning(stage: PruneFilters) -> float:
+    """About what fraction of the multiply-accumulates filter pruning leaves."""
+    name, value = stage.target
+    if name == "ratio":  # Of what reads a channel and of what makes it.
+        return (1 - value) ** 2
+    return 1.0 if name == "target_latency_ms" else value
 
 
 def _started_with(recipe: Experiment, stage: Stage) -> float:

@@ -12,24 +12,24 @@ from kdzoo.graph.keras_internals import functional_of
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import check_choice, shown
 
-_TARGETS = ("target_macs", "target_parameters", "target_latency")
+_TARGETS = ("ratio", "target_macs", "target_parameters", "target_latency", "target_latency_ms")
 
 
 def check_settings(target: Any, importance: Any) -> None:
     """Raises `ValueError` unless a stage can prune to a target by a criterion.
 
     Args:
-        target: (name, fraction).
+        target: (name of the argument of `prune_filters`, its value).
         importance: Name of a criterion that needs no data.
     """
     if not isinstance(target, tuple | list) or len(target) != 2:
         raise ValueError(
-            "Expected target as (name, fraction), such as ('target_macs', 0.5). Received: "
+            "Expected target as (name, value), such as ('target_macs', 0.5). Received: "
             f"target={shown(target)}"
         )
-    name, fraction = target
+    name, value = target
     check_choice("target", name, _TARGETS)
-    check_target({name: fraction})
+    check_target({name: value})
     check_choice("importance", importance, [n for n in CRITERIA if n not in NEED_DATA])
 
 

@@ -74,7 +74,9 @@ def test_precisions_are_those_of_another_model():
     ("stage", "complaint"),
     [
         (dataclasses.replace(PRUNED, target=("target_macs", 1.0)), "target_macs to lie in"),
-        (dataclasses.replace(PRUNED, target=("ratio", 0.5)), "Unknown target"),
+        (dataclasses.replace(PRUNED, target=("target_bytes", 0.5)), "Unknown target"),
+        (dataclasses.replace(PRUNED, target=("ratio", 1.0)), "ratio to lie in"),
+        (dataclasses.replace(PRUNED, target=("target_latency_ms", 0.0)), "target_latency_ms to"),
         (dataclasses.replace(PRUNED, target=0.5), "Expected target as"),
         (dataclasses.replace(PRUNED, importance="taylor"), "Unknown importance"),
         (dataclasses.replace(PRUNED, steps=0), "steps to be a positive integer"),
@@ -87,3 +89,18 @@ def test_precisions_are_those_of_another_model():
 def test_wrong_settings(stage, complaint):
     with pytest.raises(ValueError, match=complaint):
         stage.check()
+
+
+@pytest.mark.parametrize(
+    ("target", "title"),
+    [
+        (("ratio", 0.25), "25% fewer channels"),
+        (("target_macs", 0.5), "macs to 50%"),
+        (("target_latency_ms", 2.5), "latency to 2.5 ms"),
+    ],
+)
+def test_any_target_of_filter_pruning_is_one_of_a_stage(target, title):
+    stage = dataclasses.replace(PRUNED, target=target, teacher=None)
+    stage.check()
+    assert stage.title == title
+    assert dataclasses.replace(stage, teacher=stage.start).title == f"{title}, taught"

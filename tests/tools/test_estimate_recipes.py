@@ -55,6 +55,8 @@ PRUNED = dataclasses.replace(
     stages=(
         *SMALL.stages,
         PruneFilters("pruned", OF_STUDENT, Training(5), LEFT, steps=3),
+        PruneFilters("half of them", OF_STUDENT, Training(5), ("ratio", 0.5), steps=1),
+        PruneFilters("to ms", OF_STUDENT, Training(5), ("target_latency_ms", 1.0), steps=1),
         TrainPruned("from new weights", Dependency("pruned"), Training(2)),
         Compress("filters", OF_STUDENT, Compression(filters=0.5, training=retraining(2))),
         Compress(
@@ -95,6 +97,8 @@ def test_a_guess_goes_by_what_of_a_network_is_trained():
 def test_networks_with_fewer_filters_count_with_what_is_left():
     expected = {
         "pruned": 5 * (0.8 + 0.6 + 0.4),
+        "half of them": 5 * 0.25,
+        "to ms": 5,
         "from new weights": 2 * 0.4,
         "filters": 2 * 0.5,
         "filters, int8": 2 * 0.5,

@@ -26,7 +26,7 @@ def prune_filters(
     target_parameters: float | None = None,
     target_latency: float | None = None,
     target_latency_ms: float | None = None,
-    importance: str | Importance = "l2",
+    importance: str | Importance = "group_l2",
     scope: Literal["global", "local"] = "global",
     round_to: int = 8,
     ignored_layers: Collection[str | keras.layers.Layer] = (),

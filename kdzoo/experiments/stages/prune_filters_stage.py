@@ -35,7 +35,7 @@ class PruneFilters(Retrained):
     Attributes:
         start: The stage whose model is pruned.
         training: The training after each step.
-        target: What may be left, (name of the argument of `filter_pruning`, fraction).
+        target: What may be left or goes: (name of the argument of `filter_pruning`, its value).
         steps: In how many steps channels go.
         importance: The criterion, one that needs no data.
         scope: As in `kdzoo.compression.prune_filters`.
@@ -65,9 +65,12 @@ class PruneFilters(Retrained):
 
     @property
     def title(self) -> str:
-        name, fraction = self.target
+        name, value = self.target
         taught = "" if self.teacher is None else ", taught"
-        return f"{name.removeprefix('target_')} to {fraction:.0%}{taught}"
+        if name == "ratio":
+            return f"{value:.0%} fewer channels{taught}"
+        left = f"latency to {value:g} ms" if name.endswith("_ms") else f"{name[7:]} to {value:.0%}"
+        return f"{left}{taught}"
 
     @property
     def epochs(self) -> int:
@@ -87,8 +90,7 @@ class PruneFilters(Retrained):
     def run(self, context: "StageContext") -> Outcome:
         model = context.source("start", context.settled("precision", self.training.precision))
         teacher, batches = self._teacher_and_batches(context)
-        name, fraction = self.target
-        target: dict[str, Any] = {name: fraction}
+        target: dict[str, Any] = dict([self.target])
         smaller, history = schemes.filter_pruning(
             model,
             batches,

@@ -57,6 +57,13 @@ def test_the_norm_of_a_group(model):
     squares += model.get_layer("norm").get_weights()[0] ** 2
     squares += (model.get_layer("out").get_weights()[0] ** 2).sum(1)
     np.testing.assert_allclose(scores(model, "group_l2"), relative(squares), rtol=1e-5)
+    # The criterion unless another one is named: by filters alone others would go.
+    by_default, named = (
+        prune_filters(model, ratio=0.5, round_to=1, **more)[0].get_weights()
+        for more in ({}, {"importance": "group_l2"})
+    )
+    for ours, theirs in zip(by_default, named, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_scales(model):
