@@ -172,6 +172,7 @@ class TestList:
 class TestNames:
     """What Python does by name, the command line does too."""
 
+    @pytest.mark.large_on_jax
     def test_create_writes_a_fresh_model(self, tmp_path, capsys):
         path = tmp_path / "student.keras"
         arguments = ["--classes", "7", "--input-shape", "16,16,3"]
@@ -224,6 +225,7 @@ class TestNames:
         assert main(["evaluate", str(tmp_path / "shared"), "digits"]) == 1
         assert "to be a model of kdzoo" in capsys.readouterr().err
 
+    @pytest.mark.large_on_jax
     def test_python_runs_the_package(self):
         done = subprocess.run(
             [sys.executable, "-m", "kdzoo", "pair", "mnist_mlp"], capture_output=True, text=True

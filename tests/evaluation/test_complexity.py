@@ -255,6 +255,7 @@ def test_bytes_on_disk(tmp_path):
             measure(tmp_path / "missing")
 
 
+@pytest.mark.large_on_jax
 def test_import_is_light():
     program = (
         "import sys, keras; before = set(sys.modules)\n"

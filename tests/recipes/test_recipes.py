@@ -66,6 +66,7 @@ LONG = (
 LONG += ("zoo_cifar10", "zoo_cifar100", "zoo_fashion_mnist", "zoo_mnist")
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.large] if name in LONG else []) for name in SMOKE],

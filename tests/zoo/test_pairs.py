@@ -49,6 +49,7 @@ def test_a_distiller_in_one_line(name):
     assert np.isfinite(float(logs["loss"]))
 
 
+@pytest.mark.large_on_jax
 def test_teachers_of_keras_applications_see_what_they_were_trained_on(monkeypatch):
     def teacher(classifier_activation):
         assert classifier_activation is None
