@@ -166,9 +166,10 @@ class Source:
         return sources.get("teacher", (None,))[0]
 
     @property
-    def role(self) -> Literal["teacher", "student"]:
-        """`"teacher"` or `"student"`."""
-        return "student" if self._teacher_node else "teacher"
+    def role(self) -> Literal["teacher", "student", "network"]:
+        """`"teacher"` or `"student"`, or `"network"` of one of several exits without a teacher."""
+        alone = "network" if "exit_macs" in self.shipped_row() else "teacher"
+        return "student" if self._teacher_node else alone
 
     def teacher(self) -> keras.Model | None:
         """Returns the teacher as it ships if that is this run's, else as it was trained."""

@@ -17,6 +17,7 @@ from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo import create, load_compressed, load_weights, save_weights
 from kdzoo.zoo.manifest import File, Pretrained, write_manifest
+from tools import several_exits
 from tools.finished_recipe_run import Source
 from tools.zoo_entries import Entry, is_whole, rows_in
 
@@ -57,10 +58,10 @@ def publish(
         room = room / "new"
         room.mkdir()
         if source.ships_kdz:
-            model, file, accuracy = _take_kdz(source, room)
+            model, file, found = _take_kdz(source, room)
         else:
-            model, file, accuracy = _write_smallest(source.model(), source, room)
-        files, measured = {"weights": file}, source.accuracies(accuracy)
+            model, file, found = _write_smallest(source.model(), source, room)
+        files, measured = {"weights": file}, source.accuracies(found[-1])
         if source.entry.start:
             files["tflite"], more = _ship_file(source, room)
             more["bytes"] = {"weights": file.bytes, **more["bytes"]}
@@ -74,8 +75,9 @@ def publish(
             "parameters": evaluation.count_parameters(model),
             "macs": evaluation.count_macs(model),
             "logits_of_ramp": logits_of_ramp(model),
+            **several_exits.costs(model, found),
             **more,
-            **_measure_outputs(source.shipped(model), source),
+            **_measure_outputs(source.shipped(several_exits.last_exit(model)), source),
         }
         row = _row(source, files, measured)
         for file in files.values():
@@ -122,24 +124,24 @@ def _row(source: Source, files: dict[str, File], measured: dict[str, Any]) -> Pr
 
 def _write_smallest(
     model: keras.Model, source: Source, room: pathlib.Path
-) -> tuple[keras.Model, File, float]:
+) -> tuple[keras.Model, File, list[float]]:
     """Writes the weights in float16 if as many test images stay right, else in float32.
 
-    Returns the model with the weights as they were written, the `File`, and its accuracy.
+    Returns the model with the weights as they were written, the `File`, and the accuracy of each of
+    its exits.
     """
-
     images, labels = test_arrays(source.data)
-    wanted = evaluation.accuracy(model, images, labels)
+    wanted = several_exits.accuracies(model, images, labels)
     again, file = _written(model, source, room, "float16")
-    found = evaluation.accuracy(again, images, labels)
+    found = several_exits.accuracies(again, images, labels)
     if found != wanted:
         (room / file.file).unlink()
         again, file = _written(model, source, room, "float32")
-        found = evaluation.accuracy(again, images, labels)
+        found = several_exits.accuracies(again, images, labels)
     return again, file, found
 
 
-def _take_kdz(source: Source, room: pathlib.Path) -> tuple[keras.Model, File, float]:
+def _take_kdz(source: Source, room: pathlib.Path) -> tuple[keras.Model, File, list[float]]:
     """Copies the `.kdz` file that a stage left; the rest as of `_write_smallest`."""
     path = source.kdz()
     content = path.read_bytes()
@@ -147,7 +149,7 @@ def _take_kdz(source: Source, room: pathlib.Path) -> tuple[keras.Model, File, fl
     file = File(f"{source.stem}-{sha256[:8]}.kdz", sha256, len(content))
     (room / file.file).write_bytes(content)
     model = load_compressed(path)
-    return model, file, evaluation.accuracy(model, *test_arrays(source.data))
+    return model, file, several_exits.accuracies(model, *test_arrays(source.data))
 
 
 def _written(
@@ -166,11 +168,13 @@ def _written(
 def logits_of_ramp(model: keras.Model) -> list[float]:
     """Returns what a model gives for one image whose pixels rise evenly from 0 to 1, a list.
 
-    By it a test sees, in seconds, that the code still builds the network whose weights ship.
+    Of several exits it is what the last one gives. By it a test sees, in seconds, that the code
+    still builds the network whose weights ship.
     """
     shape = model.input_shape[1:]
     ramp = np.linspace(0, 1, np.prod(shape), dtype="float32").reshape((1, *shape))
-    return [round(float(logit), 4) for logit in model.predict(ramp, verbose=0)[0]]
+    last = keras.tree.flatten(model.predict(ramp, verbose=0))[-1]
+    return [round(float(logit), 4) for logit in last[0]]
 
 
 def signature_of(model: LiteRTModel) -> dict[str, Any]:
@@ -203,10 +207,12 @@ def _measure_as_files(model: keras.Model, source: Source, path: pathlib.Path) ->
         for form, quantize in forms.items():
             file = pathlib.Path(room) / f"{form}.tflite"
             labels = list(source.data.class_names)
-            to_litert(model, file, quantize, samples, labels, samples=CALIBRATION)
+            converted = several_exits.exportable(model)
+            to_litert(converted, file, quantize, samples, labels, samples=CALIBRATION)
             sizes[f".tflite {form}"] = evaluation.file_bytes(file)
             sizes[f".tflite {form}, gzipped"] = evaluation.gzipped_bytes(file)
-            times[form] = _latency(file)
+            for what, time in several_exits.latencies(file, len(model.outputs)).items():
+                times[f"{form}{what}"] = _quartiles(time)
     return {"bytes": sizes, "latency_ms": times}
 
 
@@ -236,13 +242,12 @@ def _ship_file(source: Source, room: pathlib.Path) -> tuple[File, dict[str, Any]
         "float": source.start_row()["test_accuracy"],
         "sparsity": source.measured("sparsity"),
         "bytes": {".tflite": len(content), ".tflite, gzipped": evaluation.gzipped_bytes(path)},
-        "latency_ms": {".tflite": _latency(path)},
+        "latency_ms": {".tflite": _quartiles(evaluation.latency(path))},
     }
     return File(name, sha256, len(content)), measured
 
 
-def _latency(path: pathlib.Path) -> dict[str, Any]:
-    time = evaluation.latency(path)
+def _quartiles(time: evaluation.Latency) -> dict[str, Any]:
     quartiles = {"median": time.median_ms, "q1": time.q1_ms, "q3": time.q3_ms}
     return {**{name: round(value, 4) for name, value in quartiles.items()}, "machine": time.machine}
 

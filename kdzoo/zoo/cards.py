@@ -48,6 +48,11 @@ def has_kdz(row: Pretrained) -> bool:
     return row.files["weights"].file.endswith(".kdz")
 
 
+def has_exits(row: Pretrained) -> bool:
+    """Whether a model has several exits, and gives a list of logits."""
+    return "exits" in row.measured
+
+
 def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
     """Returns the card of a `Pretrained`, in Markdown.
 
@@ -75,10 +80,11 @@ def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
         "",
         f'model = kdzoo.load("{row.name}")',
         *([f'path = kdzoo.zoo.tflite("{row.name}")'] if "tflite" in row.files else []),
+        *(["classifier = kdzoo.dynamic.BudgetedClassifier(model)"] if has_exits(row) else []),
         "```",
         "",
         f"Images: float32 (batch, {', '.join(map(str, row.input_shape))}) in [0, 1]. Output: "
-        f"{row.classes} logits, in the order {', '.join(row.labels)}.",
+        f"{_output(row)}, in the order {', '.join(row.labels)}.",
         "",
         "## Training",
         "",
@@ -98,6 +104,12 @@ def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _output(row):
+    """Returns what the model gives."""
+    logits = f"{row.classes} logits"
+    return f"a list of {len(row.measured['exits'])} times {logits}" if has_exits(row) else logits
 
 
 def _built_with(row):
@@ -155,8 +167,12 @@ def figures(row: Pretrained) -> Iterator[tuple[str, str]]:
             _percent(measured["float"]),
         )
     else:
-        yield "accuracy of the shipped weights", weights
+        of = ", by the last exit" if has_exits(row) else ""
+        yield f"accuracy of the shipped weights{of}", weights
         yield "over seeds", _spread(accuracy)
+    for number, reached in enumerate(measured.get("exits", []), 1):
+        value = f"{_percent(reached['accuracy'])}, {reached['macs']:,} MACs up to there"
+        yield f"exit {number}", value
     if measured.get("alone"):
         epochs = row.training["alone_epochs"]
         budget = "same budget" if epochs == row.training["epochs"] else f"{epochs} epochs"

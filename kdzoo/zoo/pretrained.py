@@ -5,11 +5,12 @@ from safetensors.numpy import save
 
 from kdzoo.utils import first_line
 from kdzoo.utils.types import PathLike
-from kdzoo.zoo.building import build_with_weights, create
+from kdzoo.zoo.building import build_and_fill, create
 from kdzoo.zoo.compressed_files import weights_of_compressed
 from kdzoo.zoo.file_formats import COMPRESSED
 from kdzoo.zoo.manifest import find
 from kdzoo.zoo.pretrained_files import content
+from kdzoo.zoo.safetensors_weights import load_weights
 
 
 def load(
@@ -20,7 +21,8 @@ def load(
     """Returns a pretrained model, ready for `predict`, fine-tuning and export.
 
     All its layers are trainable. To train a fresh head on frozen features, set
-    `layer.trainable = False` for every layer but `"logits"`, and compile.
+    `layer.trainable = False` for every layer but `"logits"`, and compile. A network of several
+    exits has a head for each: `model.output_names`.
 
     Args:
         name: A name in `kdzoo.list_pretrained()`, e.g. `"mlp_2x800/mnist"`.
@@ -32,11 +34,13 @@ def load(
     Returns:
         A functional `keras.Model` from float32 images (batch, height, width, channels) in [0, 1]
         to float32 logits (batch, classes), not compiled; its card (`kdzoo.card(name)`) lists the
-        classes in the order of the logits. It computes in Keras's global dtype policy; the figures
-        on the card were measured in float32. If the name ends in `"/int8"`, this is the float32
-        network before quantization; the quantized file is at `kdzoo.zoo.tflite(name)`. If it ends
-        in `"/kdz"`, the weights ship in a `.kdz` file and are bit for bit those that it holds, so
-        that `kdzoo.save_compressed` makes it as small again.
+        classes in the order of the logits. A network of several exits gives a list of such logits,
+        from the first exit to the last; `kdzoo.dynamic.BudgetedClassifier` stops at one of them,
+        `kdzoo.dynamic.exit_model` makes a model of one. It computes in Keras's global dtype policy;
+        the figures on the card were measured in float32. If the name ends in `"/int8"`, this is the
+        float32 network before quantization; the quantized file is at `kdzoo.zoo.tflite(name)`. If
+        it ends in `"/kdz"`, the weights ship in a `.kdz` file and are bit for bit those that it
+        holds, so that `kdzoo.save_compressed` makes it as small again.
 
     Raises:
         FileNotFoundError: If the manifest or the file of the weights is missing.
@@ -53,11 +57,14 @@ def load(
     """
     row = find(name, directory)
     head = row.classes if classes is None else classes
-    fresh = () if classes is None else ("logits",)
     checked = content(row, "weights", directory)
     if checked.startswith(COMPRESSED):
         checked = save(weights_of_compressed(checked, f"{name!r}"))
-    return build_with_weights(lambda: _create(row, head), checked, f"{name!r}", fresh)
+
+    def fill(model: keras.Model) -> None:
+        load_weights(model, checked, f"{name!r}", () if classes is None else model.output_names)
+
+    return build_and_fill(lambda: _create(row, head), fill)
 
 
 def _create(row, classes):

@@ -21,6 +21,7 @@ from kdzoo.experiments import (
     Experiment,
     HintTraining,
     Train,
+    TrainExits,
     Training,
     retraining,
     soft_targets,
@@ -81,6 +82,22 @@ CODED = Experiment(
     seeds=(0,),
     validation=0,
 )
+_TWO_EXITS = {"exits": 2, "first_layers": 1, "more_layers": 1, "channels": 4, "growth": 2}
+EXITS = Experiment(
+    "exits",
+    "digits",
+    (
+        TrainExits(
+            "exits",
+            "msdnet_small",
+            Training(20, augmentation=None),
+            {**_TWO_EXITS, "scales": 2, "head_channels": 4},
+        ),
+    ),
+    seeds=(0,),
+    validation=0,
+)
+SEVERAL = Entry("msdnet_small/digits", "exits", "exits")
 STUDENT = Entry("mlp_2x64/digits", "small", "small", "small alone")
 TEACHER = Entry("mlp_2x128/digits", "small", "teacher")
 INT8 = Entry("mlp_2x64/digits/int8", "compressed", "int8", "small alone", "float32")
@@ -420,6 +437,42 @@ def test_weights_ship_as_the_kdz_file_that_was_measured(data, tmp_path, monkeypa
     (again / "small-0" / "model.kdz").write_bytes(b"another")
     with pytest.raises(ValueError, match=r"model\.kdz as the training left it"):
         publish(KDZ, again, tmp_path / "other")
+
+
+@pytest.mark.large
+def test_a_network_of_several_exits_ships_with_all_of_them(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "exits", EXITS)
+    EXITS.run(tmp_path / "runs" / "exits", verbose=0)
+    row = publish(SEVERAL, tmp_path / "runs" / "exits", tmp_path / "zoo")
+    assert read_manifest(tmp_path / "zoo")[SEVERAL.name] == row
+    assert row.role == "network"
+    model = kdzoo.load(SEVERAL.name, directory=tmp_path / "zoo")
+    images, labels = data.test.arrays()
+    for exit_of_two, logits in zip(
+        row.measured["exits"], model.predict(images, verbose=0), strict=True
+    ):
+        assert exit_of_two["accuracy"] == np.mean(logits.argmax(1) == labels)
+    assert [each["macs"] for each in row.measured["exits"]] == kdzoo.dynamic.exit_macs(model)
+    assert row.measured["accuracy"]["shipped"] == row.measured["exits"][1]["accuracy"]
+    times = row.measured["latency_ms"]
+    assert set(times) == {f"{t}, up to exit {n}" for t in ("float32", "int8") for n in (1, 2)}
+    assert times["float32, up to exit 2"]["median"] > times["float32, up to exit 1"]["median"]
+    ramp = np.linspace(0, 1, 64, dtype="float32").reshape(1, 8, 8, 1)
+    last = model.predict(ramp, verbose=0)[1][0]
+    np.testing.assert_allclose(row.measured["logits_of_ramp"], last, atol=1e-4)
+    card = kdzoo.card(SEVERAL.name, directory=tmp_path / "zoo")
+    first = row.measured["exits"][0]
+    assert f"| exit 1 | {100 * first['accuracy']:.2f} %, {first['macs']:,} MACs up to t" in card
+    assert "Output: a list of 2 times 10 logits" in card
+    # A fresh head for each exit, on features that stay.
+    again = kdzoo.load(SEVERAL.name, 7, directory=tmp_path / "zoo")
+    assert [tuple(output.shape) for output in again.outputs] == [(None, 7)] * 2
+    kernel = next(weight.path for weight in model.weights if weight.path.endswith("conv/kernel"))
+    features = (
+        next(weight.numpy() for weight in each.weights if weight.path == kernel)
+        for each in (model, again)
+    )
+    np.testing.assert_array_equal(*features)
 
 
 def test_what_is_not_there_is_not_published(runs, tmp_path):
