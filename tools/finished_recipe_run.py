@@ -58,7 +58,16 @@ class Source:
         if entry.alone:
             same = tuple(dict.fromkeys(node.seed for node in self.starts.values() if node))
             self.alone = self._finished(entry.alone, same or self.recipe.seeds_of(entry.alone))
-        self.architecture, self.arguments = self.recipe.built_from(entry.stage)
+        self.architecture, self.arguments = self._built_from()
+
+    def _built_from(self) -> tuple[str, dict[str, Any]]:
+        """The name of the architecture, and the builder's arguments, of what ships."""
+        name, arguments = self.recipe.built_from(self.entry.stage)
+        stage: Any = self.recipe.stage(self.entry.stage)
+        if "widths" not in self.shipped_row():
+            return name, arguments
+        own = {"widths": list(stage.widths), "universal": stage.universal}
+        return "slimmable", {"network": name, **arguments, **own, "round_to": stage.round_to}
 
     def _sources(self, seed: int) -> dict[str, tuple[Node, ...]]:
         return self.recipe.sources(self.entry.stage, seed)
@@ -167,8 +176,9 @@ class Source:
 
     @property
     def role(self) -> Literal["teacher", "student", "network"]:
-        """`"teacher"` or `"student"`, or `"network"` of one of several exits without a teacher."""
-        alone = "network" if "exit_macs" in self.shipped_row() else "teacher"
+        """`"teacher"` or `"student"`; `"network"` of one of several costs without a teacher."""
+        is_dynamic = not {"exit_macs", "widths"}.isdisjoint(self.shipped_row())
+        alone = "network" if is_dynamic else "teacher"
         return "student" if self._teacher_node else alone
 
     def teacher(self) -> keras.Model | None:

@@ -17,7 +17,7 @@ from kdzoo.utils.hashed_json import digest
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo import create, load_compressed, load_weights, save_weights
 from kdzoo.zoo.manifest import File, Pretrained, write_manifest
-from tools import several_exits
+from tools import several_costs
 from tools.finished_recipe_run import Source
 from tools.zoo_entries import Entry, is_whole, rows_in
 
@@ -73,11 +73,11 @@ def publish(
         measured = {
             **measured,
             "parameters": evaluation.count_parameters(model),
-            "macs": evaluation.count_macs(model),
+            "macs": several_costs.macs(model),
             "logits_of_ramp": logits_of_ramp(model),
-            **several_exits.costs(model, found),
+            **several_costs.costs(model, found),
             **more,
-            **_measure_outputs(source.shipped(several_exits.last_exit(model)), source),
+            **_measure_outputs(source.shipped(several_costs.largest(model)), source),
         }
         row = _row(source, files, measured)
         for file in files.values():
@@ -131,13 +131,13 @@ def _write_smallest(
     its exits.
     """
     images, labels = test_arrays(source.data)
-    wanted = several_exits.accuracies(model, images, labels)
+    wanted = several_costs.accuracies(model, images, labels)
     again, file = _written(model, source, room, "float16")
-    found = several_exits.accuracies(again, images, labels)
+    found = several_costs.accuracies(again, images, labels)
     if found != wanted:
         (room / file.file).unlink()
         again, file = _written(model, source, room, "float32")
-        found = several_exits.accuracies(again, images, labels)
+        found = several_costs.accuracies(again, images, labels)
     return again, file, found
 
 
@@ -149,7 +149,7 @@ def _take_kdz(source: Source, room: pathlib.Path) -> tuple[keras.Model, File, li
     file = File(f"{source.stem}-{sha256[:8]}.kdz", sha256, len(content))
     (room / file.file).write_bytes(content)
     model = load_compressed(path)
-    return model, file, several_exits.accuracies(model, *test_arrays(source.data))
+    return model, file, several_costs.accuracies(model, *test_arrays(source.data))
 
 
 def _written(
@@ -168,8 +168,8 @@ def _written(
 def logits_of_ramp(model: keras.Model) -> list[float]:
     """Returns what a model gives for one image whose pixels rise evenly from 0 to 1, a list.
 
-    Of several exits it is what the last one gives. By it a test sees, in seconds, that the code
-    still builds the network whose weights ship.
+    Of several exits it is what the last one gives, of several widths the largest. By it a test
+    sees, in seconds, that the code still builds the network whose weights ship.
     """
     shape = model.input_shape[1:]
     ramp = np.linspace(0, 1, np.prod(shape), dtype="float32").reshape((1, *shape))
@@ -207,11 +207,11 @@ def _measure_as_files(model: keras.Model, source: Source, path: pathlib.Path) ->
         for form, quantize in forms.items():
             file = pathlib.Path(room) / f"{form}.tflite"
             labels = list(source.data.class_names)
-            converted = several_exits.exportable(model)
+            converted = several_costs.exportable(model)
             to_litert(converted, file, quantize, samples, labels, samples=CALIBRATION)
             sizes[f".tflite {form}"] = evaluation.file_bytes(file)
             sizes[f".tflite {form}, gzipped"] = evaluation.gzipped_bytes(file)
-            for what, time in several_exits.latencies(file, len(model.outputs)).items():
+            for what, time in several_costs.latencies(model, file).items():
                 times[f"{form}{what}"] = _quartiles(time)
     return {"bytes": sizes, "latency_ms": times}
 

@@ -121,7 +121,10 @@ class Slimmable(HasGraph, keras.Model):
         }
         # What the widths have of their own, where Keras finds it.
         narrow = self._narrow.values()
-        self.own_layers = [layer for width in narrow for layer in width.own_layers]
+        self.own_layers = [
+            _OwnLayers(narrow.own_layers, f"width_{digits(width)}")
+            for width, narrow in self._narrow.items()
+        ]
         self.own_generators = [generator for width in narrow for generator in width.generators]
         self.built = True
 
@@ -282,6 +285,15 @@ class Slimmable(HasGraph, keras.Model):
             check_fields("Slimmable", config, _FIELDS, optional=_FIELDS.keys() - {"model"})
         model = keras.saving.deserialize_keras_object(config["model"])
         return cls(**{**config, "model": model})
+
+
+class _OwnLayers(keras.layers.Layer):
+    """The layers that a width has of its own, under its name: each weight has another path."""
+
+    def __init__(self, own: list[keras.layers.Layer], name: str):
+        super().__init__(name=name)
+        self.own = own
+        self.built = True
 
 
 def extract(model: Slimmable, width: float) -> keras.Model:

@@ -20,6 +20,7 @@ TEACHER_ASSISTANTS = "Mirzadeh et al. 2020, arXiv:1902.03393"
 VGGS = "Simonyan & Zisserman 2015, arXiv:1409.1556"
 BRANCHYNET = "Teerapittayanon et al. 2016, arXiv:1709.01686"
 MSDNETS = "Huang et al. 2018, arXiv:1703.09844"
+SLIMMABLE = "Yu et al. 2019, arXiv:1812.08928"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,5 +259,14 @@ OF_SEVERAL_EXITS = (
         channels=8,
         growth=4,
         head_channels=64,
+    ),
+)
+OF_SEVERAL_WIDTHS = (
+    Architecture(
+        "slimmable",
+        "kdzoo.zoo.slimmable_networks:slimmable",
+        {"network": "separable_050", "widths": [0.25, 0.5, 0.75, 1.0]},
+        "A network that runs at several widths, each with the first channels of all layers.",
+        SLIMMABLE,
     ),
 )

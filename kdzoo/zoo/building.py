@@ -21,8 +21,9 @@ def create(
 
     Args:
         name: A name in `kdzoo.list_models()`; `"keras.applications.<Name>"` for a network of
-            MobileNetV3, EfficientNet, EfficientNetV2 or ConvNeXt; or `"branchy_lenet"` or
-            `"msdnet_small"`, networks of several exits, which give a list of logits.
+            MobileNetV3, EfficientNet, EfficientNetV2 or ConvNeXt; `"branchy_lenet"` or
+            `"msdnet_small"`, networks of several exits, which give a list of logits; or
+            `"slimmable"`, a `kdzoo.dynamic.Slimmable` of another architecture.
         classes: Number of classes, at least 2.
         input_shape: (height, width, channels) of one image; None for the architecture's own,
             (32, 32, 3) or (28, 28, 1).

@@ -53,6 +53,11 @@ def has_exits(row: Pretrained) -> bool:
     return "exits" in row.measured
 
 
+def has_widths(row: Pretrained) -> bool:
+    """Whether a model runs at several widths."""
+    return "widths" in row.measured
+
+
 def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
     """Returns the card of a `Pretrained`, in Markdown.
 
@@ -81,6 +86,7 @@ def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
         f'model = kdzoo.load("{row.name}")',
         *([f'path = kdzoo.zoo.tflite("{row.name}")'] if "tflite" in row.files else []),
         *(["classifier = kdzoo.dynamic.BudgetedClassifier(model)"] if has_exits(row) else []),
+        *([f"small = kdzoo.dynamic.extract(model, {_smallest(row)})"] if has_widths(row) else []),
         "```",
         "",
         f"Images: float32 (batch, {', '.join(map(str, row.input_shape))}) in [0, 1]. Output: "
@@ -104,6 +110,11 @@ def write_card(row: Pretrained, forms: Sequence[str] = ()) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _smallest(row):
+    """Returns the smallest width of a model, as an argument."""
+    return f"width={row.measured['widths'][0]['width']:g}"
 
 
 def _output(row):
@@ -168,11 +179,15 @@ def figures(row: Pretrained) -> Iterator[tuple[str, str]]:
         )
     else:
         of = ", by the last exit" if has_exits(row) else ""
+        of = ", at the largest width" if has_widths(row) else of
         yield f"accuracy of the shipped weights{of}", weights
         yield "over seeds", _spread(accuracy)
     for number, reached in enumerate(measured.get("exits", []), 1):
         value = f"{_percent(reached['accuracy'])}, {reached['macs']:,} MACs up to there"
         yield f"exit {number}", value
+    for reached in measured.get("widths", []):
+        costs = f"{reached['macs']:,} MACs, {reached['parameters']:,} parameters"
+        yield f"width {reached['width']:g}", f"{_percent(reached['accuracy'])}, {costs}"
     if measured.get("alone"):
         epochs = row.training["alone_epochs"]
         budget = "same budget" if epochs == row.training["epochs"] else f"{epochs} epochs"

@@ -19,7 +19,7 @@ from kdzoo.utils.field_checks import (
 )
 from kdzoo.zoo.registry import architecture
 
-ROLES = ("teacher", "student", "network")  # The last of several exits, taught by nobody.
+ROLES = ("teacher", "student", "network")  # The last: of several exits or widths, by itself.
 
 _NAME = re.compile(r"\w[\w.:+ -]*(/\w[\w.:+ -]*)+")  # File names of cards are made of it.
 _MOST_SIZE = 1 << 20  # The largest side of an image, and argument of an architecture.
@@ -36,6 +36,7 @@ _SPREAD = {"mean": float, "std": float, "by_seed": dict}
 _ACCURACY = {**_SPREAD, "shipped": float}
 _COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
 _EXIT = {"accuracy": float, "macs": int}
+_WIDTH = {**_EXIT, "width": float, "parameters": int}
 _SIGNATURE = {"input": dict, "output": dict}
 _TENSOR = {"shape": list, "dtype": str}
 _TIME = {"median": float, "q1": float, "q3": float, "machine": str}
@@ -173,10 +174,11 @@ def _check_measured(measured, is_compressed):
         check_types(time, _TIME)
         for name in ("median", "q1", "q3"):
             check_measure(name, time[name])
-    for exit_of_several in measured.get("exits", []):
-        check_types(exit_of_several, _EXIT)
-        check_measure("accuracy", exit_of_several["accuracy"], most=1)
-        check_count("macs", exit_of_several["macs"])
+    for name, types in (("exits", _EXIT), ("widths", _WIDTH)):
+        for cost in measured.get(name, []):
+            check_types(cost, types)
+            check_measure("accuracy", cost["accuracy"], most=1)
+            check_count("macs", cost["macs"])
     for logit in measured.get("logits_of_ramp", []):
         check_measure("logit", logit, least=-math.inf)
 

@@ -3,7 +3,7 @@
 import keras
 from safetensors.numpy import save
 
-from kdzoo.utils import first_line
+from kdzoo.utils import first_line, shown
 from kdzoo.utils.types import PathLike
 from kdzoo.zoo.building import build_and_fill, create
 from kdzoo.zoo.compressed_files import weights_of_compressed
@@ -36,16 +36,18 @@ def load(
         to float32 logits (batch, classes), not compiled; its card (`kdzoo.card(name)`) lists the
         classes in the order of the logits. A network of several exits gives a list of such logits,
         from the first exit to the last; `kdzoo.dynamic.BudgetedClassifier` stops at one of them,
-        `kdzoo.dynamic.exit_model` makes a model of one. It computes in Keras's global dtype policy;
-        the figures on the card were measured in float32. If the name ends in `"/int8"`, this is the
-        float32 network before quantization; the quantized file is at `kdzoo.zoo.tflite(name)`. If
-        it ends in `"/kdz"`, the weights ship in a `.kdz` file and are bit for bit those that it
-        holds, so that `kdzoo.save_compressed` makes it as small again.
+        `kdzoo.dynamic.exit_model` makes a model of one. A network of several widths is a
+        `kdzoo.dynamic.Slimmable`. It computes in Keras's global dtype policy; the figures on the
+        card were measured in float32. If the name ends in `"/int8"`, this is the float32 network
+        before quantization; the quantized file is at `kdzoo.zoo.tflite(name)`. If it ends in
+        `"/kdz"`, the weights ship in a `.kdz` file and are bit for bit those that it holds, so that
+        `kdzoo.save_compressed` makes it as small again.
 
     Raises:
         FileNotFoundError: If the manifest or the file of the weights is missing.
         ValueError: If there is no such model; if the manifest or the weights were truncated or
-            altered, or come from a newer kdzoo; or if `classes` is below 2.
+            altered, or come from a newer kdzoo; or if `classes` is below 2, or given for a network
+            of several widths.
 
     Example:
 
@@ -56,6 +58,11 @@ def load(
     ```
     """
     row = find(name, directory)
+    if classes is not None and "widths" in row.measured:
+        raise ValueError(
+            f"Expected classes=None for {name!r}, whose widths share one head; take one width by "
+            f"`kdzoo.dynamic.extract`. Received: classes={shown(classes)}"
+        )
     head = row.classes if classes is None else classes
     checked = content(row, "weights", directory)
     if checked.startswith(COMPRESSED):

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from kdzoo.utils import check_choice, check_text, shown
-from kdzoo.zoo.architectures import ARCHITECTURES, OF_SEVERAL_EXITS, Architecture
+from kdzoo.zoo.architectures import (
+    ARCHITECTURES,
+    OF_SEVERAL_EXITS,
+    OF_SEVERAL_WIDTHS,
+    Architecture,
+)
 
 _ARCHITECTURES = {row.name: row for row in ARCHITECTURES}
-_UNLISTED = {row.name: row for row in OF_SEVERAL_EXITS}
+_UNLISTED = {row.name: row for row in (*OF_SEVERAL_EXITS, *OF_SEVERAL_WIDTHS)}
 _APPLICATIONS = "keras.applications."
 
 
@@ -81,7 +86,7 @@ def register(
 def list_models(family: str | None = None) -> list[str]:
     """Returns the names that `kdzoo.create` knows, family by family.
 
-    Networks of several exits are left out: `branchy_lenet` and `msdnet_small`.
+    Networks of several costs are left out: `branchy_lenet`, `msdnet_small` and `slimmable`.
 
     Args:
         family: Only this family, e.g. `"separable"`; all when None.

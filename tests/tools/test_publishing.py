@@ -23,6 +23,7 @@ from kdzoo.experiments import (
     Train,
     TrainExits,
     Training,
+    TrainWidths,
     retraining,
     soft_targets,
 )
@@ -98,6 +99,16 @@ EXITS = Experiment(
     validation=0,
 )
 SEVERAL = Entry("msdnet_small/digits", "exits", "exits")
+WIDTHS = dataclasses.replace(
+    EXITS,
+    name="widths",
+    stages=(
+        TrainWidths(
+            "switchable", "separable_025", Training(2, augmentation=None), widths=(0.5, 1.0)
+        ),
+    ),
+)
+SLIMMABLE = Entry("slimmable/digits", "widths", "switchable")
 STUDENT = Entry("mlp_2x64/digits", "small", "small", "small alone")
 TEACHER = Entry("mlp_2x128/digits", "small", "teacher")
 INT8 = Entry("mlp_2x64/digits/int8", "compressed", "int8", "small alone", "float32")
@@ -473,6 +484,34 @@ def test_a_network_of_several_exits_ships_with_all_of_them(data, tmp_path, monke
         for each in (model, again)
     )
     np.testing.assert_array_equal(*features)
+
+
+@pytest.mark.large
+def test_a_network_of_several_widths_ships_with_all_of_them(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "widths", WIDTHS)
+    [made] = WIDTHS.run(tmp_path / "runs" / "widths", verbose=0)["rows"]
+    row = publish(SLIMMABLE, tmp_path / "runs" / "widths", tmp_path / "zoo")
+    assert read_manifest(tmp_path / "zoo")[SLIMMABLE.name] == row
+    assert (row.role, row.architecture) == ("network", "slimmable")
+    model = kdzoo.load(SLIMMABLE.name, directory=tmp_path / "zoo")
+    trained = keras.saving.load_model(tmp_path / "runs" / "widths" / "switchable-0" / "model.keras")
+    for width, said in zip((0.5, 1.0), row.measured["widths"], strict=True):
+        small, before = (kdzoo.dynamic.extract(each, width) for each in (model, trained))
+        for ours, theirs in zip(small.get_weights(), before.get_weights(), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+        assert said == {
+            "width": width,
+            "accuracy": kdzoo.evaluation.accuracy(small, *data.test.arrays()),
+            "macs": kdzoo.evaluation.count_macs(small),
+            "parameters": kdzoo.evaluation.count_parameters(small),
+        }
+    assert row.measured["macs"] == made["width_macs"][1]
+    assert row.measured["accuracy"]["shipped"] == row.measured["widths"][1]["accuracy"]
+    forms = {f"{t}, width {w}" for t in ("float32", "int8") for w in ("0.5", "1")}
+    assert set(row.measured["latency_ms"]) == forms
+    assert "extract(model, width=0.5)" in kdzoo.card(SLIMMABLE.name, directory=tmp_path / "zoo")
+    with pytest.raises(ValueError, match="whose widths share one head"):
+        kdzoo.load(SLIMMABLE.name, 7, directory=tmp_path / "zoo")
 
 
 def test_what_is_not_there_is_not_published(runs, tmp_path):
