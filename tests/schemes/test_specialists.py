@@ -33,7 +33,7 @@ def objective(logits, general, parts, classes):
 
 @pytest.mark.tensorflow  # Once is enough.
 def test_the_distribution_is_what_a_general_optimizer_finds():
-    """25 random problems, whose specialists overlap; all of them are asked."""
+    """25 random problems, whose specialists overlap; all of them take part."""
     rng, classes = np.random.default_rng(0), [[0, 1, 2], [2, 3], [5, 1]]
     general = special.softmax(rng.normal(0, 2, (25, 6)), -1).astype("float32")
     parts = [
@@ -130,7 +130,7 @@ def test_a_distribution_is_also_found_in_a_traced_function():
     np.testing.assert_allclose(found[1], [0.15, 0.25, 0.6], atol=1e-6)
 
 
-def test_only_specialists_of_the_most_probable_classes_are_asked():
+def test_only_specialists_of_the_most_probable_classes_take_part():
     found = keras.ops.convert_to_numpy(specialist_distribution(GENERAL, [PART], [[0, 1]]))
     # Of one specialist the solution is known: the mean of both on its classes and on the dustbin.
     np.testing.assert_allclose(found[0], [0.45, 0.25, 0.3], atol=1e-6)
@@ -232,16 +232,16 @@ def test_what_a_specialist_is_validated_on_comes_in_one_order(data):
 
 
 def test_an_optimizer_is_made_for_the_steps_of_each_specialist(data, tmp_path):
-    asked = []
+    lengths = []
 
     def optimizer(steps):
-        asked.append(steps)
+        lengths.append(steps)
         return keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, steps))
 
     options = {"epochs": 2, "batch_size": 64, "verbose": 0, "optimizer": optimizer}
     ensemble, _ = specialists(make_generalist(), data, tmp_path, classes=[[0], [0, 2]], **options)
-    assert [int(model.optimizer.iterations) for model in ensemble.specialists] == asked
-    assert asked[0] > asked[1]
+    assert [int(model.optimizer.iterations) for model in ensemble.specialists] == lengths
+    assert lengths[0] > lengths[1]
 
 
 def test_a_run_of_other_settings_is_refused(data, tmp_path):
