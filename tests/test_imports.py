@@ -41,7 +41,7 @@ TECHNIQUES = {
     "kdzoo.losses": {"base", "divergence", "labels", "output_types"},
     "kdzoo.models": {"blocks", "specialist_distribution"},
     "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps"}
-    | {"scheme_checks", "scheme_settings", "scheme_stages"},
+    | {"scheme_checks", "scheme_settings", "scheme_stages", "specialist_samples"},
     "kdzoo.dynamic": {
         *("budget_report", "exit_graph", "exit_runs", "exits", "joint_learner", "joint_settings"),
         *("narrow_width", "scaled_gradients", "slimmable", "thresholds", "thresholds_file"),

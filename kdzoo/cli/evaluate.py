@@ -73,7 +73,7 @@ def evaluate(
         if teacher is not None and loaded_teacher is not None:
             fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
             networks = (loaded_teacher, measured)
-            columns = [fit_to_data.gives_one_answer(network) for network in networks]
+            columns = [fit_to_data.says_yes_or_no(network) for network in networks]
             if columns[0] != columns[1] and hasattr(loaded_teacher, "count_params"):
                 loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, measured, loaded)
         fed = fit_to_data.fed(measured, scale)

@@ -91,7 +91,7 @@ def export(
             loaded = data_command.load(data, data_dir, image_size, converted, crop)
             fit_to_data.check_fit(model, converted, loaded, scale)
             images, labels = loaded.train.arrays()[0], list(loaded.class_names)
-            if fit_to_data.gives_one_answer(converted):  # To the second class.
+            if fit_to_data.says_yes_or_no(converted):  # To the second class.
                 labels, output_type = labels[1:], output_type or "binary"
         _check_scalable(model, converted, scale)
         from kdzoo.export import to_litert

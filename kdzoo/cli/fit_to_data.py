@@ -104,7 +104,7 @@ def _check_shapes(path: Any, model: Any, data: "Dataset") -> None:
     graph = _graph_of(model)
     if graph is None:
         return
-    classes = (2,) if gives_one_answer(model) else graph.outputs[0].shape[-1:]
+    classes = (2,) if says_yes_or_no(model) else graph.outputs[0].shape[-1:]
     expected = data.input_shape, (data.classes,)
     shapes = graph.inputs[0].shape[1:], classes
     for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
@@ -119,7 +119,7 @@ def _check_shapes(path: Any, model: Any, data: "Dataset") -> None:
 
 def _check_labels(path: Any, file: "LiteRTModel", data: "Dataset") -> None:
     """Raises for a file whose labels are not the names of the data's classes, in their order."""
-    names = list(data.class_names[-1:] if gives_one_answer(file) else data.class_names)
+    names = list(data.class_names[-1:] if says_yes_or_no(file) else data.class_names)
     labels = file.labels
     if labels is not None and len(file.outputs) == 1 and labels != names:
         pairs = itertools.zip_longest(labels, names)
@@ -130,7 +130,7 @@ def _check_labels(path: Any, file: "LiteRTModel", data: "Dataset") -> None:
         )
 
 
-def gives_one_answer(model: "keras.Model | LiteRTModel") -> bool:
+def says_yes_or_no(model: "keras.Model | LiteRTModel") -> bool:
     """Whether a model gives one column, a yes or no to the second of two classes."""
     graph = _graph_of(model)
     shapes = [] if graph is None else [tuple(output.shape[1:]) for output in graph.outputs]
@@ -245,7 +245,7 @@ def teaching(
 
     if final_activation(teacher) is not None:
         teacher = as_logits(teacher)
-    columns = gives_one_answer(teacher), gives_one_answer(student)
+    columns = says_yes_or_no(teacher), says_yes_or_no(student)
     if columns == (False, True):
         raise ValueError(
             "Expected a teacher of one column, as the model has that it teaches. Received: "

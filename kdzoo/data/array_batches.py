@@ -16,7 +16,7 @@ class ArrayMaker:
         indices: Which inputs the samples have, integers (k,); one may come several times.
         labels: Of the samples, array (k, ...).
         batch_size: Samples in a batch.
-        seed: Decides the order.
+        seed: Decides the order, another one each epoch; None for that of the samples.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class ArrayMaker:
         indices: np.ndarray,
         labels: np.ndarray,
         batch_size: int,
-        seed: int,
+        seed: int | None,
     ):
         self.inputs, self.indices, self.labels = inputs, indices, labels
         self.batch_size, self.seed = batch_size, seed
@@ -33,6 +33,8 @@ class ArrayMaker:
 
     def order(self, epoch: int) -> np.ndarray:
         """Returns the positions of all samples in the order of this epoch."""
+        if self.seed is None:
+            return np.arange(len(self.labels))
         return randomness.permutation(len(self.labels), self.seed, epoch, 0)
 
     def batch(self, order: np.ndarray, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,17 +49,17 @@ def array_batches(
     indices: np.ndarray,
     labels: np.ndarray,
     batch_size: int,
-    seed: int,
+    seed: int | None,
     initial_epoch: int,
 ) -> Batches:
-    """Returns shuffled batches of arrays, whose every pass is one epoch.
+    """Returns batches of arrays, whose every pass is one epoch.
 
     Args:
         inputs: Array (n, ...).
         indices: Which inputs the samples have, integers (k,).
         labels: Of the samples, array (k, ...).
         batch_size: Samples in a batch.
-        seed: Decides the order.
+        seed: Decides the order, another one each epoch; None for that of the samples.
         initial_epoch: Number of the first epoch.
     """
     maker: Any = ArrayMaker(inputs, indices, labels, batch_size, seed)

@@ -167,7 +167,7 @@ class Batches(keras.utils.PyDataset):
 
     Keras asks a `PyDataset` for batches by number and, unless `fit` is told `shuffle=False`, in an
     order drawn from Python's global generator, which no restart can repeat. While Keras reads,
-    batches are therefore delivered in the order of the stream, whatever number was asked for.
+    batches are therefore delivered in the order of the stream, whatever number it requests.
 
     Args:
         maker: A `BatchMaker`.

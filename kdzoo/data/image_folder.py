@@ -1,9 +1,9 @@
 """A folder of images by class, as `keras.utils.image_dataset_from_directory` lays it out.
 
-All images are held in memory, as bytes of one size. Batches ask a `Split` for some samples at a
-time, by `Split.examples(indices)`, and nothing else of kdzoo's that trains asks for more: a split
-that decodes the files of those samples when it is asked (`image_files.read_images` of some paths)
-would serve folders that are larger than memory. What asks for all images at once, by
+All images are held in memory, as bytes of one size. Batches take some samples of a `Split` at a
+time, by `Split.examples(indices)`, and nothing else of kdzoo's that trains takes more: a split that
+decodes the files of those samples when they are taken (`image_files.read_images` of some paths)
+would serve folders that are larger than memory. What takes all images at once, by
 `Split.arrays()`, are measures and the calibration of an export.
 """
 

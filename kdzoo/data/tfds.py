@@ -166,7 +166,7 @@ def _prepare(tfds, name, builder):
 
 
 def _is_online():
-    """Whether the store answers that most data sets come from, whatever it says."""
+    """Whether the store that most data sets come from is reached, whatever it says."""
     try:
         urllib.request.urlopen(_STORE, timeout=_PATIENCE).close()
     except urllib.error.HTTPError as error:

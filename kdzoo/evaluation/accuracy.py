@@ -1,4 +1,4 @@
-"""The fraction of samples, or of answers, that a model gets right."""
+"""The fraction of samples, or of predictions, that a model gets right."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from kdzoo.evaluation.meaning import (
 )
 from kdzoo.graph.outputs import OutputType
 from kdzoo.graph.predictions import (
-    binary_answers,
+    binary_labels,
     class_indices,
     says_yes,
 )
@@ -32,11 +32,11 @@ def accuracy(
     output_type: OutputType | None = None,
     from_logits: bool | None = None,
 ) -> float:
-    """Returns the fraction of samples that a model gets right, or of answers where it gives many.
+    """Returns the fraction of samples that a model gets right, or of predictions where it has many.
 
     Of exclusive classes, the largest output must be the label: at each position of outputs
     `(samples, ..., classes)`, as of pixels and tokens, and as `keras.metrics.CategoricalAccuracy`
-    counts. Of answers of yes or no, each output counts by itself, as in
+    counts. Of outputs of yes or no, each counts by itself, as in
     `keras.metrics.BinaryAccuracy`: it says yes where its probability is above 0.5, its logit above
     0.
 
@@ -84,7 +84,7 @@ def accuracy(
             expected = class_indices(labels, outputs.shape)
             right[True] += int(np.sum(outputs.argmax(axis=-1) == expected))
         else:
-            expected = binary_answers(labels, outputs.shape)
+            expected = binary_labels(labels, outputs.shape)
             scale.look(outputs, meaning)
             for choice in scale.choices:
                 right[choice] += int(np.sum(says_yes(outputs, choice) == expected))

@@ -14,7 +14,7 @@ from kdzoo.evaluation.meaning import (
 )
 from kdzoo.graph.outputs import OutputType, is_one_column
 from kdzoo.graph.predictions import (
-    binary_answers,
+    binary_labels,
     class_indices,
     log_probabilities,
 )
@@ -41,7 +41,7 @@ def calibration_error(
     the largest of softmax(logits): ECE = Σ_b |B_b| / n · |accuracy(B_b) - confidence(B_b)|.
     Outputs that are probabilities are taken as they are. Each position of outputs that have
     several, as of pixels, counts as a sample, and so does each output of yes or no, whose
-    confidence is the probability of its answer.
+    confidence is the probability of what it predicts.
 
     Args:
         model: A Keras model, or any object with `predict(x)`, that returns logits or probabilities
@@ -104,11 +104,11 @@ def _by_columns(shape: tuple[int, ...]) -> OutputType:
 
 
 def _right_and_confidence(outputs, labels, output_type, from_logits):
-    """Of each sample, position or answer whether it is right, and how sure the model is."""
+    """Of each sample, position or yes or no whether it is right, and how sure the model is."""
     is_binary = output_type == "binary"
     likely = np.exp(log_probabilities(outputs, from_logits=from_logits, is_binary=is_binary))
     if is_binary:
-        expected = binary_answers(labels, outputs.shape).astype(int)
+        expected = binary_labels(labels, outputs.shape).astype(int)
     else:
         expected = class_indices(labels, outputs.shape)
     return (likely.argmax(axis=-1) == expected).ravel(), likely.max(axis=-1).ravel()

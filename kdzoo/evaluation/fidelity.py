@@ -25,8 +25,8 @@ class Fidelity:
     """How two models agree on the same samples.
 
     Attributes:
-        agreement: Fraction, in [0, 1], of samples with the same largest output, or of answers of
-            yes or no that are the same; at each position of outputs that have several.
+        agreement: Fraction, in [0, 1], of samples with the same largest output, or of outputs
+            of yes or no that say the same; at each position of outputs that have several.
         kl_divergence: Mean KL(teacher || student) of the softened outputs, in nats: a mean over
             samples and positions, the sum over the yes or no of several columns.
         samples: The number of samples.
@@ -103,7 +103,7 @@ def fidelity(
         return Fidelity(nan, nan, comparison.samples, comparison.relative_error())
     same, divergence = comparison.decided()
     return Fidelity(
-        agreement=same / comparison.answers,
+        agreement=same / comparison.predictions,
         kl_divergence=divergence / comparison.positions,
         samples=comparison.samples,
     )
@@ -121,7 +121,7 @@ def agreement(
 ) -> float:
     """Returns the fraction of samples on which two models have the same largest output.
 
-    Of answers of yes or no, it is the fraction of answers that are the same.
+    Of yes or no, it is the fraction of outputs that say the same.
 
     Args:
         teacher: A Keras model, or any object with `predict(x)`, that returns logits or
@@ -150,7 +150,7 @@ def agreement(
     comparison.run(data, batch_size, check_images)
     found = {same for same, _ in comparison.open_sums()}
     same = found.pop() if len(found) == 1 else comparison.decided()[0]
-    return same / comparison.answers
+    return same / comparison.predictions
 
 
 class _Comparison:
@@ -171,7 +171,7 @@ class _Comparison:
         known = [known_output_type(model, output_type) for model in self.models]
         self.output_type = known[0] or known[1]
         self.sums = {}
-        self.answers = self.positions = self.samples = 0
+        self.predictions = self.positions = self.samples = 0
         self.first = self.sum = self.squares = self.values = self.errors = 0.0
 
     def run(self, data, batch_size, check_images):
@@ -201,7 +201,7 @@ class _Comparison:
             self.sums[choice] = self.sums.get(choice, 0.0) + np.array(found)
         is_binary = self.output_type == "binary"
         positions = teacher.shape[:-1] if teacher.ndim > 1 else teacher.shape
-        self.answers += teacher.size if is_binary else int(np.prod(positions))
+        self.predictions += teacher.size if is_binary else int(np.prod(positions))
         self.positions += int(np.prod(positions))
 
     def _type_by_columns(self, shape):
@@ -234,7 +234,7 @@ class _Comparison:
         return float(np.sqrt(lost.max()))
 
     def _compare(self, teacher, student, teacher_from_logits, student_from_logits):
-        """How many answers of a batch are the same, and the sum of the divergences."""
+        """How many predictions of a batch are the same, and the sum of the divergences."""
         is_binary = self.output_type == "binary"
         if is_binary:
             yes = says_yes(teacher, teacher_from_logits), says_yes(student, student_from_logits)

@@ -1,4 +1,4 @@
-"""What the outputs of a model mean that is measured: its classes or answers, and on which scale."""
+"""What outputs that are measured mean: classes, or yes or no, and on which scale."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def type_by_labels(
 
 
 def check_measurable(output_type: OutputType, shape: tuple[int, ...], remedy: str) -> None:
-    """Raises unless a measure of classes and answers has a meaning for outputs.
+    """Raises unless a measure of classes and of yes or no has a meaning for outputs.
 
     Args:
         output_type: What the outputs mean.

@@ -282,7 +282,7 @@ def _draw_epochs(axes, rows):
     axes.yaxis.set_major_formatter("{x:g}")  # Not as powers of ten.
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend(frameon=False)
-    _label(axes, "wrong answers on validation images (%)")
+    _label(axes, "errors on validation images (%)")
 
 
 def _draw_tests(axes, rows, unit):
@@ -305,7 +305,7 @@ def _draw_tests(axes, rows, unit):
     axes.set_yticks(range(len(seeds)), [f"{unit} {seed}" for seed in seeds])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel("wrong answers on test images (%)")
+    axes.set_xlabel("errors on test images (%)")
     axes.grid(alpha=0.3, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -16,7 +16,7 @@ from kdzoo.utils import shown
 
 # What a file of float16 gives for -inf is the lowest number of float16, -65504, and a little more.
 _MASKED = -6e4
-# From how many answers of a side on a file must give some of them.
+# From how many predictions of one side on a file must have some of them.
 _SEVERAL = 10
 
 
@@ -169,9 +169,9 @@ def check_agreement(
 
 
 def _check_varies(quantize, found, wanted, file):
-    """Raises if the file gives a constant, or one answer, where Keras's output varies.
+    """Raises if the file gives a constant, or one prediction, where Keras's output varies.
 
-    Each column of answers of yes or no is looked at by itself, other outputs as a whole.
+    Each column of yes or no is looked at by itself, other outputs as a whole.
     """
     if len(file) < 2 or wanted.values.dtype.kind in "iub":
         return
@@ -193,17 +193,17 @@ def _check_varies(quantize, found, wanted, file):
         )
     if is_binary:
         in_keras, in_file = (says_yes(a, not wanted.are_probabilities) for a in (values, file))
-        _check_both_answers(quantize, found.name, "yes", in_keras, in_file)
-        _check_both_answers(quantize, found.name, "no", ~in_keras, ~in_file)
+        _check_both_sides(quantize, found.name, "yes", in_keras, in_file)
+        _check_both_sides(quantize, found.name, "no", ~in_keras, ~in_file)
 
 
-def _check_both_answers(quantize, name, answer, in_keras, in_file):
-    """Raises if a column of a file never gives an answer that Keras gives several times."""
+def _check_both_sides(quantize, name, side, in_keras, in_file):
+    """Raises if a column of a file never predicts what Keras predicts several times."""
     counts = in_keras.sum(axis=(0, 1)) * ~in_file.any(axis=(0, 1))
     column, columns = int(np.argmax(counts)), len(counts)
     if counts[column] >= _SEVERAL:
         raise RuntimeError(
-            f"Expected answers of {answer} in {_column(name, column, columns)}, as Keras gives "
+            f"Expected answers of {side} in {_column(name, column, columns)}, as Keras gives "
             f"{counts[column]} of {in_keras[..., column].size}. Received: none with "
             f"quantize={shown(quantize)}: {_ADVICE}, or pass min_agreement=0."
         )

@@ -61,9 +61,9 @@ def argmax_agreement(found: Sequence[OutputAgreement]) -> float:
     Args:
         found: How closely each output agrees with Keras.
     """
-    answers = [
+    agreements = [
         output.agreement if output.argmax_agreement is None else output.argmax_agreement
         for output in found
         if output.output_type != "numbers" or output.argmax_agreement is not None
     ]
-    return min(answers or [output.agreement for output in found])
+    return min(agreements or [output.agreement for output in found])

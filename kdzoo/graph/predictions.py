@@ -1,4 +1,4 @@
-"""What arrays of outputs and labels say: classes, answers of yes or no, probabilities of them."""
+"""What arrays of outputs and labels say: classes, yes or no, probabilities of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -208,7 +208,7 @@ def _of_one_hot(labels):
     return np.argmax(labels, axis=-1)
 
 
-def binary_answers(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
+def binary_labels(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
     """Returns labels of yes or no as booleans in the shape of the outputs.
 
     Args:

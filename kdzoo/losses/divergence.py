@@ -92,11 +92,11 @@ def bernoulli_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tens
     return ops.where(is_near, ops.log1p(near), usual)
 
 
-def sum_of_answers(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    """Returns the divergence of independent yes or no answers, summed over the last axis.
+def binary_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    """Returns KL(teacher ‖ student) of independent outputs of yes or no, summed over the last axis.
 
     Args:
-        teacher_logits: Float32 tensor `(batch, ..., answers)`, or `(batch,)`.
+        teacher_logits: Float32 tensor `(batch, ..., outputs)`, or `(batch,)`.
         student_logits: Float32 tensor of the teacher's shape.
     """
     values = bernoulli_divergence(teacher_logits, student_logits)

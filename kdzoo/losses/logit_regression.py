@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from kdzoo.graph.outputs import OUTPUT_TYPES, OutputType
 from kdzoo.losses.base import DistillationLoss, LayerPaths, is_symbolic, mean_over_positions
-from kdzoo.losses.divergence import kl_divergence, logits_pair, sum_of_answers
+from kdzoo.losses.divergence import binary_divergence, kl_divergence, logits_pair
 from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
 from kdzoo.utils import check_choice, check_numeric_array, shown
 from kdzoo.utils.types import Tensor, TensorLike
@@ -84,7 +84,7 @@ def _logit_regression(name, teacher_logits, student_logits, target, mean, std, g
     else:
         is_binary = type_of_logits(name, teacher.shape, given, told) == "binary"
         if target == "kl":
-            divergence = sum_of_answers if is_binary else kl_divergence
+            divergence = binary_divergence if is_binary else kl_divergence
             return divergence(teacher, student)
         activation = ops.sigmoid if is_binary else ops.softmax
         teacher, student = activation(teacher), activation(student)

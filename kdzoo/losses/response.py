@@ -13,7 +13,7 @@ from kdzoo.losses.base import (
     mean_over_positions,
     unit_rows,
 )
-from kdzoo.losses.divergence import kl_divergence, logits_pair, sum_of_answers
+from kdzoo.losses.divergence import binary_divergence, kl_divergence, logits_pair
 from kdzoo.losses.output_types import check_output_type, config_of_type, type_of_logits
 from kdzoo.utils import check_flag
 from kdzoo.utils.types import Tensor, TensorLike
@@ -94,7 +94,7 @@ def _soft_targets(name, teacher_logits, student_logits, temperature, standardize
     if standardize:
         teacher, student = _z_scores(teacher), _z_scores(student)
     if is_binary:
-        divergence = sum_of_answers(teacher / temperature, student / temperature)
+        divergence = binary_divergence(teacher / temperature, student / temperature)
     else:
         divergence = kl_divergence(teacher, student, temperature)
     return temperature**2 * divergence

@@ -43,7 +43,7 @@ def fitnet(
     many layers) and 324M. The other three agree in multiplications too: 30M, 108M and 382M.
 
     Args:
-        stages: For each stage, at least two, the units of its layers, each at least 1.
+        stages: For each stage, at least one, the units of its layers, each at least 1.
         dense_units: Units of the fully connected maxout layer, at least 1.
         pieces: Linear functions of each convolutional unit, at least 2.
         dense_pieces: Linear functions of each fully connected unit, at least 2.
@@ -72,9 +72,9 @@ def fitnet(
         `dense_pieces=5`). The paper starts from U(-0.005, 0.005), from which so deep a network
         learns by hints only; here the weights are larger, and labels alone can train it too.
     """
-    if not isinstance(stages, list | tuple) or len(stages) < 2 or not all(stages):
+    if not isinstance(stages, list | tuple) or not stages or not all(stages):
         raise ValueError(
-            "Expected stages to hold the units of the layers of at least two stages. "
+            "Expected stages to hold the units of the layers of at least one stage. "
             f"Received: stages={shown(stages)}"
         )
     stages = [blocks.check_counts("stages", stage) for stage in stages]

@@ -178,8 +178,8 @@ class _Problem:
 
     Args:
         own: What generalist and specialists give each class, summed, (batch, classes).
-        dustbins: What each specialist that is asked gives its dustbin, (batch, specialists).
-        active: 1 where a specialist is asked, otherwise 0, (batch, specialists).
+        dustbins: What each specialist that takes part gives its dustbin, (batch, specialists).
+        active: 1 where a specialist takes part, otherwise 0, (batch, specialists).
         others: 1 where a class is in the dustbin of a specialist, (specialists, classes).
     """
 
@@ -217,7 +217,7 @@ class _Problem:
             z: What is left of the total for each class, (batch, classes).
             y: Prices of the dustbins, (batch, specialists).
         """
-        # One that is not asked stays at its price.
+        # One that takes no part stays at its price.
         r = self.in_dustbins(q) + (1 - self.active)
         excess = _sum(q * z - self.own) + _sum(self.active * (r * y - self.dustbins))
         aim = ops.maximum(0.2 * excess / (self.count + self.number), _LEAST_AIM)

@@ -9,9 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.data import Dataset, Split
-from kdzoo.data.array_batches import array_batches
-from kdzoo.data.catalog import resolve_augmentation
+from kdzoo.data import Dataset
 from kdzoo.evaluation.confusable_classes import confusable_classes
 from kdzoo.graph.logits_layer import logits_layer
 from kdzoo.graph.surgery import copy_of, rebuild
@@ -19,6 +17,13 @@ from kdzoo.models.specialist_distribution import check_classes
 from kdzoo.models.specialist_ensemble import SpecialistEnsemble
 from kdzoo.schemes.scheme_settings import Compiling, describe, optimizer_for
 from kdzoo.schemes.scheme_stages import SchemeStage, train_stages
+from kdzoo.schemes.specialist_samples import (
+    Samples,
+    check_samples,
+    mix_for,
+    training_batches,
+    validation_batches,
+)
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.training.stages import check_run
 from kdzoo.utils import check_integer, check_name, check_positive_integer, shown
@@ -40,6 +45,7 @@ def specialists(
     augmentation: Any = None,
     most_probable: int = 1,
     metrics: Sequence[Any] = (),
+    validation_data: Any = None,
     seed: int = 0,
     settings: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -59,7 +65,10 @@ def specialists(
             and gives logits, (batch, classes). It is not changed. It may be frozen, as
             `specialist_of` says.
         data: What is trained on: a `kdzoo.data.Split`, a `kdzoo.data.Dataset` for its training
-            samples, or arrays (x, y) with inputs of any shape and integer labels (n,).
+            samples, or arrays (x, y) with inputs of any shape and integer labels (n,). No batches
+            and no `tf.data.Dataset`: which samples a specialist has, and how often, follows from
+            all labels, and the samples are looked up. Join the batches of a stream that is not
+            augmented to arrays: `x, y = map(np.concatenate, zip(*batches))`.
         directory: Where the checkpoints go, a directory for each specialist.
         clusters: Number of clusters, which `kdzoo.evaluation.confusable_classes` finds from the
             generalist's predictions for the data; None where `classes` are given.
@@ -73,6 +82,10 @@ def specialists(
         most_probable: By how many of the generalist's most probable classes the specialists of a
             sample are chosen.
         metrics: Keras metrics or names of such, on a specialist's classes and the dustbin.
+        validation_data: What each specialist is validated on after each epoch, a split or arrays
+            with labels of all classes, of which each specialist has its own and the dustbin. As in
+            training, half of the samples are of its classes, so that the losses can be compared;
+            those of the smaller part are repeated. None for no validation.
         seed: Integer of at least 0 that decides clusters and the order of samples.
         settings: JSON-able value that identifies the run, for example the data. The generalist's
             weights, the labels in their order, the classes of the specialists, `epochs`,
@@ -83,7 +96,8 @@ def specialists(
 
     Returns:
         A `kdzoo.schemes.SpecialistEnsemble`, which can teach a student, and the history of all
-        trainings: a dictionary of lists; `"stage"` is the number of the specialist, from 1.
+        trainings: a dictionary of lists; `"stage"` is the number of the specialist, from 1. Losses
+        and metrics are those of halves, before the dustbin's logit is raised.
 
     Raises:
         ValueError: If the generalist does not end in logits of a `Dense` layer, the data are not as
@@ -106,21 +120,14 @@ def specialists(
     batch_size = check_positive_integer("batch_size", batch_size)
     most_probable = check_positive_integer("most_probable", most_probable, layer.units)
     seed = check_integer("seed", seed, least=0)
-    split, labels = _samples(data, layer.units, augmentation)
-    if (clusters is None) == (classes is None):
-        raise ValueError(
-            "Expected a number of clusters or the classes of each specialist. Received: "
-            f"clusters={shown(clusters)}, classes={shown(classes)}"
-        )
-    if classes is None:
-        inputs = split.arrays()[0] if isinstance(split, Split) else split
-        logits = generalist.predict(inputs, batch_size=500, verbose=0)
-        classes = confusable_classes(logits, int(clusters or 0), seed=seed)
+    given = data.train if isinstance(data, Dataset) else data
+    samples = check_samples("data", given, layer.units, augmentation)
+    classes = _found_classes(generalist, samples, clusters, classes, seed)
     check_classes(classes, layer.units)
-    samples = [_specialist_samples(labels, its_classes) for its_classes in classes]
+    mixes = [mix_for("data", samples, its_classes) for its_classes in classes]
+    validation = _validation(validation_data, samples, layer.units, classes, batch_size)
     compilings = [
-        _compiling(optimizer, -(-len(indices) // batch_size) * epochs, metrics)
-        for indices, _, _ in samples
+        _compiling(optimizer, -(-len(mix.indices) // batch_size) * epochs, metrics) for mix in mixes
     ]
     models = [
         specialist_of(generalist, its_classes, f"specialist_{number}")
@@ -131,16 +138,17 @@ def specialists(
             f"specialist-{number}",
             functools.partial(compiling.compiled, model),
             epochs,
-            batches=_batches(split, *part[:2], batch_size, augmentation, seed),
+            its_validation,
+            batches=training_batches(samples, mix, batch_size, augmentation, seed),
         )
-        for number, (model, compiling, part) in enumerate(
-            zip(models, compilings, samples, strict=True)
+        for number, (model, compiling, mix, its_validation) in enumerate(
+            zip(models, compilings, mixes, validation, strict=True)
         )
     ]
     settings = {
         "run": settings,
         "generalist": fingerprint_of_model(generalist),
-        "labels": hashlib.sha256(labels.astype("int32").tobytes()).hexdigest(),
+        "labels": hashlib.sha256(samples.labels.astype("int32").tobytes()).hexdigest(),
         "epochs": epochs,
         "classes": [list(map(int, part)) for part in classes],
         "batch_size": batch_size,
@@ -149,9 +157,40 @@ def specialists(
         "compiling": [compiling.described() for compiling in compilings],
     }
     history = train_stages(stages, None, directory, settings, callbacks, verbose)
-    for model, (_, _, times) in zip(models, samples, strict=True):
-        _raise_dustbin(model, math.log(times))
+    for model, mix in zip(models, mixes, strict=True):
+        _raise_dustbin(model, math.log(mix.ratio))
     return SpecialistEnsemble(generalist, models, classes, most_probable), history
+
+
+def _found_classes(
+    generalist: keras.Model, samples: Samples, clusters: Any, classes: Any, seed: int
+) -> Sequence[Sequence[int]]:
+    """The classes of each specialist, as they are given or found."""
+    if (clusters is None) == (classes is None):
+        raise ValueError(
+            "Expected a number of clusters or the classes of each specialist. Received: "
+            f"clusters={shown(clusters)}, classes={shown(classes)}"
+        )
+    if classes is None:
+        logits = generalist.predict(samples.inputs, batch_size=500, verbose=0)
+        classes = confusable_classes(logits, int(clusters or 0), seed=seed)
+    return classes
+
+
+def _validation(
+    data: Any, samples: Samples, count: int, classes: Sequence[Sequence[int]], batch_size: int
+) -> list[Any]:
+    """What each specialist is validated on."""
+    if data is None:
+        return [None] * len(classes)
+    given = check_samples("validation_data", data, count)
+    if given.input_shape != samples.input_shape:
+        raise ValueError(
+            f"Expected validation_data with inputs of shape {samples.input_shape}, as those of "
+            f"data. Received: inputs of shape {given.input_shape}"
+        )
+    mixes = [mix_for("validation_data", given, its_classes) for its_classes in classes]
+    return [validation_batches(given, mix, batch_size) for mix in mixes]
 
 
 def _compiling(optimizer: Any, steps: int, metrics: Sequence[Any]) -> Compiling:
@@ -207,88 +246,6 @@ def specialist_of(
     if not generalist.trainable_variables:
         made.trainable = True
     return made
-
-
-def _samples(data: Any, classes: int, augmentation: Any) -> tuple[Any, np.ndarray]:
-    """A split, or the inputs of arrays, and the labels of all samples."""
-    data = data.train if isinstance(data, Dataset) else data
-    source: Any
-    if isinstance(data, Split):
-        source, labels = data, data.labels if data.indices is None else data.labels[data.indices]
-        resolve_augmentation(augmentation, data.name)
-    elif isinstance(data, tuple | list) and len(data) == 2:
-        source, labels = np.asarray(data[0]), np.asarray(data[1])
-        if augmentation is not None:
-            raise ValueError(
-                "Expected augmentation only for the images of a split. Received: "
-                f"augmentation={shown(augmentation)} beside arrays"
-            )
-        if labels.shape != (len(source),) or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(
-                f"Expected an integer label for each of {len(source)} inputs. Received: labels of "
-                f"type {labels.dtype} and shape {labels.shape}"
-            )
-    else:
-        raise ValueError(
-            "Expected data as a kdzoo.data.Split or as arrays (x, y). Received: data of type "
-            f"{type(data).__name__}"
-        )
-    if not len(labels) or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"Expected samples with labels from 0 to {classes - 1}. Received: {len(labels)} labels"
-            + (f" from {labels.min()} to {labels.max()}" if len(labels) else "")
-        )
-    return source, labels
-
-
-def _specialist_samples(
-    labels: np.ndarray, classes: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """The positions of a specialist's samples, their labels, and how often its own are repeated."""
-    place = np.full(labels.max() + 1 + max(classes), len(classes))
-    place[list(classes)] = np.arange(len(classes))
-    own_labels = place[labels]
-    own, others = (
-        np.flatnonzero((own_labels < len(classes)) == is_own) for is_own in (True, False)
-    )
-    if not own.size or not others.size:
-        which = "of its classes" if not own.size else "of other classes"
-        raise ValueError(
-            f"Expected samples {which} for the specialist of {shown(list(classes))}. Received: none"
-        )
-    # Whichever are fewer are repeated until there are as many as of the others.
-    size = max(own.size, others.size)
-    indices = np.concatenate([np.resize(own, size), np.resize(others, size)])
-    return indices, own_labels[indices].astype("int32"), others.size / own.size
-
-
-def _batches(
-    split: Any,
-    indices: np.ndarray,
-    labels: np.ndarray,
-    batch_size: int,
-    augmentation: Any,
-    seed: int,
-) -> Any:
-    """Function from an epoch to a specialist's batches."""
-    if not isinstance(split, Split):
-        return lambda epoch: array_batches(split, indices, labels, batch_size, seed, epoch)
-    stored = np.arange(len(split.labels)) if split.indices is None else split.indices
-    # The labels belong to the positions in the mix, so the images are looked up by them.
-    mixed = _Relabelled(split.images, labels, split.scale, stored[indices], split.name)
-    return lambda epoch: mixed.batches(
-        batch_size, shuffle=True, augmentation=augmentation, seed=seed, initial_epoch=epoch
-    )
-
-
-class _Relabelled(Split):
-    """A split whose labels are those of its positions, as a sample may come several times."""
-
-    def examples(self, indices: Any) -> tuple[np.ndarray, np.ndarray]:
-        return super().examples(indices)[0], self.labels[indices]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 def _raise_dustbin(model: keras.Model, offset: float) -> None:

@@ -102,7 +102,7 @@ def _fit(model, data, done, epochs, validation_data, callbacks, checkpoint, verb
             # The checkpoint comes last: an epoch that another callback rejects is not kept.
             callbacks=[*callbacks, StopAtNonFiniteLoss(), checkpoint],
             verbose=verbose,
-            # The data have an order of their own; Keras warns if asked to shuffle them.
+            # The data have an order of their own; Keras warns if it is to shuffle them.
             shuffle=False,
         )
     checkpoint.finish(model, epochs)

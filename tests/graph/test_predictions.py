@@ -44,14 +44,14 @@ def test_rows_that_are_not_one_hot(row):
 def test_answers_of_yes_and_no():
     for shape in ((4,), (4, 1)):
         for labels in (np.array([0, 1, 1, 0]), np.array([[0.0], [1.0], [1.0], [0.0]])):
-            found = predictions.binary_answers(labels, shape)
+            found = predictions.binary_labels(labels, shape)
             assert found.shape == shape
             assert found.ravel().tolist() == [False, True, True, False]
     with pytest.raises(ValueError, match=r"labels of shape \(4, 2\).*shape=\(4,\)"):
-        predictions.binary_answers(np.zeros(4), (4, 2))
+        predictions.binary_labels(np.zeros(4), (4, 2))
     for wrong in (2, 0.5, np.nan):
         with pytest.raises(ValueError, match=f"from 0 to 1.*label={wrong}"):
-            predictions.binary_answers([0, wrong], (2, 1))
+            predictions.binary_labels([0, wrong], (2, 1))
 
 
 def test_probabilities_and_one_logit_have_the_logarithms_of_their_logits():

@@ -54,7 +54,7 @@ BUILDERS += [shallow, vgg, wide_resnet]
         (maxout, {"dense_pieces": 2.0}, "Received: dense_pieces=2.0"),
         (maxout, {"input_dropout": 1}, "input_dropout to lie in .* Received: input_dropout=1"),
         (maxout, {"input_shape": (11, 28, 1)}, "height and width at least 12"),
-        (fitnet, {"stages": ((16, 16, 16),)}, "at least two stages"),
+        (fitnet, {"stages": ()}, "at least one stage"),
         (fitnet, {"stages": ((16,), ())}, re.escape("Received: stages=((16,), ())")),
         (fitnet, {"stages": (16, 32, 48)}, "stages to hold integers of at least 1"),
         (fitnet, {"dense_units": None}, "dense_units to be an integer of at least 1"),

@@ -167,3 +167,12 @@ def test_fitnet_of_two_stages_names_its_taps():
     assert shapes == {"stage1": (5, 4, 4), "stage2": (5, 4, 6)}
     assert model.get_layer("stage3").output.shape == (None, 5)
     assert model.get_layer("dropout").rate == 0.25
+
+
+def test_fitnet_of_one_stage_has_three_layers():
+    model = fitnet(((4,),), dense_units=5, classes=3, input_shape=(9, 8, 1))
+    assert model.name == "fitnet_3_layers"
+    assert model.get_layer("stage1").output.shape == (None, 9, 8, 4)
+    assert model.get_layer("stage2").output.shape == (None, 5)
+    # Two pieces of 9 weights and a bias for 4 units, of 4 and 1 for 5; 5 and 1 for 3 logits.
+    assert model.count_params() == 2 * 4 * 10 + 2 * 5 * 5 + 3 * 6

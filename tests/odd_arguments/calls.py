@@ -825,6 +825,7 @@ def _add_training():
             "augmentation": None,
             "most_probable": 1,
             "metrics": (),
+            "validation_data": (t.images, t.labels),
             "seed": 0,
             "settings": None,
             "callbacks": (),

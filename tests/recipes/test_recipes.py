@@ -158,11 +158,21 @@ def test_deep_compression_has_the_settings_of_the_paper():
 @pytest.mark.tensorflow
 def test_networks_have_the_multiplications_of_their_budget():
     """Those of FitNets 1 and 2, which the paper states as 30 M and 108 M."""
-    for networks, budget in ((compute_budget.OF_30_M, 30.15e6), (compute_budget.OF_107_M, 107.5e6)):
+    teacher = kdzoo.create("separable_050")
+    for recipe, networks, budget in (
+        (compute_budget.BUDGET_30_M, compute_budget.OF_30_M, 30.15e6),
+        (compute_budget.BUDGET_107_M, compute_budget.OF_107_M, 107.5e6),
+    ):
         for layers, units in networks.items():
-            macs = kdzoo.evaluation.count_macs(kdzoo.create("fitnet_1", stages=units))
-            assert abs(macs / budget - 1) < 0.01, layers
+            model = kdzoo.create("fitnet_1", stages=units)
+            assert abs(kdzoo.evaluation.count_macs(model) / budget - 1) < 0.01, layers
             assert sum(map(len, units)) + 2 == layers
+            hint, guided, _ = recipe.stage(f"{layers} layers, hints").hints
+            sizes = [
+                network.get_layer(name).output.shape[1:3]
+                for network, name in ((teacher, hint), (model, guided))
+            ]
+            assert sizes[0] == sizes[1], layers
 
 
 @pytest.mark.tensorflow

@@ -13,6 +13,7 @@ from kdzoo.schemes import (
     SpecialistEnsemble,
     specialist_distribution,
     specialist_of,
+    specialist_samples,
     specialists,
 )
 
@@ -32,7 +33,7 @@ def objective(logits, general, parts, classes):
 
 @pytest.mark.tensorflow  # Once is enough.
 def test_the_distribution_is_what_a_general_optimizer_finds():
-    """25 random problems, whose specialists overlap; all of them are asked."""
+    """25 random problems, whose specialists overlap; all of them take part."""
     rng, classes = np.random.default_rng(0), [[0, 1, 2], [2, 3], [5, 1]]
     general = special.softmax(rng.normal(0, 2, (25, 6)), -1).astype("float32")
     parts = [
@@ -129,7 +130,7 @@ def test_a_distribution_is_also_found_in_a_traced_function():
     np.testing.assert_allclose(found[1], [0.15, 0.25, 0.6], atol=1e-6)
 
 
-def test_only_specialists_of_the_most_probable_classes_are_asked():
+def test_only_specialists_of_the_most_probable_classes_take_part():
     found = keras.ops.convert_to_numpy(specialist_distribution(GENERAL, [PART], [[0, 1]]))
     # Of one specialist the solution is known: the mean of both on its classes and on the dustbin.
     np.testing.assert_allclose(found[0], [0.45, 0.25, 0.3], atol=1e-6)
@@ -201,27 +202,46 @@ def test_specialists_of_a_frozen_generalist_can_be_trained():
 def test_the_first_loss_is_that_of_both_halves(data, tmp_path):
     generalist, (x, y) = make_generalist(), data
     options = {"epochs": 1, "batch_size": 5000, "optimizer": keras.optimizers.SGD(0.0)}
-    _, history = specialists(generalist, data, tmp_path, classes=[[1, 0]], verbose=0, **options)
+    options |= {"validation_data": (x[:150], y[:150]), "verbose": 0}
+    _, history = specialists(generalist, data, tmp_path, classes=[[1, 0]], **options)
     first, first_bias, last, last_bias = generalist.get_weights()
     logits = np.maximum(x @ first + first_bias, 0) @ last + last_bias
     logits = np.stack([logits[:, 1], logits[:, 0], logits[:, 2:].mean(-1)], -1)
     losses = special.logsumexp(logits, -1) - logits[np.arange(600), np.array([1, 0, 2, 2, 2])[y]]
-    own, others = losses[y < 2], losses[y >= 2]
+    assert history["loss"] == pytest.approx([of_both_halves(losses, y < 2)], rel=1e-4)
+    expected = of_both_halves(losses[:150], y[:150] < 2)
+    assert history["val_loss"] == pytest.approx([expected], rel=1e-4)
+
+
+def of_both_halves(values, is_own):
+    """The mean over a specialist's samples, of which there are fewer, and over all others."""
+    own, others = values[is_own], values[~is_own]
     repeated = own[np.arange(len(others)) % len(own)]
-    assert history["loss"] == pytest.approx([(repeated.mean() + others.mean()) / 2], rel=1e-4)
+    return (repeated.mean() + others.mean()) / 2
+
+
+def test_what_a_specialist_is_validated_on_comes_in_one_order(data):
+    """So that a run that goes on measures what an undisturbed one does."""
+    samples = specialist_samples.check_samples("data", data, 5)
+    mix = specialist_samples.mix_for("data", samples, [1, 0])
+    batches = specialist_samples.validation_batches(samples, mix, 64)
+    for _ in range(2):
+        inputs, labels = map(np.concatenate, zip(*batches, strict=True))
+        np.testing.assert_array_equal(inputs, data[0][mix.indices])
+        np.testing.assert_array_equal(labels, mix.labels)
 
 
 def test_an_optimizer_is_made_for_the_steps_of_each_specialist(data, tmp_path):
-    asked = []
+    lengths = []
 
     def optimizer(steps):
-        asked.append(steps)
+        lengths.append(steps)
         return keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, steps))
 
     options = {"epochs": 2, "batch_size": 64, "verbose": 0, "optimizer": optimizer}
     ensemble, _ = specialists(make_generalist(), data, tmp_path, classes=[[0], [0, 2]], **options)
-    assert [int(model.optimizer.iterations) for model in ensemble.specialists] == asked
-    assert asked[0] > asked[1]
+    assert [int(model.optimizer.iterations) for model in ensemble.specialists] == lengths
+    assert lengths[0] > lengths[1]
 
 
 def test_a_run_of_other_settings_is_refused(data, tmp_path):
@@ -293,18 +313,27 @@ def test_images_of_a_split_keep_their_labels(tmp_path):
     split = split.subset(np.arange(11, -1, -1))
     inputs = keras.Input((1, 1, 1))
     generalist = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
-    module = sys.modules["kdzoo.schemes.specialists"]
-    indices, labels, times = module._specialist_samples(split.arrays()[1], [1])
-    assert times == 2
-    batches = module._batches(split, indices, labels, 4, None, 0)(0)
+    samples = specialist_samples.check_samples("data", split, 3)
+    mix = specialist_samples.mix_for("data", samples, [1])
+    assert mix.ratio == 2
+    batches = specialist_samples.training_batches(samples, mix, 4, None, 0)(0)
     seen = [(np.asarray(x), np.asarray(y)) for x, y in batches]
     pixels = np.round(np.concatenate([x for x, _ in seen]).ravel() * 255).astype(int)
     given = np.concatenate([y for _, y in seen])
     assert len(pixels) == 16
     np.testing.assert_array_equal(given, np.where(pixels % 3 == 1, 0, 1))
     assert sorted(pixels[given == 1]) == [0, 2, 3, 5, 6, 8, 9, 11]
-    ensemble, _ = specialists(generalist, split, tmp_path, classes=[[1]], epochs=1, verbose=0)
-    assert ensemble.predict(split.arrays()[0], verbose=0).shape == (12, 3)
+    options = {"epochs": 1, "batch_size": 4, "verbose": 0, "metrics": ["accuracy"]}
+    options["validation_data"] = split
+    ensemble, history = specialists(generalist, split, tmp_path, classes=[[1]], **options)
+    images, labels = split.arrays()
+    assert ensemble.predict(images, verbose=0).shape == (12, 3)
+    logits = ensemble.specialists[0].predict(images, verbose=0) - [0, np.log(2)]
+    is_own = labels == 1
+    losses = special.logsumexp(logits, -1) - np.where(is_own, logits[:, 0], logits[:, 1])
+    assert history["val_loss"] == pytest.approx([of_both_halves(losses, is_own)], rel=1e-4)
+    right = of_both_halves((logits[:, 0] > logits[:, 1]) == is_own, is_own)
+    assert history["val_accuracy"] == pytest.approx([right])
 
 
 def test_the_ensemble_is_a_teacher_and_a_file(data, tmp_path):
@@ -337,7 +366,16 @@ def test_what_is_wrong_is_said(data, tmp_path):
         ((generalist, (x, y + 1)), {"clusters": 2}, "labels from 0 to 4"),
         ((generalist, (x[y > 0], y[y > 0])), {"classes": [[0]]}, "samples of its classes"),
         ((generalist, x), {"clusters": 2}, "arrays"),
+        ((generalist, iter([data])), {"clusters": 2}, "join the batches of a stream"),
+        ((generalist, lambda epoch: [data]), {"clusters": 2}, "join the batches of a stream"),
     ]
+    for given, message in (
+        (iter([data]), "validation_data as a kdzoo.data.Split or as arrays"),
+        ((x, y + 1), "from 0 to 4 in validation_data"),
+        ((x[y > 0], y[y > 0]), "of its classes in validation_data"),
+        ((x[:, :2], y), r"with inputs of shape \(3,\), as those of data"),
+    ):
+        cases.append(((generalist, data), {"classes": [[0]], "validation_data": given}, message))
     for arguments, options, message in cases:
         with pytest.raises(ValueError, match=message):
             specialists(*arguments, tmp_path, **{**start, **options})

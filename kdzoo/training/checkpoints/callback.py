@@ -140,7 +140,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         epochs: int,
         history: dict[str, list[float]],
         replace: bool,
-        asked: int | None = None,
+        requested: int | None = None,
     ) -> None:
         """Saves the model's state after some epochs."""
         state = self._reader.read(self.model)
@@ -149,7 +149,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"Expected finite weights after epoch {epochs}. Received: NaN or infinity, "
                 f"which {self.directory} is not to keep; start again with a lower learning rate."
             )
-        contents = files.pack(state, epochs, self.settings, history, shapes_of(self.model), asked)
+        shapes = shapes_of(self.model)
+        contents = files.pack(state, epochs, self.settings, history, shapes, requested)
         size = sum(map(len, contents.values()))
         with atomic_path(path, size, replace=replace) as temporary:
             temporary.mkdir()

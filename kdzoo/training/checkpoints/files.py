@@ -48,7 +48,7 @@ def pack(
     settings: Any,
     history: Mapping[str, list[float]],
     shapes: list[list[int]],
-    asked: int | None = None,
+    requested: int | None = None,
 ) -> dict[str, bytes]:
     """Returns name -> bytes of the files of a checkpoint.
 
@@ -58,7 +58,7 @@ def pack(
         settings: The value that identifies the run, as JSON gives it back.
         history: Name -> list of floats; numbers that are not finite are written as null.
         shapes: The shapes of the model's weights.
-        asked: The number of epochs that were asked for, if `fit` has returned.
+        requested: The number of epochs that the run was to have, if `fit` has returned.
     """
     arrays = model_state.arrays
     content = save(arrays)
@@ -77,7 +77,7 @@ def pack(
             name for name, array in arrays.items() if not np.isfinite(array).all()
         ),
         "files": {ARRAYS: {"sha256": digest(content), "bytes": len(content)}},
-        **({} if asked is None else {"asked": asked}),
+        **({} if requested is None else {"asked": requested}),
     }
     return {ARRAYS: content, STATE: json.dumps(with_hash(state)).encode()}
 
@@ -120,8 +120,8 @@ def read_state(directory: pathlib.Path, epochs: int) -> dict[str, Any]:
     return state
 
 
-def asked_epochs(directory: pathlib.Path, epochs: int) -> int | None:
-    """Returns how many epochs the run was asked for that `fit` finished, or None.
+def requested_epochs(directory: pathlib.Path, epochs: int) -> int | None:
+    """Returns how many epochs the run was to have that `fit` finished, or None.
 
     Args:
         directory: The directory of what `fit` returned.
@@ -134,10 +134,10 @@ def asked_epochs(directory: pathlib.Path, epochs: int) -> int | None:
     done = read_or_damaged(path, lambda: read_object(path, _WHAT)).get("epochs")
     if type(done) is int and done != epochs:
         return None
-    asked = read_state(directory, epochs).get("asked")
-    if type(asked) is not int:
-        raise Damaged(path, "no number of epochs that were asked for")
-    return asked
+    requested = read_state(directory, epochs).get("asked")
+    if type(requested) is not int:
+        raise Damaged(path, "no number of epochs that were requested")
+    return requested
 
 
 def read_arrays(

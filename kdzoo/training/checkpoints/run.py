@@ -26,16 +26,16 @@ class RunCheckpoint(EpochCheckpoint):
 
     The end of `fit` may change weights after the checkpoint of the last epoch: an optimizer writes
     its averages into them, and `EarlyStopping` restores the best. That state goes into
-    `directory/finished`, with the number of epochs that were asked for, of which a callback may
-    have left some out. The checkpoints of the epochs stay, for a run that is asked for more.
+    `directory/finished`, with the number of epochs that were requested, of which a callback may
+    have left some out. The checkpoints of the epochs stay, for a run that is given more.
     """
 
     def restore_finished(self, model: keras.Model, epochs: int) -> bool:
-        """Loads the model that `fit` returned, if it was asked for so many epochs.
+        """Loads the model that `fit` returned, if it was to have so many epochs.
 
         Args:
             model: The compiled and built `keras.Model`.
-            epochs: Number of epochs that are asked for now.
+            epochs: Number of epochs that are requested now.
 
         Returns:
             Whether there was one, after the newest epoch of which there is a checkpoint.
@@ -52,8 +52,8 @@ class RunCheckpoint(EpochCheckpoint):
             return False
         newest = max(found)
         try:
-            asked = files.asked_epochs(path, newest)
-            if asked is None or asked < epochs:
+            requested = files.requested_epochs(path, newest)
+            if requested is None or requested < epochs:
                 return False
             state, arrays = self._read(path, newest, model)
         except files.Damaged as error:
@@ -68,7 +68,7 @@ class RunCheckpoint(EpochCheckpoint):
 
         Args:
             model: The model.
-            epochs: Number of epochs that were asked for.
+            epochs: Number of epochs that were requested.
 
         Raises:
             ValueError: If a weight is NaN or infinite.
@@ -76,4 +76,4 @@ class RunCheckpoint(EpochCheckpoint):
         """
         self.set_model(model)
         path, newest = self.directory / files.FINISHED, max(self._found())
-        self._write(path, newest, self.history, replace=True, asked=epochs)
+        self._write(path, newest, self.history, replace=True, requested=epochs)
