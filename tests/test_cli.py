@@ -498,6 +498,21 @@ ERRORS = [
     ),
     (["compress", "{student}", "{student}", "digits", "--filters=0.5"], 1, "which exists"),
     (
+        ["compress", "{student}", "o.kdz", "digits", "--prune=0.5", "--scheme=deep-compresion"],
+        1,
+        "Did you mean 'deep-compression'?",
+    ),
+    (
+        ["compress", "{student}", "o.kdz", "digits", "--prune=0.5", "--scheme=deep-compression"],
+        1,
+        "Expected cluster as a power of 2, from 2 to 256",
+    ),
+    (
+        ["compress", "{student}", "o.kdz", "digits", "--prune=0.5", "--rounds=2"],
+        1,
+        "rounds=2 alone",
+    ),
+    (
         ["compress", "{student}", "o.tflite", "digits", "--prune", "0.5", "--cluster", "2"],
         1,
         "as zero is one of them",

@@ -47,6 +47,14 @@ def compress(
             show_default="all",
         ),
     ] = None,
+    filters_target: Annotated[
+        str | None,
+        typer.Option(
+            help="Let --filters be a fraction of the macs, parameters, latency (in LiteRT, "
+            "measured on this machine) or channels.",
+            show_default="macs",
+        ),
+    ] = None,
     low_rank: Annotated[
         float | None,
         typer.Option(
@@ -67,6 +75,22 @@ def compress(
     cluster: Annotated[
         int | None,
         typer.Option(help="Leave so many different values in each kernel.", show_default="all"),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            help="Prune in rounds: deep-compression, with --cluster shared values, or "
+            "lottery-ticket, which goes back to the file's weights after each; `kdzoo create` "
+            "writes initial ones.",
+            show_default="none",
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            help="Let filters, and zeros of a --scheme, go in so many rounds, each trained.",
+            show_default="1, by a scheme 3",
+        ),
     ] = None,
     binary: Annotated[
         str | None,
@@ -149,9 +173,10 @@ def compress(
     """Make a trained model small, and convert it.
 
     First layers change (--filters, --low-rank, --separable), then weights (--prune and --cluster,
-    or --binary), then --quantize; each step keeps what the one before it reached. All but
-    quantization after training train the model again for some epochs, with a teacher if one is
-    given; killed and started again, the same command goes on from the last finished epoch.
+    perhaps by a --scheme, or --binary), then --quantize; each step keeps what the one before it
+    reached. All but quantization after training train the model again for some epochs, with a
+    teacher if one is given; killed and started again, the same command goes on from the last
+    finished epoch.
     """
     given = {
         name: value

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 _STEPS = "--prune, --cluster, --filters, --low-rank, --separable, --binary"
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augment")
 _OF_TEACHER = ("temperature", "student_loss_weight")
-_CHANGES = ("filters", "low_rank", "separable", "cluster", "binary")
-SETTINGS = (*_CHANGES, "sparse", "weight_bits", *_OF_TEACHER, *_OF_TRAINING)
+_CHANGES = ("filters", "filters_target", "low_rank", "separable", "cluster", "binary")
+_OF_WEIGHTS = ("scheme", "rounds", "sparse", "weight_bits")
+SETTINGS = (*_CHANGES, *_OF_WEIGHTS, *_OF_TEACHER, *_OF_TRAINING)
 """The options that are settings of the same name."""
 
 
@@ -40,6 +41,8 @@ def compression_of(
     options = [f"--{name.replace('_', '-')}" for name in training]
     if training.pop("augment", None) is False:
         training["augmentation"] = None
+    if "scheme" in given:
+        given["scheme"] = _scheme(given["scheme"])
     compression = Compression(
         prune=_fraction(prune),
         quantize=cast(Any, None if quantize == "none" else quantize),
@@ -63,6 +66,17 @@ def compression_of(
                 f"Expected --teacher beside --{name.replace('_', '-')}. Received: the latter alone"
             )
     return compression
+
+
+def _scheme(name: str) -> str:
+    from kdzoo.experiments.compression_settings import SCHEMES
+    from kdzoo.utils import unknown_name
+
+    found = name.replace("-", "_")
+    if found not in SCHEMES:
+        known = [scheme.replace("_", "-") for scheme in SCHEMES]
+        raise unknown_name("scheme", name, known)
+    return found
 
 
 def _fraction(prune: str | None) -> float | str | None:

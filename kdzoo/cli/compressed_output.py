@@ -66,10 +66,13 @@ def lines_of_left(step: str, left: Mapping[str, str]) -> list[str]:
         step: Name of the step.
         left: Path of a layer -> why.
     """
+    from kdzoo.experiments.compression_settings import SCHEMES
+
     groups: dict[str, list[str]] = {}
     for path, why in left.items():
         groups.setdefault(re.sub(r"\d[\d,]*", "…", why), []).append(path)
-    option, lines = f"--{step.replace('_', '-')}", []
+    name = step.replace("_", "-")
+    option, lines = f"--scheme {name}" if step in SCHEMES else f"--{name}", []
     for paths in groups.values():
         more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
         lines.append(f"{option} left {', '.join(paths[:_NAMED])}{more}: {left[paths[0]]}")

@@ -9,11 +9,13 @@ import keras
 
 from kdzoo import compression as tools
 from kdzoo import evaluation
+from kdzoo.compression.filter_pruning.measured_latency import check_latency
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.compression.tfmot.library import check_model
 from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.data import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.experiments import compress_by_scheme
 from kdzoo.experiments.compression_settings import TWO_OF_FOUR, Compression
 from kdzoo.experiments.keep_teacher_outputs import predict
 from kdzoo.experiments.measure_model import test_arrays
@@ -81,6 +83,8 @@ def compress(
             f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
             f"{final_activation(model)}; pass `kdzoo.as_logits(model)`."
         )
+    if compression.filters is not None:
+        check_latency(f"target_{compression.filters_target}", model)
     if len(compression.steps) > 1 and "quantize" in compression.steps:
         # What cannot be quantized is said now, not after the first training.
         tools.quantize_model(tools.fold_batch_normalization(model))
@@ -118,6 +122,8 @@ class _Step:
     ) -> tuple[keras.Model, dict[str, Any]]:
         """Returns the model after the step, and the history of its training."""
         keras.utils.set_random_seed(self.seed)  # Of the step, so that it may be gone on with.
+        if compress_by_scheme.is_scheme(self.step, self.compression):
+            return self._by_scheme(model, directory, verbose=verbose, callbacks=callbacks)
         wrapped, strip, more = getattr(self, f"_{self.step}")(model)
         trained = self._distiller(wrapped) if self.teacher is not None else wrapped
         loss, metric = _loss_and_metric(model)
@@ -127,21 +133,53 @@ class _Step:
             self._batches(),
             self.compression.training.epochs,
             directory,
-            validation_data=self.data.validation and self.data.validation.batches(500),
-            settings={"step": self.step, **self._identity(model)},
+            validation_data=self._validation(),
+            settings=self._identity(model),
             callbacks=[*more, *callbacks],
             verbose=verbose,
         )
         return strip(wrapped), history
+
+    def _by_scheme(
+        self, model: keras.Model, directory: pathlib.Path, **options: Any
+    ) -> tuple[keras.Model, dict[str, Any]]:
+        """What `run` returns, of a step that is a scheme of several trainings."""
+        compression, teacher = self.compression, self.teacher
+        loss, metric = _loss_and_metric(model)
+        made, history, left = compress_by_scheme.run(
+            self.step,
+            model,
+            compression,
+            self._batches(),
+            directory,
+            seed=self.seed,
+            epochs=compression.training.epochs,
+            loss=loss,
+            metrics=[metric],
+            optimizer=optimizer(compression.training, self.data),
+            teacher=teacher if teacher is None or self._teacher_predicts() else "recorded",
+            distillation_loss=SoftTargets(compression.temperature),
+            student_loss_weight=compression.student_loss_weight,
+            validation_data=self._validation(),
+            settings=self._identity(model),
+            **options,
+        )
+        self.left.update(left)
+        return made, history
+
+    def _validation(self) -> Any:
+        return self.data.validation and self.data.validation.batches(500)
 
     def _identity(self, model: keras.Model) -> dict[str, Any]:
         """What a checkpoint is recognized by: the settings, the models and the data."""
         teacher = None if self.teacher is None else fingerprint_of_model(self.teacher)
         views = {}
         if self.recorded is not None:  # What no epoch sees makes no difference.
-            epochs = int(self.compression.training.epochs)
+            trainings = self.compression.trainings[self.step]
+            epochs = int(self.compression.training.epochs) * trainings
             views = {"views": min(self.recorded.views, epochs)}
         return {
+            "step": self.step,
             **settings_of(self.compression),
             "seed": self.seed,
             "model": fingerprint_of_model(model),
@@ -151,9 +189,9 @@ class _Step:
         }
 
     def _filters(self, model: keras.Model) -> Wrapped:
-        macs = cast(float, self.compression.filters)
+        target: dict[str, Any] = self.compression.target_of_filters
         # By the criterion of `schemes.filter_pruning`.
-        made, report = tools.prune_filters(model, target_macs=macs, importance="group_l2")
+        made, report = tools.prune_filters(model, **target, importance="group_l2")
         for group in report.groups:
             if group.after == group.before:
                 self.left.update(dict.fromkeys(group.layers, group.reason))
@@ -217,11 +255,14 @@ class _Step:
         return quantized, _with_rounded_biases, _monitors()
 
     def _distiller(self, student: keras.Model) -> Distiller:
-        predicts = self.recorded is None and self._augmentation() is not None
         soft_targets = SoftTargets(self.compression.temperature)
         weight = self.compression.student_loss_weight
-        teacher = self.teacher if predicts else None
+        teacher = self.teacher if self._teacher_predicts() else None
         return Distiller(teacher, student, soft_targets, student_loss_weight=weight)
+
+    def _teacher_predicts(self) -> bool:
+        """Whether a teacher predicts at every step; else the batches carry its outputs."""
+        return self.recorded is None and self._augmentation() is not None
 
     def _augmentation(self) -> Any:
         return self.compression.training.augmentation_for(self.data.name)

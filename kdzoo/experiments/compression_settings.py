@@ -6,13 +6,23 @@ from typing import Any, Literal
 from kdzoo import export
 from kdzoo.distillation import argument_checks
 from kdzoo.experiments.training_settings import Training
-from kdzoo.utils import check_choice, check_flag, is_integer, is_number, shown
+from kdzoo.utils import (
+    check_choice,
+    check_flag,
+    check_positive_integer,
+    is_integer,
+    is_number,
+    shown,
+)
 from kdzoo.utils.compression_arguments import BINARIZATIONS, Binarization
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
 SHAPING = ("filters", "low_rank", "separable")
 """The steps that change layers, which may come in any order, before those that change weights."""
 TWO_OF_FOUR = "2:4"
+DEEP_COMPRESSION, LOTTERY_TICKET = "deep_compression", "lottery_ticket"
+SCHEMES = (DEEP_COMPRESSION, LOTTERY_TICKET)
+FILTERS_TARGETS = ("macs", "parameters", "latency", "channels")
 
 
 def retraining(epochs: int = 3, learning_rate: float = 1e-3, **settings: Any) -> Training:
@@ -27,6 +37,7 @@ def retraining(epochs: int = 3, learning_rate: float = 1e-3, **settings: Any) ->
 
 
 _TRAINING = retraining()
+_MOST_ROUNDS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +46,8 @@ class Compression:
 
     First layers change: fewer filters, a low rank, separable convolutions; then weights: prune,
     cluster or make binary, quantize. Zeros stay zeros, and clusters stay clusters. After each step
-    but quantization after training, the model is trained again.
+    but quantization after training, the model is trained again. Filters and the zeros of a scheme
+    may go in several rounds, with a training after each.
 
     Attributes:
         prune: Fraction of the weights of each prunable kernel that become zero, between 0 and 1,
@@ -59,6 +71,16 @@ class Compression:
             another than this.
         weight_bits: Bits of the kernels with `"qat"`: 8, or 4, as in
             `kdzoo.compression.quantize_model`. After pruning or clustering they are 8.
+        scheme: `"deep_compression"`: zeros and shared values by `kdzoo.schemes.deep_compression`,
+            `prune` the fraction of zeros and `cluster` the number of other values in each kernel, a
+            power of 2 up to 256. `"lottery_ticket"`: zeros by `kdzoo.schemes.lottery_ticket`
+            without controls; after each round the weights that are left go back to those with which
+            the step began, an initialization only if the model that is given has just been made.
+            None for zeros by TF-MOT's schedule.
+        rounds: In how many rounds filters, and the zeros of a scheme, go, from 1 to 100. None for
+            one round of filters, and three of a scheme.
+        filters_target: What `filters` is a fraction of: `"macs"`, `"parameters"`, `"latency"` in
+            LiteRT, measured on this machine, or `"channels"`.
     """
 
     prune: float | str | None = None
@@ -74,10 +96,19 @@ class Compression:
     binary: Binarization | None = None
     order: tuple[str, ...] = ()
     weight_bits: Literal[4, 8] = dataclasses.field(default=8, kw_only=True)
+    scheme: Literal["deep_compression", "lottery_ticket"] | None = dataclasses.field(
+        default=None, kw_only=True
+    )
+    rounds: int | None = dataclasses.field(default=None, kw_only=True)
+    filters_target: Literal["macs", "parameters", "latency", "channels"] = dataclasses.field(
+        default="macs", kw_only=True
+    )
 
     def check(self) -> None:
         """Raises `ValueError` unless all settings are in range; one that does nothing is."""
         check_flag("sparse", self.sparse)
+        if self.scheme is not None:
+            check_choice("scheme", self.scheme, SCHEMES)
         self._check_shaping()
         prune: Any = self.prune
         is_fraction = is_number(prune) and 0 < prune < 1
@@ -87,7 +118,7 @@ class Compression:
                 "Expected prune to be a fraction of the weights between 0 and 1, or '2:4'. "
                 f"Received: prune={shown(prune)}"
             )
-        least = 3 if prune else 2
+        least = 3 if prune and self.scheme != DEEP_COMPRESSION else 2
         if self.cluster is not None and not is_integer(self.cluster, least):
             raise ValueError(
                 f"Expected cluster to be a number of values, at least {least}"
@@ -97,6 +128,7 @@ class Compression:
         if self.quantize is not None:
             check_choice("quantization", self.quantize, QUANTIZE)
         self._check_weight_bits()
+        self._check_rounds()
         if not isinstance(self.training, Training):
             raise ValueError(f"Expected a Training. Received: training={shown(self.training)}")
         self.training.check()
@@ -159,6 +191,34 @@ class Compression:
                 f"cluster={shown(self.cluster)}"
             )
 
+    def _check_rounds(self) -> None:
+        """Raises `ValueError` unless what goes in rounds can, and there is some."""
+        if self.scheme is not None:
+            if not is_number(self.prune):
+                raise ValueError(
+                    f"Expected prune as a fraction of zeros beside scheme={self.scheme!r}. "
+                    f"Received: prune={shown(self.prune)}"
+                )
+            is_power = is_integer(self.cluster, 2, 256) and int(self.cluster or 0).bit_count() == 1
+            if self.scheme == DEEP_COMPRESSION and not is_power:
+                raise ValueError(
+                    "Expected cluster as a power of 2, from 2 to 256, beside "
+                    f"scheme={self.scheme!r}. Received: cluster={shown(self.cluster)}"
+                )
+        check_choice("filters_target", self.filters_target, FILTERS_TARGETS)
+        if self.filters is None and self.filters_target != "macs":
+            raise ValueError(
+                "Expected filters, the fraction that is left, beside filters_target. Received: "
+                f"filters_target={self.filters_target!r} alone"
+            )
+        if self.rounds is not None:
+            check_positive_integer("rounds", self.rounds, _MOST_ROUNDS)
+            if self.filters is None and self.scheme is None:
+                raise ValueError(
+                    "Expected filters or a scheme beside rounds, as all else is done at once. "
+                    f"Received: rounds={self.rounds} alone"
+                )
+
     @property
     def quantize_file(self) -> Literal["float16", "dynamic", "int8"] | None:
         """How the file is quantized, as `kdzoo.export.to_litert` takes it."""
@@ -171,8 +231,9 @@ class Compression:
             taught: Whether a teacher teaches meanwhile.
         """
         by = " by its teacher" if taught else ""
+        what = {"macs": "MACs"}.get(self.filters_target, self.filters_target)
         words = {
-            "filters": "filters left for {:.0%} of the MACs",
+            "filters": f"filters left for {{:.0%}} of the {what}{self._in_rounds('filters')}",
             "low_rank": "{:.0%} of the parameters left by low rank",
             "separable": "separable convolutions",
         }
@@ -180,12 +241,21 @@ class Compression:
             f"{words[name].format(getattr(self, name))}, trained again{by}"
             for name in self.order or self._shaping
         ]
-        if self.prune == TWO_OF_FOUR:
+        if self.scheme == DEEP_COMPRESSION:
+            rounds = self._in_rounds(self.scheme)
+            parts.append(
+                f"{self.prune:.0%} zeros{rounds} and {self.cluster} shared values in each kernel, "
+                f"trained again{by}"
+            )
+        elif self.scheme == LOTTERY_TICKET:
+            rounds = self._in_rounds(self.scheme)
+            parts.append(f"a ticket without {self.prune:.0%} of the weights{rounds}, trained{by}")
+        elif self.prune == TWO_OF_FOUR:
             parts.append(f"two of four weights zero, trained again{by}")
         elif self.prune is not None:
             zeros = f"{self.prune:.0%} of the weights in pruned kernels zero"
             parts.append(f"{zeros}, trained again{by}")
-        if self.cluster is not None:
+        if self.cluster is not None and self.scheme != DEEP_COMPRESSION:
             parts.append(f"{self.cluster} values in each kernel, trained again{by}")
         if self.binary is not None:
             parts.append(f"binary weights ({self.binary}), trained again{by}")
@@ -198,12 +268,35 @@ class Compression:
 
     @property
     def steps(self) -> list[str]:
-        """The trainings that are made, in order, by the names of settings."""
+        """The steps with trainings, in order, by the names of settings, or of the scheme."""
         trained = {
-            "prune": self.prune is not None,
-            "cluster": self.cluster is not None,
+            **{scheme: self.scheme == scheme for scheme in SCHEMES},
+            "prune": self.prune is not None and self.scheme is None,
+            "cluster": self.cluster is not None and self.scheme != DEEP_COMPRESSION,
             "binary": self.binary is not None,
             "quantize": self.quantize == "qat",
         }
         shaping = list(self.order or self._shaping)
         return [*shaping, *(step for step, wanted in trained.items() if wanted)]
+
+    @property
+    def target_of_filters(self) -> dict[str, float]:
+        """The target as `kdzoo.compression.prune_filters` takes it; none without `filters`."""
+        if self.filters is None:
+            return {}
+        is_of_channels = self.filters_target == "channels"  # Of which the ratio is what goes.
+        name = "ratio" if is_of_channels else f"target_{self.filters_target}"
+        return {name: 1 - self.filters if is_of_channels else self.filters}
+
+    @property
+    def trainings(self) -> dict[str, int]:
+        """Step -> how many trainings it makes: a scheme one more than it has rounds."""
+        return {step: self._rounds(step) + (step in SCHEMES) for step in self.steps}
+
+    def _rounds(self, step: str) -> int:
+        usual = {"filters": 1, **dict.fromkeys(SCHEMES, 3)}
+        return usual.get(step, 1) if self.rounds is None or step not in usual else self.rounds
+
+    def _in_rounds(self, step: str) -> str:
+        rounds = self._rounds(step)
+        return f" in {rounds} rounds" if rounds > 1 else ""

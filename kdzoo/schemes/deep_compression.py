@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import ml_dtypes
@@ -43,7 +43,7 @@ def deep_compression(
     rounds: int = 3,
     codebook_epochs: int | None = None,
     round_biases: bool = True,
-    teacher: keras.Model | None = None,
+    teacher: keras.Model | Literal["recorded"] | None = None,
     distillation_loss: DistillationLoss | None = None,
     student_loss_weight: float = 0.5,
     optimizer: str | keras.optimizers.Optimizer = "adam",
@@ -81,7 +81,8 @@ def deep_compression(
         round_biases: Whether at the end biases and codebooks are rounded to the eight significant
             bits of bfloat16, which halves what they take in a file.
         teacher: A trained model that gives logits, such as `model` itself, which teaches in every
-            stage; None for the labels alone, as in the paper.
+            stage; `"recorded"` if the data carry a teacher's outputs; None for the labels alone, as
+            in the paper.
         distillation_loss: What is learnt of the teacher, one distillation loss; `SoftTargets(4.0)`
             when None.
         student_loss_weight: Weight of the loss on the labels beside a teacher, between 0 and 1.

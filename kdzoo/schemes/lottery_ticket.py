@@ -66,7 +66,7 @@ def lottery_ticket(
     scope: Literal["layer", "global"] = "layer",
     rewind_epoch: int = 0,
     controls: Sequence[str] = CONTROLS,
-    teacher: keras.Model | None = None,
+    teacher: keras.Model | Literal["recorded"] | None = None,
     distillation_loss: DistillationLoss | None = None,
     student_loss_weight: float = 0.5,
     optimizer: str
@@ -112,8 +112,8 @@ def lottery_ticket(
             the epochs that are left, its learning rate goes on from there, and its optimizer begins
             without a state.
         controls: Which controls are trained.
-        teacher: A trained `keras.Model` that gives logits, which teaches all of them; None for the
-            labels alone.
+        teacher: A trained `keras.Model` that gives logits, which teaches all of them; `"recorded"`
+            if the data carry a teacher's outputs; None for the labels alone.
         distillation_loss: What they learn of a teacher: a distillation loss, which every training
             has a new one of; `SoftTargets(4.0)` when None.
         student_loss_weight: Weight of the loss on the labels beside a teacher, between 0 and 1.

@@ -68,9 +68,17 @@ class Teaching:
 
     Attributes:
         student_loss_weight: The same; 1.0 without a teacher.
+
+    Raises:
+        ValueError: If one of them is something else.
     """
 
     def __init__(self, teacher: Any, distillation_loss: Any, student_loss_weight: Any) -> None:
+        if isinstance(teacher, str) and teacher != "recorded":
+            raise ValueError(
+                "Expected teacher to be a keras.Model, 'recorded' or None. Received: "
+                f"teacher={teacher!r}"
+            )
         given = SoftTargets(4.0) if distillation_loss is None else distillation_loss
         self._teacher, self._loss = teacher, argument_checks.as_one_loss(given)
         weight = argument_checks.check_student_loss_weight(student_loss_weight)

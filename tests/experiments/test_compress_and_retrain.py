@@ -6,10 +6,12 @@ import pytest
 
 import kdzoo
 import kdzoo.data
+from kdzoo import schemes
 from kdzoo.cli import compressed_output, main
 from kdzoo.compression import prune_filters
-from kdzoo.experiments import Compression, compress_and_retrain, retraining
+from kdzoo.experiments import Compress, Compression, Dependency, compress_and_retrain, retraining
 from kdzoo.experiments.compress_and_retrain import compress, export, measure_file
+from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import LiteRTModel
 
 pytestmark = [
@@ -56,6 +58,8 @@ ROADS = [
     {"cluster": 8, "quantize": "float16"},
     {"quantize": "qat"},
     {"prune": 0.6, "quantize": "qat"},
+    {"prune": 0.6, "scheme": "lottery_ticket", "cluster": 8, "quantize": "qat"},
+    {"prune": 0.6, "scheme": "deep_compression", "cluster": 8, "quantize": "qat"},
     {"cluster": 8, "quantize": "qat"},
     {"prune": 0.6, "cluster": 8, "quantize": "qat"},
 ]
@@ -82,8 +86,8 @@ def test_every_road_arrives(road, trained, data, tmp_path):
     taught = {"teacher": trained} if road == ROADS[-1] else {}
     model, histories = compress(trained, compression, data, tmp_path, **taught, verbose=0)
     assert list(histories) == compression.steps
-    for history in histories.values():
-        assert len(history["loss"]) == 2
+    for step, history in histories.items():
+        assert len(history["loss"]) == 2 * compression.trainings[step]
     for ours, theirs in zip(trained.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -105,7 +109,8 @@ def test_every_road_arrives(road, trained, data, tmp_path):
             assert ((rows == 0).sum(-1) >= 2).all()
         if "cluster" in road:
             channels = kernel[None] if kernel.ndim == 2 else np.moveaxis(kernel, -1, 0)
-            assert max(len(np.unique(channel)) for channel in channels) <= 8
+            values = 8 + (road.get("scheme") == "deep_compression")  # And zero.
+            assert max(len(np.unique(channel)) for channel in channels) <= values
 
 
 @pytest.mark.large
@@ -228,6 +233,16 @@ def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_p
         ({"weight_bits": 5, "quantize": "qat"}, "weight_bits of 4 or 8"),
         ({"weight_bits": 4, "quantize": "int8"}, "weight_bits=4 with quantize='qat'"),
         ({"weight_bits": 4, "quantize": "qat", "prune": 0.5}, "without prune and cluster"),
+        ({"scheme": "lottery", "prune": 0.5}, "Unknown scheme: 'lottery'"),
+        ({"scheme": "lottery_ticket"}, "prune as a fraction of zeros .* prune=None"),
+        ({"scheme": "lottery_ticket", "prune": "2:4"}, "prune as a fraction of zeros .*'2:4'"),
+        ({"scheme": "deep_compression", "prune": 0.5}, "a power of 2, .* cluster=None"),
+        ({"scheme": "deep_compression", "prune": 0.5, "cluster": 12}, "cluster=12"),
+        ({"scheme": "deep_compression", "prune": 0.5, "cluster": 512}, "cluster=512"),
+        ({"rounds": 2, "prune": 0.5}, "beside rounds.* rounds=2 alone"),
+        ({"rounds": 0, "filters": 0.5}, "rounds=0"),
+        ({"filters_target": "latency"}, "beside filters_target"),
+        ({"filters": 0.5, "filters_target": "flops"}, "Unknown filters_target: 'flops'"),
     ],
 )
 def test_settings_are_checked(settings, complaint, trained, data, tmp_path):
@@ -308,6 +323,81 @@ def test_a_kdz_file_is_written_evaluated_and_exported(tmp_path, monkeypatch, cap
     np.testing.assert_allclose(LiteRTModel("net.tflite").predict(images), outputs, atol=1e-4)
 
 
+def test_deep_compression_is_one_command(tmp_path, monkeypatch):
+    """The largest weights are left, and those of a cluster are their mean."""
+    monkeypatch.chdir(tmp_path)
+    before = small(tmp_path)
+    options = ["--prune=0.75", "--cluster=8", "--scheme=deep-compression", "--rounds=1"]
+    options += ["--epochs=1", "--learning-rate=1e-9", "--batch-size=500", "--no-augment"]
+    command = ["compress", "net.keras", "net.kdz", "digits", "--teacher=net.keras", *options]
+    assert main(command) == 0
+    model = kdzoo.load_model("net.kdz")
+    for name in ("wide", "logits"):
+        dense = before.get_layer(name).get_weights()[0]
+        kernel = model.get_layer(name).get_weights()[0]
+        smallest = np.sort(np.abs(dense), axis=None)[: dense.size * 3 // 4]
+        np.testing.assert_array_equal(kernel != 0, np.abs(dense) > smallest[-1])
+        values = np.unique(kernel[kernel != 0])
+        assert 4 <= len(values) <= 8
+        for value in values:  # Rounded to eight significant bits.
+            np.testing.assert_allclose(value, dense[kernel == value].mean(), rtol=2.0**-8)
+
+
+def test_a_ticket_goes_back_to_the_weights_of_the_file(data, tmp_path):
+    model, begun = small(tmp_path), []
+    watch = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: begun.append(watch.model.get_weights())
+    )
+    training = retraining(1, 1e-2, batch_size=500, augmentation=None)
+    compression = Compression(0.75, training=training, scheme="lottery_ticket", rounds=2)
+    ticket, _ = compress(model, compression, data, tmp_path, verbose=0, callbacks=[watch])
+    assert len(begun) == 3
+    for weights, fraction in zip(begun, (0, 0.5, 0.75), strict=True):
+        for found, given in zip(weights, model.get_weights(), strict=True):
+            is_left = found != 0 if found.ndim > 1 else np.ones(found.shape, bool)
+            assert 1 - is_left.mean() == (fraction if found.ndim > 1 else 0)
+            np.testing.assert_array_equal(found[is_left], given[is_left])
+    for kernel, given in zip(ticket.get_weights()[::2], begun[-1][::2], strict=True):
+        np.testing.assert_array_equal(kernel == 0, given == 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "teacher", "expected"),
+    [
+        ({"rounds": 4}, None, {"steps": 4, "target_macs": 0.75}),
+        ({"filters_target": "latency"}, "recorded", {"steps": 1, "target_latency": 0.75}),
+        ({"filters_target": "channels", "rounds": 2}, "recorded", {"steps": 2, "ratio": 0.25}),
+    ],
+)
+def test_filters_go_in_rounds(settings, teacher, expected, data, tmp_path, monkeypatch):
+    """Or by one that keeps what it chose; the batches have a teacher's outputs if they can."""
+    model, calls = small(tmp_path), []
+
+    def filter_pruning(*places, **options):
+        calls.append(options)
+        return places[0], {"loss": [0.0]}
+
+    monkeypatch.setattr(schemes, "filter_pruning", filter_pruning)
+    training = retraining(1, augmentation=None)
+    compression = Compression(filters=0.75, training=training, **settings)
+    given = {"teacher": model if teacher else None, "verbose": 0}
+    left = {}
+    compress(model, compression, data, tmp_path, **given, note_left=left.__setitem__)
+    (options,) = calls
+    targets = {name: value for name, value in options.items() if name in ("steps", "ratio")}
+    targets |= {name: value for name, value in options.items() if name.startswith("target_")}
+    assert targets == expected
+    assert options["teacher"] == teacher
+    assert left == {"filters": {"logits": "an output of the model"}}
+
+
+def test_what_is_not_given_is_no_part_of_what_a_compression_is_known_by():
+    assert settings_of(Compression(0.5, filters=0.5)) == {"prune": 0.5, "filters": 0.5}
+    stage = Compress("a", Dependency("b"), Compression(0.5, 16, scheme="deep_compression"))
+    assert stage.epochs == 4 * 3  # Three rounds, and the codebooks.
+    assert stage.smoke().compression.trainings == {"deep_compression": 2}
+
+
 def test_equal_reasons_of_layers_that_are_left_are_one_line():
     left = {f"stage{n}": f"no smaller at rank {n}, which would need {n},000" for n in range(5)}
     left["depthwise"] = "a DepthwiseConv2D, no Dense"
@@ -316,6 +406,8 @@ def test_equal_reasons_of_layers_that_are_left_are_one_line():
         "no smaller at rank 0, which would need 0,000",
         "--low-rank left depthwise: a DepthwiseConv2D, no Dense",
     ]
+    (line,) = compressed_output.lines_of_left("deep_compression", {"depthwise": "no Dense"})
+    assert line == "--scheme deep-compression left depthwise: no Dense"
     many = {letter: f"of reason {letter}" for letter in "abcdef"}
     lines = compressed_output.lines_of_left("binary", many)
     assert lines[2:] == ["--binary left c: of reason c", "--binary left 3 more for other reasons"]

@@ -208,6 +208,7 @@ class Own(keras.Model):
         ({"model": Own()}, "which has a graph"),
         ({"model": keras.Sequential([keras.Input((6,)), keras.layers.ReLU()])}, "with kernels"),
         ({"teacher": net(9, 5, classes=4)}, "same classes"),
+        ({"teacher": "unpruned"}, "a keras.Model, 'recorded' or None"),
         ({"loss": None}, "Expected `loss`"),
         ({"optimizer": keras.optimizers.Adam}, "Expected"),
     ],

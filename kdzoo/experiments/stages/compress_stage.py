@@ -22,7 +22,7 @@ _NONE = Compression()
 @register
 @dataclasses.dataclass(frozen=True)
 class Compress(Stage):
-    """Prunes, clusters and quantizes a trained model; measures its `.tflite` file.
+    """Makes a trained model small as a `Compression` says; measures its `.tflite` file.
 
     Where steps that change layers left some as they are, its row says so: `"left"` is a dictionary,
     name of the step -> path of the layer -> why.
@@ -48,7 +48,7 @@ class Compress(Stage):
 
     @property
     def epochs(self) -> int:
-        return self.compression.training.epochs * len(self.compression.steps)
+        return self.compression.training.epochs * sum(self.compression.trainings.values())
 
     def built_from(self, sources: Mapping[str, Built]) -> Built:
         return sources["start"]
@@ -69,7 +69,8 @@ class Compress(Stage):
 
     def smoke(self) -> "Compress":
         training = self.compression.training.smoke()
-        compression = dataclasses.replace(self.compression, training=training)
+        rounds = 1 if self.compression.scheme or self.compression.rounds else None
+        compression = dataclasses.replace(self.compression, training=training, rounds=rounds)
         return dataclasses.replace(self, compression=compression, views=self.views and 1)
 
     def run(self, context: "StageContext") -> Outcome:
@@ -107,6 +108,7 @@ class Compress(Stage):
         if not self.views:
             return None
         training = self.compression.training
+        epochs = training.epochs * max(self.compression.trainings.values())
         return keep_teacher_outputs.recorded_split(
-            context, training, self.views, self.teacher_precision, epochs=training.epochs
+            context, training, self.views, self.teacher_precision, epochs=epochs
         )
