@@ -177,9 +177,10 @@ class Source:
     @property
     def role(self) -> Literal["teacher", "student", "network"]:
         """`"teacher"` or `"student"`; `"network"` of one of several costs without a teacher."""
+        if self._teacher_node:
+            return "student"
         is_dynamic = not {"exit_macs", "widths"}.isdisjoint(self.shipped_row())
-        alone = "network" if is_dynamic else "teacher"
-        return "student" if self._teacher_node else alone
+        return "network" if is_dynamic else "teacher"
 
     def teacher(self) -> keras.Model | None:
         """Returns the teacher as it ships if that is this run's, else as it was trained."""

@@ -1,13 +1,18 @@
 """Run directories restored from committed results and the models that ship, without training."""
 
 import pathlib
-from collections.abc import Container, Sequence
+import shutil
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import Any
 
+import keras
+
+from kdzoo.experiments import Pretrained as PretrainedStage
 from kdzoo.experiments.finished_stages import RESULT, Runs
 from kdzoo.experiments.run_json_files import read_data, read_result, read_results, write_json
 from kdzoo.experiments.same_data_check import DATA, keep_data
 from kdzoo.experiments.stage import Node
+from kdzoo.experiments.stage_outcome import fingerprint
 from kdzoo.graph.model_saving import save_model
 from kdzoo.recipes import RECIPES
 from kdzoo.utils import copy_file, one_process
@@ -15,6 +20,8 @@ from kdzoo.zoo import load, tflite
 from kdzoo.zoo.manifest import Pretrained
 from tools.finished_recipe_run import KDZ
 from tools.zoo_entries import Entry, is_whole, rows_in
+
+MODEL_FILE = "model.keras"
 
 
 class Committed:
@@ -43,18 +50,18 @@ class Committed:
         rows = rows_in(directory)
         self.broken = sorted(name for name, row in rows.items() if not is_whole(row, directory))
         self._shipped = {name: row for name, row in rows.items() if name not in self.broken}
+        self._taken: dict[Node, keras.Model] = {}
 
     def missing(self, name: str) -> dict[Node, dict[str, Any]]:
         """Returns what a run lacks and can have without training, node -> row.
 
         A stage is left out if it had other settings than the recipe gives it now or other seeds, if
-        it is to ship and does not, if its model is gone and another stage is to be trained from it,
-        and if it was made from another model than the run has or will have. All are if the run is
-        of other images.
+        it is to ship and does not, and if it was made from another model than the run has. All
+        are if the run is of other images.
         """
         if not self._is_of_the_same_data(name):
             return {}
-        rows = {
+        return {
             node: row
             for node, row in self._rows(name).items()
             if self._is_as_the_recipe_wants(node, row)
@@ -62,28 +69,6 @@ class Committed:
             and all(self._has(name, source) for source in RECIPES[name].sources_of(node))
             and not self._path(node).exists()
         }
-        while lost := self._to_be_trained_after_all(name, rows):
-            rows = {node: row for node, row in rows.items() if node not in lost}
-        return rows
-
-    def _to_be_trained_after_all(self, name: str, rows: Container[Node]) -> set[Node]:
-        """Of committed rows those whose models what is not among them is trained from, or will be.
-
-        Only models that ship come back with their rows.
-        """
-        nodes = {node: set(RECIPES[name].sources_of(node)) for node in RECIPES[name].nodes()}
-        trained = {node for node in nodes if node not in rows and not self._path(node).exists()}
-        needed = set().union(*(nodes[node] for node in trained))
-        return {
-            node
-            for node, sources in nodes.items()
-            if node in rows
-            and (sources & trained or (node in needed and not self._comes_with_its_model(node)))
-        }
-
-    def _comes_with_its_model(self, node: Node) -> bool:
-        shipped = self._shipped_of(node)
-        return shipped is not None and _is_shipped(shipped, node)
 
     def restore(self, name: str) -> list[Node]:
         """Puts what a run lacks into its directory, so that it is not trained again.
@@ -91,11 +76,86 @@ class Committed:
         Returns:
             What was restored.
         """
-        if not self.missing(name):
+        return self._put(name, self.missing)
+
+    def restore_for(self, name: str) -> list[Node]:
+        """Puts what a recipe, and what it starts from, lack into their runs, so that all can go on.
+
+        Most models do not ship: their rows come back alone. A stage of which what is left to train
+        needs the model is left out, and so is what was made from it; rows that came back alone
+        before are taken out of the run, where they are in the way.
+
+        Args:
+            name: Name of the recipe, of which all stages are wanted.
+
+        Returns:
+            What was restored.
+        """
+        wanted = RECIPES[name].needed()
+        runs = dict.fromkeys(node.run for node in wanted)
+        all_nodes = {*wanted, *(node for run in runs for node in RECIPES[run].nodes())}
+        nodes = {node: set(RECIPES[node.run].sources_of(node)) for node in all_nodes}
+        for node in nodes:
+            if self._came_back_alone(node):
+                shutil.rmtree(self._path(node).parent)
+        rows = {node: row for run in runs for node, row in self.missing(run).items()}
+        while lost := self._to_be_trained_after_all(wanted, nodes, rows):
+            rows = {node: row for node, row in rows.items() if node not in lost}
+        return [node for run in runs for node in self._put(run, lambda run: _of_run(rows, run))]
+
+    def _came_back_alone(self, node: Node) -> bool:
+        """Whether a run has the committed row of a stage without its model."""
+        path, committed = self._path(node), self._rows(node.run).get(node)
+        if committed is None or not path.exists() or (path.parent / MODEL_FILE).exists():
+            return False
+        return read_result(path).get("identity") == committed.get("identity")
+
+    def _to_be_trained_after_all(
+        self,
+        wanted: Sequence[Node],
+        nodes: Mapping[Node, Set[Node]],
+        rows: Container[Node],
+    ) -> set[Node]:
+        """Of committed rows those whose models what is not among them is trained from, or will be.
+
+        Args:
+            wanted: What is to be trained if it is not there.
+            nodes: All of the runs -> what it is made from.
+            rows: What has a row that can be restored.
+        """
+        absent = {node for node in nodes if node not in rows and not self._path(node).exists()}
+        needed = set().union(*(nodes[node] for node in absent.intersection(wanted)))
+        return {
+            node
+            for node, sources in nodes.items()
+            if node in rows
+            and (sources & absent or (node in needed and not self._comes_with_its_model(node)))
+        }
+
+    def _comes_with_its_model(self, node: Node) -> bool:
+        shipped = self._shipped_of(node)
+        is_shipped = shipped is not None and _is_shipped(shipped, node)
+        return is_shipped or self._taken_from_the_zoo(node) is not None
+
+    def _taken_from_the_zoo(self, node: Node) -> keras.Model | None:
+        """The model of a stage that trains nothing, if it is the one that was measured."""
+        stage, row = RECIPES[node.run].stage(node.stage), self._rows(node.run).get(node)
+        if row is None or not isinstance(stage, PretrainedStage):
+            return None
+        if node not in self._taken:
+            self._taken[node] = load(stage.model)
+        model = self._taken[node]
+        return model if fingerprint(model) == row.get("weights") else None
+
+    def _put(
+        self, name: str, missing_of: Callable[[str], dict[Node, dict[str, Any]]]
+    ) -> list[Node]:
+        """Puts rows into the directory of a run, and the models that come with them."""
+        if not missing_of(name):
             return []
         recipe, run, committed = RECIPES[name], self._runs / name, self._results(name)
         with one_process(run):
-            missing = self.missing(name)  # Another process may have made some of it meanwhile.
+            missing = missing_of(name)  # Another process may have made some of it meanwhile.
             # First, as a run that was killed here has to say of which images it is.
             is_known = {"data_sha256", "data_version"} <= committed.keys()
             if missing and is_known and not (run / DATA).exists():
@@ -108,7 +168,9 @@ class Committed:
         """Puts the model that ships, if it is that of the node, and the row into a directory."""
         path = self._path(node)
         path.parent.mkdir(parents=True, exist_ok=True)
-        shipped = self._shipped_of(node)
+        shipped, taken = self._shipped_of(node), self._taken_from_the_zoo(node)
+        if taken is not None:
+            save_model(taken, path.parent / MODEL_FILE)
         if shipped is not None and _is_shipped(shipped, node):
             self._copy(shipped, path.parent)
             if "tflite" in shipped.files:  # Its weights ship in a plain model, without masks.
@@ -117,7 +179,7 @@ class Committed:
         write_json(path, {**row, "settings": settings})
 
     def _copy(self, shipped: Pretrained, directory: pathlib.Path) -> None:
-        save_model(load(shipped.name, directory=self._directory), directory / "model.keras")
+        save_model(load(shipped.name, directory=self._directory), directory / MODEL_FILE)
         weights = shipped.files["weights"].file
         if weights.endswith(".kdz"):
             copy_file(self._directory / weights, directory / KDZ)
@@ -168,7 +230,8 @@ class Committed:
             return {key: there.get(key) for key in row} == row
         if self._need_not_ship(node):  # Its row says which model it was.
             return self._is_as_the_recipe_wants(node, row)
-        return self._comes_with_its_model(node)
+        shipped = self._shipped_of(node)
+        return shipped is not None and _is_shipped(shipped, node)
 
     def _ships_or_need_not(self, node: Node) -> bool:
         return self._need_not_ship(node) or self._shipped_of(node) is not None
@@ -189,6 +252,11 @@ class Committed:
             if (shipped.training.get("seconds"), measured) == (seconds, accuracies):
                 return shipped
         return None
+
+
+def _of_run(rows: Mapping[Node, dict[str, Any]], run: str) -> dict[Node, dict[str, Any]]:
+    """The rows of one run."""
+    return {node: row for node, row in rows.items() if node.run == run}
 
 
 def _is_shipped(shipped: Pretrained, node: Node) -> bool:

@@ -2,10 +2,11 @@
 
 python -m tools.train_recipe NAME ...
 
-After each stage `results/NAME.json` has what is finished for all seeds, so that a long recipe can
-be trained in parts, on machines that come and go: commit that file, and the same command goes on
-elsewhere. A stage whose model another one is still to be trained from is trained anew there, unless
-that model ships.
+After each stage `results/NAME.json` has what is finished for all seeds, and so has the file of a
+recipe that it starts from. A recipe of many hours can so be trained in parts: commit these files,
+and the same command goes on with the rest, also where the run's directory is not at hand. There, of
+models that do not ship, rows alone come back: a stage whose model another one is still to be
+trained from is trained again, and so are all that were made from it.
 """
 
 import argparse
@@ -44,12 +45,14 @@ def train(
         ValueError: If the run has other settings than the recipe, or is of other images.
     """
     committed = Committed(ENTRIES, runs, weights_directory(), measured)
-    for _, stage, seed in committed.restore(name):
+    for _, stage, seed in committed.restore_for(name):
         report(f"{stage}, seed {seed}: restored from what was committed")
-    recipe = RECIPES[name]
-    for stage in recipe.names:
-        results = recipe.run(runs / name, data_dir, verbose=2, report=report, stages=(stage,))
-        write_json(measured / f"{name}.json", results)
+    # What it starts from comes first.
+    wanted = dict.fromkeys((node.run, node.stage) for node in RECIPES[name].needed())
+    for run, stage in wanted:
+        recipe = RECIPES[run]
+        results = recipe.run(runs / run, data_dir, verbose=2, report=report, stages=(stage,))
+        write_json(measured / f"{run}.json", results)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -73,6 +73,7 @@ ENTRIES = (
         for width in ("025", "050", "100")
         for form, stage in (("int8", "int8"), ("sparse_80", "80 % zeros"))
     ),
+    Entry("msdnet_small/cifar10", "msdnet_cifar10", "exits"),
     Entry("wide_resnet_16_2/cifar100", "zoo_cifar100", "teacher"),
     Entry("resnet_20/cifar100", "zoo_cifar100", "resnet_20, distilled", "resnet_20, alone"),
 )

@@ -49,13 +49,14 @@ class Pretrained:
     Attributes:
         name: `"architecture/data set"`, followed by `"/int8"`, `"/sparse_80"` or `"/kdz"` of a
             small form.
-        architecture: The name of its architecture in `kdzoo.list_models()`.
+        architecture: The name of its architecture, as `kdzoo.create` takes it.
         arguments: Further arguments of its builder.
         dataset: The name of the data set that it was trained on.
         classes: Number of classes.
         input_shape: (height, width, channels) of an image.
         labels: The names of the classes, in the order of the logits.
-        role: `"teacher"` or `"student"`.
+        role: `"teacher"`, `"student"`, or `"network"` of one of several exits or widths that had
+            no teacher.
         files: `"weights"`, and `"tflite"` if the model ships one -> its `File`.
         training: How it was trained: recipe, variant (`"kind"`), command, seeds, epochs, teacher.
         measured: The figures on its card: accuracy, bytes, latency and so on.
@@ -69,7 +70,7 @@ class Pretrained:
     classes: int
     input_shape: tuple[int, int, int]
     labels: tuple[str, ...]
-    role: Literal["teacher", "student"]
+    role: Literal["teacher", "student", "network"]
     files: dict[str, File]
     training: dict[str, Any]
     measured: dict[str, Any]
