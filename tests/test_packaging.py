@@ -115,7 +115,8 @@ print(kdzoo.__file__)
 print(weights_directory())
 for name in kdzoo.list_pretrained():
     model = kdzoo.load(name)
-    print(name, model.predict(np.zeros((1, *model.input_shape[1:]), "float32"), verbose=0).shape)
+    logits = model.predict(np.zeros((1, *model.input_shape[1:]), "float32"), verbose=0)
+    print(name, keras.tree.flatten(logits)[-1].shape)
     assert name in kdzoo.card(name)
 """
     file, weights, *models = run_with(installed, script).splitlines()

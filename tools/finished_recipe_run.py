@@ -67,7 +67,8 @@ class Source:
         if "widths" not in self.shipped_row():
             return name, arguments
         own = {"widths": list(stage.widths), "universal": stage.universal}
-        return "slimmable", {"network": name, **arguments, **own, "round_to": stage.round_to}
+        own |= {"round_to": stage.round_to, **({"arguments": arguments} if arguments else {})}
+        return "slimmable", {"network": name, **own}
 
     def _sources(self, seed: int) -> dict[str, tuple[Node, ...]]:
         return self.recipe.sources(self.entry.stage, seed)

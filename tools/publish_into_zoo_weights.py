@@ -128,7 +128,7 @@ def _write_smallest(
     """Writes the weights in float16 if as many test images stay right, else in float32.
 
     Returns the model with the weights as they were written, the `File`, and the accuracy of each of
-    its exits.
+    its exits or widths; of the one cost of most models.
     """
     images, labels = test_arrays(source.data)
     wanted = several_costs.accuracies(model, images, labels)

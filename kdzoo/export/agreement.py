@@ -203,7 +203,7 @@ def _check_both_sides(quantize, name, side, in_keras, in_file):
     column, columns = int(np.argmax(counts)), len(counts)
     if counts[column] >= _SEVERAL:
         raise RuntimeError(
-            f"Expected answers of {side} in {_column(name, column, columns)}, as Keras gives "
+            f"Expected predictions of {side} in {_column(name, column, columns)}, as Keras gives "
             f"{counts[column]} of {in_keras[..., column].size}. Received: none with "
             f"quantize={shown(quantize)}: {_ADVICE}, or pass min_agreement=0."
         )

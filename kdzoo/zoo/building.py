@@ -31,7 +31,7 @@ def create(
             in `kdzoo.models` are the builders and document them.
 
     Returns:
-        A functional `keras.Model` called `name`, from float32 images
+        A `keras.Model` called `name`, functional but for `"slimmable"`, from float32 images
         (batch, height, width, channels) in [0, 1] to float32 logits (batch, classes), not compiled.
 
     Raises:

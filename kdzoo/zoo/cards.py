@@ -135,6 +135,15 @@ def _converted(row, forms):
         f"These `.tflite` files do not ship: `kdzoo export {row.name} FILE.tflite` makes them, the "
         "int8 one after training."
     )
+    if has_exits(row):
+        return (
+            "These `.tflite` files do not ship. They have a signature for each exit, as "
+            "`kdzoo.export.to_litert` of the classifier below makes them, once it has thresholds, "
+            f"or `kdzoo export {row.name} FILE.tflite --data {row.dataset} --budget 50%`. The "
+            "times and their quartiles are sums of those of the signatures."
+        )
+    if has_widths(row):
+        said += " They have a signature for each width."
     if has_kdz(row):
         return (
             f"The weights ship as a `.kdz` file; `kdzoo.save_compressed` makes it of the model. "

@@ -17,7 +17,7 @@ from kdzoo.utils.field_checks import (
     check_type,
     check_types,
 )
-from kdzoo.zoo.registry import architecture
+from kdzoo.zoo.registry import architecture, costs_of
 
 ROLES = ("teacher", "student", "network")  # The last: of several exits or widths, by itself.
 
@@ -37,6 +37,7 @@ _ACCURACY = {**_SPREAD, "shipped": float}
 _COMPRESSED = {"tflite_accuracy": float, "float": float, "sparsity": float}
 _EXIT = {"accuracy": float, "macs": int}
 _WIDTH = {**_EXIT, "width": float, "parameters": int}
+_OF_SEVERAL_COSTS = {"exits": _EXIT, "widths": _WIDTH}
 _SIGNATURE = {"input": dict, "output": dict}
 _TENSOR = {"shape": list, "dtype": str}
 _TIME = {"median": float, "q1": float, "q3": float, "machine": str}
@@ -70,6 +71,7 @@ def check_row(fields: dict[str, Any]) -> None:
     if "weights" not in files:
         raise ValueError(f"a model without weights, {shown(fields['name'])}")
     _check_architecture(fields["name"], fields["architecture"])
+    _check_costs_belong(fields)
     _check_images_and_classes(fields)
     if fields["role"] not in ROLES:
         raise ValueError(f"the role {shown(fields['role'])}")
@@ -130,6 +132,15 @@ def _check_architecture(name, wanted):
         ) from error
 
 
+def _check_costs_belong(fields):
+    """Raises unless a network has exits or widths if it is an architecture of such."""
+    wanted = costs_of(fields["architecture"])
+    for name in _OF_SEVERAL_COSTS:
+        if (name in fields["measured"]) != (name == wanted):
+            what = "no" if name == wanted else "figures of"
+            raise ValueError(f"{what} {name!r} of {shown(fields['architecture'])}")
+
+
 def _check_training(training):
     check_types(training, _TRAINING)
     for name in ("epochs", "examples", "held_out"):
@@ -174,13 +185,24 @@ def _check_measured(measured, is_compressed):
         check_types(time, _TIME)
         for name in ("median", "q1", "q3"):
             check_measure(name, time[name])
-    for name, types in (("exits", _EXIT), ("widths", _WIDTH)):
-        for cost in measured.get(name, []):
-            check_types(cost, types)
-            check_measure("accuracy", cost["accuracy"], most=1)
-            check_count("macs", cost["macs"])
+    for name, types in _OF_SEVERAL_COSTS.items():
+        if name in measured:
+            _check_costs(name, measured[name], types)
     for logit in measured.get("logits_of_ramp", []):
         check_measure("logit", logit, least=-math.inf)
+
+
+def _check_costs(name, costs, types):
+    """Raises unless these are several exits or widths, each with what was measured of it."""
+    check_type(name, costs, list)
+    if len(costs) < 2:
+        raise ValueError(f"{name} of {len(costs)}, where several belong")
+    for cost in costs:
+        check_types(cost, types)
+        for fraction in types.keys() & {"accuracy", "width"}:
+            check_measure(fraction, cost[fraction], most=1)
+        for count in types.keys() & {"macs", "parameters"}:
+            check_count(count, cost[count])
 
 
 def _check_spread(spread):

@@ -109,11 +109,22 @@ def list_models(family: str | None = None) -> list[str]:
     return [row.name for row in rows if family in (None, row.family)]
 
 
+def costs_of(name: str) -> str | None:
+    """Returns `"exits"` or `"widths"`, of which an architecture has several; None of one cost.
+
+    Args:
+        name: Its name.
+    """
+    if any(row.name == name for row in OF_SEVERAL_EXITS):
+        return "exits"
+    return "widths" if any(row.name == name for row in OF_SEVERAL_WIDTHS) else None
+
+
 def architecture(name: str) -> Architecture:
     """Returns the `Architecture` of this name: its builder, arguments, description and paper.
 
     Args:
-        name: A name in `kdzoo.list_models()`, a network of several exits, or
+        name: A name in `kdzoo.list_models()`, a network of several exits or widths, or
             `"keras.applications.<Name>"` for a network that
             `kdzoo.models.applications.keras_application` builds.
 

@@ -252,7 +252,7 @@ class TestOfAFileThatGivesOtherOutputs:
 
     def test_no_yes_at_all(self, changed):
         model = dense([[4.0], [0.0], [0.0], [0.0]], "sigmoid", bias=-6.0)  # A twentieth says yes.
-        with pytest.raises(RuntimeError, match="Expected answers of yes in 'last'"):
+        with pytest.raises(RuntimeError, match="Expected predictions of yes in 'last'"):
             changed(lambda outputs: np.minimum(outputs, 0.4), model, TABLE, samples=300)
 
     def test_no_yes_in_one_of_several_columns(self, changed):
@@ -260,7 +260,7 @@ class TestOfAFileThatGivesOtherOutputs:
             return np.minimum(outputs, [1.0, 0.4, 1.0])
 
         model = dense(4 * np.eye(4, 3), "sigmoid", bias=-6.0)
-        with pytest.raises(RuntimeError, match="Expected answers of yes in column 1 of 'last'"):
+        with pytest.raises(RuntimeError, match="Expected predictions of yes in column 1 of 'last'"):
             changed(spoil, model, TABLE, samples=300)
 
     def test_answers_on_the_other_side(self, changed):

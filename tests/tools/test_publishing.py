@@ -463,7 +463,7 @@ def test_a_network_of_several_exits_ships_with_all_of_them(data, tmp_path, monke
         row.measured["exits"], model.predict(images, verbose=0), strict=True
     ):
         assert exit_of_two["accuracy"] == np.mean(logits.argmax(1) == labels)
-    assert [each["macs"] for each in row.measured["exits"]] == kdzoo.dynamic.exit_macs(model)
+    assert [one["macs"] for one in row.measured["exits"]] == kdzoo.dynamic.exit_macs(model)
     assert row.measured["accuracy"]["shipped"] == row.measured["exits"][1]["accuracy"]
     times = row.measured["latency_ms"]
     assert set(times) == {f"{t}, up to exit {n}" for t in ("float32", "int8") for n in (1, 2)}
@@ -480,8 +480,8 @@ def test_a_network_of_several_exits_ships_with_all_of_them(data, tmp_path, monke
     assert [tuple(output.shape) for output in again.outputs] == [(None, 7)] * 2
     kernel = next(weight.path for weight in model.weights if weight.path.endswith("conv/kernel"))
     features = (
-        next(weight.numpy() for weight in each.weights if weight.path == kernel)
-        for each in (model, again)
+        next(weight.numpy() for weight in one.weights if weight.path == kernel)
+        for one in (model, again)
     )
     np.testing.assert_array_equal(*features)
 
@@ -496,7 +496,7 @@ def test_a_network_of_several_widths_ships_with_all_of_them(data, tmp_path, monk
     model = kdzoo.load(SLIMMABLE.name, directory=tmp_path / "zoo")
     trained = keras.saving.load_model(tmp_path / "runs" / "widths" / "switchable-0" / "model.keras")
     for width, said in zip((0.5, 1.0), row.measured["widths"], strict=True):
-        small, before = (kdzoo.dynamic.extract(each, width) for each in (model, trained))
+        small, before = (kdzoo.dynamic.extract(one, width) for one in (model, trained))
         for ours, theirs in zip(small.get_weights(), before.get_weights(), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
         assert said == {

@@ -11,6 +11,7 @@ from kdzoo import evaluation, export
 from kdzoo.compression.tfmot.compression_monitor import measure_compression
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_data
 from kdzoo.zoo import cards, manifest
+from tools import several_costs
 from tools.publish_into_zoo_weights import CALIBRATION, logits_of_ramp, signature_of
 
 pytestmark = [pytest.mark.large, pytest.mark.tensorflow]
@@ -30,8 +31,9 @@ def file_sizes(model, data, folder):
     samples, sizes = data.train.arrays()[0][:CALIBRATION], {}
     for form, quantize in (("float32", None), ("int8", "int8")):
         path = folder / f"{form}.tflite"
+        converted = several_costs.exportable(model)
         export.to_litert(
-            model, path, quantize, samples, list(data.class_names), samples=CALIBRATION
+            converted, path, quantize, samples, list(data.class_names), samples=CALIBRATION
         )
         sizes[f".tflite {form}"] = path.stat().st_size
         sizes[f".tflite {form}, gzipped"] = evaluation.gzipped_bytes(path)
@@ -42,11 +44,13 @@ def measured_again(row, data, folder):
     """What the manifest says of a row, measured on the spot, but for `KEPT` and other seeds."""
     model = kdzoo.load(row.name)
     images, labels = data.test.arrays()
-    shipped, measured = model, {name: row.measured[name] for name in KEPT & row.measured.keys()}
-    measured["accuracy"] = {
-        **row.measured["accuracy"],
-        "shipped": evaluation.accuracy(model, images, labels),
-    }
+    shipped, measured = (
+        several_costs.largest(model),
+        {name: row.measured[name] for name in KEPT & row.measured.keys()},
+    )
+    found = several_costs.accuracies(model, images, labels)
+    measured["accuracy"] = {**row.measured["accuracy"], "shipped": found[-1]}
+    measured |= several_costs.costs(model, found)
     weights = manifest.weights_directory() / row.files["weights"].file
     sizes = {"weights": weights.stat().st_size}
     if "tflite" in row.files:
@@ -63,7 +67,7 @@ def measured_again(row, data, folder):
     measured["test_sha256"] = fingerprint_of_data(data.test)
     measured["parameters"] = model.count_params()
     measured["logits_of_ramp"] = logits_of_ramp(model)
-    measured["macs"] = evaluation.count_macs(model)
+    measured["macs"] = several_costs.macs(model)
     measured["calibration_error"] = evaluation.calibration_error(shipped, images, labels)
     if row.role == "student":
         teacher = kdzoo.load(f"{row.training['teacher']}/{row.dataset}")

@@ -442,6 +442,9 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         read_manifest(zoo)
 
 
+COST = {"accuracy": 0.5, "macs": 5, "width": 1.0, "parameters": 5}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -495,6 +498,13 @@ def test_a_damaged_or_newer_manifest(content, message, zoo):
         (lambda row: row["files"]["weights"].update(more=1), "a file with 'more'"),
         (lambda row: row["measured"].update(test_sha256="0"), "a SHA-256 belongs"),
         (lambda row: row["measured"].update(parameters=-1), "parameters of -1"),
+        (lambda row: row["measured"].update(exits=[]), "exits of 0"),
+        (lambda row: row["measured"].update(exits=[COST, COST]), "'exits' of 'mlp"),
+        (lambda row: row["measured"].update(exits=[COST, {**COST, "macs": -1}]), "macs of -1"),
+        (lambda row: row["measured"].update(widths=[COST, {**COST, "width": -2.0}]), "-2.0"),
+        (lambda row: row["measured"].update(widths=[COST, {**COST, "parameters": 5.0}]), "5.0"),
+        (lambda row: row["measured"].update(widths=[COST, {**COST, "accuracy": 2.0}]), "2.0"),
+        (lambda row: row.update(architecture="slimmable"), "no 'widths' of 'slimmable'"),
         (lambda row: row["measured"].update(macs=10**20), "macs of 1000"),
         (lambda row: row["measured"].update(calibration_error=-0.5), "calibration_error"),
         (lambda row: row["measured"].update(agreement=1.5), "1.5 where a number belongs"),
@@ -649,7 +659,8 @@ def test_every_shipped_model_loads(name):
     model = kdzoo.load(name)
     assert model.count_params() == row.measured["parameters"]
     assert model.input_shape[1:] == row.input_shape
-    assert model.output_shape == (None, len(row.labels))
+    exits = len(row.measured.get("exits", [row.name]))
+    assert [tuple(output.shape) for output in model.outputs] == [(None, len(row.labels))] * exits
     # Weights of the same shapes in another network would load as well.
     np.testing.assert_allclose(
         logits_of_ramp(model), row.measured["logits_of_ramp"], rtol=1e-3, atol=5e-3

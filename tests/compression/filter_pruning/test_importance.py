@@ -64,6 +64,8 @@ def test_the_norm_of_a_group(model):
     )
     for ours, theirs in zip(by_default, named, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    others = prune_filters(model, ratio=0.5, round_to=1, importance="l2")[0].get_weights()
+    assert not np.array_equal(by_default[0], others[0])
 
 
 def test_scales(model):
