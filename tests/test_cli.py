@@ -613,6 +613,28 @@ class TestFiles:
         assert shown["MACs"] == f"{64 * 64 + 64 * 64 + 64 * 10:,}"
         assert shown["bytes"] == f"{student.stat().st_size:,}"
 
+    @pytest.mark.large_on_jax
+    @pytest.mark.parametrize("cost", ["exit", "width"])
+    def test_each_exit_and_each_width_is_evaluated(self, cost, tmp_path, capsys):
+        model = kdzoo.create("mlp_2x64", 10, (8, 8, 1))
+        if cost == "exit":
+            made = kdzoo.dynamic.add_exits(model, at=["stage1"])
+            parts = {f"exit {n}": kdzoo.dynamic.exit_model(made, n) for n in (1, 2)}
+        else:
+            made = kdzoo.dynamic.Slimmable(model, widths=(0.5, 1.0))
+            parts = {f"width {w:g}": kdzoo.dynamic.extract(made, w) for w in (0.5, 1.0)}
+        made.save(tmp_path / "several.keras")
+        assert main(["evaluate", str(tmp_path / "several.keras"), "digits"]) == 0
+        shown = dict(re.findall(r"^ +(\S.*?)  +(\S.*?) *$", capsys.readouterr().out, re.M))
+        images, labels = kdzoo.data.load("digits").test.arrays()
+        for name, part in parts.items():
+            accuracy = np.mean(part.predict(images, verbose=0).argmax(1) == labels)
+            macs = kdzoo.evaluation.count_macs(part)
+            assert shown[name] == f"{100 * accuracy:.2f} %, {macs:,} MACs"
+        assert shown["accuracy"] == shown[name].partition(",")[0]
+        all_of_it = made if cost == "exit" else part
+        assert shown["parameters"] == f"{all_of_it.count_params():,}"
+
     @pytest.mark.tensorflow
     def test_of_a_distiller_the_student_is_taken(self, student, tmp_path, capsys):
         model = keras.saving.load_model(student)

@@ -46,7 +46,8 @@ def evaluate(
     """Measure how good and how large a model is.
 
     Accuracy, agreement with a teacher, parameters, zeros among the weights, multiply-accumulates of
-    one image, bytes on disk; of a .tflite file its inputs and outputs, too.
+    one image, bytes on disk; of a .tflite file its inputs and outputs, too. Of a network of several
+    exits or widths the accuracy and multiply-accumulates of each.
     """
     if split not in _SPLITS:
         raise unknown_name("split", split, _SPLITS)
@@ -59,7 +60,9 @@ def evaluate(
     steps = 4 if teacher is None else 6
     with TrainingProgress(steps) as progress:
         progress.step(f"load {model}")
-        measured = model_files.load_model(model)
+        whole = model_files.load_model(model)
+        networks = _networks(whole)
+        measured = [*networks.values()][-1]  # The last exit, the largest width.
         loaded_teacher = None
         if teacher is not None:
             progress.step(f"load {teacher}")
@@ -72,20 +75,51 @@ def evaluate(
         fit_to_data.check_fit(model, measured, loaded, scale)
         if teacher is not None and loaded_teacher is not None:
             fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
-            networks = (loaded_teacher, measured)
-            columns = [fit_to_data.says_yes_or_no(network) for network in networks]
+            pair = (loaded_teacher, measured)
+            columns = [fit_to_data.says_yes_or_no(network) for network in pair]
             if columns[0] != columns[1] and hasattr(loaded_teacher, "count_params"):
                 loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, measured, loaded)
         fed = fit_to_data.fed(measured, scale)
         rows = [*_rows(fed, loaded_teacher, part, progress)]
         progress.step("count what it costs")
         rows += [("images", f"{len(part):,}")]
-        rows += (_of_keras if hasattr(measured, "count_params") else _of_file)(measured)
+        # All exits have their weights; of several widths the largest has all that there are.
+        counted = whole if "exit 1" in networks else measured
+        rows += (_of_keras if hasattr(counted, "count_params") else _of_file)(counted)
+        rows += _of_several(networks, part, scale)
         rows += [("bytes", f"{model_files.file_of(model).stat().st_size:,}")]
     table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
     for row in rows:
         table.add_row(*row)
     terminal.show(table)
+
+
+def _networks(model: Any) -> dict[str, Any]:
+    """What is measured: `"exit 1"` or `"width 0.5"` -> a plain model of each; `""` -> the model."""
+    from kdzoo import dynamic
+
+    if isinstance(model, dynamic.Slimmable):
+        return {f"width {width:g}": dynamic.extract(model, width) for width in model.widths}
+    shapes = [tuple(output.shape) for output in getattr(model, "outputs", None) or ()]
+    count = len(shapes)
+    if count < 2 or len(set(shapes)) > 1 or not hasattr(model, "count_params"):
+        return {"": model}
+    return {f"exit {n}": dynamic.exit_model(model, n) for n in range(1, count + 1)}
+
+
+def _of_several(networks: "dict[str, Any]", part: "Split", scale: Any) -> Iterator[tuple[str, str]]:
+    """Yields (measure, value) of each exit or width, if there are several."""
+    from kdzoo import evaluation
+
+    if len(networks) < 2:
+        return
+    images, labels = part.arrays()
+    for name, network in networks.items():
+        fed = fit_to_data.fed(network, scale)
+        are_logits = fit_to_data.gives_logits(fed, images)
+        accuracy = evaluation.accuracy(fed, images, labels, from_logits=are_logits)
+        macs = evaluation.count_macs(network)
+        yield name, f"{terminal.percent(accuracy, 2)}, {macs:,} MACs"
 
 
 def _rows(
