@@ -65,8 +65,9 @@ def compress(
 
     Returns:
         The model to export, plain unless its quantization was trained, and a dictionary: step ->
-        history of its training, a list for each of its numbers. That of a step of several trainings
-        goes on from one to the next, and has a list `"stage"`, which counts them from 1.
+        history of its training, a list for each of its numbers. That of a scheme, and of filters in
+        rounds or to a latency, goes on from one training to the next, and has a list `"stage"`,
+        which counts them from 1.
 
     Raises:
         ValueError: If a setting is out of range, the model ends in a softmax or is being compressed
