@@ -62,6 +62,11 @@ COMPRESS = ("compress", "m.keras", "out.tflite", "digits")
             (*COMPRESS, "--prune", "0.5", "--student-loss-weight", "1"),
             "--teacher beside --student-loss-weight",
         ),
+        *(
+            ((*COMPRESS, *options, f"--filters-target={target}"), "--filters beside --filters-targ")
+            for options in ((), ("--prune=0.5",))
+            for target in ("macs", "latency")
+        ),
         ((*COMPRESS, "--quantize", "int8", "--epochs", "2"), "quantize qat beside --epochs"),
         ((*COMPRESS, "--quantize", "float16", "--batch-size", "2"), "qat beside --batch-size"),
         ((*COMPRESS, "--quantize", "dynamic", "--no-augment"), "qat beside --augment"),

@@ -47,7 +47,8 @@ TECHNIQUES = {
         *("narrow_width", "scaled_gradients", "slimmable", "thresholds", "thresholds_file"),
         "width_channels",
     },
-    "kdzoo.compression": {"binary_layers", "masked_layer", "sign_activations", "tfmot"},
+    "kdzoo.compression": {"binary_layers", "masked_layer", "sign_activations", "smallest_weights"}
+    | {"tfmot"},
     "kdzoo.experiments.stages": {"distill_stage", "train_binary_stage", "train_stage"},
 }
 # And a package of techniques and much that they share: of this one the techniques are listed.

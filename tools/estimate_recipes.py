@@ -8,8 +8,8 @@ the time is guessed: from the images that are trained on, the multiply-accumulat
 and how many of these such networks were seen to train in a second on two cores of an EPYC with
 AVX512_BF16, some of them beside other work: a guess may be off by half. What a teacher predicts
 comes on top, once for each recorded view, at about a third of its own training's time. A network
-with fewer filters counts with what is left of its multiply-accumulates; whatever else makes one
-smaller is trained at the cost of the whole one.
+with fewer filters counts with what is left of its multiply-accumulates, after each round if they go
+in rounds; whatever else makes one smaller is trained at the cost of the whole one.
 """
 
 import argparse
@@ -116,30 +116,35 @@ def _times(stage: Any) -> float:
 
 def _trained_with(recipe: Experiment, stage: Stage) -> float:
     """The fraction of a network's multiply-accumulates that a stage trains with in the mean."""
-    before = _started_with(recipe, stage)
-    if not isinstance(stage, PruneFilters):
-        return _left_by(recipe, stage)
-    parts = range(1, stage.steps + 1)  # Of what goes, after each of which is trained.
-    goes = 1 - _left_by_pruning(stage)
-    return before * sum(1 - goes * n / stage.steps for n in parts) / stage.steps
+    return _started_with(recipe, stage) * statistics.fmean(_left_in_trainings(stage))
 
 
 def _left_by(recipe: Experiment, stage: Stage) -> float:
     """The fraction of a network's multiply-accumulates that a stage leaves."""
-    own: float | None = None
+    return _started_with(recipe, stage) * _left_in_trainings(stage)[-1]
+
+
+def _left_in_trainings(stage: Stage) -> list[float]:
+    """The fractions of what a stage starts from that its trainings of equal length have."""
     if isinstance(stage, PruneFilters):
-        own = _left_by_pruning(stage)
-    elif isinstance(stage, Compress):
-        own = stage.compression.filters
-    return _started_with(recipe, stage) * (1.0 if own is None else own)
+        return _left_in_rounds(*stage.target, stage.steps)
+    left = [1.0]
+    if isinstance(stage, Compress):
+        for step, trainings in stage.compression.trainings.items():
+            if step == "filters":
+                ((name, value),) = stage.compression.target_of_filters.items()
+                left += _left_in_rounds(name, value, trainings)
+            else:
+                left += [left[-1]] * trainings
+    return left[1:] or left
 
 
-def _left_by_pruning(stage: PruneFilters) -> float:
-    """About what fraction of the multiply-accumulates filter pruning leaves."""
-    name, value = stage.target
+def _left_in_rounds(name: str, value: float, rounds: int) -> list[float]:
+    """About what fractions of the multiply-accumulates each round of filter pruning leaves."""
+    parts = [number / rounds for number in range(1, rounds + 1)]
     if name == "ratio":  # Of what reads a channel and of what makes it.
-        return (1 - value) ** 2
-    return 1.0 if name == "target_latency_ms" else value
+        return [(1 - value * part) ** 2 for part in parts]
+    return [1.0 if name == "target_latency_ms" else 1 - (1 - value) * part for part in parts]
 
 
 def _started_with(recipe: Experiment, stage: Stage) -> float:

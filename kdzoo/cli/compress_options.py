@@ -43,6 +43,8 @@ def compression_of(
         training["augmentation"] = None
     if "scheme" in given:
         given["scheme"] = _scheme(given["scheme"])
+    if "filters_target" in given and "filters" not in given:
+        raise ValueError("Expected --filters beside --filters-target. Received: the latter alone")
     compression = Compression(
         prune=_fraction(prune),
         quantize=cast(Any, None if quantize == "none" else quantize),

@@ -93,12 +93,12 @@ def write(
         compression: How its numbers are written, of a `.tflite` file.
         data: The data set.
     """
-    from kdzoo.experiments import compress_and_retrain
+    from kdzoo.experiments import measure_compressed
     from kdzoo.graph.model_saving import save_model
     from kdzoo.zoo import save_compressed
 
     if path.suffix == ".tflite":
-        compress_and_retrain.export(model, path, compression, data)
+        measure_compressed.export(model, path, compression, data)
     elif path.suffix == ".kdz":
         save_compressed(model, path, keep_negative_zeros=False)
     else:
@@ -113,8 +113,8 @@ def measured(path: pathlib.Path, model: "keras.Model", data: "Dataset") -> dict[
         model: Its model.
         data: The data set.
     """
-    from kdzoo.experiments import compress_and_retrain
+    from kdzoo.experiments import measure_compressed
 
     if path.suffix == ".tflite":
-        return compress_and_retrain.measure(path, model, data)
-    return compress_and_retrain.measure_saved(path, model, data)
+        return measure_compressed.measure(path, model, data)
+    return measure_compressed.measure_saved(path, model, data)

@@ -9,28 +9,18 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-from keras import ops
 
-from kdzoo.compression.masked_layer import (
-    MaskedLayer,
-    Masks,
-    built_copy,
-    check_masks,
-    packed,
-    weights_by_name,
+from kdzoo.compression.masked_layer import MaskedLayer, Masks, built_copy, check_masks, packed
+from kdzoo.compression.smallest_weights import (
+    as_mask,
+    checked_masks,
+    kernels_of,
+    masks_after_rounds,
 )
-from kdzoo.graph.final_activation import operations_before_outputs
-from kdzoo.graph.keras_internals import (
-    functional_of,
-    input_shape_argument,
-    set_input_shape_argument,
-)
+from kdzoo.graph.keras_internals import input_shape_argument, set_input_shape_argument
 from kdzoo.graph.layer_chains import layers_with_kernels
 from kdzoo.graph.surgery import compile_like, copy_of, rebuild
-from kdzoo.utils import check_choice, check_fraction, check_integer, shown, unknown_name
-
-_SCOPES = ("layer", "global")
-_NO_KERNELS = ("bias", "gamma", "beta", "alpha", "scale")  # Whatever axes they have.
+from kdzoo.utils import check_integer, shown
 
 
 def magnitude_masks(
@@ -78,28 +68,9 @@ def magnitude_masks(
     Reference: Frankle & Carbin, "The Lottery Ticket Hypothesis", 2019, arXiv:1803.03635, section 2
     and appendix G. Their code takes one weight more, and all that are as small as that one.
     """
-    fraction = check_fraction("fraction", fraction)
-    check_choice("scope", scope, _SCOPES)
-    kernels = _kernels(model)
-    before = _checked(masks_of(model) if masks is None else masks, kernels)
-    rates = dict.fromkeys(kernels, fraction)
-    of_outputs: list[str] = []
-    if output_fraction is not None:
-        of_outputs = _of_outputs(model, kernels)
-        rates |= dict.fromkeys(of_outputs, check_fraction("output_fraction", output_fraction))
-    values = {name: _magnitudes(weight) for name, (_, weight) in kernels.items()}
-    others = [name for name in kernels if name not in of_outputs]
-    together = scope == "global" and others
-    groups = [others, *([name] for name in of_outputs)] if together else [[n] for n in kernels]
-    made: Masks = {}
-    for names in groups:
-        kept = np.concatenate([before[name].ravel() for name in names])
-        found = np.concatenate([values[name].ravel() for name in names])
-        kept = _without_smallest(found, kept, rates[names[0]])
-        ends = np.cumsum([before[name].size for name in names])[:-1]
-        for name, part in zip(names, np.split(kept, ends), strict=True):
-            made[name] = part.reshape(before[name].shape)
-    return {name: made[name] for name in kernels}
+    masks = masks_of(model) if masks is None else masks
+    how: dict[str, Any] = {"fraction": fraction, "output_fraction": output_fraction, "scope": scope}
+    return masks_after_rounds(model, 1, masks, masks, **how)
 
 
 def random_masks(masks: Mapping[str, np.ndarray], seed: int = 0) -> Masks:
@@ -119,7 +90,7 @@ def random_masks(masks: Mapping[str, np.ndarray], seed: int = 0) -> Masks:
     1
     """
     check_integer("seed", seed, least=0)
-    masks = {name: _as_mask(name, mask) for name, mask in check_masks(masks).items()}
+    masks = {name: as_mask(name, mask) for name, mask in check_masks(masks).items()}
     return {
         name: np.random.default_rng([seed, number]).permutation(mask.ravel()).reshape(mask.shape)
         for number, (name, mask) in enumerate(masks.items())
@@ -158,12 +129,12 @@ def apply_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> keras.Mo
     distiller = kdzoo.Distiller(teacher, sparse, kdzoo.losses.SoftTargets(4.0))
     ```
     """
-    kernels = _kernels(model)
-    _checked(masks, kernels)
+    kernels = kernels_of(model)
+    checked_masks(masks, kernels)
     of_layers: dict[int, dict[str, np.ndarray]] = {}
     for name, mask in masks.items():
         layer, _ = kernels[name]
-        of_layers.setdefault(id(layer), {})[name.rpartition("/")[2]] = _as_mask(name, mask)
+        of_layers.setdefault(id(layer), {})[name.rpartition("/")[2]] = as_mask(name, mask)
 
     def replace(layer: keras.Operation, path: str) -> Any:
         inner = layer.layer if isinstance(layer, MaskedLayer) else layer
@@ -220,78 +191,3 @@ def _plain(layer: keras.Operation) -> Any:
         return None
     copy = copy_of(layer.layer, trainable=layer.trainable)
     return copy, layer.masked(layer.layer.get_weights())
-
-
-def _kernels(model: keras.Model) -> dict[str, tuple[keras.layers.Layer, keras.Variable]]:
-    """Name -> layer and weight, of all weights of a model that can be masked."""
-    found = {}
-    for path, layer in layers_with_kernels(model).items():
-        layer = layer.layer if isinstance(layer, MaskedLayer) else layer
-        trained = {id(weight) for weight in layer.trainable_weights}
-        for name, weight in weights_by_name(layer).items():
-            is_kernel = len(weight.shape) > 1 and weight.name not in _NO_KERNELS
-            if is_kernel and id(weight) in trained:
-                found[f"{path}/{name}"] = layer, weight
-    if not found:
-        raise ValueError(
-            "Expected a model with kernels: trainable weights of two axes or more. Received: "
-            f"{model.name!r} without any"
-        )
-    return found
-
-
-def _of_outputs(model: keras.Model, kernels: Mapping[str, Any]) -> list[str]:
-    """The names of the kernels of the layers that give a model's outputs."""
-    waiting, last = [model], set()
-    while waiting:
-        for operations in operations_before_outputs(waiting.pop()):
-            if operations and functional_of(operations[-1]) is not None:
-                waiting.append(operations[-1])
-            elif operations:
-                layer = operations[-1]
-                last.add(id(layer.layer if isinstance(layer, MaskedLayer) else layer))
-    found = [name for name, (layer, _) in kernels.items() if id(layer) in last]
-    if not found:
-        raise ValueError(
-            "Expected a model that ends in a layer with a kernel, or output_fraction=None. "
-            f"Received: {model.name!r}, which ends in another one"
-        )
-    return found
-
-
-def _magnitudes(weight: keras.Variable) -> np.ndarray:
-    values = ops.convert_to_numpy(weight)
-    return np.abs(values.astype("float64" if values.dtype == "float64" else "float32"))
-
-
-def _without_smallest(magnitudes: np.ndarray, kept: np.ndarray, fraction: float) -> np.ndarray:
-    """A mask without a fraction of the weights that it kept, all of them flat arrays."""
-    left = np.flatnonzero(kept)
-    count = min(round(fraction * len(left)), max(len(left) - 1, 0))
-    kept = kept.copy()
-    kept[left[np.argsort(magnitudes[left], kind="stable")[:count]]] = False
-    return kept
-
-
-def _as_mask(name: str, mask: Any) -> np.ndarray:
-    mask = np.asarray(mask)
-    if mask.dtype != bool:
-        raise ValueError(
-            f"Expected a mask of booleans. Received: one in {mask.dtype.name} for {name!r}"
-        )
-    return mask
-
-
-def _checked(masks: Any, kernels: Mapping[str, tuple[Any, keras.Variable]]) -> Masks:
-    """A mask for each kernel, all true where none was given; raises if one does not fit."""
-    checked = {name: np.ones(tuple(weight.shape), bool) for name, (_, weight) in kernels.items()}
-    for name, mask in check_masks(masks).items():
-        if name not in kernels:
-            raise unknown_name("kernel", name, kernels)
-        mask, shape = _as_mask(name, mask), checked[name].shape
-        if mask.shape != shape:
-            raise ValueError(
-                f"Expected a mask of shape {shape} for {name!r}. Received: shape {mask.shape}"
-            )
-        checked[name] = mask
-    return checked

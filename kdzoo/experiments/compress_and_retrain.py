@@ -8,23 +8,18 @@ from typing import Any, cast
 import keras
 
 from kdzoo import compression as tools
-from kdzoo import evaluation
 from kdzoo.compression.filter_pruning.measured_latency import check_latency
-from kdzoo.compression.tfmot.compression_monitor import measure_compression
+from kdzoo.compression.filter_pruning.unpruned_layers import unpruned_layers
 from kdzoo.compression.tfmot.library import check_model
-from kdzoo.compression.tfmot.unwrapping import plain_copy
 from kdzoo.data import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.experiments import compress_by_scheme
 from kdzoo.experiments.compression_settings import TWO_OF_FOUR, Compression
 from kdzoo.experiments.keep_teacher_outputs import predict
-from kdzoo.experiments.measure_model import test_arrays
 from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.stage_settings import settings_of
-from kdzoo.export import ExportReport, LiteRTModel, to_litert
 from kdzoo.graph.final_activation import final_activation
-from kdzoo.graph.outputs import OutputType, is_one_column
-from kdzoo.graph.predictions import ends_in_probabilities
+from kdzoo.graph.outputs import is_one_column
 from kdzoo.losses import SoftTargets
 from kdzoo.teacher_cache.fingerprints import fingerprint_of_model
 from kdzoo.teacher_cache.recorded_split import RecordedSplit
@@ -64,17 +59,21 @@ def compress(
         verbose: As in `keras.Model.fit`.
         callbacks: Further ones for every training.
         report: Called with a line of text when a step starts.
-        note_left: Called when a step that changes layers has left some as they are: with its name,
-            and a dictionary: path of a layer -> why it was left.
+        note_left: Called when a step has left layers as they are, one that changes layers, makes
+            weights binary or is Deep Compression: with its name, and a dictionary: path of a layer
+            -> why it was left. Zeros and clusters by TF-MOT warn of such layers instead.
 
     Returns:
         The model to export, plain unless its quantization was trained, and a dictionary: step ->
-        history of its training.
+        history of its training, a list for each of its numbers. That of a scheme, and of filters in
+        rounds or to a latency, goes on from one training to the next, and has a list `"stage"`,
+        which counts them from 1.
 
     Raises:
         ValueError: If a setting is out of range, the model ends in a softmax or is being compressed
             already, the directory holds the run of another model, teacher or setting, or TF-MOT
             cannot take the model; the error names the layer and the remedy.
+        RuntimeError: If filters go to a latency, and the backend is not TensorFlow.
     """
     compression.check()
     check_model("model", model)
@@ -102,7 +101,7 @@ def compress(
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
-    """One training on the way: wrap, train, strip."""
+    """One step on the way: wrap, train, strip; or a scheme, which trains several times."""
 
     step: str
     compression: Compression
@@ -191,11 +190,8 @@ class _Step:
     def _filters(self, model: keras.Model) -> Wrapped:
         target: dict[str, Any] = self.compression.target_of_filters
         # By the criterion of `schemes.filter_pruning`.
-        made, report = tools.prune_filters(model, **target, importance="group_l2")
-        for group in report.groups:
-            if group.after == group.before:
-                self.left.update(dict.fromkeys(group.layers, group.reason))
-        self.left.update(report.untouched)
+        made, _ = tools.prune_filters(model, **target, importance="group_l2")
+        self.left.update(unpruned_layers(model, made))
         return made, _as_it_is, []
 
     def _low_rank(self, model: keras.Model) -> Wrapped:
@@ -300,74 +296,3 @@ def _as_it_is(model: keras.Model) -> keras.Model:
 def _with_rounded_biases(model: keras.Model) -> keras.Model:
     model.round_biases()
     return model
-
-
-def export(
-    model: keras.Model,
-    path: PathLike,
-    compression: Compression,
-    data: Dataset,
-    min_agreement: float = 0.9,
-) -> ExportReport:
-    """Writes a compressed model as a verified LiteRT file."""
-    is_one = is_one_column(model.output_shape)
-    return to_litert(
-        model,
-        path,
-        compression.quantize_file,
-        data.train.arrays()[0],
-        list(data.class_names)[is_one:],  # One column is a yes to the second.
-        min_agreement=min_agreement,
-        output_type="binary" if is_one else None,
-        sparse=compression.sparse,
-    )
-
-
-def measure_file(path: PathLike, model: keras.Model, data: Dataset) -> dict[str, float | int]:
-    """Returns what a LiteRT file is worth on the test images, and what it weighs.
-
-    Returns:
-        A dictionary: accuracy of the file and of the model, fraction of the test images on which
-        both have the same argmax, bytes, bytes after gzip.
-    """
-    images, labels = test_arrays(data)
-    file = LiteRTModel(path)
-    # One column whose accuracy can be measured is a yes or no.
-    known: OutputType | None = "binary" if is_one_column(model.output_shape) else None
-    # Its file does not tell logits from probabilities.
-    is_logit = known is not None and not any(ends_in_probabilities(model))
-    are_logits = True if is_logit else None
-    return {
-        "test_accuracy": evaluation.accuracy(file, images, labels, from_logits=are_logits),
-        "keras_accuracy": evaluation.accuracy(model, images, labels, from_logits=are_logits),
-        "agreement": evaluation.agreement(
-            model, file, images, output_type=known, from_logits=are_logits
-        ),
-        "bytes": evaluation.file_bytes(path),
-        "gzipped_bytes": evaluation.gzipped_bytes(path),
-    }
-
-
-def measure_saved(path: PathLike, model: keras.Model, data: Dataset) -> dict[str, Any]:
-    """Returns what a `.keras` or `.kdz` file is worth, and how many weights are zero or alike.
-
-    Returns:
-        A dictionary: accuracy of the model on the test images, bytes of the file, those after gzip
-        and those of all weights as they are, and what `measure_compression` returns.
-    """
-    images, labels = test_arrays(data)
-    known = True if is_one_column(model.output_shape) else None
-    plain = plain_copy(model) or model
-    return {
-        "keras_accuracy": evaluation.accuracy(model, images, labels, from_logits=known),
-        "bytes": evaluation.file_bytes(path),
-        "gzipped_bytes": evaluation.gzipped_bytes(path),
-        "plain_bytes": sum(weight.nbytes for weight in plain.get_weights()),
-        **measure_compression(plain),
-    }
-
-
-def measure(path: PathLike, model: keras.Model, data: Dataset) -> dict[str, Any]:
-    """Returns what `measure_file` does, and how many weights of the model are zero or alike."""
-    weights = measure_compression(plain_copy(model) or model)
-    return {**measure_file(path, model, data), **weights}

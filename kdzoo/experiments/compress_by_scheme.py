@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from kdzoo import schemes
-from kdzoo.compression.filter_pruning.plan import PruningPlan
+from kdzoo.compression.filter_pruning.unpruned_layers import unpruned_layers
 from kdzoo.compression.shared_weights import PLAIN
 from kdzoo.experiments.compression_settings import (
     DEEP_COMPRESSION,
@@ -64,12 +64,7 @@ def run(
 def _filters(model: keras.Model, compression: Compression, *where: Any, **trainings: Any) -> Made:
     trainings |= {"steps": compression.trainings["filters"], **compression.target_of_filters}
     made, history = schemes.filter_pruning(model, *where, **trainings)
-    plan = PruningPlan(model, ())
-    left = dict(plan.report(None).untouched)
-    for group in plan.groups:
-        if group.stays.all():
-            left |= dict.fromkeys(group.layers, group.reason)
-    return made, history, left
+    return made, history, unpruned_layers(model, made)
 
 
 def _deep_compression(
@@ -90,7 +85,7 @@ def _deep_compression(
 
 def _ticket(model: keras.Model, compression: Compression, *where: Any, **trainings: Any) -> Made:
     rounds = compression.trainings[LOTTERY_TICKET] - 1
-    # In each round the same fraction of the weights that are left.
+    # In each round the same fraction of the weights that are left, counted from all of them.
     fraction = 1 - (1 - _zeros(compression)) ** (1 / rounds)
     tickets, history = schemes.lottery_ticket(
         model, *where, rounds=rounds, fraction=fraction, controls=(), **trainings

@@ -60,8 +60,9 @@ class Compression:
         temperature: Of the soft targets, where a teacher teaches meanwhile.
         student_loss_weight: Weight of the loss on labels, where a teacher teaches.
         sparse: Whether zeros are left out of the file, see `kdzoo.export.to_litert`.
-        filters: Fraction of the multiply-accumulates that is left when the least important filters
-            and neurons are gone (`compression.prune_filters`), between 0 and 1. None for all.
+        filters: Fraction of what `filters_target` names that is left when the least important
+            filters and neurons are gone (`compression.prune_filters`), between 0 and 1. None for
+            all.
         low_rank: Fraction of the parameters that is left when layers are chains of a low rank
             (`compression.factorize`), between 0 and 1. None for none.
         separable: Whether convolutions become depthwise-separable (`compression.to_separable`).
@@ -80,7 +81,8 @@ class Compression:
         rounds: In how many rounds filters, and the zeros of a scheme, go, from 1 to 100. None for
             one round of filters, and three of a scheme.
         filters_target: What `filters` is a fraction of: `"macs"`, `"parameters"`, `"latency"` in
-            LiteRT, measured on this machine, or `"channels"`.
+            LiteRT, measured on this machine, or `"channels"`. Another than the default goes with
+            `filters` only.
     """
 
     prune: float | str | None = None
@@ -122,7 +124,7 @@ class Compression:
         if self.cluster is not None and not is_integer(self.cluster, least):
             raise ValueError(
                 f"Expected cluster to be a number of values, at least {least}"
-                f"{', as zero is one of them' if prune else ''}. Received: "
+                f"{', as zero is one of them' if least == 3 else ''}. Received: "
                 f"cluster={shown(self.cluster)}"
             )
         if self.quantize is not None:

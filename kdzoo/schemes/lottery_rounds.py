@@ -86,7 +86,8 @@ class Lottery:
 
     Attributes:
         model: The network with its initial weights; it is not changed.
-        prune: Function from a trained network to masks of fewer weights.
+        prune: Function from a trained network, the number of the round, and the masks that it has,
+            to masks of fewer weights.
         teaching: Who teaches, and how.
         compiling: How they are compiled; its optimizer may be a function of the epochs.
         early: The weights that tickets go back to.
@@ -98,7 +99,7 @@ class Lottery:
     """
 
     model: keras.Model
-    prune: Callable[[keras.Model], Masks]
+    prune: Callable[[keras.Model, int, Masks], Masks]
     teaching: Teaching
     compiling: Compiling
     early: EarlyWeights
@@ -159,7 +160,8 @@ class Lottery:
             return self._compiled(0, student, self.epochs)
 
     def _ticket(self, number: int) -> keras.Model:
-        return self._early_ticket(number, self.prune(self.students[number - 1]))
+        before = self.students[number - 1]
+        return self._early_ticket(number, self.prune(before, number, masks_of(before)))
 
     def _control(self, name: str, epochs: int) -> keras.Model:
         masks = masks_of(self.students[self.rounds])

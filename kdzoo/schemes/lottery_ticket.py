@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kdzoo.compression.masks import magnitude_masks, masks_of
+from kdzoo.compression.smallest_weights import masks_after_rounds
 from kdzoo.distillation import argument_checks
 from kdzoo.losses import DistillationLoss
 from kdzoo.schemes.early_weights import EarlyWeights
@@ -103,6 +104,8 @@ def lottery_ticket(
         epochs: Epochs of the dense network, at least 1.
         loss: The loss on the labels: a Keras loss, a function, or a name.
         fraction: Of the weights that are left, how many go in each round, above 0 and below 1.
+            After n rounds (1 - fraction) ** n of each kernel is left, but for one weight; one at
+            least stays.
         output_fraction: The fraction in the layers that give the outputs, in [0, 1); None for
             `fraction`. The paper has half of it.
         scope: Whether a fraction goes of each kernel, `"layer"`, or of all of them together,
@@ -180,7 +183,7 @@ def lottery_ticket(
         "run": settings,
         "rounds": rounds,
         "epochs": [epochs, rewind_epoch],
-        "pruning": how,
+        "pruning": {**how, "rounded": "of all rounds"},
         "controls": list(controls),
         "teaching": teaching.described(),
         "seed": seed,
@@ -188,7 +191,7 @@ def lottery_ticket(
     }
     lottery = Lottery(
         model,
-        functools.partial(magnitude_masks, **how),
+        functools.partial(masks_after_rounds, begun=masks_of(model), **how),
         teaching,
         compiling._replace(optimizer=optimizer),
         EarlyWeights(pathlib.Path(directory) / "rewind", run, model),

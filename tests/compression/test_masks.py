@@ -8,6 +8,7 @@ import pytest
 
 import kdzoo
 from kdzoo.compression import apply_masks, magnitude_masks, masks_of, random_masks, strip_masks
+from kdzoo.compression.smallest_weights import masks_after_rounds
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(16, 6)).astype("float32"), RNG.integers(0, 3, 16)
@@ -79,6 +80,41 @@ def test_of_equal_weights_the_first_go_and_one_stays():
     mask = magnitude_masks(ones, 0.5)["a/kernel"]
     np.testing.assert_array_equal(mask, [[False] * 3, [True] * 3])
     assert magnitude_masks(ones, 0.999)["a/kernel"].sum() == 1
+
+
+@pytest.mark.tensorflow  # It is NumPy.
+@pytest.mark.parametrize(
+    ("zeros", "rounds", "scope"),
+    [(0.5, 100, "layer"), (0.3, 100, "layer"), (0.5, 100, "global")],
+)
+def test_many_rounds_of_few_weights_arrive(zeros, rounds, scope):
+    """Rounded from all weights, in each round those that are the smallest then."""
+    rng, fraction = np.random.default_rng(0), 1 - (1 - zeros) ** (1 / rounds)
+    layer = keras.layers.Dense(10, name="a")
+    trained = keras.Sequential([keras.Input((7,)), layer, keras.layers.Dense(9, name="b")])
+    masks, sizes = {}, {"a/kernel": 70, "b/kernel": 90}
+    begun = {"b/kernel": np.arange(90).reshape(10, 9) >= 5}  # Of which 5 are no longer there.
+    left = {"a/kernel": np.ones((7, 10), bool), **begun}
+    for number in range(1, rounds + 1):
+        trained.set_weights([rng.normal(size=w.shape) for w in trained.get_weights()])
+        found = {"a/kernel": trained.get_weights()[0], "b/kernel": trained.get_weights()[2]}
+        masks = masks_after_rounds(
+            trained, number, masks or begun, begun, fraction=fraction, scope=scope
+        )
+        groups = [list(sizes)] if scope == "global" else [[name] for name in sizes]
+        for names in groups:
+            whole = sum(sizes[name] - 5 * (name == "b/kernel") for name in names)
+            wanted = round((1 - fraction) ** number * whole)
+            magnitudes = np.concatenate([np.abs(found[name][left[name]]) for name in names])
+            threshold = np.sort(magnitudes)[len(magnitudes) - wanted]
+            for name in names:
+                left[name] = left[name] & (np.abs(found[name]) >= threshold)
+                np.testing.assert_array_equal(masks[name], left[name])
+    if scope == "layer":
+        assert abs(masks["a/kernel"].sum() - (1 - zeros) * 70) <= 0.5
+        assert abs(masks["b/kernel"].sum() - (1 - zeros) * 85) <= 0.5 + 1e-9
+    else:
+        assert abs(sum(mask.sum() for mask in masks.values()) - (1 - zeros) * 155) <= 0.5 + 1e-9
 
 
 def test_random_masks_have_as_many_weights_elsewhere(model):

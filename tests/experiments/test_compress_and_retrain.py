@@ -10,7 +10,8 @@ from kdzoo import schemes
 from kdzoo.cli import compressed_output, main
 from kdzoo.compression import prune_filters
 from kdzoo.experiments import Compress, Compression, Dependency, compress_and_retrain, retraining
-from kdzoo.experiments.compress_and_retrain import compress, export, measure_file
+from kdzoo.experiments.compress_and_retrain import compress
+from kdzoo.experiments.measure_compressed import export, measure_file
 from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import LiteRTModel
 
@@ -61,6 +62,7 @@ ROADS = [
     {"prune": 0.6, "scheme": "lottery_ticket", "cluster": 8, "quantize": "qat"},
     {"prune": 0.6, "scheme": "deep_compression", "cluster": 8, "quantize": "qat"},
     {"cluster": 8, "quantize": "qat"},
+    {"filters": 0.6, "rounds": 2},
     {"prune": 0.6, "cluster": 8, "quantize": "qat"},
 ]
 
@@ -100,6 +102,10 @@ def test_every_road_arrives(road, trained, data, tmp_path):
     assert measured["test_accuracy"] == np.mean(predicted == labels)
     assert measured["agreement"] >= 0.97
     assert measured["test_accuracy"] > 0.6
+    if "filters" in road:
+        assert histories["filters"]["stage"] == [1, 1, 2, 2]
+        macs = [kdzoo.evaluation.count_macs(one) for one in (model, trained)]
+        assert macs[0] <= 0.6 * macs[1]
     for kernel in kernels(model):
         zeros = (kernel == 0).mean()
         if road.get("prune") == 0.6:
@@ -178,6 +184,35 @@ def test_a_killed_run_ends_as_an_undisturbed_one(trained, data, tmp_path):
         np.testing.assert_allclose(resumed[step]["loss"], history["loss"], rtol=1e-4)
 
 
+@pytest.mark.large
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"filters": 0.6, "rounds": 2}, id="filters"),
+        pytest.param({"prune": 0.75, "scheme": "lottery_ticket", "rounds": 1}, id="ticket"),
+        pytest.param(
+            {"prune": 0.75, "cluster": 8, "scheme": "deep_compression", "rounds": 1}, id="deep"
+        ),
+    ],
+)
+def test_a_step_of_two_trainings_goes_on_in_the_second(settings, data, tmp_path):
+    model = small(tmp_path)
+    training = retraining(2, 1e-2, batch_size=250, augmentation=None)
+    compression = Compression(**settings, training=training)
+    (step,) = compression.steps
+    whole, histories = compress(model, compression, data, tmp_path / "whole", verbose=0)
+    run = {"data": data, "directory": tmp_path / "killed", "verbose": 0}
+    with pytest.raises(Kill):
+        compress(model, compression, **run, callbacks=[KillAt(2)])
+    never = KillAt(99)
+    again, resumed = compress(model, compression, **run, callbacks=[never])
+    assert never.seen == 1  # The first training was finished.
+    assert resumed[step]["stage"] == histories[step]["stage"] == [1, 1, 2, 2]
+    np.testing.assert_allclose(resumed[step]["loss"], histories[step]["loss"], rtol=1e-4)
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_recorded_outputs_stand_in_for_the_teacher(trained, data, tmp_path, monkeypatch):
     """With the views that a live teacher would be asked about, training is the same."""
     made, distiller = [], compress_and_retrain.Distiller
@@ -237,6 +272,10 @@ def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_p
         ({"scheme": "lottery_ticket"}, "prune as a fraction of zeros .* prune=None"),
         ({"scheme": "lottery_ticket", "prune": "2:4"}, "prune as a fraction of zeros .*'2:4'"),
         ({"scheme": "deep_compression", "prune": 0.5}, "a power of 2, .* cluster=None"),
+        (
+            {"scheme": "deep_compression", "prune": 0.5, "cluster": 1},
+            r"at least 2\. Received: cluster=1",
+        ),
         ({"scheme": "deep_compression", "prune": 0.5, "cluster": 12}, "cluster=12"),
         ({"scheme": "deep_compression", "prune": 0.5, "cluster": 512}, "cluster=512"),
         ({"rounds": 2, "prune": 0.5}, "beside rounds.* rounds=2 alone"),
@@ -388,7 +427,9 @@ def test_filters_go_in_rounds(settings, teacher, expected, data, tmp_path, monke
     targets |= {name: value for name, value in options.items() if name.startswith("target_")}
     assert targets == expected
     assert options["teacher"] == teacher
-    assert left == {"filters": {"logits": "an output of the model"}}
+    # The model of this stub has all of its channels.
+    of_scores = {"wide": "its scores, or round_to"}
+    assert left == {"filters": {**of_scores, "logits": "an output of the model"}}
 
 
 def test_what_is_not_given_is_no_part_of_what_a_compression_is_known_by():

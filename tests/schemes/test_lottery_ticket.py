@@ -36,7 +36,7 @@ def run(directory, model=None, **arguments):
         "rounds": ROUNDS,
         "epochs": EPOCHS,
         "loss": CROSS_ENTROPY,
-        "fraction": 0.5,
+        "fraction": 0.3,
         "output_fraction": 0.25,
         "verbose": 0,
         **arguments,
@@ -71,14 +71,15 @@ def test_each_round_prunes_the_smallest_trained_weights(finished):
     for number in (1, 2):
         begins = watch.kernels[number]
         trained = kernels(tickets.models[number - 1])
-        for kernel, after, fraction in zip(trained, begins, (0.5, 0.25), strict=True):
-            left = np.abs(kernel[kernel != 0])
-            threshold = np.sort(left)[round(fraction * left.size)]
+        for kernel, after, fraction in zip(trained, begins, (0.3, 0.25), strict=True):
+            zeros = round((1 - (1 - fraction) ** number) * kernel.size)
+            threshold = np.sort(np.abs(kernel), axis=None)[zeros]
             np.testing.assert_array_equal(after != 0, np.abs(kernel) >= threshold)
-    # Of 36 and 18 weights, 18 and 4 go, then 9 of 18 and 4 (3.5) of 14.
-    assert tickets.weights_left == [1.0, 32 / 54, 19 / 54]
+    # Of 36 and 18 weights 11 (10.8) and 4 (4.5) are gone, then 18 (18.36) and 8 (7.875). Rounded
+    # round by round, 8 (7.5) of 25 would go after 11, and 19 be gone.
+    assert tickets.weights_left == [1.0, 39 / 54, 28 / 54]
     assert {name: int(mask.sum()) for name, mask in tickets.masks.items()} == {
-        "features/kernel": 9,
+        "features/kernel": 18,
         "logits/kernel": 10,
     }
 

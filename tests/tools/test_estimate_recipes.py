@@ -49,6 +49,13 @@ SMALL = Experiment(
 )
 
 
+def of_filters(filters, filters_target="macs", **settings):
+    training = retraining(1)
+    return Compression(
+        filters=filters, filters_target=filters_target, training=training, **settings
+    )
+
+
 OF_STUDENT, LEFT = Dependency("student"), ("target_macs", 0.4)
 PRUNED = dataclasses.replace(
     SMALL,
@@ -65,6 +72,11 @@ PRUNED = dataclasses.replace(
             Compression(cluster=16, quantize="qat", training=retraining(1)),
         ),
         Compress("file", Dependency("pruned"), Compression(quantize="int8")),
+        Compress("channels", OF_STUDENT, of_filters(0.5, filters_target="channels")),
+        Compress("channels in rounds", OF_STUDENT, of_filters(0.5, "channels", rounds=2)),
+        Compress("rounds and zeros", OF_STUDENT, of_filters(0.4, rounds=3, prune=0.5)),
+        PruneFilters("channels in steps", OF_STUDENT, Training(5), ("ratio", 0.5), steps=2),
+        TrainPruned("half the channels", Dependency("channels in rounds"), Training(2)),
     ),
 )
 EPOCH = 60_000 * (784 * 64 + 64 * 64 + 64 * 10) / (1e6 * estimate_recipes.RATES["mlp"])
@@ -103,6 +115,12 @@ def test_networks_with_fewer_filters_count_with_what_is_left():
         "filters": 2 * 0.5,
         "filters, int8": 2 * 0.5,
         "file": 0.0,
+        # Half of the channels is a quarter of what multiplies them, three quarters 9/16.
+        "channels": 1 / 4,
+        "channels in rounds": 9 / 16 + 1 / 4,
+        "rounds and zeros": 0.8 + 0.6 + 0.4 + 0.4,
+        "channels in steps": 5 * (9 / 16 + 1 / 4),
+        "half the channels": 2 * 1 / 4,
     }
     for stage, epochs in expected.items():
         assert guessed(stage, PRUNED) == pytest.approx(epochs * EPOCH), stage

@@ -10,7 +10,11 @@ from kdzoo.compression.filter_pruning.costs import Costs
 from kdzoo.compression.filter_pruning.coupling import Coupling
 from kdzoo.compression.filter_pruning.importance import Importance
 from kdzoo.compression.filter_pruning.measured_latency import Latencies, MeasuredLatency
-from kdzoo.compression.filter_pruning.report import FilterPruningReport, GroupReport
+from kdzoo.compression.filter_pruning.report import (
+    BY_ITS_SCORES,
+    FilterPruningReport,
+    GroupReport,
+)
 from kdzoo.compression.filter_pruning.selection import Scope, Selection, scores_of
 from kdzoo.compression.filter_pruning.smaller_model import smaller_model
 from kdzoo.evaluation.complexity import count_parameters
@@ -178,7 +182,7 @@ class PruningPlan:
         reason = group.reason
         if not reason and count == group.size:
             silent = np.isinf(self._scores[place]).all()
-            reason = "the criterion says nothing of it" if silent else "its scores, or round_to"
+            reason = "the criterion says nothing of it" if silent else BY_ITS_SCORES
         return GroupReport(
             *(group.layers, group.size, count, macs_saved, parameters_saved, reason),
             filters=max(group.filters_each),

@@ -53,8 +53,8 @@ def prune_filters(
     it always computes from what is left.
 
     Exactly one of `ratio` and the targets is given. A target of latency is measured on this
-    machine: float32 LiteRT files in one thread, a dozen of them, which takes a minute or more and
-    needs Keras's TensorFlow backend. Two runs of it may leave different numbers of channels.
+    machine: float32 LiteRT files in one thread, about a dozen of them, which takes a minute or more
+    and needs Keras's TensorFlow backend. Two runs of it may leave different numbers of channels.
 
     The scores of the criteria, the lowest of which go first. Relative means: divided by the mean
     over the channels of the layer or group, so that layers of large and of small weights lose alike

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+BY_ITS_SCORES = "its scores, or round_to"
+"""Why channels stay that could have gone."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GroupReport:

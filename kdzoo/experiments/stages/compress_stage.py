@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.experiments import compress_and_retrain, keep_teacher_outputs
+from kdzoo.experiments import compress_and_retrain, keep_teacher_outputs, measure_compressed
 from kdzoo.experiments.compression_settings import Compression
 from kdzoo.experiments.stage import Built, Dependency, Stage, check_dependency, register
 from kdzoo.experiments.stage_outcome import Outcome
@@ -97,8 +97,8 @@ class Compress(Stage):
             )
         # How far the file agrees is measured on all test images, whatever comes out.
         file = context.directory / "model.tflite"
-        compress_and_retrain.export(model, file, compression, data, min_agreement=0)
-        measured: dict[str, Any] = compress_and_retrain.measure(file, model, data)
+        measure_compressed.export(model, file, compression, data, min_agreement=0)
+        measured: dict[str, Any] = measure_compressed.measure(file, model, data)
         if left:
             measured["left"] = left
         return Outcome({"model": model, "model.tflite": file}, measured, history)

@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from kdzoo.compression import prune_filters
 from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup
+from kdzoo.compression.filter_pruning.unpruned_layers import unpruned_layers
 
 
 def pruned(inputs, outputs, **options):
@@ -28,6 +29,41 @@ def units(groups):
 def free(x):
     """Neurons that always may go, and logits."""
     return layers.Dense(2, name="logits")(layers.Dense(16, name="free")(x))
+
+
+@pytest.mark.tensorflow  # Graphs and NumPy.
+def test_layers_of_as_many_channels_as_before_are_found_whatever_steps_pruning_took():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(16, 1, name="a")(inputs)
+    x = layers.Conv2D(24, 1, name="b")(x)
+    x = layers.Add()([x, layers.Conv2D(24, 1, name="tied")(inputs)])
+    x = layers.Conv2D(16, 1, groups=2, name="grouped")(x)
+    x = layers.Conv2D(16, 1, name="kept")(layers.GroupNormalization(4, name="norm")(x))
+    x = layers.Dense(8, name="few")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(x), name="net")
+
+    def of_one_step(start, fewer):
+        def importance(group):
+            is_one = group.layers[0] == fewer
+            return np.where(np.arange(group.size) < 8 * is_one, 0.0, 1.0)
+
+        target = 8 / sum(g.before for g in prune_filters(start, ratio=0.5, dry_run=True)[1].groups)
+        return prune_filters(start, ratio=target, importance=importance)
+
+    def channels(of):
+        names = ("a", "b", "tied", "grouped", "kept", "few", "logits")
+        return {name: of.get_layer(name).get_weights()[0].shape[-1] for name in names}
+
+    once, _ = of_one_step(model, "a")
+    twice, _ = of_one_step(once, "b")
+    for smaller, gone in ((once, {"a"}), (twice, {"a", "b", "tied"})):
+        left = unpruned_layers(model, smaller)
+        before, after = channels(model), channels(smaller)
+        assert {name for name in before if before[name] != after[name]} == gone
+        assert set(left) == (set(before) - gone) | {"norm"}
+        assert left["few"] == "its scores, or round_to"
+        assert left["logits"] == "an output of the model"
+        assert left["norm"].startswith("GroupNormalization: ")
 
 
 def test_windows_join_samples_of_the_batch():
