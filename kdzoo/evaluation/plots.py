@@ -10,7 +10,7 @@ from kdzoo.utils import check_path, heavy_libraries, write_bytes
 from kdzoo.utils.types import PathLike
 
 # Distinguishable in print and by colour-blind readers (Okabe & Ito).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 # Variant -> what a legend calls it, its colour and its marker.
 _ROLES = {
     "alone": ("student alone", _COLOURS[1], "o"),

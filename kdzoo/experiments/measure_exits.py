@@ -124,10 +124,11 @@ def measure_file(
 
     Returns:
         A dictionary: the bytes of the file and of the last exit's network alone; the median time
-        up to each exit, each as a network of its own (`"exits_alone_ms"`) and signature after
-        signature in the file (`"exits_ms"`); the mean of the latter over test images that stop
-        where the file is sure (`"mean_ms"`); and the machine. None where Keras's backend is not
-        TensorFlow, which writes such files.
+        up to each exit, each as a network of its own (`"exits_alone_ms"`), signature after
+        signature in the file (`"signatures_ms"`), and by a `DynamicRunner`, whose Python code
+        counts (`"exits_ms"`); the means of the latter two over test images that stop where the file
+        is sure (`"mean_signatures_ms"`, `"mean_ms"`); and the machine. None where Keras's backend
+        is not TensorFlow, which writes such files.
     """
     if keras.backend.backend() != "tensorflow":
         return None
@@ -143,10 +144,17 @@ def measure_file(
     times = [runner.predict(images[:_TIMED]).milliseconds for runner in runners]
     medians = [float(np.median(own)) for own in times]
     taken = export.DynamicRunner(path, threads=1).predict(images[:_TIMED]).exits
+    signatures = [
+        evaluation.latency(path, runs=300, signature=f"exit{number}").median_ms
+        for number in range(1, count + 1)
+    ]
+    sums = np.cumsum(signatures).tolist()
     return {
         "bytes": path.stat().st_size,
         "network_bytes": size,
         "exits_alone_ms": alone,
+        "signatures_ms": sums,
+        "mean_signatures_ms": float(np.take(sums, taken - 1).mean()),
         "exits_ms": medians,
         "mean_ms": float(np.take(medians, taken - 1).mean()),
         "machine": machine,
