@@ -52,6 +52,7 @@ LONG = (
     "losses_compared_unlike",
     "lottery_lenet",
     "low_rank_cifar10",
+    "low_rank_lenet",
     "mimic_cifar10",
     "msdnet_cifar10",
     "mutual_learning_cifar100",
