@@ -2,11 +2,12 @@
 
 import statistics
 
+import numpy as np
 import pytest
 
 from kdzoo.zoo.manifest import read_manifest
 from tools.docs_tables.content import results, variants
-from tools.docs_tables.dynamic_tables import at_a_quarter
+from tools.docs_tables.dynamic_tables import at_a_quarter, curve
 
 
 def accuracies(recipe):
@@ -336,3 +337,23 @@ def test_a_quarter_of_the_costs_loses_nothing_on_mnist_and_a_teacher_gains():
             file = row["litert"]
             assert file["mean_signatures_ms"] < file["exits_alone_ms"][-1]
             assert file["mean_ms"] > 1.5 * file["mean_signatures_ms"]
+
+
+def test_thresholds_gain_a_point_on_the_same_network_cut_and_trained_alone():
+    rows = {name: found[0] for name, found in variants(results("msdnet_cifar10")).items()}
+    stopping, whole = rows["budgets"], rows["exits"]
+    costs, accuracies = curve(stopping, whole)
+    gains = {
+        number: np.interp(rows[name]["macs"], costs, accuracies) - rows[name]["test_accuracy"]
+        for number in (1, 2)
+        for name in [f"exit {number} alone"]
+    }
+    assert gains[1] == pytest.approx(0, abs=0.005)
+    assert gains[2] == pytest.approx(0.01, abs=0.002)
+    assert stopping["fractions"][:2] == pytest.approx([0.59, 0.26], abs=0.005)
+    assert whole["test_accuracy"] - stopping["test_accuracy"] < 0.005
+    assert stopping["mean_macs"] == pytest.approx(stopping["validation_mean_macs"], rel=0.05)
+    file = stopping["litert"]
+    assert file["mean_signatures_ms"] / file["signatures_ms"][-1] < 0.6
+    assert file["mean_signatures_ms"] / file["exits_alone_ms"][-1] < 0.6
+    assert file["mean_ms"] / file["exits_ms"][-1] < 0.6

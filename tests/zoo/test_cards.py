@@ -129,6 +129,8 @@ def test_a_card_says_which_files_ship():
     for name, row in read_manifest().items():
         card = kdzoo.card(name)
         makes = f"do not ship: `kdzoo export {name} FILE.tflite` makes them"
+        if "exits" in row.measured:
+            makes = f"or `kdzoo export {name} FILE.tflite --data {row.dataset} --budget 50%`"
         assert (makes in card) == ("tflite" not in row.files)
         forms = [other for other in read_manifest() if other.startswith(f"{name}/")]
         coded = [form for form in forms if form.endswith("/kdz")]
