@@ -629,11 +629,28 @@ class TestFiles:
         images, labels = kdzoo.data.load("digits").test.arrays()
         for name, part in parts.items():
             accuracy = np.mean(part.predict(images, verbose=0).argmax(1) == labels)
-            macs = kdzoo.evaluation.count_macs(part)
-            assert shown[name] == f"{100 * accuracy:.2f} %, {macs:,} MACs"
+            macs = f"{kdzoo.evaluation.count_macs(part):,} MACs"
+            if cost == "exit":
+                costs = kdzoo.dynamic.exit_macs(made)
+                macs = f"{costs[int(name[-1]) - 1]:,} MACs up to there"
+            assert shown[name] == f"{100 * accuracy:.2f} %, {macs}"
         assert shown["accuracy"] == shown[name].partition(",")[0]
         all_of_it = made if cost == "exit" else part
         assert shown["parameters"] == f"{all_of_it.count_params():,}"
+
+    @pytest.mark.tensorflow
+    @pytest.mark.parametrize(
+        ("cost", "remedy"),
+        [("exit", "exit_model(model, exit=-1)"), ("width", "extract(model, width=0.5)")],
+    )
+    def test_of_several_exits_or_widths_one_is_compressed(self, cost, remedy, tmp_path, capsys):
+        model = kdzoo.create("mlp_2x64", 10, (8, 8, 1))
+        made = kdzoo.dynamic.add_exits(model, at=["stage1"])
+        made = made if cost == "exit" else kdzoo.dynamic.Slimmable(model, widths=(0.5, 1.0))
+        made.save(tmp_path / "several.keras")
+        paths = [str(tmp_path / name) for name in ("several.keras", "small.tflite")]
+        assert main(["compress", *paths, "digits", "--prune", "0.5"]) == 1
+        assert remedy in " ".join(capsys.readouterr().err.split())
 
     @pytest.mark.tensorflow
     def test_of_a_distiller_the_student_is_taken(self, student, tmp_path, capsys):

@@ -202,6 +202,9 @@ def compress(
     compression.check()
     trained = model_files.load_model(model, takes_litert=False)
     loaded_teacher = model_files.load_model(teacher, takes_litert=False) if teacher else None
+    fit_to_data.check_one_cost(model, trained)
+    if teacher:
+        fit_to_data.check_one_cost(teacher, loaded_teacher)
     loaded = data_command.load(data, data_dir, image_size, trained, crop)
     if loaded.test is None:
         raise ValueError(f"Expected data with a test split. Received: {data!r} without one.")

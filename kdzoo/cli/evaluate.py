@@ -86,7 +86,7 @@ def evaluate(
         # All exits have their weights; of several widths the largest has all that there are.
         counted = whole if "exit 1" in networks else measured
         rows += (_of_keras if hasattr(counted, "count_params") else _of_file)(counted)
-        rows += _of_several(networks, part, scale)
+        rows += _of_several(whole, networks, part, scale)
         rows += [("bytes", f"{model_files.file_of(model).stat().st_size:,}")]
     table = terminal.table("measure", ">value", title=f"{model} on {data} ({split})")
     for row in rows:
@@ -107,19 +107,24 @@ def _networks(model: Any) -> dict[str, Any]:
     return {f"exit {n}": dynamic.exit_model(model, n) for n in range(1, count + 1)}
 
 
-def _of_several(networks: "dict[str, Any]", part: "Split", scale: Any) -> Iterator[tuple[str, str]]:
+def _of_several(
+    model: Any, networks: dict[str, Any], part: "Split", scale: Any
+) -> Iterator[tuple[str, str]]:
     """Yields (measure, value) of each exit or width, if there are several."""
-    from kdzoo import evaluation
+    from kdzoo import dynamic, evaluation
 
     if len(networks) < 2:
         return
     images, labels = part.arrays()
-    for name, network in networks.items():
+    if "exit 1" in networks:  # The heads of earlier exits count.
+        costs = [f"{macs:,} MACs up to there" for macs in dynamic.exit_macs(model)]
+    else:
+        costs = [f"{evaluation.count_macs(network):,} MACs" for network in networks.values()]
+    for (name, network), cost in zip(networks.items(), costs, strict=True):
         fed = fit_to_data.fed(network, scale)
         are_logits = fit_to_data.gives_logits(fed, images)
         accuracy = evaluation.accuracy(fed, images, labels, from_logits=are_logits)
-        macs = evaluation.count_macs(network)
-        yield name, f"{terminal.percent(accuracy, 2)}, {macs:,} MACs"
+        yield name, f"{terminal.percent(accuracy, 2)}, {cost}"
 
 
 def _rows(

@@ -87,6 +87,28 @@ def check_fit(
         check_classes(find(pathlib.Path(path).as_posix()), data)
 
 
+def check_one_cost(path: Any, model: Any) -> None:
+    """Raises `ValueError` for a Keras model of several outputs, such as exits, or of widths.
+
+    Args:
+        path: What the user called the model.
+        model: The model.
+    """
+    from kdzoo import dynamic
+
+    if isinstance(model, dynamic.Slimmable):
+        raise ValueError(
+            f"Expected a plain model. Received: {path}, of {len(model.widths)} widths; save one of "
+            "them, by `kdzoo.dynamic.extract(model, width=0.5)`."
+        )
+    count = len(getattr(model, "outputs", None) or ())
+    if count > 1:
+        raise ValueError(
+            f"Expected a model with one output. Received: {path}, with {count}; save the part that "
+            "ends at one of them, of exits by `kdzoo.dynamic.exit_model(model, exit=-1)`."
+        )
+
+
 def _check_pixels(path: Any, model: Any, remedy: str) -> None:
     """Raises for a model whose first layers tell that it takes pixels in [0, 255]."""
     from kdzoo.graph.exportable import shape_model
