@@ -18,6 +18,8 @@ import pytest
 
 import kdzoo
 
+pytestmark = pytest.mark.large_on_jax
+
 PACKAGE = f"{pathlib.Path(kdzoo.__file__).parent}{os.sep}"
 ROOMS = ("acceleration", "callbacks", "compression", "data", "dynamic")
 ROOMS += ("evaluation",)

@@ -151,6 +151,7 @@ def test_maxout_takes_images_down_to_the_least_it_names(padding, least):
         maxout((2, 2, 2), padding, input_shape=(least, least - 1, 1))
 
 
+@pytest.mark.large_on_jax
 def test_lenets_of_other_depths():
     one = lenet((4,), (8, 6), input_shape=(5, 6, 3))
     assert one.get_layer("stage1").output.shape == (None, 1, 1, 4)

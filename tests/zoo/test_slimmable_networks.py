@@ -6,6 +6,8 @@ import pytest
 import kdzoo
 from kdzoo.zoo import load_weights, save_weights
 
+pytestmark = pytest.mark.large_on_jax
+
 ARGUMENTS = {"network": "separable_025", "widths": (0.5, 1.0), "input_shape": (8, 8, 1)}
 
 

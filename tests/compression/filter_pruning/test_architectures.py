@@ -11,6 +11,8 @@ from kdzoo.compression import prune_filters
 from kdzoo.compression.filter_pruning.channel_groups import follow, groups_of
 from kdzoo.zoo.architectures import ARCHITECTURES
 
+pytestmark = pytest.mark.large_on_jax
+
 
 def without_use(model, seed=0, where="read"):
     """Lets half of the channels be of no use to a model; returns an importance that knows them.

@@ -11,6 +11,8 @@ from kdzoo.compression import prune_filters
 from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup
 from kdzoo.compression.filter_pruning.unpruned_layers import unpruned_layers
 
+pytestmark = pytest.mark.large_on_jax
+
 
 def pruned(inputs, outputs, **options):
     """The smaller model, checked to run and to train, and its groups by their first layer."""
