@@ -1,19 +1,8 @@
 import keras
 import numpy as np
 import pytest
+from count_calls import CountCalls
 from keras import ops
-
-
-@keras.saving.register_keras_serializable("tests")
-class CountCalls(keras.layers.Layer):
-    """Counts forward passes in a variable, so that compiled steps count too."""
-
-    def build(self, input_shape):
-        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
-
-    def call(self, inputs):
-        self.calls.assign(self.calls + 1)
-        return inputs
 
 
 @pytest.fixture

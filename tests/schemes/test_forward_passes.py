@@ -2,6 +2,7 @@
 
 import keras
 import pytest
+from count_calls import CountCalls
 from small_schemes import CROSS_ENTROPY, Rows
 
 from kdzoo.schemes import born_again, teacher_assistant
@@ -10,17 +11,6 @@ EPOCHS, STEPS = 2, 4  # Two batches an epoch.
 OPTIONS = {"epochs": EPOCHS, "loss": CROSS_ENTROPY, "verbose": 0}
 
 pytestmark = pytest.mark.tensorflow  # Elsewhere a teacher's variables stay as they are.
-
-
-class CountCalls(keras.layers.Layer):
-    """Counts forward passes in a variable, so that compiled steps count too."""
-
-    def build(self, input_shape):
-        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
-
-    def call(self, inputs):
-        self.calls.assign(self.calls + 1)
-        return inputs
 
 
 def counted_net(width):
