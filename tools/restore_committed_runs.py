@@ -95,20 +95,24 @@ class Committed:
         runs = dict.fromkeys(node.run for node in wanted)
         all_nodes = {*wanted, *(node for run in runs for node in RECIPES[run].nodes())}
         nodes = {node: set(RECIPES[node.run].sources_of(node)) for node in all_nodes}
-        for node in nodes:
-            if self._came_back_alone(node):
-                shutil.rmtree(self._path(node).parent)
+        for run in runs:
+            alone = [node for node in nodes if node.run == run and self._came_back_alone(node)]
+            if alone:
+                with one_process(self._runs / run):
+                    for node in alone:
+                        shutil.rmtree(self._path(node).parent)
         rows = {node: row for run in runs for node, row in self.missing(run).items()}
         while lost := self._to_be_trained_after_all(wanted, nodes, rows):
             rows = {node: row for node, row in rows.items() if node not in lost}
         return [node for run in runs for node in self._put(run, lambda run: _of_run(rows, run))]
 
     def _came_back_alone(self, node: Node) -> bool:
-        """Whether a run has the committed row of a stage without its model."""
+        """Whether a run has the committed row of a stage, and nothing else of it."""
         path, committed = self._path(node), self._rows(node.run).get(node)
-        if committed is None or not path.exists() or (path.parent / MODEL_FILE).exists():
+        if committed is None or not path.exists() or len([*path.parent.iterdir()]) > 1:
             return False
-        return read_result(path).get("identity") == committed.get("identity")
+        there = read_result(path)
+        return {key: there.get(key) for key in committed} == committed
 
     def _to_be_trained_after_all(
         self,

@@ -112,11 +112,15 @@ def test_what_a_recipe_starts_from_comes_back_if_it_is_not_needed_any_more(tmp_p
     assert left.isdisjoint({"plain_cnn_10", "plain_cnn_2 by plain_cnn_10"})
     assert {"plain_cnn_2 alone", "plain_cnn_4 by separable_050"} <= left
     assert committed(tmp_path / "all", recipe) == {*base.names, *recipe.names}
+    # What was trained here and lost its model is another one's: it stays.
+    mine = tmp_path / "all" / "runs" / recipe.name / "over-8-0" / "result.json"
+    mine.write_text(json.dumps({**json.loads(mine.read_text()), "test_accuracy": 0.6}))
     # Then some are wanted anew: rows that came back alone make way.
     for path in (tmp_path / "all" / "runs" / recipe.name).glob("over-6-*"):
         shutil.rmtree(path)
     again = committed(tmp_path / "all", recipe, without=["over 6"])
     assert again.isdisjoint({"plain_cnn_10", "assistant of 6", "over 6", "over 4"})
+    assert json.loads(mine.read_text())["test_accuracy"] == 0.6
 
 
 def test_an_unknown_recipe_is_named(capsys):
