@@ -155,7 +155,7 @@ class TestOneColumn:
     @pytest.mark.tensorflow
     def test_its_file_gives_one_too(self, here, capsys):
         _, said = run(capsys, "export", "yes.keras", "yes.tflite", "--data=two", "--quantize=int8")
-        assert "Keras's yes or no for " in said
+        assert "Keras's label, 0 or 1, for " in said
         file = kdzoo.export.LiteRTModel("yes.tflite")
         assert file.labels == [CLASSES[1]]
         images, labels = as_keras_reads("two/test")

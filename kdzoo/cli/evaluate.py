@@ -76,7 +76,7 @@ def evaluate(
         if teacher is not None and loaded_teacher is not None:
             fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
             pair = (loaded_teacher, measured)
-            columns = [fit_to_data.says_yes_or_no(network) for network in pair]
+            columns = [fit_to_data.has_binary_output(network) for network in pair]
             if columns[0] != columns[1] and hasattr(loaded_teacher, "count_params"):
                 loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, measured, loaded)
         fed = fit_to_data.fed(measured, scale)
@@ -145,7 +145,7 @@ def _rows(
     yield "accuracy", terminal.percent(accuracy, 2)
     if teacher is not None:
         progress.step("compare with the teacher")
-        # One column whose accuracy could be measured is a yes or no.
+        # One column whose accuracy could be measured is binary.
         is_one = is_one_column(predictor(model)(images[:1]).shape)
         output_type: OutputType | None = "binary" if is_one else None
         agreement = evaluation.agreement(

@@ -28,7 +28,7 @@ _IO = ("float32", "uint8", "int8", "auto")
 # What is measured of an output, by what it means.
 _MEASURED = {
     "classes": "Keras's class on {}",
-    "binary": "Keras's yes or no for {} of the answers",
+    "binary": "Keras's label, 0 or 1, for {} of the outputs",
     "numbers": "{} of the variance of Keras's numbers",
 }
 
@@ -55,7 +55,7 @@ def export(
     output_type: Annotated[
         str | None,
         typer.Option(
-            help="Take the outputs as classes, binary (yes or no) or numbers.",
+            help="Take the outputs as classes, binary labels or numbers.",
             show_default="found out",
         ),
     ] = None,
@@ -91,7 +91,7 @@ def export(
             loaded = data_command.load(data, data_dir, image_size, converted, crop)
             fit_to_data.check_fit(model, converted, loaded, scale)
             images, labels = loaded.train.arrays()[0], list(loaded.class_names)
-            if fit_to_data.says_yes_or_no(converted):  # To the second class.
+            if fit_to_data.has_binary_output(converted):  # To the second class.
                 labels, output_type = labels[1:], output_type or "binary"
         _check_scalable(model, converted, scale)
         from kdzoo.export import to_litert

@@ -126,7 +126,7 @@ def _check_shapes(path: Any, model: Any, data: "Dataset") -> None:
     graph = _graph_of(model)
     if graph is None:
         return
-    classes = (2,) if says_yes_or_no(model) else graph.outputs[0].shape[-1:]
+    classes = (2,) if has_binary_output(model) else graph.outputs[0].shape[-1:]
     expected = data.input_shape, (data.classes,)
     shapes = graph.inputs[0].shape[1:], classes
     for what, own, needed in zip(("images", "classes"), shapes, expected, strict=True):
@@ -141,7 +141,7 @@ def _check_shapes(path: Any, model: Any, data: "Dataset") -> None:
 
 def _check_labels(path: Any, file: "LiteRTModel", data: "Dataset") -> None:
     """Raises for a file whose labels are not the names of the data's classes, in their order."""
-    names = list(data.class_names[-1:] if says_yes_or_no(file) else data.class_names)
+    names = list(data.class_names[-1:] if has_binary_output(file) else data.class_names)
     labels = file.labels
     if labels is not None and len(file.outputs) == 1 and labels != names:
         pairs = itertools.zip_longest(labels, names)
@@ -152,8 +152,8 @@ def _check_labels(path: Any, file: "LiteRTModel", data: "Dataset") -> None:
         )
 
 
-def says_yes_or_no(model: "keras.Model | LiteRTModel") -> bool:
-    """Whether a model gives one column, a yes or no to the second of two classes."""
+def has_binary_output(model: "keras.Model | LiteRTModel") -> bool:
+    """Whether a model has one column: whether a sample is of the second of two classes."""
     graph = _graph_of(model)
     shapes = [] if graph is None else [tuple(output.shape[1:]) for output in graph.outputs]
     return shapes == [(1,)]
@@ -205,7 +205,7 @@ class _Scaled:
 
 
 def gives_logits(model: Any, images: "np.ndarray") -> bool | None:
-    """Returns whether a yes or no is a logit where the model does not tell: not if all are in 0..1.
+    """Returns whether binary outputs are logits if the model does not tell: not if all are in 0..1.
 
     Args:
         model: A model, or something with `predict`.
@@ -267,7 +267,7 @@ def teaching(
 
     if final_activation(teacher) is not None:
         teacher = as_logits(teacher)
-    columns = says_yes_or_no(teacher), says_yes_or_no(student)
+    columns = has_binary_output(teacher), has_binary_output(student)
     if columns == (False, True):
         raise ValueError(
             "Expected a teacher of one column, as the model has that it teaches. Received: "

@@ -78,7 +78,7 @@ class Distiller(DistillationStep):
             layer is tapped.
         distillation_losses: A loss of `kdzoo.losses` or of `keras.distillation`, or a list. For
             models of several outputs a loss is summed over the pairs of outputs, each read by what
-            it means: exclusive classes, yes or no answers, or numbers. The compiled loss of the
+            it means: exclusive classes, binary labels, or numbers. The compiled loss of the
             output tells, else the activation that `kdzoo.as_logits` took from student or teacher,
             else several columns are classes. `SoftTargets(output_type=...)` says it.
         distillation_loss_weights: A weight for each loss, at least 0; `None` for 1 each.

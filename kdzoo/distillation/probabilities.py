@@ -57,7 +57,7 @@ class ProbabilitiesRefused(keras.Model):
             ValueError: If a loss reads logits, and outputs are probabilities.
 
         Warns:
-            UserWarning: If yes or no answers that a loss reads as logits all lie in [0, 1].
+            UserWarning: If binary outputs that a loss reads as logits all lie in [0, 1].
         """
         logs = super().train_on_batch(*args, **kwargs)
         self.refuse_probabilities()

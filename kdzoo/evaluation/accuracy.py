@@ -16,7 +16,7 @@ from kdzoo.graph.outputs import OutputType
 from kdzoo.graph.predictions import (
     binary_labels,
     class_indices,
-    says_yes,
+    is_positive,
 )
 
 _REMEDY = "`model.evaluate` with metrics such as keras.metrics.MeanAbsoluteError or R2Score"
@@ -36,9 +36,8 @@ def accuracy(
 
     Of exclusive classes, the largest output must be the label: at each position of outputs
     `(samples, ..., classes)`, as of pixels and tokens, and as `keras.metrics.CategoricalAccuracy`
-    counts. Of outputs of yes or no, each counts by itself, as in
-    `keras.metrics.BinaryAccuracy`: it says yes where its probability is above 0.5, its logit above
-    0.
+    counts. Of binary outputs, each counts by itself, as in `keras.metrics.BinaryAccuracy`: it is
+    positive where its probability is above 0.5, its logit above 0.
 
     Args:
         model: A Keras model on any backend, or any object with `predict(x)` that returns an array
@@ -46,14 +45,14 @@ def accuracy(
             its student.
         x: Array `(samples, ...)`, or a dataset of batches `(x, y)`.
         y: Labels. Of classes: integers `(samples, ...)` or `(samples, ..., 1)` in [0, classes), or
-            one-hot `(samples, ..., classes)`. Of yes or no: zeros and ones in the shape of the
+            one-hot `(samples, ..., classes)`. Of binary labels: zeros and ones in the shape of the
             outputs, whose last axis of 1 may be missing. None when `x` is a dataset.
         batch_size: Samples in one step when `x` is an array.
         check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
         output_type: `"classes"` or `"binary"`. None finds it out: from the loss that the model was
             compiled with, from its final activation, from labels that only classes can have;
-            otherwise several columns are classes, and one column is a yes or no.
-        from_logits: For yes or no, whether the outputs are logits, not probabilities. None finds
+            otherwise several columns are classes, and one column is binary.
+        from_logits: Whether binary outputs are logits, not probabilities. None finds
             it out, from the final activation or from all of the values.
 
     Returns:
@@ -87,7 +86,7 @@ def accuracy(
             expected = binary_labels(labels, outputs.shape)
             scale.look(outputs, meaning)
             for choice in scale.choices:
-                right[choice] += int(np.sum(says_yes(outputs, choice) == expected))
+                right[choice] += int(np.sum(is_positive(outputs, choice) == expected))
         total += expected.size
     is_either = len(scale.choices) > 1 and right[True] == right[False]
     if meaning == "classes" or is_either:

@@ -40,15 +40,15 @@ def calibration_error(
     The samples are put into bins of equal width, (k / bins, (k + 1) / bins], by their confidence,
     the largest of softmax(logits): ECE = Σ_b |B_b| / n · |accuracy(B_b) - confidence(B_b)|.
     Outputs that are probabilities are taken as they are. Each position of outputs that have
-    several, as of pixels, counts as a sample, and so does each output of yes or no, whose
+    several, as of pixels, counts as a sample, and so does each binary output, whose
     confidence is the probability of what it predicts.
 
     Args:
         model: A Keras model, or any object with `predict(x)`, that returns logits or probabilities
-            `(samples, ..., classes)` of at least two classes, or answers of yes or no.
+            `(samples, ..., classes)` of at least two classes, or binary outputs.
         x: Array `(samples, ...)`, or a dataset of batches `(x, y)`.
         y: Labels. Of classes: integers `(samples, ...)` or `(samples, ..., 1)` in [0, classes), or
-            one-hot `(samples, ..., classes)`. Of yes or no: zeros and ones in the shape of the
+            one-hot `(samples, ..., classes)`. Of binary labels: zeros and ones in the shape of the
             outputs. None when `x` is a dataset.
         bins: Number of bins.
         batch_size: Samples in one step when `x` is an array.
@@ -99,12 +99,12 @@ def _by_columns(shape: tuple[int, ...]) -> OutputType:
         return "classes"
     raise ValueError(
         "Expected logits (samples, classes) of at least two classes. Received: shape "
-        f"{shape}; pass output_type='binary' if they are answers of yes or no."
+        f"{shape}; pass output_type='binary' if they are binary labels."
     )
 
 
 def _right_and_confidence(outputs, labels, output_type, from_logits):
-    """Of each sample, position or yes or no whether it is right, and how sure the model is."""
+    """Of each sample, position or binary label whether it is right, and how sure the model is."""
     is_binary = output_type == "binary"
     likely = np.exp(log_probabilities(outputs, from_logits=from_logits, is_binary=is_binary))
     if is_binary:

@@ -14,7 +14,7 @@ from kdzoo.evaluation.labelled_batches import (
 from kdzoo.evaluation.meaning import Scale, check_measurable, known_output_type
 from kdzoo.graph.number_agreement import NOISE, by_column
 from kdzoo.graph.outputs import OutputType, is_one_column
-from kdzoo.graph.predictions import log_probabilities, says_yes
+from kdzoo.graph.predictions import is_positive, log_probabilities
 from kdzoo.utils import is_number, shown
 
 _REMEDY = "`fidelity(...).relative_error`"
@@ -26,9 +26,9 @@ class Fidelity:
 
     Attributes:
         agreement: Fraction, in [0, 1], of samples with the same largest output, or of outputs
-            of yes or no that say the same; at each position of outputs that have several.
+            of binary labels that say the same; at each position of outputs that have several.
         kl_divergence: Mean KL(teacher || student) of the softened outputs, in nats: a mean over
-            samples and positions, the sum over the yes or no of several columns.
+            samples and positions, the sum over the binary labels of several columns.
         samples: The number of samples.
         relative_error: Of plain numbers, the root of Σ (student - teacher)² / Σ (teacher - its mean
             over the samples)²: 0 for equal outputs, 1 for a student that gives the mean. Of up to
@@ -58,7 +58,7 @@ def fidelity(
 
     agreement = mean of [argmax t = argmax s]; kl = mean of Σ_c p_c (log p_c - log q_c), where
     p = softmax(t / temperature) and q = softmax(s / temperature) are computed in float64 from
-    logits t and s; of probabilities, the logarithms are logits. An output of yes or no is that of
+    logits t and s; of probabilities, the logarithms are logits. A binary output is that of
     two classes, with the logits 0 and t; several columns of them add up. Of plain numbers the error
     is given in relation to the spread of the teacher's.
 
@@ -73,7 +73,7 @@ def fidelity(
         check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
         output_type: `"classes"`, `"binary"` or `"numbers"`. None finds it out: from the losses that
             the models were compiled with, from their final activations; otherwise several columns
-            are classes, and one column is a yes or no if `from_logits` is given, else an error.
+            are classes, and one column is binary if `from_logits` is given, else an error.
         from_logits: Whether the outputs of both models are logits, not probabilities, or a pair
             for (teacher, student). None finds it out, from the final activations or from all of
             the values.
@@ -121,7 +121,7 @@ def agreement(
 ) -> float:
     """Returns the fraction of samples on which two models have the same largest output.
 
-    Of yes or no, it is the fraction of outputs that say the same.
+    Of binary labels, it is the fraction of outputs that say the same.
 
     Args:
         teacher: A Keras model, or any object with `predict(x)`, that returns logits or
@@ -133,8 +133,8 @@ def agreement(
         check_images: Whether images in [0, 255] are a warning, unless both models may rescale them.
         output_type: `"classes"` or `"binary"`. None finds it out: from the losses that the models
             were compiled with, from their final activations; otherwise several columns are
-            classes, and one column is a yes or no if `from_logits` is given, else an error.
-        from_logits: For yes or no, whether the outputs of both models are logits, not
+            classes, and one column is binary if `from_logits` is given, else an error.
+        from_logits: For binary labels, whether the outputs of both models are logits, not
             probabilities, or a pair for (teacher, student). None finds it out, from the final
             activations or from all of the values.
 
@@ -205,14 +205,14 @@ class _Comparison:
         self.positions += int(np.prod(positions))
 
     def _type_by_columns(self, shape):
-        """What outputs of unknown meaning are: classes; one column on a known scale yes or no."""
+        """What outputs of unknown meaning are: classes; one column on a known scale binary."""
         if not is_one_column(shape):
             return "classes"
         if any(told is not None for told in self.told):
             return "binary"
         raise ValueError(
             "Expected output_type for one column of unknown meaning. Received: outputs of shape "
-            f"{shape}: pass output_type='binary' if each value is a yes or no, or "
+            f"{shape}: pass output_type='binary' if each value is a binary label, or "
             "output_type='numbers' to `fidelity` for plain numbers."
         )
 
@@ -237,8 +237,8 @@ class _Comparison:
         """How many predictions of a batch are the same, and the sum of the divergences."""
         is_binary = self.output_type == "binary"
         if is_binary:
-            yes = says_yes(teacher, teacher_from_logits), says_yes(student, student_from_logits)
-            same = np.sum(yes[0] == yes[1])
+            in_teacher = is_positive(teacher, teacher_from_logits)
+            same = np.sum(in_teacher == is_positive(student, student_from_logits))
         else:
             same = np.sum(teacher.argmax(axis=-1) == student.argmax(axis=-1))
         if self.temperature is None:

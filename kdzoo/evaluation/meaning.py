@@ -1,4 +1,4 @@
-"""What outputs that are measured mean: classes, or yes or no, and on which scale."""
+"""What outputs that are measured mean: classes, or binary labels, and on which scale."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def type_by_labels(
 
 
 def check_measurable(output_type: OutputType, shape: tuple[int, ...], remedy: str) -> None:
-    """Raises unless a measure of classes and of yes or no has a meaning for outputs.
+    """Raises unless a measure of classes and of binary labels has a meaning for outputs.
 
     Args:
         output_type: What the outputs mean.
@@ -73,13 +73,13 @@ def check_measurable(output_type: OutputType, shape: tuple[int, ...], remedy: st
     """
     if output_type == "numbers":
         raise ValueError(
-            "Expected classes or answers of yes or no. Received: a model whose outputs are plain "
+            "Expected classes or binary labels. Received: a model whose outputs are plain "
             f"numbers: use {remedy}, or pass output_type='classes' or 'binary' if they are not."
         )
     if output_type == "classes" and is_one_column(shape):
         raise ValueError(
             "Expected several columns for output_type='classes'. Received: outputs of shape "
-            f"{shape}: one column is a yes or no, output_type='binary'."
+            f"{shape}: one column is binary, output_type='binary'."
         )
 
 
@@ -97,7 +97,7 @@ class Scale:
     def __init__(self, model: Any, from_logits: bool | None = None) -> None:
         told = told_from_logits(model)[0]
         self.choices: tuple[bool, ...] = (True, False)
-        # Keras's losses of yes or no take probabilities, unless told otherwise.
+        # Keras's binary losses take probabilities, unless told otherwise.
         self._is_likely = type_of_loss(getattr(model, "loss", None)) == "binary"
         if from_logits is not None:
             self.choices = (check_flag("from_logits", from_logits),)

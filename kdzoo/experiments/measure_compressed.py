@@ -57,7 +57,7 @@ def measure_file(path: PathLike, model: keras.Model, data: Dataset) -> dict[str,
     """
     images, labels = test_arrays(data)
     file = LiteRTModel(path)
-    # One column whose accuracy can be measured is a yes or no.
+    # One column whose accuracy can be measured is binary.
     known: OutputType | None = "binary" if is_one_column(model.output_shape) else None
     # Its file does not tell logits from probabilities.
     is_logit = known is not None and not any(ends_in_probabilities(model))

@@ -11,7 +11,7 @@ from kdzoo.export.convert import Quantize
 from kdzoo.export.keras_outputs import KerasOutput
 from kdzoo.graph.number_agreement import CLOSE, NOISE, explained_fraction
 from kdzoo.graph.outputs import OutputType, is_one_column
-from kdzoo.graph.predictions import says_yes
+from kdzoo.graph.predictions import is_positive
 from kdzoo.utils import shown
 
 # What a file of float16 gives for -inf is the lowest number of float16, -65504, and a little more.
@@ -29,7 +29,7 @@ class OutputAgreement:
         output_type: What it was taken for: `"classes"`, `"binary"` or `"numbers"`.
         agreement: In [0, 1]. Of classes, the fraction of samples, and of positions where an output
             has several, whose largest output is a largest one of Keras; of integers, such as those
-            of an argmax, the fraction that is the same. Of answers of yes or no, the fraction that
+            of an argmax, the fraction that is the same. Of binary labels, the fraction that
             is the same. Of numbers, 1 - Σ error² / Σ (output - its mean over the samples)², or 0 if
             that is less: of the worst column where there are up to 16, else of all of them
             together. It is 1 where the error is at most a quantization step and Keras's numbers
@@ -95,8 +95,8 @@ def judge(
     if values.dtype.kind in "iub":
         found, meaning = float(np.mean(file == values)), "classes"
     elif meaning == "binary":
-        yes = [says_yes(array, not wanted.are_probabilities) for array in (file, values)]
-        found = float(np.mean(yes[0] == yes[1]))
+        positive = [is_positive(array, not wanted.are_probabilities) for array in (file, values)]
+        found = float(np.mean(positive[0] == positive[1]))
     elif meaning == "numbers" or is_one_column(values.shape):
         found, meaning = explained_fraction(values, file, step or 0), "numbers"
     else:
@@ -171,7 +171,7 @@ def check_agreement(
 def _check_varies(quantize, found, wanted, file):
     """Raises if the file gives a constant, or one prediction, where Keras's output varies.
 
-    Each column of yes or no is looked at by itself, other outputs as a whole.
+    Each binary column is looked at by itself, other outputs as a whole.
     """
     if len(file) < 2 or wanted.values.dtype.kind in "iub":
         return
@@ -192,9 +192,9 @@ def _check_varies(quantize, found, wanted, file):
             f"gives values from {low:.3g} to {high:.3g}: {_ADVICE}, or pass min_agreement=0."
         )
     if is_binary:
-        in_keras, in_file = (says_yes(a, not wanted.are_probabilities) for a in (values, file))
-        _check_both_sides(quantize, found.name, "yes", in_keras, in_file)
-        _check_both_sides(quantize, found.name, "no", ~in_keras, ~in_file)
+        in_keras, in_file = (is_positive(a, not wanted.are_probabilities) for a in (values, file))
+        _check_both_sides(quantize, found.name, "1", in_keras, in_file)
+        _check_both_sides(quantize, found.name, "0", ~in_keras, ~in_file)
 
 
 def _check_both_sides(quantize, name, side, in_keras, in_file):
@@ -229,7 +229,7 @@ def _disagreement(quantize, found, wanted, min_agreement):
     """The sentence for an output that does not agree closely enough."""
     expected = {
         "classes": "Keras's argmax on a fraction of at least min_agreement={} of the samples",
-        "binary": "Keras's yes or no for a fraction of at least min_agreement={} of the answers",
+        "binary": "Keras's label, 0 or 1, for at least min_agreement={} of the outputs",
         "numbers": "errors that leave at least min_agreement={} of the variance of Keras's numbers",
     }[found.output_type].format(f"{min_agreement:g}")
     is_guess = wanted.output_type is None and found.output_type == "classes"

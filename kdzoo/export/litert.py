@@ -100,7 +100,7 @@ def to_litert(
             and of outputs above 1 as a fraction of them.
         min_agreement: Smallest agreement, in [0, 1], that each output of a float16, dynamic or int8
             file must have with Keras: of classes the fraction of samples with the same argmax, of
-            yes or no the fraction of the same answers, of numbers the fraction of their variance
+            binary labels the fraction that is the same, of numbers the fraction of their variance
             that errors leave (`OutputAgreement`). The default refuses broken files and accepts
             the loss of a point or two that int8 costs; the report has what was measured. A file
             that gives a constant where Keras's output varies is refused, unless this is 0.

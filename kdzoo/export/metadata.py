@@ -42,7 +42,7 @@ def check_labels(labels: Sequence[str] | None, classes: Collection[int]) -> None
         )
     if len(labels) == 2 and set(classes) == {1}:
         raise ValueError(
-            "Expected one label for one unit, which answers yes or no. Received: "
+            "Expected one label for one unit, which is binary. Received: "
             f"labels={list(labels)}: pass labels=[{labels[1]!r}], what a yes means, or end the "
             "model in two units and a softmax."
         )

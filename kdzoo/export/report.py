@@ -20,7 +20,7 @@ class ExportReport:
         samples: The number of samples on which Keras and the file were compared.
         verified_on: `"representative_data"`, or `"random samples"` uniform in [0, 1).
         max_abs_difference: Largest absolute difference of any output from Keras, over all samples.
-        argmax_agreement: The smallest `agreement` of the outputs of classes and of yes or no in
+        argmax_agreement: The smallest `agreement` of the outputs of classes and of binary labels in
             `outputs_verified`, and the `argmax_agreement` of those that nothing is known of; or of
             all where there is no such output. Of classes it is the fraction of samples, in [0, 1],
             with the same largest output as Keras.
@@ -56,7 +56,7 @@ class ExportReport:
 
 
 def argmax_agreement(found: Sequence[OutputAgreement]) -> float:
-    """Returns the smallest agreement of classes and of yes or no, or of all without such outputs.
+    """Returns the smallest agreement of classes and binary labels, or of all without such outputs.
 
     Args:
         found: How closely each output agrees with Keras.

@@ -30,7 +30,7 @@ def as_logits(model: keras.Model) -> keras.Model:
     A softmax or sigmoid at the end becomes the identity, be it the activation of the last layer, a
     layer of its own or inside a nested model; everything else stays. The copy shares no weights
     with the original, which is not changed. Losses, ensembles and evaluation know of the copy
-    whether it gave a sigmoid's independent answers or a softmax's classes. A file of it does not:
+    whether it had sigmoids of binary labels or a softmax of classes. A file of it does not:
     of a multi-label model that is loaded again, say `output_type="binary"`.
 
     Args:

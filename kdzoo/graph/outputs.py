@@ -1,4 +1,4 @@
-"""What the outputs of a model mean: exclusive classes, yes or no, or plain numbers."""
+"""What the outputs of a model mean: exclusive classes, binary labels, or plain numbers."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,7 +14,7 @@ OutputType = Literal["classes", "binary", "numbers"]
 """What an output means.
 
 * `"classes"`: exclusive classes, a softmax over the last axis.
-* `"binary"`: independent yes or no answers, a sigmoid each: one unit, several labels of a sample,
+* `"binary"`: independent binary labels, a sigmoid each: one unit, several labels of a sample,
   or a mask with a value for each pixel.
 * `"numbers"`: plain numbers, as of a regression: embeddings and images too.
 """

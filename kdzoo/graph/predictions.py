@@ -1,4 +1,4 @@
-"""What arrays of outputs and labels say: classes, yes or no, probabilities of them."""
+"""What arrays of outputs and labels say: classes, binary labels, probabilities of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -122,7 +122,7 @@ def look_like_probabilities(outputs: Any, output_type: OutputType, xp: Any = np)
 
     Args:
         outputs: Array or tensor of floats, `(..., classes)` of classes, else of any shape.
-        output_type: What they mean. Answers of yes or no must lie on both sides of a half; one
+        output_type: What they mean. Binary outputs must lie on both sides of a half; one
             column of classes is never found to be probabilities, and neither are numbers.
         xp: The module that computes it: NumPy, or `keras.ops` for tensors of a traced step.
 
@@ -144,8 +144,8 @@ def look_like_probabilities(outputs: Any, output_type: OutputType, xp: Any = np)
     return xp.logical_and(is_enough, may_be_probabilities(outputs, output_type, xp))
 
 
-def says_yes(outputs: np.ndarray, from_logits: bool) -> np.ndarray:
-    """Returns where outputs of yes or no say yes: above 0 of logits, above 0.5 of probabilities.
+def is_positive(outputs: np.ndarray, from_logits: bool) -> np.ndarray:
+    """Returns where binary outputs are positive: above 0 of logits, above 0.5 of probabilities.
 
     Args:
         outputs: Array of any shape.
@@ -203,13 +203,13 @@ def _of_one_hot(labels):
         raise ValueError(
             "Expected rows of labels with a single 1, for exclusive classes. Received: "
             f"{np.array2string(wrong, threshold=8, precision=3)}: pass output_type='binary' if "
-            "each column is a yes or no of its own, and labels.argmax(axis=-1) for soft labels."
+            "each column is a binary label of its own, and labels.argmax(axis=-1) for soft labels."
         )
     return np.argmax(labels, axis=-1)
 
 
 def binary_labels(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
-    """Returns labels of yes or no as booleans in the shape of the outputs.
+    """Returns binary labels as booleans in the shape of the outputs.
 
     Args:
         labels: Zeros and ones in the shape of the outputs; a last axis of 1 may be missing on
@@ -225,13 +225,13 @@ def binary_labels(labels: ArrayLike, shape: Sequence[int]) -> np.ndarray:
     labels, shape = check_numeric_array("labels", labels), tuple(shape)
     if _without_last_axis(labels.shape) != _without_last_axis(shape):
         raise ValueError(
-            f"Expected labels of shape {shape}, a yes or no for each output. "
+            f"Expected labels of shape {shape}, a binary label for each output. "
             f"Received: shape={labels.shape}."
         )
     fits = (labels == 0) | (labels == 1)
     if not np.all(fits):
         raise ValueError(
-            "Expected labels from 0 to 1, integers, for outputs of yes or no. "
+            "Expected labels from 0 to 1, integers, for binary outputs. "
             f"Received: label={labels[~fits][0]}: round soft labels, build the model with more "
             "classes, or use `model.evaluate` with keras.metrics.MeanAbsoluteError for numbers."
         )
@@ -250,13 +250,13 @@ def log_probabilities(
     from_logits: bool = True,
     is_binary: bool | None = None,
 ) -> np.ndarray:
-    """Returns log-softmax of logits / temperature in float64; a yes or no becomes two classes.
+    """Returns log-softmax of logits / temperature in float64; a binary label becomes two classes.
 
     Args:
         outputs: Array `(..., classes)` of logits or probabilities; with `is_binary`, of any shape.
         temperature: Above 0.
         from_logits: Whether they are logits; the logarithms of probabilities are logits too.
-        is_binary: Whether each value is a yes or no; None where that is what one column says.
+        is_binary: Whether each value is a binary label; None where that is what one column says.
 
     Returns:
         Array `(..., classes)`, of at least two classes; with `is_binary` `(..., columns, 2)`.

@@ -152,11 +152,11 @@ class ConfidenceWeightedLabels(OfClasses):
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
         output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
-            independent answers, and exclusive classes are meant; otherwise `None`.
+            independent binary labels, and exclusive classes are meant; otherwise `None`.
 
     Raises:
         ValueError: If the temperature is not above 0; when it is called, if the logits are
-            independent yes or no answers.
+            independent binary labels.
 
     Example:
 
@@ -193,11 +193,11 @@ class PermutedSoftTargets(OfClasses):
         name: Name of the loss.
         seed: Integer of at least 0 that decides the permutations; a checkpoint keeps their state.
         output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
-            independent answers, and exclusive classes are meant; otherwise `None`.
+            independent binary labels, and exclusive classes are meant; otherwise `None`.
 
     Raises:
         ValueError: If the temperature is not above 0 or the seed is no such integer; when it is
-            called, if the logits are independent yes or no answers.
+            called, if the logits are independent binary labels.
 
     Example:
 

@@ -95,11 +95,11 @@ class DecoupledSoftTargets(OfClasses):
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
         output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
-            independent answers, and exclusive classes are meant; otherwise `None`.
+            independent binary labels, and exclusive classes are meant; otherwise `None`.
 
     Raises:
         ValueError: If the temperature is not above 0, or a weight is below 0; when it is called, if
-            the logits are independent yes or no answers.
+            the logits are independent binary labels.
 
     Reference: Zhao et al., "Decoupled Knowledge Distillation", 2022, arXiv:2203.08679.
     """

@@ -93,7 +93,7 @@ def bernoulli_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tens
 
 
 def binary_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    """Returns KL(teacher ‖ student) of independent outputs of yes or no, summed over the last axis.
+    """Returns KL(teacher ‖ student) of independent binary outputs, summed over the last axis.
 
     Args:
         teacher_logits: Float32 tensor `(batch, ..., outputs)`, or `(batch,)`.

@@ -31,11 +31,11 @@ class KerasDistillation(DistillationLoss):
         loss: A `keras.distillation.DistillationLoss`.
         name: Name of the loss. Defaults to that of the wrapped class in snake case.
         output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
-            independent answers, and exclusive classes are meant; otherwise `None`.
+            independent binary labels, and exclusive classes are meant; otherwise `None`.
 
     Raises:
         ValueError: If `loss` is no `keras.distillation.DistillationLoss`; when it is called, if it
-            takes the softmax of independent yes or no answers.
+            takes the softmax of independent binary labels.
 
     Warns:
         UserWarning: If `loss` applies a loss of probabilities to logits, as

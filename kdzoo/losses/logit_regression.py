@@ -38,8 +38,8 @@ def logit_regression(
     * `"probabilities"`: `½ ‖softmax(z) − softmax(g)‖²`.
     * `"kl"`: `KL(softmax(z) ‖ softmax(g))`.
 
-    Of independent yes or no answers the probabilities are sigmoids, and the divergence is the sum
-    of the answers' own.
+    Of independent binary labels the probabilities are sigmoids, and the divergence is the sum
+    of the labels' own.
 
     Args:
         teacher_logits: Float tensor `(batch, ..., classes)`, or `(batch,)` where one column would

@@ -1,4 +1,4 @@
-"""What a loss on logits takes them for: exclusive classes, or independent yes or no answers."""
+"""What a loss on logits takes them for: exclusive classes, or independent binary labels."""
 
 import sys
 import warnings
@@ -65,8 +65,8 @@ def type_of_logits(
     received = f"Received: outputs of shape {tuple(shape)}"
     if output_type == "binary" and "binary" not in accepted:
         raise ValueError(
-            f"Expected exclusive classes for `{loss}`. {received} that are independent yes or no "
-            "answers, by the loss on the labels or the final activation; take "
+            f"Expected exclusive classes for `{loss}`. {received} that are independent binary "
+            "labels, by the loss on the labels or the final activation; take "
             '`kdzoo.losses.SoftTargets`, or say `output_type="classes"`.'
         )
     if output_type == "binary" or (output_type == "classes" and not is_one):
@@ -83,13 +83,13 @@ def type_of_logits(
     if "binary" not in accepted:
         raise ValueError(
             f"Expected several exclusive classes for `{loss}`. {received}, one value each; take "
-            f'`kdzoo.losses.SoftTargets(output_type="binary")` for a yes or no, or {_REMEDY}.'
+            f'`kdzoo.losses.SoftTargets(output_type="binary")` for binary labels, or {_REMEDY}.'
         )
     is_what = {None: "of unknown meaning", "classes": "of one class", "numbers": "plain numbers"}
     raise ValueError(
-        f"Expected several classes, or yes or no answers, for `{loss}`. {received}, "
-        f'{is_what[output_type]}; say `output_type="binary"` if each value is the logit of a yes '
-        f"or no, or {_REMEDY}."
+        f"Expected several classes, or binary labels, for `{loss}`. {received}, "
+        f'{is_what[output_type]}; say `output_type="binary"` if each value is the logit of a '
+        f"binary label, or {_REMEDY}."
     )
 
 
@@ -122,7 +122,7 @@ class OfClasses(Softened):
         student_layer: Layer that gives the student's logits; `None` for its output.
         name: Name of the loss.
         output_type: `"classes"` where the loss that a `Distiller` compiles says that outputs are
-            independent answers, and exclusive classes are meant; otherwise `None`.
+            independent binary labels, and exclusive classes are meant; otherwise `None`.
     """
 
     def __init__(

@@ -36,8 +36,8 @@ def soft_targets(
     cross-entropy; the teacher's entropy is constant in the student, so the gradients are equal,
     and the loss is 0 where the student agrees.
 
-    Of independent yes or no answers p and q are sigmoids, and the sum is over each answer's two
-    outcomes and all answers:
+    Of independent binary labels p and q are sigmoids, and the sum is over each label's two
+    outcomes and all labels:
     `T² Σᵢ (pᵢ log (pᵢ / qᵢ) + (1 − pᵢ) log ((1 − pᵢ) / (1 − qᵢ)))`.
 
     With `standardize`, the logits of each sample are first replaced by their z-scores,
@@ -45,8 +45,8 @@ def soft_targets(
     learns their pattern at a scale of its own.
 
     Args:
-        teacher_logits: Float tensor `(batch, ..., classes)`; of yes or no answers
-            `(batch, ..., answers)`, such as `(batch, height, width, 1)` for a mask, or `(batch,)`.
+        teacher_logits: Float tensor `(batch, ..., classes)`; of binary labels
+            `(batch, ..., labels)`, such as `(batch, height, width, 1)` for a mask, or `(batch,)`.
         student_logits: Float tensor of the teacher's shape.
         temperature: Divisor T of the logits, above 0.
         output_type: `"classes"` if a softmax over the last axis belongs to the logits, `"binary"`
@@ -61,7 +61,7 @@ def soft_targets(
 
     Raises:
         ValueError: If the numbers of classes differ, the temperature is not above 0, there is one
-            column and `output_type` does not say what it is, or yes or no answers are to be
+            column and `output_type` does not say what it is, or binary labels are to be
             standardized.
 
     Example:
@@ -128,8 +128,8 @@ class SoftTargets(Softened):
     `T² Σᵢ pᵢ (log pᵢ − log qᵢ)` with `p = softmax(teacher / T)` and `q = softmax(student / T)`.
     The factor T² is included, so `student_loss_weight` keeps its meaning at every temperature.
 
-    Of independent yes or no answers, be it one, several labels or a mask with one for each pixel,
-    p and q are sigmoids, and the divergences of the answers are summed over the last axis. In a
+    Of independent binary labels, be it one, several labels or a mask with one for each pixel,
+    p and q are sigmoids, and the divergences of the labels are summed over the last axis. In a
     `Distiller` the loss that is compiled for an output tells which of the two it is, or else the
     activation that `as_logits` took from the student or the teacher. Otherwise several columns are
     exclusive classes, and what one column is must be said.
@@ -151,8 +151,8 @@ class SoftTargets(Softened):
 
     Raises:
         ValueError: If the temperature is not above 0 or `output_type` is unknown; when it is
-            called, if the outputs are numbers, one column of which nothing is known, or yes or no
-            answers that are to be standardized.
+            called, if the outputs are numbers, one column of which nothing is known, or binary
+            labels that are to be standardized.
 
     Example:
 

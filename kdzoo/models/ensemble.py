@@ -29,10 +29,10 @@ class Ensemble(ExportsByGraph, Exportable, keras.Model):
             of the same meaning.
         average: `"logits"` for the mean of the outputs (of logits the members' geometric mean, up
             to a constant), or `"probabilities"` for the logarithm of the mean of the softmaxes
-            (their arithmetic mean), which is a valid set of logits; of independent yes or no
-            answers the logarithm of the odds, at the mean of the sigmoids.
+            (their arithmetic mean), which is a valid set of logits; of independent binary
+            labels the logarithm of the odds, at the mean of the sigmoids.
         name: Name of the model.
-        output_type: `"classes"`, `"binary"` for yes or no answers with a sigmoid each, or
+        output_type: `"classes"`, `"binary"` for binary labels with a sigmoid each, or
             `"numbers"`, whose members may end in any activation. `None` to find out: from the
             loss that a member was compiled with, or the activation that `as_logits` took away;
             otherwise several columns are classes.
@@ -123,9 +123,9 @@ class Ensemble(ExportsByGraph, Exportable, keras.Model):
         is_one_class = is_one_column(shape) and self.output_type != "binary"
         if self.output_type == "numbers" or is_one_class:
             raise ValueError(
-                "Expected classes, or yes or no answers, whose probabilities can be averaged. "
+                "Expected classes, or binary labels, whose probabilities can be averaged. "
                 f"Received: outputs of shape {tuple(shape)} with output_type={self.output_type!r}; "
-                'say `output_type="binary"` if each value is the logit of a yes or no, or take '
+                'say `output_type="binary"` if each value is the logit of a binary label, or take '
                 '`average="logits"`, the mean, for numbers.'
             )
 

@@ -81,8 +81,8 @@ def record_teacher(
     2 % of the largest.
 
     Args:
-        teacher: A `keras.Model` that gives logits (batch, classes), or (batch, answers) of
-            independent yes or no answers, or plain numbers (batch, numbers).
+        teacher: A `keras.Model` that gives logits (batch, classes), or (batch, labels) of
+            independent binary labels, or plain numbers (batch, numbers).
         data: A `kdzoo.data.Split`, usually `dataset.train`.
         directory: Where the record goes: an index and ArrayRecord files with checksums.
         views: How many times each image is seen, each time augmented anew, from 1 to 9999; 1
@@ -99,7 +99,7 @@ def record_teacher(
         batch_size: How many images go through the teacher at a time, at least 1.
         teacher_transform: Function from a batch of images, float32 (batch, height, width, channels)
             in [0, 1], to as many inputs of the teacher.
-        output_type: `"classes"`, `"binary"` for yes or no answers with a sigmoid each, or
+        output_type: `"classes"`, `"binary"` for binary labels with a sigmoid each, or
             `"numbers"`, for a teacher that may end in any activation; `None` to find out.
 
     Returns:

@@ -80,7 +80,7 @@ def test_a_batch_of_one_does_not_tell_probabilities_from_logits():
 
 
 class Heads(keras.Model):
-    """Answers of yes or no, behind a sigmoid that cannot be seen, and logits of classes."""
+    """Binary labels, behind a sigmoid that cannot be seen, and logits of classes."""
 
     def __init__(self):
         super().__init__()

@@ -119,7 +119,9 @@ def test_specialists_are_a_model_that_teaches(finished):
     row = rows["specialists", 0]
     classes = [label for part in row["specialist_classes"] for label in part]
     assert sorted(classes) == list(range(10))
-    assert set(row["history"]["stage"]) == {1, 2}
+    history = row["history"]
+    assert set(history["stage"]) == {1, 2}
+    assert len(history["val_loss"]) == len(history["loss"]) and all(history["val_loss"])
     for number in (0, 1):
         assert abs(batches["specialists-0", f"specialist-{number}"]) < 1e-9
     model = keras.saving.load_model(directory / "specialists-0" / "model.keras")

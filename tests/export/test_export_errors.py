@@ -73,9 +73,7 @@ class TestOnTensorFlow:
             with pytest.raises(ValueError, match=message):
                 export(labels=labels)
         unit = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
-        with pytest.raises(
-            ValueError, match=r"one unit, which answers yes or no.*labels=\['dog'\]"
-        ):
+        with pytest.raises(ValueError, match=r"one unit, which is binary.*labels=\['dog'\]"):
             export(unit, labels=["cat", "dog"])
 
     def test_a_state_that_lasts(self, export):

@@ -1,4 +1,4 @@
-"""A file is verified by what each output means: classes, yes or no, numbers."""
+"""A file is verified by what each output means: classes, binary labels, numbers."""
 
 import linecache
 
@@ -251,8 +251,8 @@ class TestOfAFileThatGivesOtherOutputs:
         return run
 
     def test_no_yes_at_all(self, changed):
-        model = dense([[4.0], [0.0], [0.0], [0.0]], "sigmoid", bias=-6.0)  # A twentieth says yes.
-        with pytest.raises(RuntimeError, match="Expected predictions of yes in 'last'"):
+        model = dense([[4.0], [0.0], [0.0], [0.0]], "sigmoid", bias=-6.0)  # One in 20 is 1.
+        with pytest.raises(RuntimeError, match="Expected predictions of 1 in 'last'"):
             changed(lambda outputs: np.minimum(outputs, 0.4), model, TABLE, samples=300)
 
     def test_no_yes_in_one_of_several_columns(self, changed):
@@ -260,12 +260,12 @@ class TestOfAFileThatGivesOtherOutputs:
             return np.minimum(outputs, [1.0, 0.4, 1.0])
 
         model = dense(4 * np.eye(4, 3), "sigmoid", bias=-6.0)
-        with pytest.raises(RuntimeError, match="Expected predictions of yes in column 1 of 'last'"):
+        with pytest.raises(RuntimeError, match="Expected predictions of 1 in column 1 of 'last'"):
             changed(spoil, model, TABLE, samples=300)
 
     def test_answers_on_the_other_side(self, changed):
         with pytest.raises(
-            RuntimeError, match=r"Keras's yes or no.*min_agreement=0.9.*Received: 0"
+            RuntimeError, match=r"Keras's label, 0 or 1.*min_agreement=0.9.*Received: 0"
         ):
             changed(lambda outputs: 1 - outputs, dense(np.ones((4, 2)), "sigmoid"))
 

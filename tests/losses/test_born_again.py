@@ -115,7 +115,7 @@ def test_configs_round_trip_through_json(loss):
 
 def test_what_is_not_of_classes_is_refused():
     for loss in (losses.ConfidenceWeightedLabels(), losses.PermutedSoftTargets()):
-        with pytest.raises(ValueError, match="independent yes or no answers"):
+        with pytest.raises(ValueError, match="independent binary labels"):
             loss.call(TEACHER, STUDENT, LABELS, output_type="binary")
         with pytest.raises(ValueError, match="several exclusive classes"):
             loss.call(TEACHER[:, :1], STUDENT[:, :1], LABELS)

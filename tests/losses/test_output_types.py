@@ -1,4 +1,4 @@
-"""Losses on yes or no answers and on numbers, against NumPy in float64 and Keras's own losses."""
+"""Losses on binary labels and on numbers, against NumPy in float64 and Keras's own losses."""
 
 import json
 

@@ -24,7 +24,7 @@ class Specialists(Stage):
     """Trains specialists by `kdzoo.schemes.specialists`.
 
     The product `"model"` is the `SpecialistEnsemble`. Its row says which classes each specialist
-    has.
+    has. Each is validated on the held-out samples, if the experiment has any.
 
     Attributes:
         generalist: The stage whose model is specialized.
@@ -103,6 +103,7 @@ class Specialists(Stage):
             augmentation=training.augmentation_for(data.name),
             most_probable=self.most_probable,
             metrics=["accuracy"],
+            validation_data=data.validation,
             seed=context.seed,
             **options,
         )
