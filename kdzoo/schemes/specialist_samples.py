@@ -168,7 +168,7 @@ class _Relabelled(Split):
     """A split whose labels are those of its positions, as a sample may come several times."""
 
     def examples(self, indices: Any) -> tuple[np.ndarray, np.ndarray]:
-        return super().examples(indices)[0], self.labels[indices]
+        return self.images[self._places(indices)], self.labels[indices]
 
     def __len__(self) -> int:
         return len(self.labels)
