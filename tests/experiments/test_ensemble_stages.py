@@ -121,7 +121,8 @@ def test_specialists_are_a_model_that_teaches(finished):
     assert sorted(classes) == list(range(10))
     history = row["history"]
     assert set(history["stage"]) == {1, 2}
-    assert len(history["val_loss"]) == len(history["loss"]) and all(history["val_loss"])
+    assert len(history["val_loss"]) == len(history["loss"])
+    assert all(history["val_loss"])
     for number in (0, 1):
         assert abs(batches["specialists-0", f"specialist-{number}"]) < 1e-9
     model = keras.saving.load_model(directory / "specialists-0" / "model.keras")
