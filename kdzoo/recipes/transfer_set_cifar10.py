@@ -3,7 +3,7 @@
     kdzoo train transfer_set_cifar10
 
 No student sees a label: the teacher of CIFAR-10 gives soft targets for images of any kind. All
-students take the same number of steps. CIFAR-100 has none of the ten classes.
+students take the same number of steps, one seed each. CIFAR-100 has none of the ten classes.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ RECIPE = Experiment(
     name="transfer_set_cifar10",
     data="cifar10",
     stages=(
-        Pretrained("teacher", "wide_resnet_16_4/cifar10", seeds=(0,)),
+        Pretrained("teacher", "wide_resnet_16_4/cifar10"),
         Distill("CIFAR-10", *_STUDENT, **_TEACHING),
         Distill("CIFAR-100", *_STUDENT, transfer=Transfer(others=_OTHER, alone=True), **_TEACHING),
         Distill(
@@ -33,6 +33,7 @@ RECIPE = Experiment(
             **_TEACHING,
         ),
     ),
+    seeds=(0,),
     validation=0,
     smoke_settings={
         "teacher": {"architecture": "mlp_2x64"},
