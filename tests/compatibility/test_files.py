@@ -46,6 +46,7 @@ def test_a_keras_file_loads_to_the_same_outputs(name, makers):
     assert_gives(model, name)
 
 
+@pytest.mark.large_on_jax
 def test_a_file_of_keras_2_opens_to_the_same_outputs():
     assert_gives(kdzoo.load_model(FILES / "of_keras_2.h5"), "of_keras_2")
 

@@ -140,6 +140,7 @@ def test_tucker_loses_no_more_than_the_tails_of_both_sides(model):
     assert row.parameters_predicted == row.parameters_after == 7 * 4 + 9 * 4 * 4 + 4 * 7
 
 
+@pytest.mark.large_on_jax
 def test_the_rank_is_the_smallest_that_keeps_the_energy(model):
     _, report = factorize(model, energy=0.9, method="channel", only_smaller=False)
     for row in report.layers:
@@ -150,6 +151,7 @@ def test_the_rank_is_the_smallest_that_keeps_the_energy(model):
         assert 1 - cut(matrix, row.rank - 1)[1] ** 2 < 0.9
 
 
+@pytest.mark.large_on_jax
 def test_tucker_keeps_the_energy(model):
     _, report = factorize(model, energy=0.8, method="tucker", only_smaller=False)
     assert all(1 - row.weight_error**2 >= 0.8 for row in report.layers)
@@ -175,6 +177,7 @@ def test_auto_takes_the_fewest_parameters_or_the_smallest_error():
         assert auto.weight_error == min(row.weight_error for row in smaller)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("ratio", [0.6, 0.9])
 def test_a_ratio_is_reached_and_hardly_more(ratio, model):
     smaller, report = factorize(model, ratio=ratio)
@@ -183,6 +186,7 @@ def test_a_ratio_is_reached_and_hardly_more(ratio, model):
     assert report.parameters_after == smaller.count_params()
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("noise", [0.05, 0.3])
 def test_variational_bayes_tells_a_rank_from_noise(noise):
     rng = np.random.default_rng(0)
@@ -278,6 +282,7 @@ def test_what_is_left_and_why():
     assert list(dense.left.values()) == ["a Conv2D, which the method 'svd' leaves"]
 
 
+@pytest.mark.large_on_jax
 def test_a_compiled_sequential_model_of_halves_stays_one():
     keras.utils.set_random_seed(0)
     layers = [LAYERS.Dense(9, "relu", dtype="mixed_bfloat16"), LAYERS.Dense(8, dtype="float16")]

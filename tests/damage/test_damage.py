@@ -139,6 +139,7 @@ def test_seals_are_those_of_kdzoo():
         assert seal(dict(content)) == with_hash(content, **arguments)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     ("body", "expected"), [("sys.exit(3)", "crash"), ("time.sleep(60)", "hang"), ("", "loaded")]
 )

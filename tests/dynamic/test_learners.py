@@ -64,6 +64,7 @@ def _loss_by_hand(outputs, weight, weights, temperature):
     return total
 
 
+@pytest.mark.large_on_jax
 def test_what_is_set_after_a_training_counts_in_the_next():
     keras.utils.set_random_seed(0)
     plain = keras.Sequential(
@@ -188,6 +189,7 @@ def test_teachers_that_cannot_teach():
         learner.teacher = keras.Sequential([keras.layers.Dense(3)])
 
 
+@pytest.mark.large_on_jax
 def test_a_teacher_may_give_a_list_of_one_output():
     inputs = keras.Input((6,))
     keras.utils.set_random_seed(7)

@@ -8,6 +8,7 @@ from kdzoo.evaluation import count_macs
 from kdzoo.models import branchy_lenet, msdnet
 
 
+@pytest.mark.large_on_jax
 def test_branchy_lenet_has_the_papers_counts():
     model = branchy_lenet()
     first = 30 * 30 * 25 * 5 + 15 * 15 * 9 * 5 * 10 + 640 * 10

@@ -57,6 +57,7 @@ def test_gradient_of_maxout_reaches_the_largest_piece_alone():
     np.testing.assert_allclose(moved, np.arange(2)[:, None] == largest, atol=1e-6)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("sides", [(1, 2), (3, 4), (5, 6), (8, 8), (9, 9), (10, 7)], ids=str)
 def test_pooling_keeps_the_window_that_hangs_over_the_edge(size, sides):
@@ -70,6 +71,7 @@ def test_pooling_keeps_the_window_that_hangs_over_the_edge(size, sides):
     np.testing.assert_array_equal(pooled, expected)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("sides", [(8, 8), (9, 10)], ids=str)
 def test_shortcuts_of_resnet_take_every_second_pixel_and_add_zeros(sides):
     model = resnet(8, input_shape=(*sides, 3))
@@ -125,6 +127,7 @@ def test_maxout_trains_as_the_papers_do_unless_told_otherwise():
     assert not any("dropout" in layer.name for layer in plain.layers)
 
 
+@pytest.mark.large_on_jax
 def test_filters_keep_the_papers_norms(tmp_path):
     arguments = {"dense_units": 6, "dense_pieces": 3, "dropout": 0.0, "input_dropout": 0.0}
     model = maxout((4, 6, 8), (4, 3, 3), input_shape=(8, 8, 1), max_norm=True, **arguments)
@@ -152,6 +155,7 @@ def test_maxout_takes_images_down_to_the_least_it_names(padding, least):
 
 
 @pytest.mark.large_on_jax
+@pytest.mark.large_on_jax
 def test_lenets_of_other_depths():
     one = lenet((4,), (8, 6), input_shape=(5, 6, 3))
     assert one.get_layer("stage1").output.shape == (None, 1, 1, 4)
@@ -162,6 +166,7 @@ def test_lenets_of_other_depths():
     assert [layer.name for layer in relus] == ["stage3"]  # Caffe's convolutions have none.
 
 
+@pytest.mark.large_on_jax
 def test_fitnet_of_two_stages_names_its_taps():
     model = fitnet(((4,), (4, 6)), dense_units=5, dropout=0.25, input_shape=(9, 8, 1))
     shapes = {name: model.get_layer(name).output.shape[1:] for name in ("stage1", "stage2")}

@@ -69,6 +69,7 @@ def test_images_have_their_channels_last_whatever_is_usual(name):
     np.testing.assert_array_equal(model.predict(x, verbose=0), expected.predict(x, verbose=0))
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("name", RUN)
 def test_graph_and_taps(name):
     model = built(name)
@@ -109,6 +110,7 @@ def test_every_weight_learns(name):
         assert np.any(new != old), f"{variable.path} has no gradient"
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("name", RUN)
 def test_first_logits_are_of_order_one(name):
     """The initialization neither explodes nor dies, whatever the depth: logits differ, mildly."""
@@ -166,6 +168,7 @@ def test_mixed_bfloat16_keeps_float32_logits(name):
     assert np.abs(numpy(logits) - exact).max() < 0.1 * max(1, np.abs(exact).max())
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("name", ONE_EACH if ON_TENSORFLOW else ON_JAX)
 @pytest.mark.parametrize(
     "shape", [(8, 8, 1), (28, 28, 1), (33, 47, 3), (96, 64, 3)], ids=lambda s: "x".join(map(str, s))

@@ -55,6 +55,7 @@ def test_a_run_that_is_stopped_goes_on(unpruned, tmp_path, steps):
     assert_same([whole], [again])
 
 
+@pytest.mark.large_on_jax
 def test_what_a_killed_run_chose_stays_chosen(unpruned, tmp_path):
     """Also where the criterion, such as a measured latency, now says something else."""
 
@@ -148,6 +149,7 @@ def test_latency_needs_tensorflow_before_anything_is_trained(unpruned, tmp_path,
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.large_on_jax
 def test_the_run_of_another_teacher_is_refused(unpruned, tmp_path):
     options = {"steps": 1, "epochs": 1}
     teachers = [net(5, seed, dropout=0) for seed in (2, 3)]

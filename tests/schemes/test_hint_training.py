@@ -103,6 +103,7 @@ def test_both_stages_learn_and_share_one_history(tmp_path):
     assert student.count_params() == net(4, seed=0).count_params()
 
 
+@pytest.mark.large_on_jax
 def test_labels_can_take_the_place_of_the_hint(tmp_path):
     student, looked = net(4, seed=2), {}
     before = student.get_weights()
@@ -151,6 +152,7 @@ def test_the_teachers_weight_falls_evenly(tmp_path):
     assert weights[HINT_EPOCHS:] == pytest.approx([1.0, 0.75, 0.5, 0.25])
 
 
+@pytest.mark.large_on_jax
 def test_the_arguments_reach_the_two_stages(tmp_path):
     seen = {}
 
@@ -177,6 +179,7 @@ def test_the_arguments_reach_the_two_stages(tmp_path):
     assert np.isfinite(history["val_loss"][HINT_EPOCHS:]).all()
 
 
+@pytest.mark.large_on_jax
 def test_a_teacher_of_another_size_sees_other_images(tmp_path):
     inputs = keras.Input((12, 12, 1))
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="stage1")(inputs)
@@ -190,6 +193,7 @@ def test_a_teacher_of_another_size_sees_other_images(tmp_path):
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("makers", [(sequential, net), (net, sequential)])
 def test_sequential_models_learn_too(tmp_path, makers):
     models = [make(width, seed=width) for make, width in zip(makers, (8, 4), strict=True)]

@@ -129,6 +129,7 @@ def schedule(epochs):
     return keras.optimizers.SGD(keras.optimizers.schedules.PolynomialDecay(0.3, 3 * epochs, 0.0))
 
 
+@pytest.mark.large_on_jax
 def test_tickets_go_back_to_an_early_epoch_and_its_learning_rate(tmp_path):
     class Early(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -159,6 +159,7 @@ def test_a_run_stopped_in_its_first_epoch_begins_with_the_same_weights(tmp_path)
     assert begun_anew == run(tmp_path / "new", [net(8, 31, "a"), net(5, 32, "b")], **options)[1]
 
 
+@pytest.mark.large_on_jax
 def test_initial_weights_that_were_damaged_are_refused(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, callbacks=[StopIn(0)])
@@ -183,6 +184,7 @@ def test_a_data_set_that_goes_on_in_its_own_order_is_told(tmp_path, capsys):
     assert "Going on" not in capsys.readouterr().out
 
 
+@pytest.mark.large_on_jax
 def test_peers_that_were_made_again_may_have_other_names(tmp_path):
     whole, _ = run(tmp_path, [net(4, 1), net(3, 2)], epochs=1)
     again, _ = run(tmp_path, [net(4, 3), net(3, 4)], epochs=1)
@@ -192,6 +194,7 @@ def test_peers_that_were_made_again_may_have_other_names(tmp_path):
         run(tmp_path, again, epochs=1, optimizer=["adam", keras.optimizers.Adam(0.5)])
 
 
+@pytest.mark.large_on_jax
 def test_schedules_and_optimizers_of_their_own(tmp_path):
     rates = []
     note = keras.callbacks.LambdaCallback(

@@ -56,6 +56,7 @@ def fit(q, own, dustbins, others):
         return special.xlogy(own, q).sum(-1) + special.xlogy(dustbins, q @ others.T).sum(-1)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("scale", [5, 10])
 def test_certain_predictions_that_contradict_each_other_are_agreed_on(scale):
     """As well as by a long expectation maximization; where the optimum is flat, q may differ."""
@@ -130,6 +131,7 @@ def test_a_distribution_is_also_found_in_a_traced_function():
     np.testing.assert_allclose(found[1], [0.15, 0.25, 0.6], atol=1e-6)
 
 
+@pytest.mark.large_on_jax
 def test_only_specialists_of_the_most_probable_classes_take_part():
     found = keras.ops.convert_to_numpy(specialist_distribution(GENERAL, [PART], [[0, 1]]))
     # Of one specialist the solution is known: the mean of both on its classes and on the dustbin.
@@ -231,6 +233,7 @@ def test_what_a_specialist_is_validated_on_comes_in_one_order(data):
         np.testing.assert_array_equal(labels, mix.labels)
 
 
+@pytest.mark.large_on_jax
 def test_an_optimizer_is_made_for_the_steps_of_each_specialist(data, tmp_path):
     lengths = []
 

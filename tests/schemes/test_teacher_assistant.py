@@ -85,6 +85,7 @@ def test_a_run_stopped_in_any_stage_ends_as_an_undisturbed_one(tmp_path, epoch):
         run(tmp_path / "stopped", student_loss_weight=0.1)
 
 
+@pytest.mark.large_on_jax
 def test_a_stage_that_ended_early_is_not_gone_on_with(tmp_path):
     class StopEarly(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -102,6 +103,7 @@ def test_a_stage_that_ended_early_is_not_gone_on_with(tmp_path):
     assert_same(again, models)
 
 
+@pytest.mark.large_on_jax
 def test_a_teacher_of_other_inputs_and_a_loss_with_weights(tmp_path):
     teacher = net(20, 1, inputs=3)
     hint = kdzoo.losses.Hint("features", "features")

@@ -92,6 +92,7 @@ def test_normalizations_are_fused_while_it_trains_and_no_longer(trained, tmp_pat
         assert np.abs(norm.moving_mean.numpy()).max() > 0
 
 
+@pytest.mark.large_on_jax
 def test_two_processes_do_not_train_in_one_directory(tmp_path):
     with one_process(tmp_path / "run"):
         with pytest.raises(ValueError, match="in which another process works"):
