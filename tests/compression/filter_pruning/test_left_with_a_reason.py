@@ -120,7 +120,6 @@ def test_a_layer_of_which_one_call_is_not_understood(order):
     assert units(groups)["a"] == units(groups)["b"] == (16, 16)
 
 
-@pytest.mark.large_on_jax
 def test_filters_that_go_together_are_rounded_as_filters():
     inputs = keras.Input((4, 4, 8))
     x = layers.Conv2D(128, 3, groups=4, name="grouped")(inputs)
