@@ -357,3 +357,33 @@ def test_thresholds_gain_a_point_on_the_same_network_cut_and_trained_alone():
     assert file["mean_signatures_ms"] / file["signatures_ms"][-1] < 0.6
     assert file["mean_signatures_ms"] / file["exits_alone_ms"][-1] < 0.6
     assert file["mean_ms"] / file["exits_ms"][-1] < 0.6
+
+
+def test_of_the_ways_to_shrink_int8_costs_little_and_packs_best():
+    summaries = {
+        width: results(f"zoo_cifar10_{width}_compressed")["summary"]
+        for width in ("025", "050", "100")
+    }
+    for width, summary in summaries.items():
+        before, int8, zeros = (summary[name] for name in ("float32", "int8", "80 % zeros"))
+        assert before["mean"] - int8["mean"] < 0.0021
+        assert before["bytes"] / int8["bytes"] > (2 if width == "025" else 3)
+        assert int8["gzipped_bytes"] < zeros["gzipped_bytes"]
+        assert int8["mean"] > zeros["mean"]
+    measured = {
+        name: read_manifest()[f"{name}/cifar10"].measured
+        for name in ("separable_025", "separable_050")
+    }
+    narrow, wide = measured.values()
+    assert wide["accuracy"]["mean"] - narrow["accuracy"]["mean"] == pytest.approx(0.02, abs=0.002)
+    assert wide["accuracy"]["mean"] - narrow["alone"]["mean"] > 0.04
+    times = {
+        name: entry.measured["latency_ms"]["float32"]["median"]
+        / entry.measured["latency_ms"]["int8"]["median"]
+        for name, entry in read_manifest().items()
+        if {"float32", "int8"} <= set(entry.measured["latency_ms"])
+    }
+    slower = {name.split("/")[0] for name, ratio in times.items() if ratio < 1}
+    assert slower == {"separable_025"}
+    assert 8 < max(times.values()) < 9
+    assert min(times.values()) == pytest.approx(1 / 1.2, abs=0.1)

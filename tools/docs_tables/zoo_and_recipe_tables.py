@@ -12,7 +12,13 @@ from kdzoo.recipes import RECIPES
 from kdzoo.zoo import cards
 from kdzoo.zoo.manifest import read_manifest
 from tools import compression_pareto
-from tools.docs_tables import benchmark_tables, dynamic_tables, school_tables, small_network_tables
+from tools.docs_tables import (
+    benchmark_tables,
+    dynamic_tables,
+    school_tables,
+    shrink_tables,
+    small_network_tables,
+)
 from tools.docs_tables.content import ROOT, Table, results, spread, variants
 
 # The six rows of the README: each data set of the zoo, and the three sizes of its main family.
@@ -186,6 +192,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     **{name: functools.partial(comparison, name) for name in COMPARISONS},
     **school_tables.TABLES,
     **small_network_tables.TABLES,
+    **shrink_tables.TABLES,
     **dynamic_tables.TABLES,
     "compression_pareto": compression_pareto.table,
     **benchmark_tables.TABLES,
