@@ -513,6 +513,19 @@ ERRORS = [
         "rounds=2 alone",
     ),
     (
+        [
+            *("compress", "{student}", "o.kdz", "digits", "--prune=0.5"),
+            *("--scheme=deep-compression", "--cluster=logts=8"),
+        ],
+        1,
+        "Did you mean 'logits'?",
+    ),
+    (
+        ["compress", "{student}", "o.kdz", "digits", "--filters=0.5", "--filters-importance=l3"],
+        1,
+        "Unknown filters_importance",
+    ),
+    (
         ["compress", "{student}", "o.tflite", "digits", "--prune", "0.5", "--cluster", "2"],
         1,
         "as zero is one of them",

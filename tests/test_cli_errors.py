@@ -63,9 +63,30 @@ COMPRESS = ("compress", "m.keras", "out.tflite", "digits")
             "--teacher beside --student-loss-weight",
         ),
         *(
-            ((*COMPRESS, *options, f"--filters-target={target}"), "--filters beside --filters-targ")
+            ((*COMPRESS, *options, f"{option}={value}"), f"--filters beside {option}")
             for options in ((), ("--prune=0.5",))
-            for target in ("macs", "latency")
+            for option, value in (
+                ("--filters-target", "macs"),
+                ("--filters-importance", "l1"),
+                ("--filters-scope", "local"),
+            )
+        ),
+        (
+            (*COMPRESS, "--filters=0.5", "--teacher=none", "--temperature=2"),
+            "--teacher beside --temperature. Received: --teacher none",
+        ),
+        # Numbers by layer.
+        *(
+            ((*COMPRESS, "--scheme=deep-compression", option), words)
+            for option, words in (
+                ("--prune=a=0.5,b", "logits=0.9. Received: 'a=0.5,b'"),
+                ("--prune=a=2:4", "logits=0.9. Received: 'a=2:4'"),
+                ("--prune==0.5", "logits=0.9. Received: '=0.5'"),
+                ("--prune=a=0.5,b=0.6,a=0.5", "each layer once in --prune. Received: 'a' twice"),
+                ("--cluster=a=0.5", "logits=16. Received: 'a=0.5'"),
+                ("--cluster=many", "logits=16. Received: 'many'"),
+                ("--cluster=a=4,a=8", "each layer once in --cluster. Received: 'a' twice"),
+            )
         ),
         ((*COMPRESS, "--quantize", "int8", "--epochs", "2"), "quantize qat beside --epochs"),
         ((*COMPRESS, "--quantize", "float16", "--batch-size", "2"), "qat beside --batch-size"),
@@ -252,7 +273,8 @@ class TestHelp:
     @pytest.mark.parametrize(
         ("words", "expected"),
         [
-            ("kdzoo compress --pr", ["--prune"]),
+            ("kdzoo compress --filters-i", ["--filters-importance"]),
+            ("kdzoo compress --filters-scope l", ["local"]),
             ("kdzoo create separable_0", ["separable_025", "separable_050", "separable_075"]),
             ("kdzoo card lenet_5", ["lenet_5/mnist"]),
         ],
@@ -264,7 +286,7 @@ class TestHelp:
             "PYTHONPATH": str(ROOT),
             "_KDZOO_COMPLETE": "complete_bash",
             "COMP_WORDS": words,
-            "COMP_CWORD": "2",
+            "COMP_CWORD": str(len(words.split()) - 1),
         }
         done = subprocess.run(
             [sys.executable, "-c", f"{script}sys.exit(main())"],
@@ -333,6 +355,33 @@ class TestProgress:
         with TrainingProgress(steps=1) as progress:
             progress.stage("prune net")
         assert capsys.readouterr().err == "1/1 prune net: finished before\n"
+
+    def test_each_training_of_a_stage_has_lines_of_its_own(self, capsys):
+        from kdzoo.cli.progress import TrainingProgress
+
+        with TrainingProgress(steps=3) as progress:
+            report = progress.callback()
+            report.set_params({"epochs": 1})
+            progress.stage("deep_compression net")
+            for number, name in enumerate(("prune-1", "share"), 1):
+                report.on_stage_begin(number, 2, name)
+                if name == "share":  # The first was trained before a kill.
+                    report.on_epoch_end(0, {"accuracy": 0.5})
+            progress.stage("filters net")
+            report.on_stage_begin(1, 1, "step-1")
+            report.on_epoch_end(0, {})
+            progress.step("write")
+        lines = capsys.readouterr().err.splitlines()
+        share = "1/3 deep_compression net, training 2 of 2 (share): "
+        assert [re.sub(r"[\d.]+ s", "N s", line) for line in lines] == [
+            "1/3 deep_compression net, training 1 of 2 (prune-1): finished before",
+            f"{share}epoch 1/1, training accuracy 50.0%",
+            f"{share}N s, training accuracy 50.0%",
+            "1/3 deep_compression net: N s, training accuracy 50.0%",
+            "2/3 filters net: epoch 1/1",
+            "2/3 filters net: N s",
+            "3/3 write: N s",
+        ]
 
     def test_stages_without_numbers_are_numbered(self, capsys):
         from kdzoo.cli.progress import TrainingProgress

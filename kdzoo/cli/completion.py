@@ -30,6 +30,20 @@ def pretrained() -> Iterable[str]:
     return list_pretrained()
 
 
+def criteria() -> Iterable[str]:
+    """Returns the names of criteria by which filters are chosen."""
+    from kdzoo.utils.compression_arguments import FILTER_CRITERIA
+
+    return FILTER_CRITERIA
+
+
+def scopes() -> Iterable[str]:
+    """Returns within what filters are compared."""
+    from kdzoo.utils.compression_arguments import FILTER_SCOPES
+
+    return FILTER_SCOPES
+
+
 def pairs() -> Iterable[str]:
     """Returns the names of pairs."""
     from kdzoo.zoo import list_pairs

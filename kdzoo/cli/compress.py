@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdzoo.cli import (
+    completion,
     compress_directory,
     compress_options,
     compressed_output,
@@ -55,6 +56,25 @@ def compress(
             show_default="macs",
         ),
     ] = None,
+    filters_importance: Annotated[
+        str | None,
+        typer.Option(
+            help="Leave out the filters that count least by this criterion: l1, l2, group_l2, "
+            "batch_norm, geometric_median, random, or apoz or taylor, which look at training "
+            "images.",
+            show_default="group_l2",
+            autocompletion=completion.of(completion.criteria),
+        ),
+    ] = None,
+    filters_scope: Annotated[
+        str | None,
+        typer.Option(
+            help="Leave out the same fraction of every group of filters (local), or those that "
+            "count least in the whole network (global).",
+            show_default="global",
+            autocompletion=completion.of(completion.scopes),
+        ),
+    ] = None,
     low_rank: Annotated[
         float | None,
         typer.Option(
@@ -68,13 +88,18 @@ def compress(
     prune: Annotated[
         str | None,
         typer.Option(
-            help="Set this fraction of the weights to zero, e.g. 0.8; 2:4 sets two in every four.",
+            help="Set this fraction of the weights to zero, e.g. 0.8; 2:4 sets two in every four; "
+            "conv=0.5,logits=0.9 gives layers their own, with --scheme deep-compression.",
             show_default="none",
         ),
     ] = None,
     cluster: Annotated[
-        int | None,
-        typer.Option(help="Leave so many different values in each kernel.", show_default="all"),
+        str | None,
+        typer.Option(
+            help="Leave so many different values in each kernel, e.g. 16; conv=64,logits=16 gives "
+            "layers their own, with --scheme deep-compression.",
+            show_default="all",
+        ),
     ] = None,
     scheme: Annotated[
         str | None,
@@ -118,8 +143,9 @@ def compress(
     teacher: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="Let this model teach in each training: a file, a directory or a name.",
-            show_default="labels alone",
+            help="Let this model teach in each training: a file, a directory or a name; none "
+            "trains on the labels alone.",
+            show_default="the model itself with --filters, else none",
         ),
     ] = None,
     epochs: Annotated[
@@ -175,8 +201,8 @@ def compress(
     First layers change (--filters, --low-rank, --separable), then weights (--prune and --cluster,
     perhaps by a --scheme, or --binary), then --quantize; each step keeps what the one before it
     reached. All but quantization after training train the model again for some epochs, with a
-    teacher if one is given; killed and started again, the same command goes on from the last
-    finished epoch.
+    teacher if there is one: with --filters the model that is given, unless --teacher says another,
+    or none. Killed and started again, the same command goes on from the last finished epoch.
     """
     given = {
         name: value
@@ -188,7 +214,9 @@ def compress(
     fit_to_data.check_trainable(scale)
     compression = compress_options.compression_of(given, prune, quantize, teacher, order)
     compressed_output.check_settings(output, compression)
-    paths = [path for path in (model, teacher) if path is not None]
+    is_own_teacher = compress_options.is_own_teacher(teacher, compression)
+    teacher = None if teacher == compress_options.LABELS_ALONE else teacher
+    paths = [path for path in (model, model if is_own_teacher else teacher) if path is not None]
     files = [model_files.file_of(path, takes_litert=False) for path in paths]
     data_command.check(data, image_size, crop, data_dir)
     # Another model, or another way to compress it, has a directory of its own.
@@ -199,6 +227,8 @@ def compress(
         directory, model_files.stem(model), identity, compression
     )
     terminal.start_keras(training=True)
+    from kdzoo.experiments import compress_by_scheme
+
     compression.check()
     trained = model_files.load_model(model, takes_litert=False)
     loaded_teacher = model_files.load_model(teacher, takes_litert=False) if teacher else None
@@ -212,9 +242,12 @@ def compress(
     if teacher is not None and loaded_teacher is not None:
         fit_to_data.check_fit(teacher, loaded_teacher, loaded, remedy=fit_to_data.OF_TEACHER)
     trained = fit_to_data.fed(fit_to_data.with_logits(model, trained), scale)
-    if teacher is not None:
+    if is_own_teacher:
+        loaded_teacher = trained
+    elif teacher is not None:
         loaded_teacher = fit_to_data.teaching(teacher, loaded_teacher, trained, loaded)
     compressed_output.check_backend(output, trained)
+    compress_by_scheme.check_layers(trained, compression)
     with one_process(work):
         compress_directory.mark(work, identity)
         result = run(trained, compression, loaded, work, output, loaded_teacher, seed)

@@ -1,6 +1,8 @@
 """What the options of `kdzoo compress` ask for."""
 
+import itertools
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -9,10 +11,15 @@ if TYPE_CHECKING:
 _STEPS = "--prune, --cluster, --filters, --low-rank, --separable, --binary"
 _OF_TRAINING = ("epochs", "learning_rate", "batch_size", "augment")
 _OF_TEACHER = ("temperature", "student_loss_weight")
-_CHANGES = ("filters", "filters_target", "low_rank", "separable", "cluster", "binary")
+_OF_FILTERS = ("filters_target", "filters_importance", "filters_scope")
+_CHANGES = ("filters", *_OF_FILTERS, "low_rank", "separable", "cluster", "binary")
 _OF_WEIGHTS = ("scheme", "rounds", "sparse", "weight_bits")
 SETTINGS = (*_CHANGES, *_OF_WEIGHTS, *_OF_TEACHER, *_OF_TRAINING)
 """The options that are settings of the same name."""
+LABELS_ALONE = pathlib.Path("none")
+"""What is given as `--teacher` for no teacher."""
+_FRACTIONS = "a fraction such as 0.8, or 2:4, or one of each layer such as conv=0.5,logits=0.9"
+_NUMBERS = "a number such as 16, or one of each layer such as conv=64,logits=16"
 
 
 def compression_of(
@@ -38,15 +45,20 @@ def compression_of(
     if quantize not in forms:
         raise unknown_name("quantization", quantize, forms)
     training = {name: given.pop(name) for name in _OF_TRAINING if name in given}
-    options = [f"--{name.replace('_', '-')}" for name in training]
+    options = list(map(_option, training))
     if training.pop("augment", None) is False:
         training["augmentation"] = None
     if "scheme" in given:
         given["scheme"] = _scheme(given["scheme"])
-    if "filters_target" in given and "filters" not in given:
-        raise ValueError("Expected --filters beside --filters-target. Received: the latter alone")
+    for name in _OF_FILTERS:
+        if name in given and "filters" not in given:
+            raise ValueError(
+                f"Expected --filters beside {_option(name)}. Received: the latter alone"
+            )
+    if "cluster" in given:
+        given["cluster"] = _by_layer("--cluster", given["cluster"], int, _NUMBERS)
     compression = Compression(
-        prune=_fraction(prune),
+        prune=_zeros(prune),
         quantize=cast(Any, None if quantize == "none" else quantize),
         training=retraining(**training),
         order=() if order is None else tuple(order.replace("-", "_").split(",")),
@@ -62,16 +74,30 @@ def compression_of(
             f"Expected one of {_STEPS} or --quantize qat beside {options[-1]}, as nothing else is "
             f"trained. Received: --quantize {quantize}"
         )
+    has_teacher = teacher not in (None, LABELS_ALONE) or is_own_teacher(teacher, compression)
     for name in _OF_TEACHER:
-        if name in given and teacher is None:
-            raise ValueError(
-                f"Expected --teacher beside --{name.replace('_', '-')}. Received: the latter alone"
-            )
+        if name in given and not has_teacher:
+            received = "the latter alone" if teacher is None else "--teacher none"
+            raise ValueError(f"Expected --teacher beside {_option(name)}. Received: {received}")
     return compression
 
 
+def is_own_teacher(teacher: pathlib.Path | None, compression: "Compression") -> bool:
+    """Whether the model teaches what is made of it: where filters go, unless another is given.
+
+    Args:
+        teacher: What was given as `--teacher`.
+        compression: What is done to the model.
+    """
+    return teacher is None and compression.filters is not None
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _scheme(name: str) -> str:
-    from kdzoo.experiments.compression_settings import SCHEMES
+    from kdzoo.experiments.zeros_and_values import SCHEMES
     from kdzoo.utils import unknown_name
 
     found = name.replace("-", "_")
@@ -81,12 +107,23 @@ def _scheme(name: str) -> str:
     return found
 
 
-def _fraction(prune: str | None) -> float | str | None:
-    if prune in (None, "2:4"):
-        return prune
+def _zeros(prune: str | None) -> Any:
+    return prune if prune in (None, "2:4") else _by_layer("--prune", prune, float, _FRACTIONS)
+
+
+def _by_layer(option: str, text: str, number: Callable[[str], Any], expected: str) -> Any:
+    """What an option says: a number, or path of a layer -> its number, paths in order."""
     try:
-        return float(prune)
+        if "=" not in text:
+            return number(text)
+        pairs = [part.strip().rpartition("=") for part in text.split(",")]
+        found = [(path, number(value)) for path, _, value in pairs]
     except ValueError:
-        raise ValueError(
-            f"Expected --prune to be a fraction such as 0.8, or 2:4. Received: {prune!r}"
-        ) from None
+        found = []
+    if not found or not all(path for path, _ in found):
+        raise ValueError(f"Expected {option} to be {expected}. Received: {text!r}")
+    paths = sorted(path for path, _ in found)
+    for path, other in itertools.pairwise(paths):
+        if path == other:
+            raise ValueError(f"Expected each layer once in {option}. Received: {path!r} twice")
+    return dict(sorted(found))

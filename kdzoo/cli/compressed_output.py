@@ -66,7 +66,7 @@ def lines_of_left(step: str, left: Mapping[str, str]) -> list[str]:
         step: Name of the step.
         left: Path of a layer -> why.
     """
-    from kdzoo.experiments.compression_settings import SCHEMES
+    from kdzoo.experiments.zeros_and_values import SCHEMES
 
     groups: dict[str, list[str]] = {}
     for path, why in left.items():

@@ -1,5 +1,6 @@
 """The progress of a training of several stages: a bar in a terminal, lines elsewhere."""
 
+import dataclasses
 import os
 import re
 import sys
@@ -17,8 +18,35 @@ _NUMBERED = re.compile(r"(\d+)/(\d+) (.*)", re.DOTALL)
 _FINISHED = ": finished before"  # How an experiment's line on such a stage ends.
 
 
+@dataclasses.dataclass
+class _Training:
+    """A stage, or one of the trainings that a stage is made of.
+
+    Attributes:
+        line: What it is called.
+        needs_epochs: Whether it was finished before if it has no epoch.
+        start: When it began, in seconds.
+        epochs: How many it has had.
+        accuracy: (of what, the newest accuracy), if one was measured.
+    """
+
+    line: str
+    needs_epochs: bool
+    start: float = dataclasses.field(default_factory=time.perf_counter)
+    epochs: int = 0
+    accuracy: tuple[str, Any] | None = None
+
+    def in_words(self) -> str:
+        """Returns its accuracy in words, after a comma."""
+        return (
+            "" if self.accuracy is None else f", {self.accuracy[0]} accuracy {self.accuracy[1]:.1%}"
+        )
+
+
 class TrainingProgress:
     """Shows on standard error which stage is at which epoch, and how each stage ended.
+
+    Of a stage that is a scheme of several trainings, it shows the same of each of these.
 
     Args:
         steps: How many stages and other steps there are, where their lines have no numbers.
@@ -35,12 +63,11 @@ class TrainingProgress:
 
     def __init__(self, steps: int = 0, further: int = 0, epochs: bool = True) -> None:
         self._number, self._steps, self._further, self._tells = 0, steps, further, epochs
-        self._stage: str | None = None
+        self._stage: _Training | None = None
+        self._part: _Training | None = None  # Of a stage of several trainings, the present one.
         self._bar: Any = None  # None where lines are written.
         self._file: IO[str] | None = None  # What the bar is drawn on.
         self._task: Any = None
-        self._epochs = 0
-        self._accuracy: tuple[str, Any] | None = None
 
     def __enter__(self) -> "TrainingProgress":
         from rich import progress
@@ -73,19 +100,29 @@ class TrainingProgress:
         """Ends the stage before, and begins the one that `line` describes."""
         self._end_stage()
         # An experiment, whose lines have numbers, says itself which stages are finished.
-        self._needs_epochs = not _NUMBERED.fullmatch(line)
-        line = self._numbered(line)
-        self._stage, self._epochs, self._accuracy = line, 0, None
-        self._start = time.perf_counter()
-        if self._bar:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(line, total=None, state="")
+        needs_epochs = not _NUMBERED.fullmatch(line)
+        self._stage = _Training(self._numbered(line), needs_epochs)
+        self._show(self._stage)
 
     def step(self, line: str) -> None:
         """Ends the stage before, and begins a step without epochs, such as an export."""
         self.stage(line)
-        self._needs_epochs = False
+        if self._stage:
+            self._stage.needs_epochs = False
+
+    def _begin_part(self, number: int, parts: int, name: str) -> None:
+        """Begins one of several trainings of a stage."""
+        self._end_part()
+        if self._stage and parts > 1 and (self._tells or self._bar):
+            line = f"{self._stage.line}, training {number} of {parts} ({name})"
+            self._part = _Training(line, needs_epochs=True)
+            self._show(self._part)
+
+    def _show(self, training: _Training) -> None:
+        if self._bar:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(training.line, total=None, state="")
 
     def _numbered(self, line: str) -> str:
         """A line with its number among all."""
@@ -99,11 +136,14 @@ class TrainingProgress:
 
     def callback(self) -> "keras.callbacks.Callback":
         """Returns the `keras.callbacks.Callback` that reports here."""
-        import keras
+        from kdzoo.training.stage_callback import StageCallback
 
         outer = self
 
-        class Report(keras.callbacks.Callback):
+        class Report(StageCallback):
+            def on_stage_begin(self, number: int, stages: int, name: str) -> None:
+                outer._begin_part(number, stages, name)
+
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
                 self._epoch = epoch
 
@@ -118,31 +158,42 @@ class TrainingProgress:
 
     def _advance(self, done: float, params: Mapping[str, Any]) -> None:
         total = params["epochs"]
-        state = f"epoch {min(int(done) + 1, total)}/{total}{self._in_words()}"
+        training = self._part or self._stage
+        words = training.in_words() if training else ""
+        state = f"epoch {min(int(done) + 1, total)}/{total}{words}"
         self._bar.update(self._task, completed=done, total=total, state=state)
 
     def _end_epoch(self, epoch: int, logs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-        self._epochs += 1
         shown = {"validation": logs.get("val_accuracy"), "training": logs.get("accuracy")}
-        self._accuracy = next((pair for pair in shown.items() if pair[1] is not None), None)
+        accuracy = next((pair for pair in shown.items() if pair[1] is not None), None)
+        for training in filter(None, (self._stage, self._part)):
+            training.epochs += 1
+            training.accuracy = accuracy
         if self._bar:
             self._advance(epoch + 1, params)
         elif self._tells and _is_told(epoch + 1, params["epochs"]):
-            self._say(f"{self._stage}: epoch {epoch + 1}/{params['epochs']}{self._in_words()}")
+            told = self._part or self._stage
+            if told:
+                end = f"epoch {epoch + 1}/{params['epochs']}{told.in_words()}"
+                self._say(f"{told.line}: {end}")
 
     def _end_stage(self) -> None:
-        if self._stage is None:
-            return
-        seconds = time.perf_counter() - self._start
-        is_new = self._epochs or not self._needs_epochs
-        end = f": {seconds:.1f} s{self._in_words()}" if is_new else _FINISHED
-        self._say(self._stage if self._stage.endswith(_FINISHED) else self._stage + end)
+        self._end_part()
+        if self._stage:
+            self._end(self._stage)
         self._stage = None
 
-    def _in_words(self) -> str:
-        if self._accuracy is None:
-            return ""
-        return f", {self._accuracy[0]} accuracy {self._accuracy[1]:.1%}"
+    def _end_part(self) -> None:
+        if self._part:
+            self._end(self._part)
+        self._part = None
+
+    def _end(self, training: _Training) -> None:
+        seconds = time.perf_counter() - training.start
+        is_new = training.epochs or not training.needs_epochs
+        end = f": {seconds:.1f} s{training.in_words()}" if is_new else _FINISHED
+        is_said = training.line.endswith(_FINISHED)
+        self._say(training.line if is_said else training.line + end)
 
     def _say(self, line: str) -> None:
         if self._bar:

@@ -14,10 +14,11 @@ from kdzoo.compression.tfmot.library import check_model
 from kdzoo.data import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.experiments import compress_by_scheme
-from kdzoo.experiments.compression_settings import TWO_OF_FOUR, Compression
+from kdzoo.experiments.compression_settings import Compression
 from kdzoo.experiments.keep_teacher_outputs import predict
 from kdzoo.experiments.optimizer_and_schedule import optimizer
 from kdzoo.experiments.stage_settings import settings_of
+from kdzoo.experiments.zeros_and_values import TWO_OF_FOUR
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.outputs import is_one_column
 from kdzoo.losses import SoftTargets
@@ -70,9 +71,10 @@ def compress(
         which counts them from 1.
 
     Raises:
-        ValueError: If a setting is out of range, the model ends in a softmax or is being compressed
-            already, the directory holds the run of another model, teacher or setting, or TF-MOT
-            cannot take the model; the error names the layer and the remedy.
+        ValueError: If a setting is out of range or names a layer that the model lacks, the model
+            ends in a softmax or is being compressed already, the directory holds the run of another
+            model, teacher or setting, or TF-MOT cannot take the model; the error names the layer
+            and the remedy.
         RuntimeError: If filters go to a latency, and the backend is not TensorFlow.
     """
     compression.check()
@@ -82,8 +84,9 @@ def compress(
             f"Expected a model that gives logits. Received: {model.name!r}, which ends in a "
             f"{final_activation(model)}; pass `kdzoo.as_logits(model)`."
         )
-    if compression.filters is not None:
-        check_latency(f"target_{compression.filters_target}", model)
+    for target in compression.target_of_filters:
+        check_latency(target, model)
+    compress_by_scheme.check_layers(model, compression)
     if len(compression.steps) > 1 and "quantize" in compression.steps:
         # What cannot be quantized is said now, not after the first training.
         tools.quantize_model(tools.fold_batch_normalization(model))
@@ -151,6 +154,7 @@ class _Step:
             compression,
             self._batches(),
             directory,
+            split=self.data.train,
             seed=self.seed,
             epochs=compression.training.epochs,
             loss=loss,
@@ -188,9 +192,11 @@ class _Step:
         }
 
     def _filters(self, model: keras.Model) -> Wrapped:
-        target: dict[str, Any] = self.compression.target_of_filters
-        # By the criterion of `schemes.filter_pruning`.
-        made, _ = tools.prune_filters(model, **target, importance="group_l2")
+        how: dict[str, Any] = {
+            **self.compression.target_of_filters,
+            **self.compression.choice_of_filters,
+        }
+        made, _ = tools.prune_filters(model, **how, seed=self.seed)
         self.left.update(unpruned_layers(model, made))
         return made, _as_it_is, []
 

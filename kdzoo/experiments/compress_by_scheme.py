@@ -1,24 +1,46 @@
 """Steps of a compression that are schemes: what goes, goes in rounds, each of them trained."""
 
+import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import keras
 
 from kdzoo import schemes
 from kdzoo.compression.filter_pruning.unpruned_layers import unpruned_layers
-from kdzoo.compression.shared_weights import PLAIN
-from kdzoo.experiments.compression_settings import (
-    DEEP_COMPRESSION,
-    LOTTERY_TICKET,
-    SCHEMES,
-    Compression,
-)
+from kdzoo.compression.shared_weights import PLAIN, check_by_layer
+from kdzoo.data import Split
+from kdzoo.evaluation.labelled_batches import labelled_batches
+from kdzoo.experiments.compression_settings import Compression
+from kdzoo.experiments.zeros_and_values import DEEP_COMPRESSION, LOTTERY_TICKET, SCHEMES
 from kdzoo.graph.layer_chains import layers_with_kernels, why_left
 from kdzoo.utils.types import PathLike
 
 Made = tuple[keras.Model, dict[str, list[Any]], dict[str, str]]
 """A model, the history of its trainings, and path of a layer that was left as it was -> why."""
+
+_SAMPLES, _BATCH = 512, 128  # That criteria of filters look at.
+
+
+def check_layers(model: keras.Model, compression: Compression) -> None:
+    """Raises `ValueError` unless a model has the layers that a compression names.
+
+    Args:
+        model: The model.
+        compression: What is to be done to it, which was checked.
+    """
+    by_layer = {"prune": compression.prune, "cluster": compression.cluster}
+    for name, given in by_layer.items():
+        if not isinstance(given, dict):
+            continue
+        known = layers_with_kernels(model)
+        check_by_layer(name, given, known, lambda _, number: number)
+        others = [path for path in known if path not in given and not why_left(known[path], PLAIN)]
+        if name == "cluster" and compression.quantize == "qat" and others:
+            raise ValueError(
+                "Expected cluster for all layers beside quantize='qat', which keeps the values of "
+                f"each kernel. Received: none for {', '.join(map(repr, others))}"
+            )
 
 
 def is_scheme(step: str, compression: Compression) -> bool:
@@ -28,9 +50,10 @@ def is_scheme(step: str, compression: Compression) -> bool:
         step: Its name.
         compression: What is done to the model.
     """
-    # Measured again after a kill, a latency would choose other filters.
-    is_measured = step == "filters" and compression.filters_target == "latency"
-    return step in SCHEMES or compression.trainings[step] > 1 or is_measured
+    # Measured again after a kill, a latency or activations may choose other filters.
+    is_measured = compression.filters_target == "latency" or compression.filters_need_data
+    keeps_choice = step == "filters" and is_measured
+    return step in SCHEMES or compression.trainings[step] > 1 or keeps_choice
 
 
 def run(
@@ -40,6 +63,7 @@ def run(
     batches: Callable[[int], Any],
     directory: PathLike,
     *,
+    split: Split,
     seed: int,
     **trainings: Any,
 ) -> Made:
@@ -51,10 +75,13 @@ def run(
         compression: What is done to it.
         batches: Function from an epoch to what `fit` takes from there on.
         directory: Where the checkpoints go.
+        split: The training images, for criteria of filters that look at some.
         seed: Of what is drawn.
         **trainings: What all schemes take for their trainings, such as `epochs` and `loss`.
     """
     if step == "filters":
+        if compression.filters_need_data:
+            trainings["importance_data"] = _samples(split, seed)
         return _filters(model, compression, batches, directory, seed=seed, **trainings)
     if step == DEEP_COMPRESSION:
         return _deep_compression(model, compression, batches, directory, **trainings)
@@ -62,36 +89,52 @@ def run(
 
 
 def _filters(model: keras.Model, compression: Compression, *where: Any, **trainings: Any) -> Made:
-    trainings |= {"steps": compression.trainings["filters"], **compression.target_of_filters}
-    made, history = schemes.filter_pruning(model, *where, **trainings)
+    trainings |= {**compression.target_of_filters, **compression.choice_of_filters}
+    steps = compression.trainings["filters"]
+    made, history = schemes.filter_pruning(model, *where, steps=steps, **trainings)
     return made, history, unpruned_layers(model, made)
+
+
+def _samples(split: Split, seed: int) -> list[tuple[Any, Any]]:
+    """Batches of some images and their labels, in a random order."""
+    batches = labelled_batches(split.batches(_BATCH, shuffle=True, seed=seed))
+    return list(itertools.islice(batches, _SAMPLES // _BATCH))
 
 
 def _deep_compression(
     model: keras.Model, compression: Compression, *where: Any, **trainings: Any
 ) -> Made:
+    zeros, values = compression.prune, compression.cluster
+    by_layer = [given for given in (zeros, values) if isinstance(given, dict)]
     made, history = schemes.deep_compression(
         model,
         *where,
-        sparsity=_zeros(compression),
-        bits=int(compression.cluster or 0).bit_length() - 1,
+        sparsity=zeros if isinstance(zeros, dict) else float(zeros or 0),
+        bits={path: _bits(number) for path, number in values.items()}
+        if isinstance(values, dict)
+        else _bits(values or 0),
         rounds=compression.trainings[DEEP_COMPRESSION] - 1,
         **trainings,
     )
-    layers = layers_with_kernels(model)
-    left = {path: why for path, layer in layers.items() if (why := why_left(layer, PLAIN))}
+    left = {}
+    for path, layer in layers_with_kernels(model).items():
+        if why := why_left(layer, PLAIN):
+            left[path] = why
+        elif len(by_layer) == 2 and not any(path in given for given in by_layer):
+            left[path] = "not among the layers that were named"
     return made, history, left
+
+
+def _bits(values: int) -> int:
+    """The bits of an index into so many values, a power of 2."""
+    return int(values).bit_length() - 1
 
 
 def _ticket(model: keras.Model, compression: Compression, *where: Any, **trainings: Any) -> Made:
     rounds = compression.trainings[LOTTERY_TICKET] - 1
     # In each round the same fraction of the weights that are left, counted from all of them.
-    fraction = 1 - (1 - _zeros(compression)) ** (1 / rounds)
+    fraction = 1 - (1 - float(cast(float, compression.prune))) ** (1 / rounds)
     tickets, history = schemes.lottery_ticket(
         model, *where, rounds=rounds, fraction=fraction, controls=(), **trainings
     )
     return tickets.ticket, history, {}
-
-
-def _zeros(compression: Compression) -> float:
-    return float(compression.prune or 0)

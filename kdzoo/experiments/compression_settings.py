@@ -5,7 +5,15 @@ from typing import Any, Literal
 
 from kdzoo import export
 from kdzoo.distillation import argument_checks
+from kdzoo.experiments.compression_in_words import in_words
 from kdzoo.experiments.training_settings import Training
+from kdzoo.experiments.zeros_and_values import (
+    DEEP_COMPRESSION,
+    SCHEMES,
+    Values,
+    Zeros,
+    check_zeros_and_values,
+)
 from kdzoo.utils import (
     check_choice,
     check_flag,
@@ -14,15 +22,25 @@ from kdzoo.utils import (
     is_number,
     shown,
 )
-from kdzoo.utils.compression_arguments import BINARIZATIONS, Binarization
+from kdzoo.utils.compression_arguments import (
+    BINARIZATIONS,
+    FILTER_CRITERIA,
+    FILTER_SCOPES,
+    NEED_DATA,
+    Binarization,
+    FilterImportance,
+    FilterScope,
+)
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
 SHAPING = ("filters", "low_rank", "separable")
 """The steps that change layers, which may come in any order, before those that change weights."""
-TWO_OF_FOUR = "2:4"
-DEEP_COMPRESSION, LOTTERY_TICKET = "deep_compression", "lottery_ticket"
-SCHEMES = (DEEP_COMPRESSION, LOTTERY_TICKET)
 FILTERS_TARGETS = ("macs", "parameters", "latency", "channels")
+_OF_FILTERS = {
+    "filters_target": FILTERS_TARGETS,
+    "filters_importance": FILTER_CRITERIA,
+    "filters_scope": FILTER_SCOPES,
+}
 
 
 def retraining(epochs: int = 3, learning_rate: float = 1e-3, **settings: Any) -> Training:
@@ -74,19 +92,27 @@ class Compression:
             `kdzoo.compression.quantize_model`. After pruning or clustering they are 8.
         scheme: `"deep_compression"`: zeros and shared values by `kdzoo.schemes.deep_compression`,
             `prune` the fraction of zeros and `cluster` the number of other values in each kernel, a
-            power of 2 up to 256. `"lottery_ticket"`: zeros by `kdzoo.schemes.lottery_ticket`
-            without controls; after each round the weights that are left go back to those with which
-            the step began, an initialization only if the model that is given has just been made.
-            None for zeros by TF-MOT's schedule.
+            power of 2 up to 256; either may be a dictionary, path of a layer -> its number, and
+            other layers then have none. Not beside `low_rank` and `separable`, which make new
+            layers first; and with `"qat"`, `cluster` has to name all that can be clustered.
+            `"lottery_ticket"`: zeros by `kdzoo.schemes.lottery_ticket` without controls; after each
+            round the weights that are left go back to those with which the step began, an
+            initialization only if the model that is given has just been made. None for zeros by
+            TF-MOT's schedule.
         rounds: In how many rounds filters, and the zeros of a scheme, go, from 1 to 100. None for
             one round of filters, and three of a scheme.
         filters_target: What `filters` is a fraction of: `"macs"`, `"parameters"`, `"latency"` in
-            LiteRT, measured on this machine, or `"channels"`. Another than the default goes with
-            `filters` only.
+            LiteRT, measured on this machine, or `"channels"`. None for MACs; this and the next two
+            go with `filters` only.
+        filters_importance: The criterion, a name that `compression.prune_filters` takes as
+            `importance`; `"apoz"` and `"taylor"` look at 512 of the training images. None for
+            `"group_l2"`.
+        filters_scope: `"global"`: the filters that count least in the whole network go; `"local"`:
+            the same fraction of every group. None for the former.
     """
 
-    prune: float | str | None = None
-    cluster: int | None = None
+    prune: Zeros = None
+    cluster: Values = None
     quantize: Literal["float16", "dynamic", "int8", "qat"] | None = None
     training: Training = _TRAINING
     temperature: float = 4.0
@@ -102,8 +128,15 @@ class Compression:
         default=None, kw_only=True
     )
     rounds: int | None = dataclasses.field(default=None, kw_only=True)
-    filters_target: Literal["macs", "parameters", "latency", "channels"] = dataclasses.field(
-        default="macs", kw_only=True
+    # What is meant by None is the same compression where it is given.
+    filters_target: Literal["macs", "parameters", "latency", "channels"] | None = dataclasses.field(
+        default=None, kw_only=True, metadata={"said_as": {"macs": None}}
+    )
+    filters_importance: FilterImportance | None = dataclasses.field(
+        default=None, kw_only=True, metadata={"said_as": {"group_l2": None}}
+    )
+    filters_scope: FilterScope | None = dataclasses.field(
+        default=None, kw_only=True, metadata={"said_as": {"global": None}}
     )
 
     def check(self) -> None:
@@ -112,21 +145,8 @@ class Compression:
         if self.scheme is not None:
             check_choice("scheme", self.scheme, SCHEMES)
         self._check_shaping()
-        prune: Any = self.prune
-        is_fraction = is_number(prune) and 0 < prune < 1
-        is_known = isinstance(prune, str) and prune == TWO_OF_FOUR
-        if not (prune is None or is_fraction or is_known):
-            raise ValueError(
-                "Expected prune to be a fraction of the weights between 0 and 1, or '2:4'. "
-                f"Received: prune={shown(prune)}"
-            )
-        least = 3 if prune and self.scheme != DEEP_COMPRESSION else 2
-        if self.cluster is not None and not is_integer(self.cluster, least):
-            raise ValueError(
-                f"Expected cluster to be a number of values, at least {least}"
-                f"{', as zero is one of them' if least == 3 else ''}. Received: "
-                f"cluster={shown(self.cluster)}"
-            )
+        has_new_layers = self.low_rank is not None or bool(self.separable)
+        check_zeros_and_values(self.prune, self.cluster, self.scheme, has_new_layers)
         if self.quantize is not None:
             check_choice("quantization", self.quantize, QUANTIZE)
         self._check_weight_bits()
@@ -194,25 +214,17 @@ class Compression:
             )
 
     def _check_rounds(self) -> None:
-        """Raises `ValueError` unless what goes in rounds can, and there is some."""
-        if self.scheme is not None:
-            if not is_number(self.prune):
+        """Raises `ValueError` unless there are filters that go so, and there is what has rounds."""
+        for name, known in _OF_FILTERS.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            check_choice(name, value, known)
+            if self.filters is None:
                 raise ValueError(
-                    f"Expected prune as a fraction of zeros beside scheme={self.scheme!r}. "
-                    f"Received: prune={shown(self.prune)}"
+                    f"Expected filters, the fraction that is left, beside {name}. Received: "
+                    f"{name}={value!r} alone"
                 )
-            is_power = is_integer(self.cluster, 2, 256) and int(self.cluster or 0).bit_count() == 1
-            if self.scheme == DEEP_COMPRESSION and not is_power:
-                raise ValueError(
-                    "Expected cluster as a power of 2, from 2 to 256, beside "
-                    f"scheme={self.scheme!r}. Received: cluster={shown(self.cluster)}"
-                )
-        check_choice("filters_target", self.filters_target, FILTERS_TARGETS)
-        if self.filters is None and self.filters_target != "macs":
-            raise ValueError(
-                "Expected filters, the fraction that is left, beside filters_target. Received: "
-                f"filters_target={self.filters_target!r} alone"
-            )
         if self.rounds is not None:
             check_positive_integer("rounds", self.rounds, _MOST_ROUNDS)
             if self.filters is None and self.scheme is None:
@@ -232,41 +244,7 @@ class Compression:
         Args:
             taught: Whether a teacher teaches meanwhile.
         """
-        by = " by its teacher" if taught else ""
-        what = {"macs": "MACs"}.get(self.filters_target, self.filters_target)
-        words = {
-            "filters": f"filters left for {{:.0%}} of the {what}{self._in_rounds('filters')}",
-            "low_rank": "{:.0%} of the parameters left by low rank",
-            "separable": "separable convolutions",
-        }
-        parts = [
-            f"{words[name].format(getattr(self, name))}, trained again{by}"
-            for name in self.order or self._shaping
-        ]
-        if self.scheme == DEEP_COMPRESSION:
-            rounds = self._in_rounds(self.scheme)
-            parts.append(
-                f"{self.prune:.0%} zeros{rounds} and {self.cluster} shared values in each kernel, "
-                f"trained again{by}"
-            )
-        elif self.scheme == LOTTERY_TICKET:
-            rounds = self._in_rounds(self.scheme)
-            parts.append(f"a ticket without {self.prune:.0%} of the weights{rounds}, trained{by}")
-        elif self.prune == TWO_OF_FOUR:
-            parts.append(f"two of four weights zero, trained again{by}")
-        elif self.prune is not None:
-            zeros = f"{self.prune:.0%} of the weights in pruned kernels zero"
-            parts.append(f"{zeros}, trained again{by}")
-        if self.cluster is not None and self.scheme != DEEP_COMPRESSION:
-            parts.append(f"{self.cluster} values in each kernel, trained again{by}")
-        if self.binary is not None:
-            parts.append(f"binary weights ({self.binary}), trained again{by}")
-        if self.quantize == "qat":
-            kind = "int8" if self.weight_bits == 8 else "kernels in 4 bits"
-            parts.append(f"{kind}, trained aware of it{by}")
-        elif self.quantize is not None:
-            parts.append(f"{self.quantize} after training")
-        return "; ".join(parts)
+        return in_words(self, taught)
 
     @property
     def steps(self) -> list[str]:
@@ -287,8 +265,21 @@ class Compression:
         if self.filters is None:
             return {}
         is_of_channels = self.filters_target == "channels"  # Of which the ratio is what goes.
-        name = "ratio" if is_of_channels else f"target_{self.filters_target}"
+        name = "ratio" if is_of_channels else f"target_{self.filters_target or 'macs'}"
         return {name: 1 - self.filters if is_of_channels else self.filters}
+
+    @property
+    def choice_of_filters(self) -> dict[str, Any]:
+        """By what filters are chosen, as `kdzoo.compression.prune_filters` takes it."""
+        return {
+            "importance": self.filters_importance or "group_l2",
+            "scope": self.filters_scope or "global",
+        }
+
+    @property
+    def filters_need_data(self) -> bool:
+        """Whether the criterion of filters looks at samples."""
+        return self.filters_importance in NEED_DATA
 
     @property
     def trainings(self) -> dict[str, int]:
@@ -298,7 +289,3 @@ class Compression:
     def _rounds(self, step: str) -> int:
         usual = {"filters": 1, **dict.fromkeys(SCHEMES, 3)}
         return usual.get(step, 1) if self.rounds is None or step not in usual else self.rounds
-
-    def _in_rounds(self, step: str) -> str:
-        rounds = self._rounds(step)
-        return f" in {rounds} rounds" if rounds > 1 else ""

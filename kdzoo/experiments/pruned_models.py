@@ -4,13 +4,13 @@ from typing import Any
 
 import keras
 
-from kdzoo.compression.filter_pruning.importance import CRITERIA, NEED_DATA
 from kdzoo.compression.filter_pruning.measured_latency import MeasuredLatency
 from kdzoo.compression.filter_pruning.prune_arguments import check_target
 from kdzoo.evaluation import count_macs
 from kdzoo.graph.keras_internals import functional_of
 from kdzoo.graph.surgery import copy_of, rebuild
 from kdzoo.utils import check_choice, shown
+from kdzoo.utils.compression_arguments import FILTER_CRITERIA, NEED_DATA
 
 _TARGETS = ("ratio", "target_macs", "target_parameters", "target_latency", "target_latency_ms")
 
@@ -30,7 +30,7 @@ def check_settings(target: Any, importance: Any) -> None:
     name, value = target
     check_choice("target", name, _TARGETS)
     check_target({name: value})
-    check_choice("importance", importance, [n for n in CRITERIA if n not in NEED_DATA])
+    check_choice("importance", importance, [n for n in FILTER_CRITERIA if n not in NEED_DATA])
 
 
 def computing_like(model: keras.Model, other: keras.Model) -> keras.Model:

@@ -10,6 +10,7 @@ import keras
 from kdzoo.schemes.scheme_checks import SameEachTime
 from kdzoo.training.callbacks import EpochCheckpoint
 from kdzoo.training.checkpoints import begin_as_before, is_unfinished
+from kdzoo.training.stage_callback import StageCallback
 from kdzoo.training.stages import train
 from kdzoo.utils.types import PathLike
 
@@ -53,7 +54,7 @@ def train_stages(
             of their own; the epochs of all stages are counted through.
         directory: Where each stage has a directory for its checkpoints.
         settings: JSON-able value that identifies the run.
-        callbacks: Callbacks for all stages.
+        callbacks: Callbacks for all stages; a `StageCallback` is told of each.
         verbose: As `fit` takes it; unless it is 0, the stages are numbered.
         models: The models that are trained, as the caller made them. Their weights are kept when
             the run begins; when it goes on, they get these, so that it matters not how they were
@@ -69,6 +70,9 @@ def train_stages(
     for number, stage in enumerate(stages, 1):
         if verbose and len(stages) > 1:
             print(f"Stage {number} of {len(stages)}: {stage.name}", flush=True)
+        for callback in callbacks:
+            if isinstance(callback, StageCallback):
+                callback.on_stage_begin(number, len(stages), stage.name)
         is_same = stage.batches is None and isinstance(batches, SameEachTime)
         if verbose and is_same and is_unfinished(directory / stage.name):
             print(

@@ -1,4 +1,4 @@
-"""Arguments of binary weights and low rank: names and checks that need no Keras.
+"""Arguments of fewer filters, binary weights and low rank: names and checks that need no Keras.
 
 Recipes have them as settings, and are listed before Keras runs; so they stand below the techniques.
 """
@@ -10,6 +10,14 @@ from typing import Any, Literal
 from kdzoo.utils.arguments import check_choice, check_number, check_positive_integer
 from kdzoo.utils.errors import shown
 
+FilterImportance = Literal[
+    "l1", "l2", "group_l2", "batch_norm", "geometric_median", "apoz", "taylor", "random"
+]
+FILTER_CRITERIA: tuple[FilterImportance, ...] = typing.get_args(FilterImportance)
+NEED_DATA = ("apoz", "taylor")
+"""The criteria of filters that look at samples."""
+FilterScope = Literal["global", "local"]
+FILTER_SCOPES: tuple[FilterScope, ...] = typing.get_args(FilterScope)
 Binarization = Literal["deterministic", "stochastic", "xnor"]
 BINARIZATIONS: tuple[Binarization, ...] = typing.get_args(Binarization)
 LowRankMethod = Literal["auto", "svd", "channel", "spatial", "tucker"]

@@ -1,5 +1,7 @@
 """A trained model compressed in one go: each road keeps what it reached, and survives a kill."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from kdzoo.experiments.compress_and_retrain import compress
 from kdzoo.experiments.measure_compressed import export, measure_file
 from kdzoo.experiments.stage_settings import settings_of
 from kdzoo.export import LiteRTModel
+from kdzoo.training.stage_callback import StageCallback
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -280,7 +283,32 @@ def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_p
         ({"scheme": "deep_compression", "prune": 0.5, "cluster": 512}, "cluster=512"),
         ({"rounds": 2, "prune": 0.5}, "beside rounds.* rounds=2 alone"),
         ({"rounds": 0, "filters": 0.5}, "rounds=0"),
-        ({"filters_target": "latency"}, "beside filters_target"),
+        *(
+            ({name: value}, f"beside {name}. .* {name}='{value}' alone")
+            for name, value in (
+                ("filters_target", "latency"),
+                ("filters_target", "macs"),
+                ("filters_importance", "taylor"),
+                ("filters_scope", "global"),
+            )
+        ),
+        ({"filters": 0.5, "filters_importance": "l3"}, "Unknown filters_importance: 'l3'"),
+        ({"filters": 0.5, "filters_scope": "layer"}, "Unknown filters_scope: 'layer'"),
+        ({"prune": {"conv": 0.5}}, "scheme='deep_compression' beside prune by layer"),
+        ({"cluster": {"conv": 8}, "prune": 0.5, "scheme": "lottery_ticket"}, "cluster by layer"),
+        *(
+            ({"prune": 0.5, "cluster": 8, "scheme": "deep_compression", **given}, complaint)
+            for given, complaint in (
+                ({"prune": {"conv": 1.0}}, r"Expected prune\['conv'\] to lie in \[0, 1\)"),
+                ({"prune": {}}, "path of a layer -> number"),
+                ({"cluster": {3: 8}}, "path of a layer -> number"),
+                ({"cluster": {"conv": 8, "logits": 12}}, r"Expected cluster\['logits'\] as a pow"),
+                ({"cluster": {"conv": 8, "logit": 8}}, "Unknown layer .*mean 'logits'"),
+                ({"prune": {"depthwise": 0.5}}, "'depthwise', a DepthwiseConv2D"),
+                ({"prune": {"conv": 0.5}, "low_rank": 0.5}, "prune as one number beside low_rank"),
+                ({"cluster": {"conv": 8}, "quantize": "qat"}, "none for 'stage2', 'logits'"),
+            )
+        ),
         ({"filters": 0.5, "filters_target": "flops"}, "Unknown filters_target: 'flops'"),
     ],
 )
@@ -339,12 +367,11 @@ def small(tmp_path):
 def test_a_kdz_file_is_written_evaluated_and_exported(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     before = small(tmp_path)
-    options = ["--filters", "0.6", "--epochs", "1", "--teacher", "net.keras"]
-    options += ["--learning-rate", "1e-9"]
+    options = ["--filters", "0.6", "--filters-importance", "l1", "--filters-scope", "local"]
+    options += ["--epochs", "1", "--learning-rate", "1e-9"]
     assert main(["compress", "net.keras", "net.kdz", "digits", *options]) == 0
     shown, said = capsys.readouterr()
-    # The criterion of `schemes.filter_pruning`, and the layer of the outputs.
-    pruned, _ = prune_filters(before, target_macs=0.6, importance="group_l2")
+    pruned, _ = prune_filters(before, target_macs=0.6, importance="l1", scope="local")
     assert "Note: --filters left logits: an output of the model\n" in said
     assert f"{(tmp_path / 'net.kdz').stat().st_size:,}" in shown
     model = kdzoo.load_model("net.kdz")
@@ -366,18 +393,19 @@ def test_deep_compression_is_one_command(tmp_path, monkeypatch):
     """The largest weights are left, and those of a cluster are their mean."""
     monkeypatch.chdir(tmp_path)
     before = small(tmp_path)
-    options = ["--prune=0.75", "--cluster=8", "--scheme=deep-compression", "--rounds=1"]
+    options = ["--prune=wide=0.75,logits=0.5", "--cluster=wide=16,logits=4"]
+    options += ["--scheme=deep-compression", "--rounds=1"]
     options += ["--epochs=1", "--learning-rate=1e-9", "--batch-size=500", "--no-augment"]
     command = ["compress", "net.keras", "net.kdz", "digits", "--teacher=net.keras", *options]
     assert main(command) == 0
     model = kdzoo.load_model("net.kdz")
-    for name in ("wide", "logits"):
+    for name, fraction, least, most in (("wide", 0.75, 5, 16), ("logits", 0.5, 2, 4)):
         dense = before.get_layer(name).get_weights()[0]
         kernel = model.get_layer(name).get_weights()[0]
-        smallest = np.sort(np.abs(dense), axis=None)[: dense.size * 3 // 4]
+        smallest = np.sort(np.abs(dense), axis=None)[: int(dense.size * fraction)]
         np.testing.assert_array_equal(kernel != 0, np.abs(dense) > smallest[-1])
         values = np.unique(kernel[kernel != 0])
-        assert 4 <= len(values) <= 8
+        assert least <= len(values) <= most
         for value in values:  # Rounded to eight significant bits.
             np.testing.assert_allclose(value, dense[kernel == value].mean(), rtol=2.0**-8)
 
@@ -387,9 +415,17 @@ def test_a_ticket_goes_back_to_the_weights_of_the_file(data, tmp_path):
     watch = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: begun.append(watch.model.get_weights())
     )
+    rounds = []
+
+    class Rounds(StageCallback):
+        def on_stage_begin(self, number, stages, name):
+            rounds.append((number, stages, name, len(begun)))
+
     training = retraining(1, 1e-2, batch_size=500, augmentation=None)
     compression = Compression(0.75, training=training, scheme="lottery_ticket", rounds=2)
-    ticket, _ = compress(model, compression, data, tmp_path, verbose=0, callbacks=[watch])
+    callbacks = [watch, Rounds()]
+    ticket, _ = compress(model, compression, data, tmp_path, verbose=0, callbacks=callbacks)
+    assert rounds == [(n + 1, 3, f"round-{n}", n) for n in range(3)]
     assert len(begun) == 3
     for weights, fraction in zip(begun, (0, 0.5, 0.75), strict=True):
         for found, given in zip(weights, model.get_weights(), strict=True):
@@ -405,11 +441,22 @@ def test_a_ticket_goes_back_to_the_weights_of_the_file(data, tmp_path):
     [
         ({"rounds": 4}, None, {"steps": 4, "target_macs": 0.75}),
         ({"filters_target": "latency"}, "recorded", {"steps": 1, "target_latency": 0.75}),
-        ({"filters_target": "channels", "rounds": 2}, "recorded", {"steps": 2, "ratio": 0.25}),
+        (
+            {"filters_target": "channels", "rounds": 2, "filters_scope": "local"},
+            "recorded",
+            {"steps": 2, "ratio": 0.25, "scope": "local"},
+        ),
+        (
+            {"filters_importance": "taylor"},
+            None,
+            {"steps": 1, "target_macs": 0.75, "importance": "taylor"},
+        ),
     ],
 )
 def test_filters_go_in_rounds(settings, teacher, expected, data, tmp_path, monkeypatch):
     """Or by one that keeps what it chose; the batches have a teacher's outputs if they can."""
+    usual = inspect.signature(prune_filters).parameters
+    expected = {name: usual[name].default for name in ("importance", "scope")} | expected
     model, calls = small(tmp_path), []
 
     def filter_pruning(*places, **options):
@@ -423,17 +470,115 @@ def test_filters_go_in_rounds(settings, teacher, expected, data, tmp_path, monke
     left = {}
     compress(model, compression, data, tmp_path, **given, note_left=left.__setitem__)
     (options,) = calls
-    targets = {name: value for name, value in options.items() if name in ("steps", "ratio")}
+    how = ("steps", "ratio", "importance", "scope")
+    targets = {name: value for name, value in options.items() if name in how}
     targets |= {name: value for name, value in options.items() if name.startswith("target_")}
     assert targets == expected
+    if "filters_importance" in settings:
+        given = options["importance_data"]
+        samples = [np.concatenate([np.asarray(pair[n]) for pair in given]) for n in (0, 1)]
+        images, labels = data.train.arrays()
+        positions = {image.tobytes(): n for n, image in enumerate(images)}
+        found = [positions[image.tobytes()] for image in samples[0]]
+        assert len(found) == len(set(found)) == 512
+        np.testing.assert_array_equal(labels[found], samples[1])
+    else:
+        assert "importance_data" not in options
     assert options["teacher"] == teacher
     # The model of this stub has all of its channels.
     of_scores = {"wide": "its scores, or round_to"}
     assert left == {"filters": {**of_scores, "logits": "an output of the model"}}
 
 
+@pytest.mark.large
+@pytest.mark.parametrize("importance", ["taylor", "apoz", "random"])
+def test_a_criterion_chooses_what_prune_filters_chooses(importance, trained, data, tmp_path):
+    training = retraining(1, 1e-9, batch_size=500, augmentation=None)
+    settings = {"filters_importance": importance, "filters_scope": "local"}
+    compression = Compression(filters=0.6, training=training, **settings)
+    made, _ = compress(trained, compression, data, tmp_path, verbose=0, seed=3)
+    batches = list(data.train.batches(128, shuffle=True, seed=3))[:4]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    how = {"target_macs": 0.6, "data": batches, "loss": loss, "seed": 3}
+    expected, _ = prune_filters(trained, importance=importance, scope="local", **how)
+    usual, _ = prune_filters(trained, target_macs=0.6)
+    for found, wanted in zip(kernels(made), kernels(expected), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    shapes = [[kernel.shape for kernel in kernels(model)] for model in (expected, usual)]
+    assert shapes[0] != shapes[1] or not np.allclose(kernels(expected)[0], kernels(usual)[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((0.5, 16), (0.5, 4)),
+        (({"wide": 0.75}, {"wide": 2, "logits": 256}), ({"wide": 0.75}, {"wide": 1, "logits": 8})),
+        (({"wide": 0.75}, {"wide": 4}), ({"wide": 0.75}, {"wide": 2})),
+    ],
+)
+def test_zeros_and_values_are_of_all_layers_or_by_layer(
+    given, expected, data, tmp_path, monkeypatch
+):
+    calls = []
+
+    def deep_compression(*places, **options):
+        calls.append((options["sparsity"], options["bits"]))
+        return places[0], {"loss": [0.0]}
+
+    monkeypatch.setattr(schemes, "deep_compression", deep_compression)
+    compression = Compression(*given, scheme="deep_compression")
+    left = {}
+    compress(small(tmp_path), compression, data, tmp_path, verbose=0, note_left=left.__setitem__)
+    assert calls == [expected]
+    is_named = not isinstance(given[1], dict) or "logits" in given[1]
+    named = "not among the layers that were named"
+    assert left == ({} if is_named else {"deep_compression": {"logits": named}})
+    by_layer = " by layer" if isinstance(given[0], dict) else ""
+    assert by_layer in compression.in_words()
+
+
+@pytest.mark.parametrize(
+    ("options", "teaches"),
+    [
+        (["--filters=0.5"], True),
+        (["--filters=0.5", "--prune=0.5", "--temperature=2"], True),
+        (["--filters=0.5", "--teacher=none"], False),
+        (["--prune=0.5"], False),
+    ],
+)
+def test_filters_go_with_the_model_itself_as_teacher(options, teaches, tmp_path, monkeypatch):
+    """As in `schemes.filter_pruning`, unless the command says that nobody teaches."""
+    unpruned = inspect.signature(schemes.filter_pruning).parameters["teacher"].default
+    assert unpruned == "unpruned"
+    monkeypatch.chdir(tmp_path)
+    small(tmp_path)
+    calls = []
+
+    def stop(model, compression, *where, teacher, **ignored):
+        calls.append((model, compression.temperature, teacher))
+        raise ValueError("stopped")
+
+    monkeypatch.setattr(compress_and_retrain, "compress", stop)
+    assert main(["compress", "net.keras", "net.kdz", "digits", *options]) == 1
+    ((model, temperature, teacher),) = calls
+    assert teacher is (model if teaches else None)
+    assert temperature == (2 if "--temperature=2" in options else 4)
+
+
 def test_what_is_not_given_is_no_part_of_what_a_compression_is_known_by():
-    assert settings_of(Compression(0.5, filters=0.5)) == {"prune": 0.5, "filters": 0.5}
+    usual = {"filters_target": "macs", "filters_importance": "group_l2", "filters_scope": "global"}
+    for given in ({}, usual):
+        known = settings_of(Compression(0.5, filters=0.5, **given))
+        assert known == {"prune": 0.5, "filters": 0.5}
+    other = Compression(filters=0.5, filters_importance="l1", filters_scope="local")
+    assert settings_of(other) == {
+        "filters": 0.5,
+        "filters_importance": "l1",
+        "filters_scope": "local",
+    }
+    assert other.in_words() == (
+        "filters left for 50% of the MACs by l1, of each group alike, trained again"
+    )
     stage = Compress("a", Dependency("b"), Compression(0.5, 16, scheme="deep_compression"))
     assert stage.epochs == 4 * 3  # Three rounds, and the codebooks.
     assert stage.smoke().compression.trainings == {"deep_compression": 2}

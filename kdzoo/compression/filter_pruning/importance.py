@@ -21,17 +21,14 @@ from kdzoo.graph.surgery import copy_of, rebuild
 
 Importance = Callable[[ChannelGroup], "np.ndarray | None"]
 
-CRITERIA = ("l1", "l2", "group_l2", "batch_norm", "geometric_median", "apoz", "taylor", "random")
-NEED_DATA = ("apoz", "taylor")
-
 
 def criterion(name: str, model: keras.Model, data: Any, loss: Any, seed: int) -> Importance:
     """Returns the criterion of a name.
 
     Args:
-        name: One of `CRITERIA`.
+        name: One of `kdzoo.utils.compression_arguments.FILTER_CRITERIA`.
         model: The model that is to be pruned.
-        data: `(x, y)` or batches of them, for those of `NEED_DATA`.
+        data: `(x, y)` or batches of them, for those that need some.
         loss: The loss for `"taylor"`.
         seed: The seed for `"random"`.
     """

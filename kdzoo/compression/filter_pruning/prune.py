@@ -16,6 +16,7 @@ from kdzoo.compression.filter_pruning.prune_arguments import (
 from kdzoo.compression.filter_pruning.report import FilterPruningReport
 from kdzoo.graph.calls import graph_of
 from kdzoo.utils import check_choice, check_flag, check_integer, check_positive_integer
+from kdzoo.utils.compression_arguments import FILTER_SCOPES
 
 
 def prune_filters(
@@ -164,7 +165,7 @@ def scored_plan(
     Raises:
         ValueError: If an argument is out of range, or nothing may go.
     """
-    check_choice("scope", scope, ("global", "local"))
+    check_choice("scope", scope, FILTER_SCOPES)
     seed = check_integer("seed", seed, least=0, most=(1 << 32) - 1)
     check_importance(importance, data, loss)
     plan = PruningPlan(model, check_ignored_layers(model, ignored_layers))

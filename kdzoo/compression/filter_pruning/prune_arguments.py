@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from kdzoo.compression.filter_pruning.importance import CRITERIA, NEED_DATA
 from kdzoo.graph.calls import nodes_within
 from kdzoo.graph.keras_internals import flatten_layers
 from kdzoo.graph.taps import find_layer
 from kdzoo.utils import check_choice, is_number, shown, unknown_name
+from kdzoo.utils.compression_arguments import FILTER_CRITERIA, NEED_DATA
 
 
 def check_target(targets: Mapping[str, float | None]) -> tuple[str, float]:
@@ -40,7 +40,7 @@ def check_importance(importance: Any, data: Any, loss: Any) -> None:
     """Raises `ValueError` unless there is such a criterion, and what it needs."""
     if callable(importance):
         return
-    check_choice("importance", importance, CRITERIA)
+    check_choice("importance", importance, FILTER_CRITERIA)
     if importance in NEED_DATA and data is None:
         raise ValueError(f"Expected data for importance={importance!r}. Received: data=None")
     if importance == "taylor" and not (isinstance(loss, str) or callable(loss)):
