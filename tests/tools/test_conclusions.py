@@ -8,6 +8,7 @@ import pytest
 from kdzoo.zoo.manifest import read_manifest
 from tools.docs_tables.content import results, variants
 from tools.docs_tables.dynamic_tables import at_a_quarter, curve
+from tools.dynamic_figures import last_exit_by_place
 
 
 def accuracies(recipe):
@@ -345,11 +346,16 @@ def test_thresholds_gain_a_point_on_the_same_network_cut_and_trained_alone():
     costs, accuracies = curve(stopping, whole)
     gains = {
         number: np.interp(rows[name]["macs"], costs, accuracies) - rows[name]["test_accuracy"]
-        for number in (1, 2)
+        for number in (1, 2, 3, 4)
         for name in [f"exit {number} alone"]
     }
     assert gains[1] == pytest.approx(0, abs=0.005)
     assert gains[2] == pytest.approx(0.01, abs=0.002)
+    assert gains[3] == pytest.approx(0.004, abs=0.001)
+    assert rows["exit 3 alone"]["macs"] / whole["exit_macs"][-1] == pytest.approx(2 / 3, abs=0.01)
+    lost = rows["exit 4 alone"]["test_accuracy"] - whole["test_accuracy"]
+    assert lost == pytest.approx(0.009, abs=0.0005)
+    assert gains[4] == pytest.approx(-lost)
     assert stopping["fractions"][:2] == pytest.approx([0.59, 0.26], abs=0.005)
     assert whole["test_accuracy"] - stopping["test_accuracy"] < 0.005
     assert stopping["mean_macs"] == pytest.approx(stopping["validation_mean_macs"], rel=0.05)
@@ -357,6 +363,22 @@ def test_thresholds_gain_a_point_on_the_same_network_cut_and_trained_alone():
     assert file["mean_signatures_ms"] / file["signatures_ms"][-1] < 0.6
     assert file["mean_signatures_ms"] / file["exits_alone_ms"][-1] < 0.6
     assert file["mean_ms"] / file["exits_ms"][-1] < 0.6
+
+
+def test_a_first_exit_costs_a_residual_network_points_and_an_msdnet_nothing():
+    rows = {name: found[0] for name, found in variants(results("msdnet_cifar10")).items()}
+    residual, dense = (
+        {place: gain for place, (_, gain) in last_exit_by_place(network, rows).items()}
+        for network in ("residual", "MSDNet")
+    )
+    places = ("early", "in the middle", "late")
+    by_place = [residual[place] for place in places]
+    assert by_place == sorted(by_place, reverse=True)
+    assert [max(by_place), min(by_place)] == pytest.approx([-1.3, -2.9], abs=0.05)
+    gained = [dense[place] for place in places]
+    assert [min(gained), max(gained)] == pytest.approx([0.4, 1.1], abs=0.05)
+    for gains in (residual, dense):
+        assert gains["early, scaled gradients"] < gains["early"]
 
 
 def test_of_the_ways_to_shrink_int8_costs_little_and_packs_best():

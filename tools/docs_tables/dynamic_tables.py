@@ -138,6 +138,6 @@ def _of(accuracies: Sequence[float]) -> str:
     return spread(summary, len(accuracies))
 
 
-_FUNCTIONS: tuple[Callable[[], Table], ...] = (early_exit_mnist, msdnet_budgets)
+_FUNCTIONS: tuple[Callable[[], Table], ...] = (early_exit_mnist, msdnet_budgets, msdnet_exits)
 """Those whose recipes are trained."""
 TABLES: dict[str, Callable[[], Table]] = {function.__name__: function for function in _FUNCTIONS}
