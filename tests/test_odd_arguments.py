@@ -26,8 +26,13 @@ ROOMS += ("evaluation",)
 ROOMS += ("experiments", "export", "losses", "models", "recipes", "schemes", "zoo")
 OWN = (ValueError, TypeError, RuntimeError, OSError, ImportError)
 LONGEST = 500
-# They make several models each time; what all schemes take is tried with the others.
-LONG = ("schemes.deep_compression", "schemes.filter_pruning", "schemes.lottery_ticket")
+# They make models each time; what all schemes take is tried with `schemes.train`.
+LONG = (
+    *("schemes.born_again", "schemes.deep_compression", "schemes.filter_pruning"),
+    *("schemes.hint_training", "schemes.lottery_ticket", "schemes.mutual_learning"),
+    *("schemes.specialists", "schemes.teacher_assistant", "experiments.TrainWidths"),
+    *("compression.quantize_apply", "compression.strip_clustering_cqat"),
+)
 
 
 HERE = pathlib.Path(__file__).with_name("odd_arguments")

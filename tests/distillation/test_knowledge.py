@@ -56,6 +56,7 @@ def labels(data):
 
 
 # On another backend one with weights and one that keeps something: all values are held there.
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     "name",
     [
@@ -190,6 +191,7 @@ def test_indices_in_a_column_are_taken(make_distiller, data, labels):
     np.testing.assert_allclose(*histories, rtol=1e-5)
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("shift", [10, -3])
 @pytest.mark.parametrize("eagerly", [False, True], ids=["graph", "eager"])
@@ -289,6 +291,7 @@ def test_a_fresh_process_restores_a_distiller_and_its_loss(saved_and_fresh, name
         np.testing.assert_array_equal(theirs, ours)
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_the_weights_that_are_restored_are_all_of_them(saved_and_fresh):
     counts = {name: len(saved[3:]) for name, (saved, _) in saved_and_fresh.items()}

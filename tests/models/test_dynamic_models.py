@@ -61,6 +61,7 @@ def _expected_macs(exits, first, more, channels, growth, scales, reduction, head
     return found
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow  # Its layers are those of others.
 @pytest.mark.parametrize(
     ("exits", "first", "more", "channels", "growth", "scales"),

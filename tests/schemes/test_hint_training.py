@@ -213,6 +213,7 @@ def test_an_early_end_of_a_stage_shows_in_the_history(tmp_path):
     assert run(tmp_path)[1] == history
 
 
+@pytest.mark.large
 @pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     ("make", "name"),

@@ -144,6 +144,7 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path, update):
         run(tmp_path / "stopped", **options, mutual_weight=0.5)
 
 
+@pytest.mark.large
 @pytest.mark.large_on_jax
 def test_a_run_stopped_in_its_first_epoch_begins_with_the_same_weights(tmp_path):
     _, expected = run(tmp_path / "whole")
@@ -169,6 +170,7 @@ def test_initial_weights_that_were_damaged_are_refused(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.large
 @pytest.mark.large_on_jax
 def test_a_data_set_that_goes_on_in_its_own_order_is_told(tmp_path, capsys):
     with pytest.raises(Stopped):

@@ -85,6 +85,7 @@ def test_a_run_stopped_in_any_stage_ends_as_an_undisturbed_one(tmp_path, epoch):
         run(tmp_path / "stopped", student_loss_weight=0.1)
 
 
+@pytest.mark.large
 @pytest.mark.large_on_jax
 def test_a_stage_that_ended_early_is_not_gone_on_with(tmp_path):
     class StopEarly(keras.callbacks.Callback):

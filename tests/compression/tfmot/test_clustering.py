@@ -212,6 +212,7 @@ def test_what_is_clustered_stays_in_float32_where_layers_compute_in_half():
     np.testing.assert_allclose(stripped(x), clustered(x), atol=2e-3)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("layer", "clusters", "per_channel"),
     [
