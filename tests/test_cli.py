@@ -182,6 +182,7 @@ class TestNames:
         assert model.output_shape == (None, 7)
         assert f"{model.count_params():,} parameters" in capsys.readouterr().out
 
+    @pytest.mark.large_on_jax
     def test_load_writes_the_pretrained_model(self, tmp_path):
         path = tmp_path / "student.keras"
         assert main(["load", "fitnet_mnist/mnist", str(path)]) == 0
@@ -250,6 +251,7 @@ class TestNames:
         assert "mlp_2x1200/mnist, not shipped" in out
         assert '("mnist_mlp_2x800").distiller(teacher)' in out
 
+    @pytest.mark.large_on_jax
     @pytest.mark.parametrize("name", ["fitnet_mnist/mnist", "lenet_300_100/mnist/kdz"])
     def test_a_pretrained_model_is_evaluated_by_name(self, name, tmp_path, capsys):
         images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1)).astype("uint8")
@@ -680,6 +682,7 @@ class TestFiles:
         assert "gives 100.0 % of the variance of Keras's numbers, and" in capsys.readouterr().out
         assert kdzoo.export.LiteRTModel(output).inputs[0].shape == (1, 8, 8, 1)
 
+    @pytest.mark.large
     @pytest.mark.tensorflow
     def test_benchmark_starts_quietly(self, tmp_path):
         path = tmp_path / "model.tflite"

@@ -184,6 +184,7 @@ def test_scaled_signs_pass_the_gradient_within_1():
     np.testing.assert_allclose(binary.get_weights()[0], kernel - 0.01 * wanted, rtol=1e-5)
 
 
+@pytest.mark.large_on_jax
 def test_signs_take_the_place_of_the_activations_that_binary_layers_read(tmp_path):
     inputs = keras.Input((8, 8, 2))
     x = LAYERS.Conv2D(4, 3, name="first")(inputs)

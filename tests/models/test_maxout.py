@@ -109,6 +109,7 @@ def test_hint_and_guided_layer_are_the_papers(teacher, student, guided, hint_sha
     assert (convolutions_below(teacher), convolutions_below(student)) == (2, guided)
 
 
+@pytest.mark.large_on_jax
 def test_maxout_with_a_dense_layer_on_small_images():
     model = maxout((4, 6, 8), (4, 3, 3), dense_units=10, dense_pieces=5, input_shape=(8, 9, 3))
     assert model.get_layer("stage4").output.shape == (None, 10)

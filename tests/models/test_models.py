@@ -57,6 +57,7 @@ def model_images(model, batch=4):
     return images(model.input_shape[1:], batch)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     "name", ["mlp_2x64", "lenet_5", "separable_025", "resnet_20", "maxout_mnist"]
 )
@@ -95,7 +96,7 @@ def test_graph_and_taps(name):
         assert np.isfinite(numpy(tap)).all()
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", ONE_OF_A_FAMILY)
 def test_every_weight_learns(name):
     family = zoo.architecture(name).family
     flat = family in ("mlp", "lenet")
@@ -158,6 +159,7 @@ assert "kdzoo" not in sys.modules
     assert done.stdout.split() == names
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("name", ONE_OF_A_FAMILY)
 def test_mixed_bfloat16_keeps_float32_logits(name):
     plain = built(name)

@@ -159,6 +159,7 @@ def test_the_run_of_another_teacher_is_refused(unpruned, tmp_path):
     assert pruned(unpruned, tmp_path, teacher=teachers[0], **options)[1] == history
 
 
+@pytest.mark.large_on_jax
 def test_groups_are_regularized_without_a_teacher_too(unpruned, tmp_path):
     options = {"sparsity_epochs": 1, "steps": 1, "epochs": 1, "teacher": None, "metrics": []}
     optimizer = keras.optimizers.SGD(0.0)
@@ -170,6 +171,7 @@ def test_groups_are_regularized_without_a_teacher_too(unpruned, tmp_path):
     assert strong[1] == pytest.approx(weak[1], rel=1e-3)
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("who", ["unpruned", "another", "nobody"])
 def test_who_teaches(tmp_path, who):
     """The loss of the first epoch is that of a `Distiller` made by hand."""

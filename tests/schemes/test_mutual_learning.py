@@ -102,6 +102,7 @@ def test_three_steps_equal_a_loop_with_an_optimizer_for_each_peer(tmp_path, upda
         assert np.abs(other[2] - expected[2]).max() > 1e-2
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("update", UPDATES)
 def test_equal_peers_learn_nothing_from_each_other(tmp_path, update):
     """They end as one that is trained alone: moving averages move once a step, too."""

@@ -188,6 +188,7 @@ def test_the_newest_of_many_epochs_is_found(tmp_path):
     assert EpochCheckpoint(tmp_path).restore(compiled()) == 10_000
 
 
+@pytest.mark.large
 def test_losses_that_train_resume_without_a_teacher(tmp_path):
     """The regressor's shapes come from the answers in the data, before its weights are loaded."""
     rng = np.random.default_rng(0)

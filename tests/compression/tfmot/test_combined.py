@@ -184,6 +184,7 @@ def test_clusters_of_every_shape_load_again(per_channel, net, data, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.large
 def test_a_layer_without_zeros_does_not_make_the_others_forget_theirs(both, data):
     dense = both.get_layer("conv")
     dense.set_weights([np.where(w == 0, np.abs(w).max(), w) for w in dense.get_weights()])

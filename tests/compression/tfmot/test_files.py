@@ -180,6 +180,7 @@ def distilled():
     return kdzoo.Distiller(without_loop(), without_loop(), kdzoo.losses.SoftTargets(2.0))
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "make",
     [

@@ -35,7 +35,11 @@ def test_it_follows_the_cubic_law_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "samples", "batch_size"), [(1, 1, 32), (1, 64, 32), (3, 100, 7), (30, 40_000, 128)]
+    ("epochs", "samples", "batch_size"),
+    [
+        *((1, 1, 32), (1, 64, 32), (3, 100, 7)),
+        pytest.param(30, 40_000, 128, marks=pytest.mark.large),
+    ],
 )
 def test_it_reaches_its_sparsity_and_leaves_time_to_recover(epochs, samples, batch_size):
     steps = epochs * int(np.ceil(samples / batch_size))

@@ -300,6 +300,7 @@ def test_a_mask_that_is_computed_in_the_graph_is_refused():
     np.testing.assert_allclose(build_clone(masked).model(x), masked(x), atol=1e-6)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("merge", [layers.Concatenate, layers.Add])
 @pytest.mark.parametrize("is_nested", [False, True])
 def test_masks_that_are_combined_are_refused(merge, is_nested):
