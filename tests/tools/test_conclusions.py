@@ -365,6 +365,15 @@ def test_thresholds_gain_a_point_on_the_same_network_cut_and_trained_alone():
     assert file["mean_ms"] / file["exits_ms"][-1] < 0.6
 
 
+def test_labels_in_place_of_hints_make_as_many_errors():
+    by_labels, by_hints = (
+        [row["test_errors"] for row in variants(results(recipe))[name]]
+        for recipe, name in (("fitnet_mnist_by_labels", "labels first"), ("fitnet_mnist", "hints"))
+    )
+    assert len(by_labels) == len(by_hints) == 3
+    assert sum(by_labels) == sum(by_hints)
+
+
 def test_a_first_exit_costs_a_residual_network_points_and_an_msdnet_nothing():
     rows = {name: found[0] for name, found in variants(results("msdnet_cifar10")).items()}
     residual, dense = (

@@ -99,6 +99,13 @@ COMPARISONS = {
         "hints": "FitNet with hints, then distilled at T = 3",
     },
 }
+# Recipe -> another one, and its variants that stand below.
+FURTHER = {
+    "fitnet_mnist": (
+        "fitnet_mnist_by_labels",
+        {"labels first": "FitNet, lower half by labels, then distilled at T = 3"},
+    ),
+}
 
 
 def comparison(recipe: str) -> Table:
@@ -107,17 +114,26 @@ def comparison(recipe: str) -> Table:
     Args:
         recipe: A key of `COMPARISONS`.
     """
-    content, labels, paper = results(recipe), COMPARISONS[recipe], RECIPES[recipe].paper
+    paper = RECIPES[recipe].paper
     table = [["", "epochs", "test errors by seed", "mean", "in the paper", "accuracy, %"]]
     table[0].append("parameters")
-    for name, rows in variants(content).items():
+    table += _compared(recipe, COMPARISONS[recipe], paper)
+    if recipe in FURTHER:
+        table += _compared(*FURTHER[recipe], {})
+    return table if paper else [row[:4] + row[5:] for row in table]
+
+
+def _compared(recipe: str, labels: Mapping[str, str], paper: Mapping[str, int]) -> Table:
+    """The lines of some variants of a recipe."""
+    content, table = results(recipe), []
+    for name, rows in ((name, rows) for name, rows in variants(content).items() if name in labels):
         errors = [round((1 - row["test_accuracy"]) * content["examples"]["test"]) for row in rows]
         cells = [labels[name], str(len(rows[0]["history"]["loss"]))]
         mean = f"{statistics.fmean(errors):.1f}" if len(rows) > 1 else ""
         cells += [", ".join(map(str, errors)), mean]
         cells += [str(paper.get(name, "")), spread(content["summary"][name], len(rows))]
         table.append([*cells, f"{rows[0]['parameters']:,}"])
-    return table if paper else [row[:4] + row[5:] for row in table]
+    return table
 
 
 def temperatures() -> Table:
