@@ -14,11 +14,10 @@ from typing import Any
 
 from kdzoo.evaluation.plots import accuracy_by_cost
 from kdzoo.utils import heavy_libraries, write_bytes
-from kdzoo.zoo.manifest import read_manifest
 from tools.docs_tables.content import ROOT, results, variants
+from tools.docs_tables.dynamic_tables import exits_alone, last_exit_by_place, students
 
 RESULTS = ROOT / "results"
-STUDENTS = ("separable_025", "separable_050")
 NETWORKS = {"residual": ("#0072B2", "o"), "MSDNet": ("#D55E00", "s")}
 """What an exit was added to -> its colour and marker."""
 Row = Mapping[str, Any]
@@ -39,7 +38,7 @@ def msdnet_cifar10(path: pathlib.Path) -> None:
         {**rows["budgets"], "kind": "stops when it is sure"},
         {**rows["exits"], "kind": "each of its exits"},
         of_several("exit", "cut at an exit, trained alone", exits_alone(rows)),
-        of_several("exit", "students of the zoo, taught", [student(rows, of) for of in STUDENTS]),
+        of_several("exit", "students of the zoo, taught", students(rows)),
     ]
     accuracy_by_cost({"rows": drawn}, path, "MSDNet on CIFAR-10, 22 epochs, one seed")
 
@@ -83,44 +82,6 @@ def exits_by_place(path: pathlib.Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, format="png")
     write_bytes(path, buffer.getvalue())
-
-
-def last_exit_by_place(network: str, rows: Mapping[str, Row]) -> dict[str, tuple[float, float]]:
-    """Returns by place what a first exit costs and what the last one gains by it.
-
-    Args:
-        network: A key of `NETWORKS`.
-        rows: Rows of `msdnet_cifar10` by name.
-
-    Returns:
-        Place -> cost of the first exit in percent of the last one's, and percentage points of the
-        last exit's accuracy above the one that was trained alone.
-    """
-    alone = rows[f"{network}, last exit alone"]["test_accuracy"]
-    start, found = f"{network}, first exit ", {}
-    for name in (name for name in rows if name.startswith(start)):
-        (first, last), accuracies = rows[name]["exit_macs"], rows[name]["exit_test_accuracies"]
-        found[name.removeprefix(start)] = (100 * first / last, 100 * (accuracies[-1] - alone))
-    return found
-
-
-def exits_alone(rows: Mapping[str, Row]) -> list[Row]:
-    """Returns the rows of networks that were cut at an exit and trained alone.
-
-    Args:
-        rows: Rows of `msdnet_cifar10` by name.
-    """
-    return [rows[f"exit {number} alone"] for number in (1, 2, 3, 4)]
-
-
-def student(rows: Mapping[str, Row], name: str) -> Row:
-    """Returns the row of a student of the zoo, with its multiply-accumulates.
-
-    Args:
-        rows: Rows of `msdnet_cifar10` by name.
-        name: Its stage.
-    """
-    return {**rows[name], "macs": read_manifest()[f"{name}/cifar10"].measured["macs"]}
 
 
 def of_several(part: str, kind: str, rows: Sequence[Row]) -> Row:

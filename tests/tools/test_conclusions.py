@@ -7,8 +7,7 @@ import pytest
 
 from kdzoo.zoo.manifest import read_manifest
 from tools.docs_tables.content import results, variants
-from tools.docs_tables.dynamic_tables import at_a_quarter, curve
-from tools.dynamic_figures import last_exit_by_place
+from tools.docs_tables.dynamic_tables import at_a_quarter, curve, last_exit_by_place
 
 
 def accuracies(recipe):
@@ -417,4 +416,5 @@ def test_of_the_ways_to_shrink_int8_costs_little_and_packs_best():
     slower = {name.split("/")[0] for name, ratio in times.items() if ratio < 1}
     assert slower == {"separable_025"}
     assert 8 < max(times.values()) < 9
-    assert min(times.values()) == pytest.approx(1 / 1.2, abs=0.1)
+    longer = [1 / ratio for ratio in times.values() if ratio < 1]
+    assert [min(longer), max(longer)] == pytest.approx([1.2, 4 / 3], abs=0.03)

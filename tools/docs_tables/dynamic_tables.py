@@ -1,7 +1,7 @@
 """The tables of networks of several costs: exits by budget, exits by place, widths."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -65,18 +65,36 @@ def msdnet_budgets() -> Table:
     rows = {name: found[0] for name, found in variants(results("msdnet_cifar10")).items()}
     costs, accuracies = curve(rows["budgets"], rows["exits"])
     table = [["", "MACs", "accuracy, %", "with exits, at these MACs, %", "points"]]
-    alone = [f"exit {number} alone" for number in (1, 2, 3, 4)]
-    macs_of = {name: rows[name]["macs"] for name in alone if name in rows}  # Of those trained yet.
-    for name in ("separable_025", "separable_050"):
-        macs_of[name] = read_manifest()[f"{name}/cifar10"].measured["macs"]
-    for name, macs in macs_of.items():
-        accuracy = rows[name]["test_accuracy"]
-        cells = [name, f"{macs:,}", f"{100 * accuracy:.2f}"]
+    for row in (*exits_alone(rows), *students(rows)):
+        macs, accuracy = row["macs"], row["test_accuracy"]
+        cells = [row["kind"], f"{macs:,}", f"{100 * accuracy:.2f}"]
         if costs[0] <= macs:
             ours = float(np.interp(macs, costs, accuracies))
             cells += [f"{100 * ours:.2f}", f"{100 * (ours - accuracy):+.2f}"]
         table.append([*cells, *[""] * (5 - len(cells))])
     return table
+
+
+def exits_alone(rows: Mapping[str, dict]) -> list[dict]:
+    """Returns the rows of networks that were cut at an exit and trained alone.
+
+    Args:
+        rows: Rows of `msdnet_cifar10` by name.
+    """
+    return [rows[f"exit {number} alone"] for number in (1, 2, 3, 4)]
+
+
+def students(rows: Mapping[str, dict]) -> list[dict]:
+    """Returns the rows of students of the zoo, with their multiply-accumulates.
+
+    Args:
+        rows: Rows of `msdnet_cifar10` by name.
+    """
+    manifest = read_manifest()
+    return [
+        {**rows[name], "macs": manifest[f"{name}/cifar10"].measured["macs"]}
+        for name in ("separable_025", "separable_050")
+    ]
 
 
 def curve(budgets: dict, exits: dict) -> tuple[Sequence[float], Sequence[float]]:
@@ -100,17 +118,30 @@ def msdnet_exits() -> Table:
     for network in ("residual", "MSDNet"):
         alone = rows[f"{network}, last exit alone"]["test_accuracy"]
         table.append([network, "none", "", "", f"{100 * alone:.2f}", ""])
-        for name in (name for name in rows if name.startswith(f"{network}, first exit ")):
-            row = rows[name]
-            (first, last), (of_first, of_last) = row["exit_macs"], row["exit_test_accuracies"]
-            cells = [
-                network,
-                name.removeprefix(f"{network}, first exit "),
-                f"{100 * first / last:.0f}",
-            ]
-            cells += [f"{100 * of_first:.2f}", f"{100 * of_last:.2f}"]
-            table.append([*cells, f"{100 * (of_last - alone):+.2f}"])
+        for place, (cost, gain) in last_exit_by_place(network, rows).items():
+            accuracies = rows[f"{network}, first exit {place}"]["exit_test_accuracies"]
+            of_both = [f"{100 * accuracy:.2f}" for accuracy in accuracies]
+            table.append([network, place, f"{cost:.0f}", *of_both, f"{gain:+.2f}"])
     return table
+
+
+def last_exit_by_place(network: str, rows: Mapping[str, dict]) -> dict[str, tuple[float, float]]:
+    """Returns by place what a first exit costs and what the last one gains by it.
+
+    Args:
+        network: "residual" or "MSDNet".
+        rows: Rows of `msdnet_cifar10` by name.
+
+    Returns:
+        Place -> cost of the first exit in percent of the last one's, and percentage points of the
+        last exit's accuracy above the one that was trained alone.
+    """
+    alone = rows[f"{network}, last exit alone"]["test_accuracy"]
+    start, found = f"{network}, first exit ", {}
+    for name in (name for name in rows if name.startswith(start)):
+        (first, last), accuracies = rows[name]["exit_macs"], rows[name]["exit_test_accuracies"]
+        found[name.removeprefix(start)] = (100 * first / last, 100 * (accuracies[-1] - alone))
+    return found
 
 
 def slimmable_cifar10() -> Table:

@@ -99,11 +99,12 @@ COMPARISONS = {
         "hints": "FitNet with hints, then distilled at T = 3",
     },
 }
-# Recipe -> another one, and its variants that stand below.
+# Recipe -> another one, a variant of it that stands below, and what the table calls that.
 FURTHER = {
     "fitnet_mnist": (
         "fitnet_mnist_by_labels",
-        {"labels first": "FitNet, lower half by labels, then distilled at T = 3"},
+        "labels first",
+        "FitNet, lower half by labels, then distilled at T = 3",
     ),
 }
 
@@ -114,26 +115,26 @@ def comparison(recipe: str) -> Table:
     Args:
         recipe: A key of `COMPARISONS`.
     """
-    paper = RECIPES[recipe].paper
+    labels, paper = COMPARISONS[recipe], RECIPES[recipe].paper
     table = [["", "epochs", "test errors by seed", "mean", "in the paper", "accuracy, %"]]
     table[0].append("parameters")
-    table += _compared(recipe, COMPARISONS[recipe], paper)
+    content = results(recipe)
+    for name in variants(content):
+        table.append(_compared(content, name, labels[name], str(paper.get(name, ""))))
     if recipe in FURTHER:
-        table += _compared(*FURTHER[recipe], {})
+        other, name, label = FURTHER[recipe]
+        table.append(_compared(results(other), name, label, ""))
     return table if paper else [row[:4] + row[5:] for row in table]
 
 
-def _compared(recipe: str, labels: Mapping[str, str], paper: Mapping[str, int]) -> Table:
-    """The lines of some variants of a recipe."""
-    content, table = results(recipe), []
-    for name, rows in ((name, rows) for name, rows in variants(content).items() if name in labels):
-        errors = [round((1 - row["test_accuracy"]) * content["examples"]["test"]) for row in rows]
-        cells = [labels[name], str(len(rows[0]["history"]["loss"]))]
-        mean = f"{statistics.fmean(errors):.1f}" if len(rows) > 1 else ""
-        cells += [", ".join(map(str, errors)), mean]
-        cells += [str(paper.get(name, "")), spread(content["summary"][name], len(rows))]
-        table.append([*cells, f"{rows[0]['parameters']:,}"])
-    return table
+def _compared(content: Mapping, name: str, label: str, of_paper: str) -> list[str]:
+    """The line of a variant, of which there is a row a seed."""
+    rows = variants(content)[name]
+    errors = [round((1 - row["test_accuracy"]) * content["examples"]["test"]) for row in rows]
+    mean = f"{statistics.fmean(errors):.1f}" if len(rows) > 1 else ""
+    cells = [label, str(len(rows[0]["history"]["loss"])), ", ".join(map(str, errors)), mean]
+    cells += [of_paper, spread(content["summary"][name], len(rows))]
+    return [*cells, f"{rows[0]['parameters']:,}"]
 
 
 def temperatures() -> Table:

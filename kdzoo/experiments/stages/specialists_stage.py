@@ -24,7 +24,8 @@ class Specialists(Stage):
     """Trains specialists by `kdzoo.schemes.specialists`.
 
     The product `"model"` is the `SpecialistEnsemble`. Its row says which classes each specialist
-    has. Each is validated on the held-out samples, if the experiment has any.
+    has. Each is validated on the held-out samples, if the experiment has any; there must then be
+    some of its classes and of others among them, or none at all, by `validation=0`.
 
     Attributes:
         generalist: The stage whose model is specialized.
