@@ -18,8 +18,6 @@ class ExitGraph:
         outputs: The outputs of the exits, Keras tensors, from the first to the last.
         calls: For each exit the calls that it needs and that no exit before it needs, in order.
         heads: For each exit the calls, as `id`s, that no later exit needs; of the last one none.
-        features: For each exit but the last the tensors that its head takes from the network, or
-            its output if that is where the network goes on.
         carried: For each exit but the last the tensors that are there when it is computed and that
             later exits need, in the order in which they were made.
     """
@@ -27,7 +25,6 @@ class ExitGraph:
     outputs: list[keras.KerasTensor]
     calls: list[list[Call]]
     heads: list[set[int]]
-    features: list[list[keras.KerasTensor]]
     carried: list[list[keras.KerasTensor]]
 
 
@@ -47,8 +44,8 @@ def exit_graph(model: keras.Model) -> ExitGraph:
             "Expected a model of two or more exits, which are its outputs. Received: "
             f"{model.name!r} with {len(graph.outputs)}; make one by `kdzoo.dynamic.add_exits`."
         )
-    outputs, every, needed = _plan(graph)
-    calls, heads, features = [], [], []
+    outputs, needed = _plan(graph)
+    calls, heads = [], []
     seen: set[int] = set()
     for number, output in enumerate(outputs, 1):
         own = needed([output])
@@ -62,13 +59,12 @@ def exit_graph(model: keras.Model) -> ExitGraph:
             )
         calls.append(new)
         heads.append(head)
-        features += [_taken(every, head, output)] if outputs[number:] else []
         seen |= set(map(id, own))
-    return ExitGraph(outputs, calls, heads, features, _carried(graph, calls, outputs))
+    return ExitGraph(outputs, calls, heads, _carried(graph, calls, outputs))
 
 
 def _plan(graph):
-    """The exits, all calls, and a function of tensors to the calls that they need."""
+    """The exits, and a function of tensors to the calls that they need."""
     entered = models_of_several_outputs(graph)
     plan = Plan(graph, flattens=lambda operation: id(operation) in entered)
     given = {id(tensor) for tensor in graph.inputs}
@@ -80,16 +76,7 @@ def _plan(graph):
     def needed(targets):
         return [resolved[id(call)] for call, *_ in plan.needed(targets, given)]
 
-    return [plan.source(output) for output in graph.outputs], list(resolved.values()), needed
-
-
-def _taken(calls, head, output):
-    """The tensors that the calls of a head take from elsewhere."""
-    if not head:
-        return [output]
-    own = {id(tensor) for call in calls if id(call) in head for tensor in call.outputs}
-    taken = [tensor for call in calls if id(call) in head for tensor in call.inputs]
-    return list({id(tensor): tensor for tensor in taken if id(tensor) not in own}.values())
+    return [plan.source(output) for output in graph.outputs], needed
 
 
 def _carried(graph, calls, outputs):

@@ -38,7 +38,9 @@ def with_equal_gradients(model: keras.Model) -> keras.Model:
     """Returns a model of the same layers, in which each exit weighs alike on what comes before it.
 
     Of K exits, the gradient that exit i sends into the network is scaled by 1 / (K - i + 1), and
-    what comes from behind it by (K - i) / (K - i + 1). Outputs and weights are the model's own.
+    what comes from behind it by (K - i) / (K - i + 1), at the tensors that the exit's head takes.
+    Where later layers go round these, as by the finer scales of an MSDNet, what comes that way is
+    not scaled, as in the authors' code. Outputs and weights are the model's own.
 
     Args:
         model: A functional `keras.Model` of two or more exits, from the first to the last.
@@ -94,13 +96,18 @@ def id_of(call: Any) -> tuple[int, ...]:
 def _scales(graph: ExitGraph) -> dict[tuple[int, tuple[int, ...]], float]:
     """Tensor and call that takes it, as `id`s -> the scale of the gradient from there."""
     count = len(graph.outputs)
-    calls = [call for own in graph.calls for call in own]
     scales: dict[tuple[int, tuple[int, ...]], float] = defaultdict(lambda: 1.0)
-    for number, (features, head) in enumerate(zip(graph.features, graph.heads, strict=False), 1):
-        ids = set(map(id, features))
+    for number in range(1, count):
         left = count - number + 1
-        for call in calls:
-            factor = 1 / left if id(call) in head else (left - 1) / left
-            for tensor in {id(tensor) for tensor in call.inputs if id(tensor) in ids}:
-                scales[tensor, id_of(call)] *= factor
+        # What an exit before this one needs lies before it, or in another head.
+        head = [call for call in graph.calls[number - 1] if id(call) in graph.heads[number - 1]]
+        behind = [call for calls in graph.calls[number:] for call in calls]
+        inner = {id(tensor) for call in head for tensor in call.outputs}
+        features = {id(tensor) for call in head for tensor in call.inputs} - inner
+        if not head:  # The exit is where the network goes on.
+            features = {id(graph.outputs[number - 1])}
+        for calls, factor in ((head, 1 / left), (behind, (left - 1) / left)):
+            for call in calls:
+                for tensor in {id(tensor) for tensor in call.inputs} & features:
+                    scales[tensor, id_of(call)] *= factor
     return dict(scales)

@@ -86,6 +86,26 @@ def test_gradients_are_equal_where_an_exit_is_what_the_network_goes_on_from(imag
         np.testing.assert_allclose(scaled, plain / 2, rtol=1e-4, atol=1e-6)
 
 
+def test_gradients_are_equal_where_heads_take_what_others_take(images):
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 2))
+    first = layers.Dense(3, name="first")(layers.Flatten()(inputs))
+    second = layers.Dense(3, name="second")(first)
+    third = layers.Dense(3, name="third")(second)
+    both = layers.Add()([layers.Dense(3, name="early")(first), layers.Dense(3)(second)])
+    ends = layers.Add()([third, layers.Dense(3)(first), layers.Dense(3)(second)])
+    model = keras.Model(inputs, [layers.Dense(3)(first), both, ends])
+    equal = with_equal_gradients(model)
+    expected = {"first": (1 / 3, 1 / 3, 1 / 3), "second": (None, 1 / 2, 1 / 2)}
+    expected |= {"early": (None, 1, None), "third": (None, None, 1)}
+    for layer, scales in expected.items():
+        for place, scale in enumerate(scales):
+            plain = gradients(model, images, place)[f"{layer}/kernel"]
+            scaled = gradients(equal, images, place)[f"{layer}/kernel"]
+            if scale is not None:
+                np.testing.assert_allclose(scaled, scale * plain, rtol=1e-4, atol=1e-6)
+
+
 def test_exits_of_a_network_in_half_precision_are_in_it_too():
     keras.config.set_dtype_policy("mixed_float16")
     try:
