@@ -43,9 +43,9 @@ TECHNIQUES = {
     "kdzoo.schemes": {"early_weights", "lottery_rounds", "pruning_steps"}
     | {"scheme_checks", "scheme_settings", "scheme_stages", "specialist_samples"},
     "kdzoo.dynamic": {
-        *("budget_report", "exit_graph", "exit_runs", "exits", "joint_learner", "joint_settings"),
-        *("narrow_width", "scaled_gradients", "slimmable", "thresholds", "thresholds_file"),
-        "width_channels",
+        *("budget_report", "exit_graph", "exit_heads", "exit_runs", "exits", "joint_learner"),
+        *("joint_settings", "narrow_width", "scaled_gradients", "slimmable", "thresholds"),
+        *("thresholds_file", "width_channels"),
     },
     "kdzoo.compression": {"binary_layers", "masked_layer", "sign_activations", "smallest_weights"}
     | {"tfmot"},

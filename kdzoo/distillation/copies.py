@@ -32,10 +32,10 @@ def new_optimizer(given: Any) -> keras.optimizers.Optimizer:
         ) from error
 
 
-def check_metrics(given: Any) -> None:
+def check_metrics(given: Any, name: str = "metrics") -> None:
     """Raises `ValueError` unless something is a list of metrics of Keras, functions or names."""
     if not isinstance(given, list | tuple) or not all(map(_is_metric, given)):
-        raise ValueError(f"Expected metrics to be a list. Received: metrics={shown(given)}")
+        raise ValueError(f"Expected {name} to be a list. Received: {name}={shown(given)}")
 
 
 def new_metrics(given: Sequence[Any]) -> list[Any]:

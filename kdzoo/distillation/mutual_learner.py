@@ -96,8 +96,8 @@ class MutualLearner(SeveralOutputs, SequentialUpdates):
                 f"Received: {len(given)}"
             )
         optimizers = PeerOptimizers(self.peers, [new_optimizer(part) for part in given])
-        by_peer = self._metrics_by_name(metrics)
-        super().compile(optimizer=optimizers, loss=loss, metrics=by_peer, **kwargs)
+        by_peer = self._metrics_by_name(metrics, kwargs)
+        super().compile(optimizer=optimizers, loss=loss, **by_peer, **kwargs)
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:

@@ -51,10 +51,23 @@ class SeveralOutputs(keras.Model):
         known = (type_of_loss(loss), *told)
         self._output_type = next((type_ for type_ in known if type_ is not None), None)
 
-    def _metrics_by_name(self, metrics: Sequence[Any]) -> dict[str, list[Any]] | None:
-        """New metrics for each output, by its name, or None."""
-        check_metrics(metrics)
-        return {name: new_metrics(metrics) for name in self._names} if metrics else None
+    def _metrics_by_name(
+        self, metrics: Sequence[Any], settings: dict[str, Any]
+    ) -> dict[str, dict[str, list[Any]] | None]:
+        """New metrics for each output, by its name: `metrics` and `weighted_metrics` of `compile`.
+
+        Args:
+            metrics: Those that weights do not reach.
+            settings: Further arguments of `compile`, of which the weighted ones are taken.
+        """
+        found = {"metrics": metrics, "weighted_metrics": settings.pop("weighted_metrics", None)}
+        found = {name: () if given is None else given for name, given in found.items()}
+        for name, given in found.items():
+            check_metrics(given, name)
+        return {
+            name: {output: new_metrics(given) for output in self._names} if given else None
+            for name, given in found.items()
+        }
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Mapping[str, Tensor], sample_weight: Any = None

@@ -1,6 +1,5 @@
 """A network of several exits that stops when it is sure, at a mean cost that is kept."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,10 +19,10 @@ from kdzoo.dynamic.exit_runs import measure, outputs_in_turn, run_until_sure
 from kdzoo.dynamic.exits import exit_macs, exit_parts
 from kdzoo.dynamic.thresholds import RULES, Rule, fit_to_accuracy, fit_to_budget
 from kdzoo.evaluation.labelled_batches import labelled_batches
-from kdzoo.graph.confidence import CONFIDENCES, Confidence
+from kdzoo.graph.confidence import CONFIDENCES, Confidence, check_thresholds
 from kdzoo.graph.exportable import Exits, Exportable
 from kdzoo.graph.final_activation import final_activation
-from kdzoo.utils import check_choice, check_number, check_path, is_number, shown
+from kdzoo.utils import check_choice, check_increasing, check_number, check_path, shown
 from kdzoo.utils.types import PathLike
 
 
@@ -94,7 +93,7 @@ class BudgetedClassifier(Exportable):
 
     @costs.setter
     def costs(self, given: Sequence[float]) -> None:
-        self._costs = _check_costs(given, len(self.parts))
+        self._costs = check_increasing("costs", given, len(self.parts))
 
     @property
     def thresholds(self) -> list[float]:
@@ -108,14 +107,7 @@ class BudgetedClassifier(Exportable):
 
     @thresholds.setter
     def thresholds(self, given: Sequence[float]) -> None:
-        count = len(self.parts) - 1
-        is_right = isinstance(given, list | tuple) and len(given) == count
-        if not is_right or not all(is_number(value) and 0 <= value <= np.inf for value in given):
-            raise ValueError(
-                f"Expected {count} thresholds of at least 0, one for each exit but the last. "
-                f"Received: thresholds={shown(given)}"
-            )
-        self._thresholds = [float(value) if value < 1e300 else np.inf for value in given]
+        self._thresholds = check_thresholds(given, len(self.parts) - 1)
 
     def fit(
         self,
@@ -136,8 +128,9 @@ class BudgetedClassifier(Exportable):
             accuracy: The accuracy, from 0 to 1, that is reached at the least cost. One of both
                 is given.
             rule: `"geometric"`: of the samples that stop at an exit, a constant multiple stops at
-                the next. `"skipping"`: so too, among all exits or those from one to another,
-                whichever are most accurate on these samples. `"shared"`: one threshold for all.
+                the next. `"skipping"`: so too, among all exits or those from one to another that
+                can use up the budget, whichever are most accurate on these samples. `"shared"`: one
+                threshold for all.
             batch_size: Samples in one step when `x` is an array.
 
         Returns:
@@ -212,7 +205,7 @@ class BudgetedClassifier(Exportable):
             ValueError: If it is no such file, was altered, or is of a network of other weights.
         """
         settings = thresholds_file.read(check_path("path", path), self.parts)
-        costs = _check_costs(settings.costs, len(self.parts))
+        costs = check_increasing("costs", settings.costs, len(self.parts))
         self.thresholds = settings.thresholds
         self._confidence, self._costs = settings.confidence, costs
 
@@ -271,15 +264,3 @@ class BudgetedClassifier(Exportable):
                 f"Received: budget={shown(budget)}"
             )
         return within[-1]
-
-
-def _check_costs(costs: Any, count: int) -> list[float]:
-    """The costs as a list of floats, or raises."""
-    is_right = isinstance(costs, list | tuple) and len(costs) == count
-    if not is_right or not all(is_number(cost) and 0 < cost < np.inf for cost in costs):
-        raise ValueError(
-            f"Expected a cost above 0 for each of {count} exits. Received: costs={shown(costs)}"
-        )
-    if any(one >= other for one, other in itertools.pairwise(costs)):
-        raise ValueError(f"Expected costs that increase. Received: costs={shown(list(costs))}")
-    return [float(cost) for cost in costs]

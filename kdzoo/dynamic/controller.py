@@ -1,11 +1,18 @@
 """Who chooses an exit or a width while a device runs: pure Python, to be ported in a page."""
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kdzoo.utils import check_fraction, check_number, check_positive_integer, is_number, shown
+from kdzoo.utils import (
+    check_fraction,
+    check_increasing,
+    check_number,
+    check_positive_integer,
+    is_integer,
+    is_number,
+    shown,
+)
 
 Policy = Callable[[Mapping[str, float]], float]
 
@@ -53,21 +60,9 @@ class Controller:
         patience: int = 3,
         smoothing: float = 0.2,
     ):
-        if not isinstance(milliseconds, list | tuple) or not milliseconds:
-            raise ValueError(
-                f"Expected a time for each level. Received: milliseconds={shown(milliseconds)}"
-            )
-        if not all(is_number(time) and 0 < time < math.inf for time in milliseconds):
-            raise ValueError(
-                f"Expected times above 0. Received: milliseconds={shown(list(milliseconds))}"
-            )
-        if any(one >= other for one, other in itertools.pairwise(milliseconds)):
-            raise ValueError(
-                f"Expected times that increase. Received: milliseconds={shown(list(milliseconds))}"
-            )
         if policy is not None and not callable(policy):
             raise ValueError(f"Expected a function of a state. Received: policy={shown(policy)}")
-        self.milliseconds = [float(time) for time in milliseconds]
+        self.milliseconds = check_increasing("milliseconds", milliseconds)
         self.policy = policy if policy is not None else _deadline
         self.hysteresis = check_fraction("hysteresis", hysteresis)
         self.patience = check_positive_integer("patience", patience)
@@ -142,13 +137,12 @@ class Controller:
         self._slowness += self.smoothing * (slowness - self._slowness)
 
     def _check_level(self, level: Any) -> int:
-        is_integer = isinstance(level, int) and not isinstance(level, bool)
-        if not is_integer or not 0 <= level < len(self.milliseconds):
+        if not is_integer(level, 0, len(self.milliseconds) - 1):
             raise ValueError(
                 f"Expected a level from 0 to {len(self.milliseconds) - 1}. Received: "
                 f"level={shown(level)}"
             )
-        return level
+        return int(level)
 
 
 def battery_policy(

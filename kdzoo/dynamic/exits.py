@@ -1,21 +1,18 @@
 """Early exits: classifiers at inner layers of a network, which may stop there."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
 
 import keras
 
 from kdzoo.dynamic.exit_graph import check_exit, exit_graph
+from kdzoo.dynamic.exit_heads import Heads, exit_heads
 from kdzoo.evaluation.complexity import count_macs
 from kdzoo.graph.calls import graph_of, models_of_several_outputs, output_of
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.graph.keras_internals import mask_of
 from kdzoo.graph.surgery import parts
-from kdzoo.utils import check_choice, check_name, shown
+from kdzoo.utils import check_name, shown
 from kdzoo.utils.types import Tensor
-
-Heads = Literal["pooled", "convolved"]
-_SMALLEST_TO_STRIDE = 8
 
 
 def add_exits(
@@ -30,7 +27,8 @@ def add_exits(
 
     The new model has the weights of the given one, which is left as it is, and new weights in the
     heads. Its outputs are a list, from the first exit to the last, which is the model's own output;
-    those of the new exits are called `exit1`, `exit2`, ... Nested models in which an exit lies
+    those of the new exits are called `exit1`, `exit2`, ..., or `exit1_2` where the model has a
+    layer `exit1`. Nested models in which an exit lies
     become part of the model around them, so that what comes after the exit need not be computed.
 
     Train it with `kdzoo.dynamic.ExitLearner`, or with `compile(loss=[...])` as any model of several
@@ -54,7 +52,8 @@ def add_exits(
 
     Raises:
         ValueError: If there is no such layer, the layers are not in their order, the model ends in
-            a softmax, has several outputs or no graph, or a head gives logits of another shape.
+            a softmax, has several outputs or no graph, a head gives logits of another shape, or its
+            channels do not come last for heads by name.
 
     Example:
 
@@ -78,10 +77,7 @@ def add_exits(
     output = graph.outputs[0]
     (trunk,) = parts(model, [(graph.input, [*features, output])])
     *taken, last = trunk.outputs
-    made = [
-        _head(heads, number, tensor, last.shape, len(at), model.dtype_policy)
-        for number, tensor in enumerate(taken, 1)
-    ]
+    made = exit_heads(heads, taken, last.shape, model)
     new = keras.Model(trunk.input, [*made, last], name=check_name(name) or f"{model.name}_exits")
     new.dtype_policy = model.dtype_policy
     try:
@@ -188,60 +184,3 @@ def _feature(model, path):
             f"Expected a layer of one output. Received: {path!r} with {len(feature)} of them"
         )
     return feature
-
-
-def _head(heads, number, feature, shape, count, policy):
-    """The logits of an exit."""
-    if isinstance(heads, str):
-        check_choice("heads", heads, ("pooled", "convolved"))
-        logits = _standard_head(heads, number, feature, shape, policy)
-    elif isinstance(heads, list | tuple):
-        if len(heads) != count or not all(map(callable, heads)):
-            raise ValueError(
-                f"Expected a layer, model or function for each of {count} exits. Received: "
-                f"heads={shown(list(heads))}"
-            )
-        logits = heads[number - 1](feature)
-    elif callable(heads) and not isinstance(heads, keras.layers.Layer):
-        logits = heads(feature, number)
-    else:
-        raise ValueError(
-            "Expected heads to be 'pooled', 'convolved', a function of a tensor and a number, or a "
-            "list of layers or functions. Received: "
-            f"heads={shown(heads)}"
-        )
-    given = getattr(logits, "shape", None)
-    if given is None or tuple(given) != tuple(shape):
-        raise ValueError(
-            f"Expected the head of exit {number} to give logits of the shape {tuple(shape)}, that "
-            f"of the model. Received: {shown(logits) if given is None else tuple(given)}"
-        )
-    return logits
-
-
-def _standard_head(heads: str, number: int, feature: Any, shape: tuple, policy: Any) -> Any:
-    name, rank = f"exit{number}", len(feature.shape)
-    if len(shape) != 2 or not 2 <= rank <= 5:
-        raise ValueError(
-            "Expected logits (batch, classes), and features of a sequence, an image or a volume, "
-            f"for heads={heads!r}. Received: logits of shape {tuple(shape)}, features of "
-            f"{tuple(feature.shape)}; pass a function as `heads`."
-        )
-    dimensions = rank - 2
-    if heads == "convolved" and 1 <= dimensions <= 2:
-        feature = _convolved(feature, dimensions, name, policy)
-    if dimensions:
-        pooling = getattr(keras.layers, f"GlobalAveragePooling{dimensions}D")
-        feature = pooling(name=f"{name}_pool", dtype=policy)(feature)
-    return keras.layers.Dense(shape[-1], dtype="float32", name=name)(feature)
-
-
-def _convolved(feature, dimensions, name, policy):
-    sides = [size for size in feature.shape[1:-1] if size is not None]
-    strides = 2 if sides and min(sides) >= _SMALLEST_TO_STRIDE else 1
-    convolution = getattr(keras.layers, f"SeparableConv{dimensions}D")
-    feature = convolution(
-        2 * feature.shape[-1], 3, strides, "same", use_bias=False, name=f"{name}_conv", dtype=policy
-    )(feature)
-    feature = keras.layers.BatchNormalization(name=f"{name}_norm", dtype=policy)(feature)
-    return keras.layers.ReLU(name=f"{name}_relu", dtype=policy)(feature)

@@ -67,8 +67,8 @@ class JointLearner(JointSettings):
         self._read_loss(loss, [shape_of], "outputs")
         argument_checks.check_optimizer(optimizer)
         output_checks.warn_unless_on_logits(loss, shape_of)
-        by_name = self._metrics_by_name(metrics)
-        super().compile(optimizer=optimizer, loss=loss, metrics=by_name, **kwargs)
+        by_name = self._metrics_by_name(metrics, kwargs)
+        super().compile(optimizer=optimizer, loss=loss, **by_name, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains all outputs, as `keras.Model.fit` does.
@@ -168,8 +168,9 @@ class JointLearner(JointSettings):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         settings = keras.saving.deserialize_keras_object(config)
-        by_name = settings.pop("metrics", None) or {}
-        self.compile(**settings, metrics=next(iter(by_name.values()), ()))
+        for name in ("metrics", "weighted_metrics"):
+            settings[name] = next(iter((settings.get(name) or {}).values()), ())
+        self.compile(**settings)
         self.optimizer.build(self.trainable_variables)
 
 

@@ -158,6 +158,13 @@ class Slimmable(HasGraph, keras.Model):
     def graph_model(self) -> keras.Model:
         return graph_of(self.whole)
 
+    def __call__(
+        self, inputs: Any, width: float | None = None, training: bool | None = None, **kwargs: Any
+    ) -> Tensor:
+        # Before Keras makes a tensor of a NumPy number, and two screens of an error.
+        width = None if width is None else self.check_width(width)
+        return super().__call__(inputs, width=width, training=training, **kwargs)
+
     def call(self, inputs: Any, width: float | None = None, training: bool | None = None) -> Tensor:
         """Returns the outputs at one width.
 
@@ -197,7 +204,9 @@ class Slimmable(HasGraph, keras.Model):
         return float(width)
 
     def run(self, inputs: Any, width: float, training: bool | None = None) -> Run:
-        """Returns what one width gives, while its own variables stay as they are.
+        """Returns what one width gives, and what its own variables become, which stay as they are.
+
+        Those of the last width, which is a plain model, change at once.
 
         Args:
             inputs: What the model takes.
@@ -211,7 +220,7 @@ class Slimmable(HasGraph, keras.Model):
         return self._narrow[width].run(inputs, training)
 
     def own_variables(self, width: float) -> list[keras.Variable]:
-        """Returns the variables that a width changes when it runs as in training.
+        """Returns the variables that `run` tells the new values of; of the last width none.
 
         Args:
             width: One of `widths`.

@@ -102,7 +102,8 @@ def fit_to_budget(
         costs: The cost of a sample up to each exit, increasing.
         budget: The mean cost of a sample, in the unit of `costs`.
         rule: How the exits share the samples: in geometric fractions, all of them or those from
-            one to another, whichever are most accurate; or by one threshold for all.
+            one to another that can use up the budget, whichever are most accurate; or by one
+            threshold for all.
 
     Returns:
         A threshold for each exit but the last.

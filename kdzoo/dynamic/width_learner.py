@@ -81,7 +81,7 @@ class WidthLearner(JointLearner):
             if middle_widths is None
             else check_integer("middle_widths", middle_widths, 0, len(middle))
         )
-        names = [f"width_{width:g}" for width in student.widths]
+        names = _names_of(student.widths)
         if middle_widths is not None:
             between = [f"middle_{number}" for number in range(1, self._middle_count + 1)]
             names = [names[0], *between, names[-1]]
@@ -154,6 +154,14 @@ class WidthLearner(JointLearner):
     def get_config(self) -> dict[str, Any]:
         middle = self._middle_count if self._is_by_chance else None
         return {**super().get_config(), "middle_widths": middle, "seed": self._seed}
+
+
+def _names_of(widths: Sequence[float]) -> list[str]:
+    """A name for each width, by all of its digits where few do not tell them apart."""
+    names = [f"width_{width:g}" for width in widths]
+    if len(set(names)) < len(names):
+        names = [f"width_{width!r}".removesuffix(".0") for width in widths]
+    return names
 
 
 def _spread(widths: Sequence[float], count: int) -> list[float]:

@@ -12,12 +12,10 @@ import numpy as np
 from kdzoo.export.exits import LOGITS, signature_name
 from kdzoo.export.runner import FileNetwork
 from kdzoo.export.tensors import TensorInfo, arrays_of, checked_arrays
-from kdzoo.graph.confidence import CONFIDENCES, Confidence, confidence_of
-from kdzoo.utils import check_choice, check_path, check_positive_integer, is_number, shown
+from kdzoo.graph.confidence import CONFIDENCES, Confidence, check_thresholds, confidence_of
+from kdzoo.utils import check_choice, check_path, check_positive_integer
 from kdzoo.utils.litert.safe_interpreter import open_litert
 from kdzoo.utils.types import PathLike
-
-_LARGEST = 1e300  # Thresholds beyond it, also integers that no float holds, are infinity.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +43,8 @@ class DynamicRunner:
 
     `kdzoo.export.to_litert(classifier, path)` of a `kdzoo.dynamic.BudgetedClassifier` writes such
     a file; its thresholds are in it. On a device do the same: run the signature `exit1`, and while
-    the confidence of `logits` is below the threshold, give `features_0`, `features_1`, ... to the
-    next signature.
+    the confidence of `logits` is below the threshold, run the next one, which takes by their names
+    some of the features that those before it gave, and of the network's inputs.
 
     Args:
         path: A `.tflite` file with the signatures `exit1`, `exit2`, ...
@@ -122,14 +120,14 @@ class DynamicRunner:
             raise ValueError(f"Expected {str(path)!r} with a known measure: {error}") from error
         count = len(names) - 1
         if thresholds is not None:
-            self.thresholds = _check_thresholds(thresholds, count)
+            self.thresholds = check_thresholds(thresholds, count)
         elif needs_thresholds or said.get("thresholds") is not None:
             self.thresholds = _thresholds_in_file(said.get("thresholds"), count, path)
         else:
             self.thresholds = [math.inf] * count
         self._parts = [FileNetwork(file, name) for name in expected]
         _check_parts(self._parts, path)
-        self.inputs = self._parts[0].inputs
+        self.inputs = _inputs(self._parts)
         self.outputs = tuple(
             dataclasses.replace(_by_name(part.outputs)[LOGITS], name=part.signature)
             for part in self._parts
@@ -208,22 +206,26 @@ class DynamicRunner:
 
     def _run(self, arrays: list[np.ndarray], thresholds: list[float]) -> list[np.ndarray]:
         """The logits of the exits of a batch, up to the one at which all of it is sure."""
-        given = [info.quantize(array) for info, array in zip(self.inputs, arrays, strict=True)]
+        values = dict(zip(_by_name(self.inputs), arrays, strict=True))
+        made: dict[str, tuple[TensorInfo, np.ndarray]] = {}
         seen: list[np.ndarray] = []
         was_sure = np.zeros(self.batch_size, bool)
         for place, part in enumerate(self._parts):
-            infos = _by_name(part.outputs)
-            outputs = dict(zip(infos, part.run(given), strict=True))
-            seen.append(infos[LOGITS].dequantize(outputs[LOGITS]))
+            given = [
+                _handed_on(*made[taken.name], taken)
+                if taken.name in made
+                else taken.quantize(values[taken.name])
+                for taken in part.inputs
+            ]
+            outputs = _by_name(part.outputs)
+            made |= dict(zip(outputs, zip(part.outputs, part.run(given), strict=True), strict=True))
+            info, logits = made.pop(LOGITS)
+            seen.append(info.dequantize(logits))
             if place + 1 == len(self._parts):
                 break
             was_sure |= confidence_of(seen[-1], self.confidence) >= thresholds[place]
             if was_sure.all():
                 break
-            following = self._parts[place + 1].inputs
-            given = [
-                _handed_on(infos[taken.name], outputs[taken.name], taken) for taken in following
-            ]
         return seen
 
 
@@ -253,25 +255,39 @@ def logits_unchecked(runner: DynamicRunner, x: Any) -> list[np.ndarray]:
     return runner._logits(arrays_of(runner.inputs, x))
 
 
+def _inputs(parts: list[FileNetwork]) -> tuple[TensorInfo, ...]:
+    """What parts take that no part before them gives: the inputs of the network."""
+    found: dict[str, TensorInfo] = {}
+    made: set[str] = set()
+    for part in parts:
+        for info in part.inputs:
+            if info.name not in made:
+                found.setdefault(info.name, info)
+        made |= {info.name for info in part.outputs} - {LOGITS}
+    return tuple(found.values())
+
+
 def _check_parts(parts: list[FileNetwork], path: PathLike) -> None:
-    """Raises unless each part takes what the one before gives beside its logits."""
+    """Raises unless all features are taken, in their shapes, and each part gives logits."""
     classes = parts[-1].outputs[-1].shape[-1:]
-    for part, following in zip(parts, [*parts[1:], None], strict=True):
-        given, taken = _by_name(part.outputs), _by_name(following.inputs if following else ())
-        goes_on = set(given) == {LOGITS, *taken} and all(
-            info.shape == given[name].shape for name, info in taken.items()
-        )
-        if not goes_on:
+    known = {info.name: info.shape for info in _inputs(parts)}
+    for number, part in enumerate(parts, 1):
+        given = {info.name: info.shape for info in part.outputs}
+        shape = given.pop(LOGITS, None)
+        later = {info.name for following in parts[number:] for info in following.inputs}
+        goes_on = all(known[info.name] == info.shape for info in part.inputs)
+        if shape is None or not goes_on or not set(given) <= later:
             raise ValueError(
                 "Expected signatures that go on from each other. Received: "
-                f"path={str(path)!r}, which gives {sorted(given)} where {sorted(taken)} is taken"
+                f"path={str(path)!r}, which gives {sorted(given)} at {part.signature} where "
+                f"{sorted(later)} is taken"
             )
-        shape = given[LOGITS].shape
         if len(shape) != 2 or shape != (parts[0].batch_size, *classes):
             raise ValueError(
                 "Expected logits of the same classes at each exit, one row for a sample. Received: "
                 f"path={str(path)!r}, which gives {shape} at {part.signature}"
             )
+        known |= given
 
 
 def _thresholds_in_file(found: Any, count: int, path: PathLike) -> list[float]:
@@ -282,22 +298,9 @@ def _thresholds_in_file(found: Any, count: int, path: PathLike) -> list[float]:
             "call `fit` of the `BudgetedClassifier` before the export, or pass thresholds."
         )
     try:
-        return _check_thresholds(found, count)
+        return check_thresholds(found, count)
     except ValueError as error:
         raise ValueError(
             f"Expected {str(path)!r} with thresholds that can be used; export it again, or pass "
             f"thresholds. {error}"
         ) from error
-
-
-def _check_thresholds(given: Any, count: int) -> list[float]:
-    """The thresholds as a list of floats, or raises."""
-    if not isinstance(given, list | tuple) or len(given) != count:
-        raise ValueError(
-            f"Expected {count} thresholds, one for each exit but the last. Received: "
-            f"thresholds={shown(given)}"
-        )
-    values = [math.inf if value is None else value for value in given]
-    if not all(is_number(value) and 0 <= value <= math.inf for value in values):
-        raise ValueError(f"Expected thresholds of at least 0. Received: thresholds={shown(given)}")
-    return [float(value) if value < _LARGEST else math.inf for value in values]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kdzoo.graph.exportable import shape_model
-from kdzoo.utils import check_numeric_array
+from kdzoo.utils import check_numeric_array, shown
 
 
 def check_input_shapes(x: Any, model: Any, name: str = "x") -> None:
@@ -43,6 +43,8 @@ def check_input_shapes(x: Any, model: Any, name: str = "x") -> None:
 
 def _check_shape(array, tensor, model, name):
     """Raises unless an array fits an input; Keras adds or drops a last axis of 1."""
+    if not is_array(array):
+        raise ValueError(f"Expected an array as {name}. Received: {name}={shown(array)}")
     expected, shape = tuple(tensor.shape[1:]), tuple(array.shape[1:])
     longer = max(expected, shape, key=len)
     differ_by_one = abs(len(expected) - len(shape)) == 1 and longer[-1] == 1

@@ -1,5 +1,6 @@
 """Checks of arguments: each returns what was given, in one type, or raises `ValueError`."""
 
+import itertools
 import math
 import numbers
 import os
@@ -119,6 +120,29 @@ def check_number(
             f"{name}={shown(value)}"
         )
     return float(value)
+
+
+def check_increasing(name: str, values: Any, count: int | None = None) -> list[float]:
+    """Returns numbers above 0 that increase as a list of floats.
+
+    Args:
+        name: What the caller calls them.
+        values: What was given: a list, tuple or NumPy array.
+        count: How many there have to be; one or more when None.
+
+    Raises:
+        ValueError: If they are others.
+    """
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    is_right = isinstance(listed, list | tuple) and len(listed) == (count or len(listed) or 1)
+    limits = [0.0, *listed, math.inf] if is_right else []
+    is_right = is_right and all(map(is_number, limits))
+    if not is_right or not all(one < other for one, other in itertools.pairwise(limits)):
+        many = "numbers" if count is None else f"{count} numbers"
+        raise ValueError(
+            f"Expected {name} to be {many} above 0 that increase. Received: {name}={shown(values)}"
+        )
+    return [float(value) for value in listed]
 
 
 def _range(least: float | None, most: float | None) -> str:

@@ -164,9 +164,11 @@ def test_wrong_use(network, digits):
         classifier.fit(images, labels)
     with pytest.raises(ValueError, match="without labels"):
         classifier.fit(images, budget=1000)
+    with pytest.raises(ValueError, match=r"^Expected an array as samples"):
+        next(classifier.anytime("abc"))
     with pytest.raises(ValueError, match="2 thresholds"):
         classifier.thresholds = [0.5]
-    with pytest.raises(ValueError, match="costs that increase"):
+    with pytest.raises(ValueError, match=r"^Expected costs to be 3 numbers above 0 that increase"):
         BudgetedClassifier(network, costs=[1, 1, 2])
     with pytest.raises(ValueError, match="Unknown confidence"):
         BudgetedClassifier(network, confidence="entropi")

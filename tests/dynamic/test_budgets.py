@@ -149,7 +149,9 @@ def test_what_belongs_to_the_thresholds_is_not_set_alone(network):
     classifier = BudgetedClassifier(network, costs=_MILLISECONDS)
     with pytest.raises(AttributeError):
         classifier.confidence = "entropy"
-    with pytest.raises(ValueError, match="costs that increase"):
+    with pytest.raises(ValueError, match=r"^Expected costs to be 3 numbers above 0 that increase"):
         classifier.costs = [3.0, 2.0, 1.0]
-    classifier.costs = [1.0, 2.0, 3.0]
+    classifier.costs = np.array([1.0, 2.0, 3.0])
     assert classifier.exit_within(2.5) == 2
+    classifier.thresholds = np.array([0.25, np.inf])
+    assert classifier.thresholds == [0.25, np.inf]

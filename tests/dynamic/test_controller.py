@@ -139,6 +139,14 @@ def test_the_smallest_level_runs_where_nothing_is_allowed():
     assert [controller.choose(deadline=0.5) for _ in range(5)] == [0] * 5
 
 
+def test_numbers_of_numpy_serve():
+    controller = Controller(np.array(_TIMES), smoothing=1.0)
+    controller.observe(np.int64(1), np.float32(8.0))
+    assert [controller.expected(level) for level in np.arange(3)] == [4.0, 8.0, 16.0]
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        controller.observe(np.int64(3), 1.0)
+
+
 def test_heat_allows_the_least():
     policy = battery_policy(2.0, 9.0, hot=45.0)
     assert policy({"battery": 1.0, "temperature": 20.0}) == 9.0
@@ -149,7 +157,7 @@ def test_heat_allows_the_least():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Controller([]), "for each level"),
+        (lambda: Controller([]), "^Expected milliseconds to be numbers above 0 that"),
         (lambda: Controller([2.0, 1.0]), "that increase"),
         (lambda: Controller([0.0, 1.0]), "above 0"),
         (lambda: Controller([1.0], patience=0), "positive integer"),

@@ -102,11 +102,45 @@ def test_given_heads(images):
         ({"at": ["block1"], "heads": []}, "for each of 1 exits"),
         ({"at": ["block1"], "heads": keras.layers.Flatten()}, "list of layers"),
         ({"at": ["block1"], "heads": [keras.layers.Flatten()]}, "that of the model"),
+        ({"at": ["block1"], "heads": lambda x: x}, "^Expected the head of exit 1 to take a tensor"),
+        ({"at": ["block1"], "heads": [lambda: None]}, "^Expected the head of exit 1 to take a ten"),
     ],
 )
 def test_wrong_exits(arguments, message):
     with pytest.raises(ValueError, match=message):
         add_exits(network(), **arguments)
+
+
+def test_new_exits_have_names_of_their_own(exits, images):
+    made = add_exits(exit_model(exits, 2), at=["block1"], heads="convolved")
+    again = add_exits(exit_model(made, 1), at=["block1"])
+    assert made.output_names == ["exit1", "exit2"]
+    assert again.output_names == ["exit1_2", "exit1"]
+    assert [output.shape for output in again(images)] == [(len(images), 3)] * 2
+
+
+def test_channels_that_come_first_are_refused():
+    inputs = keras.Input((2, 8, 8))
+    x = keras.layers.Conv2D(4, 3, data_format="channels_first", name="conv")(inputs)
+    x = keras.layers.GlobalAveragePooling2D("channels_first", name="pool")(x)
+    x = keras.layers.Dense(5, name="hidden")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x), name="first")
+    for heads in ("pooled", "convolved"):
+        with pytest.raises(ValueError, match=r"^Expected channels last .*'first', in which 'conv'"):
+            add_exits(model, at=["conv"], heads=heads)
+    assert add_exits(model, at=["hidden"]).get_layer("exit1").kernel.shape == (5, 3)
+
+
+def test_channels_that_usually_come_first_are_last_in_a_model_that_says_so(images):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        inputs = keras.Input((8, 8, 2))
+        x = keras.layers.Conv2D(4, 3, data_format="channels_last", name="conv")(inputs)
+        x = keras.layers.GlobalAveragePooling2D("channels_last")(x)
+        made = add_exits(keras.Model(inputs, keras.layers.Dense(3)(x)), at=["conv"])
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert made.get_layer("exit1").kernel.shape == (4, 3)
 
 
 def test_models_that_can_have_no_exits(exits):

@@ -118,6 +118,23 @@ def test_equal_gradients_may_be_set_after_a_training():
     np.testing.assert_allclose(steps[1], steps[0] / 2, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.large_on_jax
+def test_metrics_may_be_weighted(tmp_path):
+    learner, weights = _exit_learner(), np.linspace(0.1, 2, 12, dtype="float32")
+    metrics = {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
+    learner.compile(keras.optimizers.SGD(0.1), _LOSS, **metrics, **_EAGER)
+    learner.fit(_X, _Y, sample_weight=weights, verbose=0)
+    learner.save(tmp_path / "learner.keras")
+    loaded = keras.models.load_model(tmp_path / "learner.keras")
+    for model in (learner, loaded):
+        found = model.evaluate(_X, _Y, sample_weight=weights, verbose=0, return_dict=True)
+        for name, logits in zip(("exit1", "exit2"), learner.student(_X), strict=True):
+            right = ops.convert_to_numpy(logits).argmax(-1) == _Y
+            assert found[f"{name}_accuracy"] == pytest.approx(right.mean())
+            expected = (right * weights).sum() / weights.sum()
+            assert found[f"{name}_weighted_accuracy"] == pytest.approx(expected)
+
+
 @_MAKERS
 def test_files_and_checkpoints_hold_no_teacher_and_all_else(make, tmp_path):
     teacher = _teacher()

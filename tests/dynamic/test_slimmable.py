@@ -95,6 +95,19 @@ def test_all_widths_learn_and_are_extracted(trained, images, tmp_path):
         assert type(extract(slimmable, width)) is type(slimmable.whole)
 
 
+def test_a_width_may_be_a_number_of_numpy(trained, images):
+    slimmable, _ = trained
+    wanted = ops.convert_to_numpy(slimmable(images, width=0.5))
+    for width in (np.float32(0.5), np.array(0.5)):
+        assert np.array_equal(ops.convert_to_numpy(slimmable(images, width)), wanted)
+
+
+def test_widths_that_hardly_differ_have_names_of_their_own():
+    slimmable = Slimmable(_network(), widths=(0.3333333, 0.33333335, 1))
+    names = WidthLearner(slimmable).names_of_outputs
+    assert list(names) == ["width_0.3333333", "width_0.33333335", "width_1"]
+
+
 def test_switchable_norms_are_a_width_s_own(trained):
     slimmable, _ = trained
     models = [extract(slimmable, width) for width in slimmable.widths]
@@ -175,8 +188,9 @@ def test_wrong_widths(arguments, message):
 
 def test_wrong_use(trained, images):
     slimmable, _ = trained
-    with pytest.raises(ValueError, match="one of the widths"):
-        slimmable(images, width=0.6)
+    for width in (0.6, "0.5", np.float32(0.3)):
+        with pytest.raises(ValueError, match=r"^Expected one of the widths .*Received: width="):
+            slimmable(images, width=width)
     with pytest.raises(ValueError, match="one of the widths"):
         extract(slimmable, 0.3)
     with pytest.raises(ValueError, match="Slimmable"):

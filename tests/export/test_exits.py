@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from keras import ops
 
 import kdzoo
 from kdzoo.dynamic import BudgetedClassifier, add_exits
@@ -114,6 +115,50 @@ def test_exits_cost_few_bytes(quantize, tmp_path):
     report = to_litert(exits, tmp_path / "e.tflite", quantize, images, min_agreement=0)
     kernels, biases = 2 * 9 * 128 * 128 + 128 * 5, 2 * 128 + 5
     assert report.bytes <= 1.05 * ((4 if quantize is None else 1) * kernels + 4 * biases)
+
+
+def _late_inputs():
+    """Two inputs and a feature that later exits take, not the first or the second."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    image, meta = keras.Input((6, 6, 2), name="image"), keras.Input((3,), name="meta")
+    first = layers.Conv2D(4, 3, activation="relu", name="first")(image)
+    early = layers.Dropout(0.5)(layers.Dense(4, "relu", name="early")(layers.Flatten()(first)))
+    second = layers.Dense(5, "relu", name="second")(early)
+    third = layers.Concatenate()([layers.Dense(6, "relu")(second), early, meta])
+    third = layers.Dense(6, "relu", name="third")(third)
+    last = layers.Concatenate()([third, layers.Flatten()(image)])
+    exits = [layers.Dense(3, name=f"exit{n}")(x) for n, x in enumerate((early, second, third), 1)]
+    return keras.Model([image, meta], [*exits, layers.Dense(3, name="logits")(last)])
+
+
+@pytest.mark.parametrize(
+    ("quantize", "io"), [(None, "float32"), ("int8", "float32"), ("int8", "int8")]
+)
+def test_what_a_part_does_not_need_goes_round_it(quantize, io, tmp_path):
+    model, random = _late_inputs(), np.random.default_rng(0)
+    data = [random.random((60, 6, 6, 2), "float32"), random.random((60, 3), "float32")]
+    path = tmp_path / "exits.tflite"
+    to_litert(BudgetedClassifier(model), path, quantize, data, io=io, min_agreement=0.8)
+    taken, given = {}, {}
+    for name in ("exit1", "exit2", "exit3", "exit4"):
+        part = LiteRTModel(path, signature=name)
+        taken[name] = {info.name for info in part.inputs}
+        given[name] = {info.name for info in part.outputs} - {"logits"}
+    assert taken["exit1"] == {"image"}
+    assert taken["exit2"] == given["exit1"]
+    assert not given["exit1"] & given["exit2"]
+    assert taken["exit3"] == {"meta"} | given["exit1"] | given["exit2"]
+    assert taken["exit4"] == {"image"} | given["exit3"]
+    runner = DynamicRunner(path, thresholds=[2, 2, 2])
+    assert [(info.name, info.dtype) for info in runner.inputs] == [("image", io), ("meta", io)]
+    found = runner.logits_of_exits({"image": data[0], "meta": data[1]})
+    for logits, expected in zip(found, map(ops.convert_to_numpy, model(data)), strict=True):
+        differences = np.abs(logits - expected)
+        if quantize is None:
+            assert differences.max() < 1e-5
+        else:  # Samples that it was not calibrated with are cut off.
+            assert np.quantile(differences, 0.9) < 0.01 * np.ptp(expected)
 
 
 @pytest.mark.large
@@ -249,10 +294,9 @@ def _beyond(model):
         (_beyond, "the interpreter refused: Invalid tensor index 9999"),
     ],
 )
-def test_other_signatures_are_refused(change, complaint, report, tmp_path):
-    if report.quantize is not None:
-        return
-    network, _ = _split(report.path)
+def test_other_signatures_are_refused(change, complaint, classifier, tmp_path):
+    to_litert(classifier, tmp_path / "right.tflite")
+    network, _ = _split(tmp_path / "right.tflite")
     model = schema.ModelT.InitFromPackedBuf(network, 0)
     change(model)
     builder = flatbuffers.Builder(1024)
