@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kdzoo.data import Dataset
 
 _BATCH = 500
-_TIMED = 1000  # Test images that run through a file, one by one.
+_TIMED = 1000  # Test images by which a runner is timed up to each exit, one by one.
 
 
 def measure_exits(model: "keras.Model", data: "Dataset") -> dict[str, Any]:
@@ -126,9 +126,9 @@ def measure_file(
         A dictionary: the bytes of the file and of the last exit's network alone; the median time
         up to each exit, each as a network of its own (`"exits_alone_ms"`), signature after
         signature in the file (`"signatures_ms"`), and by a `DynamicRunner`, whose Python code
-        counts (`"exits_ms"`); the means of the latter two over test images that stop where the file
-        is sure (`"mean_signatures_ms"`, `"mean_ms"`); and the machine. None where Keras's backend
-        is not TensorFlow, which writes such files.
+        counts (`"exits_ms"`); the means of the latter two over all test images, each up to where
+        the file is sure (`"mean_signatures_ms"`, `"mean_ms"`); and the machine. None where Keras's
+        backend is not TensorFlow, which writes such files.
     """
     if keras.backend.backend() != "tensorflow":
         return None
@@ -143,7 +143,7 @@ def measure_file(
     runners = [export.DynamicRunner(path, thresholds, threads=1) for thresholds in up_to]
     times = [runner.predict(images[:_TIMED]).milliseconds for runner in runners]
     medians = [float(np.median(own)) for own in times]
-    taken = export.DynamicRunner(path, threads=1).predict(images[:_TIMED]).exits
+    taken = export.DynamicRunner(path, threads=1).predict(images).exits
     signatures = [
         evaluation.latency(path, runs=300, signature=f"exit{number}").median_ms
         for number in range(1, count + 1)

@@ -7,8 +7,8 @@ digits stop at the first exit. The most that this exit can save is 5.18 times th
 Here thresholds are fitted to held-out images, so that there the accuracy of the LeNet alone is kept
 at the least cost. "as in the paper" is trained on labels alone, with its weights of the exits, and
 stops by entropy; in "self-taught" the last exit teaches the first, in "taught" LeNet-5 of the zoo
-teaches both. Beside it is what the LiteRT file takes for a digit at batch 1. An hour and a half on
-two cores.
+teaches both. Beside it is what the LiteRT file takes for a digit at batch 1. Some two hours of one
+core.
 """
 
 from typing import Any

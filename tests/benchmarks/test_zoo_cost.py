@@ -83,7 +83,7 @@ def test_loading_is_quick_here_too(tmp_path):
     "name",
     [
         *("depthwise_forms", "separable_alternatives", "optimizers", "half_precision"),
-        "files_of_signatures",
+        *("files_of_signatures", "exits_in_int8"),
     ],
 )
 def test_forms_are_compared(name, tmp_path):
@@ -94,6 +94,9 @@ def test_forms_are_compared(name, tmp_path):
     if name == "files_of_signatures":
         ((network, forms),) = found["models"].items()
         assert forms.keys() == results(name)["models"][network].keys() == {"float32", "int8"}
+        return
+    if name == "exits_in_int8":
+        assert found["budgets"].keys() == results(name)["budgets"].keys()
         return
     if name == "depthwise_forms":
         assert found.keys() == results(name).keys()
