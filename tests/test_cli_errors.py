@@ -557,6 +557,7 @@ def test_a_model_for_raw_pixels_is_refused(command, tmp_path, capsys):
     )
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_a_model_that_ends_in_a_softmax_is_compressed(tmp_path, monkeypatch, capsys):
     """Like a teacher from a file: its softmax is taken away, and a line says so."""

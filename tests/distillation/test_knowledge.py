@@ -55,12 +55,12 @@ def labels(data):
     return {"label": data[1], "index": np.arange(24, dtype="int32")}
 
 
-# On another backend one with weights and one that keeps something: all values are held there.
+# One with weights and one that keeps something: the first values of all are held.
 @pytest.mark.large_on_jax
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.tensorflow] * (name not in ("hint", "contrastive")))
+        pytest.param(name, marks=[pytest.mark.large] * (name not in ("hint", "contrastive")))
         for name in LOSSES
     ],
 )

@@ -90,6 +90,7 @@ class Heads(keras.Model):
         return [ops.sigmoid(3 * self.a(inputs)), self.b(inputs)]
 
 
+@pytest.mark.large_on_jax
 def test_a_sigmoid_is_looked_for_by_what_each_output_means():
     x = np.random.default_rng(1).normal(size=(32, 5)).astype("float32")
     teacher = Heads()

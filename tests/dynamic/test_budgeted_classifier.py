@@ -101,6 +101,7 @@ def test_an_accuracy_is_reached_at_the_least_cost():
         fit_to_accuracy(confidences, half, [1.0, 4.0], 0.95)
 
 
+@pytest.mark.large_on_jax
 def test_predictions_stop_where_the_report_says(network, digits):
     images, labels = digits
     classifier = BudgetedClassifier(network)

@@ -84,6 +84,7 @@ class Preparing(keras.Model):
         raise AssertionError
 
 
+@pytest.mark.large_on_jax
 def test_a_model_is_not_taken_for_a_distiller_by_the_name_of_a_method(tmp_path):
     x = np.ones((4, 2), "float32")
     data = [(x, x[:, :1])]

@@ -177,6 +177,7 @@ def test_several_seeds_compress_one_student(tmp_path):
         dataclasses.replace(COMPRESSION, seeds=(0, 1), base=once).run(tmp_path / "no", verbose=0)
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_students_that_tap_other_layers_share_a_run(tmp_path):
     """Each set of layers has a record of its own."""
@@ -337,6 +338,7 @@ def test_how_a_student_is_taught_reaches_its_distiller(augmentation, tmp_path, m
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.large
 @pytest.mark.tensorflow
 def test_half_precision_is_for_training_alone(tmp_path):
     changed(SMALL, precision="mixed_bfloat16").run(tmp_path, verbose=0)

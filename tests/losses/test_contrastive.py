@@ -151,6 +151,7 @@ def test_low_temperatures_stay_finite(make, batches, monkeypatch, gradient_of, t
     assert np.abs(slope).max() > 0
 
 
+@pytest.mark.large_on_jax
 def test_a_batch_of_one_equals_the_formula(make, batches, monkeypatch, gradient_of):
     loss = make()
     memory, drawn = NumpyMemory(loss), with_known_negatives(loss, monkeypatch)

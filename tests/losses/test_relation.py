@@ -176,6 +176,7 @@ def test_angles_between_samples_that_nearly_coincide(spread, check_gradient):
     )
 
 
+@pytest.mark.large_on_jax
 def test_opposite_samples_are_hardly_neighbours(gradient_of):
     teacher = random_pair([(4, 3), (4, 3)])[0]
     student = np.concatenate([ODD["one sample"][:, :3], -np.ones((3, 3))])
@@ -185,6 +186,7 @@ def test_opposite_samples_are_hardly_neighbours(gradient_of):
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.large_on_jax
 @pytest.mark.parametrize("is_compiled", [False, True])
 def test_angles_in_chunks_equal_those_at_once(is_compiled, monkeypatch, gradient_of, caplog):
     teacher, student = random_pair([(7, 5), (7, 9)])

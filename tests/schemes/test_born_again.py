@@ -102,6 +102,7 @@ def test_each_generation_is_taught_by_the_one_before(tmp_path, variant):
     np.testing.assert_array_equal(student.get_weights()[0], before[0])
 
 
+@pytest.mark.large
 def test_generation_0_is_trained_on_the_labels(tmp_path):
     students, history = run(tmp_path, metrics=["accuracy"], validation_data=(X, Y))
     assert history["stage"] == [1] * EPOCHS + [2] * EPOCHS + [3] * EPOCHS

@@ -139,6 +139,7 @@ def arrays_of(batch):
     return [np.asarray(part) for part in batch]
 
 
+@pytest.mark.large
 def test_the_teachers_weight_falls_evenly(tmp_path):
     weights = []
     note = keras.callbacks.LambdaCallback(

@@ -195,6 +195,7 @@ def test_a_layer_without_zeros_does_not_make_the_others_forget_theirs(both, data
     np.testing.assert_array_equal(new[old == 0], 0)
 
 
+@pytest.mark.large
 def test_what_kept_the_clusters_can_be_taken_off(clustered, data, tmp_path):
     model = compiled(applied(clustered, *ROADS["clustered"]))
     model.fit(*data, epochs=1, **FIT)

@@ -153,7 +153,11 @@ def without_loop():
 @pytest.mark.parametrize(
     ("make", "scope"),
     [
-        (lambda: prune_low_magnitude(small(), half()), compression.prune_scope),
+        pytest.param(
+            lambda: prune_low_magnitude(small(), half()),
+            compression.prune_scope,
+            marks=pytest.mark.large,
+        ),
         pytest.param(
             lambda: cluster_weights(small(), 3), compression.cluster_scope, marks=pytest.mark.large
         ),

@@ -170,6 +170,7 @@ def test_a_file_goes_on(change, callbacks, strip, net, data, tmp_path):
     )
 
 
+@pytest.mark.large
 def test_a_student_with_such_layers_learns_from_a_teacher(net, data, tmp_path):
     student = clone(net(), prune, "conv", "stage2")
     losses = [
