@@ -29,18 +29,19 @@ def check_agreement(model: keras.Model, clone: Any, seed: int = 0) -> None:
     """Raises unless a model and its clone give the same outputs for random inputs.
 
     The two add in another order. Deep networks amplify such roundings, so an output may differ by
-    more than usual if it does as well, with the model alone, when its inputs change by a rounding.
+    more than usual if it does as well when the model's inputs or the clone's weights change by a
+    rounding.
 
     Args:
         model: The Keras 3 model.
-        clone: The tf_keras model.
+        clone: The tf_keras model; its weights are the same afterwards.
         seed: Of the inputs, uniform in [0, 1], sequences (batch, steps, features) with steps of
             zeros; integers are 0 or 1; unknown sizes are 32.
 
     Raises:
         RuntimeError: If an output differs by more than 1e-5 (in half precision 2e-2), or than 1e-5
             of its largest value where that is above 1, or than 1e-3 of it where that is small; and
-            by more than 1e-3 of it or four times what a rounding of the inputs makes.
+            by more than 1e-3 of it or four times what such a rounding makes.
     """
     if not _checking.get():
         return
@@ -50,10 +51,17 @@ def check_agreement(model: keras.Model, clone: Any, seed: int = 0) -> None:
     def outputs(flat):
         return model(_as_structure(model, flat), training=False)
 
-    def nudged():
-        return [outputs([_nudged(array, up) for array in inputs]) for up in (True, False)]
+    ours, theirs = outputs(inputs), clone(inputs, training=False)
 
-    _check_equal(model, outputs(inputs), clone(inputs, training=False), nudged)
+    def nudged():
+        weights = clone.get_weights()
+        for up in (True, False):
+            yield ours, outputs([_nudged(array, up) for array in inputs])
+            clone.set_weights([_nudged(weight, up) for weight in weights])
+            yield theirs, clone(inputs, training=False)
+        clone.set_weights(weights)
+
+    _check_equal(model, ours, theirs, nudged)
 
 
 def _nudged(array, up):
@@ -112,7 +120,10 @@ def _check_equal(model, ours, theirs, nudged=list):
         # Deep networks without training may give next to nothing, which agrees with anything.
         if difference <= min(tolerance * max(1.0, largest), least * largest):
             continue
-        own = max((_difference(our, _arrays(outputs)[number]) for outputs in nudged()), default=0.0)
+        own = max(
+            (_difference(*(_arrays(part)[number] for part in pair)) for pair in nudged()),
+            default=0.0,
+        )
         if difference <= min(4 * own, _MOST * largest):
             continue
         message = (
@@ -121,8 +132,8 @@ def _check_equal(model, ours, theirs, nudged=list):
         )
         if 4 * own > _MOST * largest:
             message += (
-                f" The model's own output changes by {own:.1e} when its inputs change by a "
-                "rounding, so nothing can be compared: train it first, or load weights."
+                f" The model's own output changes by {own:.1e} when its inputs or weights change "
+                "by a rounding, so nothing can be compared: train it first, or load weights."
             )
         raise RuntimeError(message)
 
