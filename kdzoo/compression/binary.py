@@ -26,6 +26,7 @@ from kdzoo.graph.layer_chains import (
     Chain,
     check_layers,
     layers_with_kernels,
+    left_with_reasons,
     why_left,
     with_chains,
 )
@@ -132,11 +133,9 @@ def binarize(
     _add_signs(chains, changed, signed)
     made = with_chains(model, chains, changed)
     counts = {path: math.prod(known[path].kernel.shape) for path in paths}
-    for path in known.keys() - counts.keys() - left.keys():
-        left[path] = "not among the layers that were named"
     return made, BinaryReport(
         counts,
-        {path: left[path] for path in known if path in left},
+        left_with_reasons(known, left, paths),
         made.count_params() - sum(counts.values()),
         tuple(operation.name for operation in signed),
         tuple(path for path in paths if known[path] in real_inputs),

@@ -17,6 +17,7 @@ from kdzoo.graph.layer_chains import (
     check_layers,
     count_in_kernels,
     layers_with_kernels,
+    left_with_reasons,
     why_left,
     with_chains,
 )
@@ -131,8 +132,7 @@ def factorize(
     if isinstance(rank, Mapping):
         layers = [*rank] if layers is None else layers
     paths = check_layers(layers, known, left)
-    for path in known.keys() - set(paths) - left.keys():
-        left[path] = "not among the layers that were named"
+    left = left_with_reasons(known, left, paths)
     kernels = {path: KernelCuts(known[path], method) for path in paths}
     work = _Factorization(model, known, left, kernels, only_smaller)
     if accuracy is not None:

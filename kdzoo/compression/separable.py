@@ -12,6 +12,7 @@ from kdzoo.graph.layer_chains import (
     check_layers,
     count_in_kernels,
     layers_with_kernels,
+    left_with_reasons,
     why_left,
     with_chains,
 )
@@ -72,9 +73,7 @@ def to_separable(
         chains[path], errors[path] = _separable(known[path], multiplier)
     made = with_chains(model, chains, known)
     rows = tuple(_row(path, known[path], chains[path], errors[path]) for path in paths)
-    for path in known.keys() - set(paths) - left.keys():
-        left[path] = "not among the layers that were named"
-    left = {path: left[path] for path in known if path in left}
+    left = left_with_reasons(known, left, paths)
     return made, LowRankReport(rows, left, model.count_params(), made.count_params())
 
 

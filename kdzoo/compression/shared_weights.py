@@ -8,7 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from kdzoo.graph.layer_chains import Chain, check_layers, layers_with_kernels, why_left, with_chains
+from kdzoo.graph.layer_chains import (
+    Chain,
+    check_layers,
+    layers_with_kernels,
+    left_with_reasons,
+    why_left,
+    with_chains,
+)
 from kdzoo.utils import check_integer
 
 PLAIN = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -87,10 +94,8 @@ def share_weights(
         norm = np.linalg.norm(kernel.astype("float64"))
         errors[path] = float(np.linalg.norm(made - kernel.astype("float64")) / (norm or 1.0))
         zeros[path] = float((kernel == 0).mean())
-    for path in known.keys() - counts.keys() - left.keys():
-        left[path] = "not among the layers that were named"
     sizes = {path: len(_book_and_indices(chain)[0]) for path, chain in chains.items()}
-    left = {path: left[path] for path in known if path in left}
+    left = left_with_reasons(known, left, counts)
     return with_chains(model, chains, known), SharedWeightsReport(sizes, zeros, errors, left)
 
 
@@ -127,12 +132,13 @@ def check_by_layer(name: str, given: Any, known: Mapping[str, Any], check: Any) 
         check: Function of a name and a setting, which returns the setting or raises.
 
     Raises:
-        ValueError: If a layer does not exist or cannot have one, or a setting is none.
+        ValueError: If a layer does not exist or cannot have one, no layer can, or a setting is
+            none.
     """
     left = {path: why for path, layer in known.items() if (why := why_left(layer, PLAIN))}
     if not isinstance(given, Mapping):
-        check(name, given)
-        return dict.fromkeys(check_layers(None, known, left), given)
+        setting = check(name, given)
+        return dict.fromkeys(check_layers(None, known, left), setting)
     paths = check_layers(list(given), known, left, name)
     return {path: check(f"{name}[{path!r}]", given[path]) for path in paths}
 

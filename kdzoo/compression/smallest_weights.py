@@ -9,6 +9,7 @@ from keras import ops
 
 from kdzoo.compression.masked_layer import MaskedLayer, Masks, check_masks, weights_by_name
 from kdzoo.graph.final_activation import operations_before_outputs
+from kdzoo.graph.finite_weights import check_finite_weights
 from kdzoo.graph.keras_internals import functional_of
 from kdzoo.graph.layer_chains import layers_with_kernels
 from kdzoo.utils import check_choice, check_fraction, unknown_name
@@ -47,6 +48,7 @@ def masks_after_rounds(
     fraction = check_fraction("fraction", fraction)
     check_choice("scope", scope, _SCOPES)
     kernels = kernels_of(model)
+    check_finite_weights(model)
     before, first = checked_masks(masks, kernels), checked_masks(begun, kernels)
     rates = dict.fromkeys(kernels, fraction)
     of_outputs: list[str] = []

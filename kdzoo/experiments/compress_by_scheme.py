@@ -1,6 +1,7 @@
 """Steps of a compression that are schemes: what goes, goes in rounds, each of them trained."""
 
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from kdzoo.data import Split
 from kdzoo.evaluation.labelled_batches import labelled_batches
 from kdzoo.experiments.compression_settings import Compression
 from kdzoo.experiments.zeros_and_values import DEEP_COMPRESSION, LOTTERY_TICKET, SCHEMES
-from kdzoo.graph.layer_chains import layers_with_kernels, why_left
+from kdzoo.graph.layer_chains import layers_with_kernels, left_with_reasons, why_left
 from kdzoo.utils.types import PathLike
 
 Made = tuple[keras.Model, dict[str, list[Any]], dict[str, str]]
@@ -106,23 +107,22 @@ def _deep_compression(
 ) -> Made:
     zeros, values = compression.prune, compression.cluster
     by_layer = [given for given in (zeros, values) if isinstance(given, dict)]
-    made, history = schemes.deep_compression(
-        model,
-        *where,
-        sparsity=zeros if isinstance(zeros, dict) else float(zeros or 0),
-        bits={path: _bits(number) for path, number in values.items()}
-        if isinstance(values, dict)
-        else _bits(values or 0),
-        rounds=compression.trainings[DEEP_COMPRESSION] - 1,
-        **trainings,
-    )
-    left = {}
-    for path, layer in layers_with_kernels(model).items():
-        if why := why_left(layer, PLAIN):
-            left[path] = why
-        elif len(by_layer) == 2 and not any(path in given for given in by_layer):
-            left[path] = "not among the layers that were named"
-    return made, history, left
+    with warnings.catch_warnings():  # What is left is returned.
+        warnings.filterwarnings("ignore", "Expected layers that can be compressed")
+        made, history = schemes.deep_compression(
+            model,
+            *where,
+            sparsity=zeros if isinstance(zeros, dict) else float(zeros or 0),
+            bits={path: _bits(number) for path, number in values.items()}
+            if isinstance(values, dict)
+            else _bits(values or 0),
+            rounds=compression.trainings[DEEP_COMPRESSION] - 1,
+            **trainings,
+        )
+    known = layers_with_kernels(model)
+    left = {path: why for path, layer in known.items() if (why := why_left(layer, PLAIN))}
+    named = set().union(*by_layer) if len(by_layer) == 2 else known
+    return made, history, left_with_reasons(known, left, named)
 
 
 def _bits(values: int) -> int:

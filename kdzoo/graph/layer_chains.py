@@ -135,11 +135,18 @@ def check_layers(
         name: Name of the argument.
 
     Raises:
-        ValueError: If it is no collection of paths, or one of them does not exist or cannot be
-            replaced.
+        ValueError: If it is no collection of paths, one of them does not exist or cannot be
+            replaced, or none is given and none can be.
     """
     if layers is None:
-        return [path for path in known if path not in left]
+        paths = [path for path in known if path not in left]
+        if not paths:
+            reasons = "; ".join(f"{path!r}, {why}" for path, why in [*left.items()][:3])
+            raise ValueError(
+                "Expected a model in which a layer can be replaced. Received: "
+                f"{reasons or 'one without kernels'}"
+            )
+        return paths
     is_collection = isinstance(layers, Collection) and not isinstance(layers, str | bytes)
     if not is_collection or not len(layers) or not all(isinstance(path, str) for path in layers):
         raise ValueError(
@@ -154,6 +161,20 @@ def check_layers(
                 f"Expected layers that can be replaced. Received: {path!r}, {left[path]}"
             )
     return [path for path in known if path in layers]
+
+
+def left_with_reasons(
+    known: Collection[str], left: Mapping[str, str], paths: Collection[str]
+) -> dict[str, str]:
+    """Returns path -> why of all layers that are left, in the order of the graph.
+
+    Args:
+        known: The paths of all layers.
+        left: Path of each that cannot be replaced -> why.
+        paths: Those that are replaced.
+    """
+    rest = dict.fromkeys(known, "not among the layers that were named") | dict(left)
+    return {path: why for path, why in rest.items() if path in left or path not in paths}
 
 
 def why_left(layer: keras.layers.Layer, types: Collection[type]) -> str | None:

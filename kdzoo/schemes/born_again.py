@@ -123,9 +123,9 @@ def born_again(
     Reference: Furlanello et al., "Born-Again Neural Networks", 2018, arXiv:1805.04770.
     """
     batches = check_batches(data)
-    check_positive_integer("generations", generations, _MOST_GENERATIONS)
-    check_positive_integer("epochs", epochs)
-    check_integer("seed", seed, least=0)
+    generations = check_positive_integer("generations", generations, _MOST_GENERATIONS)
+    epochs = check_positive_integer("epochs", epochs)
+    seed = check_integer("seed", seed, least=0)
     check_choice("variant", variant, VARIANTS)
     check_run(directory, callbacks)
     make_loss, usual_weight = _VARIANTS[variant]

@@ -97,7 +97,7 @@ def calibrate_biases(
     chosen by the test errors.
     """
     layer = logits_layer(model)
-    check_positive_integer("batch_size", batch_size)
+    batch_size = check_positive_integer("batch_size", batch_size)
     logits = _logits(model, images, batch_size)
     count = logits.shape[-1]
     wanted = None

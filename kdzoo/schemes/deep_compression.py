@@ -1,6 +1,7 @@
 """Deep Compression: prune, train again, share weights, and train the values that are shared."""
 
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from kdzoo.compression.shared_weights import (
     share_weights,
     strip_shared_weights,
 )
-from kdzoo.graph.layer_chains import layers_with_kernels
+from kdzoo.graph.layer_chains import layers_with_kernels, why_left
 from kdzoo.graph.surgery import rebuild
 from kdzoo.losses import DistillationLoss
 from kdzoo.schemes.scheme_checks import check_batches
@@ -97,6 +98,10 @@ def deep_compression(
         callbacks: Further callbacks, for all stages.
         verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch; `"auto"` is mostly 1.
 
+    Warns:
+        UserWarning: If some layers with kernels can be neither pruned nor share weights: it names
+            them and says why.
+
     Returns:
         A new model of plain layers, not compiled; and the history of all stages: a dictionary of
         lists with one entry for each epoch. `"stage"` counts from 1, and what a stage does not
@@ -129,9 +134,10 @@ def deep_compression(
     """
     batches = check_batches(data)
     known = layers_with_kernels(model)
+    epochs = check_positive_integer("epochs", epochs)
+    rounds = check_positive_integer("rounds", rounds, _MOST_ROUNDS)
     last = epochs if codebook_epochs is None else codebook_epochs
-    for name, number in {"epochs": epochs, "rounds": rounds, "codebook_epochs": last}.items():
-        check_positive_integer(name, number, _MOST_ROUNDS if name == "rounds" else None)
+    last = check_positive_integer("codebook_epochs", last)
     check_run(directory, callbacks)
     check_flag("round_biases", round_biases)
     procedure = _Procedure(
@@ -141,6 +147,7 @@ def deep_compression(
         Teaching(teacher, distillation_loss, student_loss_weight),
     )
     procedure.teaching.check(model)  # What does not fit is refused before anything is trained.
+    _warn_of_layers_left(known)
     compiling = Compiling(optimizer, loss, metrics)
     of_codebooks = optimizer if codebook_optimizer is None else codebook_optimizer
     compiling_codebooks = compiling._replace(optimizer=of_codebooks)
@@ -170,6 +177,22 @@ def deep_compression(
     }
     history = train_stages(stages, batches, directory, settings, callbacks, verbose)
     return procedure.plain(round_biases), history
+
+
+def _warn_of_layers_left(known: Mapping[str, keras.layers.Layer]) -> None:
+    """Warns of layers that can be neither pruned nor share weights.
+
+    Args:
+        known: Path -> layer of all layers that have kernels.
+    """
+    left = [f"{path!r}, {why}" for path, layer in known.items() if (why := why_left(layer, PLAIN))]
+    if left:
+        more = f"; and {len(left) - 3} more" if len(left) > 3 else ""
+        warnings.warn(
+            f"Expected layers that can be compressed. Received: {'; '.join(left[:3])}{more}, which "
+            "stay as they are.",
+            stacklevel=3,
+        )
 
 
 class _Procedure:

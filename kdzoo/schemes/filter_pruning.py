@@ -136,8 +136,8 @@ def filter_pruning(
     """
     batches = check_batches(data)
     check_run(directory, callbacks)
-    check_positive_integer("epochs", epochs)
-    check_integer("sparsity_epochs", sparsity_epochs, least=0)
+    epochs = check_positive_integer("epochs", epochs)
+    sparsity_epochs = check_integer("sparsity_epochs", sparsity_epochs, least=0)
     if sparsity_epochs and (not is_number(sparsity) or not 0 < sparsity < float("inf")):
         raise ValueError(f"Expected sparsity to be above 0. Received: sparsity={shown(sparsity)}")
     targets = {

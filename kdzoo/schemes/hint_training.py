@@ -120,8 +120,8 @@ def hint_training(
     """
     _check_teacher(teacher)
     batches = check_batches(data)
-    check_positive_integer("hint_epochs", hint_epochs)
-    check_positive_integer("epochs", epochs)
+    hint_epochs = check_positive_integer("hint_epochs", hint_epochs)
+    epochs = check_positive_integer("epochs", epochs)
     check_optimizers(hint_optimizer, optimizer)
     check_run(directory, callbacks)
     check_metrics(metrics)

@@ -37,20 +37,21 @@ def epochs_of_controls(rounds: int, epochs: int, rewind_epoch: int) -> dict[str,
     }
 
 
-def check_epochs(epochs: int, rewind_epoch: int) -> None:
-    """Raises `ValueError` unless tickets go back to an epoch that leaves some.
+def check_epochs(epochs: int, rewind_epoch: int) -> tuple[int, int]:
+    """Returns both, or raises `ValueError` unless tickets go back to an epoch that leaves some.
 
     Args:
         epochs: Epochs of the dense network.
         rewind_epoch: After how many of them the early weights are.
     """
-    check_positive_integer("epochs", epochs)
-    check_integer("rewind_epoch", rewind_epoch, least=0)
+    epochs = check_positive_integer("epochs", epochs)
+    rewind_epoch = check_integer("rewind_epoch", rewind_epoch, least=0)
     if rewind_epoch >= epochs:
         raise ValueError(
             "Expected rewind_epoch to be below the epochs of the dense network. Received: "
-            f"rewind_epoch={rewind_epoch}, epochs={shown(epochs)}"
+            f"rewind_epoch={rewind_epoch}, epochs={epochs}"
         )
+    return epochs, rewind_epoch
 
 
 def check_controls(controls: Any) -> None:

@@ -166,11 +166,12 @@ def lottery_ticket(
     """
     batches = check_batches(data)
     check_run(directory, callbacks)
-    check_positive_integer("rounds", rounds, _MOST_ROUNDS)
-    check_epochs(epochs, rewind_epoch)
-    check_integer("seed", seed, least=0)
+    rounds = check_positive_integer("rounds", rounds, _MOST_ROUNDS)
+    epochs, rewind_epoch = check_epochs(epochs, rewind_epoch)
+    seed = check_integer("seed", seed, least=0)
     check_controls(controls)
-    if not check_fraction("fraction", fraction):
+    fraction = check_fraction("fraction", fraction)
+    if not fraction:
         raise ValueError(f"Expected fraction to be above 0. Received: fraction={fraction}")
     argument_checks.check_model("model", model)
     how: dict[str, Any] = {"fraction": fraction, "output_fraction": output_fraction, "scope": scope}

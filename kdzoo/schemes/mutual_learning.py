@@ -104,7 +104,7 @@ def mutual_learning(
     algorithm 1.
     """
     batches = check_batches(data)
-    check_positive_integer("epochs", epochs)
+    epochs = check_positive_integer("epochs", epochs)
     check_run(directory, callbacks)
     check_metrics(metrics)
     learner = MutualLearner(peers, mutual_weight, temperature, update)

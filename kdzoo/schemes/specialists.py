@@ -116,7 +116,7 @@ def specialists(
     """
     layer = logits_layer(generalist, least=3)
     check_run(directory, callbacks)
-    check_positive_integer("epochs", epochs)
+    epochs = check_positive_integer("epochs", epochs)
     batch_size = check_positive_integer("batch_size", batch_size)
     most_probable = check_positive_integer("most_probable", most_probable, layer.units)
     seed = check_integer("seed", seed, least=0)

@@ -55,14 +55,10 @@ def check_parts(config: Any) -> None:
             raise ValueError(f"Expected the name of a module for a {name}. Received: {module!r}")
         if name in ("__numpy__", "__tensor__"):
             _check_array(part)
-        _check_refused(part, name)
         registered = _registered(part)
         if getattr(registered, "__module__", "").startswith("kdzoo.compression"):
-            raise ValueError(
-                "Expected a model that is not being compressed any more. Received: "
-                f"{_label(part)!r}, a {name}; pass the result of `strip_pruning`, "
-                "`strip_clustering`, `strip_binarization`, `strip_masks` or `plain_model()`."
-            )
+            raise _being_compressed(part, name)
+        _check_refused(part, name)
         if module.startswith("keras.quantizers"):
             raise ValueError(
                 "Expected a model that Keras has not quantized. Received: one with a "
@@ -78,6 +74,16 @@ def check_parts(config: Any) -> None:
             )
 
 
+def _being_compressed(part, name):
+    """The error of a model that has a part of kdzoo's own, which a plain one has not."""
+    return ValueError(
+        "Expected a model that is not being compressed any more. Received: "
+        f"{_label(part)!r}, a {_brief(name)}; pass the result of `strip_pruning`, "
+        "`strip_clustering`, `strip_binarization`, `strip_masks`, `strip_shared_weights` or "
+        "`plain_model()`."
+    )
+
+
 def _check_refused(part, name):
     """Raises if a part is a layer or a function that runs, opens or fetches something."""
     if name in _REFUSED:
@@ -88,6 +94,8 @@ def _check_refused(part, name):
     config = part.get("config")
     for key, value in config.items() if isinstance(config, dict) else ():
         if isinstance(value, dict) and value.get("class_name") == "function":
+            if value.get("config") == "kdzoo>binary_sign":
+                raise _being_compressed(part, name)
             raise ValueError(
                 "Expected layers that are safe to load from others. Received: "
                 f"{_label(part)!r}, a {_brief(name)}, with {_brief(key)}= the function "

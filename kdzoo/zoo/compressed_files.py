@@ -77,7 +77,8 @@ def save_compressed(
         model: A functional or sequential `keras.Model` of Keras's own layers, or of layers that
             are registered with `keras.saving.register_keras_serializable` here and where the model
             is loaded. Before saving a model that is being compressed, call `strip_pruning`,
-            `strip_clustering`, `strip_binarization` or `plain_model()`.
+            `strip_clustering`, `strip_binarization`, `strip_masks`, `strip_shared_weights` or
+            `plain_model()`.
         path: Where the file goes, whole or not at all.
         keep_negative_zeros: Whether -0.0 stays -0.0. A mask leaves it where it multiplies a
             negative weight by zero, as TF-MOT's pruning does, and it costs as much as any other

@@ -247,6 +247,17 @@ def test_what_is_left_or_refused(model):
         binarize(model, layers=["norm"])
     with pytest.raises(ValueError, match="without binary layers"):
         strip_binarization(model)
+    binary, _ = binarize(model)
+    with pytest.raises(ValueError, match=r"a layer can be replaced\. Received: 'conv', a Binary"):
+        binarize(binary)
+
+
+@pytest.mark.tensorflow
+def test_who_saves_a_binary_model_is_told_to_strip_it(model, tmp_path):
+    for signs in (False, True):
+        binary, _ = binarize(model, method="xnor", sign_activations=signs)
+        with pytest.raises(ValueError, match=r"is not being compressed .*`strip_binarization`"):
+            kdzoo.save_compressed(binary, tmp_path / "net.kdz")
 
 
 @pytest.mark.tensorflow

@@ -273,13 +273,14 @@ def test_what_is_left_and_why():
         "broken": "with a weight that is not finite",
         "own": "a Own, no Dense or Conv2D",
     }
-    _, again = factorize(once, rank=1)
-    assert again.layers == ()
-    assert again.left["taken"].startswith("the last of a chain already")
-    assert again.left["taken_factor_1"].startswith("a factor already")
+    for path, why in {"taken": "the last of a chain", "taken_factor_1": "a factor"}.items():
+        with pytest.raises(ValueError, match=f"'{path}', {why} already"):
+            factorize(once, rank=1, layers=[path])
+    with pytest.raises(ValueError, match=r"a layer can be replaced\. Received: 'grouped', a conv"):
+        factorize(once, rank=1)
     alone = keras.Sequential([keras.Input((8, 8, 2)), LAYERS.Conv2D(9, 3)])
-    _, dense = factorize(alone, rank=1, method="svd")
-    assert list(dense.left.values()) == ["a Conv2D, which the method 'svd' leaves"]
+    with pytest.raises(ValueError, match="a Conv2D, which the method 'svd' leaves"):
+        factorize(alone, rank=1, method="svd")
 
 
 @pytest.mark.large_on_jax

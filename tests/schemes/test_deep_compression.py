@@ -116,6 +116,26 @@ def test_presets_are_of_the_layers_of_the_zoo():
         assert preset["bits"].keys() == preset["sparsity"].keys()
 
 
+def test_layers_that_are_left_are_named(tmp_path):
+    model = net(40, 1)
+    left = model.get_layer("features")
+    left.kernel_constraint = keras.constraints.NonNeg()
+    before = left.get_weights()[0].size
+    with pytest.warns(UserWarning, match=r"Received: 'features', with a constraint, .* stay as"):
+        small, _ = run(tmp_path, model)
+    assert len(np.unique(small.get_layer("features").get_weights()[0])) > before / 2
+    assert len(np.unique(small.get_layer("logits").get_weights()[0])) <= 5
+
+
+@pytest.mark.large_on_jax
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    numbers = {"bits": np.int64(2), "rounds": np.int64(2), "epochs": np.int64(1)}
+    small, history = run(tmp_path, sparsity=np.float32(0.75), **numbers)
+    assert history["stage"] == [1, 2, 3]
+    again, _ = run(tmp_path)  # The same run.
+    assert_same([small], [again])
+
+
 def test_bad_arguments_are_refused(tmp_path):
     model = net(40, 1)
     with pytest.raises(ValueError, match=r"sparsity to lie in \[0, 1\)"):
@@ -134,4 +154,7 @@ def test_bad_arguments_are_refused(tmp_path):
         run(tmp_path, model, distillation_loss=[kdzoo.losses.SoftTargets(2.0)] * 2)
     with pytest.raises(ValueError, match="loss on the labels"):
         run(tmp_path, model, loss=None)
+    rows = keras.Sequential([keras.Input((2, 3)), keras.layers.LSTM(4, name="rows")])
+    with pytest.raises(ValueError, match=r"a layer can be replaced\. Received: 'rows', a LSTM, no"):
+        run(tmp_path, rows)
     assert not list(tmp_path.iterdir())  # All of it was found before anything was trained.

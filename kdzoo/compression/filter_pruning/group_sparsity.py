@@ -7,6 +7,7 @@ import keras
 
 from kdzoo.compression.filter_pruning.channel_groups import ChannelGroup, follow, groups_of
 from kdzoo.compression.filter_pruning.prune_arguments import check_ignored_layers
+from kdzoo.graph.finite_weights import check_finite_weights
 from kdzoo.graph.surgery import compile_like, rebuild
 from kdzoo.utils import is_number, shown
 
@@ -56,17 +57,14 @@ def regularize_groups(
     Reference: Fang et al., "DepGraph: Towards Any Structural Pruning", 2023, arXiv:2301.12900,
     section 3.3.
     """
-    for name, value, least in (
-        ("strength", strength, "above 0"),
-        ("exponent", exponent, "at least 0"),
-    ):
-        if (
-            not is_number(value)
-            or not 0 <= value < float("inf")
-            or (least[:2] == "ab" and not value)
-        ):
-            raise ValueError(f"Expected {name} to be {least}. Received: {name}={shown(value)}")
+    if not is_number(strength) or not 0 < strength < float("inf"):
+        raise ValueError(f"Expected strength to be above 0. Received: strength={shown(strength)}")
+    if not is_number(exponent) or not 0 <= exponent < float("inf"):
+        raise ValueError(
+            f"Expected exponent to be at least 0. Received: exponent={shown(exponent)}"
+        )
     copy = rebuild(model)
+    check_finite_weights(copy)
     for group in groups_of(follow(copy, check_ignored_layers(copy, ignored_layers))):
         trained = [
             part.variable for part, *_ in group.kernels_and_scales() if part.variable.trainable

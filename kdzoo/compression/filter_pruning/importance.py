@@ -66,7 +66,11 @@ def _of_all_weights(group: ChannelGroup) -> np.ndarray | None:
 
 def _of_scales(group: ChannelGroup) -> np.ndarray | None:
     """The sizes of normalizations' scales (Liu et al. 2017); where several go, their mean."""
-    scales = [part for part in group.parts if part[0].weight == "gamma"]
+    scales = [
+        part
+        for part in group.parts
+        if part[0].weight == "gamma" and isinstance(part[0].layer, keras.layers.BatchNormalization)
+    ]
     sums = [_added_up(group, part, np.abs) for part in scales]
     counts = [np.bincount(part[2], minlength=group.size) for part in scales]
     return np.sum(sums, 0) / np.maximum(np.sum(counts, 0), 1) if scales else None

@@ -15,6 +15,7 @@ from kdzoo.compression.filter_pruning.prune_arguments import (
 )
 from kdzoo.compression.filter_pruning.report import FilterPruningReport
 from kdzoo.graph.calls import graph_of
+from kdzoo.graph.finite_weights import check_finite_weights
 from kdzoo.utils import check_choice, check_flag, check_integer, check_positive_integer
 from kdzoo.utils.compression_arguments import FILTER_SCOPES
 
@@ -163,11 +164,12 @@ def scored_plan(
         seed: As `prune_filters` takes it.
 
     Raises:
-        ValueError: If an argument is out of range, or nothing may go.
+        ValueError: If an argument is out of range, a weight is not finite, or nothing may go.
     """
     check_choice("scope", scope, FILTER_SCOPES)
     seed = check_integer("seed", seed, least=0, most=(1 << 32) - 1)
     check_importance(importance, data, loss)
+    check_finite_weights(model)
     plan = PruningPlan(model, check_ignored_layers(model, ignored_layers))
     if isinstance(importance, str):
         importance = criterion(importance, model, data, loss, seed)

@@ -100,6 +100,8 @@ def passed(
     operation: Any = call.operation
     name = type(operation).__name__
     is_layer = isinstance(operation, keras.layers.Layer)
+    if type(operation).__module__.startswith("kdzoo.compression."):
+        raise NotUnderstoodError("strip the model first, which is being compressed in another way")
     if not type(operation).__module__.startswith("keras."):
         raise NotUnderstoodError("a layer of one's own")
     if is_layer and name in _WEIGHTED:

@@ -55,10 +55,10 @@ def bidirectional(
         prefix = {"layer": "forward_layer.", "backward_layer": "backward_layer."}[name]
         found.append(_units(coupling, wrapper, call, prefix, part, read))
         coupling.change(wrapper, **{name: _serialized(part, found[-1])})
-    if wrapper.merge_mode == "concat":
-        return [_with_units(call.outputs[0], np.concatenate(found))]
+    # Where both are side by side, too, Keras takes it that they are as many.
     coupling.unite(found[0], found[1], f"{call.path!r} joins it with what stays")
-    return [_with_units(call.outputs[0], found[0])]
+    units = np.concatenate(found) if wrapper.merge_mode == "concat" else found[0]
+    return [_with_units(call.outputs[0], units)]
 
 
 def attention(

@@ -91,6 +91,17 @@ def test_scales_of_the_whole_network_are_compared():
         np.testing.assert_allclose(given, gamma[gamma >= threshold], rtol=1e-6)
 
 
+def test_scales_of_other_normalizations_are_no_scales():
+    inputs = keras.Input((4,))
+    x = layers.BatchNormalization(name="norm")(layers.Dense(16, name="a")(inputs))
+    x = layers.LayerNormalization(name="other")(layers.Dense(16, name="b")(x))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    model.get_layer("other").gamma.assign(np.full(16, 1e-6))
+    smaller, _ = prune_filters(model, ratio=0.25, importance="batch_norm", round_to=1)
+    assert smaller.get_layer("b").units == 16
+    assert smaller.get_layer("a").units == 12
+
+
 def test_scales_of_filters_that_go_together_count_by_their_mean():
     inputs = keras.Input((2, 2, 8))
     x = layers.Conv2D(12, 1, groups=4, name="one")(inputs)

@@ -303,6 +303,33 @@ def test_wrong_arguments(change, said):
         prune_filters(classifier(), **{"ratio": 0.5, **change})
 
 
+@pytest.mark.parametrize("importance", ["group_l2", "batch_norm", "random"])
+def test_weights_that_are_no_numbers_are_named(importance):
+    model = classifier()
+    model.get_layer("hidden").bias.assign(np.full(24, np.nan))
+    with pytest.raises(ValueError, match=r"^Expected finite weights.*'net', whose 'hidden/bias'"):
+        prune_filters(model, ratio=0.5, importance=importance)
+
+
+def test_both_directions_lose_as_many_units():
+    """Of a whole network's lowest scores; Keras takes it that they have as many."""
+    inputs = keras.Input((5, 4))
+    x = layers.Bidirectional(layers.LSTM(16, return_sequences=True), name="two")(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GRU(8, name="one")(x)))
+    two = model.get_layer("two")
+    for weight in two.backward_layer.weights:
+        weight.assign(0.1 * weight)
+    smaller, _ = prune_filters(model, ratio=0.3, importance="l1", round_to=1, scope="global")
+    units = [
+        getattr(smaller.get_layer("two"), f"{name}_layer").units for name in ("forward", "backward")
+    ]
+    assert units[0] == units[1] < 16
+    made = keras.models.clone_model(smaller)
+    made.set_weights(smaller.get_weights())
+    x = RNG.normal(size=(2, 5, 4)).astype("float32")
+    np.testing.assert_allclose(made(x), smaller(x), atol=1e-6)
+
+
 def test_models_that_cannot_be_pruned():
     own = Own()
     own(X)
