@@ -242,13 +242,15 @@ def test_what_is_made_as_zeros_goes_without_a_change(family):
 
 @pytest.mark.large
 @pytest.mark.parametrize("name", kdzoo.list_models())
-def test_a_registered_architecture(name):
+def test_a_registered_architecture(name, tmp_path):
     model = kdzoo.create(name)
     smaller, report = prune_filters(model, target_macs=0.5, importance="l2")
     assert kdzoo.evaluation.count_macs(smaller) <= 0.5 * kdzoo.evaluation.count_macs(model)
     whole = [group for group in report.groups if group.reason == "an output of the model"]
     assert [group.layers for group in whole] == [("logits",)]
     assert report.untouched == {}
+    if keras.backend.backend() == "tensorflow":
+        kdzoo.export.to_litert(smaller, tmp_path / "half.tflite")
     check_gradients(model, smaller)
 
 
@@ -280,3 +282,15 @@ def test_an_application(name, tmp_path):
     assert report.untouched == {}
     assert {group.reason for group in report.groups} <= {"", "an output of the model"}
     check_gradients(model, smaller)  # Last, as its step may leave weights that are not finite.
+
+
+@pytest.mark.large
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_zero_filters_of_an_application_go_without_a_change(name):
+    size = 96 if name == "Xception" else 64
+    keras.utils.set_random_seed(0)
+    make = getattr(keras.applications, name)
+    model = make(weights=None, input_shape=(size, size, 3), classes=5, classifier_activation=None)
+    _, report = check(model, tolerance=1e-5, where="made")
+    assert all(group.after < group.before for group in report.groups if not group.reason)
