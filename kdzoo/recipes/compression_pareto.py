@@ -7,7 +7,8 @@ zoo's narrower student, by `zoo_cifar10_050_compressed` and `zoo_cifar10_025_com
 by `qat_4_bit_cifar10`. `python -m tools.compression_pareto` draws all of them together. The network
 itself teaches meanwhile. One seed; about an hour and a half on two cores.
 
-Binary weights are left out: they want a training of a network's own (`binary_connect_mnist`).
+Binary weights and lottery tickets are left out: they want trainings of a network's own, from its
+first weights (`binary_connect_mnist`, `lottery_lenet`).
 """
 
 from typing import Any
