@@ -84,8 +84,9 @@ def _signatures(exits, specs):
     """The signatures of all parts, `_Signature`s, from the first to the last."""
     given = [spec.name for spec in specs]
     known = {spec.name: (spec.shape, spec.dtype) for spec in specs}
-    unused = (f"features_{place}" for place in itertools.count())
-    free = (name for name in unused if name not in given)
+    inputs = {spec.name for spec in specs}
+    numbered = (f"features_{place}" for place in itertools.count())
+    free = (name for name in numbered if name not in inputs)
     found = []
     for number, part in enumerate(exits.parts, 1):
         found.append(_Signature(signature_name(number), part, given, known, free))

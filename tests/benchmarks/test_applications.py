@@ -7,13 +7,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "benchmarks"
 
 
-def test_clones_that_are_off_are_marked():
-    """All agree to 1e-5, except those that turn a rounding into more than that themselves."""
+def test_clones_agree_but_where_roundings_grow():
+    """To 1e-5; to 1e-3 in the one family that makes more of roundings without a training."""
     results = json.loads((RESULTS / "applications.json").read_text())
-    off = {
-        name
-        for name, found in results.items()
-        if isinstance(found["twin"], float) and found["twin"] > 1e-5
+    differences = {
+        name: found["twin"] for name, found in results.items() if isinstance(found["twin"], float)
     }
-    assert off == {"EfficientNetV2L", "EfficientNetV2M"}
-    assert all(results[name]["adapted"] for name in off)
+    assert len(differences) > 30
+    off = {name for name, difference in differences.items() if difference > 1e-5}
+    assert all(name.startswith("EfficientNetV2") for name in off)
+    assert max(differences.values()) < 1e-3
