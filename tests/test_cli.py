@@ -895,6 +895,7 @@ class TestTrain:
         assert captured.err.count("finished before") == 3
         assert "teacher: mlp_2x64" in captured.out
 
+    @pytest.mark.large
     def test_a_teacher_predicts_once_for_each_view(self, tmp_path, capsys):
         x, y = np.zeros((60, 28, 28, 1), np.uint8), np.arange(60) % 10
         kdzoo.data.export(kdzoo.data.from_arrays(x, y, test=(x, y), name="mnist"), tmp_path / "x")

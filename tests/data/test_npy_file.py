@@ -174,6 +174,7 @@ def test_a_description_that_is_no_json_names_the_file(content, exported):
         kdzoo.data.load(exported)
 
 
+@pytest.mark.large
 def test_sizes_that_lie_take_no_memory(exported):
     """Less than 100 MB beyond what the same process has where nothing lies."""
     put(exported, described(shape="(900000000, 4, 4, 1)") + bytes(192), shape=[900000000, 4, 4, 1])

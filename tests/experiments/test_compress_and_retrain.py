@@ -216,6 +216,7 @@ def test_a_step_of_two_trainings_goes_on_in_the_second(settings, data, tmp_path)
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.large
 def test_recorded_outputs_stand_in_for_the_teacher(trained, data, tmp_path, monkeypatch):
     """With the views that a live teacher would be asked about, training is the same."""
     made, distiller = [], compress_and_retrain.Distiller

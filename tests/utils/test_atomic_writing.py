@@ -184,6 +184,7 @@ def test_many_writers_of_one_file_leave_one_of_theirs(tmp_path):
     assert names(tmp_path) == ["student.tflite"]
 
 
+@pytest.mark.large
 def test_the_second_process_hears_of_the_first(other, tmp_path):
     other("one_process", f"one_process({str(tmp_path)!r})")
     with pytest.raises(ValueError, match="in which another process works"), one_process(tmp_path):

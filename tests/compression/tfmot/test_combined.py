@@ -144,6 +144,7 @@ def int8_kernels(path):
     return [found[shape] for shape in ((8, 3, 3, 3), (12, 1, 1, 8), (3, 12))]
 
 
+@pytest.mark.large
 @on_every_road
 def test_a_file_goes_on(road, data, request, tmp_path):
     before = request.getfixturevalue(road)
