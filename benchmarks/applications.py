@@ -53,6 +53,8 @@ def try_all(name):
                 found[trial] = function(model)
         except (ValueError, RuntimeError) as error:
             found[trial] = _reason(str(error))
+    if isinstance(found["twin"], float) and found["twin"] > 1e-5:
+        found["rounding"] = _rounding(model)
     return found
 
 
@@ -91,6 +93,22 @@ def _clone_difference(model):
     ours = keras.ops.convert_to_numpy(model(images, training=False))
     difference = np.abs(ours - np.asarray(clone.model(images, training=False))).max()
     return float(difference / np.abs(ours).max())
+
+
+def _rounding(model):
+    """What a rounding of inputs or weights makes of the logits, over the largest one."""
+    import numpy as np
+
+    from kdzoo.compression.tfmot.clone_agreement import roundings
+    from kdzoo.compression.tfmot.tf_keras_clone import build_clone
+
+    images = np.random.default_rng(0).random((2, SIZE, SIZE, 3), "float32")
+    pairs = [
+        tuple(map(np.asarray, pair))
+        for pair in roundings(model, build_clone(model).model, [images])
+    ]
+    largest = np.abs(pairs[0][0]).max()
+    return float(max(np.abs(after - before).max() for before, after in pairs) / largest)
 
 
 def _prune(model):

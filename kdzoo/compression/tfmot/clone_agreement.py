@@ -48,20 +48,31 @@ def check_agreement(model: keras.Model, clone: Any, seed: int = 0) -> None:
     random = np.random.default_rng(seed)
     inputs = [_random_input(random, tensor.shape, tensor.dtype) for tensor in model.inputs]
 
+    ours = model(_as_structure(model, inputs), training=False)
+    theirs = clone(inputs, training=False)
+    _check_equal(model, ours, theirs, lambda: roundings(model, clone, inputs))
+
+
+def roundings(
+    model: keras.Model, clone: Any, inputs: list[np.ndarray]
+) -> Iterator[tuple[Any, Any]]:
+    """Yields pairs of outputs, before and after a change by the last bits.
+
+    Args:
+        model: The Keras 3 model, whose inputs are changed.
+        clone: The tf_keras model, whose weights are; they are the same afterwards.
+        inputs: A flat list of arrays.
+    """
+
     def outputs(flat):
         return model(_as_structure(model, flat), training=False)
 
-    ours, theirs = outputs(inputs), clone(inputs, training=False)
-
-    def nudged():
-        weights = clone.get_weights()
-        for up in (True, False):
-            yield ours, outputs([_nudged(array, up) for array in inputs])
-            clone.set_weights([_nudged(weight, up) for weight in weights])
-            yield theirs, clone(inputs, training=False)
-        clone.set_weights(weights)
-
-    _check_equal(model, ours, theirs, nudged)
+    ours, theirs, weights = outputs(inputs), clone(inputs, training=False), clone.get_weights()
+    for up in (True, False):
+        yield ours, outputs([_nudged(array, up) for array in inputs])
+        clone.set_weights([_nudged(weight, up) for weight in weights])
+        yield theirs, clone(inputs, training=False)
+    clone.set_weights(weights)
 
 
 def _nudged(array, up):
