@@ -1,4 +1,4 @@
-"""What the precision `"auto"` is: bfloat16 where the machine computes in it, float32 elsewhere."""
+"""What the precision `"auto"` is: bfloat16 where the machine gains from it, float32 elsewhere."""
 
 import pathlib
 from typing import Any
@@ -8,11 +8,15 @@ import keras
 from kdzoo.experiments.run_json_files import read_precisions, write_json
 from kdzoo.experiments.training_settings import AUTO, FLOAT32, HALF
 from kdzoo.utils import heavy_libraries
-from kdzoo.utils.processor import x86_features
+from kdzoo.utils.processor import x86_features, x86_vendor
 
 FILE = "precisions.json"  # Beside the checkpoints of a stage that is not finished.
-# Processors with neither take bfloat16 through float32, and are far slower than in float32 itself.
-_COMPUTE_BFLOAT16 = {"amx_bf16", "avx512_bf16"}
+# Without one of these bfloat16 goes through float32, and is far slower than float32 itself.
+_AMX = "amx_bf16"
+_AVX512 = "avx512_bf16"
+# Intel's processors multiply vectors of bfloat16 at half the rate of float32 ones: without AMX, as
+# on many virtual machines, convolutions take 1.6 to 1.9 times as long (docs/results/speed.md).
+_INTEL = "GenuineIntel"
 _AMPERE = 8  # The first generation of NVIDIA's that computes in bfloat16.
 
 
@@ -51,7 +55,7 @@ def forget(directory: pathlib.Path) -> None:
 
 
 def computes_bfloat16() -> bool:
-    """Whether what Keras computes on, accelerators or else the processor, has bfloat16 natively."""
+    """Whether what Keras computes on, accelerators or else the processor, gains from bfloat16."""
     if keras.backend.backend() == "jax":
         devices = [one for one in heavy_libraries.jax().devices() if one.platform != "cpu"]
         found = [getattr(device, "compute_capability", None) for device in devices]
@@ -61,7 +65,8 @@ def computes_bfloat16() -> bool:
         found = [detail.get("compute_capability") for detail in details]
     if found:
         return all(map(_is_recent, found))
-    return bool(x86_features() & _COMPUTE_BFLOAT16)
+    features = x86_features()
+    return _AMX in features or (_AVX512 in features and x86_vendor() != _INTEL)
 
 
 def _is_recent(capability: Any) -> bool:

@@ -28,11 +28,11 @@ class Training:
         optimizer: `"adamw"`, or `"sgd"` with Nesterov momentum of 0.9.
         batch_size: Images a step.
         precision: The dtype policy of the training: `"float32"`, `"mixed_bfloat16"`, or `"auto"`,
-            which is bfloat16 where the machine computes in it (processors with AMX or AVX512_BF16,
-            GPUs from Ampere on) and float32 elsewhere. A recipe that says `"auto"` is identified
-            and described as one that says `"mixed_bfloat16"`, so that its results are of the same
-            recipe on every machine; each row says under `"precisions"` what it was computed in.
-            What is measured and saved is in float32.
+            which is bfloat16 where the machine gains from it (processors with AMX, others than
+            Intel's with AVX512_BF16, GPUs from Ampere on) and float32 elsewhere. A recipe that says
+            `"auto"` is identified and described as one that says `"mixed_bfloat16"`, so that its
+            results are of the same recipe on every machine; each row says under `"precisions"` what
+            it was computed in. What is measured and saved is in float32.
         augmentation: What images are augmented by: `"default"`, what is usual for the data set, if
             something is; arguments of a `kdzoo.data.Augmentation`; None for nothing.
     """

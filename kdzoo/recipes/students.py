@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from kdzoo.experiments import Distill, Train, Training
 
-AUTO = "auto"  # Half precision where the machine computes in it.
+AUTO = "auto"  # Half precision where the machine gains from it.
 
 
 def by_sgd(epochs: int, augmentation: Literal["default"] | dict[str, Any] = "default") -> Training:

@@ -17,25 +17,27 @@ HALF = "mixed_bfloat16"
 def on(tmp_path, monkeypatch):
     """Lets this process believe that its processor can do something."""
 
-    def pretend(features):
+    def pretend(features, vendor="GenuineIntel"):
         path = tmp_path / "cpuinfo"
-        path.write_text(f"processor\t: 0\nflags\t\t: fpu avx2 {features}\n")
+        path.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu avx2 {features}\n")
         monkeypatch.setattr(processor, "CPUINFO", str(path))
 
     return pretend
 
 
 @pytest.mark.parametrize(
-    ("features", "expected"),
+    ("vendor", "features", "expected"),
     [
-        ("", False),
-        ("avx512f avx512_vnni", False),  # Ice Lake: it has oneDNN, and no bfloat16.
-        ("avx512_bf16", True),
-        ("amx_tile amx_int8 amx_bf16", True),
+        ("GenuineIntel", "", False),
+        ("GenuineIntel", "avx512f avx512_vnni", False),  # Ice Lake: oneDNN, and no bfloat16.
+        ("GenuineIntel", "avx512_bf16", False),  # Sapphire Rapids, AMX hidden.
+        ("AuthenticAMD", "avx512_bf16", True),  # Zen 4.
+        ("GenuineIntel", "avx512_bf16 amx_tile amx_int8 amx_bf16", True),
+        ("AuthenticAMD", "avx2", False),
     ],
 )
-def test_processors(on, features, expected):
-    on(features)
+def test_processors(on, vendor, features, expected):
+    on(features, vendor)
     assert precision.computes_bfloat16() is expected
 
 
