@@ -47,7 +47,9 @@ class ExitLearner(JointLearner):
             temperature of 3 when None.
         exit_weights: A number of at least 0 for each exit; 1 for all when None.
         equal_gradients: Whether gradients are scaled so that each of the exits behind a layer has
-            the same part in it, and early exits do not disturb the last one.
+            the same part in it, and early exits do not disturb the last one. The plain sum of
+            losses, without, was as good or better for the last exit in what was measured
+            (docs/dynamic.md): try both.
 
     Raises:
         ValueError: If the student has one output or no graph, an exit ends in a softmax, the

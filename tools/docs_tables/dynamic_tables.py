@@ -9,6 +9,8 @@ from kdzoo.recipes import RECIPES
 from kdzoo.zoo.manifest import read_manifest
 from tools.docs_tables.content import Table, results, spread, variants
 
+SCALED = "exits taught by the last one, scaled gradients"  # A stage of `msdnet_cifar10`.
+
 
 def early_exit_mnist() -> Table:
     """LeNets that stop at their first exit when they are sure, beside one without exits."""
@@ -72,6 +74,20 @@ def msdnet_budgets() -> Table:
             ours = float(np.interp(macs, costs, accuracies))
             cells += [f"{100 * ours:.2f}", f"{100 * (ours - accuracy):+.2f}"]
         table.append([*cells, *[""] * (5 - len(cells))])
+    return table
+
+
+def msdnet_trainings() -> Table:
+    """Each exit of one network by two ways of training it, and of that exit trained alone."""
+    rows = {name: found[0] for name, found in variants(results("msdnet_cifar10")).items()}
+    table = [["", *(f"exit {number}, %" for number in (1, 2, 3, 4))]]
+    ways = {
+        "each exit alone": [row["test_accuracy"] for row in exits_alone(rows)],
+        "sum of losses": rows["exits"]["exit_test_accuracies"],
+        "taught by the last exit, scaled gradients": rows[SCALED]["exit_test_accuracies"],
+    }
+    for name, accuracies in ways.items():
+        table.append([name, *(f"{100 * accuracy:.2f}" for accuracy in accuracies)])
     return table
 
 
@@ -169,6 +185,11 @@ def _of(accuracies: Sequence[float]) -> str:
     return spread(summary, len(accuracies))
 
 
-_FUNCTIONS: tuple[Callable[[], Table], ...] = (early_exit_mnist, msdnet_budgets, msdnet_exits)
+_FUNCTIONS: tuple[Callable[[], Table], ...] = (
+    early_exit_mnist,
+    msdnet_trainings,
+    msdnet_budgets,
+    msdnet_exits,
+)
 """Those whose recipes are trained."""
 TABLES: dict[str, Callable[[], Table]] = {function.__name__: function for function in _FUNCTIONS}

@@ -15,12 +15,12 @@ _KEPT = (
 )
 _ELEMENTWISE_LAYERS = "Activation ReLU LeakyReLU ELU Rescaling"
 _MERGING_LAYERS = "Add Subtract Multiply Average Maximum Minimum"
-_ELEMENTWISE = (
+_ELEMENTWISE_OPERATIONS = (
     "Absolute Abs Negative Square Sqrt Rsqrt Exp Log Log1p Expm1 Reciprocal Sign Sin Cos Tanh Erf "
     "Relu Relu6 Sigmoid Softplus Softsign Silu HardSigmoid HardSilu LeakyRelu Elu Selu Celu Gelu "
     "LogSigmoid TanhShrink HardTanh Clip Cast"
 )
-_MERGING = "Add Subtract Multiply Divide TrueDivide Maximum Minimum Power"
+_MERGING_OPERATIONS = "Add Subtract Multiply Divide TrueDivide Maximum Minimum Power"
 _REDUCING = "Mean Max Min Amax Amin Sum"
 
 _WEIGHTED: dict[str, weighted_rules.Rule] = {
@@ -71,10 +71,10 @@ _LAYERS: dict[str, Any] = {
 }
 _OPERATIONS: dict[str, Any] = {
     **dict.fromkeys(
-        _ELEMENTWISE.split(),
+        _ELEMENTWISE_OPERATIONS.split(),
         shape_rules.elementwise,
     ),
-    **dict.fromkeys(_MERGING.split(), shape_rules.merged),
+    **dict.fromkeys(_MERGING_OPERATIONS.split(), shape_rules.merged),
     **dict.fromkeys(_REDUCING.split(), shape_rules.reduced),
     "Concatenate": shape_rules.concatenated,
     "Transpose": shape_rules.permuted,

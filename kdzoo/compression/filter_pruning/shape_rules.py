@@ -13,6 +13,7 @@ import numpy as np
 from kdzoo.compression.filter_pruning.channels import Channels, NotUnderstoodError, fixed, matter
 from kdzoo.compression.filter_pruning.coupling import Coupling
 from kdzoo.compression.filter_pruning.weighted_rules import (
+    BY_A_CONSTANT,
     channel_axis,
     check_elementwise,
     gives_zeros,
@@ -21,8 +22,7 @@ from kdzoo.graph.calls import Call
 from kdzoo.graph.input_shape_checks import is_array
 from kdzoo.utils import is_number
 
-_GIVING_ZEROS = ("Relu", "Relu6", "HardSigmoid", "HardSilu")  # Operations.
-_CONSTANT = "a constant in it would depend on where zeros are padded"
+_OPERATIONS_GIVING_ZEROS = ("Relu", "Relu6", "HardSigmoid", "HardSilu")
 
 
 def kept(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs: Any) -> Channels:
@@ -47,7 +47,7 @@ def elementwise(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs:
         raise NotUnderstoodError("it takes numbers for each channel")
     out = x.with_constants(_computed(call, inputs, args, kwargs, x.ids.shape))
     made_by = getattr(call.operation, "activation", call.operation)
-    if gives_zeros(made_by) or type(call.operation).__name__ in _GIVING_ZEROS:
+    if gives_zeros(made_by) or type(call.operation).__name__ in _OPERATIONS_GIVING_ZEROS:
         coupling.activations.append((call.outputs[0], out.ids))
     return out
 
@@ -209,7 +209,7 @@ def zero_padded(coupling: Coupling, call: Call, inputs: list, args: Any, kwargs:
     along = [axis for axis in padding if axis in x.varying]
     if not along:
         wrong = matter(x.constants)
-        coupling.freeze(x.ids[wrong], f"{call.path!r}: {_CONSTANT}")
+        coupling.freeze(x.ids[wrong], f"{call.path!r}: {BY_A_CONSTANT}")
         return Channels(shape, x.ids, np.where(wrong, np.nan, x.constants))
     if len(padding) > 1 or x.varying != along:
         raise NotUnderstoodError("it pads along several axes")

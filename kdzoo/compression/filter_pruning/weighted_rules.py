@@ -29,7 +29,7 @@ _ELEMENTWISE = (
 _GIVING_ZEROS = (
     "relu relu6 hard_sigmoid hard_silu sparse_sigmoid sparse_plus soft_shrink hard_shrink"
 )
-_CONSTANT = "a constant in it would depend on where zeros are padded"
+BY_A_CONSTANT = "a constant in it would depend on where zeros are padded"
 
 
 def check_elementwise(activation: Any) -> None:
@@ -231,7 +231,7 @@ def _depthwise_part(coupling, call, ids, constants, weight, multiplier, bias):
     is_zero, constants = ~kernel.any(0), np.repeat(constants, multiplier)
     if _pads(layer):
         wrong = ~is_zero & matter(constants)
-        coupling.freeze(outputs[wrong], f"{call.path!r}: {_CONSTANT}")
+        coupling.freeze(outputs[wrong], f"{call.path!r}: {BY_A_CONSTANT}")
         constants = np.where(wrong, np.nan, constants)
     return outputs, np.where(is_zero, 0.0, constants * kernel.sum(0)) + bias
 
@@ -243,7 +243,7 @@ def _made_constants(coupling, layer, weight, ids, constants, outputs, pads):
     varies = reads & np.isnan(constants)[:, None]
     if pads:
         wrong = reads & matter(constants)[:, None]
-        coupling.freeze(ids[wrong.any(1)], f"{layer.name!r}: {_CONSTANT}")
+        coupling.freeze(ids[wrong.any(1)], f"{layer.name!r}: {BY_A_CONSTANT}")
         varies |= wrong
     coupling.folds_into(Fold(layer, weight, ids, constants, outputs))
     return np.where(varies.any(0), np.nan, known @ kernel.sum(0) + _bias(layer))

@@ -20,6 +20,7 @@ from kdzoo.experiments.training_settings import (
     Training,
 )
 from kdzoo.utils import check_choice, check_positive_integer
+from kdzoo.utils.compression_arguments import FILTER_SCOPES
 
 if TYPE_CHECKING:
     from kdzoo.experiments.stage_context import StageContext
@@ -81,7 +82,7 @@ class PruneFilters(Retrained):
         pruned_models.check_settings(self.target, self.importance)
         for field in ("steps", "round_to"):
             check_positive_integer(field, getattr(self, field))
-        check_choice("scope", self.scope, ("global", "local"))
+        check_choice("scope", self.scope, FILTER_SCOPES)
 
     def smoke(self) -> "PruneFilters":
         training, views = self.training.smoke(), self.views and 1
