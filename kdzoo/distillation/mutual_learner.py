@@ -9,7 +9,12 @@ from keras import ops
 from kdzoo.distillation import output_checks
 from kdzoo.distillation.batch_targets import Targets
 from kdzoo.distillation.copies import new_optimizer
-from kdzoo.distillation.peer_checks import check_classes_of_peers, check_peers, names_of_peers
+from kdzoo.distillation.peer_checks import (
+    UPDATES,
+    check_classes_of_peers,
+    check_peers,
+    names_of_peers,
+)
 from kdzoo.distillation.peer_optimizers import PeerOptimizers
 from kdzoo.distillation.reduction import reduce_loss
 from kdzoo.distillation.sequential_updates import SequentialUpdates
@@ -20,8 +25,6 @@ from kdzoo.losses import SoftTargets
 from kdzoo.losses.base import check_weight
 from kdzoo.utils import check_choice, onednn
 from kdzoo.utils.types import Tensor
-
-UPDATES = ("simultaneous", "sequential")
 
 
 class MutualLearner(SeveralOutputs, SequentialUpdates):

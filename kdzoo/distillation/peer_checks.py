@@ -10,6 +10,8 @@ from kdzoo.graph.exportable import shape_model
 from kdzoo.graph.final_activation import final_activation
 from kdzoo.utils import shown
 
+UPDATES = ("simultaneous", "sequential")
+
 
 def check_peers(peers: Any) -> None:
     """Raises unless models can learn from each other.

@@ -76,18 +76,20 @@ def in_float32(
 
 
 def products_of(
-    models: Sequence[keras.Model], name: str, context: "StageContext", with_ensemble: bool = False
+    models: Sequence[keras.Model],
+    names: Sequence[str],
+    context: "StageContext",
+    with_ensemble: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the products of a stage with several models, and what its row says of them.
 
     Args:
         models: The models, the one that is delivered first.
-        name: Name of the others as products: they are `NAME-2`, `NAME-3` and so on.
+        names: Names of the others as products.
         context: As in `Stage.run`.
         with_ensemble: Whether the mean of their softmaxes is measured, too.
     """
-    products = {f"{name}-{number}": model for number, model in enumerate(models, 1)}
-    del products[f"{name}-1"]
+    products = dict(zip(names, models[1:], strict=True))
     measured = [measure(model, context.data) for model in models]
     row = {**measured[0], "test_accuracies": [part["test_accuracy"] for part in measured]}
     if with_ensemble:

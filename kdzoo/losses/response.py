@@ -135,9 +135,9 @@ class SoftTargets(Softened):
     exclusive classes, and what one column is must be said.
 
     With `standardize` the loss compares z-scores of the logits: the student need not reach the
-    teacher's range of logits, for which it may be too small. The authors set T to 2 or 3, and the
-    weight to 9 beside 1 for the loss on the labels, which alone decides on the range;
-    `student_loss_weight=0.1` is their ratio.
+    teacher's range of logits, for which it may be too small. The authors' code sets T to 2, and the
+    weight to 9 beside 0.1 for the loss on the labels, which alone decides on the range:
+    `student_loss_weight=0.1` and `distillation_loss_weights=10.0`.
 
     Args:
         temperature: Divisor T of the logits, above 0. The paper uses 1 to 20; 2 to 5 suits small
@@ -160,7 +160,7 @@ class SoftTargets(Softened):
     distiller = kdzoo.Distiller(teacher, student, kdzoo.losses.SoftTargets(temperature=4.0))
 
     standardized = kdzoo.losses.SoftTargets(2.0, standardize=True)
-    distiller = kdzoo.Distiller(teacher, student, standardized, student_loss_weight=0.1)
+    distiller = kdzoo.Distiller(teacher, student, standardized, 10.0, student_loss_weight=0.1)
     ```
 
     Reference: Hinton, Vinyals & Dean, 2015, arXiv:1503.02531; Sun et al., 2024, arXiv:2403.01427,

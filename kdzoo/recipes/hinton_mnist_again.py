@@ -11,7 +11,7 @@ paper finds that temperatures of 2.5 to 4 are better for them than lower and hig
 
 import dataclasses
 
-from kdzoo.experiments import Distill, Experiment, soft_targets
+from kdzoo.experiments import Distill, Experiment, Train, soft_targets
 from kdzoo.recipes.hinton_mnist import STUDENT, TEACHER
 
 _LONG = dataclasses.replace(STUDENT, epochs=300)
@@ -26,6 +26,7 @@ RECIPE = Experiment(
             training=dataclasses.replace(TEACHER.training, epochs=600),
             arguments={"dropout": 0.5, "max_norm": 15**0.5},
         ),
+        Train("alone", "mlp_2x800", _LONG),
         Distill("distilled", "mlp_2x800", _LONG, losses=soft_targets(20.0)),
         Distill(
             "distilled without labels",
@@ -34,6 +35,7 @@ RECIPE = Experiment(
             losses=soft_targets(20.0),
             student_loss_weight=0.0,
         ),
+        Train("30 units alone", "mlp_2x800", _SMALL, {"hidden": (30, 30)}),
         *(
             Distill(
                 f"30 units, T={temperature:g}",
@@ -46,5 +48,5 @@ RECIPE = Experiment(
         ),
     ),
     validation=0,
-    paper={"teacher": 67, "distilled": 74},
+    paper={"teacher": 67, "alone": 146, "distilled": 74},
 )

@@ -7,9 +7,10 @@ pooling between them, whose stages are half as large a side as the teacher's. We
 those of `losses_compared`, but for one seed. The teacher may have seen the held-out images.
 
 Four losses more have a row here. Standardized soft targets (Sun et al. 2024) have temperature and
-weight of the others; the correlation of predictions (DIST, Huang et al. 2022) has its authors'
-settings for CIFAR-100 and stands in the place of soft targets; variational information (Ahn et al.
-2019) and probabilistic transfer (Passalis & Tefas 2018) have the weights of RepDistiller.
+weights of their authors' code, 9 beside 0.1 for the labels; the correlation of predictions (DIST,
+Huang et al. 2022) has its authors' settings for CIFAR-100 and stands in the place of soft targets;
+variational information (Ahn et al. 2019) and probabilistic transfer (Passalis & Tefas 2018) have
+the weights of RepDistiller.
 """
 
 from kdzoo.experiments import Distill, Experiment, Pretrained, Train, Training
@@ -25,14 +26,21 @@ _ADDED = {
     " + variational": (("VariationalInformation", _MAPS, 1.0),),
     " + probabilistic": (("ProbabilisticTransfer", tapping("features"), 30_000.0),),
 }
-_INSTEAD: dict[str, Losses] = {
-    "standardized soft targets": (("SoftTargets", {"temperature": 4.0, "standardize": True}, 1.0),),
+# Losses in the place of soft targets, and the weight of the labels beside them.
+_INSTEAD: dict[str, tuple[Losses, float]] = {
+    "standardized soft targets": (
+        (("SoftTargets", {"temperature": 2.0, "standardize": True}, 10.0),),
+        0.1,
+    ),
     "correlation": (
         (
-            "PredictionCorrelation",
-            {"inter_class_weight": 2.0, "intra_class_weight": 2.0, "temperature": 4.0},
-            1.0,
+            (
+                "PredictionCorrelation",
+                {"inter_class_weight": 2.0, "intra_class_weight": 2.0, "temperature": 4.0},
+                1.0,
+            ),
         ),
+        0.5,
     ),
 }
 
@@ -44,8 +52,8 @@ RECIPE = Experiment(
         Train("alone", *_STUDENT),
         *by_each_loss(_ADDED, *_STUDENT),
         *(
-            Distill(name, *_STUDENT, losses=losses, student_loss_weight=0.5)
-            for name, losses in _INSTEAD.items()
+            Distill(name, *_STUDENT, losses=losses, student_loss_weight=weight)
+            for name, (losses, weight) in _INSTEAD.items()
         ),
     ),
     seeds=(0,),

@@ -6,9 +6,10 @@ A convolution, pooling and one wide hidden layer learn the logits of a convoluti
 `ensemble_cifar10`, or of all five, by regression. The paper's test errors with 30,000 units: 21.8 %
 by labels, 15.4 % by one network (of 12.0 %), 14.2 % by an ensemble of four (of 11.0 %). Its network
 by labels and that of the ensemble have 128 filters, here all have 64. It sees the images as they
-are; here they are shifted and mirrored, for the teachers too. Several targets are compared at 4,000
-units. At 2,000 the linear bottleneck is left out, to compare the loss after equal time. A shallow
-network of the teacher's own number of parameters comes last.
+are; here they are shifted and mirrored, for the teachers too. Those by labels have dropout, those
+that mimic have none. Several targets are compared at 4,000 units. At 2,000 the linear bottleneck is
+left out, to compare the loss after equal time. A shallow network of the teacher's own number of
+parameters comes last.
 """
 
 from typing import Any

@@ -56,8 +56,8 @@ def finished(tmp_path_factory):
     ("name", "models", "epochs"),
     [
         ("mutual", ["model", "peer-2", "peer-3"], 1),
-        ("again", ["model", "generation-2"], 2),
-        ("assisted", ["model", "assistant-2"], 2),
+        ("again", ["model", "generation-1"], 2),
+        ("assisted", ["model", "assistant-1"], 2),
     ],
 )
 @pytest.mark.large
@@ -71,6 +71,19 @@ def test_a_scheme_is_a_stage_of_a_recipe(finished, name, models, epochs):
     found = [kdzoo.evaluation.accuracy(model, *data) for model in loaded]
     np.testing.assert_allclose(row["test_accuracies"], found)
     assert row["test_accuracy"] == pytest.approx(found[0])
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("name", "first"), [("again", "generation-1"), ("assisted", "assistant-1")]
+)
+def test_what_is_trained_first_has_the_lowest_number(finished, name, first):
+    directory, rows = finished
+    data = kdzoo.data.load("digits").validation.arrays()
+    # One epoch each, from the first model to the one that is delivered.
+    for model, trained in zip((first, "model"), rows[name]["history"]["val_accuracy"], strict=True):
+        loaded = keras.saving.load_model(directory / f"{name}-0" / f"{model}.keras")
+        assert kdzoo.evaluation.accuracy(loaded, *data) == pytest.approx(trained, abs=1e-6)
 
 
 @pytest.mark.large

@@ -25,9 +25,10 @@ _VARIANTS = ("soft_targets", "cwtm", "dkpp")
 class BornAgain(Train):
     """Trains generations of a network by `kdzoo.schemes.born_again`.
 
-    The product `"model"` is the last generation; `"generation-2"` and so on are those before it,
-    the latest first. In the row, `"test_accuracies"` is a list of theirs in that order, and
-    `"ensemble_test_accuracy"` that of the mean of all their softmaxes.
+    The product `"model"` is the last generation; the others are `"generation-1"` and so on by their
+    numbers, `"generation-0"` the one without a teacher. In the row, `"test_accuracies"` is a list
+    from the last generation to the first, and `"ensemble_test_accuracy"` that of the mean of all
+    their softmaxes.
 
     Attributes:
         generations: How many are taught, from 1 to 1000; each is trained as `training` says.
@@ -85,5 +86,7 @@ class BornAgain(Train):
         )
         built = [context.built] * len(students)
         models = several_models.in_float32(students[::-1], built, context)
-        products, measured = several_models.products_of(models, "generation", context, True)
+        first = 0 if teacher is None else 1
+        names = [f"generation-{number}" for number in range(self.generations - 1, first - 1, -1)]
+        products, measured = several_models.products_of(models, names, context, True)
         return Outcome(products, {**measured, **self.by_class(models[0], context)}, history)

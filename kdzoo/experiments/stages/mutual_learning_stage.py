@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from kdzoo.experiments.stage_context import StageContext
 
-_UPDATES = ("simultaneous", "sequential")
-
 
 @register
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,7 @@ class MutualLearning(Train):
         for peer in self.peers:
             if not isinstance(peer, Dependency):
                 several_models.check_built("peer", peer)
-        check_choice("update", self.update, _UPDATES)
+        check_choice("update", self.update, peer_checks.UPDATES)
         losses.base.check_weight("mutual_weight", self.mutual_weight)
         losses.base.check_positive("temperature", self.temperature)
 
@@ -75,7 +73,9 @@ class MutualLearning(Train):
         joining = [several_models.copy(model) for model in trained]
         history = self._fit_all([first, *others, *joining], context)
         whole = several_models.in_float32([first, *others], [context.built, *fresh], context)
-        products, measured = several_models.products_of([*whole, *joining], "peer", context)
+        models = [*whole, *joining]
+        names = [f"peer-{number}" for number in range(2, len(models) + 1)]
+        products, measured = several_models.products_of(models, names, context)
         return Outcome(products, {**measured, **self.by_class(whole[0], context)}, history)
 
     def _fit_all(self, peers: list["keras.Model"], context: "StageContext") -> dict[str, Any]:

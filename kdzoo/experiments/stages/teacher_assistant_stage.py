@@ -26,8 +26,8 @@ class TeacherAssistant(Distill):
     make the same chain with a row for each assistant, and with assistants that several students
     share.
 
-    The product `"model"` is the student; `"assistant-2"` and so on are the assistants, the smallest
-    first. In the row, `"test_accuracies"` is a list of theirs in that order.
+    The product `"model"` is the student; `"assistant-1"` and so on are the assistants, as they are
+    given. In the row, `"test_accuracies"` is a list from the student to the first assistant.
 
     Attributes:
         assistants: (architecture, arguments of the builder) of each, the largest first. All are
@@ -95,5 +95,6 @@ class TeacherAssistant(Distill):
             **build_and_fit.options(context),
         )
         whole = several_models.in_float32(models, [*built, context.built], context)[::-1]
-        products, measured = several_models.products_of(whole, "assistant", context)
+        names = [f"assistant-{number}" for number in range(len(built), 0, -1)]
+        products, measured = several_models.products_of(whole, names, context)
         return Outcome(products, {**measured, **self.by_class(whole[0], context)}, history)
