@@ -1,5 +1,7 @@
 """An ensemble teaches: five networks are recorded one after another, one student learns from all.
 
+The student has twice the epochs of a member, as one network wants to keep more of what five know.
+
 python examples/21_ensemble.py            Fashion-MNIST, minutes
 python examples/21_ensemble.py --smoke    scikit-learn's digits, half a minute
 """

@@ -153,6 +153,11 @@ def _as_split(source: Any) -> Split:
             f"{shown(source)}; `kdzoo.data.load(name)` loads a data set, and "
             "`kdzoo.data.from_arrays(x, y)` takes images with labels."
         )
+    if not isinstance(source, list) and not hasattr(source, "__array__"):
+        raise ValueError(
+            "Expected a Split, a Dataset or an array of images. Received: a "
+            f"{type(source).__name__}; record a teacher, and make batches, of what this returns."
+        )
     images = image_checks.check_images(source, "unlabelled images")
     labels = np.full(len(images), UNLABELLED, "int32")
     return Split(images, labels, 255 if images.dtype == np.uint8 else 1, None, "unlabelled")

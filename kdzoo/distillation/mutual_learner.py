@@ -32,9 +32,9 @@ class MutualLearner(SeveralOutputs, SequentialUpdates):
 
     The loss of peer k is its loss on the labels, plus `mutual_weight` times the mean over the other
     peers j of T² · KL(p_j ‖ p_k), whose p_j are not differentiated, plus its regularizers.
-    `sample_weight` weights all of it. In the logs, `NAME_loss` is the loss of a peer on the labels,
-    `NAME_mutual_loss` the mean divergence, before its weight, and `loss` the sum over the peers.
-    In validation the divergence is measured and does not count in `loss`.
+    `sample_weight` weights all but these. In the logs, `NAME_loss` is the loss of a peer on the
+    labels, `NAME_mutual_loss` the mean divergence, before its weight, and `loss` the sum over the
+    peers. In validation the divergence is measured and does not count in `loss`.
 
     Args:
         peers: Two or more built `keras.Model` that give logits of the same classes.

@@ -29,11 +29,15 @@ def check_peers(peers: Any) -> None:
         )
     for number, peer in enumerate(peers, 1):
         argument_checks.check_model(f"peers[{number - 1}]", peer)
-        if not peer.built or not peer.trainable_variables:
+        if not peer.built:
             raise ValueError(
-                f"Expected built peers with weights to train. Received: {peer.name!r} with "
-                f"built={peer.built} and {len(peer.trainable_variables)} of them; call it on a "
+                f"Expected built peers. Received: {peer.name!r} with built=False; call it on a "
                 "batch."
+            )
+        if not peer.trainable_variables:
+            raise ValueError(
+                f"Expected peers with weights to train. Received: {peer.name!r}, of which nothing "
+                "is trainable; set `trainable = True` on it, or on some of its layers."
             )
         if activation := final_activation(peer):
             raise ValueError(

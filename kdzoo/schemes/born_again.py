@@ -64,8 +64,7 @@ def born_again(
         student: The architecture: a functional or built sequential `keras.Model` that gives logits.
             It is left as it is; every generation is a new model of its layers, with weights drawn
             anew; `Normalization` and layers that are not trainable keep theirs. For other models a
-            function from the number of a generation to a fresh, built model, whose weights follow
-            from that number.
+            function from the number of a generation to a fresh, built model.
         data: Function from an epoch, counted from 0, to what `fit` takes from there on, for example
             `lambda epoch: split.batches(128, shuffle=True, initial_epoch=epoch)`. The generations
             go on counting. Or a `tf.data.Dataset` or `keras.utils.PyDataset`, the same each time.
@@ -164,7 +163,10 @@ def born_again(
         "has_teacher": teacher is not None,
         **compiling.described(),
     }
-    return students, train_stages(stages, batches, directory, settings, callbacks, verbose)
+    # Those of a function may begin with other weights when it is called again.
+    kept = [] if isinstance(student, keras.Model) else students
+    history = train_stages(stages, batches, directory, settings, callbacks, verbose, kept)
+    return students, history
 
 
 def _generation(student: Any, number: int, seed: int) -> keras.Model:

@@ -11,8 +11,16 @@ from numpy.typing import ArrayLike
 from kdzoo.data import Split
 from kdzoo.evaluation.labelled_batches import labelled_batches
 from kdzoo.graph.logits_layer import logits_layer
+from kdzoo.graph.raw_pixels import warn_of_raw_pixels
 from kdzoo.graph.surgery import copy_of, rebuild
-from kdzoo.utils import check_numeric_array, check_positive_integer, is_integer, is_number, shown
+from kdzoo.utils import (
+    check_flag,
+    check_numeric_array,
+    check_positive_integer,
+    is_integer,
+    is_number,
+    shown,
+)
 
 _STEPS = 100
 _TOLERANCE = 1e-7  # Of mean probabilities; below what a sample more or less changes.
@@ -52,6 +60,7 @@ def calibrate_biases(
     classes: Iterable[int] | None = None,
     offsets: Mapping[int, float] | None = None,
     batch_size: int = 256,
+    check_images: bool = True,
 ) -> tuple[keras.Model, BiasReport]:
     """Corrects the class biases of a classifier, so that its mean prediction is a given one.
 
@@ -76,6 +85,7 @@ def calibrate_biases(
         offsets: What is added to the biases of some classes, class -> offset, in place of finding
             them.
         batch_size: Inputs in a step; an iterable of batches keeps its own.
+        check_images: Whether images in [0, 255] are one warning, unless the model may rescale them.
 
     Returns:
         A new model with other biases, not compiled, and a `BiasReport`.
@@ -98,7 +108,7 @@ def calibrate_biases(
     """
     layer = logits_layer(model)
     batch_size = check_positive_integer("batch_size", batch_size)
-    logits = _logits(model, images, batch_size)
+    logits = _logits(model, images, batch_size, check_flag("check_images", check_images))
     count = logits.shape[-1]
     wanted = None
     if offsets is None:
@@ -114,11 +124,15 @@ def calibrate_biases(
     return _with_offsets(model, layer, found), report
 
 
-def _logits(model: keras.Model, images: Any, batch_size: int) -> np.ndarray:
+def _logits(model: keras.Model, images: Any, batch_size: int, check_images: bool) -> np.ndarray:
     """The logits of all inputs in float64."""
     parts = []
     for batch in _batches(model, images, batch_size):
+        if isinstance(batch, Mapping) and len(batch) == 1:
+            (batch,) = batch.values()  # By the name of the one input.
         batch = check_numeric_array("images", batch)
+        if check_images:
+            check_images = not warn_of_raw_pixels(batch, model, "check_images=False", 3)
         wanted = model.input_shape
         is_one = isinstance(wanted, tuple) and len(wanted) == batch.ndim
         if not is_one or any(

@@ -125,6 +125,7 @@ def hint_training(
     check_optimizers(hint_optimizer, optimizer)
     check_run(directory, callbacks)
     check_metrics(metrics)
+    student_loss_weight = argument_checks.check_student_loss_weight(student_loss_weight)
     soft_targets = SoftTargets(3.0) if soft_targets is None else soft_targets
     weights = _weights(teacher_weight, soft_targets)
     settings = {
@@ -138,8 +139,10 @@ def hint_training(
 
     transform: dict[str, Any] = {"teacher_transform": teacher_transform}
     hints: keras.Model
+    begun_with: list[keras.layers.Layer] = [student]
     if hint_layer is None:
         hints = classifier_on(student, guided_layer)
+        begun_with.append(hints.layers[-1])
         hints.compile(hint_optimizer, loss)
     else:
         parts = taps.cut(teacher, hint_layer), taps.cut(student, guided_layer)
@@ -156,7 +159,7 @@ def hint_training(
         SchemeStage("hints", lambda: hints, hint_epochs),
         SchemeStage("distillation", lambda: distiller, epochs, validation_data, [annealing]),
     ]
-    history = train_stages(stages, batches, directory, settings, callbacks, verbose, [student])
+    history = train_stages(stages, batches, directory, settings, callbacks, verbose, begun_with)
     return student, history
 
 

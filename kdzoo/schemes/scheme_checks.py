@@ -1,7 +1,7 @@
 """Checks of what schemes are given."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -25,6 +25,12 @@ def check_batches(data: Any) -> Callable[[int], Any]:
             "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
             f"Received: a {type(data).__name__}; `kdzoo.data.from_arrays(x, y).train.batches` "
             "makes batches of arrays."
+        )
+    if isinstance(data, Iterator):
+        raise ValueError(
+            "Expected `data` to be a function from an epoch to batches, or a data set of batches. "
+            f"Received: a {type(data).__name__}, which can be read only once; pass a function that "
+            "returns such batches anew."
         )
     return data if callable(data) else SameEachTime(data)
 

@@ -44,7 +44,7 @@ def train_stages(
     settings: Any,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: str | int,
-    models: Sequence[keras.Model] = (),
+    models: Sequence[keras.layers.Layer] = (),
 ) -> dict[str, list[Any]]:
     """Trains stages one after the other, going on where a killed run stopped.
 
@@ -56,9 +56,9 @@ def train_stages(
         settings: JSON-able value that identifies the run.
         callbacks: Callbacks for all stages; a `StageCallback` is told of each.
         verbose: As `fit` takes it; unless it is 0, the stages are numbered.
-        models: The models that are trained, as the caller made them. Their weights are kept when
-            the run begins; when it goes on, they get these, so that it matters not how they were
-            made again.
+        models: The models, or layers, that are trained, as the caller made them. Their weights are
+            kept when the run begins; when it goes on, they get these, so that it matters not how
+            they were made again.
 
     Returns:
         The history of all stages, as `joined` makes it.
@@ -124,6 +124,11 @@ def joined(histories: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]
         whole[name] = [
             value
             for history, count in zip(histories, counts, strict=True)
-            for value in history.get(name, [None] * count)
+            for value in _padded(history.get(name, []), count)
         ]
     return whole
+
+
+def _padded(values: list[Any], count: int) -> list[Any]:
+    """One entry for each epoch; what was no longer measured after a kill is None."""
+    return [*values, *[None] * (count - len(values))]

@@ -67,6 +67,10 @@ def check_samples(name: str, data: Any, classes: int, augmentation: Any = None) 
         resolve_augmentation(augmentation, data.name)
     elif isinstance(data, tuple | list) and len(data) == 2:
         source, labels = np.asarray(data[0]), np.asarray(data[1])
+        if not source.ndim:
+            raise ValueError(
+                f"Expected {name} as arrays (x, y), of one input. Received: x={shown(data[0])}"
+            )
         if augmentation is not None:
             raise ValueError(
                 "Expected augmentation only for the images of a split. Received: "

@@ -102,7 +102,7 @@ def teacher_assistant(
     check_run(directory, callbacks)
     chain = check_chain(teacher, models)
     counts = _check_epochs(epochs, len(chain) - 1)
-    argument_checks.check_student_loss_weight(student_loss_weight)
+    student_loss_weight = argument_checks.check_student_loss_weight(student_loss_weight)
     compiling = Compiling(optimizer, loss, metrics)
     compiling.check(student_loss_weight)
     given = SoftTargets(4.0) if distillation_loss is None else distillation_loss

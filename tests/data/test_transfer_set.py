@@ -95,6 +95,7 @@ SMALL = np.zeros((9, 4, 4, 1), "uint8")
     [
         (["mnist"], {}, "Received: 'mnist'"),
         ([np.zeros((3, 5, 5, 1), "uint8")], {}, r"one shape.*\(5, 5, 1\) of 'unlabelled'"),
+        ([iter([SMALL])], {}, r"Received: a list_iterator; record a teacher, and make batches, of"),
         ([], {"without": range(10)}, "a class that is left"),
         ([], {"without": [12]}, "from 0 to 9. Received: 12"),
         ([], {"without": 3}, "a list of classes"),

@@ -777,6 +777,7 @@ def _add_training():
             "classes": None,
             "offsets": None,
             "batch_size": 4,
+            "check_images": False,
         },
     )
     _add(

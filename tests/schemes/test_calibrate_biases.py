@@ -104,11 +104,12 @@ def test_a_class_that_stays_may_have_the_prior_0(inputs):
     [
         lambda inputs: inputs.tolist(),
         lambda inputs: (inputs, np.zeros(400)),
+        lambda inputs: {"by name": inputs},
         lambda inputs: [inputs[:150], inputs[150:]],
         lambda inputs: [(inputs[:150], None), (inputs[150:], None)],
         lambda inputs: iter([keras.ops.convert_to_tensor(inputs[:150]), inputs[150:]]),
     ],
-    ids=["numbers", "pair", "list of batches", "list of pairs", "iterator"],
+    ids=["numbers", "pair", "name", "list of batches", "list of pairs", "iterator"],
 )
 def test_inputs_may_come_in_batches(inputs, data_of):
     model, prior = make_model(), [0.1, 0.1, 0.4, 0.3, 0.1]
@@ -124,6 +125,8 @@ def test_images_of_a_split_become_floats_a_batch_at_a_time(monkeypatch):
         [keras.Input((3, 2, 1)), keras.layers.Flatten(), *make_model().layers[1:]]
     )
     _, whole = kdzoo.calibrate_biases(flat, data.validation.arrays()[0])
+    with pytest.warns(UserWarning, match="look like raw pixels"):
+        kdzoo.calibrate_biases(flat, images)
     sizes, usual = [], kdzoo.data.Split.to_float
     monkeypatch.setattr(
         kdzoo.data.Split,

@@ -268,6 +268,12 @@ def test_bad_arguments_are_refused(tmp_path):
         run(tmp_path, mutual_weight=-1)
     with pytest.raises(ValueError, match="Expected an optimizer for each of 2 peers"):
         run(tmp_path, optimizer=["adam"])
+    frozen = net(8, 3, "frozen")
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="'frozen', of which nothing is trainable; set `trainable"):
+        run(tmp_path, [a, frozen])
+    with pytest.raises(ValueError, match="a generator, which can be read only once"):
+        run(tmp_path, data=(batch for batch in [(X, Y)]))
     with pytest.raises(ValueError, match="one loss on the labels for all peers"):
         run(tmp_path, loss=None)
     with pytest.raises(ValueError, match="Expected labels beside the inputs"):

@@ -33,16 +33,16 @@ def objective(logits, general, parts, classes):
 
 @pytest.mark.tensorflow  # Once is enough.
 def test_the_distribution_is_what_a_general_optimizer_finds():
-    """25 random problems, whose specialists overlap; all of them take part."""
+    """100 random problems, whose specialists overlap; all of them take part."""
     rng, classes = np.random.default_rng(0), [[0, 1, 2], [2, 3], [5, 1]]
-    general = special.softmax(rng.normal(0, 2, (25, 6)), -1).astype("float32")
+    general = special.softmax(rng.normal(0, 2, (100, 6)), -1).astype("float32")
     parts = [
-        special.softmax(rng.normal(0, 2, (25, len(part) + 1)), -1).astype("float32")
+        special.softmax(rng.normal(0, 2, (100, len(part) + 1)), -1).astype("float32")
         for part in classes
     ]
     found = keras.ops.convert_to_numpy(specialist_distribution(general, parts, classes, 6))
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
-    for row in range(25):
+    for row in range(100):
         of_row = general[row].astype("float64"), [part[row].astype("float64") for part in parts]
         best = optimize.minimize(
             objective, np.zeros(6), (*of_row, classes), method="BFGS", options={"gtol": 1e-9}
@@ -370,6 +370,7 @@ def test_what_is_wrong_is_said(data, tmp_path):
         ((generalist, (x, y + 1)), {"clusters": 2}, "labels from 0 to 4"),
         ((generalist, (x[y > 0], y[y > 0])), {"classes": [[0]]}, "samples of its classes"),
         ((generalist, x), {"clusters": 2}, "arrays"),
+        ((generalist, ({"x": x}, y)), {"clusters": 2}, "arrays .x, y., of one input"),
         ((generalist, iter([data])), {"clusters": 2}, "join the batches of a stream"),
         ((generalist, lambda epoch: [data]), {"clusters": 2}, "join the batches of a stream"),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kdzoo
-from kdzoo.schemes import train
+from kdzoo.schemes import scheme_stages, train
 from kdzoo.training.callbacks import EpochCheckpoint
 from kdzoo.utils import one_process
 from kdzoo.utils.hashed_json import with_hash
@@ -243,3 +243,24 @@ def test_a_step_is_traced_once(tmp_path, monkeypatch):
     model.compile("adamw", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     train(model, batches, 1, tmp_path, verbose=0)
     assert len(traced) == 1
+
+
+def test_a_history_has_an_entry_for_each_epoch_whatever_is_measured_after_a_kill(tmp_path):
+    def start(epochs, metrics, validation_data=None):
+        model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
+        model.add(keras.layers.Dense(3))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=metrics)
+        return train(model, batches, epochs, tmp_path, validation_data, verbose=0)
+
+    whole = start(2, ["accuracy"])
+    held_out = (np.zeros((3, 4, 4, 1), "float32"), np.arange(3))
+    history = start(4, [], held_out)
+    assert history["loss"][:2] == whole["loss"]
+    assert history["accuracy"] == whole["accuracy"]  # As Keras has it: nothing, where it ended.
+    assert np.isnan(history["val_loss"][:2]).all()
+    assert np.isfinite(history["val_loss"][2:]).all()
+    assert len(history["val_loss"]) == len(history["loss"]) == 4
+    joined = scheme_stages.joined([history, {"loss": [0.5]}])
+    assert joined["accuracy"] == [*whole["accuracy"], None, None, None]
+    assert len(set(map(len, joined.values()))) == 1

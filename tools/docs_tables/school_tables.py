@@ -48,11 +48,13 @@ def ensemble(recipe: str) -> Table:
     """An ensemble, its members and its students, with the part of its gain that each keeps.
 
     Args:
-        recipe: The name of a recipe with the stages `member` and `ensemble`.
+        recipe: The name of a recipe with the stage `member`, and one whose name begins with
+            `ensemble`: of several, the first is what the gain is counted by.
     """
     content = results(recipe)
     mean = {name: found["mean"] for name, found in content["summary"].items()}
-    gain = mean["ensemble"] - mean["member"]
+    whole = next(name for name in mean if name.startswith("ensemble"))
+    gain = mean[whole] - mean["member"]
     table = [["", "epochs", "accuracy, %", "of the ensemble's gain, %", "parameters"]]
     for name, rows in variants(content).items():
         epochs = str(len(rows[0]["history"].get("loss", ())) or "")

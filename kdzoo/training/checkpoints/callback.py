@@ -1,6 +1,7 @@
 """The callback that saves a training after every epoch, and restores it."""
 
 import json
+import math
 import pathlib
 import textwrap
 import warnings
@@ -52,6 +53,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.directory = check_directory(directory)
         self.settings = as_json(settings)
         self.history: dict[str, list[float]] = {}
+        # How many epochs were restored. What they did not measure has NaN for each of them.
+        self._restored_epochs = 0
         # Whether the model is in the state of the newest checkpoint, and which are damaged.
         self._is_restored = False
         self._damaged: set[pathlib.Path] = set()
@@ -96,7 +99,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             for damaged in damages.values():
                 warnings.warn(f"{damaged}; going on from {directory}.", stacklevel=2)
             restore_state(model, arrays)
-            self.history = state["history"]
+            self.history, self._restored_epochs = state["history"], epochs
             self._is_restored, self._damaged = True, set(damages)
             return epochs
         for damaged in damages.values():
@@ -104,7 +107,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"Expected a whole checkpoint in {self.directory}. Received: {len(damages)} "
                 f"damaged, in {damaged.path} {damaged.reason}; delete the directory to begin anew."
             ) from damaged
-        self.history, self._is_restored = {}, True
+        self.history, self._restored_epochs, self._is_restored = {}, 0, True
         return 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -128,7 +131,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         history = {name: list(values) for name, values in self.history.items()}
         for name, value in (logs or {}).items():
-            history.setdefault(name, []).append(float(value))
+            values = history.setdefault(name, [math.nan] * self._restored_epochs)
+            values.append(float(value))
         path = self.directory / f"epoch-{epoch + 1:04d}"
         self._write(path, epoch + 1, history, replace=path in self._damaged)
         self.history, self._is_restored = history, True

@@ -15,7 +15,7 @@ DIRECTORY = "initial"
 
 
 def begin_as_before(
-    models: Sequence[keras.Model], directory: pathlib.Path, settings: Any, has_begun: bool
+    models: Sequence[keras.layers.Layer], directory: pathlib.Path, settings: Any, has_begun: bool
 ) -> None:
     """Keeps the weights and seeds of models on disk; in a run that has begun, gives them these.
 
@@ -23,7 +23,7 @@ def begin_as_before(
     with again.
 
     Args:
-        models: The built models, always in the same order.
+        models: The built models or layers, always in the same order.
         directory: That of the run; they go into directories of their own in it.
         settings: JSON-able value that identifies the run.
         has_begun: Whether there are checkpoints of its stages. What is there of a run that had none
@@ -45,7 +45,7 @@ def begin_as_before(
                 (temporary / name).write_bytes(content)
 
 
-def _restored(model: keras.Model, path: pathlib.Path, settings: Any) -> bool:
+def _restored(model: keras.layers.Layer, path: pathlib.Path, settings: Any) -> bool:
     """Gives a model what was kept of it, if that is of this run and such a model."""
     if not path.exists():
         return False
@@ -61,11 +61,11 @@ def _restored(model: keras.Model, path: pathlib.Path, settings: Any) -> bool:
     return True
 
 
-def _state(model: keras.Model) -> State:
+def _state(model: keras.layers.Layer) -> State:
     """The weights and seeds of a model by their numbers, without an optimizer."""
     arrays = {str(number): as_array(variable) for number, variable in enumerate(model.variables)}
     return State(arrays, frozenset(), True)
 
 
-def _shapes(model: keras.Model) -> list[list[int]]:
+def _shapes(model: keras.layers.Layer) -> list[list[int]]:
     return [list(variable.shape) for variable in model.variables]
