@@ -388,16 +388,55 @@ def test_what_cannot_be_saved_leaves_no_file(model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def separable():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            LAYERS.SeparableConv2D(6, 3, depth_multiplier=2),
+            LAYERS.GroupNormalization(2),
+            LAYERS.Conv2DTranspose(4, 2, strides=2, use_bias=False),
+            LAYERS.GlobalMaxPooling2D(),
+            LAYERS.Dense(5, dtype="float16"),
+        ]
+    )
+
+
+def nested():
+    inputs = keras.Input((6, 6, 2))
+    features = keras.Sequential([keras.Input((6, 6, 2)), LAYERS.Flatten(), LAYERS.Dense(7)])
+    x = features(inputs)
+    again = features(LAYERS.DepthwiseConv2D(3, padding="same")(inputs))
+    return keras.Model(inputs, [LAYERS.Dense(3)(x), LAYERS.Add()([x, again])])
+
+
+def recurrent():
+    inputs = keras.Input((9,), dtype="int32")
+    x = LAYERS.Embedding(20, 6)(inputs)
+    x = LAYERS.Bidirectional(LAYERS.GRU(4, return_sequences=True))(x)
+    x = LAYERS.MultiHeadAttention(2, 3)(x, x)
+    return keras.Model(inputs, LAYERS.LayerNormalization()(LAYERS.LSTM(5)(x)))
+
+
+ARCHITECTURES = (
+    net,
+    separable,
+    nested,
+    recurrent,
+    lambda: kdzoo.create("separable_025", 3, (8, 8, 1)),
+)
+
+
 @pytest.mark.large
 def test_fifty_models_of_random_sparsity_and_codebooks_come_back(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(50):
-        model, values = net(), []
+        model, values = ARCHITECTURES[number % len(ARCHITECTURES)](), []
         for array in model.get_weights():
             kept = np.where(rng.random(array.shape) >= rng.random(), array, 0)
             book = rng.normal(size=rng.integers(1, 400)).astype("float32")
             nearest = np.abs(kept[..., None] - book).argmin(-1)
-            values.append(np.where(kept, book[nearest], 0) if rng.random() < 0.5 else kept)
+            shared = np.where(kept, book[nearest], 0) if rng.random() < 0.5 else kept
+            values.append(shared.astype(array.dtype))
         model.set_weights(values)
         path = tmp_path / f"{number}.kdz"
         report = kdzoo.save_compressed(model, path)
