@@ -487,6 +487,7 @@ ERRORS = [
     (["compress", "{student}", "o.tflite", "digits", "--quantize", "qta"], 1, "mean 'qat'"),
     (["compress", "{student}", "o.kdz", "digits", "--filters", "2"], 1, "filters=2"),
     (["compress", "{student}", "o.kdz", "digits", "--low-rank", "0"], 1, "low_rank=0"),
+    (["compress", "{student}", "o.kdz", "digits", "--low-rank", "conv=0.5"], 1, "as conv=8,fc1=20"),
     (["compress", "{student}", "o.kdz", "digits", "--binary", "ternary"], 1, "Unknown binary"),
     (
         ["compress", "{student}", "o.kdz", "digits", "--binary", "xnor", "--cluster", "4"],

@@ -76,9 +76,10 @@ def compress(
         ),
     ] = None,
     low_rank: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="Leave this fraction of the parameters, in chains of layers of a low rank.",
+            help="Leave this fraction of the parameters, in chains of layers of a low rank; "
+            "conv=8,fc1=20 gives layers ranks of their own and leaves others as they are.",
             show_default="none",
         ),
     ] = None,

@@ -19,6 +19,7 @@ SETTINGS = (*_CHANGES, *_OF_WEIGHTS, *_OF_TEACHER, *_OF_TRAINING)
 LABELS_ALONE = pathlib.Path("none")
 """What is given as `--teacher` for no teacher."""
 _FRACTIONS = "a fraction such as 0.8, or 2:4, or one of each layer such as conv=0.5,logits=0.9"
+_RANKS = "a fraction such as 0.5, or the rank of each layer such as conv=8,fc1=20"
 _NUMBERS = "a number such as 16, or one of each layer such as conv=64,logits=16"
 
 
@@ -57,6 +58,8 @@ def compression_of(
             )
     if "cluster" in given:
         given["cluster"] = _by_layer("--cluster", given["cluster"], int, _NUMBERS)
+    if "low_rank" in given:
+        given["low_rank"] = _rank(given["low_rank"])
     compression = Compression(
         prune=_zeros(prune),
         quantize=cast(Any, None if quantize == "none" else quantize),
@@ -109,6 +112,10 @@ def _scheme(name: str) -> str:
 
 def _zeros(prune: str | None) -> Any:
     return prune if prune in (None, "2:4") else _by_layer("--prune", prune, float, _FRACTIONS)
+
+
+def _rank(text: str) -> Any:
+    return _by_layer("--low-rank", text, int if "=" in text else float, _RANKS)
 
 
 def _by_layer(option: str, text: str, number: Callable[[str], Any], expected: str) -> Any:

@@ -87,6 +87,8 @@ def compress(
     for target in compression.target_of_filters:
         check_latency(target, model)
     compress_by_scheme.check_layers(model, compression)
+    if isinstance(compression.low_rank, dict):  # What cannot be factorized is said now.
+        tools.factorize(model, rank=compression.low_rank)
     if len(compression.steps) > 1 and "quantize" in compression.steps:
         # What cannot be quantized is said now, not after the first training.
         tools.quantize_model(tools.fold_batch_normalization(model))
@@ -201,18 +203,15 @@ class _Step:
         return made, _as_it_is, []
 
     def _low_rank(self, model: keras.Model) -> Wrapped:
-        made, report = tools.factorize(model, ratio=self.compression.low_rank)
+        given = self.compression.low_rank
+        how: dict[str, Any] = {"rank" if isinstance(given, dict) else "ratio": given}
+        made, report = tools.factorize(model, **how)
         self.left.update(report.left)
         return made, _as_it_is, []
 
     def _separable(self, model: keras.Model) -> Wrapped:
         made, report = tools.to_separable(model)
         self.left.update(report.left)
-        if not report.layers:
-            raise ValueError(
-                "Expected a model with convolutions that can be separable. Received: "
-                f"{model.name!r}, without any"
-            )
         return made, _as_it_is, []
 
     def _binary(self, model: keras.Model) -> Wrapped:

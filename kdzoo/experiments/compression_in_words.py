@@ -23,7 +23,7 @@ def in_words(compression: "Compression", taught: bool = False) -> str:
     by = " by its teacher" if taught else ""
     shaping = {
         "filters": _filters,
-        "low_rank": lambda made: f"{made.low_rank:.0%} of the parameters left by low rank",
+        "low_rank": _low_rank,
         "separable": lambda made: "separable convolutions",
     }
     steps = [step for step in compression.steps if step in shaping]
@@ -49,6 +49,12 @@ def _filters(compression: "Compression") -> str:
     by += ", of each group alike" if scope == "local" else ""
     rounds = _in_rounds(compression, "filters")
     return f"filters left for {compression.filters:.0%} of the {what}{by}{rounds}"
+
+
+def _low_rank(compression: "Compression") -> str:
+    if isinstance(compression.low_rank, dict):
+        return "low rank by layer"
+    return f"{compression.low_rank:.0%} of the parameters left by low rank"
 
 
 def _zeros(compression: "Compression", by: str) -> list[str]:

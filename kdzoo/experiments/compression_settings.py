@@ -30,12 +30,14 @@ from kdzoo.utils.compression_arguments import (
     Binarization,
     FilterImportance,
     FilterScope,
+    check_low_rank_amount,
 )
 
 QUANTIZE = ("float16", "dynamic", "int8", "qat")
 SHAPING = ("filters", "low_rank", "separable")
 """The steps that change layers, which may come in any order, before those that change weights."""
 FILTERS_TARGETS = ("macs", "parameters", "latency", "channels")
+_AMOUNTS = dict.fromkeys(("rank", "energy", "ratio", "accuracy"))
 _OF_FILTERS = {
     "filters_target": FILTERS_TARGETS,
     "filters_importance": FILTER_CRITERIA,
@@ -82,7 +84,8 @@ class Compression:
             filters and neurons are gone (`compression.prune_filters`), between 0 and 1. None for
             all.
         low_rank: Fraction of the parameters that is left when layers are chains of a low rank
-            (`compression.factorize`), between 0 and 1. None for none.
+            (`compression.factorize`), between 0 and 1; or a dictionary, path of a layer -> its
+            rank, other layers then stay as they are. None for none.
         separable: Whether convolutions become depthwise-separable (`compression.to_separable`).
         binary: `"deterministic"`, `"stochastic"` or `"xnor"`: how weights become binary
             (`compression.binarize`). None for none. Zeros, clusters and qat do not go with it.
@@ -119,7 +122,7 @@ class Compression:
     student_loss_weight: float = 0.1
     sparse: bool = False
     filters: float | None = None
-    low_rank: float | None = None
+    low_rank: float | dict[str, int] | None = None
     separable: bool = False
     binary: Binarization | None = None
     order: tuple[str, ...] = ()
@@ -170,7 +173,9 @@ class Compression:
         """Raises `ValueError` unless layers can be changed so, and weights be binary."""
         for name in ("filters", "low_rank"):
             value = getattr(self, name)
-            if value is not None and not (is_number(value) and 0 < value < 1):
+            if name == "low_rank" and isinstance(value, dict):
+                check_low_rank_amount({**_AMOUNTS, "rank": value})
+            elif value is not None and not (is_number(value) and 0 < value < 1):
                 raise ValueError(
                     f"Expected {name} to be the fraction that is left, between 0 and 1. Received: "
                     f"{name}={shown(value)}"

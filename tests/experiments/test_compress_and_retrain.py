@@ -310,6 +310,8 @@ def test_the_run_of_another_model_is_not_taken_for_this_one(trained, data, tmp_p
                 ({"cluster": {"conv": 8}, "quantize": "qat"}, "none for 'stage2', 'logits'"),
             )
         ),
+        ({"filters": 0.5, "low_rank": {"stage2": 0}}, "rank of 'stage2'"),
+        ({"filters": 0.5, "low_rank": {"stag2": 3}}, "'stag2'"),
         ({"filters": 0.5, "filters_target": "flops"}, "Unknown filters_target: 'flops'"),
     ],
 )
@@ -611,10 +613,12 @@ def test_steps_that_change_layers_come_in_any_order_and_weights_after_them(train
         x = keras.layers.Dense(48, "relu", name="wide")(keras.layers.Flatten()(x))
         model = keras.Model(inputs, keras.layers.Dense(10, name="logits")(x), name="net")
         compression = Compression(0.5, 8, training=training, **shaping, order=order)
+        shaping["low_rank"] = {"wide": 6}
         steps = list(order) or ["filters", "low_rank", "separable"]
         directory = tmp_path / "-".join(steps)
         made, histories = compress(model, compression, data, directory, verbose=0)
         assert list(histories) == [*steps, "prune", "cluster"]
+        assert made.get_layer("wide_factor_1").units == 6 if order else 0 < 48
         report = kdzoo.save_compressed(made, tmp_path / "net.kdz", keep_negative_zeros=False)
         assert report.bytes < 0.5 * report.plain < 0.4 * 4 * model.count_params()
     binary, histories = compress(
@@ -623,7 +627,9 @@ def test_steps_that_change_layers_come_in_any_order_and_weights_after_them(train
     assert list(histories) == ["binary"]
     kernel = binary.get_layer("stage2").get_weights()[0]
     assert len(np.unique(np.abs(kernel[..., 0]))) == 1
-    with pytest.raises(ValueError, match="convolutions that can be separable"):
+    with pytest.raises(
+        ValueError, match=r"a layer can be replaced\. Received: 'dense', a Dense, no Conv2D"
+    ):
         compress(
             keras.Sequential(
                 [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]

@@ -90,12 +90,13 @@ models, history = schemes.born_again(student, batches, directory, teacher=net(8,
 """,
     "ensemble": """
 import kdzoo
-x = np.random.default_rng(1).normal(size=(3000, 6)).astype("float32")
+x = np.random.default_rng(1).normal(size=(3000, 3, 2, 1)).astype("float32")
 split = kdzoo.data.from_arrays(x, np.arange(3000) % 3, validation=0).train
 def member(seed):
     print("stage", flush=True)
     print("step", flush=True)
-    return net(64, seed)
+    flat = [keras.Input((3, 2, 1)), keras.layers.Flatten()]
+    return keras.Sequential([*flat, net(64, seed)])
 members = [lambda seed=seed: member(seed) for seed in range(4)]
 recorded = schemes.ensemble(members, split, directory)
 (batch,) = recorded.batches(3000)
