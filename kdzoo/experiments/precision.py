@@ -14,8 +14,8 @@ FILE = "precisions.json"  # Beside the checkpoints of a stage that is not finish
 # Without one of these bfloat16 goes through float32, and is far slower than float32 itself.
 _AMX = "amx_bf16"
 _AVX512 = "avx512_bf16"
-# Intel's processors multiply vectors of bfloat16 at half the rate of float32 ones: without AMX, as
-# on many virtual machines, convolutions take 1.6 to 1.9 times as long (docs/results/speed.md).
+# Without AMX, as on many virtual machines, a step of a FitNet takes half as long again in bfloat16
+# on Intel's processors (docs/results/speed.md).
 _INTEL = "GenuineIntel"
 _AMPERE = 8  # The first generation of NVIDIA's that computes in bfloat16.
 

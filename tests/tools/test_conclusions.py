@@ -399,6 +399,17 @@ def test_thresholds_keep_what_they_were_fitted_to(recipe):
         assert point["mean_macs"] == pytest.approx(point["budget"], rel=0.05)
 
 
+def test_bfloat16_is_quicker_with_amx_and_slower_without():
+    with_amx, without = (
+        results(f"benchmarks/half_precision{machine}")["models"] for machine in ("", "_without_amx")
+    )
+    assert with_amx.keys() == without.keys()
+    assert max(found["ratio"] for found in with_amx.values()) < 0.8
+    ratios = [found["ratio"] for found in without.values()]
+    assert min(ratios) > 1.05
+    assert max(ratios) == without["fitnet_1"]["ratio"] == pytest.approx(1.46, abs=0.01)
+
+
 def test_int8_does_with_thresholds_what_keras_does():
     found = results("benchmarks/exits_in_int8")["budgets"]
     assert found.keys() == {"0.5", "0.75"}

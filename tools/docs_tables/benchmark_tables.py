@@ -1,5 +1,6 @@
 """The tables of what `benchmarks/` measured, from `results/benchmarks/`."""
 
+import functools
 import itertools
 import statistics
 from collections.abc import Callable
@@ -94,10 +95,14 @@ def compression_cost() -> Table:
     return table
 
 
-def half_precision() -> Table:
-    """A training step in bfloat16, over that in float32."""
+def half_precision(machine: str = "half_precision") -> Table:
+    """A training step in bfloat16, over that in float32.
+
+    Args:
+        machine: Name of the file of its figures.
+    """
     table = [["network", "ms, float32", "ms, mixed_bfloat16", "ratio", "quartiles"]]
-    for name, found in results("benchmarks/half_precision")["models"].items():
+    for name, found in results(f"benchmarks/{machine}")["models"].items():
         times = (f"{found['milliseconds'][dtype]:.0f}" for dtype in ("float32", "mixed_bfloat16"))
         low, _, high = found["quartiles"]
         table.append([f"`{name}`" if "," not in name else name, *times, f"{found['ratio']:.2f}"])
@@ -225,3 +230,5 @@ TABLES: dict[str, Callable[[], Table]] = {
         widths_in_one_file,
     )
 }
+_WITHOUT_AMX = "half_precision_without_amx"
+TABLES[_WITHOUT_AMX] = functools.partial(half_precision, _WITHOUT_AMX)
