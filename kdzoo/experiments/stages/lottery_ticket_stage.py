@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from kdzoo.experiments.stage_context import StageContext
 
+_CONTROLS = ("reinitialized", "random_ticket", "from_scratch")  # Schemes are not read for a list.
+
 
 @register
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +49,7 @@ class LotteryTicket(Train):
     output_fraction: float | None = dataclasses.field(default=None, kw_only=True)
     scope: str = dataclasses.field(default="layer", kw_only=True)
     rewind_epoch: int = dataclasses.field(default=0, kw_only=True)
-    controls: tuple[str, ...] = dataclasses.field(
-        default=schemes.lottery_rounds.CONTROLS, kw_only=True
-    )
+    controls: tuple[str, ...] = dataclasses.field(default=_CONTROLS, kw_only=True)
     teacher: Dependency | None = dataclasses.field(default=None, kw_only=True)
     temperature: float = dataclasses.field(default=4.0, kw_only=True)
     student_loss_weight: float = dataclasses.field(default=0.5, kw_only=True)
