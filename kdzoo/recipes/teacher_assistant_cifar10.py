@@ -10,13 +10,13 @@ Over that one there are three seeds, over the others one.
 
 from kdzoo.experiments import Dependency, Distill, Experiment
 from kdzoo.recipes import teacher_sweep_cifar10
-from kdzoo.recipes.teacher_sweep_cifar10 import TEACHING, TRAINING
+from kdzoo.recipes.teacher_sweep_cifar10 import SEED, TEACHING, TRAINING
 
 _TEACHER = Dependency("plain_cnn_10", 0)
-_ASSISTANTS = {  # Convolutions -> the stage that is taught by the teacher.
-    4: "plain_cnn_4 by plain_cnn_10",
-    6: "assistant of 6",
-    8: "assistant of 8",
+_ASSISTANTS = {  # Convolutions -> what is taught by the teacher.
+    4: Dependency("plain_cnn_4 by plain_cnn_10", SEED),
+    6: Dependency("assistant of 6", 0),
+    8: Dependency("assistant of 8", 0),
 }
 
 RECIPE = Experiment(
@@ -40,11 +40,11 @@ RECIPE = Experiment(
                 f"over {size}",
                 "plain_cnn_2",
                 TRAINING,
-                teacher=Dependency(stage, 0),
+                teacher=assistant,
                 seeds=None if size == 4 else (0,),
                 **TEACHING,
             )
-            for size, stage in _ASSISTANTS.items()
+            for size, assistant in _ASSISTANTS.items()
         ),
     ),
     validation=0,
