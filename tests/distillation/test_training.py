@@ -145,6 +145,7 @@ def test_a_saved_distiller_loads_and_goes_on_training(compiled, data, tmp_path, 
     check_weights(copy.student.get_weights(), distiller.student.get_weights(), 1e-5, 1e-6)
 
 
+@pytest.mark.large_on_jax
 def test_files_load_in_a_fresh_process(compiled, data, tmp_path):
     x, y, _ = data
     distiller = compiled(student=_plain_student())

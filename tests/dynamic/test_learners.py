@@ -135,6 +135,7 @@ def test_metrics_may_be_weighted(tmp_path):
             assert found[f"{name}_weighted_accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.large_on_jax
 @_MAKERS
 def test_files_and_checkpoints_hold_no_teacher_and_all_else(make, tmp_path):
     teacher = _teacher()
@@ -163,6 +164,7 @@ def test_files_and_checkpoints_hold_no_teacher_and_all_else(make, tmp_path):
     assert int(loaded.optimizer.iterations) == 4
 
 
+@pytest.mark.large_on_jax
 @_MAKERS
 def test_a_killed_training_goes_on_bit_by_bit(make, tmp_path):
     def weights(learner):

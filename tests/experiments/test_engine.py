@@ -77,6 +77,7 @@ def test_with_the_labels_alone_distilled_and_alone_are_the_same_run(finished):
     assert by_kind["alone", 1]["test_accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.large
 @on_tensorflow
 def test_what_is_trained_loads_with_nothing_but_keras(finished):
     load = "import keras, sys; [keras.saving.load_model(path) for path in sys.argv[1:]]"

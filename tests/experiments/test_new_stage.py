@@ -141,6 +141,7 @@ def test_it_appears_in_the_results(finished):
     assert json.loads((directory / "results.json").read_text()) == json.loads(json.dumps(results))
 
 
+@pytest.mark.large
 def test_it_goes_on_after_a_kill_and_ends_as_an_undisturbed_run(finished, tmp_path):
     with pytest.raises(Kill):
         RECIPE.run(tmp_path, verbose=0, callbacks=[KillInEpoch()])
